@@ -1,0 +1,65 @@
+"""How a computation ended, in words that say what to try next."""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["NumericalFailure", "Status"]
+
+
+class Status(enum.Enum):
+    """Outcome of a numerical computation.
+
+    The value of each member is a sentence for a person: what happened and what to try next.
+    Bad *input* is never a status: it raises ``ValueError`` where it enters. A status other than
+    ``SUCCESS`` is an answer about the problem or the numerics, and sweeps carry it along.
+
+    Examples
+    --------
+    >>> from rmt import Status
+    >>> Status.SUCCESS.ok, Status.UNBOUNDED_EDGE.ok
+    (True, False)
+    """
+
+    SUCCESS = "Converged."
+    MAX_STEPS = "The iteration limit was reached; raise the limit or loosen the tolerance."
+    DIVERGED = "The trajectory diverged at the step reported; try a smaller step_size."
+    NONFINITE = (
+        "A value overflowed or was not a number; check the label, activation and loss "
+        "for large arguments."
+    )
+    UNPHYSICAL_BRANCH = (
+        "No solution on the physical branch (Im c > 0) was found; start further from the real axis."
+    )
+    NO_BRACKET = (
+        "The gap has the same sign at both ends of the bracket; widen the bracket "
+        "(the gap at both ends is reported)."
+    )
+    NO_OUTLIER = "No eigenvalue separates from the bulk."
+    UNBOUNDED_EDGE = (
+        "The curvature weights D are unbounded below: the left edge is -infinity and no hard "
+        "outlier exists in the limit; use a loss with bounded second derivative in the label "
+        "(for example pseudo-huber)."
+    )
+    ILL_CONDITIONED = (
+        "The matrix to be inverted is too ill-conditioned for a reliable answer; use fewer steps."
+    )
+
+    @property
+    def ok(self) -> bool:
+        """Whether the computation succeeded."""
+        return self is Status.SUCCESS
+
+
+class NumericalFailure(RuntimeError):
+    """Raised in place of a returned status when the caller asked for ``throw=True``.
+
+    Attributes
+    ----------
+    status : Status
+        What went wrong, and what to try next.
+    """
+
+    def __init__(self, status: Status, detail: str = "") -> None:
+        self.status = status
+        super().__init__(f"{status.name}: {status.value}" + (f" {detail}" if detail else ""))

@@ -32,14 +32,18 @@ class Status(enum.Enum):
         "No solution on the physical branch (Im c > 0) was found; start further from the real axis."
     )
     NO_BRACKET = (
-        "The gap has the same sign at both ends of the bracket; widen the bracket "
-        "(the gap at both ends is reported)."
+        "No delta in the bracket separates a bulk without outlier from one whose outlier stays; "
+        "widen the bracket (the gap at both ends is reported)."
     )
     NO_OUTLIER = "No eigenvalue separates from the bulk."
     UNBOUNDED_EDGE = (
         "The curvature weights D are unbounded below: the left edge is -infinity and no hard "
         "outlier exists in the limit; use a loss with bounded second derivative in the label "
         "(for example pseudo-huber)."
+    )
+    TOO_FEW_PATHS = (
+        "The trajectory spans too many directions for the number of paths; raise n_paths or "
+        "rank_tolerance."
     )
     ILL_CONDITIONED = (
         "The matrix to be inverted is too ill-conditioned for a reliable answer; use fewer steps."

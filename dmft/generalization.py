@@ -1,0 +1,74 @@
+"""Test loss from the order parameters: an integral over (z, h, eps), no paths needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.gradients import mean_loss
+from dmft.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
+from dmft.sampling import cubature_normals
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dmft.problem import Problem
+    from dmft.sampling import Sampling
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["expected_test_loss"]
+
+_SOBOL_POINTS = 2**14
+_TENSOR_RULE = {2: "medium", 3: "coarse"}
+
+
+def expected_test_loss(
+    problem: Problem,
+    overlap: FloatArray,
+    norm: FloatArray,
+    sampling: Sampling,
+    replicate: int,
+) -> FloatArray:
+    r"""Test loss ``E[l(h, phi(z, eps))]`` with (z, h) ~ N(0, [[I, M^T], [M, C(t, t)]]).
+
+    A tensor rule up to three Gaussians, otherwise scrambled Sobol points, a new scramble for each
+    replicate so that the cubature error is part of the standard error.
+
+    Parameters
+    ----------
+    problem : Problem
+    overlap : ndarray, shape (n_times, m, k)
+        M(t).
+    norm : ndarray, shape (n_times, m, m)
+        C(t, t).
+    sampling : Sampling
+    replicate : int
+
+    Returns
+    -------
+    ndarray, shape (n_times,)
+    """
+    k, m = problem.k, problem.m
+    dimension = k + m + int(problem.target.uses_noise)
+    if dimension <= MAX_TENSOR_DIMENSION:
+        nodes, weights = gaussian_nodes(dimension, _TENSOR_RULE.get(dimension))
+    else:
+        nodes = cubature_normals(sampling, replicate, dimension, _SOBOL_POINTS)
+        weights = np.full(_SOBOL_POINTS, 1.0 / _SOBOL_POINTS)
+    z, xi = nodes[:k], nodes[k : k + m]
+    eps = nodes[k + m] if problem.target.uses_noise else np.zeros(nodes.shape[1])
+    labels = problem.sample_labels(np.ascontiguousarray(z.T), eps)
+    factors = _square_root(norm - overlap @ np.swapaxes(overlap, 1, 2))
+    losses = np.empty(len(overlap))
+    for t, (M, factor) in enumerate(zip(overlap, factors, strict=True)):
+        losses[t] = mean_loss(problem, M @ z + factor @ xi, labels, weights)
+    return losses
+
+
+def _square_root(matrices: FloatArray) -> FloatArray:
+    """Symmetric square roots of positive semidefinite matrices, negative rounding clipped."""
+    values, vectors = np.linalg.eigh(matrices)
+    roots = np.sqrt(np.maximum(values, 0.0))
+    return (vectors * roots[:, np.newaxis, :]) @ np.swapaxes(vectors, 1, 2)

@@ -1,0 +1,250 @@
+r"""From a trajectory to the law of its Hessian.
+
+The Hessian at step t is ``H = (1/n) sum_i D_i (x) x_i x_i^T + lam I``. Its bulk is that of weights
+D independent of the inputs, distributed as ``D^t = D(r^t, y)`` along the self-consistent process
+(Montanari & Wang, arXiv:2602.01434). This module supplies the weights, the hard latent coordinates
+that go with them, and what is known of the *support* of D, which no finite sample shows: whether D
+is unbounded, and the values it only approaches far out in the Gaussian tails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.gradients import curvature
+from dmft.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
+from dmft.sampling import Sampling, cubature_normals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dmft.problem import Problem
+    from dmft.solver import Replicate
+    from rmt import HessianLaw
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["CurvatureSupport", "curvature_support", "initial_law", "sampled_law"]
+
+_SOBOL_POINTS_AT_START = 2**15
+
+# Where the support of D is probed: labels along random rays out to 10**6 standard deviations,
+# pre-activations on a grid dense near zero (activations vary there) and reaching far out.
+_RADII = 10.0 ** np.arange(0.0, 6.5, 0.5)
+_N_RAYS = 64
+_N_PRE_ACTIVATIONS = 4096
+_MAX_SUPPORT_POINTS = 32
+
+
+@dataclass(frozen=True)
+class CurvatureSupport:
+    """What is known of the essential support of D.
+
+    Attributes
+    ----------
+    points : ndarray, shape (s, m, m)
+        Values that D approaches, among them the most negative and most positive ones found.
+    bounded_below, bounded_above : bool
+        Whether the eigenvalues of D are bounded.
+    """
+
+    points: FloatArray
+    bounded_below: bool
+    bounded_above: bool
+
+
+def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None) -> HessianLaw:
+    """Law of the Hessian at step 0, where D's law is explicit.
+
+    Deterministic quadrature while at most three Gaussians enter (latent coordinates, neurons,
+    noise); beyond that scrambled Sobol points, grouped by replicate so that the law carries a
+    standard error.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+    sampling : Sampling, optional
+        Used beyond three Gaussians only: seed and number of replicates.
+
+    Returns
+    -------
+    rmt.HessianLaw
+    """
+    k, m = problem.k, problem.m
+    uses_noise = problem.target.uses_noise
+    dimension = k + m + int(uses_noise)
+    sampling = Sampling() if sampling is None else sampling
+    if dimension <= MAX_TENSOR_DIMENSION:
+        nodes, probabilities = gaussian_nodes(dimension)
+        groups = None
+    else:
+        groups = sampling.replicates
+        nodes = np.concatenate(
+            [
+                cubature_normals(sampling, i, dimension, _SOBOL_POINTS_AT_START)
+                for i in range(groups)
+            ],
+            axis=1,
+        )
+        probabilities = None
+    eps = nodes[k + m] if uses_noise else np.zeros(nodes.shape[1])
+    labels = problem.sample_labels(np.ascontiguousarray(nodes[:k].T), eps)
+    r = problem.initial_weights() @ nodes[: k + m]
+    return _law(problem, delta, r, labels, nodes[:k], probabilities, groups)
+
+
+def sampled_law(
+    problem: Problem, delta: float, replicates: Sequence[Replicate], step: int
+) -> HessianLaw:
+    """Law of the Hessian from the paths of all replicates at a step.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+    replicates : sequence of Replicate
+        Each with pre-activations at ``step``.
+    step : int
+
+    Returns
+    -------
+    rmt.HessianLaw
+        With one group of weights per replicate.
+    """
+    r = np.concatenate([replicate.pre_activations[step] for replicate in replicates], axis=1)
+    labels = np.concatenate([replicate.labels for replicate in replicates])
+    latent = np.concatenate([replicate.latent for replicate in replicates], axis=1)
+    return _law(problem, delta, r, labels, latent, None, len(replicates))
+
+
+def _law(
+    problem: Problem,
+    delta: float,
+    r: FloatArray,
+    labels: FloatArray,
+    latent: FloatArray,
+    probabilities: FloatArray | None,
+    groups: int | None,
+) -> HessianLaw:
+    from rmt import HessianLaw
+
+    hard_basis = problem.target.hard_basis
+    hard = latent.T @ hard_basis if hard_basis.shape[1] else None
+    support = curvature_support(problem)
+    return HessianLaw(
+        curvature(problem, r, labels),
+        delta,
+        hard=hard,
+        probabilities=probabilities,
+        shift=problem.weight_decay,
+        support=support.points,
+        bounded_below=support.bounded_below,
+        bounded_above=support.bounded_above,
+        groups=groups,
+    )
+
+
+def curvature_support(problem: Problem) -> CurvatureSupport:
+    """Probe the support of ``D(r, phi(z, eps))`` over all r, z, eps, out to large arguments.
+
+    At every step the pre-activations and labels of a path have a joint law of full support (each
+    step adds an independent Gaussian), so the support of D is the range of this map whatever the
+    step. D counts as unbounded below if its smallest eigenvalue keeps falling as the arguments
+    grow from 10^3 to 10^6 standard deviations, without its decrements shrinking.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    Returns
+    -------
+    CurvatureSupport
+    """
+    k, m = problem.k, problem.m
+    generator = np.random.default_rng(0)
+    rays = generator.standard_normal((_N_RAYS, k + 1))
+    axes = np.concatenate([np.eye(k + 1), -np.eye(k + 1)])
+    rays = np.concatenate([rays / np.linalg.norm(rays, axis=1, keepdims=True), axes])
+    r, far = _probe_pre_activations(m, generator)
+
+    lowest: list[float] = []
+    highest: list[float] = []
+    extreme: list[FloatArray] = []
+    for radius in _RADII:
+        labels = _labels_at(problem, radius * rays)
+        if not len(labels):
+            continue
+        labels = np.quantile(labels, np.linspace(0.0, 1.0, 17), method="nearest")
+        points = np.concatenate([r, radius * far], axis=1)
+        pairs = np.repeat(points, len(labels), axis=1)
+        with np.errstate(all="ignore"):
+            D = curvature(problem, pairs, np.tile(labels, points.shape[1]))
+        D = D[np.isfinite(D).all(axis=(1, 2))]
+        if not len(D):
+            continue
+        values = np.linalg.eigvalsh(D) if m > 1 else D[:, :, 0]
+        lowest.append(float(values[:, 0].min()))
+        highest.append(float(values[:, -1].max()))
+        order = np.argsort(values[:, 0], kind="stable")
+        extreme.append(D[order[: _MAX_SUPPORT_POINTS // 4]])
+        order = np.argsort(values[:, -1], kind="stable")
+        extreme.append(D[order[-_MAX_SUPPORT_POINTS // 4 :]])
+    bounded_below = not _keeps_growing(-np.array(lowest))
+    bounded_above = not _keeps_growing(np.array(highest))
+    return CurvatureSupport(
+        _outermost(np.concatenate(extreme), bounded_below, bounded_above),
+        bounded_below,
+        bounded_above,
+    )
+
+
+def _probe_pre_activations(
+    m: int, generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Moderate pre-activations (m, n1), and unit directions (m, n2) to follow outwards."""
+    half = np.concatenate([np.linspace(0.0, 6.0, 301), np.geomspace(6.0, 1e3, 60)[1:]])
+    if m == 1:
+        return np.concatenate([-half[:0:-1], half])[np.newaxis], np.array([[-1.0, 1.0]])
+    sizes = generator.choice(half, size=(m, _N_PRE_ACTIVATIONS))
+    far = generator.standard_normal((m, _N_RAYS))
+    far = np.concatenate([far / np.linalg.norm(far, axis=0), np.eye(m), -np.eye(m)], axis=1)
+    return sizes * generator.choice([-1.0, 1.0], size=sizes.shape), far
+
+
+def _labels_at(problem: Problem, points: FloatArray) -> FloatArray:
+    """Distinct finite labels at the given (z, eps); a label that fails far out tells nothing."""
+    with np.errstate(all="ignore"):
+        try:
+            labels = problem.sample_labels(points[:, :-1], points[:, -1])
+        except ValueError:
+            return np.empty(0)
+    return np.unique(labels)
+
+
+def _keeps_growing(values: FloatArray) -> bool:
+    """Whether running maxima over growing radii increase without their increments shrinking."""
+    running = np.maximum.accumulate(values)
+    if len(running) < 6:
+        return False
+    increments = np.diff(running)[-4:]
+    scale = 1e-3 * (1.0 + abs(float(running[0])))
+    return bool(increments.min() > scale and increments[-1] > 0.5 * increments[0])
+
+
+def _outermost(points: FloatArray, below: bool, above: bool) -> FloatArray:
+    """A few points with the smallest and largest eigenvalues, on the bounded sides only."""
+    values = np.linalg.eigvalsh(points)
+    half = _MAX_SUPPORT_POINTS // 2
+    chosen = np.zeros(len(points), dtype=bool)
+    if below:
+        chosen[np.argsort(values[:, 0], kind="stable")[:half]] = True
+    if above:
+        chosen[np.argsort(values[:, -1], kind="stable")[-half:]] = True
+    selected: FloatArray = np.unique(points[chosen].round(15), axis=0)
+    return selected

@@ -1,0 +1,179 @@
+r"""Catalogue of losses :math:`L(f, y)` of the network output :math:`f` and the label :math:`y`.
+
+================= ============================== ==================
+name              :math:`L(f, y)`                labels
+================= ============================== ==================
+``square``        :math:`(f-y)^2/2`              real
+``pseudo-huber``  :math:`\sqrt{1+(f-y)^2} - 1`   real
+``logistic``      :math:`\log(1 + e^{-yf})`      :math:`\pm 1`
+================= ============================== ==================
+
+Derivatives are with respect to :math:`f`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._validation import check_choice
+
+__all__ = ["LOSSES", "Loss", "get_loss"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Loss:
+    r"""A loss :math:`L(f, y)` with its first two derivatives with respect to :math:`f`.
+
+    Parameters
+    ----------
+    value, derivative, second_derivative : callable
+        :math:`L, \partial_f L, \partial_f^2 L`; each maps arrays ``(f, y)`` of equal shape to a
+        float array of that shape, element by element.
+    name : str
+        How results and messages call it.
+    kernel_code : int or None
+        Number of the compiled twin of a catalogue entry; leave None for your own.
+    labels : {"real", "sign"}
+        Which labels it is meant for: any real number, or only -1 and +1.
+
+    Raises
+    ------
+    ValueError
+        If one of the three is not callable, or `labels` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> quartic = Loss(lambda f, y: (f - y)**4 / 4, lambda f, y: (f - y)**3,
+    ...                lambda f, y: 3 * (f - y)**2, name="quartic")
+    >>> quartic.derivative(np.array([3.0]), np.array([1.0]))
+    array([8.])
+    """
+
+    value: Callable[[Array, Array], Array]
+    derivative: Callable[[Array, Array], Array]
+    second_derivative: Callable[[Array, Array], Array]
+    name: str = "custom"
+    kernel_code: int | None = None
+    labels: Literal["real", "sign"] = "real"
+
+    def __post_init__(self) -> None:
+        for member in ("value", "derivative", "second_derivative"):
+            if not callable(getattr(self, member)):
+                raise ValueError(
+                    f"loss {self.name!r}: {member} must be callable, got {getattr(self, member)!r}"
+                )
+        check_choice(f"loss {self.name!r}: labels", self.labels, ("real", "sign"))
+
+
+# ---------------------------------------------------------------------------------------------
+# The laws.
+
+
+def _square(f: Array, y: Array) -> Array:
+    return np.asarray(0.5 * np.square(np.subtract(f, y)))
+
+
+def _square_1(f: Array, y: Array) -> Array:
+    return np.asarray(np.subtract(f, y))
+
+
+def _square_2(f: Array, y: Array) -> Array:
+    return np.ones(np.broadcast_shapes(np.shape(f), np.shape(y)))
+
+
+def _pseudo_huber(f: Array, y: Array) -> Array:
+    # u^2/(1 + sqrt(1 + u^2)): no cancellation for small u, no overflow for large u.
+    u = np.abs(np.subtract(f, y))
+    return np.asarray(u * (u / (1.0 + np.hypot(1.0, u))))
+
+
+def _pseudo_huber_1(f: Array, y: Array) -> Array:
+    u = np.subtract(f, y)
+    return np.asarray(u / np.hypot(1.0, u))
+
+
+def _pseudo_huber_2(f: Array, y: Array) -> Array:
+    return np.asarray((1.0 / np.hypot(1.0, np.subtract(f, y))) ** 3)
+
+
+def _logistic(f: Array, y: Array) -> Array:
+    t = np.multiply(f, y)
+    return np.asarray(np.maximum(-t, 0.0) + np.log1p(np.exp(-np.abs(t))))
+
+
+def _logistic_1(f: Array, y: Array) -> Array:
+    t = np.multiply(f, y)
+    e = np.exp(-np.abs(t))
+    return np.asarray(-y * np.where(t >= 0.0, e, 1.0) / (1.0 + e))
+
+
+def _logistic_2(f: Array, y: Array) -> Array:
+    e = np.exp(-np.abs(np.multiply(f, y)))
+    return np.asarray(np.square(y) * e / np.square(1.0 + e))
+
+
+#: The catalogue. The codes are those of ``dmft._kernels``.
+LOSSES: dict[str, Loss] = {
+    entry.name: entry
+    for entry in (
+        Loss(_square, _square_1, _square_2, "square", 0),
+        Loss(_pseudo_huber, _pseudo_huber_1, _pseudo_huber_2, "pseudo-huber", 1),
+        Loss(_logistic, _logistic_1, _logistic_2, "logistic", 2, "sign"),
+    )
+}
+
+
+def get_loss(loss: Any) -> Loss:
+    """Return the `Loss` for a catalogue name or for an object with value and derivatives.
+
+    Parameters
+    ----------
+    loss : str, Loss or object
+        A name in ``LOSSES``, or anything with callable attributes `value`, `derivative` and
+        `second_derivative` (and, if it likes, a `name` and `labels`).
+
+    Returns
+    -------
+    Loss
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the object lacks one of the callables.
+
+    Examples
+    --------
+    >>> get_loss("pseudo-huber").labels
+    'real'
+    >>> get_loss("huber")
+    Traceback (most recent call last):
+    ...
+    ValueError: loss must be one of 'square', 'pseudo-huber', 'logistic'; got 'huber' (did you mean 'pseudo-huber'?)
+    """  # noqa: E501
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, str):
+        return LOSSES[check_choice("loss", loss, LOSSES)]
+    members = ("value", "derivative", "second_derivative")
+    missing = [member for member in members if not callable(getattr(loss, member, None))]
+    if missing:
+        raise ValueError(
+            "loss must be a catalogue name or have callables value, derivative and "
+            f"second_derivative; {loss!r} lacks {', '.join(missing)}"
+        )
+    name = getattr(loss, "name", None)
+    return Loss(
+        loss.value,
+        loss.derivative,
+        loss.second_derivative,
+        name=name if isinstance(name, str) else "custom",
+        labels=getattr(loss, "labels", "real"),
+    )

@@ -1,0 +1,683 @@
+r"""What is learned, by what, under which loss: `Target`, `Network` and `Problem`.
+
+Setting of Montanari & Wang, arXiv:2602.01434: inputs :math:`x \sim N(0, I_d)`, orthonormal latent
+directions :math:`\Theta_*` with :math:`z = \Theta_*^T x \in R^k`, labels
+:math:`y = \varphi(z, \varepsilon)` with :math:`\varepsilon \sim N(0, 1)`, a two-layer network
+:math:`f(x) = \sum_j a_j \sigma(\langle\theta_j, x\rangle)` of `m` neurons whose first layer is
+trained.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dmft._validation import check_finite_array, check_integer, check_keys, check_real
+from dmft.activations import ACTIVATIONS, Activation, get_activation
+from dmft.losses import LOSSES, Loss, get_loss
+from dmft.targets import TargetFunction, get_target_function
+
+__all__ = ["Network", "Problem", "Target"]
+
+Array = NDArray[np.float64]
+LabelFunction = Callable[[Array, Array], ArrayLike]
+
+
+@dataclass(frozen=True, init=False)
+class Target:
+    r"""Law of the labels, :math:`y = \varphi(z, \varepsilon)`.
+
+    Parameters
+    ----------
+    label : str or callable
+        A catalogue name (see `dmft.targets`), or a function ``(z (N, k), eps (N,)) -> y (N,)`` of
+        independent standard normal `z` and `eps`.
+    k : int, optional
+        Number of latent directions; a catalogue name implies it, for a callable the default is 1.
+    noise : float
+        For a catalogue name, labels are :math:`\varphi(z) + \mathrm{noise}\cdot\varepsilon`. A
+        callable gets `eps` as an argument, so here it must be 0.
+    hard_directions : optional
+        The latent directions that no number of O(1) steps can pick up: a sequence of coordinate
+        indices, or an array (k, k_h) whose columns span them, or an empty sequence if there are
+        none. Default None: known for the catalogue, found numerically for a callable
+        (`dmft.hardness.hard_subspace`).
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed; on first use if `label` fails, returns the wrong shape or
+        non-finite numbers, or its hard directions cannot be decided.
+
+    Examples
+    --------
+    >>> Target("easy-hard").k
+    2
+    >>> Target("easy-hard").hard_basis
+    array([[0.],
+           [1.]])
+    >>> target = Target(lambda z, eps: z[:, 0] ** 2 + 0.1 * eps)
+    >>> target.uses_noise, target.hard_basis.shape
+    (True, (1, 1))
+    """
+
+    label: str | LabelFunction
+    k: int
+    noise: float
+    hard_directions: tuple[int, ...] | tuple[tuple[float, ...], ...] | None
+
+    def __init__(
+        self,
+        label: str | LabelFunction,
+        k: int | None = None,
+        noise: float = 0.0,
+        hard_directions: Iterable[int] | ArrayLike | None = None,
+    ) -> None:
+        noise = check_real("noise", noise, minimum=0.0)
+        if k is not None:
+            k = check_integer("k", k, minimum=1)
+        if isinstance(label, str) or not callable(label):
+            entry = get_target_function(label)
+            if k is not None and k != entry.k:
+                raise ValueError(f"k must be {entry.k} for label {entry.name!r}, got {k}")
+            k = entry.k
+        else:
+            k = 1 if k is None else k
+            if noise != 0.0:
+                raise ValueError(
+                    "noise must be 0 when label is a callable (which gets eps as its second "
+                    f"argument), got {noise}"
+                )
+        object.__setattr__(self, "label", label)
+        object.__setattr__(self, "k", k)
+        object.__setattr__(self, "noise", noise)
+        object.__setattr__(self, "hard_directions", _hard_directions(hard_directions, k))
+
+    @property
+    def name(self) -> str:
+        """Catalogue name, or the name of the callable."""
+        return self.label if isinstance(self.label, str) else _name_of(self.label)
+
+    @property
+    def _entry(self) -> TargetFunction | None:
+        return get_target_function(self.label) if isinstance(self.label, str) else None
+
+    def sample_labels(self, z: ArrayLike, eps: ArrayLike) -> Array:
+        """Return the labels at given latent coordinates and noise.
+
+        Parameters
+        ----------
+        z : array_like, shape (N, k)
+            Latent coordinates.
+        eps : array_like, shape (N,)
+            Noise, standard normal.
+
+        Returns
+        -------
+        ndarray, shape (N,), float64
+
+        Raises
+        ------
+        ValueError
+            If `z` or `eps` has the wrong shape, or the label function fails, or returns another
+            shape or non-finite numbers.
+
+        Examples
+        --------
+        >>> Target("product", noise=0.5).sample_labels([[1.0, 2.0], [3.0, -1.0]], [0.0, 2.0])
+        array([ 2., -2.])
+        """
+        z = np.asarray(z, dtype=np.float64)
+        eps = np.asarray(eps, dtype=np.float64)
+        if z.ndim != 2 or z.shape[1] != self.k:
+            raise ValueError(f"z must have shape (N, {self.k}), got shape {z.shape}")
+        n = z.shape[0]
+        if eps.shape != (n,):
+            raise ValueError(f"eps must have shape ({n},), got shape {eps.shape}")
+        entry = self._entry
+        if entry is not None:
+            y = np.asarray(entry(z, eps))
+            return y + self.noise * eps if self.noise else y
+        assert callable(self.label)
+        try:
+            result = self.label(z, eps)
+        except Exception as error:
+            raise ValueError(
+                f"label {self.name!r} failed on z {z.shape}, eps {eps.shape}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        expected = (
+            f"label must return an array of shape (N,) = ({n},) from z (N,k) = {z.shape}, "
+            "eps (N,); got "
+        )
+        try:
+            raw = np.asarray(result)
+            if raw.dtype.kind == "c":
+                raise TypeError("complex labels")
+            y = raw.astype(np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{expected}{type(result).__name__} that is not real numbers"
+            ) from None
+        if y.shape != (n,):
+            raise ValueError(f"{expected}shape {y.shape}")
+        bad = n - int(np.count_nonzero(np.isfinite(y)))
+        if bad:
+            raise ValueError(f"label returned non-finite values for {bad} of {n} samples")
+        return y
+
+    @functools.cached_property
+    def uses_noise(self) -> bool:
+        """Whether the labels depend on `eps`, found by changing `eps` at fixed `z`."""
+        if isinstance(self.label, str):
+            return self.noise > 0.0
+        rng = np.random.default_rng(0)
+        z = rng.standard_normal((512, self.k))
+        y = self.sample_labels(z, rng.standard_normal(512))
+        return any(
+            not np.array_equal(y, self.sample_labels(z, scale * rng.standard_normal(512)))
+            for scale in (1.0, 1.0, 1.0, 3.0)
+        )
+
+    @functools.cached_property
+    def hard_basis(self) -> Array:
+        r"""Orthonormal basis of the hard directions, shape (k, k_h); read-only.
+
+        A direction :math:`v` is hard if :math:`E[\langle v, z\rangle \mid y, z_E] = 0`, with
+        :math:`z_E` the coordinates in the easy subspace. Coordinate axes come out exactly.
+        """
+        stated = self.hard_directions
+        entry = self._entry
+        if stated is None and entry is not None:
+            stated = entry.hard_indices
+        if stated is None:
+            from dmft.hardness import hard_subspace
+
+            basis = hard_subspace(self.sample_labels, self.k, uses_noise=self.uses_noise)
+        elif all(isinstance(index, int) for index in stated):
+            basis = np.eye(self.k)[:, np.array(stated, dtype=np.intp)]
+        else:
+            basis = _orthonormal(np.array(stated))
+        basis = np.ascontiguousarray(basis)
+        basis.flags.writeable = False
+        return basis
+
+    @functools.cached_property
+    def easy_projector(self) -> Array:
+        """Orthogonal projector on the easy subspace, shape (k, k); read-only.
+
+        Examples
+        --------
+        >>> Target("easy-hard").easy_projector
+        array([[1., 0.],
+               [0., 0.]])
+        """
+        projector = np.eye(self.k) - self.hard_basis @ self.hard_basis.T
+        projector.flags.writeable = False
+        return projector
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the settings as a dict of plain types; a callable becomes ``{"custom": name}``.
+
+        Examples
+        --------
+        >>> Target("modulus", noise=0.1).to_config()
+        {'label': 'modulus', 'k': 1, 'noise': 0.1, 'hard_directions': None}
+        """
+        hard = self.hard_directions
+        return {
+            "label": self.label if isinstance(self.label, str) else {"custom": self.name},
+            "k": self.k,
+            "noise": self.noise,
+            "hard_directions": None
+            if hard is None
+            else [list(row) if isinstance(row, tuple) else row for row in hard],
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], *, label: LabelFunction | None = None
+    ) -> Target:
+        """Return the target described by `config`, the inverse of `to_config`.
+
+        Parameters
+        ----------
+        config : mapping
+            Keys ``label``, ``k``, ``noise``, ``hard_directions``; only the first is required.
+        label : callable, optional
+            The label function, needed where `config` says it is custom.
+
+        Raises
+        ------
+        ValueError
+            If a key or value is not allowed, or a custom `label` is not supplied.
+        """
+        settings = check_keys(
+            "target", config, ("label", "k", "noise", "hard_directions"), required=("label",)
+        )
+        settings["label"] = _supplied("label", settings["label"], label)
+        return cls(**settings)
+
+
+@dataclass(frozen=True, init=False)
+class Network:
+    r"""Two-layer network :math:`f = \sum_j a_j \sigma(r_j)` with a fixed second layer.
+
+    Parameters
+    ----------
+    activation : str, Activation or object
+        A catalogue name (see `dmft.activations`) or an object with callables `value`,
+        `derivative`, `second_derivative`.
+    second_layer : sequence of float
+        The weights :math:`a_j`, one per neuron, used as they are (put any 1/m into them).
+    neurons : int, optional
+        Number of neurons, if you want to state it; must be the length of `second_layer`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed.
+
+    Examples
+    --------
+    >>> network = Network(activation="tanh", second_layer=[1.0, -0.5])
+    >>> network.m, network.activation.name
+    (2, 'tanh')
+    """
+
+    activation: Activation
+    second_layer: tuple[float, ...]
+
+    def __init__(
+        self,
+        activation: object = "gelu",
+        second_layer: Iterable[float] | ArrayLike = (1.0,),
+        neurons: int | None = None,
+    ) -> None:
+        object.__setattr__(self, "activation", get_activation(activation))
+        weights = check_finite_array(
+            "second_layer",
+            list(second_layer) if isinstance(second_layer, Iterable) else second_layer,
+            ndim=1,
+            expected="a sequence of numbers, one per neuron",
+        )
+        if weights.size == 0:
+            raise ValueError("second_layer must have at least one entry, got none")
+        if neurons is not None and check_integer("neurons", neurons, minimum=1) != weights.size:
+            raise ValueError(
+                f"neurons must be the length of second_layer, {weights.size}, got {neurons}"
+            )
+        object.__setattr__(self, "second_layer", tuple(weights.tolist()))
+
+    @property
+    def m(self) -> int:
+        """Number of neurons."""
+        return len(self.second_layer)
+
+    @property
+    def neurons(self) -> int:
+        """Number of neurons, the same as `m`."""
+        return len(self.second_layer)
+
+    def output(self, r: ArrayLike) -> Array:
+        """Return the network output (N,) at pre-activations `r` (m, N).
+
+        Examples
+        --------
+        >>> Network("quadratic", [1.0, -1.0]).output([[2.0, 3.0], [1.0, 1.0]])
+        array([3., 8.])
+        """
+        r = np.asarray(r, dtype=np.float64)
+        if r.ndim != 2 or r.shape[0] != self.m:
+            raise ValueError(f"r must have shape ({self.m}, N), got shape {r.shape}")
+        return np.asarray(np.array(self.second_layer) @ self.activation.value(r))
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the settings as a dict of plain types; a custom law becomes ``{"custom": name}``.
+
+        Examples
+        --------
+        >>> Network("gelu", [1.0, -0.5]).to_config()
+        {'activation': 'gelu', 'second_layer': [1.0, -0.5]}
+        """
+        catalogued = ACTIVATIONS.get(self.activation.name) == self.activation
+        name = self.activation.name
+        return {
+            "activation": name if catalogued else {"custom": name},
+            "second_layer": list(self.second_layer),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, activation: object | None = None) -> Network:
+        """Return the network described by `config`, the inverse of `to_config`.
+
+        Parameters
+        ----------
+        config : mapping
+            Keys ``activation``, ``second_layer``, ``neurons``, all optional.
+        activation : Activation or object, optional
+            The activation, needed where `config` says it is custom.
+
+        Raises
+        ------
+        ValueError
+            If a key or value is not allowed, or a custom `activation` is not supplied.
+        """
+        settings = check_keys("network", config, ("activation", "second_layer", "neurons"))
+        if "activation" in settings:
+            settings["activation"] = _supplied("activation", settings["activation"], activation)
+        return cls(**settings)
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Problem:
+    r"""A learning problem: target, network, loss, initial condition and weight decay.
+
+    Parameters
+    ----------
+    target : Target, str or mapping
+        Law of the labels; a catalogue name or a table of its settings will do.
+    network : Network or mapping
+        The network. Default: one GELU neuron with second-layer weight 1.
+    loss : str, Loss or object
+        A catalogue name (see `dmft.losses`) or an object with callables `value`, `derivative`,
+        `second_derivative`.
+    init_radius : float
+        Radius :math:`\rho \ge 0` of the sphere on which the columns of :math:`\Theta^0` are drawn.
+    weight_decay : float
+        :math:`\lambda \ge 0`, in the step
+        :math:`\Theta \leftarrow \Theta - \eta(\nabla\mathrm{Risk} + \lambda\Theta)`.
+    initial_overlap : array_like, shape (m, k), optional
+        :math:`M(0) = \Theta^{0T}\Theta_*`, zero by default. Needs
+        :math:`\rho^2 I - M(0) M(0)^T \ge 0` and no component on a hard direction.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed.
+
+    Examples
+    --------
+    >>> problem = Problem(target="easy-hard", network=Network("gelu", [1.0, -0.5]))
+    >>> problem.m, problem.k, problem.loss.name
+    (2, 2, 'square')
+    """
+
+    target: Target
+    network: Network
+    loss: Loss
+    init_radius: float
+    weight_decay: float
+    initial_overlap: Array | None
+
+    def __init__(
+        self,
+        target: Target | str | Mapping[str, Any],
+        network: Network | Mapping[str, Any] | None = None,
+        loss: object = "square",
+        init_radius: float = 1.0,
+        weight_decay: float = 0.0,
+        initial_overlap: ArrayLike | None = None,
+    ) -> None:
+        if isinstance(target, str):
+            target = Target(target)
+        elif isinstance(target, Mapping):
+            target = Target.from_config(target)
+        if not isinstance(target, Target):
+            raise ValueError(f"target must be a Target or a catalogue name, got {target!r}")
+        if network is None:
+            network = Network()
+        elif isinstance(network, Mapping):
+            network = Network.from_config(network)
+        if not isinstance(network, Network):
+            raise ValueError(f"network must be a Network, got {network!r}")
+        object.__setattr__(self, "target", target)
+        object.__setattr__(self, "network", network)
+        object.__setattr__(self, "loss", get_loss(loss))
+        object.__setattr__(self, "init_radius", check_real("init_radius", init_radius, minimum=0.0))
+        object.__setattr__(
+            self, "weight_decay", check_real("weight_decay", weight_decay, minimum=0.0)
+        )
+        overlap = None if initial_overlap is None else self._check_overlap(initial_overlap)
+        object.__setattr__(self, "initial_overlap", overlap)
+
+    def _check_overlap(self, initial_overlap: ArrayLike) -> Array:
+        shape = (self.m, self.k)
+        overlap = check_finite_array(
+            "initial_overlap", initial_overlap, ndim=2, expected=f"an array of shape {shape}"
+        )
+        if overlap.shape != shape:
+            raise ValueError(
+                f"initial_overlap must have shape (m, k) = {shape}, got shape {overlap.shape}"
+            )
+        largest = float(np.linalg.norm(overlap, 2))
+        if largest > self.init_radius * (1.0 + 1e-12):
+            raise ValueError(
+                "initial_overlap must have singular values of at most init_radius = "
+                f"{self.init_radius:g}, got {largest:g}"
+            )
+        leak = float(np.max(np.abs(overlap @ self.target.hard_basis), initial=0.0))
+        if leak > 1e-12 * max(self.init_radius, 1.0):
+            raise ValueError(
+                "initial_overlap must be zero on the hard directions (at random initialisation "
+                f"it is O(d^-1/2)), got {leak:g}"
+            )
+        overlap.flags.writeable = False
+        return overlap
+
+    @property
+    def m(self) -> int:
+        """Number of neurons."""
+        return self.network.m
+
+    @property
+    def k(self) -> int:
+        """Number of latent directions."""
+        return self.target.k
+
+    def initial_weights(self) -> Array:
+        r"""Return the initial weights :math:`B_0` in latent and first fresh coordinates.
+
+        Returns
+        -------
+        ndarray, shape (m, k + m)
+            :math:`(M(0),\ \mathrm{chol}(\rho^2 I - M(0) M(0)^T))`: each neuron's components along
+            the latent directions, then along m directions orthogonal to them.
+
+        Examples
+        --------
+        >>> Problem("linear", init_radius=1.0, initial_overlap=[[0.6]]).initial_weights()
+        array([[0.6, 0.8]])
+        """
+        m, k = self.m, self.k
+        weights = np.zeros((m, k + m))
+        if self.initial_overlap is None:
+            weights[:, k:] = self.init_radius * np.eye(m)
+            return weights
+        weights[:, :k] = self.initial_overlap
+        rest = self.init_radius**2 * np.eye(m) - self.initial_overlap @ self.initial_overlap.T
+        # The Cholesky factor of a matrix that may be singular: L^T is the R factor of its root.
+        values, vectors = np.linalg.eigh(rest)
+        factor = np.linalg.qr(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)[1].T
+        weights[:, k:] = factor * np.where(np.diag(factor) < 0.0, -1.0, 1.0)
+        return weights
+
+    def sample_labels(self, z: ArrayLike, eps: ArrayLike) -> Array:
+        """Return the labels, as `Target.sample_labels`, checked against what the loss allows.
+
+        Parameters
+        ----------
+        z : array_like, shape (N, k)
+            Latent coordinates.
+        eps : array_like, shape (N,)
+            Noise, standard normal.
+
+        Returns
+        -------
+        ndarray, shape (N,), float64
+
+        Raises
+        ------
+        ValueError
+            As `Target.sample_labels`, and if the loss needs labels -1 and +1 and gets others.
+
+        Examples
+        --------
+        >>> Problem("linear", loss="logistic").sample_labels([[0.3]], [0.0])
+        Traceback (most recent call last):
+        ...
+        ValueError: label must return only -1 and +1 for loss 'logistic', got 0.3
+        """
+        y = self.target.sample_labels(z, eps)
+        if self.loss.labels == "sign":
+            other = y[np.abs(y) != 1.0]
+            if other.size:
+                raise ValueError(
+                    f"label must return only -1 and +1 for loss {self.loss.name!r}, "
+                    f"got {float(other[0]):g}"
+                )
+        return y
+
+    def _key(self) -> tuple[object, ...]:
+        overlap = self.initial_overlap
+        return (
+            self.target,
+            self.network,
+            self.loss,
+            self.init_radius,
+            self.weight_decay,
+            None if overlap is None else tuple(map(tuple, overlap.tolist())),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Problem) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the settings as a dict of plain types; custom laws become ``{"custom": name}``.
+
+        Examples
+        --------
+        >>> config = Problem("modulus", loss="pseudo-huber").to_config()
+        >>> config["loss"], config["init_radius"]
+        ('pseudo-huber', 1.0)
+        >>> Problem.from_config(config) == Problem("modulus", loss="pseudo-huber")
+        True
+        """
+        catalogued = LOSSES.get(self.loss.name) == self.loss
+        overlap = self.initial_overlap
+        return {
+            "target": self.target.to_config(),
+            "network": self.network.to_config(),
+            "loss": self.loss.name if catalogued else {"custom": self.loss.name},
+            "init_radius": self.init_radius,
+            "weight_decay": self.weight_decay,
+            "initial_overlap": None if overlap is None else overlap.tolist(),
+        }
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        *,
+        label: LabelFunction | None = None,
+        activation: object | None = None,
+        loss: object | None = None,
+    ) -> Problem:
+        """Return the problem described by `config`, the inverse of `to_config`.
+
+        Parameters
+        ----------
+        config : mapping
+            Keys ``target`` (required), ``network``, ``loss``, ``init_radius``, ``weight_decay``,
+            ``initial_overlap``.
+        label, activation, loss : optional
+            The custom laws, each needed where `config` says it is custom.
+
+        Raises
+        ------
+        ValueError
+            If a key or value is not allowed, or a custom law is not supplied.
+        """
+        keys = ("target", "network", "loss", "init_radius", "weight_decay", "initial_overlap")
+        settings = check_keys("problem", config, keys, required=("target",))
+        if isinstance(settings["target"], Mapping):
+            settings["target"] = Target.from_config(settings["target"], label=label)
+        if isinstance(settings.get("network"), Mapping):
+            settings["network"] = Network.from_config(settings["network"], activation=activation)
+        if "loss" in settings:
+            settings["loss"] = _supplied("loss", settings["loss"], loss)
+        return cls(**settings)
+
+
+def _name_of(function: object) -> str:
+    """Name of a callable for messages and records."""
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else type(function).__name__
+
+
+def _supplied(argument: str, entry: object, supplied: object | None) -> Any:
+    """Return the law a configuration entry stands for: itself, or what the caller supplies."""
+    if not isinstance(entry, Mapping):
+        return entry
+    check_keys(argument, entry, ("custom",), required=("custom",))
+    if supplied is None:
+        raise ValueError(
+            f"{argument} must be supplied: the configuration records only the name of a custom "
+            f"one, {entry['custom']!r}"
+        )
+    return supplied
+
+
+def _hard_directions(
+    value: Iterable[int] | ArrayLike | None, k: int
+) -> tuple[int, ...] | tuple[tuple[float, ...], ...] | None:
+    """Return hard directions in plain form: sorted indices, or the rows of a (k, k_h) array."""
+    if value is None:
+        return None
+    expected = (
+        f"None, a sequence of distinct indices from 0 to {k - 1}, or an array (k, k_h) with k = {k}"
+    )
+    try:
+        array = np.asarray(value if isinstance(value, np.ndarray) else list(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError(f"hard_directions must be {expected}, got {value!r}") from None
+    if array.size == 0 and array.shape in ((0,), (k, 0)):
+        return ()
+    if array.ndim == 1 and array.dtype.kind in "iu":
+        indices = sorted(int(index) for index in array)
+        if len(set(indices)) < len(indices) or indices[0] < 0 or indices[-1] >= k:
+            raise ValueError(f"hard_directions must be {expected}, got {array.tolist()}")
+        return tuple(indices)
+    if array.ndim != 2 or array.shape[0] != k or array.dtype.kind not in "iuf":
+        raise ValueError(f"hard_directions must be {expected}, got {array.tolist()}")
+    columns = array.astype(np.float64)
+    if not np.all(np.isfinite(columns)):
+        raise ValueError("hard_directions must have finite entries")
+    singular = np.linalg.svd(columns, compute_uv=False)
+    if array.shape[1] > k or singular[-1] <= 1e-10 * singular[0]:
+        raise ValueError(
+            "hard_directions must have linearly independent columns, got singular values "
+            f"{singular.tolist()}"
+        )
+    return tuple(map(tuple, columns.tolist()))
+
+
+def _orthonormal(columns: Array) -> Array:
+    """Return an orthonormal basis of the column span, exact unit vectors if it is coordinate."""
+    k, k_h = columns.shape
+    support = np.flatnonzero(np.any(columns != 0.0, axis=1))
+    if support.size == k_h:
+        return np.eye(k)[:, support]
+    basis = np.zeros((k, k_h))
+    basis[support], _ = np.linalg.qr(columns[support])
+    # QR fixes the columns up to sign: keep the direction the caller gave.
+    signs = np.sign(np.sum(basis * columns, axis=0))
+    return basis * np.where(signs == 0.0, 1.0, signs)

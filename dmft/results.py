@@ -1,0 +1,130 @@
+"""Result files: arrays, configuration, version and seed in one ``.npz``, written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["read_result", "software_version", "write_result"]
+
+_FORMAT = "delta-nn"
+_FORMAT_VERSION = 1
+_HEADER = "header"
+
+
+def software_version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return version("delta-nn")
+    except PackageNotFoundError:  # a source tree on the path, not installed
+        return "unknown"
+
+
+def write_result(
+    path: str | os.PathLike[str],
+    kind: str,
+    config: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+) -> Path:
+    """Write a result file; it appears complete or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        Suffix ``.npz`` is added when missing.
+    kind : str
+        What the file holds, checked by :func:`read_result`.
+    config : mapping
+        JSON-able configuration.
+    arrays : mapping of str to ndarray
+
+    Returns
+    -------
+    pathlib.Path
+        The file written.
+
+    Raises
+    ------
+    OSError
+        If the directory cannot be written; nothing is left behind.
+    """
+    target = Path(path)
+    if target.suffix != ".npz":
+        target = target.with_name(target.name + ".npz")
+    header = {
+        "format": _FORMAT,
+        "format_version": _FORMAT_VERSION,
+        "kind": kind,
+        "version": software_version(),
+        "config": dict(config),
+    }
+    text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".partial")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            np.savez_compressed(stream, **{_HEADER: text, **arrays})  # type: ignore[arg-type]
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def read_result(
+    path: str | os.PathLike[str], kind: str
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read a file written by :func:`write_result`.
+
+    Returns
+    -------
+    config : dict
+        The configuration, with the software version under ``"version"``.
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, of another kind, or from a newer format.
+    """
+    target = Path(path)
+    if target.suffix != ".npz" and not target.exists():
+        target = target.with_name(target.name + ".npz")
+    try:
+        with np.load(target, allow_pickle=False) as data:
+            header = json.loads(bytes(data[_HEADER]))
+            arrays = {name: data[name] for name in data.files if name != _HEADER}
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"path must be a delta-nn result file; {target} is not one") from error
+    if header.get("format") != _FORMAT or header.get("kind") != kind:
+        raise ValueError(
+            f"path must be a delta-nn {kind} file; {target} holds {header.get('kind')!r}"
+        )
+    if header["format_version"] > _FORMAT_VERSION:
+        raise ValueError(
+            f"path must be a file of format {_FORMAT_VERSION} or older; {target} has format "
+            f"{header['format_version']}: update delta-nn"
+        )
+    return {"version": header["version"], **header["config"]}, arrays
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

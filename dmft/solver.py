@@ -1,0 +1,320 @@
+r"""Gradient descent on paths: the self-consistent process, solved by running it.
+
+One step, for each replicate (Montanari & Wang, arXiv:2602.01434; Celentano, Cheng & Montanari,
+arXiv:2112.07572, in the coordinates of ``dmft.paths``):
+
+    r^t     = B_t q                                       pre-activations
+    g^t     = sum_{v <= t} Gamma(t, v) ghat^v             Gram-Schmidt over samples
+    grad^t  = (E[g^t q^T], -Gamma(t, t) / sqrt(delta))    old coordinates, new block
+    B_{t+1} = B_t - eta (grad^t + lam B_t)
+
+It is gradient descent in a space that grows by m dimensions per step. There is no fixed point to
+iterate: B_{t+1} needs averages over paths up to time t only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft._validation import check_integer, check_real
+from dmft.gradient_descent import GradientDescent
+from dmft.gradients import pre_activation_gradient
+from dmft.paths import Paths
+from dmft.problem import Problem
+from dmft.sampling import GaussianStream, Sampling
+from rmt.status import NumericalFailure, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from dmft.trajectory import Trajectory
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Replicate", "single_threaded_blas", "solve", "worker_count"]
+
+# The squared norm of the weights may grow by this factor before the run counts as diverged.
+_DIVERGENCE_FACTOR = 1e12
+# Sample-orthogonality costs a bias of (rows / paths); beyond this fraction it is no longer small.
+_MAX_ROWS_PER_PATH = 0.25
+# Pre-activations are kept by default while they fit in this much memory.
+_KEEP_BYTES = 512 * 2**20
+
+
+@dataclass
+class Replicate:
+    """What one randomisation leaves behind; everything else is computed from it.
+
+    ``n_times`` is the number of time points reached (n_steps + 1 unless the run ended early).
+
+    Attributes
+    ----------
+    weights : ndarray, shape (n_times, m, n_coordinates)
+        B_t, zero on coordinates opened later. Coordinates: z (k), xi (m), then fresh ones.
+    gamma : ndarray, shape (n_times, m, n_directions)
+        Gamma(t, v), the gradients on the kept directions.
+    direction_step, direction_neuron : ndarray of int, shape (n_directions,)
+        Which gradient opened which direction (and the fresh coordinate that goes with it).
+    gradient_second_moment : ndarray, shape (n_times, m, m)
+        E[g^t g^t^T].
+    train_loss, squared_gradient_norm : ndarray, shape (n_times,)
+    latent : ndarray, shape (k, n_paths)
+    labels : ndarray, shape (n_paths,)
+    pre_activations : dict of step to ndarray, shape (m, n_paths)
+    status : Status
+    """
+
+    weights: FloatArray
+    gamma: FloatArray
+    direction_step: NDArray[np.intp]
+    direction_neuron: NDArray[np.intp]
+    gradient_second_moment: FloatArray
+    train_loss: FloatArray
+    squared_gradient_norm: FloatArray
+    latent: FloatArray
+    labels: FloatArray
+    pre_activations: dict[int, FloatArray] = field(default_factory=dict)
+    status: Status = Status.SUCCESS
+
+    @property
+    def n_times(self) -> int:
+        """Number of time points reached."""
+        return len(self.train_loss)
+
+
+def solve(
+    problem: Problem,
+    delta: float,
+    method: GradientDescent,
+    sampling: Sampling | None = None,
+    *,
+    hessian_steps: Iterable[int] | None = None,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    throw: bool = False,
+) -> Trajectory:
+    """Order parameters of gradient descent in the limit n, d to infinity with n/d = delta.
+
+    Parameters
+    ----------
+    problem : Problem
+        Target, network, loss, initialisation, weight decay.
+    delta : float
+        Samples per input dimension, n/d > 0.
+    method : GradientDescent
+        Step size and number of steps T.
+    sampling : Sampling, optional
+        Number of paths, replicates and seed.
+    hessian_steps : iterable of int, optional
+        Steps whose pre-activations are kept in memory for :meth:`Trajectory.hessian`. By default
+        all of them while they fit in 512 MB, otherwise the last one. A Hessian at any other step
+        is still available: the run is repeated from its seed.
+    threads : int, optional
+        Replicates solved at the same time; default: the number of cores, at most ``replicates``.
+        The result does not depend on it.
+    progress : callable, optional
+        Called with the number of steps completed since the last call, summed over replicates
+        (``replicates * n_steps`` in all), possibly from several threads.
+    throw : bool
+        Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
+
+    Returns
+    -------
+    Trajectory
+        If the run diverges, the trajectory up to the last step before, with status DIVERGED.
+
+    Raises
+    ------
+    ValueError
+        If delta is not positive and finite, a Hessian step is outside 0..n_steps, or the label
+        function returns something unusable.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434; Celentano, Cheng and Montanari, arXiv:2112.07572.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem(target="linear", network=dmft.Network(activation="linear"))
+    >>> method = dmft.GradientDescent(step_size=0.1, n_steps=2)
+    >>> trajectory = dmft.solve(problem, 3.0, method, dmft.Sampling(n_paths=1024, seed=1))
+    >>> trajectory.overlap[1, 0, 0].round(3)  # eta E[z^2]
+    np.float64(0.1)
+    """
+    from dmft.trajectory import Trajectory
+
+    sampling = Sampling() if sampling is None else sampling
+    for name, value, kind in (
+        ("problem", problem, Problem),
+        ("method", method, GradientDescent),
+        ("sampling", sampling, Sampling),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} must be a dmft.{kind.__name__}, got {type(value).__name__}")
+    delta = check_real("delta", delta, minimum=0.0, exclusive=True)
+    steps = _steps_to_keep(problem, method, sampling, hessian_steps)
+    hard_basis = problem.target.hard_basis  # found once, before the threads start
+    n_workers = worker_count(threads, sampling.replicates)
+
+    def run(index: int) -> Replicate:
+        return _solve_replicate(
+            problem, delta, method, sampling, index, frozenset(steps), hard_basis, progress
+        )
+
+    with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
+        replicates = list(pool.map(run, range(sampling.replicates)))
+    trajectory = Trajectory(problem, delta, method, sampling, replicates)
+    if throw and not trajectory.status.ok:
+        raise NumericalFailure(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
+    return trajectory
+
+
+def worker_count(threads: int | None, n_tasks: int) -> int:
+    """Number of threads to use for ``n_tasks`` independent tasks."""
+    if threads is None:
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        threads = available or os.cpu_count() or 1
+    else:
+        threads = check_integer("threads", threads, minimum=1)
+    return max(1, min(threads, n_tasks))
+
+
+@contextlib.contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Limit BLAS to one thread: the replicates are the parallel axis, and bits must not depend."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+def _steps_to_keep(
+    problem: Problem,
+    method: GradientDescent,
+    sampling: Sampling,
+    hessian_steps: Iterable[int] | None,
+) -> list[int]:
+    n_steps = method.n_steps
+    if hessian_steps is not None:
+        steps = [check_integer("hessian_steps", step, minimum=0) for step in hessian_steps]
+        for step in steps:
+            if step > n_steps:
+                raise ValueError(f"hessian_steps must lie in 0..n_steps = 0..{n_steps}, got {step}")
+        return steps
+    n_bytes = 8 * problem.m * sampling.n_paths * sampling.replicates * (n_steps + 1)
+    return list(range(n_steps + 1)) if n_bytes <= _KEEP_BYTES else [n_steps]
+
+
+def _solve_replicate(
+    problem: Problem,
+    delta: float,
+    method: GradientDescent,
+    sampling: Sampling,
+    index: int,
+    keep: frozenset[int],
+    hard_basis: FloatArray,
+    progress: Callable[[int], None] | None,
+) -> Replicate:
+    m, k, n_steps = problem.m, problem.k, method.n_steps
+    eta, lam = method.step_size, problem.weight_decay
+    smallest = sampling.effective_rank_tolerance * np.sqrt(delta) / eta
+    uses_noise = problem.target.uses_noise
+
+    stream = GaussianStream(sampling, index, k + m + int(uses_noise), m)
+    leading = stream.leading()
+    latent = leading[:k]
+    eps = leading[k + m] if uses_noise else np.zeros(sampling.n_paths)
+    labels = problem.sample_labels(np.ascontiguousarray(latent.T), eps)
+    paths = Paths(leading[: k + m])
+
+    weights = _Ragged(n_steps + 1, m)
+    gamma = _Ragged(n_steps + 1, m)
+    second_moment = np.empty((n_steps + 1, m, m))
+    train_loss = np.empty(n_steps + 1)
+    squared_norm = np.empty(n_steps + 1)
+    direction_step: list[int] = []
+    direction_neuron: list[int] = []
+    pre_activations: dict[int, FloatArray] = {}
+    status = Status.SUCCESS
+
+    B = problem.initial_weights()
+    largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(B**2)))
+    done = 0
+    for t in range(n_steps + 1):
+        r = paths.combine(B)
+        with np.errstate(over="ignore", invalid="ignore"):
+            g, loss = pre_activation_gradient(problem, r, labels)
+            mean_loss = float(np.mean(loss))
+            moment = (g @ g.T) / paths.n_paths
+        if not (np.isfinite(mean_loss) and np.isfinite(moment).all() and np.sum(B**2) < largest):
+            status = Status.DIVERGED
+            break
+        if paths.n_rows + 2 * m > _MAX_ROWS_PER_PATH * paths.n_paths:
+            status = Status.TOO_FEW_PATHS
+            break
+        correlation, gamma_past, gamma_now, kept = paths.absorb(g, smallest)
+        gradient = correlation
+        # Hard directions cannot be picked up in O(1) steps; what E[g z^T] holds of them is noise
+        # which the instability under study would amplify.
+        gradient[:, :k] -= (gradient[:, :k] @ hard_basis) @ hard_basis.T
+        new_block = -gamma_now / np.sqrt(delta)
+
+        weights.append(B)
+        gamma.append(np.concatenate([gamma_past, gamma_now], axis=1))
+        second_moment[t] = moment
+        train_loss[t] = mean_loss
+        gradient = np.concatenate([gradient, new_block], axis=1)
+        squared_norm[t] = np.sum(gradient**2)
+        direction_step += [t] * len(kept)
+        direction_neuron += kept.tolist()
+        if t in keep:
+            pre_activations[t] = r
+        done = t + 1
+        if t < n_steps:
+            paths.open_coordinates(stream.block(t), kept, delta)
+            B = np.concatenate([B, np.zeros_like(new_block)], axis=1)
+            B = B - eta * (gradient + lam * B)
+        if progress is not None and t > 0:
+            progress(1)
+
+    return Replicate(
+        weights=weights.padded(),
+        gamma=gamma.padded(),
+        direction_step=np.array(direction_step, dtype=np.intp),
+        direction_neuron=np.array(direction_neuron, dtype=np.intp),
+        gradient_second_moment=second_moment[:done].copy(),
+        train_loss=train_loss[:done].copy(),
+        squared_gradient_norm=squared_norm[:done].copy(),
+        latent=np.ascontiguousarray(latent),
+        labels=labels,
+        pre_activations=pre_activations,
+        status=status,
+    )
+
+
+class _Ragged:
+    """Rows of growing length, returned as one zero-padded array."""
+
+    def __init__(self, capacity: int, m: int) -> None:
+        self._rows: list[FloatArray] = []
+        self._m = m
+        self._capacity = capacity
+
+    def append(self, row: FloatArray) -> None:
+        self._rows.append(row)
+
+    def padded(self) -> FloatArray:
+        width = max((row.shape[1] for row in self._rows), default=0)
+        out = np.zeros((len(self._rows), self._m, width))
+        for target, row in zip(out, self._rows, strict=True):
+            target[:, : row.shape[1]] = row
+        return out

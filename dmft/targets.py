@@ -1,0 +1,121 @@
+r"""Catalogue of label functions of the latent coordinates :math:`z \sim N(0, I_k)`.
+
+==================== === ================================================= ===============
+name                 k   :math:`\varphi(z)`                                hard directions
+==================== === ================================================= ===============
+``phase-retrieval``  1   :math:`z^2`                                       :math:`z`
+``modulus``          1   :math:`|z|`                                       :math:`z`
+``linear``           1   :math:`z`                                         none
+``product``          2   :math:`z_1 z_2`                                   :math:`z_1, z_2`
+``staircase``        2   :math:`z_1 + z_1 z_2`                             none
+``easy-hard``        2   :math:`\tanh z_1 + \tanh(z_2^2 - 1)`              :math:`z_2`
+==================== === ================================================= ===============
+
+`Target` adds Gaussian noise of any size; that leaves the hard directions as they are (the noise
+convolves :math:`p(y)\,E[z|y]` with a Gaussian, which vanishes only if the function itself does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._validation import check_choice
+
+__all__ = ["TARGETS", "TargetFunction", "get_target_function"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TargetFunction:
+    """A catalogue entry: a noiseless label function and what is known of it.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the catalogue.
+    k : int
+        Number of latent directions.
+    function : callable
+        ``(z (N, k), eps (N,)) -> y (N,)``; `eps` is not used.
+    hard_indices : tuple of int
+        Latent coordinates that no number of O(1) steps can pick up.
+    formula : str
+        The function as text.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> TARGETS["product"](np.array([[2.0, 3.0]]), np.zeros(1))
+    array([6.])
+    """
+
+    name: str
+    k: int
+    function: Callable[[Array, Array], Array]
+    hard_indices: tuple[int, ...]
+    formula: str
+
+    def __call__(self, z: Array, eps: Array) -> Array:
+        """Labels of shape (N,) at latent coordinates `z` (N, k)."""
+        return self.function(z, eps)
+
+
+def _phase_retrieval(z: Array, eps: Array) -> Array:
+    return np.square(z[:, 0])
+
+
+def _modulus(z: Array, eps: Array) -> Array:
+    return np.abs(z[:, 0])
+
+
+def _linear(z: Array, eps: Array) -> Array:
+    return z[:, 0].copy()
+
+
+def _product(z: Array, eps: Array) -> Array:
+    return np.asarray(z[:, 0] * z[:, 1])
+
+
+def _staircase(z: Array, eps: Array) -> Array:
+    return np.asarray(z[:, 0] + z[:, 0] * z[:, 1])
+
+
+def _easy_hard(z: Array, eps: Array) -> Array:
+    return np.asarray(np.tanh(z[:, 0]) + np.tanh(np.square(z[:, 1]) - 1.0))
+
+
+#: The catalogue.
+TARGETS: dict[str, TargetFunction] = {
+    entry.name: entry
+    for entry in (
+        TargetFunction("phase-retrieval", 1, _phase_retrieval, (0,), "z^2"),
+        TargetFunction("modulus", 1, _modulus, (0,), "|z|"),
+        TargetFunction("linear", 1, _linear, (), "z"),
+        TargetFunction("product", 2, _product, (0, 1), "z1 z2"),
+        TargetFunction("staircase", 2, _staircase, (), "z1 + z1 z2"),
+        TargetFunction("easy-hard", 2, _easy_hard, (1,), "tanh(z1) + tanh(z2^2 - 1)"),
+    )
+}
+
+
+def get_target_function(name: object) -> TargetFunction:
+    """Return the catalogue entry called `name`.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+
+    Examples
+    --------
+    >>> get_target_function("easy-hard").hard_indices
+    (1,)
+    """
+    return TARGETS[
+        check_choice("label", name, TARGETS, also=", or a callable (z (N,k), eps (N,)) -> (N,)")
+    ]

@@ -1,0 +1,477 @@
+"""The result of a solve: order parameters along the trajectory, each with its standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft.generalization import expected_test_loss
+from dmft.gradient_descent import GradientDescent
+from dmft.problem import Problem
+from dmft.results import read_result, write_result
+from dmft.sampling import Sampling
+from dmft.solver import Replicate, solve
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from rmt import HessianLaw
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Trajectory"]
+
+_KIND = "trajectory"
+# Below this ratio of smallest to largest gradient innovation the response, which divides by the
+# innovations, has lost its digits.
+_RESPONSE_CONDITION = 1e-7
+
+
+class Trajectory:
+    r"""Order parameters of gradient descent for times 0, ..., T, averaged over replicates.
+
+    Made by :func:`dmft.solve`. Arrays below are computed when first asked for and then kept.
+
+    =======================  =========================  ==========================================
+    attribute                shape                      quantity
+    =======================  =========================  ==========================================
+    ``correlation``          (T+1, T+1, m, m)           C(t, s) = lim Theta_t^T Theta_s
+    ``overlap``              (T+1, m, k)                M(t) = lim Theta_t^T Theta_*
+    ``gradient_covariance``  (T+1, T+1, m, m)           G(t, s) = E[g^t g^s^T]
+    ``response``             (T+1, T+1, m, m)           R(t, s), zero for s >= t
+    ``train_loss``           (T+1,)                     E[l(r^t, y)]
+    ``test_loss``            (T+1,)                     E[l(h^t, phi(z, eps))] on fresh data
+    ``gradient_norm``        (T+1,)                     lim of the Frobenius norm of grad Risk
+    =======================  =========================  ==========================================
+
+    ``stderr`` maps each of these names to an array of the same shape. Directions that are hard
+    have overlap exactly zero. If the run ended early, T is the last step computed (``n_steps``)
+    and ``status`` says why.
+
+    Attributes
+    ----------
+    problem : Problem or None
+        None only for a loaded trajectory of a custom problem that was not given again.
+    delta : float
+    method : GradientDescent
+    sampling : Sampling
+    status : Status
+    n_steps : int
+        Last step reached; equal to ``method.n_steps`` on success.
+    response_status : Status
+        ILL_CONDITIONED where R needs division by gradient innovations at rounding level; entries
+        of ``response`` beyond ``response_steps`` are then NaN (missing).
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+    """
+
+    def __init__(
+        self,
+        problem: Problem | None,
+        delta: float,
+        method: GradientDescent,
+        sampling: Sampling,
+        replicates: list[Replicate],
+        *,
+        test_losses: FloatArray | None = None,
+    ) -> None:
+        self.problem = problem
+        self.delta = delta
+        self.method = method
+        self.sampling = sampling
+        self._replicates = replicates
+        self._problem_config: dict[str, Any] | None = None
+        self._test_losses = test_losses
+        self._cache: dict[str, tuple[FloatArray, FloatArray]] = {}
+        self._laws: dict[int, HessianLaw] = {}
+        self._n_times = min(replicate.n_times for replicate in replicates)
+        failed = [r for r in replicates if not r.status.ok and r.n_times == self._n_times]
+        self.status = failed[0].status if failed else Status.SUCCESS
+
+    # -- what was computed --------------------------------------------------------------------
+
+    @property
+    def m(self) -> int:
+        """Number of neurons."""
+        return self._replicates[0].weights.shape[1]
+
+    @property
+    def k(self) -> int:
+        """Number of latent directions."""
+        return self._replicates[0].latent.shape[0]
+
+    @property
+    def n_steps(self) -> int:
+        """Last step reached."""
+        return self._n_times - 1
+
+    @property
+    def steps(self) -> NDArray[np.intp]:
+        """Steps computed, 0, ..., n_steps."""
+        return np.arange(self._n_times)
+
+    @property
+    def rank(self) -> int:
+        """Largest number of fresh directions kept in any replicate."""
+        return max(len(replicate.direction_step) for replicate in self._replicates)
+
+    @property
+    def correlation(self) -> FloatArray:
+        """C(t, s), shape (T+1, T+1, m, m)."""
+        return self._value("correlation")
+
+    @property
+    def overlap(self) -> FloatArray:
+        """M(t), shape (T+1, m, k)."""
+        return self._value("overlap")
+
+    @property
+    def gradient_covariance(self) -> FloatArray:
+        """G(t, s), shape (T+1, T+1, m, m)."""
+        return self._value("gradient_covariance")
+
+    @property
+    def response(self) -> FloatArray:
+        """R(t, s), shape (T+1, T+1, m, m), NaN beyond ``response_steps``."""
+        return self._value("response")
+
+    @property
+    def norm(self) -> FloatArray:
+        """C(t, t), shape (T+1, m, m), without forming C at unequal times."""
+        return self._value("norm")
+
+    @property
+    def train_loss(self) -> FloatArray:
+        """Train loss, shape (T+1,)."""
+        return self._value("train_loss")
+
+    @property
+    def test_loss(self) -> FloatArray:
+        """Test loss, shape (T+1,)."""
+        return self._value("test_loss")
+
+    @property
+    def gradient_norm(self) -> FloatArray:
+        """Frobenius norm of the gradient of the risk (without weight decay), shape (T+1,)."""
+        return self._value("gradient_norm")
+
+    @property
+    def stderr(self) -> Mapping[str, FloatArray]:
+        """Standard error of each quantity over replicates, by name."""
+        return _StandardErrors(self)
+
+    @property
+    def response_steps(self) -> int:
+        """Last time t for which R(t, .) is numerically reliable."""
+        return min(_reliable_response(r, self._n_times) for r in self._replicates)
+
+    @property
+    def response_status(self) -> Status:
+        """SUCCESS, or ILL_CONDITIONED if R is missing for late times."""
+        return Status.SUCCESS if self.response_steps == self.n_steps else Status.ILL_CONDITIONED
+
+    def per_replicate(self, name: str) -> Iterator[FloatArray]:
+        """One array per replicate of the quantity called ``name``.
+
+        Raises
+        ------
+        ValueError
+            If there is no such quantity.
+        """
+        compute = _QUANTITIES.get(name)
+        if compute is None:
+            raise ValueError(f"name must be one of {', '.join(_QUANTITIES)}; got {name!r}")
+        for index in range(len(self._replicates)):
+            yield compute(self, index)
+
+    # -- Hessian ------------------------------------------------------------------------------
+
+    def hessian(self, step: int) -> HessianLaw:
+        """Asymptotic law of the Hessian of the risk (with weight decay) at a step.
+
+        At step 0 the weights D have an explicit law and deterministic quadrature is used (up to
+        three Gaussians; scrambled Sobol points beyond). At later steps the weights are those of
+        all paths of all replicates, and ``law.stderr`` is taken over replicates. The step is
+        computed again from the seed if its paths were not kept.
+
+        Parameters
+        ----------
+        step : int
+            0 to ``n_steps``.
+
+        Returns
+        -------
+        rmt.HessianLaw
+
+        Raises
+        ------
+        ValueError
+            If the step is out of range, or the problem is unknown (loaded without it).
+        """
+        from dmft._validation import check_integer
+        from dmft.hessian import initial_law, sampled_law
+
+        step = check_integer("step", step, minimum=0)
+        if step > self.n_steps:
+            raise ValueError(f"step must be in 0..{self.n_steps} (steps computed), got {step}")
+        if self.problem is None:
+            raise ValueError(
+                "problem must be given to Trajectory.load for the Hessian of a custom problem"
+            )
+        if step not in self._laws:
+            if step == 0:
+                self._laws[0] = initial_law(self.problem, self.delta, self.sampling)
+            else:
+                replicates = self._replicates
+                if any(step not in r.pre_activations for r in replicates):
+                    replicates = self._again(step)
+                self._laws[step] = sampled_law(self.problem, self.delta, replicates, step)
+        return self._laws[step]
+
+    def _again(self, step: int) -> list[Replicate]:
+        assert self.problem is not None
+        method = GradientDescent(step_size=self.method.step_size, n_steps=step)
+        again = solve(self.problem, self.delta, method, self.sampling, hessian_steps=[step])
+        return again._replicates
+
+    # -- files --------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write data, configuration, version and seed to one ``.npz`` file (atomically).
+
+        Paths are not written: a Hessian asked of the loaded trajectory is computed again from the
+        seed.
+
+        Parameters
+        ----------
+        path : path-like
+            The file; a missing ``.npz`` suffix is added.
+        """
+        config = {
+            "problem": self.problem.to_config() if self.problem else self._problem_config,
+            "delta": self.delta,
+            "method": self.method.to_config(),
+            "sampling": self.sampling.to_config(),
+            "status": [replicate.status.name for replicate in self._replicates],
+            "k": self.k,
+        }
+        arrays: dict[str, NDArray[Any]] = {
+            "test_loss": np.array(list(self.per_replicate("test_loss")))
+        }
+        for index, replicate in enumerate(self._replicates):
+            for name in _STORED:
+                arrays[f"{name}/{index}"] = getattr(replicate, name)
+        write_result(path, _KIND, config, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], problem: Problem | None = None) -> Trajectory:
+        """Read a trajectory written by :meth:`save`.
+
+        Parameters
+        ----------
+        path : path-like
+        problem : Problem, optional
+            Needed only for Hessians of a problem with a custom label, activation or loss, whose
+            code is not in the file.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a trajectory, or was written by a newer version.
+        """
+        config, arrays = read_result(path, _KIND)
+        if problem is None:
+            try:
+                problem = Problem.from_config(config["problem"])
+            except ValueError:
+                problem = None
+        no_paths = np.empty((config["k"], 0))
+        replicates = [
+            Replicate(
+                **{name: arrays[f"{name}/{index}"] for name in _STORED},
+                latent=no_paths,
+                labels=np.empty(0),
+                status=Status[status],
+            )
+            for index, status in enumerate(config["status"])
+        ]
+        trajectory = cls(
+            problem,
+            config["delta"],
+            GradientDescent(**config["method"]),
+            Sampling(**config["sampling"]),
+            replicates,
+            test_losses=arrays["test_loss"],
+        )
+        trajectory._problem_config = config["problem"]
+        return trajectory
+
+    def __repr__(self) -> str:
+        return (
+            f"Trajectory(delta={self.delta:g}, n_steps={self.n_steps}, m={self.m}, k={self.k}, "
+            f"rank={self.rank}, status={self.status.name})"
+        )
+
+    # -- averages over replicates -------------------------------------------------------------
+
+    def _value(self, name: str) -> FloatArray:
+        return self._mean_and_error(name)[0]
+
+    def _mean_and_error(self, name: str) -> tuple[FloatArray, FloatArray]:
+        if name not in self._cache:
+            # Welford's update: one replicate in memory at a time.
+            mean: FloatArray | float = 0.0
+            squares: FloatArray | float = 0.0
+            count = 0
+            for array in self.per_replicate(name):
+                count += 1
+                difference = array - mean
+                mean = mean + difference / count
+                squares = squares + difference * (array - mean)
+            error = np.sqrt(np.asarray(squares) / (count - 1) / count)
+            self._cache[name] = (np.asarray(mean), error)
+        return self._cache[name]
+
+
+class _StandardErrors(Mapping[str, "FloatArray"]):
+    """Standard errors by quantity, computed on access."""
+
+    def __init__(self, trajectory: Trajectory) -> None:
+        self._trajectory = trajectory
+
+    def __getitem__(self, name: str) -> FloatArray:
+        if name not in _QUANTITIES:
+            raise KeyError(name)
+        return self._trajectory._mean_and_error(name)[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_QUANTITIES)
+
+    def __len__(self) -> int:
+        return len(_QUANTITIES)
+
+
+# -- one replicate's quantities ---------------------------------------------------------------
+
+_STORED = (
+    "weights",
+    "gamma",
+    "direction_step",
+    "direction_neuron",
+    "gradient_second_moment",
+    "train_loss",
+    "squared_gradient_norm",
+)
+
+
+def _two_times(rows: FloatArray) -> FloatArray:
+    """Gram matrix of (T, m, n) rows as a (T, T, m, m) array."""
+    n_times, m, width = rows.shape
+    flat = rows.reshape(n_times * m, width)
+    gram = (flat @ flat.T).reshape(n_times, m, n_times, m)
+    return np.ascontiguousarray(gram.transpose(0, 2, 1, 3))
+
+
+def _correlation(trajectory: Trajectory, index: int) -> FloatArray:
+    return _two_times(trajectory._replicates[index].weights[: trajectory._n_times])
+
+
+def _norm(trajectory: Trajectory, index: int) -> FloatArray:
+    B = trajectory._replicates[index].weights[: trajectory._n_times]
+    return B @ np.swapaxes(B, 1, 2)
+
+
+def _overlap(trajectory: Trajectory, index: int) -> FloatArray:
+    return trajectory._replicates[index].weights[: trajectory._n_times, :, : trajectory.k]
+
+
+def _gradient_covariance(trajectory: Trajectory, index: int) -> FloatArray:
+    replicate, n = trajectory._replicates[index], trajectory._n_times
+    covariance = _two_times(replicate.gamma[:n])
+    # Equal times from the average itself, which includes what the rank tolerance dropped.
+    times = np.arange(n)
+    covariance[times, times] = replicate.gradient_second_moment[:n]
+    return covariance
+
+
+def _reliable_response(replicate: Replicate, n_times: int) -> int:
+    """Last t such that every gradient before t opened a well-scaled direction per neuron."""
+    m = replicate.gamma.shape[1]
+    largest = 0.0
+    for t in range(n_times - 1):
+        columns = np.flatnonzero(replicate.direction_step == t)
+        if len(columns) < m:
+            return t
+        diagonal = np.abs(np.diagonal(replicate.gamma[t][:, columns]))
+        largest = max(largest, float(diagonal.max()))
+        if diagonal.min() < _RESPONSE_CONDITION * largest:
+            return t
+    return n_times - 1
+
+
+def _response(trajectory: Trajectory, index: int) -> FloatArray:
+    """R = sqrt(delta) B Gamma^{-1} on the fresh coordinates, times up to ``response_steps``."""
+    from scipy.linalg import solve_triangular
+
+    replicate, n = trajectory._replicates[index], trajectory._n_times
+    m, last = trajectory.m, trajectory.response_steps
+    size = m * last
+    fresh = replicate.weights[: last + 1, :, trajectory.k + m :][:, :, :size]
+    fresh = fresh.reshape((last + 1) * m, size)
+    gamma = replicate.gamma[:last, :, :size].reshape(size, size)
+    response = np.full((n, n, m, m), np.nan)
+    response[: last + 1] = 0.0
+    if size:
+        solution = solve_triangular(gamma, fresh.T, trans="T", lower=True).T
+        block = np.sqrt(trajectory.delta) * solution.reshape(last + 1, m, last, m)
+        response[: last + 1, :last] = block.transpose(0, 2, 1, 3)
+        times = np.arange(last + 1)
+        response[: last + 1, :last][times[:, np.newaxis] <= times[np.newaxis, :last]] = 0.0
+    return response
+
+
+def _train_loss(trajectory: Trajectory, index: int) -> FloatArray:
+    return trajectory._replicates[index].train_loss[: trajectory._n_times]
+
+
+def _gradient_norm(trajectory: Trajectory, index: int) -> FloatArray:
+    return np.sqrt(trajectory._replicates[index].squared_gradient_norm[: trajectory._n_times])
+
+
+def _test_loss(trajectory: Trajectory, index: int) -> FloatArray:
+    if trajectory._test_losses is None:
+        problem = trajectory.problem
+        assert problem is not None  # only a loaded trajectory lacks it, and it brings its losses
+        trajectory._test_losses = np.stack(
+            [
+                expected_test_loss(
+                    problem,
+                    _overlap(trajectory, i),
+                    _norm(trajectory, i),
+                    trajectory.sampling,
+                    i,
+                )
+                for i in range(len(trajectory._replicates))
+            ]
+        )
+    losses: FloatArray = trajectory._test_losses[index]
+    return losses
+
+
+_QUANTITIES: dict[str, Callable[[Trajectory, int], FloatArray]] = {
+    "correlation": _correlation,
+    "norm": _norm,
+    "overlap": _overlap,
+    "gradient_covariance": _gradient_covariance,
+    "response": _response,
+    "train_loss": _train_loss,
+    "test_loss": _test_loss,
+    "gradient_norm": _gradient_norm,
+}

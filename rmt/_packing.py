@@ -1,0 +1,104 @@
+"""From symmetric matrices to the packed, padded arrays the kernels read, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Array", "Atoms", "CArray", "kernels", "pack", "packed_index", "unpack"]
+
+Array = NDArray[np.float64]
+CArray = NDArray[np.complex128]
+
+_LANES = 32
+
+
+@cache
+def kernels() -> Any:
+    """Import the compiled kernels on first use: numba costs more than the rest of ``rmt``."""
+    from rmt import _kernels
+
+    if _kernels.LANES != _LANES:  # pragma: no cover - a slip of the programmer
+        raise RuntimeError("rmt._packing and rmt._kernels disagree on the number of lanes")
+    return _kernels
+
+
+@cache
+def packed_index(m: int) -> NDArray[np.intp]:
+    """(m, m) table of the position of entry (i, j) in packed storage."""
+    table = np.empty((m, m), dtype=np.intp)
+    rows, cols = np.tril_indices(m)
+    table[rows, cols] = table[cols, rows] = np.arange(rows.size)
+    table.setflags(write=False)
+    return table
+
+
+def pack(matrices: Array) -> Array:
+    """Lower triangles of (..., m, m) symmetric matrices as (..., m (m + 1) / 2)."""
+    rows, cols = np.tril_indices(matrices.shape[-1])
+    return np.ascontiguousarray(matrices[..., rows, cols])
+
+
+def unpack(packed: Array, m: int) -> Array:
+    """Inverse of `pack`."""
+    return np.asarray(packed[..., packed_index(m)])
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """The law of D as the kernels want it: atoms of zero probability removed, padded.
+
+    Attributes
+    ----------
+    d : (m (m + 1) / 2, n_padded) array
+        Packed weights, one column per atom.
+    p : (n_padded,) array
+        Probabilities; zero in the padding.
+    zz : (q, n_padded) array or None
+        Packed products z_h z_h^T of the hard latent coordinates.
+    ratio : float
+        n / d.
+    m : int
+        Order of the weights.
+    """
+
+    d: Array
+    p: Array
+    zz: Array | None
+    ratio: float
+    m: int
+
+    @classmethod
+    def build(
+        cls, weights: Array, probabilities: Array, hard: Array | None, ratio: float
+    ) -> Atoms:
+        """Pack (N, m, m) weights, (N,) probabilities and (N, k_h) hard coordinates."""
+        keep = probabilities > 0
+        weights, probabilities = weights[keep], probabilities[keep]
+        n = probabilities.size
+        padded = -(-n // _LANES) * _LANES
+        take = np.zeros(padded, dtype=np.intp)
+        take[:n] = np.arange(n)
+        p = np.zeros(padded)
+        p[:n] = probabilities
+        d = np.ascontiguousarray(pack(weights)[take].T)
+        zz = None
+        if hard is not None:
+            z = hard[keep]
+            rows, cols = np.tril_indices(z.shape[1])
+            zz = np.ascontiguousarray((z[:, rows] * z[:, cols])[take].T)
+        return cls(d=d, p=p, zz=zz, ratio=ratio, m=weights.shape[-1])
+
+    def reflected(self) -> Atoms:
+        """The atoms of -D."""
+        return Atoms(d=-self.d, p=self.p, zz=self.zz, ratio=self.ratio, m=self.m)
+
+    def average(self, packed: Array) -> Array:
+        """E[x] for x of shape (q, n_padded), in the fixed order of summation."""
+        out = np.empty(packed.shape[0])
+        kernels().weighted_sum(self.p, np.ascontiguousarray(packed), out)
+        return out

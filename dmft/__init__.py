@@ -8,3 +8,4 @@ from dmft.sampling import Sampling
 from dmft.solver import solve
 from dmft.trajectory import Trajectory
 from rmt.status import NumericalFailure, Status
+from dmft.threshold import Threshold, find_delta_nn

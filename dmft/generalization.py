@@ -11,6 +11,8 @@ from dmft.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
 from dmft.sampling import cubature_normals
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from dmft.problem import Problem
@@ -29,11 +31,11 @@ def expected_test_loss(
     overlap: FloatArray,
     norm: FloatArray,
     sampling: Sampling,
-    replicate: int,
+    replicates: Iterable[int],
 ) -> FloatArray:
     r"""Test loss ``E[l(h, phi(z, eps))]`` with (z, h) ~ N(0, [[I, M^T], [M, C(t, t)]]).
 
-    A tensor rule up to three Gaussians, otherwise scrambled Sobol points, a new scramble for each
+    A tensor rule up to three Gaussians, otherwise scrambled Sobol points, one scramble for each
     replicate so that the cubature error is part of the standard error.
 
     Parameters
@@ -44,7 +46,8 @@ def expected_test_loss(
     norm : ndarray, shape (n_times, m, m)
         C(t, t).
     sampling : Sampling
-    replicate : int
+    replicates : iterable of int
+        The replicates whose cubature points to use, beyond three Gaussians.
 
     Returns
     -------
@@ -55,8 +58,10 @@ def expected_test_loss(
     if dimension <= MAX_TENSOR_DIMENSION:
         nodes, weights = gaussian_nodes(dimension, _TENSOR_RULE.get(dimension))
     else:
-        nodes = cubature_normals(sampling, replicate, dimension, _SOBOL_POINTS)
-        weights = np.full(_SOBOL_POINTS, 1.0 / _SOBOL_POINTS)
+        nodes = np.concatenate(
+            [cubature_normals(sampling, i, dimension, _SOBOL_POINTS) for i in replicates], axis=1
+        )
+        weights = np.full(nodes.shape[1], 1.0 / nodes.shape[1])
     z, xi = nodes[:k], nodes[k : k + m]
     eps = nodes[k + m] if problem.target.uses_noise else np.zeros(nodes.shape[1])
     labels = problem.sample_labels(np.ascontiguousarray(z.T), eps)

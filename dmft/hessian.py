@@ -10,7 +10,7 @@ is unbounded, and the values it only approaches far out in the Gaussian tails.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.problem import Problem
-    from dmft.solver import Replicate
+    from dmft.solver import Run
     from rmt import HessianLaw
 
     FloatArray = NDArray[np.float64]
@@ -79,74 +79,83 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     k, m = problem.k, problem.m
     uses_noise = problem.target.uses_noise
     dimension = k + m + int(uses_noise)
-    sampling = Sampling() if sampling is None else sampling
+    weights = problem.initial_weights()
+    support = curvature_support(problem)
+
+    def law(nodes: FloatArray, **more: Any) -> HessianLaw:
+        eps = nodes[k + m] if uses_noise else np.zeros(nodes.shape[1])
+        labels = problem.sample_labels(np.ascontiguousarray(nodes[:k].T), eps)
+        r = weights @ nodes[: k + m]
+        return _law(problem, delta, support, r, labels, nodes[:k], **more)
+
     if dimension <= MAX_TENSOR_DIMENSION:
         nodes, probabilities = gaussian_nodes(dimension)
-        groups = None
-    else:
-        groups = sampling.replicates
-        nodes = np.concatenate(
-            [
-                cubature_normals(sampling, i, dimension, _SOBOL_POINTS_AT_START)
-                for i in range(groups)
-            ],
-            axis=1,
-        )
-        probabilities = None
-    eps = nodes[k + m] if uses_noise else np.zeros(nodes.shape[1])
-    labels = problem.sample_labels(np.ascontiguousarray(nodes[:k].T), eps)
-    r = problem.initial_weights() @ nodes[: k + m]
-    return _law(problem, delta, r, labels, nodes[:k], probabilities, groups)
+        return law(nodes, probabilities=probabilities)
+    sampling = Sampling() if sampling is None else sampling
+    parts = [
+        cubature_normals(sampling, i, dimension, _SOBOL_POINTS_AT_START)
+        for i in range(sampling.replicates)
+    ]
+    return law(np.concatenate(parts, axis=1), replicates=[law(part) for part in parts])
 
 
-def sampled_law(
-    problem: Problem, delta: float, replicates: Sequence[Replicate], step: int
-) -> HessianLaw:
-    """Law of the Hessian from the paths of all replicates at a step.
+def sampled_law(problem: Problem, delta: float, runs: Sequence[Run], step: int) -> HessianLaw:
+    """Law of the Hessian from the paths of a solve at a step.
 
     Parameters
     ----------
     problem : Problem
     delta : float
-    replicates : sequence of Replicate
-        Each with pre-activations at ``step``.
+    runs : sequence of Run
+        The run over all paths, then one per replicate, each with pre-activations at ``step``.
     step : int
 
     Returns
     -------
     rmt.HessianLaw
-        With one group of weights per replicate.
+        Of the run over all paths, with the laws of the others as its ``replicates``.
     """
-    r = np.concatenate([replicate.pre_activations[step] for replicate in replicates], axis=1)
-    labels = np.concatenate([replicate.labels for replicate in replicates])
-    latent = np.concatenate([replicate.latent for replicate in replicates], axis=1)
-    return _law(problem, delta, r, labels, latent, None, len(replicates))
+    support = curvature_support(problem)
+    laws = [
+        _law(problem, delta, support, run.pre_activations[step], run.labels, run.latent)
+        for run in runs[1:]
+    ]
+    everything = runs[0]
+    return _law(
+        problem,
+        delta,
+        support,
+        everything.pre_activations[step],
+        everything.labels,
+        everything.latent,
+        replicates=laws,
+    )
 
 
 def _law(
     problem: Problem,
     delta: float,
+    support: CurvatureSupport,
     r: FloatArray,
     labels: FloatArray,
     latent: FloatArray,
-    probabilities: FloatArray | None,
-    groups: int | None,
+    *,
+    probabilities: FloatArray | None = None,
+    replicates: Sequence[HessianLaw] = (),
 ) -> HessianLaw:
     from rmt import HessianLaw
 
     hard_basis = problem.target.hard_basis
-    hard = latent.T @ hard_basis if hard_basis.shape[1] else None
-    support = curvature_support(problem)
     return HessianLaw(
         curvature(problem, r, labels),
         delta,
-        hard=hard,
+        hard=latent.T @ hard_basis if hard_basis.shape[1] else None,
         probabilities=probabilities,
         shift=problem.weight_decay,
         support=support.points,
         bounded_below=support.bounded_below,
         bounded_above=support.bounded_above,
-        groups=groups,
+        replicates=replicates,
     )
 
 

@@ -1,4 +1,4 @@
-r"""The paths of one replicate: coordinates ``q``, normalised gradients ``ghat``, and their basis.
+r"""The paths of one run: coordinates ``q``, normalised gradients ``ghat``, and their basis.
 
 What gradient descent sees of the inputs after t steps is their restriction to a space that grows
 by m directions per step. For one sample the coordinates in that space are
@@ -15,6 +15,9 @@ to rounding. This buys three things. Every average against all coordinates is on
 with ``w``; Gram-Schmidt of the gradients happens between short rows of coefficients, where it is
 cheap and accurate; and a fresh block made orthogonal to ``w`` is orthogonal to everything the
 trajectory has seen, which removes the leading sampling fluctuations for free.
+
+Paths are stored in blocks. Work on different blocks may run on different threads; sums over blocks
+are always taken in the same order, so the bits do not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -24,9 +27,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
+    Blocks = list[FloatArray]
+    Mapper = Callable[[Callable[[int], float | FloatArray], range], Iterable[float | FloatArray]]
 
 __all__ = ["Paths"]
 
@@ -38,12 +45,14 @@ _GROWTH = 1.5
 
 
 class Paths:
-    """Coordinates and normalised gradients of all paths of one replicate.
+    """Coordinates and normalised gradients of all paths of one run.
 
     Parameters
     ----------
-    leading : ndarray, shape (n_leading, n_paths)
-        The coordinates known from the start, (z, xi).
+    leading : list of ndarray, shape (n_leading, paths of the block)
+        The coordinates known from the start, (z, xi), block by block.
+    run : callable, optional
+        ``map``, or a pool's ``map`` to work on the blocks concurrently.
     capacity : int
         Rows of the basis to reserve; it grows when needed.
 
@@ -55,22 +64,25 @@ class Paths:
         Number of normalised gradients kept so far.
     """
 
-    def __init__(self, leading: FloatArray, capacity: int = 64) -> None:
-        self.n_leading, self.n_paths = leading.shape
+    def __init__(self, leading: Blocks, run: Mapper = map, capacity: int = 64) -> None:
+        self.n_leading = leading[0].shape[0]
+        self.n_paths = sum(block.shape[1] for block in leading)
         self.n_coordinates = 0
         self.n_directions = 0
+        self._run = run
         self._n_rows = 0
-        self._basis = np.empty((max(capacity, 2 * self.n_leading + 2), self.n_paths))
-        rows = self._basis.shape[0]
+        rows = max(capacity, 2 * self.n_leading + 2)
+        self._basis = [np.empty((rows, block.shape[1])) for block in leading]
         self._q = np.zeros((rows, rows))
         self._ghat = np.zeros((rows, rows))
-        self._append_row(np.ones(self.n_paths))
-        for coordinate in leading:
-            coefficients, remainder = self._decompose(coordinate[np.newaxis])
-            self._append_row(remainder[0])
-            norm = np.sqrt(np.mean(remainder[0] ** 2))
-            row = np.append(coefficients[0], norm)
-            self._append_coordinate(row)
+        self._append_row([np.ones(block.shape[1]) for block in leading], 1.0)
+        for i in range(self.n_leading):
+            row = [block[i : i + 1].copy() for block in leading]
+            coefficients, remainder = self._decompose(row)
+            flat = [block[0] for block in remainder]
+            norm = np.sqrt(self._dot(flat, flat))
+            self._append_row(flat, norm)
+            self._append_coordinate(np.append(coefficients[0], norm))
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -78,11 +90,6 @@ class Paths:
     def n_rows(self) -> int:
         """Rows of the basis in use."""
         return self._n_rows
-
-    @property
-    def basis(self) -> FloatArray:
-        """The orthonormal rows w, shape (n_rows, n_paths); a view."""
-        return self._basis[: self._n_rows]
 
     @property
     def coordinate_coefficients(self) -> FloatArray:
@@ -94,22 +101,26 @@ class Paths:
         """H with ghat = H w, shape (n_directions, n_rows); a view."""
         return self._ghat[: self.n_directions, : self._n_rows]
 
-    def combine(self, weights: FloatArray) -> FloatArray:
-        """Pre-activations ``r = B q`` of every path: (m, n_coordinates) -> (m, n_paths)."""
-        combined: FloatArray = (weights @ self.coordinate_coefficients) @ self.basis
+    def basis(self, block: int) -> FloatArray:
+        """The orthonormal rows w on a block, shape (n_rows, paths of the block); a view."""
+        return self._basis[block][: self._n_rows]
+
+    def combine(self, weights: FloatArray, block: int) -> FloatArray:
+        """Pre-activations ``r = B q`` on a block: (m, n_coordinates) -> (m, paths of the block)."""
+        combined: FloatArray = (weights @ self.coordinate_coefficients) @ self.basis(block)
         return combined
 
     # -- growing -----------------------------------------------------------------------------
 
     def absorb(
-        self, gradient: FloatArray, smallest: float
+        self, gradient: Blocks, smallest: float
     ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
         """Gram-Schmidt the gradients of a step and append the directions worth keeping.
 
         Parameters
         ----------
-        gradient : ndarray, shape (m, n_paths)
-            The gradients g^t. Used as scratch space.
+        gradient : list of ndarray, shape (m, paths of the block)
+            The gradients g^t. Overwritten.
         smallest : float
             Directions with a norm below this are dropped.
 
@@ -124,65 +135,46 @@ class Paths:
         kept : ndarray of int
             The neurons whose direction was kept, increasing.
         """
-        m = gradient.shape[0]
         coefficients, remainder = self._decompose(gradient)
         correlation = coefficients @ self.coordinate_coefficients.T
-        n_old = self._n_rows
-
-        # Part of the gradients outside the span: up to m new basis rows.
-        extension = np.zeros((m, m))
-        new_rows: list[FloatArray] = []
-        size = np.sqrt(np.sum(coefficients**2, axis=1) + np.mean(remainder**2, axis=1))
-        for j in range(m):
-            row = remainder[j]
-            for i, earlier in enumerate(new_rows):
-                overlap = float(earlier @ row) / self.n_paths
-                extension[j, i] = overlap
-                row = row - overlap * earlier
-            norm = float(np.sqrt(row @ row / self.n_paths))
-            if norm > max(_SPAN_TOLERANCE * size[j], 0.0) and norm >= smallest:
-                extension[j, len(new_rows)] = norm
-                new_rows.append(row / norm)
-        extension = extension[:, : len(new_rows)]
-        full = np.concatenate([coefficients, extension], axis=1)
+        full = np.concatenate(
+            [coefficients, self._extend_basis(coefficients, remainder, smallest)], axis=1
+        )
+        size = np.linalg.norm(full, axis=1)
 
         # Gram-Schmidt against earlier directions, twice, between rows of coefficients.
-        past = np.zeros((self.n_directions, full.shape[1]))
-        past[:, :n_old] = self.gradient_coefficients
-        gamma_past = np.zeros((m, self.n_directions))
+        past = self.gradient_coefficients
+        gamma_past = np.zeros((len(full), self.n_directions))
         for _ in range(2):
-            overlap_matrix = full @ past.T
-            full = full - overlap_matrix @ past
-            gamma_past += overlap_matrix
+            overlaps = full @ past.T
+            full = full - overlaps @ past
+            gamma_past += overlaps
         directions: list[FloatArray] = []
         kept: list[int] = []
-        gamma_diagonal = np.zeros((m, m))
-        for j in range(m):
-            row = full[j]
+        gamma_diagonal = np.zeros((len(full), len(full)))
+        for j, row in enumerate(full):
             for i, earlier in enumerate(directions):
                 for _ in range(2):
                     overlap = float(earlier @ row)
                     gamma_diagonal[j, i] += overlap
                     row = row - overlap * earlier
-            norm = float(np.sqrt(row @ row))
+            norm = float(np.linalg.norm(row))
             if norm >= smallest and norm > _SPAN_TOLERANCE * size[j]:
                 gamma_diagonal[j, len(directions)] = norm
                 directions.append(row / norm)
                 kept.append(j)
-        for new_row in new_rows:
-            self._append_row(new_row, normalised=True)
         for direction in directions:
             self._append_direction(direction)
         return correlation, gamma_past, gamma_diagonal[:, : len(kept)], np.array(kept, dtype=np.intp)
 
-    def open_coordinates(self, fresh: FloatArray, kept: NDArray[np.intp], delta: float) -> None:
+    def open_coordinates(self, fresh: Blocks, kept: NDArray[np.intp], delta: float) -> None:
         """Append the coordinates ``q = zeta - ghat / sqrt(delta)`` of the directions just kept.
 
         Parameters
         ----------
-        fresh : ndarray, shape (m, n_paths)
+        fresh : list of ndarray, shape (m, paths of the block)
             Raw Gaussians of this step; those of ``kept`` neurons are made orthogonal, as sample
-            averages, to everything the paths hold, and given unit variance. Scratch space.
+            averages, to everything the paths hold, and given unit variance.
         kept : ndarray of int
             As returned by :meth:`absorb`.
         delta : float
@@ -190,38 +182,82 @@ class Paths:
         """
         if not len(kept):
             return
-        first_direction = self.n_directions - len(kept)
-        _, zeta = self._decompose(fresh[kept])
+        _, zeta = self._decompose([block[kept] for block in fresh])
+        first = self._n_rows
         for i in range(len(kept)):
-            row = zeta[i]
+            row = [block[i] for block in zeta]
             for j in range(i):
-                earlier = self._basis[self._n_rows - i + j]
-                row = row - (earlier @ row / self.n_paths) * earlier
-            self._append_row(row)
+                earlier = [block[first + j] for block in self._basis]
+                self._subtract(row, earlier, self._dot(earlier, row))
+            self._append_row(row, np.sqrt(self._dot(row, row)))
             self._append_coordinate(np.append(np.zeros(self._n_rows - 1), 1.0))
         new = slice(self.n_coordinates - len(kept), self.n_coordinates)
-        old = slice(first_direction, self.n_directions)
+        old = slice(self.n_directions - len(kept), self.n_directions)
         self._q[new] -= self._ghat[old] / np.sqrt(delta)
 
-    def _decompose(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Coefficients on the basis and the remainder orthogonal to it (rows are overwritten)."""
-        basis = self.basis
-        before = np.mean(rows**2, axis=1)
-        coefficients = (rows @ basis.T) / self.n_paths
-        remainder = rows - coefficients @ basis
-        after = np.mean(remainder**2, axis=1)
-        if np.any(after < _SECOND_PASS_BELOW**2 * before):
-            correction = (remainder @ basis.T) / self.n_paths
-            remainder -= correction @ basis
-            coefficients += correction
-        return coefficients, remainder
+    def _extend_basis(
+        self, coefficients: FloatArray, remainder: Blocks, smallest: float
+    ) -> FloatArray:
+        """Append the parts outside the span as basis rows; their coefficients, (m, new rows)."""
+        m = len(coefficients)
+        first = self._n_rows
+        extension = np.zeros((m, m))
+        for j in range(m):
+            row = [block[j] for block in remainder]
+            size = np.sqrt(np.sum(coefficients[j] ** 2) + self._dot(row, row))
+            n_new = self._n_rows - first
+            for i in range(n_new):
+                earlier = [block[first + i] for block in self._basis]
+                extension[j, i] = self._dot(earlier, row)
+                self._subtract(row, earlier, extension[j, i])
+            norm = np.sqrt(self._dot(row, row))
+            if norm >= smallest and norm > _SPAN_TOLERANCE * size:
+                extension[j, n_new] = norm
+                self._append_row(row, norm)
+        return extension[:, : self._n_rows - first]
 
-    def _append_row(self, row: FloatArray, *, normalised: bool = False) -> None:
-        if self._n_rows == self._basis.shape[0]:
+    def _decompose(self, rows: Blocks) -> tuple[FloatArray, Blocks]:
+        """Coefficients on the basis, and the remainders orthogonal to it (rows are overwritten)."""
+
+        def project(b: int) -> FloatArray:
+            return rows[b] @ self.basis(b).T
+
+        def squares(b: int) -> FloatArray:
+            norms: FloatArray = np.einsum("ij,ij->i", rows[b], rows[b])
+            return norms
+
+        def subtract(b: int) -> FloatArray:
+            rows[b] -= shares @ self.basis(b)
+            return squares(b)
+
+        before = self._total(squares)
+        coefficients = shares = self._total(project)
+        after = self._total(subtract)
+        if np.any(after < _SECOND_PASS_BELOW**2 * before):
+            shares = self._total(project)
+            self._total(subtract)
+            coefficients = coefficients + shares
+        return coefficients, rows
+
+    def _total(self, of_block: Callable[[int], FloatArray]) -> FloatArray:
+        """Average over paths of a quantity summed within each block."""
+        total: FloatArray = sum(self._run(of_block, range(len(self._basis)))) / self.n_paths  # type: ignore[assignment]
+        return total
+
+    def _dot(self, a: Blocks, b: Blocks) -> float:
+        """Average over paths of a product of two rows."""
+        return sum(float(x @ y) for x, y in zip(a, b, strict=True)) / self.n_paths
+
+    @staticmethod
+    def _subtract(row: Blocks, other: Blocks, factor: float) -> None:
+        for x, y in zip(row, other, strict=True):
+            x -= factor * y
+
+    def _append_row(self, row: Blocks, norm: float) -> None:
+        if self._n_rows == len(self._basis[0]):
             self._grow()
-        self._basis[self._n_rows] = row
-        if not normalised:
-            self._basis[self._n_rows] /= np.sqrt(row @ row / self.n_paths)
+        for basis, block in zip(self._basis, row, strict=True):
+            np.divide(block, norm, out=basis[self._n_rows])
         self._n_rows += 1
 
     def _append_coordinate(self, coefficients: FloatArray) -> None:
@@ -233,10 +269,11 @@ class Paths:
         self.n_directions += 1
 
     def _grow(self) -> None:
-        old = self._basis.shape[0]
+        old = len(self._basis[0])
         new = int(_GROWTH * old) + 1
-        basis = np.empty((new, self.n_paths))
-        basis[:old] = self._basis
-        self._basis = basis
+        for b, basis in enumerate(self._basis):
+            larger = np.empty((new, basis.shape[1]))
+            larger[:old] = basis
+            self._basis[b] = larger
         self._q = np.pad(self._q, ((0, new - old), (0, new - old)))
         self._ghat = np.pad(self._ghat, ((0, new - old), (0, new - old)))

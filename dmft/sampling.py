@@ -23,9 +23,9 @@ _LEADING, _FRESH, _CUBATURE = 0, 1, 2  # the families of streams spawned from on
 class Sampling:
     r"""How the expectations of the self-consistent process are estimated.
 
-    Every average over samples is an average over ``n_paths`` paths, and everything is repeated in
-    ``replicates`` independent randomisations, each with its own self-consistent solution. Reported
-    values are means over replicates, standard errors their standard deviation divided by
+    There are ``replicates`` independent randomisations of ``n_paths`` paths each. Reported values
+    come from the self-consistent solution on all of these paths together; standard errors are the
+    standard deviation between the solutions on the paths of each replicate alone, divided by
     ``sqrt(replicates)``.
 
     Parameters

@@ -10,6 +10,11 @@ arXiv:2112.07572, in the coordinates of ``dmft.paths``):
 
 It is gradient descent in a space that grows by m dimensions per step. There is no fixed point to
 iterate: B_{t+1} needs averages over paths up to time t only.
+
+The averages enter B nonlinearly, so finitely many paths leave a bias of order one over their
+number (|B|^2 contains the squared sampling noise of every coordinate). Values therefore come from
+one run over the paths of all replicates together; runs over the paths of each replicate alone give
+the standard error. More replicates then reduce error and bias alike.
 """
 
 from __future__ import annotations
@@ -35,11 +40,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dmft.paths import Mapper
     from dmft.trajectory import Trajectory
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Replicate", "single_threaded_blas", "solve", "worker_count"]
+__all__ = ["Run", "single_threaded_blas", "solve", "worker_count"]
 
 # The squared norm of the weights may grow by this factor before the run counts as diverged.
 _DIVERGENCE_FACTOR = 1e12
@@ -50,8 +56,8 @@ _KEEP_BYTES = 512 * 2**20
 
 
 @dataclass
-class Replicate:
-    """What one randomisation leaves behind; everything else is computed from it.
+class Run:
+    """What one self-consistent run leaves behind; everything else is computed from it.
 
     ``n_times`` is the number of time points reached (n_steps + 1 unless the run ended early).
 
@@ -121,8 +127,8 @@ def solve(
         Replicates solved at the same time; default: the number of cores, at most ``replicates``.
         The result does not depend on it.
     progress : callable, optional
-        Called with the number of steps completed since the last call, summed over replicates
-        (``replicates * n_steps`` in all), possibly from several threads.
+        Called with 1 after each step of each of the ``replicates + 1`` runs, possibly from
+        several threads.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -165,14 +171,12 @@ def solve(
     hard_basis = problem.target.hard_basis  # found once, before the threads start
     n_workers = worker_count(threads, sampling.replicates)
 
-    def run(index: int) -> Replicate:
-        return _solve_replicate(
-            problem, delta, method, sampling, index, frozenset(steps), hard_basis, progress
-        )
-
+    shared = _Shared(problem, delta, method, sampling, frozenset(steps), hard_basis, progress)
     with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
-        replicates = list(pool.map(run, range(sampling.replicates)))
-    trajectory = Trajectory(problem, delta, method, sampling, replicates)
+        streams = list(pool.map(shared.stream, range(sampling.replicates)))
+        pooled = _run(shared, streams, pool.map if n_workers > 1 else map)
+        replicates = list(pool.map(lambda stream: _run(shared, [stream], map), streams))
+    trajectory = Trajectory(problem, delta, method, sampling, pooled, replicates)
     if throw and not trajectory.status.ok:
         raise NumericalFailure(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
     return trajectory
@@ -214,30 +218,46 @@ def _steps_to_keep(
     return list(range(n_steps + 1)) if n_bytes <= _KEEP_BYTES else [n_steps]
 
 
-def _solve_replicate(
-    problem: Problem,
-    delta: float,
-    method: GradientDescent,
-    sampling: Sampling,
-    index: int,
-    keep: frozenset[int],
-    hard_basis: FloatArray,
-    progress: Callable[[int], None] | None,
-) -> Replicate:
+@dataclass(frozen=True)
+class _Shared:
+    """What all runs of one solve have in common."""
+
+    problem: Problem
+    delta: float
+    method: GradientDescent
+    sampling: Sampling
+    keep: frozenset[int]
+    hard_basis: FloatArray
+    progress: Callable[[int], None] | None
+
+    def stream(self, replicate: int) -> GaussianStream:
+        """Random numbers of one replicate: latent coordinates, initial weights, noise, blocks."""
+        problem = self.problem
+        n_leading = problem.k + problem.m + int(problem.target.uses_noise)
+        return GaussianStream(self.sampling, replicate, n_leading, problem.m)
+
+
+def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
+    """Self-consistent gradient descent on the paths of the given streams, one block each."""
+    problem, method, delta, hard_basis = (
+        shared.problem,
+        shared.method,
+        shared.delta,
+        shared.hard_basis,
+    )
     m, k, n_steps = problem.m, problem.k, method.n_steps
     eta, lam = method.step_size, problem.weight_decay
-    smallest = sampling.effective_rank_tolerance * np.sqrt(delta) / eta
-    uses_noise = problem.target.uses_noise
+    smallest = shared.sampling.effective_rank_tolerance * np.sqrt(delta) / eta
 
-    stream = GaussianStream(sampling, index, k + m + int(uses_noise), m)
-    leading = stream.leading()
-    latent = leading[:k]
-    eps = leading[k + m] if uses_noise else np.zeros(sampling.n_paths)
-    labels = problem.sample_labels(np.ascontiguousarray(latent.T), eps)
-    paths = Paths(leading[: k + m])
+    leading = [stream.leading() for stream in streams]
+    labels = []
+    for block in leading:
+        eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
+        labels.append(problem.sample_labels(np.ascontiguousarray(block[:k].T), eps))
+    paths = Paths([block[: k + m] for block in leading], run)
 
-    weights = _Ragged(n_steps + 1, m)
-    gamma = _Ragged(n_steps + 1, m)
+    weights = _Ragged(m)
+    gamma = _Ragged(m)
     second_moment = np.empty((n_steps + 1, m, m))
     train_loss = np.empty(n_steps + 1)
     squared_norm = np.empty(n_steps + 1)
@@ -247,46 +267,51 @@ def _solve_replicate(
     status = Status.SUCCESS
 
     B = problem.initial_weights()
+    r: list[FloatArray] = [np.empty(0)] * len(streams)
+    g: list[FloatArray] = [np.empty(0)] * len(streams)
+
+    def evaluate(b: int) -> FloatArray:
+        """Pre-activations and gradients of a block; sums of the loss and of g g^T."""
+        r[b] = paths.combine(B, b)
+        with np.errstate(over="ignore", invalid="ignore"):
+            g[b], loss = pre_activation_gradient(problem, r[b], labels[b])
+            return np.append(np.sum(loss), g[b] @ g[b].T)
+
     largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(B**2)))
     done = 0
     for t in range(n_steps + 1):
-        r = paths.combine(B)
-        with np.errstate(over="ignore", invalid="ignore"):
-            g, loss = pre_activation_gradient(problem, r, labels)
-            mean_loss = float(np.mean(loss))
-            moment = (g @ g.T) / paths.n_paths
-        if not (np.isfinite(mean_loss) and np.isfinite(moment).all() and np.sum(B**2) < largest):
+        sums = sum(run(evaluate, range(len(streams)))) / paths.n_paths
+        if not (np.isfinite(sums).all() and np.sum(B**2) < largest):
             status = Status.DIVERGED
             break
         if paths.n_rows + 2 * m > _MAX_ROWS_PER_PATH * paths.n_paths:
             status = Status.TOO_FEW_PATHS
             break
-        correlation, gamma_past, gamma_now, kept = paths.absorb(g, smallest)
-        gradient = correlation
+        train_loss[t] = sums[0]
+        second_moment[t] = sums[1:].reshape(m, m)
+        gradient, gamma_past, gamma_now, kept = paths.absorb(g, smallest)
         # Hard directions cannot be picked up in O(1) steps; what E[g z^T] holds of them is noise
         # which the instability under study would amplify.
         gradient[:, :k] -= (gradient[:, :k] @ hard_basis) @ hard_basis.T
         new_block = -gamma_now / np.sqrt(delta)
+        gradient = np.concatenate([gradient, new_block], axis=1)
 
         weights.append(B)
         gamma.append(np.concatenate([gamma_past, gamma_now], axis=1))
-        second_moment[t] = moment
-        train_loss[t] = mean_loss
-        gradient = np.concatenate([gradient, new_block], axis=1)
         squared_norm[t] = np.sum(gradient**2)
         direction_step += [t] * len(kept)
         direction_neuron += kept.tolist()
-        if t in keep:
-            pre_activations[t] = r
+        if t in shared.keep:
+            pre_activations[t] = np.concatenate(r, axis=1)
         done = t + 1
         if t < n_steps:
-            paths.open_coordinates(stream.block(t), kept, delta)
+            paths.open_coordinates([stream.block(t) for stream in streams], kept, delta)
             B = np.concatenate([B, np.zeros_like(new_block)], axis=1)
             B = B - eta * (gradient + lam * B)
-        if progress is not None and t > 0:
-            progress(1)
+            if shared.progress is not None:
+                shared.progress(1)
 
-    return Replicate(
+    return Run(
         weights=weights.padded(),
         gamma=gamma.padded(),
         direction_step=np.array(direction_step, dtype=np.intp),
@@ -294,8 +319,8 @@ def _solve_replicate(
         gradient_second_moment=second_moment[:done].copy(),
         train_loss=train_loss[:done].copy(),
         squared_gradient_norm=squared_norm[:done].copy(),
-        latent=np.ascontiguousarray(latent),
-        labels=labels,
+        latent=np.concatenate([block[:k] for block in leading], axis=1),
+        labels=np.concatenate(labels),
         pre_activations=pre_activations,
         status=status,
     )
@@ -304,10 +329,9 @@ def _solve_replicate(
 class _Ragged:
     """Rows of growing length, returned as one zero-padded array."""
 
-    def __init__(self, capacity: int, m: int) -> None:
+    def __init__(self, m: int) -> None:
         self._rows: list[FloatArray] = []
         self._m = m
-        self._capacity = capacity
 
     def append(self, row: FloatArray) -> None:
         self._rows.append(row)

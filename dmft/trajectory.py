@@ -12,7 +12,7 @@ from dmft.gradient_descent import GradientDescent
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
 from dmft.sampling import Sampling
-from dmft.solver import Replicate, solve
+from dmft.solver import Run, solve
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _RESPONSE_CONDITION = 1e-7
 
 
 class Trajectory:
-    r"""Order parameters of gradient descent for times 0, ..., T, averaged over replicates.
+    r"""Order parameters of gradient descent for times 0, ..., T, with standard errors.
 
     Made by :func:`dmft.solve`. Arrays below are computed when first asked for and then kept.
 
@@ -78,7 +78,8 @@ class Trajectory:
         delta: float,
         method: GradientDescent,
         sampling: Sampling,
-        replicates: list[Replicate],
+        pooled: Run,
+        replicates: list[Run],
         *,
         test_losses: FloatArray | None = None,
     ) -> None:
@@ -86,13 +87,14 @@ class Trajectory:
         self.delta = delta
         self.method = method
         self.sampling = sampling
-        self._replicates = replicates
+        self._runs = [pooled, *replicates]
         self._problem_config: dict[str, Any] | None = None
         self._test_losses = test_losses
-        self._cache: dict[str, tuple[FloatArray, FloatArray]] = {}
+        self._values: dict[str, FloatArray] = {}
+        self._errors: dict[str, FloatArray] = {}
         self._laws: dict[int, HessianLaw] = {}
-        self._n_times = min(replicate.n_times for replicate in replicates)
-        failed = [r for r in replicates if not r.status.ok and r.n_times == self._n_times]
+        self._n_times = min(run.n_times for run in self._runs)
+        failed = [run for run in self._runs if not run.status.ok and run.n_times == self._n_times]
         self.status = failed[0].status if failed else Status.SUCCESS
 
     # -- what was computed --------------------------------------------------------------------
@@ -100,12 +102,12 @@ class Trajectory:
     @property
     def m(self) -> int:
         """Number of neurons."""
-        return self._replicates[0].weights.shape[1]
+        return self._runs[0].weights.shape[1]
 
     @property
     def k(self) -> int:
         """Number of latent directions."""
-        return self._replicates[0].latent.shape[0]
+        return self._runs[0].latent.shape[0]
 
     @property
     def n_steps(self) -> int:
@@ -119,8 +121,8 @@ class Trajectory:
 
     @property
     def rank(self) -> int:
-        """Largest number of fresh directions kept in any replicate."""
-        return max(len(replicate.direction_step) for replicate in self._replicates)
+        """Number of fresh directions kept in the run over all paths."""
+        return len(self._runs[0].direction_step)
 
     @property
     def correlation(self) -> FloatArray:
@@ -170,7 +172,7 @@ class Trajectory:
     @property
     def response_steps(self) -> int:
         """Last time t for which R(t, .) is numerically reliable."""
-        return min(_reliable_response(r, self._n_times) for r in self._replicates)
+        return min(_reliable_response(run, self._n_times) for run in self._runs)
 
     @property
     def response_status(self) -> Status:
@@ -178,18 +180,17 @@ class Trajectory:
         return Status.SUCCESS if self.response_steps == self.n_steps else Status.ILL_CONDITIONED
 
     def per_replicate(self, name: str) -> Iterator[FloatArray]:
-        """One array per replicate of the quantity called ``name``.
+        """One array per replicate (solved on its own paths alone) of the quantity ``name``.
 
         Raises
         ------
         ValueError
             If there is no such quantity.
         """
-        compute = _QUANTITIES.get(name)
-        if compute is None:
+        if name not in _QUANTITIES:
             raise ValueError(f"name must be one of {', '.join(_QUANTITIES)}; got {name!r}")
-        for index in range(len(self._replicates)):
-            yield compute(self, index)
+        for index in range(1, len(self._runs)):
+            yield _QUANTITIES[name](self, index)
 
     # -- Hessian ------------------------------------------------------------------------------
 
@@ -229,17 +230,17 @@ class Trajectory:
             if step == 0:
                 self._laws[0] = initial_law(self.problem, self.delta, self.sampling)
             else:
-                replicates = self._replicates
-                if any(step not in r.pre_activations for r in replicates):
-                    replicates = self._again(step)
-                self._laws[step] = sampled_law(self.problem, self.delta, replicates, step)
+                runs = self._runs
+                if any(step not in run.pre_activations for run in runs):
+                    runs = self._again(step)
+                self._laws[step] = sampled_law(self.problem, self.delta, runs, step)
         return self._laws[step]
 
-    def _again(self, step: int) -> list[Replicate]:
+    def _again(self, step: int) -> list[Run]:
         assert self.problem is not None
         method = GradientDescent(step_size=self.method.step_size, n_steps=step)
         again = solve(self.problem, self.delta, method, self.sampling, hessian_steps=[step])
-        return again._replicates
+        return again._runs
 
     # -- files --------------------------------------------------------------------------------
 
@@ -259,15 +260,15 @@ class Trajectory:
             "delta": self.delta,
             "method": self.method.to_config(),
             "sampling": self.sampling.to_config(),
-            "status": [replicate.status.name for replicate in self._replicates],
+            "status": [run.status.name for run in self._runs],
             "k": self.k,
         }
         arrays: dict[str, NDArray[Any]] = {
-            "test_loss": np.array(list(self.per_replicate("test_loss")))
+            "test_loss": np.stack([_test_loss(self, index) for index in range(len(self._runs))])
         }
-        for index, replicate in enumerate(self._replicates):
+        for index, run in enumerate(self._runs):
             for name in _STORED:
-                arrays[f"{name}/{index}"] = getattr(replicate, name)
+                arrays[f"{name}/{index}"] = getattr(run, name)
         write_result(path, _KIND, config, arrays)
 
     @classmethod
@@ -293,8 +294,8 @@ class Trajectory:
             except ValueError:
                 problem = None
         no_paths = np.empty((config["k"], 0))
-        replicates = [
-            Replicate(
+        runs = [
+            Run(
                 **{name: arrays[f"{name}/{index}"] for name in _STORED},
                 latent=no_paths,
                 labels=np.empty(0),
@@ -307,7 +308,8 @@ class Trajectory:
             config["delta"],
             GradientDescent(**config["method"]),
             Sampling(**config["sampling"]),
-            replicates,
+            runs[0],
+            runs[1:],
             test_losses=arrays["test_loss"],
         )
         trajectory._problem_config = config["problem"]
@@ -319,13 +321,15 @@ class Trajectory:
             f"rank={self.rank}, status={self.status.name})"
         )
 
-    # -- averages over replicates -------------------------------------------------------------
+    # -- values and errors --------------------------------------------------------------------
 
     def _value(self, name: str) -> FloatArray:
-        return self._mean_and_error(name)[0]
+        if name not in self._values:
+            self._values[name] = _QUANTITIES[name](self, 0)
+        return self._values[name]
 
-    def _mean_and_error(self, name: str) -> tuple[FloatArray, FloatArray]:
-        if name not in self._cache:
+    def _error(self, name: str) -> FloatArray:
+        if name not in self._errors:
             # Welford's update: one replicate in memory at a time.
             mean: FloatArray | float = 0.0
             squares: FloatArray | float = 0.0
@@ -335,9 +339,8 @@ class Trajectory:
                 difference = array - mean
                 mean = mean + difference / count
                 squares = squares + difference * (array - mean)
-            error = np.sqrt(np.asarray(squares) / (count - 1) / count)
-            self._cache[name] = (np.asarray(mean), error)
-        return self._cache[name]
+            self._errors[name] = np.sqrt(np.asarray(squares) / (count - 1) / count)
+        return self._errors[name]
 
 
 class _StandardErrors(Mapping[str, "FloatArray"]):
@@ -349,7 +352,7 @@ class _StandardErrors(Mapping[str, "FloatArray"]):
     def __getitem__(self, name: str) -> FloatArray:
         if name not in _QUANTITIES:
             raise KeyError(name)
-        return self._trajectory._mean_and_error(name)[1]
+        return self._trajectory._error(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(_QUANTITIES)
@@ -358,7 +361,7 @@ class _StandardErrors(Mapping[str, "FloatArray"]):
         return len(_QUANTITIES)
 
 
-# -- one replicate's quantities ---------------------------------------------------------------
+# -- the quantities of one run -----------------------------------------------------------------
 
 _STORED = (
     "weights",
@@ -380,36 +383,36 @@ def _two_times(rows: FloatArray) -> FloatArray:
 
 
 def _correlation(trajectory: Trajectory, index: int) -> FloatArray:
-    return _two_times(trajectory._replicates[index].weights[: trajectory._n_times])
+    return _two_times(trajectory._runs[index].weights[: trajectory._n_times])
 
 
 def _norm(trajectory: Trajectory, index: int) -> FloatArray:
-    B = trajectory._replicates[index].weights[: trajectory._n_times]
+    B = trajectory._runs[index].weights[: trajectory._n_times]
     return B @ np.swapaxes(B, 1, 2)
 
 
 def _overlap(trajectory: Trajectory, index: int) -> FloatArray:
-    return trajectory._replicates[index].weights[: trajectory._n_times, :, : trajectory.k]
+    return trajectory._runs[index].weights[: trajectory._n_times, :, : trajectory.k]
 
 
 def _gradient_covariance(trajectory: Trajectory, index: int) -> FloatArray:
-    replicate, n = trajectory._replicates[index], trajectory._n_times
-    covariance = _two_times(replicate.gamma[:n])
+    run, n = trajectory._runs[index], trajectory._n_times
+    covariance = _two_times(run.gamma[:n])
     # Equal times from the average itself, which includes what the rank tolerance dropped.
     times = np.arange(n)
-    covariance[times, times] = replicate.gradient_second_moment[:n]
+    covariance[times, times] = run.gradient_second_moment[:n]
     return covariance
 
 
-def _reliable_response(replicate: Replicate, n_times: int) -> int:
+def _reliable_response(run: Run, n_times: int) -> int:
     """Last t such that every gradient before t opened a well-scaled direction per neuron."""
-    m = replicate.gamma.shape[1]
+    m = run.gamma.shape[1]
     largest = 0.0
     for t in range(n_times - 1):
-        columns = np.flatnonzero(replicate.direction_step == t)
+        columns = np.flatnonzero(run.direction_step == t)
         if len(columns) < m:
             return t
-        diagonal = np.abs(np.diagonal(replicate.gamma[t][:, columns]))
+        diagonal = np.abs(np.diagonal(run.gamma[t][:, columns]))
         largest = max(largest, float(diagonal.max()))
         if diagonal.min() < _RESPONSE_CONDITION * largest:
             return t
@@ -420,12 +423,12 @@ def _response(trajectory: Trajectory, index: int) -> FloatArray:
     """R = sqrt(delta) B Gamma^{-1} on the fresh coordinates, times up to ``response_steps``."""
     from scipy.linalg import solve_triangular
 
-    replicate, n = trajectory._replicates[index], trajectory._n_times
+    run, n = trajectory._runs[index], trajectory._n_times
     m, last = trajectory.m, trajectory.response_steps
     size = m * last
-    fresh = replicate.weights[: last + 1, :, trajectory.k + m :][:, :, :size]
+    fresh = run.weights[: last + 1, :, trajectory.k + m :][:, :, :size]
     fresh = fresh.reshape((last + 1) * m, size)
-    gamma = replicate.gamma[:last, :, :size].reshape(size, size)
+    gamma = run.gamma[:last, :, :size].reshape(size, size)
     response = np.full((n, n, m, m), np.nan)
     response[: last + 1] = 0.0
     if size:
@@ -438,17 +441,18 @@ def _response(trajectory: Trajectory, index: int) -> FloatArray:
 
 
 def _train_loss(trajectory: Trajectory, index: int) -> FloatArray:
-    return trajectory._replicates[index].train_loss[: trajectory._n_times]
+    return trajectory._runs[index].train_loss[: trajectory._n_times]
 
 
 def _gradient_norm(trajectory: Trajectory, index: int) -> FloatArray:
-    return np.sqrt(trajectory._replicates[index].squared_gradient_norm[: trajectory._n_times])
+    return np.sqrt(trajectory._runs[index].squared_gradient_norm[: trajectory._n_times])
 
 
 def _test_loss(trajectory: Trajectory, index: int) -> FloatArray:
     if trajectory._test_losses is None:
         problem = trajectory.problem
         assert problem is not None  # only a loaded trajectory lacks it, and it brings its losses
+        n_replicates = len(trajectory._runs) - 1
         trajectory._test_losses = np.stack(
             [
                 expected_test_loss(
@@ -456,9 +460,9 @@ def _test_loss(trajectory: Trajectory, index: int) -> FloatArray:
                     _overlap(trajectory, i),
                     _norm(trajectory, i),
                     trajectory.sampling,
-                    i,
+                    range(n_replicates) if i == 0 else [i - 1],
                 )
-                for i in range(len(trajectory._replicates))
+                for i in range(n_replicates + 1)
             ]
         )
     losses: FloatArray = trajectory._test_losses[index]

@@ -1,0 +1,399 @@
+r"""The threshold delta_NN(t): where the Hessian at step t grows an outlier in a hard direction.
+
+``gap(delta; t) = lambda_min(A_h(min(left edge, 0)))`` is negative exactly when the Hessian at step t
+has a negative eigenvalue outside the bulk pointing at a hard direction, and continuous in delta.
+delta_NN(t) is the smallest delta above which it stays negative (Montanari & Wang,
+arXiv:2602.01434).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft._validation import check_integer, check_real
+from dmft.gradient_descent import GradientDescent
+from dmft.problem import Problem
+from dmft.results import read_result, write_result
+from dmft.sampling import Sampling
+from dmft.solver import solve
+from rmt.status import NumericalFailure, Status
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Crossing", "Threshold", "find_delta_nn"]
+
+_KIND = "threshold"
+# The root is located this much more finely than its sampling error: refining further is noise.
+_FRACTION_OF_ERROR = 0.1
+# ... but never more finely than this, relative to delta, where there is no sampling error.
+_FINEST = 1e-7
+_MAX_REFINEMENTS = 40
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A sign change of the gap.
+
+    Attributes
+    ----------
+    value : float
+        Location; interpolated linearly between neighbours of the scan unless ``refined``.
+    lower, upper : float
+        The deltas known to lie on either side.
+    opens : bool
+        True if the outlier appears as delta grows through it (gap from + to -).
+    refined : bool
+        Whether the location was refined by the bracketing solver.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    opens: bool
+    refined: bool = False
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """delta_NN at a stated step, with its standard error and the curve it comes from.
+
+    Attributes
+    ----------
+    value : float
+        Smallest delta of the bracket above which the hard outlier stays; NaN unless ``status`` is
+        SUCCESS.
+    stderr : float
+        Standard error over replicates: that of the gap at the root divided by the slope. Zero
+        where the gap is computed by quadrature (step 0, up to three Gaussians).
+    status : Status
+        SUCCESS; NO_BRACKET if no crossing in the bracket defines it; UNBOUNDED_EDGE if the left
+        edge is -infinity (no hard outlier in the limit, whatever delta); DIVERGED if gradient
+        descent diverges where the crossing would have to be.
+    crossings : tuple of Crossing
+        Every sign change of the gap in the bracket, increasing in delta.
+    step : int
+        The horizon t of delta_NN(t).
+    bracket : tuple of float
+    delta, gap, gap_stderr : ndarray, shape (n_evaluations,)
+        All evaluations, increasing in delta; gap NaN where gradient descent diverged.
+    gap_at_bracket : tuple of float
+        The gap at both ends of the bracket.
+    residual : float
+        ``|gap|`` at ``value`` (NaN without one).
+    n_evaluations : int
+        Number of solves.
+    config : dict
+        Problem, method, sampling as plain types.
+    """
+
+    value: float
+    stderr: float
+    status: Status
+    crossings: tuple[Crossing, ...]
+    step: int
+    bracket: tuple[float, float]
+    delta: FloatArray
+    gap: FloatArray
+    gap_stderr: FloatArray
+    residual: float
+    config: dict[str, Any] = field(repr=False)
+
+    @property
+    def n_evaluations(self) -> int:
+        """Number of deltas at which the gap was computed."""
+        return len(self.delta)
+
+    @property
+    def gap_at_bracket(self) -> tuple[float, float]:
+        """The gap at both ends of the bracket."""
+        return float(self.gap[0]), float(self.gap[-1])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
+        config = {
+            **self.config,
+            "value": self.value,
+            "stderr": self.stderr,
+            "status": self.status.name,
+            "step": self.step,
+            "bracket": list(self.bracket),
+            "residual": self.residual,
+            "crossings": [vars(crossing) for crossing in self.crossings],
+        }
+        arrays = {"delta": self.delta, "gap": self.gap, "gap_stderr": self.gap_stderr}
+        write_result(path, _KIND, config, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Threshold:
+        """Read a threshold written by :meth:`save`.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a threshold, or was written by a newer version.
+        """
+        config, arrays = read_result(path, _KIND)
+        return cls(
+            value=float(config["value"]),
+            stderr=float(config["stderr"]),
+            status=Status[config["status"]],
+            crossings=tuple(Crossing(**crossing) for crossing in config["crossings"]),
+            step=config["step"],
+            bracket=(config["bracket"][0], config["bracket"][1]),
+            residual=float(config["residual"]),
+            config={name: config[name] for name in ("problem", "method", "sampling")},
+            **arrays,
+        )
+
+
+class _Gap:
+    """The gap as a function of delta, at one step, remembering every evaluation."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        method: GradientDescent,
+        sampling: Sampling,
+        step: int,
+        threads: int | None,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._problem = problem
+        self._method = GradientDescent(step_size=method.step_size, n_steps=step)
+        self._sampling = sampling
+        self._step = step
+        self._threads = threads
+        self._progress = progress
+        self.values: dict[float, tuple[float, float]] = {}
+        self.failure: dict[float, Status] = {}
+
+    def __call__(self, delta: float) -> float:
+        delta = float(delta)
+        if delta not in self.values:
+            self.values[delta] = self._evaluate(delta)
+            if self._progress is not None:
+                self._progress(1)
+        return self.values[delta][0]
+
+    def _evaluate(self, delta: float) -> tuple[float, float]:
+        from dmft.hessian import initial_law
+
+        if self._step == 0:
+            law = initial_law(self._problem, delta, self._sampling)
+        else:
+            trajectory = solve(
+                self._problem,
+                delta,
+                self._method,
+                self._sampling,
+                hessian_steps=[self._step],
+                threads=self._threads,
+            )
+            if not trajectory.status.ok:
+                self.failure[delta] = trajectory.status
+                return np.nan, np.nan
+            law = trajectory.hessian(self._step)
+        if law.edges().status is Status.UNBOUNDED_EDGE:
+            self.failure[delta] = Status.UNBOUNDED_EDGE
+            return np.inf, 0.0
+        return law.hard_gap(), law.stderr("hard_gap") if law.replicates else 0.0
+
+    def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """All evaluations: delta (increasing), gap, standard error."""
+        deltas = np.array(sorted(self.values))
+        pairs = np.array([self.values[delta] for delta in deltas]).reshape(-1, 2)
+        return deltas, pairs[:, 0], pairs[:, 1]
+
+
+def find_delta_nn(
+    problem: Problem,
+    method: GradientDescent,
+    bracket: Sequence[float],
+    step: int | None = None,
+    sampling: Sampling | None = None,
+    *,
+    scan_points: int = 9,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    throw: bool = False,
+) -> Threshold:
+    r"""Threshold delta_NN(t) above which the Hessian at step t has a hard negative outlier.
+
+    The bracket is scanned first, on a grid even in log delta, and every sign change of the gap
+    reported; the last one through which the gap turns negative for good is refined by scipy's
+    ``toms748`` until it is located ten times more finely than its sampling error. All evaluations
+    share their random numbers, so the gap is a smooth function of delta.
+
+    Parameters
+    ----------
+    problem : Problem
+        With at least one hard direction.
+    method : GradientDescent
+    bracket : pair of float
+        ``(lower, upper)`` with 0 < lower < upper.
+    step : int, optional
+        The horizon t, 0 to ``method.n_steps`` (default).
+    sampling : Sampling, optional
+    scan_points : int
+        Points of the scan, ends included; at least 2.
+    threads : int, optional
+        As in :func:`dmft.solve`.
+    progress : callable, optional
+        Called with 1 after each evaluation of the gap.
+    throw : bool
+        Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
+
+    Returns
+    -------
+    Threshold
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the problem has no hard direction.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem(
+    ...     target="phase-retrieval",
+    ...     network=dmft.Network(activation="quadratic"),
+    ...     loss="pseudo-huber",
+    ... )
+    >>> method = dmft.GradientDescent(step_size=0.2, n_steps=10)
+    >>> print(f"{dmft.find_delta_nn(problem, method, (0.5, 4), step=0).value:.3f}")
+    0.923
+    """
+    if not isinstance(problem, Problem):
+        raise ValueError(f"problem must be a dmft.Problem, got {type(problem).__name__}")
+    if not isinstance(method, GradientDescent):
+        raise ValueError(f"method must be a dmft.GradientDescent, got {type(method).__name__}")
+    lower, upper = _checked_bracket(bracket)
+    step = method.n_steps if step is None else check_integer("step", step, minimum=0)
+    if step > method.n_steps:
+        raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
+    scan_points = check_integer("scan_points", scan_points, minimum=2)
+    if not problem.target.hard_basis.shape[1]:
+        raise ValueError(
+            f"problem must have a hard direction for a threshold to exist; all {problem.k} latent "
+            f"directions of label {problem.target.name!r} are easy"
+        )
+    sampling = Sampling() if sampling is None else sampling
+    gap = _Gap(problem, method, sampling, step, threads, progress)
+    for delta in np.geomspace(lower, upper, scan_points)[1:-1]:
+        gap(delta)
+        if Status.UNBOUNDED_EDGE in gap.failure.values():
+            break  # a property of activation, loss and label: the same at every delta
+    gap(lower)
+    gap(upper)
+
+    crossings = _crossings(gap)
+    value = stderr = residual = np.nan
+    status = _status_of_scan(gap, crossings)
+    if status is Status.SUCCESS:
+        value, stderr, crossings[-1] = _refine(gap, crossings[-1])
+        residual = abs(gap.values[value][0])
+        if not np.isfinite(residual):
+            status = gap.failure.get(value, Status.NONFINITE)
+            value = stderr = residual = np.nan
+    deltas, gaps, errors = gap.arrays()
+    result = Threshold(
+        value=value,
+        stderr=stderr,
+        status=status,
+        crossings=tuple(crossings),
+        step=step,
+        bracket=(lower, upper),
+        delta=deltas,
+        gap=gaps,
+        gap_stderr=errors,
+        residual=residual,
+        config={
+            "problem": problem.to_config(),
+            "method": method.to_config(),
+            "sampling": sampling.to_config(),
+        },
+    )
+    if throw and not status.ok:
+        raise NumericalFailure(status, f"Gap at the ends of the bracket: {result.gap_at_bracket}.")
+    return result
+
+
+def _checked_bracket(bracket: Sequence[float]) -> tuple[float, float]:
+    try:
+        lower, upper = bracket
+    except (TypeError, ValueError):
+        raise ValueError(f"bracket must be a pair (lower, upper), got {bracket!r}") from None
+    lower = check_real("bracket[0]", lower, minimum=0.0, exclusive=True)
+    upper = check_real("bracket[1]", upper, minimum=0.0, exclusive=True)
+    if not lower < upper:
+        raise ValueError(f"bracket must have lower < upper, got ({lower:g}, {upper:g})")
+    return lower, upper
+
+
+def _crossings(gap: _Gap) -> list[Crossing]:
+    """Sign changes between neighbouring evaluations with a finite gap."""
+    deltas, gaps, _ = gap.arrays()
+    finite = np.isfinite(gaps)
+    deltas, gaps = deltas[finite], gaps[finite]
+    found = []
+    for i in np.flatnonzero((gaps[:-1] < 0) != (gaps[1:] < 0)):
+        weight = gaps[i] / (gaps[i] - gaps[i + 1])
+        location = float(deltas[i] + weight * (deltas[i + 1] - deltas[i]))
+        opens = bool(gaps[i + 1] < 0)
+        found.append(Crossing(location, float(deltas[i]), float(deltas[i + 1]), opens))
+    return found
+
+
+def _status_of_scan(gap: _Gap, crossings: list[Crossing]) -> Status:
+    """SUCCESS if the last crossing defines delta_NN, otherwise why there is none."""
+    if Status.UNBOUNDED_EDGE in gap.failure.values():
+        return Status.UNBOUNDED_EDGE
+    deltas, gaps, _ = gap.arrays()
+    if np.isnan(gaps[-1]):
+        return gap.failure[float(deltas[-1])]
+    if crossings and crossings[-1].opens:
+        # A failed solve inside the crossing's interval leaves its location open; one below it
+        # leaves open only what happens there.
+        inside = (deltas > crossings[-1].lower) & (deltas < crossings[-1].upper)
+        if np.isnan(gaps[inside]).any():
+            return gap.failure[float(deltas[inside][np.isnan(gaps[inside])][0])]
+        return Status.SUCCESS
+    if not crossings and np.isnan(gaps[0]) and gaps[-1] < 0:
+        return gap.failure[float(deltas[0])]
+    return Status.NO_BRACKET
+
+
+def _refine(gap: _Gap, crossing: Crossing) -> tuple[float, float, Crossing]:
+    """Root of the gap in the interval of the crossing, and its standard error."""
+    from scipy.optimize import toms748
+
+    lower, upper = crossing.lower, crossing.upper
+    slope = (gap(upper) - gap(lower)) / (upper - lower)
+    error = max(gap.values[lower][1], gap.values[upper][1]) / abs(slope)
+    tolerance = max(_FRACTION_OF_ERROR * error, _FINEST * lower)
+    root = float(toms748(gap, lower, upper, xtol=tolerance, rtol=1e-12, maxiter=_MAX_REFINEMENTS))
+    gap(root)
+    # The slope from the nearest evaluation on each side of the root, far enough from it for the
+    # difference to be more than the residual.
+    deltas, gaps, _ = gap.arrays()
+    near = np.isfinite(gaps) & (np.abs(deltas - root) >= 2 * tolerance)
+    below = deltas[near & (deltas < root)].max(initial=lower)
+    above = deltas[near & (deltas > root)].min(initial=upper)
+    slope = (gap(above) - gap(below)) / (above - below)
+    stderr = gap.values[root][1] / abs(slope)
+    refined = Crossing(root, crossing.lower, crossing.upper, crossing.opens, refined=True)
+    return root, float(stderr), refined

@@ -20,8 +20,8 @@ How :math:`A` is estimated
     variance of :math:`\langle v, z\rangle` that `y` and :math:`z_E` explain.
 
 Why the zeros are zeros
-    Points come with all sign patterns of z in an orthonormal frame, so a symmetry such as
-    :math:`z_2 \to -z_2` cancels to rounding. The frame starts at the coordinate axes and is
+    Points come with all sign patterns of z (in an orthonormal frame) and eps, so a symmetry such
+    as :math:`z_2 \to -z_2` cancels to rounding. The frame starts at the coordinate axes and is
     turned onto the directions found; the sampling error of their angle shrinks with the angle
     itself, so a few turns find directions of a rotated label law to many digits.
 """
@@ -44,7 +44,7 @@ Array = NDArray[np.float64]
 
 _REPLICATES = 16  # independent randomisations; errors over fewer are unreliable
 _MAX_K = 4  # all 2^k sign patterns are used
-_LOG2_POINTS = {1: 16, 2: 17, 3: 17, 4: 18}  # of all points together
+_LOG2_POINTS = {1: 16, 2: 17, 3: 17, 4: 18}  # of all points together; twice that with noise
 _DEGREE = {0: 8, 1: 6, 2: 5, 3: 4}  # of the dictionary, by number of easy directions so far
 _GRAM_CUTOFF = 1e-4  # dictionary functions of smaller variance, given the others, are dropped
 _ROUNDING = 1e-9  # explained variances below this are zero to rounding
@@ -142,21 +142,20 @@ def hard_subspace(
 
 
 def _points(k: int, uses_noise: bool, seed: int) -> tuple[Array, Array]:
-    """Return points (R, n, 2^k, k) closed under sign changes, and noise (R, n, 2^k)."""
+    """Return points (R, n, s, k) and noise (R, n, s), closed under all s changes of sign."""
     from scipy.special import ndtri
     from scipy.stats import qmc
 
-    patterns = np.array(list(itertools.product((1.0, -1.0), repeat=k)))
-    n = 2 ** _LOG2_POINTS[k] // (_REPLICATES * len(patterns))
     dimension = k + int(uses_noise)
+    patterns = np.array(list(itertools.product((1.0, -1.0), repeat=dimension)))
+    n = 2 ** (_LOG2_POINTS[k] + int(uses_noise)) // (_REPLICATES * len(patterns))
     draws = np.empty((_REPLICATES, n, dimension))
     for replicate, rng in enumerate(np.random.default_rng(seed).spawn(_REPLICATES)):
         uniform = qmc.Sobol(dimension, rng=rng).random(n)
         draws[replicate] = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
-    points = draws[:, :, None, :k] * patterns
-    shape = points.shape[:3]
-    eps = np.broadcast_to(draws[:, :, None, k], shape) if uses_noise else np.zeros(shape)
-    return points, eps
+    points = draws[:, :, None, :] * patterns
+    eps = points[..., k] if uses_noise else np.zeros(points.shape[:3])
+    return np.ascontiguousarray(points[..., :k]), eps
 
 
 def _normal_scores(
@@ -182,8 +181,8 @@ def _normal_scores(
     # of the score. Between knots the score is linear in y: labels that differ little score alike.
     knots = np.searchsorted(edges, np.linspace(0, n - 1, _KNOTS).astype(np.intp), "right") - 1
     knots = np.unique(knots)
-    values = np.interp(y, ordered[edges[knots]], ndtri(middle[knots]))
-    return values.reshape(points.shape[0], -1)
+    scores = np.asarray(np.interp(y, ordered[edges[knots]], ndtri(middle[knots])))
+    return scores.reshape(points.shape[0], -1)
 
 
 def _find_easy(points: Array, scores: Array, tolerance: float) -> _Finding:
@@ -225,7 +224,7 @@ def _moments(z_easy: Array, z_rest: Array, scores: Array) -> Array:
     values, vectors = np.linalg.eigh(scale[:, None] * gram * scale)
     keep = values > _GRAM_CUTOFF
     whiten = scale[:, None] * vectors[:, keep] / np.sqrt(values[keep])
-    return np.stack(raw) @ whiten
+    return np.asarray(np.stack(raw) @ whiten)
 
 
 def _dictionary(variables: Array, degree: int) -> Array:

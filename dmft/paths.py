@@ -64,7 +64,7 @@ class Paths:
         Number of normalised gradients kept so far.
     """
 
-    def __init__(self, leading: Blocks, run: Mapper = map, capacity: int = 64) -> None:
+    def __init__(self, leading: Blocks, run: Mapper = map, capacity: int = 128) -> None:
         self.n_leading = leading[0].shape[0]
         self.n_paths = sum(block.shape[1] for block in leading)
         self.n_coordinates = 0

@@ -230,7 +230,7 @@ def find_delta_nn(
 
     The bracket is scanned first, on a grid even in log delta, and every sign change of the gap
     reported; the last one through which the gap turns negative for good is refined by scipy's
-    ``toms748`` until it is located ten times more finely than its sampling error. All evaluations
+    ``brentq`` until it is located ten times more finely than its sampling error. All evaluations
     share their random numbers, so the gap is a smooth function of delta.
 
     Parameters
@@ -304,11 +304,11 @@ def find_delta_nn(
     value = stderr = residual = np.nan
     status = _status_of_scan(gap, crossings)
     if status is Status.SUCCESS:
-        value, stderr, crossings[-1] = _refine(gap, crossings[-1])
-        residual = abs(gap.values[value][0])
-        if not np.isfinite(residual):
-            status = gap.failure.get(value, Status.NONFINITE)
-            value = stderr = residual = np.nan
+        try:
+            value, stderr, crossings[-1] = _refine(gap, crossings[-1])
+            residual = abs(gap.values[value][0])
+        except NumericalFailure as failure:
+            status = failure.status
     deltas, gaps, errors = gap.arrays()
     result = Threshold(
         value=value,
@@ -379,20 +379,29 @@ def _status_of_scan(gap: _Gap, crossings: list[Crossing]) -> Status:
 
 def _refine(gap: _Gap, crossing: Crossing) -> tuple[float, float, Crossing]:
     """Root of the gap in the interval of the crossing, and its standard error."""
-    from scipy.optimize import toms748
+    from scipy.optimize import brentq
 
     lower, upper = crossing.lower, crossing.upper
     slope = (gap(upper) - gap(lower)) / (upper - lower)
     error = max(gap.values[lower][1], gap.values[upper][1]) / abs(slope)
     tolerance = max(_FRACTION_OF_ERROR * error, _FINEST * lower)
-    root = float(toms748(gap, lower, upper, xtol=tolerance, rtol=1e-12, maxiter=_MAX_REFINEMENTS))
-    gap(root)
+
+    def finite_gap(delta: float) -> float:
+        value = gap(delta)
+        if not np.isfinite(value):
+            raise NumericalFailure(gap.failure.get(float(delta), Status.NONFINITE))
+        return value
+
+    root = float(
+        brentq(finite_gap, lower, upper, xtol=tolerance, rtol=1e-12, maxiter=_MAX_REFINEMENTS)
+    )
+    finite_gap(root)
     # The slope from the nearest evaluation on each side of the root, far enough from it for the
     # difference to be more than the residual.
     deltas, gaps, _ = gap.arrays()
     near = np.isfinite(gaps) & (np.abs(deltas - root) >= 2 * tolerance)
-    below = deltas[near & (deltas < root)].max(initial=lower)
-    above = deltas[near & (deltas > root)].min(initial=upper)
+    below = float(np.max(deltas[near & (deltas < root)], initial=lower))
+    above = float(np.min(deltas[near & (deltas > root)], initial=upper))
     slope = (gap(above) - gap(below)) / (above - below)
     stderr = gap.values[root][1] / abs(slope)
     refined = Crossing(root, crossing.lower, crossing.upper, crossing.opens, refined=True)

@@ -1,0 +1,133 @@
+"""Activations: numpy callables and compiled twins against independent mpmath definitions."""
+
+import dataclasses
+import functools
+import pickle
+from types import SimpleNamespace
+
+import mpmath
+import numpy as np
+import pytest
+
+from dmft import _kernels
+from dmft.activations import ACTIVATIONS, Activation, get_activation
+
+MEMBERS = ("value", "derivative", "second_derivative")
+
+DEFINITION = {
+    "quadratic": lambda r: r**2,
+    "gelu": lambda r: r * mpmath.erfc(-r / mpmath.sqrt(2)) / 2,
+    "tanh": mpmath.tanh,
+    "erf": mpmath.erf,
+    "softplus": lambda r: mpmath.log(1 + mpmath.exp(r)),
+    "silu": lambda r: r / (1 + mpmath.exp(-r)),
+    "linear": lambda r: r,
+}
+
+_RNG = np.random.default_rng(20)
+CENTRE = np.concatenate([_RNG.uniform(-6.0, 6.0, 40), [0.0, 1e-9, -1e-9, 0.35, -0.35]])
+TAILS = np.concatenate([_RNG.uniform(6.0, 40.0, 4), [50.0]])
+TAILS = np.concatenate([TAILS, -TAILS])
+
+
+@functools.cache
+def exact(name, where):
+    """Array (3, N): value and two derivatives; e^{-1250} beside 1 takes hundreds of digits."""
+    r, digits = (CENTRE, 60) if where == "centre" else (TAILS, 400)
+    with mpmath.workdps(digits):
+        return np.array(
+            [
+                [float(mpmath.diff(DEFINITION[name], mpmath.mpf(x), n)) for x in r.tolist()]
+                for n in range(3)
+            ]
+        )
+
+
+def by_numpy(name, r):
+    activation = ACTIVATIONS[name]
+    return np.array([getattr(activation, member)(r) for member in MEMBERS])
+
+
+def by_kernel(name, r):
+    code = ACTIVATIONS[name].kernel_code
+    return np.array([_kernels._activation(code, float(x)) for x in r]).T
+
+
+def test_the_bank_of_definitions_is_complete():
+    assert set(DEFINITION) == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("evaluate", [by_numpy, by_kernel])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_matches_mpmath(name, evaluate):
+    # Around zeros of a derivative only the absolute error can be small.
+    np.testing.assert_allclose(
+        evaluate(name, CENTRE), exact(name, "centre"), rtol=1e-14, atol=4e-16
+    )
+    # In the tails every digit counts, down to where numbers of double precision end. An error of
+    # 1e-16 in r^2/2 = 1250 is one of 1e-13 in its exponential.
+    np.testing.assert_allclose(evaluate(name, TAILS), exact(name, "tails"), rtol=5e-13, atol=1e-300)
+
+
+@pytest.mark.parametrize("evaluate", [by_numpy, by_kernel])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_far_arguments_reach_their_limits_without_warnings(name, evaluate):
+    r = np.array([-1e4, 1e4])
+    limits = {
+        "quadratic": [[1e8, 1e8], [-2e4, 2e4], [2.0, 2.0]],
+        "tanh": [[-1.0, 1.0], [0.0, 0.0], [0.0, 0.0]],
+        "erf": [[-1.0, 1.0], [0.0, 0.0], [0.0, 0.0]],
+        "linear": [[-1e4, 1e4], [1.0, 1.0], [0.0, 0.0]],
+    }
+    rectifier = [[0.0, 1e4], [0.0, 1.0], [0.0, 0.0]]
+    np.testing.assert_array_equal(evaluate(name, r), limits.get(name, rectifier))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_shape_and_type_are_kept(name):
+    r = np.linspace(-1.0, 1.0, 12).reshape(3, 4)
+    for member in MEMBERS:
+        result = getattr(ACTIVATIONS[name], member)(r)
+        assert result.shape == (3, 4)
+        assert result.dtype == np.float64
+        assert not np.shares_memory(result, r)
+
+
+def test_codes_are_those_of_the_kernels():
+    codes = {name: activation.kernel_code for name, activation in ACTIVATIONS.items()}
+    assert codes == {name: getattr(_kernels, name.upper()) for name in ACTIVATIONS}
+
+
+def test_get_activation():
+    assert get_activation("tanh") is ACTIVATIONS["tanh"]
+    cubic = Activation(lambda r: r**3, lambda r: 3 * r**2, lambda r: 6 * r)
+    assert get_activation(cubic) is cubic
+    duck = SimpleNamespace(
+        value=np.sin, derivative=np.cos, second_derivative=lambda r: -np.sin(r), name="sine"
+    )
+    wrapped = get_activation(duck)
+    assert (wrapped.name, wrapped.kernel_code, wrapped.value) == ("sine", None, np.sin)
+
+
+def test_unknown_names_are_answered_with_the_nearest():
+    with pytest.raises(
+        ValueError, match=r"activation must be one of 'quadratic', 'gelu'.*"
+    ) as info:
+        get_activation("gleu")
+    assert str(info.value).endswith("got 'gleu' (did you mean 'gelu'?)")
+    with pytest.raises(ValueError, match=r"did you mean 'softplus'"):
+        get_activation("Soft_Plus")
+
+
+def test_incomplete_objects_are_refused():
+    with pytest.raises(ValueError, match="lacks second_derivative"):
+        get_activation(SimpleNamespace(value=np.sin, derivative=np.cos))
+    with pytest.raises(ValueError, match="derivative must be callable, got 1"):
+        Activation(np.sin, 1, np.cos)
+
+
+def test_catalogue_entries_are_frozen_and_survive_pickling():
+    gelu = ACTIVATIONS["gelu"]
+    assert pickle.loads(pickle.dumps(gelu)) == gelu
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        gelu.name = "other"

@@ -1,0 +1,284 @@
+"""Target, Network, Problem: what is accepted, what is refused, the way back from a file."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from dmft.activations import ACTIVATIONS, Activation
+from dmft.losses import LOSSES, Loss
+from dmft.problem import Network, Problem, Target
+
+
+def first(z, eps):
+    return z[:, 0]
+
+
+def noisy_square(z, eps):
+    return z[:, 0] ** 2 + 0.1 * eps
+
+
+CUBIC = Activation(lambda r: r**3, lambda r: 3 * r**2, lambda r: 6 * r, name="cubic")
+
+
+class TestTarget:
+    def test_k_of_names_and_callables(self):
+        assert Target("product").k == 2
+        assert Target("product", k=2).k == 2
+        assert Target(first).k == 1
+        assert Target(first, k=3).k == 3
+        with pytest.raises(ValueError, match="k must be 2 for label 'product', got 3"):
+            Target("product", k=3)
+        with pytest.raises(ValueError, match="k must be an integer >= 1, got 0"):
+            Target(first, k=0)
+
+    def test_label_is_checked(self):
+        with pytest.raises(ValueError, match=r"label must be one of .*got 'prodct' \(did you mean"):
+            Target("prodct")
+        with pytest.raises(ValueError, match=r"label must be one of .*or a callable .*; got 7"):
+            Target(7)
+
+    def test_noise_is_checked(self):
+        with pytest.raises(ValueError, match="noise must be a finite number >= 0, got -1"):
+            Target("linear", noise=-1.0)
+        with pytest.raises(ValueError, match="noise must be 0 when label is a callable"):
+            Target(first, noise=0.1)
+
+    def test_labels_of_wrong_shape(self):
+        target = Target(lambda z, eps: z, k=2)
+        expected = r"label must return an array of shape \(N,\) = \(5,\).*got shape \(5, 2\)"
+        with pytest.raises(ValueError, match=expected):
+            target.sample_labels(np.ones((5, 2)), np.ones(5))
+        with pytest.raises(ValueError, match=r"got shape \(\)"):
+            Target(lambda z, eps: 1.0).sample_labels(np.ones((5, 1)), np.ones(5))
+
+    def test_labels_that_are_not_numbers(self):
+        z, eps = np.array([[1.0], [-1.0], [-2.0]]), np.zeros(3)
+        with np.errstate(invalid="ignore"):
+            target = Target(lambda z, eps: np.sqrt(z[:, 0]))
+            expected = "label returned non-finite values for 2 of 3 samples"
+            with pytest.raises(ValueError, match=expected):
+                target.sample_labels(z, eps)
+        for bad in (lambda z, eps: ["a", "b", "c"], lambda z, eps: z[:, 0] * 1j):
+            with pytest.raises(ValueError, match="that is not real numbers"):
+                Target(bad).sample_labels(z, eps)
+
+    def test_exceptions_of_the_label_are_chained(self):
+        def broken(z, eps):
+            return z[:, 5]
+
+        with pytest.raises(ValueError, match=r"label 'broken' failed.*IndexError") as info:
+            Target(broken).sample_labels(np.ones((5, 1)), np.ones(5))
+        assert isinstance(info.value.__cause__, IndexError)
+
+    def test_inputs_of_sample_labels_are_checked(self):
+        target = Target("product")
+        with pytest.raises(ValueError, match=r"z must have shape \(N, 2\), got shape \(2, 5\)"):
+            target.sample_labels(np.ones((2, 5)), np.ones(5))
+        with pytest.raises(ValueError, match=r"eps must have shape \(5,\), got shape \(5, 1\)"):
+            target.sample_labels(np.ones((5, 2)), np.ones((5, 1)))
+
+    def test_integer_and_boolean_labels_become_floats(self):
+        y = Target(lambda z, eps: z[:, 0] > 0).sample_labels(np.array([[1.0], [-1.0]]), np.zeros(2))
+        assert y.dtype == np.float64
+        assert y.tolist() == [1.0, 0.0]
+
+    @pytest.mark.parametrize(
+        ("target", "expected"),
+        [
+            (Target("linear"), False),
+            (Target("linear", noise=0.1), True),
+            (Target(first), False),
+            (Target(noisy_square), True),
+            # noise that only flips a label when it is large
+            (Target(lambda z, eps: np.sign(z[:, 0]) * np.where(eps > 2.0, -1.0, 1.0)), True),
+        ],
+    )
+    def test_uses_noise(self, target, expected):
+        assert target.uses_noise is expected
+
+    def test_hard_directions_stated_as_indices(self):
+        assert Target(first, k=3, hard_directions=[2, 1]).hard_basis.T.tolist() == [
+            [0.0, 1.0, 0.0],
+            [0.0, 0.0, 1.0],
+        ]
+        assert Target("product", hard_directions=[]).hard_basis.shape == (2, 0)
+        assert Target(first, k=3, hard_directions=range(1, 3)).hard_directions == (1, 2)
+
+    def test_hard_directions_stated_as_columns(self):
+        target = Target(first, k=2, hard_directions=[[3.0], [4.0]])
+        np.testing.assert_allclose(target.hard_basis, [[0.6], [0.8]], rtol=1e-15)
+        np.testing.assert_allclose(target.easy_projector @ [[3.0], [4.0]], 0.0, atol=1e-15)
+        # A coordinate plane, spanned obliquely: unit vectors, exactly.
+        oblique = Target(first, k=3, hard_directions=[[1.0, 1.0], [0.0, 0.0], [1.0, -3.0]])
+        np.testing.assert_array_equal(oblique.hard_basis, np.eye(3)[:, [0, 2]])
+        np.testing.assert_array_equal(oblique.easy_projector, np.diag([0.0, 1.0, 0.0]))
+
+    @pytest.mark.parametrize(
+        "directions",
+        [[3], [-1], [0, 0], [0.5], [True], [[1.0, 2.0]], np.ones((3, 2)), np.eye(2), "ab", 5],
+    )
+    def test_bad_hard_directions(self, directions):
+        with pytest.raises(ValueError, match="hard_directions must"):
+            Target(first, k=3, hard_directions=directions)
+
+    def test_hard_directions_found(self):
+        target = Target(lambda z, eps: z[:, 1] + z[:, 0] ** 2, k=2)
+        np.testing.assert_array_equal(target.hard_basis, [[1.0], [0.0]])
+        np.testing.assert_array_equal(target.easy_projector, np.diag([0.0, 1.0]))
+        assert target.hard_basis is target.hard_basis
+        with pytest.raises(ValueError, match="read-only"):
+            target.hard_basis[0] = 0.0
+
+
+class TestNetwork:
+    def test_settings(self):
+        network = Network("tanh", np.array([1, -0.5]), neurons=2)
+        assert network.second_layer == (1.0, -0.5)
+        assert (network.m, network.neurons) == (2, 2)
+        assert Network().activation is ACTIVATIONS["gelu"]
+        assert Network(CUBIC).activation is CUBIC
+
+    def test_output(self):
+        network = Network("linear", [1.0, 2.0])
+        np.testing.assert_array_equal(network.output([[1.0, 0.0], [1.0, -1.0]]), [3.0, -2.0])
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"activation": "gleu"}, r"activation must be one of .*did you mean 'gelu'"),
+            ({"second_layer": []}, "second_layer must have at least one entry"),
+            ({"second_layer": 1.0}, "second_layer must be a sequence of numbers"),
+            ({"second_layer": "ab"}, "second_layer must be a sequence of numbers"),
+            ({"second_layer": [[1.0]]}, r"second_layer must be .* got shape \(1, 1\)"),
+            ({"second_layer": [1.0, np.nan]}, "second_layer must have finite entries"),
+            ({"neurons": 3}, "neurons must be the length of second_layer, 1, got 3"),
+            ({"neurons": 1.5}, "neurons must be an integer >= 1, got 1.5"),
+        ],
+    )
+    def test_bad_settings(self, settings, message):
+        with pytest.raises(ValueError, match=message):
+            Network(**settings)
+
+
+class TestProblem:
+    def test_shorthands(self):
+        problem = Problem("product", {"second_layer": [1.0, 2.0]}, "logistic")
+        assert problem.target == Target("product")
+        assert problem.network == Network("gelu", [1.0, 2.0])
+        assert problem.loss is LOSSES["logistic"]
+        assert (problem.m, problem.k) == (2, 2)
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"target": first}, "target must be a Target or a catalogue name"),
+            ({"network": "gelu"}, "network must be a Network, got 'gelu'"),
+            ({"loss": "sqare"}, r"loss must be one of .*did you mean 'square'"),
+            ({"init_radius": -1.0}, r"init_radius must be a finite number >= 0, got -1.0"),
+            ({"weight_decay": float("nan")}, "weight_decay must be a finite number >= 0, got nan"),
+            (
+                {"initial_overlap": [0.1, 0.2]},
+                r"initial_overlap must be an array of shape \(1, 2\)",
+            ),
+            (
+                {"initial_overlap": [[0.1]]},
+                r"must have shape \(m, k\) = \(1, 2\), got shape \(1, 1",
+            ),
+            ({"initial_overlap": [[1.5, 0.0]]}, "singular values of at most init_radius = 1, got"),
+            ({"initial_overlap": [[0.5, 0.1]]}, r"zero on the hard directions .* got 0.1"),
+            ({"initial_overlap": [[np.nan, 0]]}, "initial_overlap must have finite entries"),
+        ],
+    )
+    def test_bad_settings(self, settings, message):
+        with pytest.raises(ValueError, match=message):
+            Problem(**({"target": "easy-hard"} | settings))
+
+    def test_logistic_loss_needs_signs(self):
+        z, eps = np.array([[0.5], [-2.0]]), np.zeros(2)
+        signs = Problem(Target(lambda z, eps: np.sign(z[:, 0])), loss="logistic")
+        assert signs.sample_labels(z, eps).tolist() == [1.0, -1.0]
+        with pytest.raises(ValueError, match=r"only -1 and \+1 for loss 'logistic', got 0\.5"):
+            Problem(Target(first), loss="logistic").sample_labels(z, eps)
+
+    @pytest.mark.parametrize("overlap", [None, [[0.3, 0.0], [-0.4, 0.0]], [[2.0, 0.0], [0.0, 0.0]]])
+    def test_initial_weights_have_the_right_gram_matrix(self, overlap):
+        network = Network(second_layer=[1.0, 1.0])
+        problem = Problem("easy-hard", network, init_radius=2.0, initial_overlap=overlap)
+        B = problem.initial_weights()
+        np.testing.assert_allclose(B @ B.T, 4.0 * np.eye(2), atol=1e-14)
+        np.testing.assert_array_equal(B[:, :2], np.zeros((2, 2)) if overlap is None else overlap)
+        assert B[0, 3] == 0.0  # lower triangular, as a Cholesky factor
+        assert np.all(np.diag(B[:, 2:]) >= 0.0)
+
+    def test_initial_weights_of_radius_zero(self):
+        np.testing.assert_array_equal(
+            Problem("linear", init_radius=0.0).initial_weights(), np.zeros((1, 2))
+        )
+
+    def test_equality_and_hash(self):
+        one = Problem("easy-hard", initial_overlap=[[0.5, 0.0]])
+        same = Problem("easy-hard", initial_overlap=np.array([[0.5, 0.0]]))
+        assert one == same
+        assert hash(one) == hash(same)
+        assert one != Problem("easy-hard")
+        assert one != "easy-hard"
+
+    def test_pickling(self):
+        problem = Problem(Target(noisy_square), Network("silu", [1.0, -1.0]), "pseudo-huber")
+        _ = problem.target.hard_basis
+        assert pickle.loads(pickle.dumps(problem)) == problem
+
+
+class TestConfig:
+    @pytest.mark.parametrize(
+        "problem",
+        [
+            Problem("linear"),
+            Problem(
+                Target("easy-hard", noise=0.2, hard_directions=[[0.0], [1.0]]),
+                Network("erf", [1.0, 0.5]),
+                "pseudo-huber",
+                init_radius=0.7,
+                weight_decay=0.01,
+                initial_overlap=[[0.1, 0.0], [0.2, 0.0]],
+            ),
+            Problem(Target("product", hard_directions=[0])),
+        ],
+    )
+    def test_round_trip(self, problem):
+        assert Problem.from_config(json.loads(json.dumps(problem.to_config()))) == problem
+
+    def test_custom_laws_must_be_supplied(self):
+        loss = Loss(lambda f, y: f - y, lambda f, y: f, lambda f, y: f, name="odd")
+        problem = Problem(Target(first, k=2, hard_directions=[1]), Network(CUBIC), loss)
+        config = json.loads(json.dumps(problem.to_config()))
+        assert config["target"]["label"] == {"custom": "first"}
+        assert config["network"]["activation"] == {"custom": "cubic"}
+        assert config["loss"] == {"custom": "odd"}
+        supplied = {"label": first, "activation": CUBIC, "loss": loss}
+        assert Problem.from_config(config, **supplied) == problem
+        for name in supplied:
+            rest = {key: value for key, value in supplied.items() if key != name}
+            with pytest.raises(ValueError, match=f"{name} must be supplied.* custom"):
+                Problem.from_config(config, **rest)
+
+    def test_a_changed_catalogue_entry_is_custom(self):
+        changed = Activation(np.sin, np.cos, np.cos, name="gelu")
+        assert Network(changed).to_config()["activation"] == {"custom": "gelu"}
+
+    @pytest.mark.parametrize(
+        ("config", "message"),
+        [
+            ({}, "problem must have a key 'target'"),
+            ({"target": "linear", "los": "square"}, r"a key of problem .*did you mean 'loss'"),
+            ({"target": {"noise": 1.0}}, "target must have a key 'label'"),
+            ({"target": "linear", "network": {"neuron": 1}}, r"a key of network .*'neurons'"),
+            ({"target": "linear", "network": 3}, "network must be a Network, got 3"),
+            ("linear", "problem must be a table of settings, got 'linear'"),
+        ],
+    )
+    def test_bad_configs(self, config, message):
+        with pytest.raises(ValueError, match=message):
+            Problem.from_config(config)

@@ -27,12 +27,14 @@ delta_NN(t)         smallest delta above which the hard outlier stays      ``fin
 """
 
 from dmft.activations import Activation
+from dmft.config import load_preset, load_run, preset_names
 from dmft.gradient_descent import GradientDescent
 from dmft.losses import Loss
 from dmft.problem import Network, Problem, Target
 from dmft.results import software_version
 from dmft.sampling import Sampling
 from dmft.solver import solve
+from dmft.spectra import Spectrum, spectrum
 from dmft.threshold import Crossing, Threshold, find_delta_nn
 from dmft.trajectory import Trajectory
 from rmt.status import NumericalFailure, Status
@@ -48,10 +50,15 @@ __all__ = [
     "NumericalFailure",
     "Problem",
     "Sampling",
+    "Spectrum",
     "Status",
     "Target",
     "Threshold",
     "Trajectory",
     "find_delta_nn",
+    "load_preset",
+    "load_run",
+    "preset_names",
     "solve",
+    "spectrum",
 ]

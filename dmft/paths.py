@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Paths"]
 
+# Up to this many rows, one matrix-vector product each is faster than a matrix product, which
+# copies the whole basis into its own layout first.
+_FEW_ROWS = 4
+
 # A part of a row smaller than this, relative to the row, is rounding: the row lies in the span.
 _SPAN_TOLERANCE = 1e-13
 # Kahan's criterion: one Gram-Schmidt pass suffices when no more than this much of a row was lost.
@@ -77,12 +81,11 @@ class Paths:
         self._ghat = np.zeros((rows, rows))
         self._append_row([np.ones(block.shape[1]) for block in leading], 1.0)
         for i in range(self.n_leading):
-            row = [block[i : i + 1].copy() for block in leading]
-            coefficients, remainder = self._decompose(row)
-            flat = [block[0] for block in remainder]
-            norm = np.sqrt(self._dot(flat, flat))
-            self._append_row(flat, norm)
-            self._append_coordinate(np.append(coefficients[0], norm))
+            row = [block[i].copy() for block in leading]
+            coefficients = [self._orthogonalise(row, earlier) for earlier in range(self._n_rows)]
+            norm = np.sqrt(self._dot(row, row))
+            self._append_row(row, norm)
+            self._append_coordinate(np.append(coefficients, norm))
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -102,32 +105,45 @@ class Paths:
         return self._ghat[: self.n_directions, : self._n_rows]
 
     def basis(self, block: int) -> FloatArray:
-        """The orthonormal rows w on a block, shape (n_rows, paths of the block); a view."""
+        """Return the orthonormal rows w on a block, (n_rows, paths of the block); a view."""
         return self._basis[block][: self._n_rows]
 
     def combine(self, weights: FloatArray, block: int) -> FloatArray:
         """Pre-activations ``r = B q`` on a block: (m, n_coordinates) -> (m, paths of the block)."""
-        combined: FloatArray = (weights @ self.coordinate_coefficients) @ self.basis(block)
-        return combined
+        return _times(weights @ self.coordinate_coefficients, self.basis(block))
+
+    def average(self, rows: FloatArray, block: int) -> FloatArray:
+        """Sums over a block of products of rows with the basis: (j, paths) -> (j, n_rows)."""
+        return _times(rows, self.basis(block).T)
 
     # -- growing -----------------------------------------------------------------------------
 
+    def total(self, of_block: Callable[[int], FloatArray]) -> FloatArray:
+        """Average over paths of a quantity summed within each block, in a fixed order."""
+        total: FloatArray = sum(self._run(of_block, range(len(self._basis)))) / self.n_paths  # type: ignore[assignment]
+        return total
+
     def absorb(
-        self, gradient: Blocks, smallest: float
+        self, rows: Blocks, coefficients: FloatArray, smallest: float, delta: float | None
     ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
-        """Gram-Schmidt the gradients of a step and append the directions worth keeping.
+        """Gram-Schmidt the gradients of a step, and open the coordinates worth keeping.
 
         Parameters
         ----------
-        gradient : list of ndarray, shape (m, paths of the block)
-            The gradients g^t. Overwritten.
+        rows : list of ndarray, shape (2 m, paths of the block)
+            The gradients g^t, then raw Gaussians zeta^t. Overwritten. The latter are made
+            orthogonal, as sample averages, to everything the paths hold, and given unit variance.
+        coefficients : ndarray, shape (2 m, n_rows)
+            Sample averages of ``rows`` with the basis.
         smallest : float
             Directions with a norm below this are dropped.
+        delta : float or None
+            n/d; None to open no coordinates (after the last step).
 
         Returns
         -------
-        correlation : ndarray, shape (m, n_coordinates)
-            ``E[g^t q^T]`` on the coordinates present before this step.
+        correlation : ndarray, shape (m, n_coordinates before this step)
+            ``E[g^t q^T]``.
         gamma_past : ndarray, shape (m, n_directions before this step)
             ``Gamma(t, v)``, v < t, in the order in which directions were kept.
         gamma_diagonal : ndarray, shape (m, n_kept)
@@ -135,23 +151,39 @@ class Paths:
         kept : ndarray of int
             The neurons whose direction was kept, increasing.
         """
-        coefficients, remainder = self._decompose(gradient)
+        m = len(coefficients) // 2
+        coefficients = self._remove(rows, coefficients)[:m]
         correlation = coefficients @ self.coordinate_coefficients.T
+        first_new = self._n_rows
         full = np.concatenate(
-            [coefficients, self._extend_basis(coefficients, remainder, smallest)], axis=1
+            [coefficients, self._extend_basis(coefficients, rows, smallest)], axis=1
         )
-        size = np.linalg.norm(full, axis=1)
+        gamma_past, gamma_diagonal, kept = self._orthonormalise(full, smallest)
+        if delta is not None:
+            for direction, j in enumerate(kept, start=self.n_directions - len(kept)):
+                zeta = [block[m + j] for block in rows]
+                for earlier in range(first_new, self._n_rows):
+                    self._orthogonalise(zeta, earlier)
+                self._append_row(zeta, np.sqrt(self._dot(zeta, zeta)))
+                coordinate = -self._ghat[direction, : self._n_rows] / np.sqrt(delta)
+                coordinate[-1] += 1.0
+                self._append_coordinate(coordinate)
+        return correlation, gamma_past, gamma_diagonal, np.array(kept, dtype=np.intp)
 
-        # Gram-Schmidt against earlier directions, twice, between rows of coefficients.
+    def _orthonormalise(
+        self, full: FloatArray, smallest: float
+    ) -> tuple[FloatArray, FloatArray, list[int]]:
+        """Gram-Schmidt of gradients given by their coefficients; keeps the directions."""
+        size = np.linalg.norm(full, axis=1)
         past = self.gradient_coefficients
         gamma_past = np.zeros((len(full), self.n_directions))
         for _ in range(2):
             overlaps = full @ past.T
             full = full - overlaps @ past
             gamma_past += overlaps
+        gamma_diagonal = np.zeros((len(full), len(full)))
         directions: list[FloatArray] = []
         kept: list[int] = []
-        gamma_diagonal = np.zeros((len(full), len(full)))
         for j, row in enumerate(full):
             for i, earlier in enumerate(directions):
                 for _ in range(2):
@@ -164,36 +196,9 @@ class Paths:
                 directions.append(row / norm)
                 kept.append(j)
         for direction in directions:
-            self._append_direction(direction)
-        return correlation, gamma_past, gamma_diagonal[:, : len(kept)], np.array(kept, dtype=np.intp)
-
-    def open_coordinates(self, fresh: Blocks, kept: NDArray[np.intp], delta: float) -> None:
-        """Append the coordinates ``q = zeta - ghat / sqrt(delta)`` of the directions just kept.
-
-        Parameters
-        ----------
-        fresh : list of ndarray, shape (m, paths of the block)
-            Raw Gaussians of this step; those of ``kept`` neurons are made orthogonal, as sample
-            averages, to everything the paths hold, and given unit variance.
-        kept : ndarray of int
-            As returned by :meth:`absorb`.
-        delta : float
-            n/d.
-        """
-        if not len(kept):
-            return
-        _, zeta = self._decompose([block[kept] for block in fresh])
-        first = self._n_rows
-        for i in range(len(kept)):
-            row = [block[i] for block in zeta]
-            for j in range(i):
-                earlier = [block[first + j] for block in self._basis]
-                self._subtract(row, earlier, self._dot(earlier, row))
-            self._append_row(row, np.sqrt(self._dot(row, row)))
-            self._append_coordinate(np.append(np.zeros(self._n_rows - 1), 1.0))
-        new = slice(self.n_coordinates - len(kept), self.n_coordinates)
-        old = slice(self.n_directions - len(kept), self.n_directions)
-        self._q[new] -= self._ghat[old] / np.sqrt(delta)
+            self._ghat[self.n_directions, : len(direction)] = direction
+            self.n_directions += 1
+        return gamma_past, gamma_diagonal[:, : len(kept)], kept
 
     def _extend_basis(
         self, coefficients: FloatArray, remainder: Blocks, smallest: float
@@ -205,53 +210,53 @@ class Paths:
         for j in range(m):
             row = [block[j] for block in remainder]
             size = np.sqrt(np.sum(coefficients[j] ** 2) + self._dot(row, row))
-            n_new = self._n_rows - first
-            for i in range(n_new):
-                earlier = [block[first + i] for block in self._basis]
-                extension[j, i] = self._dot(earlier, row)
-                self._subtract(row, earlier, extension[j, i])
+            for i in range(self._n_rows - first):
+                extension[j, i] = self._orthogonalise(row, first + i)
             norm = np.sqrt(self._dot(row, row))
             if norm >= smallest and norm > _SPAN_TOLERANCE * size:
-                extension[j, n_new] = norm
+                extension[j, self._n_rows - first] = norm
                 self._append_row(row, norm)
         return extension[:, : self._n_rows - first]
 
-    def _decompose(self, rows: Blocks) -> tuple[FloatArray, Blocks]:
-        """Coefficients on the basis, and the remainders orthogonal to it (rows are overwritten)."""
+    def _remove(self, rows: Blocks, coefficients: FloatArray) -> FloatArray:
+        """Subtract from the rows their part in the span; returns refined coefficients.
 
-        def project(b: int) -> FloatArray:
-            return rows[b] @ self.basis(b).T
-
-        def squares(b: int) -> FloatArray:
-            norms: FloatArray = np.einsum("ij,ij->i", rows[b], rows[b])
-            return norms
+        A second pass follows, for the rows that need it, where the first cancelled most of a row:
+        its rounding errors would otherwise leave the rest far from orthogonal.
+        """
 
         def subtract(b: int) -> FloatArray:
-            rows[b] -= shares @ self.basis(b)
-            return squares(b)
+            rows[b] -= _times(coefficients, self.basis(b))
+            left: FloatArray = np.einsum("ij,ij->i", rows[b], rows[b])
+            return left
 
-        before = self._total(squares)
-        coefficients = shares = self._total(project)
-        after = self._total(subtract)
-        if np.any(after < _SECOND_PASS_BELOW**2 * before):
-            shares = self._total(project)
-            self._total(subtract)
-            coefficients = coefficients + shares
-        return coefficients, rows
+        left = self.total(subtract)
+        lost = np.sum(coefficients**2, axis=1)
+        again = np.flatnonzero(left < _SECOND_PASS_BELOW**2 * (left + lost))
+        if len(again):
+            chosen = slice(again[0], again[-1] + 1)  # a slice: fancy indexing would copy
+            shares = self.total(lambda b: self.average(rows[b][chosen], b))
 
-    def _total(self, of_block: Callable[[int], FloatArray]) -> FloatArray:
-        """Average over paths of a quantity summed within each block."""
-        total: FloatArray = sum(self._run(of_block, range(len(self._basis)))) / self.n_paths  # type: ignore[assignment]
-        return total
+            def subtract_again(b: int) -> FloatArray:
+                rows[b][chosen] -= _times(shares, self.basis(b))
+                return np.zeros(1)
+
+            self.total(subtract_again)
+            coefficients = coefficients.copy()
+            coefficients[chosen] += shares
+        return coefficients
+
+    def _orthogonalise(self, row: Blocks, earlier: int) -> float:
+        """Subtract from one row its part along a basis row; returns the coefficient."""
+        other = [basis[earlier] for basis in self._basis]
+        coefficient = self._dot(other, row)
+        for x, y in zip(row, other, strict=True):
+            x -= coefficient * y
+        return coefficient
 
     def _dot(self, a: Blocks, b: Blocks) -> float:
         """Average over paths of a product of two rows."""
         return sum(float(x @ y) for x, y in zip(a, b, strict=True)) / self.n_paths
-
-    @staticmethod
-    def _subtract(row: Blocks, other: Blocks, factor: float) -> None:
-        for x, y in zip(row, other, strict=True):
-            x -= factor * y
 
     def _append_row(self, row: Blocks, norm: float) -> None:
         if self._n_rows == len(self._basis[0]):
@@ -264,10 +269,6 @@ class Paths:
         self._q[self.n_coordinates, : len(coefficients)] = coefficients
         self.n_coordinates += 1
 
-    def _append_direction(self, coefficients: FloatArray) -> None:
-        self._ghat[self.n_directions, : len(coefficients)] = coefficients
-        self.n_directions += 1
-
     def _grow(self) -> None:
         old = len(self._basis[0])
         new = int(_GROWTH * old) + 1
@@ -277,3 +278,14 @@ class Paths:
             self._basis[b] = larger
         self._q = np.pad(self._q, ((0, new - old), (0, new - old)))
         self._ghat = np.pad(self._ghat, ((0, new - old), (0, new - old)))
+
+
+def _times(few: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Product of a few rows with a large matrix."""
+    if len(few) > _FEW_ROWS:
+        product: FloatArray = few @ matrix
+        return product
+    product = np.empty((len(few), matrix.shape[1]))
+    for row, out in zip(few, product, strict=True):
+        np.dot(row, matrix, out=out)
+    return product

@@ -41,7 +41,8 @@ class Sampling:
         A direction opened by the gradient at step t is kept if the weight it receives,
         ``step_size * |Gamma(t, t)| / sqrt(delta)``, is at least this. Anything below
         ``RANK_TOLERANCE_FLOOR`` (1e-12) is raised to it: with zero, rounding errors are
-        normalised into directions and the run blows up. The default changes no reported digit.
+        normalised into directions and the run blows up. The default changes no reported digit of
+        a run of up to 100 steps; in longer ones it redraws a fraction of the sampling noise.
     sobol_blocks : int
         Number of leading fresh blocks (of m coordinates each) driven by Sobol points, after the
         latent coordinates, the initial weights and the label noise. Later blocks are pseudo-random.
@@ -64,7 +65,7 @@ class Sampling:
     n_paths: int = 16384
     replicates: int = 8
     seed: int = 0
-    rank_tolerance: float = 1e-8
+    rank_tolerance: float = 1e-10
     sobol_blocks: int = 4
 
     def __post_init__(self) -> None:

@@ -51,6 +51,8 @@ __all__ = ["Run", "single_threaded_blas", "solve", "worker_count"]
 _DIVERGENCE_FACTOR = 1e12
 # Sample-orthogonality costs a bias of (rows / paths); beyond this fraction it is no longer small.
 _MAX_ROWS_PER_PATH = 0.25
+# Paths visited together: a block of the basis then fits in the second-level cache for long.
+_BLOCK_PATHS = 4096
 # Pre-activations are kept by default while they fit in this much memory.
 _KEEP_BYTES = 512 * 2**20
 
@@ -183,7 +185,7 @@ def solve(
 
 
 def worker_count(threads: int | None, n_tasks: int) -> int:
-    """Number of threads to use for ``n_tasks`` independent tasks."""
+    """Return the number of threads to use for ``n_tasks`` independent tasks."""
     if threads is None:
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         threads = available or os.cpu_count() or 1
@@ -249,7 +251,7 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
     eta, lam = method.step_size, problem.weight_decay
     smallest = shared.sampling.effective_rank_tolerance * np.sqrt(delta) / eta
 
-    leading = [stream.leading() for stream in streams]
+    leading, owners = _blocks([stream.leading() for stream in streams])
     labels = []
     for block in leading:
         eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
@@ -267,20 +269,30 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
     status = Status.SUCCESS
 
     B = problem.initial_weights()
-    r: list[FloatArray] = [np.empty(0)] * len(streams)
-    g: list[FloatArray] = [np.empty(0)] * len(streams)
+    r = [np.empty((m, block.shape[1])) for block in leading]
+    rows = [np.empty((2 * m, block.shape[1])) for block in leading]
+    fresh: list[FloatArray] = []
 
     def evaluate(b: int) -> FloatArray:
-        """Pre-activations and gradients of a block; sums of the loss and of g g^T."""
+        """One visit to a block: pre-activations, gradients, and all averages they enter."""
         r[b] = paths.combine(B, b)
+        g = rows[b][:m]
         with np.errstate(over="ignore", invalid="ignore"):
-            g[b], loss = pre_activation_gradient(problem, r[b], labels[b])
-            return np.append(np.sum(loss), g[b] @ g[b].T)
+            _, loss = pre_activation_gradient(problem, r[b], labels[b], out=g)
+            if fresh:
+                stream, columns = owners[b]
+                rows[b][m:] = fresh[stream][:, columns]
+            else:
+                rows[b][m:] = 0.0
+            return np.concatenate(
+                [[np.sum(loss)], (g @ g.T).ravel(), paths.average(rows[b], b).ravel()]
+            )
 
     largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(B**2)))
     done = 0
     for t in range(n_steps + 1):
-        sums = sum(run(evaluate, range(len(streams)))) / paths.n_paths
+        fresh = list(run(lambda stream: stream.block(t), streams)) if t < n_steps else []  # noqa: B023
+        sums = paths.total(evaluate)
         if not (np.isfinite(sums).all() and np.sum(B**2) < largest):
             status = Status.DIVERGED
             break
@@ -288,8 +300,13 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
             status = Status.TOO_FEW_PATHS
             break
         train_loss[t] = sums[0]
-        second_moment[t] = sums[1:].reshape(m, m)
-        gradient, gamma_past, gamma_now, kept = paths.absorb(g, smallest)
+        second_moment[t] = sums[1 : 1 + m * m].reshape(m, m)
+        gradient, gamma_past, gamma_now, kept = paths.absorb(
+            rows,
+            sums[1 + m * m :].reshape(2 * m, -1),
+            smallest,
+            delta if t < n_steps else None,
+        )
         # Hard directions cannot be picked up in O(1) steps; what E[g z^T] holds of them is noise
         # which the instability under study would amplify.
         gradient[:, :k] -= (gradient[:, :k] @ hard_basis) @ hard_basis.T
@@ -305,7 +322,6 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
             pre_activations[t] = np.concatenate(r, axis=1)
         done = t + 1
         if t < n_steps:
-            paths.open_coordinates([stream.block(t) for stream in streams], kept, delta)
             B = np.concatenate([B, np.zeros_like(new_block)], axis=1)
             B = B - eta * (gradient + lam * B)
             if shared.progress is not None:
@@ -324,6 +340,22 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
         pre_activations=pre_activations,
         status=status,
     )
+
+
+def _blocks(
+    streams: list[FloatArray],
+) -> tuple[list[FloatArray], list[tuple[int, slice]]]:
+    """Split the paths of each stream into blocks that stay in cache during a visit.
+
+    Returns the blocks, and for each its stream and columns there.
+    """
+    blocks, owners = [], []
+    for index, leading in enumerate(streams):
+        for start in range(0, leading.shape[1], _BLOCK_PATHS):
+            columns = slice(start, min(start + _BLOCK_PATHS, leading.shape[1]))
+            blocks.append(np.ascontiguousarray(leading[:, columns]))
+            owners.append((index, columns))
+    return blocks, owners
 
 
 class _Ragged:

@@ -1,0 +1,473 @@
+"""Run files: a problem, a method and what to compute, in TOML.
+
+::
+
+    title = "One line for the list of presets"
+
+    [target]                      # law of the labels
+    label = "phase-retrieval"     # a catalogue name
+    noise = 0.0                   # optional; so are k and hard_directions
+
+    [network]                     # optional
+    activation = "quadratic"
+    second_layer = [1.0]          # one weight per neuron; `neurons` may state their number
+
+    [problem]                     # optional
+    loss = "pseudo-huber"
+    init_radius = 1.0
+    weight_decay = 0.0            # and initial_overlap, an m x k matrix
+
+    [method]
+    step_size = 0.2
+    n_steps = 40
+
+    [sampling]                    # optional
+    n_paths = 16384               # and replicates, seed, rank_tolerance, sobol_blocks
+
+    [threshold]                   # optional: what `delta-nn threshold` needs
+    bracket = [1.0, 12.0]         # and step, scan_points
+
+    [trajectory]                  # optional
+    delta = 6.0
+
+    [spectrum]                    # optional
+    delta = 6.0                   # and step
+
+Settings left out have the defaults of :class:`dmft.Target`, :class:`dmft.Network`,
+:class:`dmft.Problem`, :class:`dmft.Sampling` and :func:`dmft.find_delta_nn`. Labels, activations
+and losses of your own need Python: a run file knows the catalogues only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from dmft._validation import check_choice
+from dmft.gradient_descent import GradientDescent
+from dmft.problem import Network, Problem, Target
+from dmft.sampling import Sampling
+
+__all__ = [
+    "RunFile",
+    "SpectrumSettings",
+    "ThresholdSettings",
+    "TrajectorySettings",
+    "load_preset",
+    "load_run",
+    "preset_names",
+    "preset_text",
+]
+
+_T = TypeVar("_T")
+
+
+# -- the file as written: one Struct per table; what is left out stays UNSET ----------------------
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    def settings(self) -> dict[str, Any]:
+        """What the file states, without what it leaves out."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: value for name, value in values.items() if value is not UNSET}
+
+
+class _Target(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    label: str
+    k: int | UnsetType = UNSET
+    noise: float | UnsetType = UNSET
+    hard_directions: list[int | list[float]] | UnsetType = UNSET
+
+
+class _Network(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    activation: str | UnsetType = UNSET
+    second_layer: list[float] | UnsetType = UNSET
+    neurons: int | UnsetType = UNSET
+
+
+class _Problem(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    loss: str | UnsetType = UNSET
+    init_radius: float | UnsetType = UNSET
+    weight_decay: float | UnsetType = UNSET
+    initial_overlap: list[list[float]] | UnsetType = UNSET
+
+
+class _Method(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    step_size: float
+    n_steps: int
+
+
+class _Sampling(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    n_paths: int | UnsetType = UNSET
+    replicates: int | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+    rank_tolerance: float | UnsetType = UNSET
+    sobol_blocks: int | UnsetType = UNSET
+
+
+class _Threshold(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    bracket: tuple[float, float] | UnsetType = UNSET
+    step: int | UnsetType = UNSET
+    scan_points: int | UnsetType = UNSET
+
+
+class _Trajectory(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    delta: float | UnsetType = UNSET
+
+
+class _Spectrum(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    delta: float | UnsetType = UNSET
+    step: int | UnsetType = UNSET
+
+
+class _File(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    title: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    target: _Target
+    network: _Network = _Network()
+    problem: _Problem = _Problem()
+    method: _Method
+    sampling: _Sampling = _Sampling()
+    threshold: _Threshold = _Threshold()
+    trajectory: _Trajectory = _Trajectory()
+    spectrum: _Spectrum = _Spectrum()
+
+
+_TABLES: dict[str, type[_Table]] = {
+    "target": _Target,
+    "network": _Network,
+    "problem": _Problem,
+    "method": _Method,
+    "sampling": _Sampling,
+    "threshold": _Threshold,
+    "trajectory": _Trajectory,
+    "spectrum": _Spectrum,
+}
+
+
+# -- the file as used ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ThresholdSettings:
+    """Arguments of :func:`dmft.find_delta_nn`; None where the run file is silent.
+
+    Attributes
+    ----------
+    bracket : tuple of float, optional
+    step : int, optional
+        The last step if None.
+    scan_points : int, optional
+    """
+
+    bracket: tuple[float, float] | None = None
+    step: int | None = None
+    scan_points: int | None = None
+
+
+@dataclass(frozen=True)
+class TrajectorySettings:
+    """Where to follow the trajectory.
+
+    Attributes
+    ----------
+    delta : float, optional
+    """
+
+    delta: float | None = None
+
+
+@dataclass(frozen=True)
+class SpectrumSettings:
+    """Where to read the Hessian.
+
+    Attributes
+    ----------
+    delta : float, optional
+    step : int, optional
+        The last step if None.
+    """
+
+    delta: float | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A run file, read and checked.
+
+    Attributes
+    ----------
+    name : str
+        Name of the preset, or of the file without its suffix.
+    problem : Problem
+    method : GradientDescent
+    sampling : Sampling
+    threshold : ThresholdSettings
+    trajectory : TrajectorySettings
+    spectrum : SpectrumSettings
+    title, description : str
+        Empty if not given.
+
+    Examples
+    --------
+    >>> run = load_preset("robust-phase-retrieval")
+    >>> run.problem.loss.name, run.method.n_steps
+    ('pseudo-huber', 40)
+    """
+
+    name: str
+    problem: Problem
+    method: GradientDescent
+    sampling: Sampling = field(default_factory=Sampling)
+    threshold: ThresholdSettings = ThresholdSettings()
+    trajectory: TrajectorySettings = TrajectorySettings()
+    spectrum: SpectrumSettings = SpectrumSettings()
+    title: str = ""
+    description: str = ""
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], name: str, *, source: str | None = None
+    ) -> RunFile:
+        """Check the tables of a run file.
+
+        Parameters
+        ----------
+        config : mapping
+            As a TOML parser returns it.
+        name : str
+        source : str, optional
+            What messages call the file; default: `name`.
+
+        Raises
+        ------
+        ValueError
+            One line naming source, table and key, what was found and what is allowed.
+        """
+        source = name if source is None else source
+        _check_known_keys(config, source)
+        try:
+            tables = msgspec.convert(dict(config), _File)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{source}: {_type_message(str(error), config)}") from None
+
+        def build(table: str, make: Callable[..., _T], *args: Any, **settings: Any) -> _T:
+            try:
+                return make(*args, **settings)
+            except ValueError as error:
+                raise ValueError(f"{source}: [{table}]: {error}") from error
+
+        target = build("target", Target, **tables.target.settings())
+        network = build("network", Network, **tables.network.settings())
+        return cls(
+            name=name,
+            problem=build("problem", Problem, target, network, **tables.problem.settings()),
+            method=build("method", GradientDescent, **tables.method.settings()),
+            sampling=build("sampling", Sampling, **tables.sampling.settings()),
+            threshold=ThresholdSettings(**tables.threshold.settings()),
+            trajectory=TrajectorySettings(**tables.trajectory.settings()),
+            spectrum=SpectrumSettings(**tables.spectrum.settings()),
+            title="" if tables.title is UNSET else tables.title,
+            description="" if tables.description is UNSET else tables.description,
+        )
+
+    def to_config(self) -> dict[str, Any]:
+        """Tables of plain types, the inverse of :meth:`from_config`; settings of None left out."""
+        problem = self.problem.to_config()
+        config = {
+            "title": self.title,
+            "description": self.description,
+            "target": problem.pop("target"),
+            "network": problem.pop("network"),
+            "problem": problem,
+            "method": self.method.to_config(),
+            "sampling": self.sampling.to_config(),
+            "threshold": vars(self.threshold),
+            "trajectory": vars(self.trajectory),
+            "spectrum": vars(self.spectrum),
+        }
+        return {
+            name: {key: value for key, value in table.items() if value is not None}
+            if isinstance(table, dict)
+            else table
+            for name, table in config.items()
+        }
+
+
+def load_run(path: str | os.PathLike[str]) -> RunFile:
+    """Read a run file.
+
+    Parameters
+    ----------
+    path : path-like
+        A TOML file, see `dmft.config`.
+
+    Returns
+    -------
+    RunFile
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not TOML, has an unknown key, a value of the wrong type or one that is not
+        allowed. The message is one line naming file, table, key, and what is allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: must be a TOML file in UTF-8") from None
+    return _parse(text, path.stem, str(path))
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the presets that come with the package.
+
+    Examples
+    --------
+    >>> "robust-phase-retrieval" in preset_names()
+    True
+    """
+    folder = resources.files("dmft") / "presets"
+    names = (entry.name for entry in folder.iterdir())
+    return tuple(sorted(name[: -len(".toml")] for name in names if name.endswith(".toml")))
+
+
+def preset_text(name: str) -> str:
+    """The run file of a preset, as text to start your own from.
+
+    Raises
+    ------
+    ValueError
+        If there is no preset of that name; the message lists them, and the nearest.
+    """
+    check_choice("preset", name, preset_names())
+    return (resources.files("dmft") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def load_preset(name: str) -> RunFile:
+    """Read a preset, a run file that comes with the package.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`preset_names`.
+
+    Returns
+    -------
+    RunFile
+
+    Raises
+    ------
+    ValueError
+        If there is no preset of that name; the message lists them, and the nearest.
+
+    Examples
+    --------
+    >>> load_preset("product").problem.m
+    2
+    """
+    return _parse(preset_text(name), name, f"preset {name}")
+
+
+def _parse(text: str, name: str, source: str) -> RunFile:
+    try:
+        config = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{source}: not valid TOML: {error}") from None
+    return RunFile.from_config(config, name, source=source)
+
+
+# -- messages ------------------------------------------------------------------------------------
+
+
+def _check_known_keys(config: Mapping[str, Any], source: str) -> None:
+    for key, value in config.items():
+        if key not in _File.__struct_fields__:
+            raise ValueError(f"{source}: {key}: {_unknown(key, _File.__struct_fields__, key)}")
+        if key in _TABLES and isinstance(value, Mapping):
+            allowed = _TABLES[key].__struct_fields__
+            for inner in value:
+                if inner not in allowed:
+                    message = _unknown(inner, allowed, f"{key}.{inner}")
+                    raise ValueError(f"{source}: {key}.{inner}: {message}")
+
+
+def _unknown(key: str, allowed: tuple[str, ...], full: str) -> str:
+    """What to do about an unknown key: the nearest name here, or the table it belongs to."""
+    near = difflib.get_close_matches(key, allowed, n=2, cutoff=0.6)
+    elsewhere = [
+        f"{name}.{key}" for name, table in _TABLES.items() if key in table.__struct_fields__
+    ]
+    hint = ""
+    if near:
+        hint = f" (did you mean {' or '.join(map(repr, near))}?)"
+    elif elsewhere:
+        hint = f" (did you mean {' or '.join(elsewhere)}?)"
+    where = "keys here" if "." in full else "tables and keys"
+    return f"unknown key{hint}; allowed {where}: {', '.join(allowed)}"
+
+
+_WORDS = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "a table",
+    "array": "an array",
+    "datetime": "a date",
+    "null": "nothing",
+}
+
+
+def _type_message(message: str, config: Mapping[str, Any]) -> str:
+    """Rephrase a message of msgspec: table.key, what was expected, what was found."""
+    missing = re.fullmatch(r"Object missing required field `(\w+)`(?: - at `\$\.?(.*)`)?", message)
+    if missing:
+        key, table = missing.groups()
+        if table:
+            return f"{table}.{key}: missing; it has no default"
+        required = _required(_TABLES[key]) if key in _TABLES else ""
+        return f"[{key}]: missing table; it needs at least {required}"
+    match = re.fullmatch(r"Expected `(.+?)`(?: of length (\d+))?, got `?(.+?)`? - at `\$\.?(.*)`",
+                         message)
+    if not match:
+        return message
+    expected, length, found, where = match.groups()
+    names = " or ".join(_WORDS.get(name.strip(), name) for name in expected.split("|"))
+    if length is not None:
+        return f"{where}: must be {names} of length {length}, got length {found.split()[-1]}"
+    shown = _at(config, where)
+    shown = f" {shown}" if shown else ""
+    return f"{where}: must be {names}, got {_WORDS.get(found, found)}{shown}"
+
+
+def _required(table: type[_Table]) -> str:
+    fields = msgspec.structs.fields(table)
+    return ", ".join(entry.encode_name for entry in fields if entry.required)
+
+
+def _at(config: Mapping[str, Any], where: str) -> str:
+    """The value that a path such as ``network.second_layer[...]`` leads to, briefly."""
+    value: Any = config
+    for key in where.split("[")[0].split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return ""
+        value = value[key]
+    if isinstance(value, Mapping):
+        return ""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."

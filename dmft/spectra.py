@@ -1,0 +1,306 @@
+"""The Hessian's spectrum at a step, as one result: density, edges, outliers, gap, errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from dmft._validation import check_integer
+from dmft.results import read_result, write_result
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from dmft.trajectory import Trajectory
+    from rmt import HessianLaw
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Spectrum", "SpectrumOutlier", "spectrum"]
+
+_KIND = "spectrum"
+_SCALARS = (
+    "delta",
+    "step",
+    "left_edge",
+    "left_edge_stderr",
+    "right_edge",
+    "right_edge_stderr",
+    "hard_gap",
+    "hard_gap_stderr",
+    "atom_at_zero",
+)
+
+
+@dataclass(frozen=True)
+class SpectrumOutlier:
+    """An eigenvalue outside the bulk in a hard direction.
+
+    Attributes
+    ----------
+    value, hard_overlap : float
+        The eigenvalue; the squared norm of its eigenvector's projection on the hard space.
+    stderr, hard_overlap_stderr : float
+        Standard errors over replicates; NaN if the outlier is missing in some of them.
+    side : "left" or "right"
+        Of the bulk.
+    """
+
+    value: float
+    stderr: float
+    hard_overlap: float
+    hard_overlap_stderr: float
+    side: Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Law of the Hessian of the risk (with weight decay) at one step of a trajectory.
+
+    Standard errors are over replicates; zero where the law is computed by quadrature (step 0, up
+    to three Gaussians).
+
+    Attributes
+    ----------
+    delta : float
+    step : int
+    x : ndarray, shape (n_points,)
+        Eigenvalues, increasing, over the whole bulk; dense where the density varies. Where D is
+        unbounded the grid ends where the sampled weights do.
+    density : ndarray, shape (n_points,)
+        Continuous part, of mass 1 - ``atom_at_zero``; NaN where it could not be solved.
+    left_edge, right_edge : float
+        Ends of the bulk; infinite where D is unbounded.
+    left_edge_stderr, right_edge_stderr : float
+    outliers : tuple of SpectrumOutlier
+        Increasing in value.
+    hard_gap, hard_gap_stderr : float
+        As :meth:`rmt.HessianLaw.hard_gap`; NaN if the problem has no hard direction.
+    atom_at_zero : float
+        Mass of the eigenvalue 0 (of the Hessian without weight decay), a consequence of rank.
+    status : Status
+        SUCCESS; UNBOUNDED_EDGE if the left edge is -infinity; UNPHYSICAL_BRANCH if the density is
+        missing somewhere.
+    config : dict
+        Problem, method, sampling as plain types.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+    """
+
+    delta: float
+    step: int
+    x: FloatArray
+    density: FloatArray
+    left_edge: float
+    left_edge_stderr: float
+    right_edge: float
+    right_edge_stderr: float
+    outliers: tuple[SpectrumOutlier, ...]
+    hard_gap: float
+    hard_gap_stderr: float
+    atom_at_zero: float
+    status: Status
+    config: dict[str, Any] = field(repr=False)
+
+    @property
+    def mass(self) -> float:
+        """Integral of ``density`` by the trapezoidal rule, plus the atom; 1 up to the grid."""
+        return float(np.trapezoid(self.density, self.x)) + self.atom_at_zero
+
+    def quantile(self, mass: float) -> float:
+        """Eigenvalue below which a fraction ``mass`` of the continuous part lies."""
+        cumulative = _cumulative(self.x, np.nan_to_num(self.density))
+        return float(np.interp(mass, cumulative, self.x))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
+        config = {
+            **self.config,
+            **{name: getattr(self, name) for name in _SCALARS},
+            "outliers": [vars(outlier) for outlier in self.outliers],
+            "status": self.status.name,
+        }
+        write_result(path, _KIND, config, {"x": self.x, "density": self.density})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Spectrum:
+        """Read a spectrum written by :meth:`save`.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a spectrum, or was written by a newer version.
+        """
+        config, arrays = read_result(path, _KIND)
+        return cls(
+            **{name: config[name] for name in _SCALARS},
+            outliers=tuple(SpectrumOutlier(**outlier) for outlier in config["outliers"]),
+            status=Status[config["status"]],
+            config={name: config[name] for name in ("problem", "method", "sampling")},
+            **arrays,
+        )
+
+
+def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 600) -> Spectrum:
+    """Density, edges and outliers of the Hessian at a step of a trajectory.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    step : int, optional
+        0 to ``trajectory.n_steps`` (default).
+    points : int
+        About how many points the density is evaluated at; at least 16.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    ValueError
+        If the step is out of range, or the trajectory does not know its problem.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    Linear regression has the Hessian of Marchenko and Pastur:
+
+    >>> import dmft
+    >>> problem = dmft.Problem(target="linear", network=dmft.Network(activation="linear"))
+    >>> method = dmft.GradientDescent(step_size=0.1, n_steps=1)
+    >>> trajectory = dmft.solve(problem, 4.0, method, dmft.Sampling(n_paths=64))
+    >>> result = dmft.spectrum(trajectory, step=1)
+    >>> round(result.left_edge, 6), round(result.right_edge, 6), round(result.mass, 3)
+    (0.25, 2.25, 1.0)
+    """
+    step = trajectory.n_steps if step is None else check_integer("step", step, minimum=0)
+    points = check_integer("points", points, minimum=16)
+    law = trajectory.hessian(step)
+    assert trajectory.problem is not None  # hessian() asks for it
+    edges = law.edges()
+    x, density = _density(law, points)
+    has_hard = law.k_hard > 0
+    status = edges.status
+    if status.ok and np.isnan(density).any():
+        status = Status.UNPHYSICAL_BRANCH
+    return Spectrum(
+        delta=trajectory.delta,
+        step=step,
+        x=x,
+        density=density,
+        left_edge=float(edges.left),
+        left_edge_stderr=_stderr(law, "left_edge"),
+        right_edge=float(edges.right),
+        right_edge_stderr=_stderr(law, "right_edge"),
+        outliers=_outliers(law) if has_hard else (),
+        hard_gap=float(law.hard_gap()) if has_hard else np.nan,
+        hard_gap_stderr=_stderr(law, "hard_gap") if has_hard else np.nan,
+        atom_at_zero=float(law.atom_at_zero()),
+        status=status,
+        config={
+            "problem": trajectory.problem.to_config(),
+            "method": trajectory.method.to_config(),
+            "sampling": trajectory.sampling.to_config(),
+        },
+    )
+
+
+def _stderr(law: HessianLaw, name: Literal["left_edge", "right_edge", "hard_gap"]) -> float:
+    return law.stderr(name) if law.replicates else 0.0
+
+
+def _outliers(law: HessianLaw) -> tuple[SpectrumOutlier, ...]:
+    """Outliers with errors: those of the replicates are matched by order from the outside in."""
+    replicates = [other.outliers() for other in law.replicates]
+    found: list[SpectrumOutlier] = []
+    for side in ("left", "right"):
+        outermost = [o for o in law.outliers() if o.side == side]
+        others = [[o for o in outliers if o.side == side] for outliers in replicates]
+        if side == "right":
+            outermost = outermost[::-1]
+            others = [outliers[::-1] for outliers in others]
+        for i, outlier in enumerate(outermost):
+            errors = (0.0, 0.0)
+            if others:
+                errors = (np.nan, np.nan)
+                if all(len(outliers) > i for outliers in others):
+                    pairs = np.array([(o[i].value, o[i].hard_overlap) for o in others])
+                    value, overlap = pairs.std(axis=0, ddof=1) / np.sqrt(len(pairs))
+                    errors = (float(value), float(overlap))
+            found.append(
+                SpectrumOutlier(
+                    float(outlier.value),
+                    errors[0],
+                    float(outlier.hard_overlap),
+                    errors[1],
+                    outlier.side,
+                )
+            )
+    return tuple(sorted(found, key=lambda outlier: outlier.value))
+
+
+def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
+    """Density on a grid over the bulk: a scan, then points where its graph is long."""
+    left, right = _range(law)
+    if not left < right:  # no weights, no bulk
+        x = np.array([left - 0.5, left + 0.5])
+        return x, np.zeros(2)
+    n = points // 4
+    # Square-root edges want points as (1 - cos); tails and the neighbourhood of an atom at zero
+    # want them even in the logarithm of the distance from zero.
+    even = left + (right - left) * (0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, n)))
+    size = 1e-4 * max(abs(left - law.shift), abs(right - law.shift))
+    ends = np.arcsinh((np.array([left, right]) - law.shift) / size)
+    logarithmic = law.shift + size * np.sinh(np.linspace(ends[0], ends[1], n))
+    x = np.unique(np.clip(np.concatenate([even, logarithmic]), left, right))
+    density = law.density(x, throw=False)
+    # In the plane of mass scale and height, equal lengths of the graph.
+    rounds = 2
+    for _ in range(rounds):
+        known = np.nan_to_num(density)
+        low, high = np.interp([0.005, 0.995], _cumulative(x, known), x)
+        height = min(float(known.max()), 5.0 * float(np.median(known[(x >= low) & (x <= high)])))
+        if not (high > low and height > 0):
+            break
+        lengths = np.hypot(
+            np.diff(np.clip(x, low, high)) / (high - low),
+            np.diff(np.minimum(known, height)) / height,
+        )
+        arc = np.concatenate([[0.0], np.cumsum(lengths)])
+        more = np.interp(np.linspace(0.0, arc[-1], (points - 2 * n) // rounds + 2)[1:-1], arc, x)
+        new = np.setdiff1d(more, x)
+        x = np.concatenate([x, new])
+        density = np.concatenate([density, law.density(new, throw=False)])
+        order = np.argsort(x)
+        x, density = x[order], density[order]
+    return x, density
+
+
+def _range(law: HessianLaw) -> tuple[float, float]:
+    """Ends of the bulk, no further out than the given weights can push an eigenvalue."""
+    values = np.linalg.eigvalsh(law.weights)
+    largest = (1.0 + 1.0 / np.sqrt(law.ratio)) ** 2
+    left, right = law.edges()
+    return (
+        max(left, law.shift + largest * min(float(values.min()), 0.0)),
+        min(right, law.shift + largest * max(float(values.max()), 0.0)),
+    )
+
+
+def _cumulative(x: FloatArray, density: FloatArray) -> FloatArray:
+    """Fraction of the continuous mass below each grid point."""
+    steps = 0.5 * (density[1:] + density[:-1]) * np.diff(x)
+    cumulative = np.concatenate([[0.0], np.cumsum(steps)])
+    total = cumulative[-1]
+    return np.asarray(cumulative / total) if total > 0 else np.linspace(0.0, 1.0, len(x))

@@ -1,0 +1,115 @@
+"""The basis of the paths: exact sample identities of the coordinate form."""
+
+import numpy as np
+import pytest
+
+from dmft.paths import Paths
+
+N, DELTA = 512, 2.5
+
+
+def grown(m, steps, seed=0, smallest=1e-12, blocks=1):
+    """Paths fed with nonlinear functions of their own coordinates; what was fed, step by step."""
+    rng = np.random.default_rng(seed)
+    leading = rng.standard_normal((2 + m, N))
+    paths = Paths(np.split(leading, blocks, axis=1))
+    fed = []
+    for _ in range(steps):
+        weights = rng.standard_normal((m, paths.n_coordinates)) / 2
+        r = np.concatenate([paths.combine(weights, b) for b in range(blocks)], axis=1)
+        g = np.tanh(r) + 0.3 * r**2
+        rows = np.concatenate([g, rng.standard_normal((m, N))])
+        pieces = [piece.copy() for piece in np.split(rows, blocks, axis=1)]
+        averages = paths.total(lambda b, pieces=pieces: paths.average(pieces[b], b))
+        q = coordinates(paths, blocks)
+        result = paths.absorb(pieces, averages, smallest, DELTA)
+        fed.append((g, q, *result))
+    return paths, fed
+
+
+def coordinates(paths, blocks=1):
+    return np.concatenate(
+        [paths.coordinate_coefficients @ paths.basis(b) for b in range(blocks)], axis=1
+    )
+
+
+def directions(paths, blocks=1):
+    return np.concatenate(
+        [paths.gradient_coefficients @ paths.basis(b) for b in range(blocks)], axis=1
+    )
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_gradients_are_orthonormal_and_reproduced_by_gamma(m):
+    paths, fed = grown(m, 6)
+    ghat = directions(paths)
+    assert np.abs(ghat @ ghat.T / N - np.eye(len(ghat))).max() < 1e-13
+    used = 0
+    for g, _, _, gamma_past, gamma_now, kept in fed:
+        gamma = np.concatenate([gamma_past, gamma_now], axis=1)
+        used += len(kept)
+        assert gamma.shape == (m, used)
+        np.testing.assert_allclose(gamma @ ghat[:used], g, atol=1e-12)
+        assert np.array_equal(np.triu(gamma_now, 1), np.zeros_like(gamma_now))
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_correlations_with_the_coordinates_are_sample_averages(m):
+    _, fed = grown(m, 5)
+    for g, q, correlation, *_ in fed:
+        np.testing.assert_allclose(correlation, g @ q.T / N, atol=1e-13)
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_fresh_coordinates_remember_exactly_minus_ghat_over_sqrt_delta(m):
+    paths, _ = grown(m, 5)
+    q, ghat = coordinates(paths), directions(paths)
+    zeta = q[2 + m :] + ghat / np.sqrt(DELTA)
+    np.testing.assert_allclose(zeta @ zeta.T / N, np.eye(len(zeta)), atol=1e-13)
+    leading = q[: 2 + m]
+    assert np.abs(zeta @ leading.T / N).max() < 1e-13
+    # zeta^t is orthogonal to every gradient up to and including step t, not to later ones.
+    overlap = zeta @ ghat.T / N
+    for t in range(5):
+        assert np.abs(overlap[t * m : (t + 1) * m, : (t + 1) * m]).max() < 1e-13
+    assert np.abs(overlap).max() > 1e-3
+
+
+def test_blocks_change_nothing_but_rounding():
+    whole, _ = grown(2, 5, blocks=1)
+    split, _ = grown(2, 5, blocks=4)
+    np.testing.assert_allclose(coordinates(split, 4), coordinates(whole), atol=1e-12)
+
+
+def test_a_gradient_inside_the_span_opens_a_direction_but_no_basis_row():
+    rng = np.random.default_rng(1)
+    paths = Paths([rng.standard_normal((2, N))])
+    g = paths.combine(np.array([[0.6, 0.8]]), 0)
+    rows = [np.concatenate([g, rng.standard_normal((1, N))])]
+    before = paths.n_rows
+    paths.absorb(rows, paths.total(lambda b: paths.average(rows[b], b)), 1e-12, DELTA)
+    assert paths.n_directions == 1
+    assert paths.n_rows == before + 1  # zeta only
+
+
+def test_directions_below_the_tolerance_are_dropped_one_by_one():
+    rng = np.random.default_rng(2)
+    paths = Paths([rng.standard_normal((3, N))])
+    strong = rng.standard_normal(N)
+    g = np.stack([strong, strong + 1e-6 * rng.standard_normal(N)])
+    rows = [np.concatenate([g, rng.standard_normal((2, N))])]
+    averages = paths.total(lambda b: paths.average(rows[b], b))
+    *_, gamma_now, kept = paths.absorb(rows, averages, 1e-4, DELTA)
+    assert kept.tolist() == [0]
+    assert gamma_now.shape == (2, 1)
+    assert paths.n_coordinates == 4
+
+
+def test_the_basis_grows_beyond_its_capacity():
+    rng = np.random.default_rng(3)
+    paths = Paths([rng.standard_normal((1, N))], capacity=4)
+    for _ in range(10):
+        rows = [rng.standard_normal((2, N))]
+        paths.absorb(rows, paths.total(lambda b: paths.average(rows[b], b)), 1e-12, DELTA)  # noqa: B023
+    w = paths.basis(0)
+    assert np.abs(w @ w.T / N - np.eye(len(w))).max() < 1e-13

@@ -53,7 +53,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from dmft._validation import check_choice
+from dmft._validation import check_integer, check_real
 from dmft.gradient_descent import GradientDescent
 from dmft.problem import Network, Problem, Target
 from dmft.sampling import Sampling
@@ -77,7 +77,7 @@ _T = TypeVar("_T")
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def settings(self) -> dict[str, Any]:
-        """What the file states, without what it leaves out."""
+        """Return what the file states, without what it leaves out."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         return {name: value for name, value in values.items() if value is not UNSET}
 
@@ -174,6 +174,18 @@ class ThresholdSettings:
     step: int | None = None
     scan_points: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.bracket is not None:
+            for index, end in enumerate(self.bracket):
+                check_real(f"bracket[{index}]", end, minimum=0.0, exclusive=True)
+            lower, upper = self.bracket
+            if not lower < upper:
+                raise ValueError(f"bracket must have lower < upper, got ({lower:g}, {upper:g})")
+        if self.step is not None:
+            check_integer("step", self.step, minimum=0)
+        if self.scan_points is not None:
+            check_integer("scan_points", self.scan_points, minimum=2)
+
 
 @dataclass(frozen=True)
 class TrajectorySettings:
@@ -185,6 +197,10 @@ class TrajectorySettings:
     """
 
     delta: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.delta is not None:
+            check_real("delta", self.delta, minimum=0.0, exclusive=True)
 
 
 @dataclass(frozen=True)
@@ -200,6 +216,12 @@ class SpectrumSettings:
 
     delta: float | None = None
     step: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.delta is not None:
+            check_real("delta", self.delta, minimum=0.0, exclusive=True)
+        if self.step is not None:
+            check_integer("step", self.step, minimum=0)
 
 
 @dataclass(frozen=True)
@@ -275,9 +297,9 @@ class RunFile:
             problem=build("problem", Problem, target, network, **tables.problem.settings()),
             method=build("method", GradientDescent, **tables.method.settings()),
             sampling=build("sampling", Sampling, **tables.sampling.settings()),
-            threshold=ThresholdSettings(**tables.threshold.settings()),
-            trajectory=TrajectorySettings(**tables.trajectory.settings()),
-            spectrum=SpectrumSettings(**tables.spectrum.settings()),
+            threshold=build("threshold", ThresholdSettings, **tables.threshold.settings()),
+            trajectory=build("trajectory", TrajectorySettings, **tables.trajectory.settings()),
+            spectrum=build("spectrum", SpectrumSettings, **tables.spectrum.settings()),
             title="" if tables.title is UNSET else tables.title,
             description="" if tables.description is UNSET else tables.description,
         )
@@ -347,14 +369,19 @@ def preset_names() -> tuple[str, ...]:
 
 
 def preset_text(name: str) -> str:
-    """The run file of a preset, as text to start your own from.
+    """Return the run file of a preset, as text to start your own from.
 
     Raises
     ------
     ValueError
         If there is no preset of that name; the message lists them, and the nearest.
     """
-    check_choice("preset", name, preset_names())
+    names = preset_names()
+    if name not in names:
+        near = [entry for entry in names if name and name in entry]
+        near = near or difflib.get_close_matches(name, names, n=2)
+        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+        raise ValueError(f"preset must be one of {', '.join(names)}; got {name!r}{hint}")
     return (resources.files("dmft") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
 
 
@@ -407,7 +434,7 @@ def _check_known_keys(config: Mapping[str, Any], source: str) -> None:
 
 
 def _unknown(key: str, allowed: tuple[str, ...], full: str) -> str:
-    """What to do about an unknown key: the nearest name here, or the table it belongs to."""
+    """Say what to do about an unknown key: the nearest name, or the table it belongs to."""
     near = difflib.get_close_matches(key, allowed, n=2, cutoff=0.6)
     elsewhere = [
         f"{name}.{key}" for name, table in _TABLES.items() if key in table.__struct_fields__
@@ -442,8 +469,9 @@ def _type_message(message: str, config: Mapping[str, Any]) -> str:
             return f"{table}.{key}: missing; it has no default"
         required = _required(_TABLES[key]) if key in _TABLES else ""
         return f"[{key}]: missing table; it needs at least {required}"
-    match = re.fullmatch(r"Expected `(.+?)`(?: of length (\d+))?, got `?(.+?)`? - at `\$\.?(.*)`",
-                         message)
+    match = re.fullmatch(
+        r"Expected `(.+?)`(?: of length (\d+))?, got `?(.+?)`? - at `\$\.?(.*)`", message
+    )
     if not match:
         return message
     expected, length, found, where = match.groups()
@@ -461,9 +489,9 @@ def _required(table: type[_Table]) -> str:
 
 
 def _at(config: Mapping[str, Any], where: str) -> str:
-    """The value that a path such as ``network.second_layer[...]`` leads to, briefly."""
+    """Return the value that a path such as ``network.second_layer[...]`` leads to, briefly."""
     value: Any = config
-    for key in where.split("[")[0].split("."):
+    for key in where.partition("[")[0].split("."):
         if not isinstance(value, Mapping) or key not in value:
             return ""
         value = value[key]

@@ -10,6 +10,7 @@ is unbounded, and the values it only approaches far out in the Gaussian tails.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ _SOBOL_POINTS_AT_START = 2**15
 _RADII = 10.0 ** np.arange(0.0, 6.5, 0.5)
 _N_RAYS = 64
 _N_PRE_ACTIVATIONS = 4096
+_BISECTIONS = 80
 _MAX_SUPPORT_POINTS = 32
 
 
@@ -159,6 +161,7 @@ def _law(
     )
 
 
+@lru_cache(maxsize=32)
 def curvature_support(problem: Problem) -> CurvatureSupport:
     """Probe the support of ``D(r, phi(z, eps))`` over all r, z, eps, out to large arguments.
 
@@ -178,8 +181,10 @@ def curvature_support(problem: Problem) -> CurvatureSupport:
     k, m = problem.k, problem.m
     generator = np.random.default_rng(0)
     rays = generator.standard_normal((_N_RAYS, k + 1))
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    # Near the axes, not on them: sign(z) = 0 has probability zero and is no label.
     axes = np.concatenate([np.eye(k + 1), -np.eye(k + 1)])
-    rays = np.concatenate([rays / np.linalg.norm(rays, axis=1, keepdims=True), axes])
+    rays = np.concatenate([rays, axes + 1e-3 * rays[: len(axes)]])
     r, far = _probe_pre_activations(m, generator)
 
     lowest: list[float] = []
@@ -191,9 +196,13 @@ def curvature_support(problem: Problem) -> CurvatureSupport:
             continue
         labels = np.quantile(labels, np.linspace(0.0, 1.0, 17), method="nearest")
         points = np.concatenate([r, radius * far], axis=1)
-        pairs = np.repeat(points, len(labels), axis=1)
         with np.errstate(all="ignore"):
-            D = curvature(problem, pairs, np.tile(labels, points.shape[1]))
+            fitted, fitted_labels = _where_fitted(problem, far, labels)
+            D = curvature(
+                problem,
+                np.concatenate([np.repeat(points, len(labels), axis=1), fitted], axis=1),
+                np.concatenate([np.tile(labels, points.shape[1]), fitted_labels]),
+            )
         D = D[np.isfinite(D).all(axis=(1, 2))]
         if not len(D):
             continue
@@ -204,6 +213,8 @@ def curvature_support(problem: Problem) -> CurvatureSupport:
         extreme.append(D[order[: _MAX_SUPPORT_POINTS // 4]])
         order = np.argsort(values[:, -1], kind="stable")
         extreme.append(D[order[-_MAX_SUPPORT_POINTS // 4 :]])
+    if not extreme:
+        return CurvatureSupport(np.empty((0, m, m)), True, True)
     bounded_below = not _keeps_growing(-np.array(lowest))
     bounded_above = not _keeps_growing(np.array(highest))
     return CurvatureSupport(
@@ -213,9 +224,7 @@ def curvature_support(problem: Problem) -> CurvatureSupport:
     )
 
 
-def _probe_pre_activations(
-    m: int, generator: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
+def _probe_pre_activations(m: int, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Moderate pre-activations (m, n1), and unit directions (m, n2) to follow outwards."""
     half = np.concatenate([np.linspace(0.0, 6.0, 301), np.geomspace(6.0, 1e3, 60)[1:]])
     if m == 1:
@@ -224,6 +233,25 @@ def _probe_pre_activations(
     far = generator.standard_normal((m, _N_RAYS))
     far = np.concatenate([far / np.linalg.norm(far, axis=0), np.eye(m), -np.eye(m)], axis=1)
     return sizes * generator.choice([-1.0, 1.0], size=sizes.shape), far
+
+
+def _where_fitted(
+    problem: Problem, far: FloatArray, labels: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Pre-activations along the rays ``far`` at which the network output equals a label.
+
+    A robust loss has its curvature concentrated there, in a window that no grid would hit.
+    """
+    rays = np.repeat(far, len(labels), axis=1)
+    wanted = np.tile(labels, far.shape[1])
+    low, high = np.zeros(len(wanted)), np.full(len(wanted), 1e7)
+    start = problem.network.output(low * rays) < wanted
+    crossed = start != (problem.network.output(high * rays) < wanted)
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        same = (problem.network.output(middle * rays) < wanted) == start
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return (low * rays)[:, crossed], wanted[crossed]
 
 
 def _labels_at(problem: Problem, points: FloatArray) -> FloatArray:

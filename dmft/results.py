@@ -105,7 +105,7 @@ def read_result(
     if target.suffix != ".npz" and not target.exists():
         target = target.with_name(target.name + ".npz")
     try:
-        with np.load(target, allow_pickle=False) as data:
+        with target.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             header = json.loads(bytes(data[_HEADER]))
             arrays = {name: data[name] for name in data.files if name != _HEADER}
     except FileNotFoundError:

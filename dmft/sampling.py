@@ -113,9 +113,7 @@ class GaussianStream:
         Coordinates per fresh block (m, the number of neurons).
     """
 
-    def __init__(
-        self, sampling: Sampling, replicate: int, n_leading: int, block_size: int
-    ) -> None:
+    def __init__(self, sampling: Sampling, replicate: int, n_leading: int, block_size: int) -> None:
         self._sampling = sampling
         self._replicate = replicate
         self._n_leading = n_leading
@@ -176,5 +174,5 @@ def sobol_normals(
     engine = qmc.Sobol(dimension, scramble=True, bits=_SOBOL_BITS, rng=np.random.default_rng(seed))
     points = engine.random_base2(n_points.bit_length() - 1)
     # Points sit on the left end of cells of size 2**-bits; the cell centre is never 0.
-    normals: NDArray[np.float64] = ndtri(np.ascontiguousarray(points.T) + 0.5**(_SOBOL_BITS + 1))
+    normals: NDArray[np.float64] = ndtri(np.ascontiguousarray(points.T) + 0.5 ** (_SOBOL_BITS + 1))
     return normals

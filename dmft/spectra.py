@@ -141,10 +141,11 @@ class Spectrum:
         config, arrays = read_result(path, _KIND)
         return cls(
             **{name: config[name] for name in _SCALARS},
+            x=arrays["x"],
+            density=arrays["density"],
             outliers=tuple(SpectrumOutlier(**outlier) for outlier in config["outliers"]),
             status=Status[config["status"]],
             config={name: config[name] for name in ("problem", "method", "sampling")},
-            **arrays,
         )
 
 
@@ -260,10 +261,10 @@ def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
     # Square-root edges want points as (1 - cos); tails and the neighbourhood of an atom at zero
     # want them even in the logarithm of the distance from zero.
     even = left + (right - left) * (0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, n)))
-    size = 1e-4 * max(abs(left - law.shift), abs(right - law.shift))
+    size = 1e-3 * min(float(np.median(np.abs(law.weights))) or np.inf, right - left)
     ends = np.arcsinh((np.array([left, right]) - law.shift) / size)
     logarithmic = law.shift + size * np.sinh(np.linspace(ends[0], ends[1], n))
-    x = np.unique(np.clip(np.concatenate([even, logarithmic]), left, right))
+    x = _distinct(np.clip(np.concatenate([even, logarithmic]), left, right), right - left)
     density = law.density(x, throw=False)
     # In the plane of mass scale and height, equal lengths of the graph.
     rounds = 2
@@ -279,7 +280,8 @@ def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
         )
         arc = np.concatenate([[0.0], np.cumsum(lengths)])
         more = np.interp(np.linspace(0.0, arc[-1], (points - 2 * n) // rounds + 2)[1:-1], arc, x)
-        new = np.setdiff1d(more, x)
+        near = np.abs(x[np.searchsorted(x, more).clip(0, len(x) - 1)] - more)
+        new = more[near > 1e-12 * (right - left)]
         x = np.concatenate([x, new])
         density = np.concatenate([density, law.density(new, throw=False)])
         order = np.argsort(x)
@@ -287,8 +289,16 @@ def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
     return x, density
 
 
+def _distinct(x: FloatArray, width: float) -> FloatArray:
+    """Sorted, without points so close to the one before that they are the same but for rounding."""
+    x = np.sort(x)
+    kept = np.concatenate([[True], np.diff(x) > 1e-12 * width])
+    x = x[kept]
+    return x
+
+
 def _range(law: HessianLaw) -> tuple[float, float]:
-    """Ends of the bulk, no further out than the given weights can push an eigenvalue."""
+    """Return the ends of the bulk, no further out than the given weights can push an eigenvalue."""
     values = np.linalg.eigvalsh(law.weights)
     largest = (1.0 + 1.0 / np.sqrt(law.ratio)) ** 2
     left, right = law.edges()

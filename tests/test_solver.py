@@ -88,9 +88,7 @@ def test_infinite_data_is_population_gradient_descent():
     problem = dmft.Problem("linear", dmft.Network("linear"), "square", init_radius=0.5)
     trajectory = solve(problem, 1e9, dmft.GradientDescent(0.1, 20), SAMPLING)
     times = np.arange(21)
-    agree(
-        trajectory.overlap[:, 0, 0], 1 - 0.9**times, trajectory.stderr["overlap"][:, 0, 0] + 1e-5
-    )
+    agree(trajectory.overlap[:, 0, 0], 1 - 0.9**times, trajectory.stderr["overlap"][:, 0, 0] + 1e-5)
     np.testing.assert_allclose(trajectory.train_loss, trajectory.test_loss, atol=2e-3)
 
 
@@ -256,7 +254,12 @@ def test_a_users_own_callables_give_the_catalogue_result():
 def test_progress_counts_every_step_of_every_run():
     calls = []
     solve(
-        easy_problem(), 2.0, dmft.GradientDescent(0.1, 3), SAMPLING, progress=calls.append, threads=2
+        easy_problem(),
+        2.0,
+        dmft.GradientDescent(0.1, 3),
+        SAMPLING,
+        progress=calls.append,
+        threads=2,
     )
     assert sum(calls) == 3 * 9
 

@@ -1,0 +1,467 @@
+"""Figures: the gap against delta, a trajectory, a spectrum.
+
+The only module that imports matplotlib. Figures are built on the Agg canvas without pyplot, so no
+window opens and no global state changes; in a notebook a returned figure shows itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from dmft.spectra import Spectrum, SpectrumOutlier
+    from dmft.threshold import Threshold
+    from dmft.trajectory import Trajectory
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["plot_spectrum", "plot_threshold", "plot_trajectory", "save_figure", "style"]
+
+# Okabe and Ito's palette, told apart by all kinds of colour vision.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+)
+GREY = "#6E6E6E"
+_CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+
+_LABELLED_OUTLIERS = 4
+
+_RC: dict[Any, Any] = {
+    "font.size": 12.0,
+    "axes.labelsize": 13.0,
+    "axes.titlesize": 12.0,
+    "legend.fontsize": 10.5,
+    "xtick.labelsize": 11.0,
+    "ytick.labelsize": 11.0,
+    "mathtext.fontset": "cm",
+    "axes.linewidth": 0.9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "savefig.dpi": 200,
+    "figure.dpi": 110,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Context in which figures have the look of this package."""
+    with matplotlib.rc_context(_RC):
+        yield
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure; the file appears complete or not at all.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : path-like
+        The suffix (``.png``, ``.pdf``, ``.svg``) says the format.
+
+    Returns
+    -------
+    pathlib.Path
+        The file written.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is none that matplotlib can write.
+    OSError
+        If the directory cannot be written.
+    """
+    target = Path(path)
+    allowed = figure.canvas.get_supported_filetypes()
+    kind = target.suffix[1:].lower()
+    if kind not in allowed:
+        raise ValueError(f"path must end in one of {', '.join(sorted(allowed))}; got {str(path)!r}")
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as folder:
+        partial = Path(folder) / target.name
+        with style():
+            figure.savefig(partial, format=kind)
+        os.replace(partial, target)
+    return target
+
+
+# -- threshold -----------------------------------------------------------------------------------
+
+
+def plot_threshold(threshold: Threshold) -> Figure:
+    """Gap against delta, with the crossing that is delta_NN and its standard error.
+
+    Parameters
+    ----------
+    threshold : Threshold
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Points: every evaluation with its error bar; crosses at the foot: gradient descent
+        ended early there (diverged). Line and band: between evaluations.
+    """
+    with style():
+        figure, (axes,) = _figure((6.4, 4.3))
+        finite = np.isfinite(threshold.gap)
+        delta, gap = threshold.delta[finite], threshold.gap[finite]
+        error = np.where(np.isfinite(threshold.gap_stderr[finite]), threshold.gap_stderr[finite], 0)
+        axes.set_xscale("log")
+        axes.set_xlabel(r"samples per dimension  $\delta = n/d$")
+        axes.set_ylabel(rf"hard gap of the Hessian at step {threshold.step}")
+        axes.set_title(_describe(threshold.config))
+        axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
+        if len(delta):
+            axes.fill_between(delta, gap - error, gap + error, color=BLUE, alpha=0.2, linewidth=0)
+            axes.plot(delta, gap, color=BLUE, zorder=2)
+            axes.errorbar(
+                delta, gap, error, fmt="o", color=BLUE, markersize=4.5, capsize=2.5, elinewidth=1.2,
+                label="theory, $\\pm$ standard error", zorder=3,
+            )  # fmt: skip
+        failed = np.isnan(threshold.gap)
+        if failed.any():
+            axes.plot(
+                threshold.delta[failed], np.zeros(int(failed.sum())) + 0.03, "x", color=VERMILLION,
+                markersize=8, markeredgewidth=2, transform=axes.get_xaxis_transform(),
+                label="no value: run ended early", clip_on=False,
+            )  # fmt: skip
+        others = [c for c in threshold.crossings if not c.refined]
+        if others:
+            axes.plot(
+                [c.value for c in others], np.zeros(len(others)), "D", markerfacecolor="white",
+                color=GREY, markersize=7, label="other sign changes", zorder=4,
+            )  # fmt: skip
+        if threshold.status.ok:
+            value, stderr = threshold.value, threshold.stderr
+            axes.axvspan(
+                max(value - stderr, value * 1e-3), value + stderr, color=VERMILLION, alpha=0.3,
+                linewidth=0, zorder=0,
+            )  # fmt: skip
+            axes.axvline(
+                value, color=VERMILLION, linewidth=1.4, zorder=1,
+                label=rf"$\delta_{{\mathrm{{NN}}}}({threshold.step}) = $ {_number(value, stderr)}",
+            )  # fmt: skip
+        else:
+            _note(axes, _sentence(threshold.status))
+        _log_ticks(axes, threshold.bracket)
+        if len(delta):
+            _region_names(axes)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="lower left" if _falls(gap) else "best")
+    return figure
+
+
+def _falls(gap: FloatArray) -> bool:
+    """Whether the gap starts high enough to leave the corner below it empty."""
+    return bool(len(gap) and gap[0] > 0.5 * np.max(np.abs(gap)) and np.min(gap) < 0)
+
+
+def _region_names(axes: Axes) -> None:
+    """Say what either sign means, at the left end of the zero line."""
+    for text, offset, vertical in (("no outlier", 4, "bottom"), ("outlier", -4, "top")):
+        axes.annotate(
+            text, (0.012, 0.0), xycoords=axes.get_yaxis_transform(), xytext=(0, offset),
+            textcoords="offset points", va=vertical, color=GREY, fontsize=10,
+        )  # fmt: skip
+
+
+# -- trajectory ----------------------------------------------------------------------------------
+
+
+def plot_trajectory(trajectory: Trajectory) -> Figure:
+    """Order parameters, losses and gradient norm against the step, with error bands.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Four panels: squared norms C_jj(t, t) and products of neurons; overlaps M(t) on the easy
+        directions (the hard ones are stated: zero); train and test loss; norm of the gradient.
+    """
+    with style():
+        figure, panels = _figure((8.6, 6.2), 2, 2)
+        norms, overlaps, losses, gradient = panels
+        t, m, k = trajectory.steps, trajectory.m, trajectory.k
+        config = _config_of(trajectory)
+
+        value, error = trajectory.norm, trajectory.stderr["norm"]
+        for j in range(m):
+            label = rf"$C_{{{j + 1}{j + 1}}}$" if m > 1 else None
+            _band(norms, t, value[:, j, j], error[:, j, j], j, label)
+        pairs = [(i, j) for i in range(m) for j in range(i + 1, m)] if m <= 3 else []
+        for n, (i, j) in enumerate(pairs):
+            _band(norms, t, value[:, i, j], error[:, i, j], m + n, rf"$C_{{{i + 1}{j + 1}}}$")
+        norms.set_ylabel(r"$C(t,t) = \Theta_t^{\top}\Theta_t$")
+
+        hard = _hard_coordinates(trajectory)
+        value, error = trajectory.overlap, trajectory.stderr["overlap"]
+        lines = 0
+        for i in (i for i in range(k) if not hard[i]):
+            for j in range(m):
+                label = rf"$M_{{{j + 1}{i + 1}}}$"
+                _band(overlaps, t, value[:, j, i], error[:, j, i], lines, label)
+                lines += 1
+        if hard.any():
+            names = ", ".join(f"$z_{{{i + 1}}}$" for i in np.flatnonzero(hard))
+            overlaps.axhline(
+                0.0, color=GREY, linewidth=1.4, linestyle=(0, (4, 2)),
+                label=f"hard {names}: 0 exactly",
+            )  # fmt: skip
+            if not lines:
+                overlaps.set_ylim(-1.0, 1.0)
+        overlaps.set_ylabel(r"overlap  $M(t) = \Theta_t^{\top}\Theta_*$")
+
+        for n, (name, label) in enumerate((("train_loss", "train"), ("test_loss", "test"))):
+            _band(losses, t, getattr(trajectory, name), trajectory.stderr[name], n, label)
+        losses.set_ylabel("loss")
+
+        _band(gradient, t, trajectory.gradient_norm, trajectory.stderr["gradient_norm"], 0, None)
+        gradient.set_ylabel(r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$")
+        positive = trajectory.gradient_norm[trajectory.gradient_norm > 0]
+        if len(positive) and positive.max() > 30 * positive.min():
+            gradient.set_yscale("log")
+
+        for axes in panels:
+            axes.set_xlabel("step $t$")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+            axes.set_xlim(0, max(trajectory.n_steps, 1))
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(loc="best", ncols=2 if len(axes.lines) > 3 else 1)
+        title = f"{_describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"
+        if not trajectory.status.ok:
+            title += f"\n{trajectory.status.name} after step {trajectory.n_steps}"
+        figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def _band(
+    axes: Axes, t: NDArray[Any], value: FloatArray, error: FloatArray, index: int, label: str | None
+) -> None:
+    """One curve with a band of one standard error, told apart by colour and by dashes."""
+    color = _CYCLE[index % len(_CYCLE)]
+    finite = np.isfinite(value)
+    axes.plot(
+        t[finite], value[finite], color=color, linestyle=_DASHES[index % len(_DASHES)], label=label,
+        marker="o" if finite.sum() == 1 else None,
+    )  # fmt: skip
+    axes.fill_between(
+        t, value - error, value + error, where=finite.tolist(), color=color, alpha=0.25, linewidth=0
+    )
+
+
+def _hard_coordinates(trajectory: Trajectory) -> NDArray[np.bool_]:
+    """Which latent coordinates lie in the hard space."""
+    if trajectory.problem is not None:
+        projector = trajectory.problem.target.easy_projector
+        return np.asarray(~np.any(projector, axis=0))
+    return np.asarray(~np.any(trajectory.overlap, axis=(0, 1)))
+
+
+def _config_of(trajectory: Trajectory) -> Mapping[str, Any]:
+    problem = trajectory.problem.to_config() if trajectory.problem is not None else None
+    return {"problem": problem, "method": trajectory.method.to_config()}
+
+
+# -- spectrum ------------------------------------------------------------------------------------
+
+
+def plot_spectrum(spectrum: Spectrum) -> Figure:
+    """Density of the Hessian, its edges, and its outliers with their overlaps.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The density up to where 99 % of its mass lies; if there are outliers on the left, a second
+        panel enlarges what is around them and the left edge.
+    """
+    with style():
+        left = [outlier.value for outlier in spectrum.outliers if outlier.side == "left"]
+        lower, upper = _useful_range(spectrum)
+        if left:
+            figure, (axes, zoom) = _figure((9.2, 4.1), 1, 2, widths=(1.5, 1.0))
+            distance = max(spectrum.x[0] - min(left), 0.01 * (upper - lower))
+            _draw_spectrum(zoom, spectrum)
+            _limit(zoom, spectrum, min(left) - 0.4 * distance, spectrum.x[0] + 0.8 * distance)
+            zoom.set_title("around the left edge")
+            zoom.set_xlabel(r"eigenvalue $\lambda$")
+            zoom.xaxis.set_major_locator(MaxNLocator(4))
+        else:
+            figure, (axes,) = _figure((6.4, 4.1))
+        _draw_spectrum(axes, spectrum)
+        _limit(axes, spectrum, lower, upper)
+        axes.set_xlabel(r"eigenvalue $\lambda$ of the Hessian")
+        axes.set_ylabel(r"spectral density $\rho(\lambda)$")
+        place = rf"$\delta = {spectrum.delta:g}$, step {spectrum.step}"
+        if left:
+            axes.set_title(place)
+            figure.suptitle(_describe(spectrum.config), fontsize=12)
+        else:
+            axes.set_title(f"{_describe(spectrum.config)}\n{place}")
+        axes.legend(loc="upper right")
+    return figure
+
+
+def _draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
+    x, density = spectrum.x, spectrum.density
+    axes.fill_between(x, 0.0, np.nan_to_num(density), color=BLUE, alpha=0.18, linewidth=0)
+    axes.plot(x, density, color=BLUE, label="bulk")
+    for edge, name in ((spectrum.left_edge, "left"), (spectrum.right_edge, "right")):
+        if np.isfinite(edge) and (name == "left" or edge <= 1.5 * spectrum.quantile(0.99)):
+            stderr = getattr(spectrum, f"{name}_edge_stderr")
+            axes.axvline(
+                edge, color=BLUE, linewidth=1.1, linestyle=(0, (1.5, 1.5)), zorder=1,
+                label=f"{name} edge {_number(edge, stderr)}",
+            )  # fmt: skip
+    unbounded = not np.isfinite(spectrum.left_edge), not np.isfinite(spectrum.right_edge)
+    if any(unbounded):
+        sides = " and ".join(
+            n for n, open_ in zip(("left", "right"), unbounded, strict=True) if open_
+        )
+        axes.plot([], [], " ", label=f"no edge on the {sides}")
+    for n, outlier in enumerate(spectrum.outliers):
+        axes.axvline(
+            outlier.value, color=(VERMILLION, PURPLE)[n % 2], linewidth=1.4, zorder=3,
+            linestyle=_DASHES[n % len(_DASHES)],
+            label=_outlier_label(outlier) if n < _LABELLED_OUTLIERS else None,
+        )  # fmt: skip
+    if spectrum.atom_at_zero > 0:
+        axes.plot(
+            [_zero(spectrum)], [0.0], "^", color=GREEN, markersize=9, clip_on=False, zorder=5,
+            label=f"atom of mass {spectrum.atom_at_zero:.3g}",
+        )  # fmt: skip
+
+
+def _outlier_label(outlier: SpectrumOutlier) -> str:
+    value = _number(outlier.value, outlier.stderr)
+    return f"outlier {value},\nhard overlap {outlier.hard_overlap:.2f}"
+
+
+def _zero(spectrum: Spectrum) -> float:
+    """Where the Hessian without weight decay has its zero eigenvalues."""
+    problem = spectrum.config.get("problem")
+    return float(problem["weight_decay"]) if problem else 0.0
+
+
+def _useful_range(spectrum: Spectrum) -> tuple[float, float]:
+    values = [outlier.value for outlier in spectrum.outliers]
+    low, high = spectrum.quantile(0.01), spectrum.quantile(0.99)
+    width = high - low
+    if np.isfinite(spectrum.left_edge) and low - spectrum.left_edge < 0.5 * width:
+        low = spectrum.left_edge
+    if np.isfinite(spectrum.right_edge) and spectrum.right_edge - high < 0.5 * width:
+        high = spectrum.right_edge
+    low, high = min([low, *values, 0.0]), max([high, *values, 0.0])
+    margin = 0.04 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _limit(axes: Axes, spectrum: Spectrum, lower: float, upper: float) -> None:
+    """Show the eigenvalues in a range; cut off only narrow singularities (next to zero)."""
+    x = np.linspace(lower, upper, 1000)
+    density = np.interp(x, spectrum.x, np.nan_to_num(spectrum.density), left=0.0, right=0.0)
+    top = min(float(density.max()), 3.0 * float(np.quantile(density, 0.95)))
+    axes.set_xlim(lower, upper)
+    axes.set_ylim(0.0, 1.12 * top or 1.0)
+
+
+# -- shared --------------------------------------------------------------------------------------
+
+
+def _figure(
+    size: tuple[float, float],
+    rows: int = 1,
+    columns: int = 1,
+    widths: tuple[float, ...] | None = None,
+) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False, width_ratios=widths)
+    return figure, list(panels.ravel())
+
+
+def _describe(config: Mapping[str, Any]) -> str:
+    """Problem and method in one line."""
+    problem, method = config.get("problem"), config.get("method")
+    parts = []
+    if problem:
+        label, activation = problem["target"]["label"], problem["network"]["activation"]
+        m = len(problem["network"]["second_layer"])
+        neurons = f"{m} {_name(activation)} neuron{'s' if m > 1 else ''}"
+        parts += [_name(label), neurons, f"{_name(problem['loss'])} loss"]
+        if problem["weight_decay"]:
+            parts.append(rf"$\lambda = {problem['weight_decay']:g}$")
+    if method:
+        parts.append(rf"$\eta = {method['step_size']:g}$")
+    return ", ".join(parts)
+
+
+def _name(entry: str | Mapping[str, str]) -> str:
+    """Catalogue name, or that of a custom law; nothing in it is taken for mathematics."""
+    name = entry if isinstance(entry, str) else entry["custom"]
+    return name.replace("$", r"\$")
+
+
+def _number(value: float, stderr: float) -> str:
+    """Value and standard error, rounded to two digits of the error."""
+    if not (np.isfinite(stderr) and stderr > 0):
+        return f"${value:.4g}$"
+    digits = int(np.clip(1 - np.floor(np.log10(stderr)), 0, 6))
+    return rf"${value:.{digits}f} \pm {stderr:.{digits}f}$"
+
+
+def _sentence(status: Status) -> str:
+    """First clause of what a status says, wrapped."""
+    import textwrap
+
+    return f"{status.name}\n" + textwrap.fill(status.value.split(";")[0].rstrip(".") + ".", 44)
+
+
+def _note(axes: Axes, text: str) -> None:
+    axes.text(
+        0.03, 0.04, text, transform=axes.transAxes, color=VERMILLION, fontsize=10.5, va="bottom",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+    )  # fmt: skip
+
+
+def _log_ticks(axes: Axes, bracket: tuple[float, float]) -> None:
+    """Plain numbers on a logarithmic axis that may span less than a decade."""
+    lower, upper = bracket
+    pad = (upper / lower) ** 0.03
+    axes.set_xlim(lower / pad, upper * pad)
+    subs = (1.0, 2.0, 3.0, 5.0, 7.0) if upper / lower < 50 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,134 @@
+"""From a problem to the law of its Hessian: explicit laws at step 0, support of the weights."""
+
+import numpy as np
+import pytest
+
+import dmft
+from dmft.hessian import curvature_support, initial_law
+
+SAMPLING = dmft.Sampling(n_paths=4096, replicates=8, seed=5)
+
+
+def problem(activation="gelu", loss="pseudo-huber", label="phase-retrieval", a=(1.0,), **more):
+    return dmft.Problem(label, dmft.Network(activation, a), loss, **more)
+
+
+@pytest.mark.parametrize(
+    ("case", "below", "above"),
+    [
+        (problem("quadratic", "pseudo-huber"), True, False),
+        (problem("gelu", "pseudo-huber"), True, True),
+        (problem("quadratic", "square"), False, False),
+        (problem("tanh", "square"), False, False),
+        (problem("linear", "square"), True, True),
+        (problem("tanh", "square", "easy-hard"), True, True),
+        (problem("gelu", "square", "product", (1.0, -1.0)), False, False),
+        (problem("gelu", "pseudo-huber", "product", (1.0, -1.0)), True, True),
+        (problem("softplus", "square", "staircase"), False, False),
+        (problem("tanh", "logistic", dmft.Target(lambda z, e: np.sign(z[:, 0]))), True, True),
+    ],
+)
+def test_boundedness_of_the_curvature(case, below, above):
+    support = curvature_support(case)
+    assert (support.bounded_below, support.bounded_above) == (below, above)
+
+
+def test_slowly_growing_labels_are_unbounded_too():
+    label = dmft.Target(lambda z, eps: np.log1p(z[:, 0] ** 2), hard_directions=[0])
+    assert not curvature_support(problem("quadratic", "square", label)).bounded_below
+
+
+def test_support_holds_the_infimum_that_is_only_approached_far_out():
+    # D = 4 r^2 L'' + 2 L' > -2, approached as the label grows at fixed r.
+    assert abs(curvature_support(problem("quadratic")).points.min() + 2.0) < 1e-9
+
+
+def test_unbounded_weights_are_a_status_not_a_number():
+    trajectory = dmft.solve(
+        problem("quadratic", "square"), 4.0, dmft.GradientDescent(0.02, 2), SAMPLING
+    )
+    for step in (0, 2):
+        law = trajectory.hessian(step)
+        edges = law.edges()
+        assert edges.status is dmft.Status.UNBOUNDED_EDGE
+        assert edges.left == -np.inf
+        assert law.hard_gap() == np.inf
+        assert all(outlier.side != "left" for outlier in law.outliers())
+
+
+def test_quadrature_at_step_zero_agrees_with_sampled_paths():
+    case = problem("gelu")
+    law = initial_law(case, 4.0)
+    assert law.replicates == ()
+    from dmft.hessian import sampled_law
+
+    trajectory = dmft.solve(case, 4.0, dmft.GradientDescent(0.1, 0), SAMPLING)
+    sampled = sampled_law(case, 4.0, trajectory._runs, 0)
+    assert abs(sampled.hard_gap() - law.hard_gap()) < 4 * sampled.stderr("hard_gap")
+    assert abs(sampled.edges().left - law.edges().left) < 4 * sampled.stderr("left_edge") + 1e-4
+
+
+def test_quadrature_at_step_zero_is_converged():
+    # The same law from a coarser and a finer rule.
+    from dmft.quadrature import gaussian_nodes
+
+    case = problem("quadratic")
+    support = curvature_support(case)
+    gaps = []
+    for rule in ("medium", "fine"):
+        nodes, probabilities = gaussian_nodes(2, rule)
+        from dmft.hessian import _law
+
+        labels = case.sample_labels(nodes[:1].T, np.zeros(nodes.shape[1]))
+        law = _law(case, 2.0, support, nodes[1:], labels, nodes[:1], probabilities=probabilities)
+        gaps.append(law.hard_gap())
+    assert abs(gaps[0] - gaps[1]) < 1e-5
+
+
+def test_many_gaussians_at_step_zero_come_with_a_standard_error():
+    case = problem("gelu", label="product", a=(1.0, -1.0))
+    law = initial_law(case, 4.0, SAMPLING)
+    assert len(law.replicates) == 8
+    assert 0 < law.stderr("hard_gap") < 1e-2
+
+
+def test_weight_decay_shifts_the_spectrum():
+    plain = initial_law(problem("gelu"), 4.0)
+    for decay, same_gap in ((0.1, True), (1.0, False)):
+        law = initial_law(problem("gelu", weight_decay=decay), 4.0)
+        np.testing.assert_allclose(
+            np.array(law.edges()), np.array(plain.edges()) + decay, atol=1e-9
+        )
+        # The gap is taken where the eigenvalues of H turn negative, or at the edge if that is
+        # already negative.
+        assert (law.edges().left < 0) == same_gap
+        assert (law.hard_gap() == pytest.approx(plain.hard_gap(), abs=1e-9)) == same_gap
+        (outlier,) = (o for o in law.outliers() if o.side == "left")
+        assert (law.hard_gap() < 0) == (outlier.value < 0)
+
+
+def test_easy_problems_have_no_hard_block():
+    law = initial_law(problem("tanh", "square", "staircase"), 3.0)
+    with pytest.raises(ValueError, match="hard"):
+        law.hard_gap()
+
+
+def test_density_at_a_late_step_has_mass_one():
+    trajectory = dmft.solve(problem("gelu"), 4.0, dmft.GradientDescent(0.2, 10), SAMPLING)
+    law = trajectory.hessian(10)
+    left, right = law.edges()
+    x = np.linspace(left, right, 1500)
+    assert abs(np.trapezoid(law.density(x), x) - 1) < 1e-3
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_density_of_several_neurons_has_mass_one(m):
+    case = problem("tanh", label="easy-hard", a=np.linspace(1, -0.5, m))
+    trajectory = dmft.solve(
+        case, 5.0, dmft.GradientDescent(0.2, 4), dmft.Sampling(n_paths=256, replicates=4)
+    )
+    law = trajectory.hessian(4)
+    left, right = law.edges()
+    theta = np.linspace(0, np.pi, 400)  # points cluster at the square-root edges
+    x = 0.5 * (left + right) - 0.5 * (right - left) * np.cos(theta)
+    assert abs(np.trapezoid(law.density(x), x) - 1) < 1e-3

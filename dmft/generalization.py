@@ -76,4 +76,5 @@ def _square_root(matrices: FloatArray) -> FloatArray:
     """Symmetric square roots of positive semidefinite matrices, negative rounding clipped."""
     values, vectors = np.linalg.eigh(matrices)
     roots = np.sqrt(np.maximum(values, 0.0))
-    return (vectors * roots[:, np.newaxis, :]) @ np.swapaxes(vectors, 1, 2)
+    product: FloatArray = (vectors * roots[:, np.newaxis, :]) @ np.swapaxes(vectors, 1, 2)
+    return product

@@ -275,7 +275,7 @@ def _keeps_growing(values: FloatArray) -> bool:
 
 
 def _outermost(points: FloatArray, below: bool, above: bool) -> FloatArray:
-    """A few points with the smallest and largest eigenvalues, on the bounded sides only."""
+    """Pick the points with the smallest and largest eigenvalues, on the bounded sides only."""
     values = np.linalg.eigvalsh(points)
     half = _MAX_SUPPORT_POINTS // 2
     chosen = np.zeros(len(points), dtype=bool)

@@ -22,7 +22,7 @@ are always taken in the same order, so the bits do not depend on how many there 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
     Blocks = list[FloatArray]
-    Mapper = Callable[[Callable[[int], float | FloatArray], range], Iterable[float | FloatArray]]
+    T = TypeVar("T")
+    R = TypeVar("R")
+
+    class Mapper(Protocol):
+        """``map``, or a pool's ``map``."""
+
+        def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]: ...
+
 
 __all__ = ["Paths"]
 
@@ -113,14 +120,14 @@ class Paths:
         return _times(weights @ self.coordinate_coefficients, self.basis(block))
 
     def average(self, rows: FloatArray, block: int) -> FloatArray:
-        """Sums over a block of products of rows with the basis: (j, paths) -> (j, n_rows)."""
+        """Sum products of rows with the basis over a block: (j, paths) -> (j, n_rows)."""
         return _times(rows, self.basis(block).T)
 
     # -- growing -----------------------------------------------------------------------------
 
     def total(self, of_block: Callable[[int], FloatArray]) -> FloatArray:
         """Average over paths of a quantity summed within each block, in a fixed order."""
-        total: FloatArray = sum(self._run(of_block, range(len(self._basis)))) / self.n_paths  # type: ignore[assignment]
+        total: FloatArray = sum(self._run(of_block, range(len(self._basis)))) / self.n_paths
         return total
 
     def absorb(
@@ -256,7 +263,7 @@ class Paths:
 
     def _dot(self, a: Blocks, b: Blocks) -> float:
         """Average over paths of a product of two rows."""
-        return sum(float(x @ y) for x, y in zip(a, b, strict=True)) / self.n_paths
+        return float(sum(float(x @ y) for x, y in zip(a, b, strict=True)) / self.n_paths)
 
     def _append_row(self, row: Blocks, norm: float) -> None:
         if self._n_rows == len(self._basis[0]):

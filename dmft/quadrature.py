@@ -11,6 +11,7 @@ standard error.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,7 +52,7 @@ def normal_rule(name: str = "fine") -> tuple[FloatArray, FloatArray]:
     x, w = np.polynomial.legendre.leggauss(n)
     half_nodes = []
     half_weights = []
-    for left, right in zip(ends[:-1], ends[1:], strict=True):
+    for left, right in pairwise(ends):
         scale = 0.5 * (right - left)
         nodes = 0.5 * (left + right) + scale * x
         half_nodes.append(nodes)

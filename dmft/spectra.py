@@ -264,7 +264,7 @@ def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
     size = 1e-3 * min(float(np.median(np.abs(law.weights))) or np.inf, right - left)
     ends = np.arcsinh((np.array([left, right]) - law.shift) / size)
     logarithmic = law.shift + size * np.sinh(np.linspace(ends[0], ends[1], n))
-    x = _distinct(np.clip(np.concatenate([even, logarithmic]), left, right), right - left)
+    x = _distinct(np.concatenate([even, logarithmic]), left, right)
     density = law.density(x, throw=False)
     # In the plane of mass scale and height, equal lengths of the graph.
     rounds = 2
@@ -280,8 +280,7 @@ def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
         )
         arc = np.concatenate([[0.0], np.cumsum(lengths)])
         more = np.interp(np.linspace(0.0, arc[-1], (points - 2 * n) // rounds + 2)[1:-1], arc, x)
-        near = np.abs(x[np.searchsorted(x, more).clip(0, len(x) - 1)] - more)
-        new = more[near > 1e-12 * (right - left)]
+        new = np.setdiff1d(_distinct(np.concatenate([x, more]), left, right), x)
         x = np.concatenate([x, new])
         density = np.concatenate([density, law.density(new, throw=False)])
         order = np.argsort(x)
@@ -289,12 +288,11 @@ def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
     return x, density
 
 
-def _distinct(x: FloatArray, width: float) -> FloatArray:
-    """Sorted, without points so close to the one before that they are the same but for rounding."""
-    x = np.sort(x)
-    kept = np.concatenate([[True], np.diff(x) > 1e-12 * width])
-    x = x[kept]
-    return x
+def _distinct(x: FloatArray, left: float, right: float) -> FloatArray:
+    """Sort the points, with both ends and none closer to them or each other than rounding."""
+    apart = 1e-11 * (right - left)
+    x = np.sort(x[(x > left + apart) & (x < right - apart)])
+    return np.concatenate([[left], x[np.diff(x, prepend=left) > apart], [right]])
 
 
 def _range(law: HessianLaw) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 r"""The threshold delta_NN(t): where the Hessian at step t grows an outlier in a hard direction.
 
-``gap(delta; t) = lambda_min(A_h(min(left edge, 0)))`` is negative exactly when the Hessian at step t
-has a negative eigenvalue outside the bulk pointing at a hard direction, and continuous in delta.
+``gap(delta; t) = lambda_min(A_h(min(left edge, 0)))`` is negative exactly when the Hessian at step
+t has a negative eigenvalue outside the bulk pointing at a hard direction, and continuous in delta.
 delta_NN(t) is the smallest delta above which it stays negative (Montanari & Wang,
 arXiv:2602.01434).
 """

@@ -102,12 +102,12 @@ class Trajectory:
     @property
     def m(self) -> int:
         """Number of neurons."""
-        return self._runs[0].weights.shape[1]
+        return int(self._runs[0].weights.shape[1])
 
     @property
     def k(self) -> int:
         """Number of latent directions."""
-        return self._runs[0].latent.shape[0]
+        return int(self._runs[0].latent.shape[0])
 
     @property
     def n_steps(self) -> int:
@@ -296,10 +296,11 @@ class Trajectory:
         no_paths = np.empty((config["k"], 0))
         runs = [
             Run(
-                **{name: arrays[f"{name}/{index}"] for name in _STORED},
-                latent=no_paths,
-                labels=np.empty(0),
-                status=Status[status],
+                *(arrays[f"{name}/{index}"] for name in _STORED),
+                no_paths,
+                np.empty(0),
+                {},
+                Status[status],
             )
             for index, status in enumerate(config["status"])
         ]

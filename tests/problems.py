@@ -292,10 +292,10 @@ def initial_threshold(activation: str, step: float = 0.02, cut: float = 12.0) ->
     lowest = -D.min()
     grid = lowest + np.geomspace(1e-3, 50.0, 60)
     signs = [balance(B) for B in grid]
-    root = None
-    for left, right, a, b in zip(grid[:-1], grid[1:], signs[:-1], signs[1:], strict=True):
-        if a * b < 0.0:
-            root = brentq(balance, left, right, xtol=1e-13)
+    changes = [i for i in range(len(grid) - 1) if signs[i] * signs[i + 1] < 0.0]
+    if len(changes) != 1:
+        raise ArithmeticError(f"expected one crossing, found {len(changes)}")
+    root = brentq(balance, grid[changes[0]], grid[changes[0] + 1], xtol=1e-13)
     ratio = D / (root + D)
     delta = 1.0 / np.sum(weight * ratio**2)
     edge = np.sum(weight * root * ratio) - root / delta
@@ -305,5 +305,4 @@ def initial_threshold(activation: str, step: float = 0.02, cut: float = 12.0) ->
 
 
 #: Recomputed by ``initial_threshold`` (agrees under refinement to all digits given).
-INITIAL_THRESHOLDS = {"quadratic": 0.92303, "gelu": 1.69276}
-
+INITIAL_THRESHOLDS = {"quadratic": 0.923026284518, "gelu": 1.692756688659}

@@ -1,4 +1,8 @@
-"""The solver against plain gradient descent at d = 1000, eight seeds, ten steps."""
+"""The solver against plain gradient descent: d = 1000 with eight seeds, ten steps.
+
+A second, sharper ensemble (d = 400, 200 seeds: three times smaller errors, no visible 1/d bias)
+provides the variance and is compared as well; with it a delta wrong by 3 % is refused.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,11 @@ import pytest
 import dmft
 
 D, SEEDS = 1000, range(8)
-CHEAP_D, CHEAP_SEEDS = 250, range(1000, 1032)
+MANY_D, MANY_SEEDS = 400, range(7000, 7200)
+CHEAP_D, CHEAP_SEEDS = 300, range(9000, 9024)  # variance of the Hessian outlier only
 CASES = {"m=1": problems.SINGLE, "m=2": problems.PAIR, "m=3": problems.TRIPLE}
+#: Relative error in delta that the sharp comparison must refuse.
+POWER = {"m=1": 0.03, "m=2": 0.03, "m=3": 0.06}
 OUTLIERS = {"m=1": problems.RETRIEVAL, "m=2": problems.RETRIEVAL_PAIR}
 QUANTITIES = ("equal-time C", "M", "G", "train_loss", "test_loss")
 SAMPLING = {"n_paths": 8192, "replicates": 8, "seed": 1}
@@ -29,29 +36,16 @@ def readings(runs, case):
     }
 
 
-def simulate(case, hessian_steps=()):
-    """Runs at D, and the cheap ones at CHEAP_D that only serve the variance."""
-    runs = finite_size.ensemble(
-        SEEDS, d=D, n_test=50_000, hessian_steps=hessian_steps, **case.settings()
+def simulate(case, seeds, d, hessian_steps=()):
+    """One ensemble; the test set grows with d so that all variances fall as 1/d."""
+    return finite_size.ensemble(
+        seeds, d=d, n_test=50 * d, hessian_steps=hessian_steps, **case.settings()
     )
-    cheap = finite_size.ensemble(
-        CHEAP_SEEDS, d=CHEAP_D, n_test=12_500, hessian_steps=hessian_steps, **case.settings()
-    )
-    return runs, cheap
 
 
-def compare_all(simulated, theory, error):
-    """One Agreement per quantity; all arguments as returned by ``readings``."""
-    runs, cheap = simulated
-    return {
-        name: agreement.compare(runs[name], cheap[name], CHEAP_D / D, theory[name], error[name])
-        for name in QUANTITIES
-    }
-
-
-def compatible(result):
-    """Three standard errors entry by entry, and jointly."""
-    return result.worst < 3.0 and result.p_value > 0.0027
+def sharp_comparison(many, theory, error):
+    """One Agreement per quantity, from the sharp ensemble alone."""
+    return {name: agreement.compare(many[name], theory[name], error[name]) for name in QUANTITIES}
 
 
 def trajectory_readings(trajectory, case):
@@ -68,54 +62,67 @@ def trajectory_readings(trajectory, case):
     return readings(value, case), readings(error, case)
 
 
-@pytest.fixture(scope="session", params=CASES)
-def pair(request):
-    case = CASES[request.param]
-    runs, cheap = simulate(case)
-    problem, method = case.to_dmft()
-    trajectory = dmft.solve(
-        problem, delta=case.delta, method=method, sampling=dmft.Sampling(**SAMPLING)
-    )
-    return case, (readings(runs, case), readings(cheap, case)), trajectory
-
-
-@pytest.mark.parametrize("name", QUANTITIES)
-def test_theory_agrees_with_simulation(pair, name):
-    case, simulated, trajectory = pair
-    theory, error = trajectory_readings(trajectory, case)
-    result = compare_all(simulated, theory, error)[name]
-    assert compatible(result), f"{case.name}, {name}: {result}"
-
-
-def test_solver_error_is_small_beside_the_simulation(pair):
-    case, (runs, _), trajectory = pair
-    _, error = trajectory_readings(trajectory, case)
-    spread = runs["train_loss"].std(axis=0, ddof=1) / np.sqrt(len(SEEDS))
-    assert np.median(error["train_loss"] / spread) < 0.5
-
-
-def test_hard_overlap_is_exactly_zero(pair):
-    case, _, trajectory = pair
-    assert np.all(trajectory.overlap[..., list(case.hard)] == 0.0)
-
-
-@pytest.mark.parametrize("factor", [0.9, 1.1])
-def test_comparison_rejects_another_delta(pair, factor):
-    """The comparison has teeth: theory at a delta off by a tenth is refused."""
-    case, simulated, _ = pair
+def solve(case, factor=1.0):
     problem, method = case.to_dmft()
     trajectory = dmft.solve(
         problem, delta=factor * case.delta, method=method, sampling=dmft.Sampling(**SAMPLING)
     )
-    theory, error = trajectory_readings(trajectory, case)
-    assert not all(map(compatible, compare_all(simulated, theory, error).values()))
+    return trajectory, *trajectory_readings(trajectory, case)
+
+
+@pytest.fixture(scope="session", params=CASES)
+def setting(request):
+    """(label, runs, many, trajectory, theory, error); the runs as returned by ``readings``."""
+    case = CASES[request.param]
+    runs = readings(simulate(case, SEEDS, D), case)
+    many = readings(simulate(case, MANY_SEEDS, MANY_D), case)
+    return request.param, runs, many, *solve(case)
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+def test_theory_agrees_with_simulation(setting, name):
+    label, runs, many, _, theory, error = setting
+    result = agreement.compare(
+        runs[name], theory[name], error[name], more=many[name], more_scale=MANY_D / D
+    )
+    assert result.compatible, f"{label}, {name}: {result}"
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+def test_theory_agrees_with_many_simulations(setting, name):
+    label, _, many, _, theory, error = setting
+    result = sharp_comparison(many, theory, error)[name]
+    assert result.compatible, f"{label}, {name}: {result}"
+
+
+def test_solver_error_is_small_beside_the_simulation(setting):
+    _, _, many, _, _, error = setting
+    for name in ("equal-time C", "train_loss", "test_loss"):
+        spread = many[name].std(axis=0, ddof=1) / np.sqrt(len(MANY_SEEDS))
+        moving = spread > 1e-10
+        assert np.median(error[name][moving] / spread[moving]) < 0.5, name
+
+
+def test_hard_overlap_is_exactly_zero(setting):
+    label, _, _, trajectory, _, _ = setting
+    assert np.all(trajectory.overlap[..., list(CASES[label].hard)] == 0.0)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_comparison_rejects_another_delta(setting, sign):
+    """The comparison has teeth: theory at a slightly different delta is refused."""
+    label, _, many, _, _, _ = setting
+    _, theory, error = solve(CASES[label], factor=1.0 + sign * POWER[label])
+    assert not all(result.compatible for result in sharp_comparison(many, theory, error).values())
 
 
 @pytest.mark.parametrize("label", OUTLIERS)
 def test_hessian_outlier_agrees_with_simulation(label):
+    """Smallest eigenvalue and its hard overlap; eight solver seeds give the theory's error."""
     case = OUTLIERS[label]
     step = case.n_steps
-    runs, cheap = simulate(case, hessian_steps=(step,))
+    runs = simulate(case, SEEDS, D, hessian_steps=(step,))
+    cheap = simulate(case, CHEAP_SEEDS, CHEAP_D, hessian_steps=(step,))
     problem, method = case.to_dmft()
     found = []
     for seed in range(8):
@@ -132,6 +139,6 @@ def test_hessian_outlier_agrees_with_simulation(label):
     error = np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
     for column, key in enumerate((f"smallest:{step}", f"overlap:{step}")):
         result = agreement.compare(
-            runs[key], cheap[key], CHEAP_D / D, theory[column], error[column]
+            runs[key], theory[column], error[column], more=cheap[key], more_scale=CHEAP_D / D
         )
-        assert compatible(result), f"{case.name}, {key}: {result}"
+        assert result.compatible, f"{case.name}, {key}: {result}"

@@ -293,15 +293,8 @@ class Trajectory:
                 problem = Problem.from_config(config["problem"])
             except ValueError:
                 problem = None
-        no_paths = np.empty((config["k"], 0))
         runs = [
-            Run(
-                *(arrays[f"{name}/{index}"] for name in _STORED),
-                no_paths,
-                np.empty(0),
-                {},
-                Status[status],
-            )
+            _stored_run(arrays, index, config["k"], Status[status])
             for index, status in enumerate(config["status"])
         ]
         trajectory = cls(
@@ -360,6 +353,22 @@ class _StandardErrors(Mapping[str, "FloatArray"]):
 
     def __len__(self) -> int:
         return len(_QUANTITIES)
+
+
+def _stored_run(arrays: Mapping[str, NDArray[Any]], index: int, k: int, status: Status) -> Run:
+    """Run number ``index`` of a file: everything but its paths."""
+    return Run(
+        weights=arrays[f"weights/{index}"],
+        gamma=arrays[f"gamma/{index}"],
+        direction_step=arrays[f"direction_step/{index}"],
+        direction_neuron=arrays[f"direction_neuron/{index}"],
+        gradient_second_moment=arrays[f"gradient_second_moment/{index}"],
+        train_loss=arrays[f"train_loss/{index}"],
+        squared_gradient_norm=arrays[f"squared_gradient_norm/{index}"],
+        latent=np.empty((k, 0)),
+        labels=np.empty(0),
+        status=status,
+    )
 
 
 # -- the quantities of one run -----------------------------------------------------------------

@@ -9,14 +9,18 @@ summation is fixed, so the same input gives the same bits.
 ``Y = (B + D)^{-1}`` throughout. Everything the law needs is an average of Y and of Y (x) Y.
 """
 
+# njit erases the types of what it decorates; the typed surface is in the modules that call these.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from __future__ import annotations
 
 import math
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
 
-JIT = {"cache": True, "nogil": True, "error_model": "numpy"}
+JIT: Final[dict[str, Any]] = {"cache": True, "nogil": True, "error_model": "numpy"}
 LANES = 32
 
 OK = 0
@@ -348,7 +352,6 @@ def _assemble(b, ratio, m, index, first, second, value, jacobian):
 
     dF[X] = (1 - 1/ratio) X - X E[Y] B - B E[Y] X + B E[Y X Y] B.
     """
-    size = first.shape[0]
     slope = 1.0 - 1.0 / ratio
     by = np.zeros((m, m), np.complex128)
     for i in range(m):
@@ -400,7 +403,6 @@ def _assemble(b, ratio, m, index, first, second, value, jacobian):
                     if i == c and j == e:
                         total += slope
                     jacobian[index[i, j], column] = total
-    return
 
 
 @njit(**JIT)
@@ -635,3 +637,41 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
             base[:, :] = b
             base_tangent[:, :] = tangent
             z_base = target
+
+
+@njit(**JIT)
+def _argument_of_determinant(b, m):
+    """Im log det of a symmetric matrix with -Im >= 0, continuous from +infinity; overwrites."""
+    total = 0.0
+    for k in range(m):
+        pivot = b[k, k]
+        if pivot.imag == 0.0:
+            total += -math.pi if pivot.real < 0.0 else 0.0
+        else:
+            total += math.atan2(pivot.imag, pivot.real)
+        if k + 1 < m:
+            inverse = 1.0 / pivot
+            for i in range(k + 1, m):
+                factor = b[i, k] * inverse
+                for j in range(k + 1, m):
+                    b[i, j] -= factor * b[k, j]
+    return total
+
+
+@njit(**JIT)
+def phases(b, d, p, of_b, of_shifted):
+    """Fill Im log det B and E[Im log det(B + D)] for (Q, m, m) solutions B of `solve_points`."""
+    m = b.shape[1]
+    index = _index_table(m)
+    work = np.empty((m, m), np.complex128)
+    for point in range(b.shape[0]):
+        work[:, :] = b[point]
+        of_b[point] = _argument_of_determinant(work, m)
+        total = 0.0
+        for atom in range(p.shape[0]):
+            if p[atom] > 0.0:
+                for i in range(m):
+                    for j in range(m):
+                        work[i, j] = b[point, i, j] + d[index[i, j], atom]
+                total += p[atom] * _argument_of_determinant(work, m)
+        of_shifted[point] = total

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Atoms", "CArray", "kernels", "pack", "packed_index", "unpack"]
+__all__ = ["LANES", "Array", "Atoms", "CArray", "kernels", "pack", "packed_index", "unpack"]
 
 Array = NDArray[np.float64]
 CArray = NDArray[np.complex128]
 
-_LANES = 32
+LANES = 32  # atoms come in multiples of this
 
 
 @cache
@@ -22,7 +22,7 @@ def kernels() -> Any:
     """Import the compiled kernels on first use: numba costs more than the rest of ``rmt``."""
     from rmt import _kernels
 
-    if _kernels.LANES != _LANES:  # pragma: no cover - a slip of the programmer
+    if _kernels.LANES != LANES:  # pragma: no cover - a slip of the programmer
         raise RuntimeError("rmt._packing and rmt._kernels disagree on the number of lanes")
     return _kernels
 
@@ -73,14 +73,12 @@ class Atoms:
     m: int
 
     @classmethod
-    def build(
-        cls, weights: Array, probabilities: Array, hard: Array | None, ratio: float
-    ) -> Atoms:
+    def build(cls, weights: Array, probabilities: Array, hard: Array | None, ratio: float) -> Atoms:
         """Pack (N, m, m) weights, (N,) probabilities and (N, k_h) hard coordinates."""
         keep = probabilities > 0
         weights, probabilities = weights[keep], probabilities[keep]
         n = probabilities.size
-        padded = -(-n // _LANES) * _LANES
+        padded = -(-n // LANES) * LANES
         take = np.zeros(padded, dtype=np.intp)
         take[:n] = np.arange(n)
         p = np.zeros(padded)
@@ -94,7 +92,7 @@ class Atoms:
         return cls(d=d, p=p, zz=zz, ratio=ratio, m=weights.shape[-1])
 
     def reflected(self) -> Atoms:
-        """The atoms of -D."""
+        """Return the atoms of -D."""
         return Atoms(d=-self.d, p=self.p, zz=self.zz, ratio=self.ratio, m=self.m)
 
     def average(self, packed: Array) -> Array:

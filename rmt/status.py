@@ -55,7 +55,7 @@ class Status(enum.Enum):
         return self is Status.SUCCESS
 
 
-class NumericalFailure(RuntimeError):
+class NumericalFailure(RuntimeError):  # noqa: N818 - it carries a Status, not an error code
     """Raised in place of a returned status when the caller asked for ``throw=True``.
 
     Attributes

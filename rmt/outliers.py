@@ -1,0 +1,137 @@
+"""Eigenvalues of H outside the bulk along hard latent directions, and the gap.
+
+For z outside the bulk and z_h the hard latent coordinates of a sample (Montanari & Wang,
+arXiv:2602.01434)
+
+    A_h(z) = E[ (I + D c)^{-1} D (x) z_h z_h^T ] - z I,      (m k_h, m k_h),
+
+decreasing in z; z is an outlier where det A_h(z) = 0, and a null vector u with |u| = 1 gives the
+squared norm of the eigenvector's projection on the hard space, 1 / (- u^T A_h'(z) u). In terms of
+B = c^{-1} and Y = (B + D)^{-1}, (I + D c)^{-1} D = B - B Y B. The right side is the left side of
+-D: A_h(z; D) = - A_h(-z; -D).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from rmt._packing import Array, Atoms, kernels, unpack
+from rmt.edges import RealBranch
+
+__all__ = ["Outlier", "hard_matrix", "outliers_below"]
+
+_ZERO: Final = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Outlier:
+    """An eigenvalue outside the bulk in a hard latent direction.
+
+    Attributes
+    ----------
+    value : float
+        The eigenvalue.
+    hard_overlap : float
+        Squared norm of the eigenvector's projection on the hard space (times R^m), in [0, 1].
+    vector : (m, k_h) array
+        Direction of that projection, of unit norm: entry (a, j) belongs to neuron a and hard
+        coordinate j.
+    side : "left" or "right"
+        The side of the bulk.
+    """
+
+    value: float
+    hard_overlap: float
+    vector: Array
+    side: Literal["left", "right"]
+
+
+def _hard_order(atoms: Atoms) -> int:
+    if atoms.zz is None:  # pragma: no cover - the law checks
+        raise ValueError("hard must be given")
+    return round(float(np.sqrt(8 * atoms.zz.shape[0] + 1) - 1) / 2)
+
+
+def _kron(a: Array, k: int) -> Array:
+    return np.asarray(np.kron(a, np.eye(k)))
+
+
+def _moments(atoms: Atoms, b: Array, x: Array) -> tuple[Array, Array, Array]:
+    """E[z z^T], E[Y (x) z z^T], E[Y X Y (x) z z^T], the last two (m k_h, m k_h)."""
+    m, k = atoms.m, _hard_order(atoms)
+    rows, cols = np.tril_indices(m)
+    size, q = rows.size, k * (k + 1) // 2
+    first, second = np.empty((size, q)), np.empty((size, q))
+    zz = atoms.zz
+    if zz is None:  # pragma: no cover - the law checks
+        raise ValueError("hard must be given")
+    x = np.ascontiguousarray(x)
+    size_b = float(np.abs(b).max())
+    for nudge in (0.0, 1e-14, 1e-12, 1e-10):
+        # At the boundary of the domain B + D may be singular for an atom; the limit is finite.
+        inside = b + nudge * (size_b or float(np.abs(atoms.d).max()) or 1.0) * np.eye(m)
+        packed = np.ascontiguousarray(inside[rows, cols])
+        if not kernels().hard_moments(packed, atoms.d, atoms.p, zz, x, first, second):
+            break
+    else:
+        raise ValueError("B + D must be positive definite for every atom")
+
+    def block(packed: Array) -> Array:
+        full = unpack(np.moveaxis(unpack(packed, k), 0, -1), m)  # (j, l, a, b)
+        return np.asarray(full.transpose(2, 0, 3, 1).reshape(m * k, m * k))
+
+    return unpack(atoms.average(zz), k), block(first), block(second)
+
+
+def hard_matrix(atoms: Atoms, b: Array, z: float) -> Array:
+    """A_h(z) with B = B(z) given: shape (m k_h, m k_h), neuron index first."""
+    zz, y, _ = _moments(atoms, b, np.zeros_like(b))
+    frame = _kron(b, zz.shape[0])
+    a = np.kron(b, zz) - frame @ y @ frame - z * np.eye(y.shape[0])
+    return np.asarray(0.5 * (a + a.T))
+
+
+def hard_slope(atoms: Atoms, b: Array, tangent: Array) -> Array:
+    """A_h'(z) = E[ T B' T^T (x) z z^T ] - I with T = D Y = I - B Y and B' = dB/dz."""
+    zz, y, yxy = _moments(atoms, b, tangent)
+    k = zz.shape[0]
+    frame = _kron(b, k)
+    cross = frame @ y @ _kron(tangent, k)
+    a = np.kron(tangent, zz) - cross - cross.T + frame @ yxy @ frame - np.eye(y.shape[0])
+    return np.asarray(0.5 * (a + a.T))
+
+
+def outliers_below(branch: RealBranch) -> list[tuple[float, float, Array]]:
+    """Outliers left of the bulk as (value, overlap, u), ascending.
+
+    Every eigenvalue of A_h decreases with z and tends to +infinity at -infinity, so those that
+    are negative at the edge have exactly one root each below it, and no others have any.
+    """
+    from scipy.optimize import brentq
+
+    atoms = branch.atoms
+    k = _hard_order(atoms)
+    edge = branch.edge
+    at_edge = np.linalg.eigvalsh(hard_matrix(atoms, edge.b, edge.value))
+    size = abs(edge.value) + float(np.abs(edge.b).max())
+    found = []
+    for position in range(int(np.count_nonzero(at_edge < -_ZERO * size))):
+
+        def level(t: float, position: int = position) -> float:
+            z, b = branch.descend(t)
+            return float(np.linalg.eigvalsh(hard_matrix(atoms, b, z))[position])
+
+        high = np.sqrt(size) if atoms.m > 1 else size
+        while level(high) <= 0.0:
+            high *= 2.0
+        t = brentq(level, 0.0, high, xtol=1e-15 * high, rtol=1e-14, maxiter=200)
+        z, b = branch.descend(float(t))
+        vector = np.linalg.eigh(hard_matrix(atoms, b, z))[1][:, position]
+        slope = float(vector @ hard_slope(atoms, b, branch.tangent(b)) @ vector)
+        vector = vector * np.sign(vector[np.abs(vector).argmax()])
+        overlap = min(1.0, max(0.0, -1.0 / slope)) if np.isfinite(slope) else 0.0
+        found.append((z, overlap, vector.reshape(atoms.m, k)))
+    return sorted(found, key=lambda item: item[0])

@@ -1,0 +1,166 @@
+"""The complex branch of the law: c(z) for Im z >= 0, and what is read from it.
+
+The matrix c(z) solves (Montanari & Wang, arXiv:2602.01434)
+
+    c = (1/ratio) ( E[ (I + D c)^{-1} D ] - z I )^{-1},    Im c > 0 for Im z > 0,
+
+and with B = c^{-1} this is F(B) = z I, solved by Newton's method with the exact derivative from
+point to point. Im c > 0 is equivalent to Im B < 0 and singles out one solution, so every point is
+checked on its own and does not depend on the way it was reached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmt._packing import Array, Atoms, CArray, kernels, packed_index
+from rmt.status import Status
+
+__all__ = ["Branch", "atom_at_zero", "distribution", "moments", "solve", "typical_size"]
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """Solutions B(z) of F(B) = z I.
+
+    Attributes
+    ----------
+    b, tangent : (Q, m, m) complex arrays
+        B and dB/dz; limits from above on the real axis.
+    passes : (Q,) int array
+        Averages over the atoms that each point took.
+    ok : (Q,) bool array
+        Whether the point was solved on the physical branch.
+    """
+
+    b: CArray
+    tangent: CArray
+    passes: NDArray[np.int64]
+    ok: NDArray[np.bool_]
+
+    @property
+    def status(self) -> Status:
+        """``SUCCESS`` if every point was solved."""
+        return Status.SUCCESS if bool(self.ok.all()) else Status.UNPHYSICAL_BRANCH
+
+
+def typical_size(atoms: Atoms) -> float:
+    """Order of magnitude of the spectrum, insensitive to the tails of D."""
+    m = atoms.m
+    weight = np.full(atoms.d.shape[0], 2.0)
+    weight[[int(packed_index(m)[i, i]) for i in range(m)]] = 1.0
+    root = np.sqrt(np.sqrt(weight @ atoms.d**2))
+    size = float(atoms.average(root[None, :])[0]) ** 2
+    return size * (1.0 + atoms.ratio**-0.5) ** 2 or 1.0
+
+
+def solve(atoms: Atoms, z: CArray) -> Branch:
+    """Solve at (Q,) points with Im z >= 0, in an order that makes neighbours close."""
+    m, count = atoms.m, z.size
+    order = np.lexsort((z.imag, z.real)) if not z.imag.any() else np.arange(count)
+    b = np.empty((count, m, m), dtype=np.complex128)
+    tangent = np.empty_like(b)
+    passes = np.zeros(count, dtype=np.int64)
+    codes = np.zeros(count, dtype=np.int64)
+    if count:
+        kernels().solve_points(
+            np.ascontiguousarray(z[order]),
+            atoms.d,
+            atoms.p,
+            atoms.ratio,
+            typical_size(atoms),
+            b,
+            tangent,
+            passes,
+            codes,
+        )
+    back = np.empty(count, dtype=np.intp)
+    back[order] = np.arange(count)
+    return Branch(b[back], tangent[back], passes[back], codes[back] == 0)
+
+
+def atom_at_zero(atoms: Atoms) -> float:
+    """Mass of the eigenvalue 0 of H.
+
+    For every subspace V the kernel has at least dimension d dim V - n E[rank(D V)], and some V
+    attains it: for generic weights V = R^m, for weights with a common kernel a smaller one. The
+    candidates are the spans of the leading eigenvectors of the residue of c at 0, computed just
+    above the real axis.
+    """
+    m, ratio = atoms.m, atoms.ratio
+    occupied = atoms.p > 0
+    if m == 1:
+        nonzero = float(atoms.average((atoms.d != 0).astype(np.float64))[0])
+        return max(0.0, 1.0 - ratio * nonzero)
+    index = packed_index(m)
+    d = np.moveaxis(atoms.d[index], -1, 0)[occupied]
+    p = atoms.p[occupied]
+    size = typical_size(atoms)
+    for height in (1e-6, 1e-5, 1e-4):  # pragma: no branch - the first one works as a rule
+        branch = solve(atoms, np.array([1j * height * size]))
+        if branch.status.ok:
+            break
+    residue = (np.linalg.inv(branch.b[0]) * (-1j * height * size * ratio)).real
+    frame = np.linalg.eigh(0.5 * (residue + residue.T))[1][:, ::-1]
+    # Re(-z s(z)) = E[h^2 / (lambda^2 + h^2)] at z = i h: never below the mass of the atom.
+    bound = float(np.trace(residue)) / m
+    scale = np.abs(d).max(axis=(1, 2), initial=0.0, keepdims=True)
+    unit = np.divide(d, scale, out=np.zeros_like(d), where=scale > 0)
+    best = 0.0
+    for dim in range(1, m + 1):
+        singular = np.linalg.svd(unit @ frame[:, :dim], compute_uv=False)
+        for tolerance in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2):  # the frame is approximate
+            rank = (singular > tolerance).sum(axis=1)
+            mass = (dim - ratio * float(p @ rank)) / m
+            if best < mass <= bound * (1.0 + 1e-9) + 1e-12:
+                best = mass
+    return best
+
+
+def distribution(atoms: Atoms, x: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Fraction of eigenvalues of H below x, without integrating a density.
+
+    c is stationary for Psi = E log det(I + D c) - log det(c) / ratio - z tr c, so dPsi/dz = -tr c
+    and the integral of s = ratio tr c / m is explicit: with Psi in terms of B = 1/c,
+
+        cdf(x) = - ratio/(pi m) Im[ E log det(B + D) - (1 - 1/ratio) log det B - x tr B^{-1} ],
+
+    B = B(x + i0), every logarithm continued from B = +infinity through Im B < 0.
+
+    Returns
+    -------
+    cdf, ok : (Q,) arrays
+    """
+    branch = solve(atoms, x.astype(np.complex128))
+    of_b, of_shifted = np.empty(x.size), np.empty(x.size)
+    kernels().phases(branch.b, atoms.d, atoms.p, of_b, of_shifted)
+    b = np.where(branch.ok[:, None, None], branch.b, np.eye(atoms.m))
+    trace = np.trace(np.linalg.inv(b), axis1=-2, axis2=-1).imag
+    total = of_shifted - (1.0 - 1.0 / atoms.ratio) * of_b - x * trace
+    return -atoms.ratio / (np.pi * atoms.m) * total, branch.ok
+
+
+def moments(weights: Array, probabilities: Array, ratio: float, order: int) -> Array:
+    """Exact moments E[lambda^1], ..., E[lambda^order] from the expansion of c at infinity.
+
+    With -ratio z c = sum_k M_k z^{-k}, M_0 = I, and R_j the coefficients of E[(I + D c)^{-1} D],
+
+        M_{k+1} = sum_{i + j = k} M_i R_j,
+        P_0 = D,  P_j = (1/ratio) D sum_{i < j} M_i P_{j-1-i},  R_j = E[P_j].
+    """
+    m = weights.shape[-1]
+    series = [np.eye(m)]
+    powers: list[Array] = []
+    means: list[Array] = []
+    for k in range(order):
+        power = weights
+        if k:
+            inner = sum(series[i] @ powers[k - 1 - i] for i in range(k))
+            power = weights @ inner / ratio
+        powers.append(power)
+        means.append(np.einsum("n,nab->ab", probabilities, power))
+        series.append(np.sum([series[i] @ means[k - i] for i in range(k + 1)], axis=0))
+    return np.array([np.trace(x) / m for x in series[1:]])

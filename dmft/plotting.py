@@ -158,15 +158,9 @@ def plot_threshold(threshold: Threshold) -> Figure:
                 color=GREY, markersize=7, label="other sign changes", zorder=4,
             )  # fmt: skip
         if threshold.status.ok:
-            value, stderr = threshold.value, threshold.stderr
-            axes.axvspan(
-                max(value - stderr, value * 1e-3), value + stderr, color=VERMILLION, alpha=0.3,
-                linewidth=0, zorder=0,
-            )  # fmt: skip
-            axes.axvline(
-                value, color=VERMILLION, linewidth=1.4, zorder=1,
-                label=rf"$\delta_{{\mathrm{{NN}}}}({threshold.step}) = $ {_number(value, stderr)}",
-            )  # fmt: skip
+            _mark_crossing(axes, threshold)
+            if _falls(gap) and threshold.stderr > 0:
+                _enlarge_crossing(axes, threshold, delta, gap, error)
         else:
             _note(axes, _sentence(threshold.status))
         _log_ticks(axes, threshold.bracket)
@@ -175,6 +169,43 @@ def plot_threshold(threshold: Threshold) -> Figure:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower left" if _falls(gap) else "best")
     return figure
+
+
+def _mark_crossing(axes: Axes, threshold: Threshold) -> None:
+    """Draw a line from the crossing down to the axis, as wide as the standard error."""
+    value, stderr, step = threshold.value, threshold.stderr, threshold.step
+    bottom = axes.get_ylim()[0]
+    axes.fill_betweenx(
+        [bottom, 0.0], max(value - stderr, 1e-3 * value), value + stderr, color=VERMILLION,
+        alpha=0.3, linewidth=0, zorder=0,
+    )  # fmt: skip
+    axes.plot(
+        [value, value], [bottom, 0.0], color=VERMILLION, linewidth=1.4, zorder=1,
+        label=rf"$\delta_{{\mathrm{{NN}}}}({step}) = $ {_number(value, stderr)}",
+    )  # fmt: skip
+    axes.set_ylim(bottom=bottom)
+
+
+def _enlarge_crossing(
+    axes: Axes, threshold: Threshold, delta: FloatArray, gap: FloatArray, error: FloatArray
+) -> None:
+    """Show the crossing and its error band in the empty corner above a falling curve."""
+    value, stderr = threshold.value, threshold.stderr
+    inset = axes.inset_axes((0.66, 0.6, 0.33, 0.33))
+    x = np.linspace(max(value - 5 * stderr, delta[0]), min(value + 5 * stderr, delta[-1]), 201)
+    y, band = np.interp(x, delta, gap), np.interp(x, delta, error)
+    inset.axhline(0.0, color=GREY, linewidth=0.9)
+    inset.axvspan(value - stderr, value + stderr, color=VERMILLION, alpha=0.3, linewidth=0)
+    inset.axvline(value, color=VERMILLION, linewidth=1.2)
+    inset.fill_between(x, y - band, y + band, color=BLUE, alpha=0.25, linewidth=0)
+    inset.plot(x, y, color=BLUE, linewidth=1.4)
+    inside = (delta >= x[0]) & (delta <= x[-1])
+    inset.plot(delta[inside], gap[inside], "o", color=BLUE, markersize=3.5)
+    inset.set_xlim(x[0], x[-1])
+    inset.set_title("around the crossing", fontsize=9.5, pad=3)
+    inset.tick_params(labelsize=9)
+    inset.xaxis.set_major_locator(MaxNLocator(3))
+    inset.yaxis.set_major_locator(MaxNLocator(3))
 
 
 def _falls(gap: FloatArray) -> bool:
@@ -342,7 +373,7 @@ def _draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
         if np.isfinite(edge) and (name == "left" or edge <= 1.5 * spectrum.quantile(0.99)):
             stderr = getattr(spectrum, f"{name}_edge_stderr")
             axes.axvline(
-                edge, color=BLUE, linewidth=1.1, linestyle=(0, (1.5, 1.5)), zorder=1,
+                edge, 0.0, 0.3, color=BLUE, linewidth=1.3, linestyle=(0, (1.5, 1.5)), zorder=1,
                 label=f"{name} edge {_number(edge, stderr)}",
             )  # fmt: skip
     unbounded = not np.isfinite(spectrum.left_edge), not np.isfinite(spectrum.right_edge)

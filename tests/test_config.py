@@ -157,7 +157,7 @@ def test_the_presets_are_those_announced():
 def test_one_line_says_where_and_what(tmp_path, old, new, words):
     assert old in SHORT
     path = write(tmp_path, SHORT.replace(old, new))
-    with pytest.raises(ValueError, match="run.toml") as caught:
+    with pytest.raises(ValueError, match=r"run\.toml") as caught:
         load_run(path)
     message = str(caught.value)
     assert "\n" not in message

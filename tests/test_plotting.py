@@ -88,6 +88,8 @@ def test_threshold(tmp_path):
     assert "easy-hard" in axes.get_title()
     vertical = [line for line in axes.lines if list(line.get_xdata()) == [4.0, 4.0]]
     assert len(vertical) == 1
+    (inset,) = axes.child_axes
+    assert inset.get_xlim() == pytest.approx((3.5, 4.5))
     (errorbar,) = axes.containers
     np.testing.assert_array_equal(errorbar.lines[0].get_xdata(), [1, 2, 4, 8])
     lower, upper = axes.get_xlim()
@@ -219,6 +221,6 @@ def test_other_formats(tmp_path, suffix):
 
 
 def test_unknown_format(tmp_path):
-    with pytest.raises(ValueError, match="path must end in one of .*png.*got"):
+    with pytest.raises(ValueError, match=r"path must end in one of .*png.*got"):
         save_figure(plot_threshold(threshold()), tmp_path / "figure.doc")
     assert not list(tmp_path.iterdir())

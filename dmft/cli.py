@@ -509,7 +509,7 @@ def _threshold_json(result: Threshold) -> dict[str, Any]:
 def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
     def end(index: int) -> str:
         gap = _with_error(float(result.gap[index]), float(result.gap_stderr[index]))
-        return f"{gap} at {result.delta[index]:g}"
+        return f"{gap if gap != 'nan' else 'no value'} at {result.delta[index]:g}"
 
     crossings = ", ".join(
         f"{crossing.value:.4g} (outlier {'appears' if crossing.opens else 'disappears'})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,10 +163,11 @@ def plot_threshold(threshold: Threshold) -> Figure:
             if _falls(gap) and threshold.stderr > 0:
                 _enlarge_crossing(axes, threshold, delta, gap, error)
         else:
-            _note(axes, _sentence(threshold.status))
+            title = f"{_describe(threshold.config)}\n{_sentence(threshold.status)}"
+            axes.set_title(title, color=VERMILLION)
         _log_ticks(axes, threshold.bracket)
         if len(delta):
-            _region_names(axes)
+            _region_names(axes, left=bool(np.isfinite(threshold.gap[0])))
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower left" if _falls(gap) else "best")
     return figure
@@ -213,12 +215,13 @@ def _falls(gap: FloatArray) -> bool:
     return bool(len(gap) and gap[0] > 0.5 * np.max(np.abs(gap)) and np.min(gap) < 0)
 
 
-def _region_names(axes: Axes) -> None:
-    """Say what either sign means, at the left end of the zero line."""
+def _region_names(axes: Axes, left: bool) -> None:
+    """Say what either sign means, at one end of the zero line."""
     for text, offset, vertical in (("no outlier", 4, "bottom"), ("outlier", -4, "top")):
         axes.annotate(
-            text, (0.012, 0.0), xycoords=axes.get_yaxis_transform(), xytext=(0, offset),
-            textcoords="offset points", va=vertical, color=GREY, fontsize=10,
+            text, (0.012 if left else 0.988, 0.0), xycoords=axes.get_yaxis_transform(), xytext=(0, offset),
+            textcoords="offset points", va=vertical, ha="left" if left else "right", color=GREY,
+            fontsize=10,
         )  # fmt: skip
 
 
@@ -342,7 +345,7 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
         left = [outlier.value for outlier in spectrum.outliers if outlier.side == "left"]
         lower, upper = _useful_range(spectrum)
         if left:
-            figure, (axes, zoom) = _figure((9.2, 4.1), 1, 2, widths=(1.5, 1.0))
+            figure, (axes, zoom) = _figure((9.2, 4.6), 1, 2, widths=(1.5, 1.0))
             distance = max(spectrum.x[0] - min(left), 0.01 * (upper - lower))
             _draw_spectrum(zoom, spectrum)
             _limit(zoom, spectrum, min(left) - 0.4 * distance, spectrum.x[0] + 0.8 * distance)
@@ -350,7 +353,7 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
             zoom.set_xlabel(r"eigenvalue $\lambda$")
             zoom.xaxis.set_major_locator(MaxNLocator(4))
         else:
-            figure, (axes,) = _figure((6.4, 4.1))
+            figure, (axes,) = _figure((6.4, 4.6))
         _draw_spectrum(axes, spectrum)
         _limit(axes, spectrum, lower, upper)
         axes.set_xlabel(r"eigenvalue $\lambda$ of the Hessian")
@@ -361,7 +364,8 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
             figure.suptitle(_describe(spectrum.config), fontsize=12)
         else:
             axes.set_title(f"{_describe(spectrum.config)}\n{place}")
-        axes.legend(loc="upper right")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3 if left else 2)
     return figure
 
 
@@ -474,17 +478,9 @@ def _number(value: float, stderr: float) -> str:
 
 
 def _sentence(status: Status) -> str:
-    """First clause of what a status says, wrapped."""
-    import textwrap
-
-    return f"{status.name}\n" + textwrap.fill(status.value.split(";")[0].rstrip(".") + ".", 44)
-
-
-def _note(axes: Axes, text: str) -> None:
-    axes.text(
-        0.03, 0.04, text, transform=axes.transAxes, color=VERMILLION, fontsize=10.5, va="bottom",
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85},
-    )  # fmt: skip
+    """First clause of what a status says, in short lines."""
+    text = f"{status.name}: {status.value.split(';')[0].rstrip('.')}."
+    return textwrap.fill(text, 64)
 
 
 def _log_ticks(axes: Axes, bracket: tuple[float, float]) -> None:

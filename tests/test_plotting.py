@@ -60,7 +60,8 @@ def spectrum(**changes):
 
 def texts(figure):
     """All text of the legends, titles and notes."""
-    found = [] if figure.get_suptitle() == "" else [figure.get_suptitle()]
+    found = [figure.get_suptitle()]
+    found += [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     for axes in figure.axes:
         found += [axes.get_title(), *(text.get_text() for text in axes.texts)]
         if axes.get_legend() is not None:

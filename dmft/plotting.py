@@ -217,11 +217,11 @@ def _falls(gap: FloatArray) -> bool:
 
 def _region_names(axes: Axes, left: bool) -> None:
     """Say what either sign means, at one end of the zero line."""
+    place, side = (0.012, "left") if left else (0.988, "right")
     for text, offset, vertical in (("no outlier", 4, "bottom"), ("outlier", -4, "top")):
         axes.annotate(
-            text, (0.012 if left else 0.988, 0.0), xycoords=axes.get_yaxis_transform(), xytext=(0, offset),
-            textcoords="offset points", va=vertical, ha="left" if left else "right", color=GREY,
-            fontsize=10,
+            text, (place, 0.0), xycoords=axes.get_yaxis_transform(), xytext=(0, offset),
+            textcoords="offset points", va=vertical, ha=side, color=GREY, fontsize=10,
         )  # fmt: skip
 
 

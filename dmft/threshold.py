@@ -396,13 +396,15 @@ def _refine(gap: _Gap, crossing: Crossing) -> tuple[float, float, Crossing]:
         brentq(finite_gap, lower, upper, xtol=tolerance, rtol=1e-12, maxiter=_MAX_REFINEMENTS)
     )
     finite_gap(root)
-    # The slope from the nearest evaluation on each side of the root, far enough from it for the
-    # difference to be more than the residual.
+    # The slope of the parabola through the root and the nearest evaluation on each side of it that
+    # is far enough for the difference to be more than the residual.
     deltas, gaps, _ = gap.arrays()
     near = np.isfinite(gaps) & (np.abs(deltas - root) >= 2 * tolerance)
     below = float(np.max(deltas[near & (deltas < root)], initial=lower))
     above = float(np.min(deltas[near & (deltas > root)], initial=upper))
-    slope = (gap(above) - gap(below)) / (above - below)
+    before, after = root - below, above - root
+    slope_before, slope_after = (gap(root) - gap(below)) / before, (gap(above) - gap(root)) / after
+    slope = (slope_before * after + slope_after * before) / (before + after)
     stderr = gap.values[root][1] / abs(slope)
     refined = Crossing(root, crossing.lower, crossing.upper, crossing.opens, refined=True)
     return root, float(stderr), refined

@@ -111,9 +111,9 @@ def check_choice(name: str, value: object, allowed: Collection[str], *, also: st
     if isinstance(value, str):
         folded = {entry.casefold(): entry for entry in allowed}
         wanted = value.strip().casefold().replace("_", "-").replace(" ", "-")
-        near = difflib.get_close_matches(wanted, folded, n=1)
         # "huber" is far from "pseudo-huber" letter by letter, but it is what was meant.
-        near = near or [entry for entry in folded if wanted and wanted in entry]
+        near = [entry for entry in folded if wanted and wanted in entry]
+        near = near or difflib.get_close_matches(wanted, folded, n=1)
         if near:
             message += f" (did you mean {' or '.join(repr(folded[entry]) for entry in near)}?)"
     raise ValueError(message)

@@ -61,6 +61,9 @@ class Crossing:
     opens: bool
     refined: bool = False
 
+    def __float__(self) -> float:
+        return self.value
+
 
 @dataclass(frozen=True)
 class Threshold:

@@ -52,8 +52,7 @@ for name in ("train_loss", "test_loss"):
     axes.fill_between(trajectory.steps, value - 2 * error, value + 2 * error, alpha=0.3)
 axes.set_xlabel("step t")
 axes.set_ylabel("loss")
-axes.legend();
-
+axes.legend()
 # %% [markdown]
 # ## The Hessian at the last step
 #
@@ -74,8 +73,7 @@ for outlier in outliers:
     axes.axvline(outlier.value, color="C3", label=f"outlier, overlap {outlier.hard_overlap:.2f}")
 axes.set_xlabel("eigenvalue")
 axes.set_ylabel("density")
-axes.legend();
-
+axes.legend()
 # %% [markdown]
 # ## Where it appears
 #
@@ -94,4 +92,4 @@ axes.axvspan(
 )
 axes.set_xscale("log")
 axes.set_xlabel("delta = n/d")
-axes.set_ylabel("gap");
+axes.set_ylabel("gap")

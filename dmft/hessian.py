@@ -20,17 +20,17 @@ from dmft.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
 from dmft.sampling import Sampling, cubature_normals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from dmft.problem import Problem
     from dmft.solver import Run
-    from rmt import HessianLaw
+    from rmt import HessianLaw, Span
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["CurvatureSupport", "curvature_support", "initial_law", "sampled_law"]
+__all__ = ["CurvatureSupport", "curvature_support", "initial_law", "sampled_law", "sampled_span"]
 
 _SOBOL_POINTS_AT_START = 2**15
 
@@ -78,6 +78,8 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     -------
     rmt.HessianLaw
     """
+    from rmt import Span
+
     k, m = problem.k, problem.m
     uses_noise = problem.target.uses_noise
     dimension = k + m + int(uses_noise)
@@ -87,8 +89,10 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     def law(nodes: FloatArray, **more: Any) -> HessianLaw:
         eps = nodes[k + m] if uses_noise else np.zeros(nodes.shape[1])
         labels = problem.sample_labels(np.ascontiguousarray(nodes[:k].T), eps)
-        r = weights @ nodes[: k + m]
-        return _law(problem, delta, support, r, labels, nodes[:k], **more)
+        coordinates = nodes[: k + m]
+        r = weights @ coordinates
+        span = Span(coordinates, latent=k, neurons=weights, hard=_hard_coordinates(problem, k + m))
+        return _law(problem, delta, support, r, labels, nodes[:k], span=span, **more)
 
     if dimension <= MAX_TENSOR_DIMENSION:
         nodes, probabilities = gaussian_nodes(dimension)
@@ -101,7 +105,13 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     return law(np.concatenate(parts, axis=1), replicates=[law(part) for part in parts])
 
 
-def sampled_law(problem: Problem, delta: float, runs: Sequence[Run], step: int) -> HessianLaw:
+def sampled_law(
+    problem: Problem,
+    delta: float,
+    runs: Sequence[Run],
+    step: int,
+    spans: Sequence[Callable[[], Span]] | None = None,
+) -> HessianLaw:
     """Law of the Hessian from the paths of a solve at a step.
 
     Parameters
@@ -111,6 +121,8 @@ def sampled_law(problem: Problem, delta: float, runs: Sequence[Run], step: int) 
     runs : sequence of Run
         The run over all paths, then one per replicate, each with pre-activations at ``step``.
     step : int
+    spans : sequence of callable, optional
+        For each run, what returns its `sampled_span` when outliers in all directions are wanted.
 
     Returns
     -------
@@ -118,19 +130,58 @@ def sampled_law(problem: Problem, delta: float, runs: Sequence[Run], step: int) 
         Of the run over all paths, with the laws of the others as its ``replicates``.
     """
     support = curvature_support(problem)
-    laws = [
-        _law(problem, delta, support, run.pre_activations[step], run.labels, run.latent)
-        for run in runs[1:]
-    ]
-    everything = runs[0]
-    return _law(
-        problem,
-        delta,
-        support,
-        everything.pre_activations[step],
-        everything.labels,
-        everything.latent,
-        replicates=laws,
+
+    def law(index: int, **more: Any) -> HessianLaw:
+        run = runs[index]
+        span = None if spans is None else spans[index]
+        r = run.pre_activations[step]
+        return _law(problem, delta, support, r, run.labels, run.latent, span=span, **more)
+
+    return law(0, replicates=[law(index) for index in range(1, len(runs))])
+
+
+def sampled_span(
+    problem: Problem, delta: float, step_size: float, sampling: Sampling, run: Run, step: int
+) -> Span:
+    """Coordinates and gradients of the paths of a run before a step.
+
+    Its ``defect`` bounds the weight that the directions left out by the rank tolerance would have
+    received so far, ``sum_t step_size |g^t - its kept part| / sqrt(delta)``.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+    step_size : float
+    sampling : Sampling
+    run : Run
+        With its paths.
+    step : int
+
+    Returns
+    -------
+    rmt.Span
+    """
+    from rmt import Span
+
+    if run.paths is None or run.counts is None:
+        raise ValueError("run must have kept its paths")
+    k, m = problem.k, problem.m
+    n_coordinates, n_directions, n_rows = (int(count) for count in run.counts[step])
+    # The part of each gradient that was left out: by Pythagoras (from 1e-8 of its size up), and at
+    # most the tolerance for each neuron that opened no direction.
+    size = np.trace(run.gradient_second_moment[:step], axis1=1, axis2=2)
+    lost = np.sqrt(np.maximum(size - np.sum(run.gamma[:step] ** 2, axis=(1, 2)), 0.0))
+    kept = np.bincount(run.direction_step[run.direction_step < step], minlength=step)
+    most = sampling.effective_rank_tolerance * np.sqrt(m - kept)
+    return Span(
+        run.paths.blocks(n_rows),
+        run.paths.coordinate_coefficients[:n_coordinates, :n_rows],
+        run.paths.gradient_coefficients[:n_directions, :n_rows],
+        latent=k,
+        neurons=run.weights[step][:, :n_coordinates],
+        hard=_hard_coordinates(problem, n_coordinates),
+        defect=float(np.sum(np.minimum(step_size / np.sqrt(delta) * lost, most))),
     )
 
 
@@ -144,6 +195,7 @@ def _law(
     *,
     probabilities: FloatArray | None = None,
     replicates: Sequence[HessianLaw] = (),
+    span: Span | Callable[[], Span] | None = None,
 ) -> HessianLaw:
     from rmt import HessianLaw
 
@@ -158,7 +210,16 @@ def _law(
         bounded_below=support.bounded_below,
         bounded_above=support.bounded_above,
         replicates=replicates,
+        span=span,
     )
+
+
+def _hard_coordinates(problem: Problem, n_coordinates: int) -> FloatArray:
+    """Hard basis in the coordinates of the paths, whose first k are the latent ones."""
+    basis = problem.target.hard_basis
+    out = np.zeros((n_coordinates, basis.shape[1]))
+    out[: len(basis)] = basis
+    return out
 
 
 @lru_cache(maxsize=32)

@@ -115,6 +115,10 @@ class Paths:
         """Return the orthonormal rows w on a block, (n_rows, paths of the block); a view."""
         return self._basis[block][: self._n_rows]
 
+    def blocks(self, n_rows: int) -> Blocks:
+        """Return the first rows of the basis on every block; views."""
+        return [basis[:n_rows] for basis in self._basis]
+
     def combine(self, weights: FloatArray, block: int) -> FloatArray:
         """Pre-activations ``r = B q`` on a block: (m, n_coordinates) -> (m, paths of the block)."""
         return _times(weights @ self.coordinate_coefficients, self.basis(block))
@@ -122,6 +126,10 @@ class Paths:
     def average(self, rows: FloatArray, block: int) -> FloatArray:
         """Sum products of rows with the basis over a block: (j, paths) -> (j, n_rows)."""
         return _times(rows, self.basis(block).T)
+
+    def close(self) -> None:
+        """Say that the paths will not grow any more: lets go of the pool."""
+        self._run = map
 
     # -- growing -----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -53,8 +55,10 @@ _DIVERGENCE_FACTOR = 1e12
 _MAX_ROWS_PER_PATH = 0.25
 # Paths visited together: a block of the basis then fits in the second-level cache for long.
 _BLOCK_PATHS = 4096
-# Pre-activations are kept by default while they fit in this much memory.
+# Pre-activations are kept by default while they fit in this much memory,
 _KEEP_BYTES = 512 * 2**20
+# and the paths themselves while all runs together fit in this much.
+_KEEP_PATHS_BYTES = 256 * 2**20
 
 
 @dataclass
@@ -74,9 +78,14 @@ class Run:
     gradient_second_moment : ndarray, shape (n_times, m, m)
         E[g^t g^t^T].
     train_loss, squared_gradient_norm : ndarray, shape (n_times,)
+    counts : ndarray of int, shape (n_times, 3)
+        Coordinates, directions and rows of the basis that ``paths`` held *before* each step.
     latent : ndarray, shape (k, n_paths)
     labels : ndarray, shape (n_paths,)
     pre_activations : dict of step to ndarray, shape (m, n_paths)
+    paths : Paths or None
+        The coordinates and directions themselves, where they were kept. Those of an earlier step
+        are the leading ones, see ``counts``.
     status : Status
     """
 
@@ -90,12 +99,18 @@ class Run:
     latent: FloatArray
     labels: FloatArray
     pre_activations: dict[int, FloatArray] = field(default_factory=dict)
+    counts: NDArray[np.intp] | None = None
+    paths: Paths | None = None
     status: Status = Status.SUCCESS
 
     @property
     def n_times(self) -> int:
         """Number of time points reached."""
         return len(self.train_loss)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the paths: large, and computed again from the seed when needed."""
+        return {**self.__dict__, "paths": None}
 
 
 def solve(
@@ -105,6 +120,7 @@ def solve(
     sampling: Sampling | None = None,
     *,
     hessian_steps: Iterable[int] | None = None,
+    keep_paths: bool | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
     throw: bool = False,
@@ -125,6 +141,10 @@ def solve(
         Steps whose pre-activations are kept in memory for :meth:`Trajectory.hessian`. By default
         all of them while they fit in 512 MB, otherwise the last one. A Hessian at any other step
         is still available: the run is repeated from its seed.
+    keep_paths : bool, optional
+        Whether the paths stay in memory for the outliers of a Hessian in all directions. By
+        default while they fit in 256 MB and ``hessian_steps`` is not given. Without them, those
+        outliers are still available: the run is repeated from its seed.
     threads : int, optional
         Replicates solved at the same time; default: the number of cores, at most ``replicates``.
         The result does not depend on it.
@@ -170,10 +190,20 @@ def solve(
             raise ValueError(f"{name} must be a dmft.{kind.__name__}, got {type(value).__name__}")
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
     steps = _steps_to_keep(problem, method, sampling, hessian_steps)
+    if keep_paths is None:
+        # The run over all paths and those of the replicates hold as many rows of numbers each.
+        n_columns = 2 * sampling.n_paths * sampling.replicates
+        most_rows = 0 if hessian_steps is not None else _KEEP_PATHS_BYTES // (8 * n_columns)
+    elif isinstance(keep_paths, bool):
+        most_rows = sys.maxsize if keep_paths else 0
+    else:
+        raise ValueError(f"keep_paths must be True, False or None, got {keep_paths!r}")
     hard_basis = problem.target.hard_basis  # found once, before the threads start
     n_workers = worker_count(threads, sampling.replicates)
 
-    shared = _Shared(problem, delta, method, sampling, frozenset(steps), hard_basis, progress)
+    shared = _Shared(
+        problem, delta, method, sampling, frozenset(steps), most_rows, hard_basis, progress
+    )
     with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(sampling.replicates)))
         pooled = _run(shared, streams, pool.map if n_workers > 1 else map)
@@ -229,6 +259,7 @@ class _Shared:
     method: GradientDescent
     sampling: Sampling
     keep: frozenset[int]
+    most_rows: int  # paths with more rows in their basis are not kept
     hard_basis: FloatArray
     progress: Callable[[int], None] | None
 
@@ -265,6 +296,7 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
     squared_norm = np.empty(n_steps + 1)
     direction_step: list[int] = []
     direction_neuron: list[int] = []
+    counts: list[tuple[int, int, int]] = []
     pre_activations: dict[int, FloatArray] = {}
     status = Status.SUCCESS
 
@@ -300,6 +332,7 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
             status = Status.TOO_FEW_PATHS
             break
         train_loss[t] = sums[0]
+        counts.append((paths.n_coordinates, paths.n_directions, paths.n_rows))
         second_moment[t] = sums[1 : 1 + m * m].reshape(m, m)
         gradient, gamma_past, gamma_now, kept = paths.absorb(
             rows,
@@ -327,6 +360,7 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
             if shared.progress is not None:
                 shared.progress(1)
 
+    paths.close()
     return Run(
         weights=weights.padded(),
         gamma=gamma.padded(),
@@ -338,6 +372,8 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
         latent=np.concatenate([block[:k] for block in leading], axis=1),
         labels=np.concatenate(labels),
         pre_activations=pre_activations,
+        counts=np.array(counts, dtype=np.intp).reshape(-1, 3),
+        paths=paths if paths.n_rows <= shared.most_rows else None,
         status=status,
     )
 

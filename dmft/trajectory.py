@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rmt import HessianLaw
+    from rmt import HessianLaw, Span
 
     FloatArray = NDArray[np.float64]
 
@@ -93,6 +94,7 @@ class Trajectory:
         self._values: dict[str, FloatArray] = {}
         self._errors: dict[str, FloatArray] = {}
         self._laws: dict[int, HessianLaw] = {}
+        self._spans: tuple[int, list[Span]] | None = None  # of the step last asked for
         self._n_times = min(run.n_times for run in self._runs)
         failed = [run for run in self._runs if not run.status.ok and run.n_times == self._n_times]
         self.status = failed[0].status if failed else Status.SUCCESS
@@ -202,6 +204,10 @@ class Trajectory:
         all paths of all replicates, and ``law.stderr`` is taken over replicates. The step is
         computed again from the seed if its paths were not kept.
 
+        ``law.outliers()`` gives the outliers in all directions, from the coordinates and gradients
+        of the paths (also computed again where they were not kept, see ``solve``);
+        ``law.outliers("hard")`` does without them.
+
         Parameters
         ----------
         step : int
@@ -233,13 +239,37 @@ class Trajectory:
                 runs = self._runs
                 if any(step not in run.pre_activations for run in runs):
                     runs = self._again(step)
-                self._laws[step] = sampled_law(self.problem, self.delta, runs, step)
+                spans = [partial(self._span, step, index) for index in range(len(runs))]
+                self._laws[step] = sampled_law(self.problem, self.delta, runs, step, spans)
         return self._laws[step]
 
-    def _again(self, step: int) -> list[Run]:
+    def _span(self, step: int, index: int) -> Span:
+        """Coordinates and gradients that run number ``index`` knows at a step."""
+        from dmft.hessian import sampled_span
+
+        if self._spans is None or self._spans[0] != step:
+            assert self.problem is not None  # hessian() asks for it
+            runs = self._runs
+            if any(run.paths is None for run in runs):
+                runs = self._again(step, keep_paths=True)
+            known = self.problem, self.delta, self.method.step_size, self.sampling
+            self._spans = step, [sampled_span(*known, run, step) for run in runs]
+        return self._spans[1][index]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_spans": None}  # views of the paths, which stay behind
+
+    def _again(self, step: int, keep_paths: bool = False) -> list[Run]:
         assert self.problem is not None
         method = GradientDescent(step_size=self.method.step_size, n_steps=step)
-        again = solve(self.problem, self.delta, method, self.sampling, hessian_steps=[step])
+        again = solve(
+            self.problem,
+            self.delta,
+            method,
+            self.sampling,
+            hessian_steps=[step],
+            keep_paths=keep_paths,
+        )
         return again._runs
 
     # -- files --------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Random matrices H = (1/n) sum_i D_i (x) x_i x_i^T + shift I with signed, matrix-valued weights.
 
 Weights in (`HessianLaw`), spectrum out: Stieltjes transform, density, edges with a certificate,
-outliers along hard latent directions, and the gap that decides whether there is one
+outliers along hard latent directions and all others, and the gap that decides whether there is one
 (Montanari & Wang, arXiv:2602.01434). `rmt.closed_forms` is a catalogue of laws with exact answers.
 This package knows nothing of where the weights come from.
 
@@ -19,6 +19,7 @@ s(z)                E 1/(lambda - z) = delta tr c / m           ``stieltjes``
 B                   c^{-1}                                      ``b``
 F(B)                E[D - D (B + D)^{-1} D] - B/delta = z I     ``rmt.edges``
 A_h(z)              E[(I + Dc)^{-1} D (x) z_h z_h^T] - z I      ``hard_matrix``
+q, ghat             coordinates and gradients D depends on      ``Span``
 lambda_min A_h(z0)  z0 = min(left edge, -shift)                 ``hard_gap``
 ==================  ==========================================  ===============================
 """
@@ -29,6 +30,7 @@ from rmt import closed_forms
 from rmt.edges import Edges
 from rmt.law import HessianLaw
 from rmt.outliers import Outlier
+from rmt.span import Span
 from rmt.status import NumericalFailure, Status
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "HessianLaw",
     "NumericalFailure",
     "Outlier",
+    "Span",
     "Status",
     "closed_forms",
 ]

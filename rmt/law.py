@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rmt import outliers as _outliers
+from rmt import span as _span
 from rmt import stieltjes as _stieltjes
 from rmt._packing import Array, Atoms, CArray
 from rmt.edges import EdgePoint, Edges, RealBranch, real_branch, scalar_intervals
 from rmt.outliers import Outlier
+from rmt.span import Span
 from rmt.status import NumericalFailure, Status
 
 __all__ = ["HessianLaw"]
@@ -98,10 +100,11 @@ class HessianLaw:
         Independent randomisations of the weights, for error bars: a number R of equal contiguous
         groups, or the label of the group of each atom.
     replicates : sequence of HessianLaw, optional
-        Laws of the same H estimated independently of each other, for error bars, where that is
-        more than splitting the weights into groups.
-    replicates : sequence of HessianLaw, optional
         Alternative to ``groups``: the laws of independent randomisations, already made.
+    span : Span or callable returning one, optional
+        What the weights know of the inputs besides the hard directions; gives `outliers` in every
+        direction. A callable is called when (and each time) the span is needed, and must not be a
+        lambda if the law is to be pickled.
 
     Raises
     ------
@@ -140,6 +143,7 @@ class HessianLaw:
         bounded_above: bool = True,
         groups: int | ArrayLike | None = None,
         replicates: Sequence[HessianLaw] = (),
+        span: Span | Callable[[], Span] | None = None,
     ) -> None:
         self._weights = _frozen(_symmetric(weights, "weights"))
         n, m = self._weights.shape[:2]
@@ -167,13 +171,15 @@ class HessianLaw:
         if self._given and groups is not None:
             raise ValueError("groups must be None where replicates are given, got both")
         self._groups = _frozen(_group_labels(groups, n))
-        self._replicates = tuple(replicates)
-        if self._replicates and groups is not None:
-            raise ValueError("replicates must be left out where groups are given")
         if self._groups is not None:
             for label in np.unique(self._groups):
                 if not self._probabilities[self._groups == label].sum() > 0:
                     raise ValueError(f"groups must each have positive mass, got 0 in group {label}")
+        if isinstance(span, Span):
+            self._check_span(span)
+        elif span is not None and not callable(span):
+            raise ValueError(f"span must be a Span or a callable, got {type(span).__name__}")
+        self._span = span
 
     # -- what it was made of -----------------------------------------------------------------
 
@@ -213,6 +219,38 @@ class HessianLaw:
         return self._hard
 
     @property
+    def span(self) -> Span | None:
+        """Coordinates and gradients the weights depend on, or None.
+
+        Raises
+        ------
+        ValueError
+            If the span that the callable made does not fit the law.
+        """
+        if self._span is None or isinstance(self._span, Span):
+            return self._span
+        made = self._span()
+        if not isinstance(made, Span):
+            raise ValueError(f"span must return a Span, got {type(made).__name__}")
+        self._check_span(made)
+        return made
+
+    def _check_span(self, span: Span) -> None:
+        if span.n_samples != len(self._weights):
+            raise ValueError(
+                f"span must hold one column per weight, {len(self._weights)}, got {span.n_samples}"
+            )
+        if span.neurons is not None and len(span.neurons) != self.m:
+            raise ValueError(
+                f"span must have one row of neurons per neuron, {self.m}, got {len(span.neurons)}"
+            )
+        if span.hard.shape[1] != self.k_hard:
+            raise ValueError(
+                f"span must have as many hard directions as the law, {self.k_hard}, "
+                f"got {span.hard.shape[1]}"
+            )
+
+    @property
     def support(self) -> Array:
         """(S, m, m) additional points of the support of D, read-only."""
         return self._support
@@ -246,7 +284,13 @@ class HessianLaw:
             support=self._support,
             bounded_below=self._bounded_below,
             bounded_above=self._bounded_above,
+            span=None if self._span is None else partial(self._restricted_span, mask),
         )
+
+    def _restricted_span(self, mask: NDArray[np.bool_]) -> Span:
+        span = self.span
+        assert span is not None
+        return span.restricted(mask)
 
     def stderr(
         self, name: Literal["left_edge", "right_edge", "hard_gap", "smallest_eigenvalue"]
@@ -780,41 +824,205 @@ class HessianLaw:
         self._require_hard()
         return self._gap
 
+    # -- outliers ----------------------------------------------------------------------------
+
+    def _sides(self) -> Iterator[tuple[Literal["left", "right"], float, RealBranch]]:
+        """Name, sign and branch of each side that has an end."""
+        if self._bounded_below:
+            yield "left", 1.0, self._left
+        if self._bounded_above:
+            yield "right", -1.0, self._right
+
     @cached_property
-    def _outlier_list(self) -> tuple[Outlier, ...]:
+    def _hard_outliers(self) -> tuple[Outlier, ...]:
         found: list[Outlier] = []
         if self.k_hard:
-            if self._bounded_below:
-                found += [
-                    Outlier(self._shift + value, overlap, vector, "left")
-                    for value, overlap, vector in _outliers.outliers_below(self._left)
-                ]
-            if self._bounded_above:
-                found += [
-                    Outlier(self._shift - value, overlap, vector, "right")
-                    for value, overlap, vector in _outliers.outliers_below(self._right)
-                ]
+            for side, sign, branch in self._sides():
+                for value, overlap, vector in _outliers.outliers_below(branch):
+                    latent = overlap * np.sum(vector**2, axis=0)
+                    found.append(
+                        Outlier(self._shift + sign * value, overlap, vector, side, overlap, latent)
+                    )
         return tuple(sorted(found, key=lambda outlier: outlier.value))
 
-    def outliers(self) -> list[Outlier]:
-        """Eigenvalues outside the bulk in hard directions, both sides, ascending.
+    @cached_property
+    def _all_outliers(self) -> tuple[tuple[Outlier, ...], Status, str]:
+        """All outliers (only the hard ones if the status is not SUCCESS), status and detail."""
+        span = self.span
+        assert span is not None
+        status, detail = Status.SUCCESS, ""
+        # Hard outliers do not feel the rest; they get the overlaps the span can tell.
+        found = [
+            _described(span, o.value, o.span_overlap, o.vector @ span.hard.T, o.side, True)
+            for o in self._hard_outliers
+        ]
+        mass = self._probabilities > 0
+        aligned = span if mass.all() else span.restricted(mass)
+        try:
+            rest = [
+                _described(span, self._shift + sign * o.value, o.overlap, o.vector, side, False)
+                for side, sign, branch in self._sides()
+                for o in _span.outliers_below(branch, aligned)
+            ]
+        except NumericalFailure as failure:
+            status, detail, rest = failure.status, failure.detail, []
+        return tuple(sorted(found + rest, key=lambda outlier: outlier.value)), status, detail
+
+    def _directions(self, directions: str | None) -> str:
+        if directions is None:
+            directions = "hard" if self._span is None else "all"
+        if directions not in ("all", "hard"):
+            raise ValueError(f"directions must be 'all' or 'hard', got {directions!r}")
+        if directions == "hard":
+            self._require_hard()
+        elif self._span is None:
+            raise ValueError("span must be given to HessianLaw for outliers in all directions")
+        return directions
+
+    def outliers(
+        self, directions: Literal["all", "hard"] | None = None, *, throw: bool = True
+    ) -> list[Outlier]:
+        """Eigenvalues outside the bulk, both sides, ascending.
+
+        Outliers in hard directions are decoupled from all others (an eigenvector lies in the hard
+        directions or across them) and need the hard coordinates only. All others are the zeros of
+        det A(z),
+
+            A(z) = E[(D - D Y D) (x) q q^T] + U W^{-1} U^T - z I,     Y = (B + D)^{-1},
+            W = E[Y (x) ghat ghat^T],    U = E[D Y (x) q ghat^T],
+
+        with the coordinates q and gradients ghat of the span (Montanari & Wang, arXiv:2602.01434).
+
+        Parameters
+        ----------
+        directions : {"all", "hard"}, optional
+            Which ones; by default all if the law has a span, otherwise the hard ones.
+        throw : bool, optional
+            If False, a computation that is not reliable returns the hard outliers alone, and
+            `outlier_status` says why.
+
+        Returns
+        -------
+        list of Outlier
+            Near the edge a sampled law can show an outlier that is noise: compare the distance
+            from the edge with the one in the ``replicates``, see `outlier_stderr`.
 
         Raises
         ------
         ValueError
-            If hard was not given.
+            If the law has neither span nor hard coordinates, or not what ``directions`` needs.
+        NumericalFailure
+            With status ILL_CONDITIONED, if directions of weight above 1e-4 are missing from the
+            span (`Span.defect`), or its gradients are linearly dependent to 1e-10.
         """
-        self._require_hard()
-        return list(self._outlier_list)
+        if self._directions(directions) == "hard":
+            return list(self._hard_outliers)
+        found, status, detail = self._all_outliers
+        if throw and not status.ok:
+            raise NumericalFailure(status, detail)
+        return list(found)
+
+    @property
+    def outlier_status(self) -> Status:
+        """SUCCESS, or why ``outliers("all")`` cannot be relied on. Computes the outliers."""
+        if self._span is None:
+            return Status.SUCCESS
+        return self._all_outliers[1]
+
+    def outlier_stderr(
+        self, directions: Literal["all", "hard"] | None = None, *, throw: bool = True
+    ) -> Array:
+        """Estimate the standard error of the value of each outlier over the replicates.
+
+        Outliers are matched from the outside in, on each side, hard ones and others apart.
+
+        Parameters
+        ----------
+        directions, throw
+            As for `outliers`.
+
+        Returns
+        -------
+        float array, one entry per outlier, in the order of `outliers`
+            Standard deviation over the R replicates (``ddof=1``) divided by sqrt(R); NaN where an
+            outlier is missing in a replicate: it is not told apart from the edge.
+
+        Raises
+        ------
+        ValueError
+            With fewer than two replicates, and as for `outliers`.
+        NumericalFailure
+            As for `outliers`.
+        """
+        laws = self.replicates
+        if len(laws) < 2:
+            raise ValueError(
+                f"groups or replicates must give at least 2 laws for outlier_stderr, "
+                f"got {len(laws)}"
+            )
+        which: Any = self._directions(directions)
+
+        def kinds(law: HessianLaw) -> list[tuple[tuple[str, bool, int], float]]:
+            """(side, hard, rank from the outside) and value of each outlier."""
+            out: list[tuple[tuple[str, bool, int], float]] = []
+            outliers = law.outliers(which, throw=throw)
+            for o in outliers:
+                kind = (o.side, o.hard_overlap > 0)
+                further = [
+                    p
+                    for p in outliers
+                    if (p.side, p.hard_overlap > 0) == kind
+                    and (p.value < o.value if o.side == "left" else p.value > o.value)
+                ]
+                out.append(((*kind, len(further)), o.value))
+            return out
+
+        others = [dict(kinds(law)) for law in laws]
+        values = [[other.get(kind, np.nan) for other in others] for kind, _ in kinds(self)]
+        if not values:
+            return np.empty(0)
+        return np.asarray(np.std(values, axis=1, ddof=1) / np.sqrt(len(laws)))
 
     def smallest_eigenvalue(self) -> float:
         """Smallest eigenvalue of H: the left edge, or the lowest outlier if there is one.
 
-        Without ``hard`` this is the left edge; -inf where D is unbounded below.
+        Without ``hard`` and ``span`` this is the left edge; -inf where D is unbounded below. With a
+        span, outliers in all directions count.
+
+        Raises
+        ------
+        NumericalFailure
+            As for `outliers`.
         """
         left = self.edges().left
-        values = [o.value for o in self._outlier_list if o.side == "left"] if self.k_hard else []
+        known = self.k_hard or self._span is not None
+        values = [o.value for o in self.outliers() if o.side == "left"] if known else []
         return min([left, *values])
+
+
+def _described(
+    span: Span,
+    value: float,
+    overlap: float,
+    vector: Array,
+    side: Literal["left", "right"],
+    hard: bool,
+) -> Outlier:
+    """Outlier with the overlaps that the coordinates tell; ``vector`` (m, K) of unit norm."""
+    neurons = None
+    if span.neurons is not None:
+        norms = np.linalg.norm(span.neurons, axis=1, keepdims=True)
+        unit = np.divide(span.neurons, norms, out=np.zeros_like(span.neurons), where=norms > 0)
+        neurons = overlap * (vector @ unit.T) ** 2
+    return Outlier(
+        value,
+        overlap if hard else 0.0,
+        vector,
+        side,
+        overlap,
+        overlap * np.sum(vector[:, : span.latent] ** 2, axis=0),
+        neurons,
+    )
 
 
 def _scalar(value: Any, name: str) -> float:

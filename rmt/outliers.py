@@ -28,25 +28,42 @@ _ZERO: Final = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Outlier:
-    """An eigenvalue outside the bulk in a hard latent direction.
+    """An eigenvalue outside the bulk, and where its eigenvector v in R^(m d) points.
+
+    Write v = (v_1, ..., v_m) with v_j in R^d the part of neuron j. Squared overlaps are between 0
+    and 1; those with different latent directions add up to at most ``span_overlap``.
 
     Attributes
     ----------
     value : float
         The eigenvalue.
     hard_overlap : float
-        Squared norm of the eigenvector's projection on the hard space (times R^m), in [0, 1].
-    vector : (m, k_h) array
-        Direction of that projection, of unit norm: entry (a, j) belongs to neuron a and hard
-        coordinate j.
+        Squared norm of the projection of v on the hard space (times R^m). An eigenvector lies
+        either in the hard directions or across them: exactly zero, or equal to ``span_overlap``.
+    vector : (m, K) array
+        Direction of the projection of v on the coordinates, of unit norm: entry (j, a) belongs to
+        neuron j and coordinate a. With ``directions="hard"`` the coordinates are the k_h hard
+        ones, otherwise those of the span.
     side : "left" or "right"
         The side of the bulk.
+    span_overlap : float
+        Squared norm of the projection of v on all coordinates.
+    latent_overlap : (k,) array
+        For each latent direction l, the sum over neurons of <v_j, direction l>^2. The latent
+        directions are those of the span; without one, the k_h hard coordinates.
+    neuron_overlap : (m, m) array or None
+        Entry (j, p): squared overlap of v with the weights of neuron p (of unit norm) in block j,
+        <v_j, theta_p>^2 / |theta_p|^2. The sum of the diagonal is a change of length of the
+        neurons; weights of norm zero give zero. None where the span has no ``neurons``.
     """
 
     value: float
     hard_overlap: float
     vector: Array
     side: Literal["left", "right"]
+    span_overlap: float
+    latent_overlap: Array
+    neuron_overlap: Array | None = None
 
 
 def _hard_order(atoms: Atoms) -> int:

@@ -46,7 +46,8 @@ class Status(enum.Enum):
         "rank_tolerance."
     )
     ILL_CONDITIONED = (
-        "The matrix to be inverted is too ill-conditioned for a reliable answer; use fewer steps."
+        "The matrix to be inverted is too ill-conditioned for a reliable answer; use fewer steps, "
+        "or a smaller rank_tolerance if directions were dropped."
     )
 
     @property
@@ -62,8 +63,11 @@ class NumericalFailure(RuntimeError):  # noqa: N818 - it carries a Status, not a
     ----------
     status : Status
         What went wrong, and what to try next.
+    detail : str
+        Numbers that belong to it, possibly empty.
     """
 
     def __init__(self, status: Status, detail: str = "") -> None:
         self.status = status
+        self.detail = detail
         super().__init__(f"{status.name}: {status.value}" + (f" {detail}" if detail else ""))

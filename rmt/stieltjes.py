@@ -12,6 +12,7 @@ checked on its own and does not depend on the way it was reached.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from rmt._packing import Array, Atoms, CArray, kernels, packed_index
 from rmt.status import Status
 
 __all__ = ["Branch", "atom_at_zero", "distribution", "moments", "solve", "typical_size"]
+
+_ROUNDING: Final = 1e-13  # an atom of less is the rounding of a mass of 0 at a critical ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +97,8 @@ def atom_at_zero(atoms: Atoms) -> float:
     occupied = atoms.p > 0
     if m == 1:
         nonzero = float(atoms.average((atoms.d != 0).astype(np.float64))[0])
-        return max(0.0, 1.0 - ratio * nonzero)
+        mass = 1.0 - ratio * nonzero
+        return mass if mass > _ROUNDING else 0.0
     index = packed_index(m)
     d = np.moveaxis(atoms.d[index], -1, 0)[occupied]
     p = atoms.p[occupied]
@@ -115,7 +119,7 @@ def atom_at_zero(atoms: Atoms) -> float:
         for tolerance in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2):  # the frame is approximate
             rank = (singular > tolerance).sum(axis=1)
             mass = (dim - ratio * float(p @ rank)) / m
-            if best < mass <= bound * (1.0 + 1e-9) + 1e-12:
+            if max(best, _ROUNDING) < mass <= bound * (1.0 + 1e-9) + 1e-12:
                 best = mass
     return best
 

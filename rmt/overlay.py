@@ -1,0 +1,322 @@
+"""A Hessian at finite dimension laid over its limiting law."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+    from rmt._packing import Array
+    from rmt.law import HessianLaw
+
+__all__ = ["SpectrumComparison", "airy_scale", "compare_spectrum"]
+
+# Mean and standard deviation of the Tracy-Widom law of real symmetric matrices (beta = 1).
+TRACY_WIDOM_MEAN: Final = -1.2065335745820
+TRACY_WIDOM_STD: Final = 1.2680340580063
+
+_CDF_POINTS: Final = 400  # the distribution is interpolated between these
+_APPLY_BLOCK: Final = 256
+
+
+@dataclass(frozen=True, eq=False)
+class SpectrumComparison:
+    """Eigenvalues of one matrix beside what its law predicts for them.
+
+    Attributes
+    ----------
+    size : int
+        Order of the matrix, m d.
+    eigenvalues : (size,) array or None
+        All of them, ascending; None where only the extreme ones were computed.
+    smallest, largest : (k,) arrays
+        The extreme eigenvalues, each ascending.
+    expected_smallest, expected_largest : (k,) arrays
+        For each of them in turn the outlier that the law puts there, and the edge once the
+        outliers of that side are used up.
+    n_outliers : (int, int)
+        Number of predicted outliers on the left and on the right.
+    edge_scale : (float, float)
+        Width of the finite-size fluctuation at the left and right edge, see `airy_scale`.
+    distance : float or None
+        Kolmogorov distance of the eigenvalues from ``law.cdf``; outliers count 1 / size each.
+    """
+
+    size: int
+    eigenvalues: Array | None
+    smallest: Array
+    largest: Array
+    expected_smallest: Array
+    expected_largest: Array
+    n_outliers: tuple[int, int]
+    edge_scale: tuple[float, float]
+    distance: float | None
+
+    def __str__(self) -> str:
+        distance = "not computed" if self.distance is None else f"{self.distance:.4f}"
+        rows = [f"{self.size} eigenvalues, Kolmogorov distance {distance}"]
+        for name, found, expected, count in (
+            ("smallest", self.smallest, self.expected_smallest, self.n_outliers[0]),
+            ("largest", self.largest[::-1], self.expected_largest[::-1], self.n_outliers[1]),
+        ):
+            for i, (value, limit) in enumerate(zip(found, expected, strict=True)):
+                kind = "outlier" if i < count else "edge"
+                rows.append(f"{name:>8}  {value:12.6g}   {kind} {limit:.6g}")
+        return "\n".join(rows)
+
+
+def airy_scale(law: HessianLaw, size: int) -> tuple[float, float]:
+    r"""Width of the fluctuation of the extreme eigenvalues of a matrix of the given order.
+
+    Where the density vanishes as ``a sqrt(distance) / pi`` at an edge, `size` eigenvalues look
+    like the Airy process on the scale ``w = (size a)^(-2/3)``: at the left edge the smallest one
+    is at ``edge - w TW``, at the right edge the largest one at ``edge + w TW``, with TW of the
+    Tracy-Widom law of real symmetric matrices (mean -1.2065, standard deviation 1.2680).
+
+    This holds for given weights. Weights drawn at random move the edge itself by n^(-1/2), which
+    is to be added, or left out by using the law of the weights actually drawn.
+
+    Parameters
+    ----------
+    law : HessianLaw
+    size : int
+        Order m d of the matrix.
+
+    Returns
+    -------
+    (float, float)
+        At the left and right edge; NaN where the edge is infinite or the density does not vanish
+        as a square root (an atom at zero at the edge, a hard edge).
+
+    Examples
+    --------
+    Marchenko-Pastur at ratio 4, for d = 1000: the scale of Johnstone (2001),
+    (n d)^(-1/6) / n times (sqrt(n) + sqrt(d))^(4/3).
+
+    >>> import rmt
+    >>> from rmt.overlay import airy_scale
+    >>> n, d = 4000, 1000
+    >>> exact = (n**0.5 + d**0.5) ** (4 / 3) / (n * d) ** (1 / 6) / n
+    >>> bool(abs(airy_scale(rmt.HessianLaw([1.0], 4.0), d)[1] / exact - 1) < 1e-3)
+    True
+    """
+    edges = law.edges()
+    finite = [edge for edge in edges if np.isfinite(edge)]
+    widths = []
+    span = max((abs(edge - law.shift) for edge in finite), default=0.0)
+    for edge, inwards in zip(edges, (1.0, -1.0), strict=True):
+        if not np.isfinite(edge) or edge == law.shift or span <= 0.0:
+            widths.append(np.nan)
+            continue
+        # Density / sqrt(distance) = a / pi + a' distance: extrapolated from two distances, which
+        # shrink until they lie where the square root rules.
+        step, previous, slope = 1e-3 * span, np.nan, np.nan
+        for _ in range(12):
+            near, far = np.array([1.0, 2.0]) * step
+            low, high = law.density(edge + inwards * np.array([near, far])) / np.sqrt([near, far])
+            slope = 2.0 * low - high
+            if abs(slope - previous) <= 1e-3 * slope:
+                break
+            previous, step = slope, 0.25 * step
+        else:
+            slope = np.nan
+        widths.append(float((size * np.pi * slope) ** (-2 / 3)) if slope > 0 else np.nan)
+    return widths[0], widths[1]
+
+
+def compare_spectrum(
+    law: HessianLaw,
+    hessian: Array | LinearOperator,
+    *,
+    k_extreme: int = 5,
+    dense_limit: int = 4000,
+    tolerance: float = 1e-6,
+) -> SpectrumComparison:
+    """Lay the eigenvalues of a Hessian over its law.
+
+    Parameters
+    ----------
+    law : HessianLaw
+        With the outliers it knows of: in hard directions if ``hard`` was given to it, in all
+        directions if it has a ``span``.
+    hessian : (m d, m d) array or scipy.sparse.linalg.LinearOperator
+        Symmetric, including the multiple of I that the law has as ``shift``.
+    k_extreme : int, optional
+        How many eigenvalues to compute at either end.
+    dense_limit : int, optional
+        Largest order for which an operator is turned into a matrix by applying it to the
+        identity. Beyond that the extreme eigenvalues come from the Lanczos iteration and there is
+        no Kolmogorov distance. Arrays are always treated as dense.
+    tolerance : float, optional
+        Relative accuracy of the Lanczos iteration.
+
+    Returns
+    -------
+    SpectrumComparison
+
+    Raises
+    ------
+    ValueError
+        If the Hessian is not square, not symmetric (to 1e-8; an operator is probed with two
+        vectors), not finite, or its order is not a multiple of law.m; if an option is out of
+        range.
+
+    Examples
+    --------
+    >>> import rmt
+    >>> from rmt.overlay import compare_spectrum
+    >>> law = rmt.HessianLaw([1.0, -1.0, 0.5], ratio=2.0)
+    >>> result = compare_spectrum(law, law.sample_matrix(300, seed=0))
+    >>> bool(result.distance < 0.02)
+    True
+    """
+    for name, number, least in (("k_extreme", k_extreme, 1), ("dense_limit", dense_limit, 0)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {number!r}")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance must lie between 0 and 1, got {tolerance!r}")
+    shape = getattr(hessian, "shape", None)
+    is_operator = callable(getattr(hessian, "matvec", None))
+    if not is_operator:
+        hessian = _dense(hessian)
+        shape = hessian.shape
+    if shape is None or len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(f"hessian must be square, got shape {shape}")
+    size = int(shape[0])
+    if size == 0 or size % law.m:
+        raise ValueError(f"hessian must have an order m d with m = {law.m} neurons, got {size}")
+    count = min(int(k_extreme), size)
+    eigenvalues: Array | None = None
+    if is_operator:
+        _check_operator(hessian, size)
+        if size <= max(dense_limit, 3 * count):
+            hessian = _materialise(hessian, size)
+            is_operator = False
+    if is_operator:
+        smallest, largest = _lanczos(hessian, count, tolerance)
+    else:
+        eigenvalues = np.asarray(np.linalg.eigvalsh(_symmetric(hessian)), dtype=np.float64)
+        eigenvalues.setflags(write=False)
+        smallest, largest = eigenvalues[:count], eigenvalues[size - count :]
+    left, right = law.edges()
+    outliers = _predicted(law)
+    below = sorted(value for value, side in outliers if side == "left")
+    above = sorted(value for value, side in outliers if side == "right")
+    return SpectrumComparison(
+        size=size,
+        eigenvalues=eigenvalues,
+        smallest=smallest,
+        largest=largest,
+        expected_smallest=np.array([*below, *[left] * count][:count]),
+        expected_largest=np.array([*[right] * count, *above][-count:]),
+        n_outliers=(len(below), len(above)),
+        edge_scale=airy_scale(law, size),
+        distance=None if eigenvalues is None else kolmogorov_distance(law, eigenvalues),
+    )
+
+
+def kolmogorov_distance(law: HessianLaw, eigenvalues: Array) -> float:
+    """Largest difference between ``law.cdf`` and the distribution of ascending eigenvalues."""
+    from scipy.interpolate import pchip_interpolate
+
+    size = eigenvalues.size
+    # Eigenvalues zero up to rounding belong to the atom.
+    zero = law.shift
+    spread = 1e-9 * float(np.abs(eigenvalues - zero).max())
+    at_atom = (np.abs(eigenvalues - zero) <= spread) & (law.atom_at_zero() > 0)
+    distance = 0.0
+    for side in (-1.0, 1.0) if at_atom.any() else (0.0,):
+        # Either side of the atom for itself: the distribution jumps there.
+        chosen = ~at_atom & (side * (eigenvalues - zero) >= 0.0)
+        rank = np.flatnonzero(chosen)
+        points, first = np.unique(eigenvalues[chosen], return_index=True)
+        if points.size > _CDF_POINTS:
+            some = np.unique(np.linspace(0, points.size - 1, _CDF_POINTS).astype(int))
+            exact = pchip_interpolate(points[some], law.cdf(points[some]), points)
+        else:
+            exact = law.cdf(points)
+        below = rank[first]
+        upto = np.append(rank[first[1:] - 1], rank[-1:]) + 1
+        gap = np.maximum(np.abs(exact - below / size), np.abs(exact - upto / size))
+        distance = max(distance, float(gap.max(initial=0.0)))
+    if at_atom.any():
+        beside = zero + np.array([-10.0, 10.0]) * spread
+        found = np.searchsorted(eigenvalues, beside) / size
+        distance = max(distance, float(np.abs(law.cdf(beside) - found).max()))
+    return distance
+
+
+def _predicted(law: HessianLaw) -> list[tuple[float, str]]:
+    if law.k_hard == 0 and law._span is None:
+        return []
+    return [(outlier.value, outlier.side) for outlier in law.outliers(throw=False)]
+
+
+def _dense(hessian: Any) -> Array:
+    try:
+        matrix = np.asarray(hessian)
+    except ValueError as error:
+        raise ValueError("hessian must be a rectangular array or a LinearOperator") from error
+    if matrix.dtype.kind not in "fiub":
+        raise ValueError(f"hessian must be real, got an array of dtype {matrix.dtype}")
+    return matrix.astype(np.float64, copy=False)
+
+
+def _symmetric(matrix: Any) -> Array:
+    if not np.all(np.isfinite(matrix)):
+        bad = int(matrix.size - np.count_nonzero(np.isfinite(matrix)))
+        raise ValueError(f"hessian must be finite, got {bad} entries that are NaN or infinite")
+    gap = float(np.abs(matrix - matrix.T).max())
+    if gap > 1e-8 * float(np.abs(matrix).max()):
+        raise ValueError(
+            f"hessian must be symmetric (relative tolerance 1e-8), got an asymmetry of {gap:.3g}"
+        )
+    return np.asarray(matrix, dtype=np.float64)
+
+
+def _check_operator(operator: Any, size: int) -> None:
+    if np.dtype(operator.dtype).kind not in "fiub":
+        raise ValueError(f"hessian must be real, got an operator of dtype {operator.dtype}")
+    u, v = np.random.default_rng(0).standard_normal((2, size))
+    hu, hv = np.ravel(operator.matvec(u)), np.ravel(operator.matvec(v))
+    if not (np.all(np.isfinite(hu)) and np.all(np.isfinite(hv))):
+        raise ValueError("hessian must be finite, its product with a vector is not")
+    gap = abs(float(u @ hv - v @ hu))
+    if gap > 1e-7 * float(np.linalg.norm(hu) * np.linalg.norm(v)):
+        raise ValueError(f"hessian must be symmetric, got u H v - v H u = {gap:.3g}")
+
+
+def _materialise(operator: Any, size: int) -> Array:
+    matrix = np.empty((size, size))
+    for start in range(0, size, _APPLY_BLOCK):
+        stop = min(start + _APPLY_BLOCK, size)
+        block = np.zeros((size, stop - start))
+        block[np.arange(start, stop), np.arange(stop - start)] = 1.0
+        matrix[:, start:stop] = operator.matmat(block)
+    return matrix
+
+
+def _lanczos(operator: Any, count: int, tolerance: float) -> tuple[Array, Array]:
+    from scipy.sparse.linalg import eigsh
+
+    size = operator.shape[0]
+    start = np.random.default_rng(0).standard_normal(size)
+
+    def ends(which: Literal["SA", "LA"]) -> Array:
+        values = eigsh(
+            operator,
+            k=count,
+            which=which,
+            v0=start,
+            tol=tolerance,
+            ncv=min(size, max(4 * count + 20, 40)),
+            maxiter=20 * size,
+            return_eigenvectors=False,
+        )
+        return np.sort(np.asarray(values, dtype=np.float64))
+
+    return ends("SA"), ends("LA")

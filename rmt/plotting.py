@@ -1,0 +1,366 @@
+"""Figures of a law: the density with everything that lies outside it, and its flow along steps.
+
+The only module of ``rmt`` that imports matplotlib. Figures are built without pyplot: no window
+opens and no global state changes. Colours are those of Okabe and Ito.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from rmt._packing import Array
+    from rmt.law import HessianLaw
+    from rmt.outliers import Outlier
+    from rmt.overlay import SpectrumComparison
+
+__all__ = ["plot_density", "plot_flow"]
+
+BLUE: Final = "#0072B2"
+VERMILLION: Final = "#D55E00"
+GREEN: Final = "#009E73"
+PURPLE: Final = "#CC79A7"
+GREY: Final = "#6E6E6E"
+
+_RC: Final[dict[Any, Any]] = {
+    "font.size": 12.0,
+    "axes.labelsize": 13.0,
+    "axes.titlesize": 12.0,
+    "legend.fontsize": 11.0,
+    "xtick.labelsize": 11.5,
+    "ytick.labelsize": 11.5,
+    "mathtext.fontset": "cm",
+    "axes.linewidth": 0.9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "savefig.dpi": 200,
+    "figure.dpi": 110,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+}
+_POINTS: Final = 601
+_TALL: Final = 4.0  # a peak higher than this many times the 97 % level of the curve is cut off
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    with matplotlib.rc_context(_RC):
+        yield
+
+
+def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+# -- density -------------------------------------------------------------------------------------
+
+
+def plot_density(
+    law: HessianLaw,
+    comparison: SpectrumComparison | None = None,
+    *,
+    bins: int | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw the density of the bulk with edges, outliers, the atom, and eigenvalues if there are.
+
+    Parameters
+    ----------
+    law : HessianLaw
+    comparison : SpectrumComparison, optional
+        From `rmt.overlay.compare_spectrum`: its eigenvalues become a histogram; where only the
+        extreme ones were computed, they become ticks.
+    bins : int, optional
+        Number of bins between the edges; chosen from the number of eigenvalues by default.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Line: density of the continuous part. Dashed: edges. Stems: outliers, with a disc in hard
+        directions and a diamond in others; above them the squared overlap of the eigenvector
+        with these directions. Square at the top of a bar: the atom at zero with its mass. Ticks
+        at the foot: eigenvalues beyond the edges. A peak that would flatten all else is cut off.
+
+    Raises
+    ------
+    ValueError
+        If bins is not at least 1.
+    """
+    if bins is not None and (isinstance(bins, bool) or bins < 1):
+        raise ValueError(f"bins must be an integer of at least 1, got {bins!r}")
+    left, right = law.edges()
+    low, high = _window(law, comparison)
+    x = _grid(law, max(left, low), min(right, high))
+    density = law.density(x, throw=False)
+    outliers = _outliers_of(law)
+    atom = law.atom_at_zero()
+    with _style():
+        figure, axes = _figure((6.4, 4.2))
+        top = 1.15 * _height(density)
+        if comparison is not None:
+            top = max(top, _histogram(axes, law, comparison, bins, (low, high)))
+        axes.fill_between(x, density, color=BLUE, alpha=0.12, linewidth=0)
+        axes.plot(x, density, color=BLUE, label="theory", zorder=3)
+        marks = [edge for edge in (left, right) if np.isfinite(edge)]
+        if right > left:
+            for i, edge in enumerate(marks):
+                axes.plot(
+                    [edge, edge], [0.0, 0.45 * top], color=GREY, linewidth=1.2,
+                    linestyle=(0, (4, 2.5)), label="edge of the bulk" if i == 0 else None, zorder=2,
+                )  # fmt: skip
+        if atom > 0.0:
+            _draw_atom(axes, law, atom, top)
+        _draw_outliers(axes, outliers, top, high - low)
+        positions = [o.value for o in outliers]
+        if comparison is not None:
+            positions += [float(comparison.smallest[0]), float(comparison.largest[-1])]
+        reach = 0.06 * (high - low)
+        axes.set_xlim(min([low, *positions]) - reach, max([high, *positions]) + reach)
+        axes.set_ylim(0.0, top)
+        axes.set_xlabel(r"eigenvalue $\lambda$")
+        axes.set_ylabel("density")
+        axes.xaxis.set_major_locator(MaxNLocator(7))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        if title is not None:
+            axes.set_title(title)
+        axes.legend(loc="best")
+    return figure
+
+
+def _outliers_of(law: HessianLaw) -> list[Outlier]:
+    if law.k_hard == 0 and law._span is None:
+        return []
+    return list(law.outliers(throw=False))
+
+
+def _window(law: HessianLaw, comparison: SpectrumComparison | None) -> tuple[float, float]:
+    """Range to draw: the bulk; where it is unbounded, what holds all but a thousandth of it."""
+    left, right = law.edges()
+    size = max([abs(e - law.shift) for e in (left, right) if np.isfinite(e)], default=1.0)
+    size = max(size, np.sqrt(abs(float(law.moments(2)[1]))) if np.isinf(left + right) else 0.0)
+    low = left if np.isfinite(left) else law.shift - 2.0 * size
+    high = right if np.isfinite(right) else law.shift + 2.0 * size
+    if comparison is not None:
+        values = [comparison.smallest, comparison.largest]
+        if comparison.eigenvalues is not None:
+            values = [np.quantile(comparison.eigenvalues, [0.005, 0.995])]
+        low, high = min(low, *map(np.min, values)), max(high, *map(np.max, values))
+    if not high > low:
+        low, high = low - 0.5, high + 0.5
+    return float(low), float(high)
+
+
+def _grid(law: HessianLaw, low: float, high: float) -> Array:
+    """Points dense at the ends, and around zero, where the density may peak."""
+    if not high > low:
+        return np.array([low, high])
+    u = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, _POINTS))
+    points = [low + (high - low) * u]
+    for end in (low, high):
+        points.append(law.shift + (end - law.shift) * np.geomspace(1e-4, 1.0, _POINTS // 3))
+    x = np.unique(np.concatenate(points))
+    return np.asarray(x[(x >= low) & (x <= high)])
+
+
+def _height(density: Array) -> float:
+    finite = density[np.isfinite(density)]
+    if not finite.size or finite.max() <= 0.0:
+        return 1.0
+    return float(min(finite.max(), _TALL * np.quantile(finite, 0.8)) or finite.max())
+
+
+def _histogram(
+    axes: Axes,
+    law: HessianLaw,
+    comparison: SpectrumComparison,
+    bins: int | None,
+    window: tuple[float, float],
+) -> float:
+    """Histogram of the eigenvalues off the atom; returns the height it needs."""
+    low, high = window
+    if comparison.eigenvalues is None:
+        for i, values in enumerate((comparison.smallest, comparison.largest)):
+            axes.plot(
+                values, np.zeros(values.size), "|", color=VERMILLION, markersize=14,
+                markeredgewidth=1.5, clip_on=False, zorder=5,
+                label=f"extreme eigenvalues, $md = {comparison.size}$" if i == 0 else None,
+            )  # fmt: skip
+        return 0.0
+    values = comparison.eigenvalues
+    if law.atom_at_zero() > 0.0:
+        tiny = 1e-9 * float(np.abs(values - law.shift).max())
+        values = values[np.abs(values - law.shift) > tiny]
+    count = bins or int(np.clip(2.0 * values.size ** (1 / 3) * 1.5, 12, 80))
+    width = (high - low) / count
+    # Continue the bins beyond the bulk, so that outliers show as single boxes.
+    first = int(np.ceil((low - values.min(initial=low)) / width))
+    last = int(np.ceil((values.max(initial=high) - high) / width))
+    ends = low + width * np.arange(-min(first, 10 * count), count + min(last, 10 * count) + 1)
+    heights = np.histogram(values, ends)[0] / (comparison.size * width)
+    axes.stairs(
+        heights, ends, fill=True, color="#C9C9C9", zorder=1,
+        label=f"simulation, $md = {comparison.size}$",
+    )  # fmt: skip
+    left, right = law.edges()
+    beyond = values[(values < left) | (values > right)]
+    axes.plot(
+        beyond, np.zeros(beyond.size), "|", color="black", markersize=13, markeredgewidth=1.1,
+        zorder=5,
+    )  # fmt: skip
+    return float(1.1 * heights.max()) if np.median(heights) * 8 > heights.max() else 0.0
+
+
+def _draw_atom(axes: Axes, law: HessianLaw, atom: float, top: float) -> None:
+    axes.plot(
+        [law.shift, law.shift], [0.0, 0.86 * top], color=GREEN, linewidth=2.6, zorder=4,
+        solid_capstyle="butt",
+    )  # fmt: skip
+    axes.plot(
+        law.shift, 0.86 * top, "s", color=GREEN, markersize=7, zorder=4,
+        label=f"atom, mass {atom:.3g}",
+    )  # fmt: skip
+
+
+def _draw_outliers(axes: Axes, outliers: Sequence[Outlier], top: float, width: float) -> None:
+    """Stems, with the overlap written above, higher where two are close."""
+    previous, level = -np.inf, 0
+    named: set[str] = set()
+    for outlier in sorted(outliers, key=lambda o: o.value):
+        level = level + 1 if outlier.value - previous < 0.12 * width else 0
+        previous = outlier.value
+        height = top * min(0.3 + 0.13 * level, 0.82)
+        name, marker, color = _kind(outlier)
+        axes.plot(
+            [outlier.value, outlier.value], [0.0, height], color=color, linewidth=1.6, zorder=4
+        )
+        axes.plot(
+            outlier.value, height, marker, color=color, markersize=6.5, zorder=4, linestyle="",
+            label=None if name in named else f"{name}, overlap",
+        )  # fmt: skip
+        axes.annotate(
+            f"{outlier.span_overlap:.2f}", (outlier.value, height), xytext=(0, 6),
+            textcoords="offset points", ha="center", fontsize=11,
+        )  # fmt: skip
+        named.add(name)
+
+
+def _kind(outlier: Outlier) -> tuple[str, str, str]:
+    """Name, marker and colour: told apart by shape as well as by colour."""
+    if outlier.hard_overlap > 0.0:
+        return "hard outlier", "o", VERMILLION
+    return "other outlier", "D", PURPLE
+
+
+# -- flow ----------------------------------------------------------------------------------------
+
+
+def plot_flow(
+    steps: Sequence[int],
+    laws: Sequence[HessianLaw],
+    *,
+    title: str | None = None,
+) -> Figure:
+    """Draw edges and outliers along the steps of a trajectory: the BBP transition seen in time.
+
+    Parameters
+    ----------
+    steps : sequence of int
+        Ascending.
+    laws : sequence of HessianLaw
+        One for each step, for example ``trajectory.hessian(step)``.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Band: the bulk between its edges (no line where it is unbounded). Discs: outliers in hard
+        directions, diamonds: in others; their area grows with the squared overlap of the
+        eigenvector with these directions, which is zero where an outlier touches the bulk. Those
+        of neighbouring steps are joined side by side, from the outermost inwards.
+
+    Raises
+    ------
+    ValueError
+        If steps and laws differ in length, are empty, or steps do not ascend.
+    """
+    times = np.asarray(steps, dtype=np.float64)
+    if times.ndim != 1 or times.size == 0 or times.size != len(laws):
+        raise ValueError(
+            f"steps must be a list as long as laws, got {times.size} steps and {len(laws)} laws"
+        )
+    if np.any(np.diff(times) <= 0):
+        raise ValueError("steps must ascend")
+    edges = np.array([tuple(law.edges()) for law in laws])
+    outliers = [_outliers_of(law) for law in laws]
+    inside = [edges[np.isfinite(edges)], [o.value for row in outliers for o in row]]
+    drawn = np.concatenate([*inside, [law.shift for law in laws]])
+    reach = 0.08 * (float(drawn.max() - drawn.min()) or 1.0)
+    low, high = float(drawn.min()) - reach, float(drawn.max()) + reach
+    if not np.all(np.isfinite(edges[:, 0])):
+        low -= 3.0 * reach
+    if not np.all(np.isfinite(edges[:, 1])):
+        high += 3.0 * reach
+    span = float(times[-1] - times[0]) or 1.0
+    with _style():
+        figure, axes = _figure((6.4, 4.6))
+        bottom = np.where(np.isfinite(edges[:, 0]), edges[:, 0], low)
+        ceiling = np.where(np.isfinite(edges[:, 1]), edges[:, 1], high)
+        axes.fill_between(times, bottom, ceiling, color=BLUE, alpha=0.15, linewidth=0, label="bulk")
+        for side in (0, 1):
+            finite = np.where(np.isfinite(edges[:, side]), edges[:, side], np.nan)
+            axes.plot(times, finite, color=BLUE, label="edges" if side == 0 else None)
+        axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
+        _draw_flow(axes, times, outliers)
+        axes.set_ylim(low, high)
+        axes.set_xlabel("step $t$")
+        axes.set_ylabel(r"eigenvalues of the Hessian")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlim(times[0] - 0.03 * span, times[-1] + 0.03 * span)
+        if title is not None:
+            axes.set_title(title)
+        figure.legend(loc="outside lower center", ncols=4, columnspacing=1.4)
+    return figure
+
+
+def _draw_flow(axes: Axes, times: Array, outliers: Sequence[Sequence[Outlier]]) -> None:
+    named: set[str] = set()
+    for i, row in enumerate(outliers):
+        for outlier in row:
+            name, marker, color = _kind(outlier)
+            axes.plot(
+                times[i], outlier.value, marker, color=color, zorder=4, linestyle="",
+                markersize=3.0 + 6.0 * np.sqrt(outlier.span_overlap),
+                label=None if name in named else name,
+            )  # fmt: skip
+            named.add(name)
+        if i + 1 == len(outliers):
+            continue
+        kinds = {(o.side, _kind(o)) for o in row}
+        for side, kind in sorted(kinds):
+            here, there = (
+                sorted(
+                    (o.value for o in some if (o.side, _kind(o)) == (side, kind)),
+                    reverse=side == "right",
+                )
+                for some in (row, outliers[i + 1])
+            )
+            # Those that remain without a partner have left the bulk or entered it.
+            for a, b in zip(here, there, strict=False):
+                axes.plot(times[i : i + 2], [a, b], color=kind[2], linewidth=1.4, zorder=3)

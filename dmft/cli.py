@@ -140,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_source(sub)
     sub.add_argument("--delta", type=float, help="samples per dimension n/d")
     sub.add_argument("--step", type=int, metavar="T", help="step at which to read the Hessian")
+    sub.add_argument(
+        "--flow", action="store_true", help="also draw edges and outliers along the steps up to T"
+    )
     _add_numerics(sub)
     _add_output(sub)
 
@@ -268,7 +271,7 @@ def _spectrum(arguments: argparse.Namespace) -> int:
                 delta,
                 GradientDescent(step_size=run.method.step_size, n_steps=step),
                 run.sampling,
-                hessian_steps=[step],
+                keep_paths=True if arguments.flow else None,
                 threads=arguments.threads,
                 progress=progress,
             )
@@ -276,9 +279,11 @@ def _spectrum(arguments: argparse.Namespace) -> int:
             result = spectrum(trajectory, step)
             status, data, lines = result.status, _spectrum_json(result), _spectrum_lines(result)
             output.save("spectrum", result)
-            from dmft.plotting import plot_spectrum
+            from dmft.plotting import plot_flow, plot_spectrum
 
             output.draw("spectrum", plot_spectrum(result))
+            if arguments.flow:
+                output.draw("flow", plot_flow(trajectory))
         else:
             status, last = trajectory.status, trajectory.n_steps
             data = {"delta": delta, "step": step, "steps_computed": last}
@@ -558,6 +563,7 @@ def _spectrum_json(result: Spectrum) -> dict[str, Any]:
         "right_edge": result.right_edge,
         "right_edge_stderr": result.right_edge_stderr,
         "outliers": [vars(outlier) for outlier in result.outliers],
+        "outlier_status": result.outlier_status.name,
         "hard_gap": result.hard_gap,
         "hard_gap_stderr": result.hard_gap_stderr,
         "atom_at_zero": result.atom_at_zero,
@@ -574,14 +580,19 @@ def _spectrum_lines(result: Spectrum) -> list[tuple[str, str]]:
     ]
     if result.atom_at_zero:
         lines.append(("atom at zero", f"{result.atom_at_zero:.6g}"))
-    if math.isnan(result.hard_gap):
-        lines.append(("hard gap", "no hard direction"))
-        return lines
-    lines.append(("hard gap", _with_error(result.hard_gap, result.hard_gap_stderr)))
+    no_hard = math.isnan(result.hard_gap)
+    gap = _with_error(result.hard_gap, result.hard_gap_stderr)
+    lines.append(("hard gap", "no hard direction" if no_hard else gap))
     for outlier in result.outliers:
-        overlap = _with_error(outlier.hard_overlap, outlier.hard_overlap_stderr)
         value = _with_error(outlier.value, outlier.stderr)
-        lines.append(("outlier", f"{value}, hard overlap {overlap}"))
+        if outlier.hard_overlap > 0:
+            overlap = _with_error(outlier.hard_overlap, outlier.hard_overlap_stderr)
+            lines.append(("outlier", f"{value}, hard overlap {overlap}"))
+        else:
+            easy = sum(outlier.latent_overlap)
+            lines.append(("outlier", f"{value}, overlap with easy directions {easy:.4f}"))
+    if not result.outlier_status.ok:
+        lines.append(("outliers", f"hard ones only: {result.outlier_status.value}"))
     if not result.outliers:
         lines.append(("outlier", "none"))
     return lines

@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["plot_spectrum", "plot_threshold", "plot_trajectory", "save_figure", "style"]
+__all__ = [
+    "plot_flow",
+    "plot_spectrum",
+    "plot_threshold",
+    "plot_trajectory",
+    "save_figure",
+    "style",
+]
 
 # Okabe and Ito's palette, told apart by all kinds of colour vision.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
@@ -369,6 +376,34 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
     return figure
 
 
+def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Figure:
+    """Edges and outliers of the Hessian along a trajectory: the BBP transition seen in time.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    steps : sequence of int, optional
+        Ascending; by default about a dozen, evenly spaced.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        See `rmt.plotting.plot_flow`.
+
+    Raises
+    ------
+    ValueError
+        If a step is out of range, or the steps do not ascend.
+    """
+    from rmt import plotting
+
+    if steps is None:
+        steps = np.unique(np.linspace(0, trajectory.n_steps, 13).round().astype(int)).tolist()
+    place = rf"$\delta = {trajectory.delta:g}$"
+    title = f"{_describe(_config_of(trajectory))}, {place}"
+    return plotting.plot_flow(steps, [trajectory.hessian(step) for step in steps], title=title)
+
+
 def _draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
     x, density = spectrum.x, spectrum.density
     axes.fill_between(x, 0.0, np.nan_to_num(density), color=BLUE, alpha=0.18, linewidth=0)
@@ -388,8 +423,8 @@ def _draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
         axes.plot([], [], " ", label=f"no edge on the {sides}")
     for n, outlier in enumerate(spectrum.outliers):
         axes.axvline(
-            outlier.value, color=(VERMILLION, PURPLE)[n % 2], linewidth=1.4, zorder=3,
-            linestyle=_DASHES[n % len(_DASHES)],
+            outlier.value, color=VERMILLION if outlier.hard_overlap > 0 else PURPLE,
+            linewidth=1.4, zorder=3, linestyle=_DASHES[n % len(_DASHES)],
             label=_outlier_label(outlier) if n < _LABELLED_OUTLIERS else None,
         )  # fmt: skip
     if spectrum.atom_at_zero > 0:
@@ -401,7 +436,9 @@ def _draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
 
 def _outlier_label(outlier: SpectrumOutlier) -> str:
     value = _number(outlier.value, outlier.stderr)
-    return f"outlier {value},\nhard overlap {outlier.hard_overlap:.2f}"
+    if outlier.hard_overlap > 0:
+        return f"outlier {value},\nhard overlap {outlier.hard_overlap:.2f}"
+    return f"outlier {value},\noverlap with easy directions {sum(outlier.latent_overlap):.2f}"
 
 
 def _zero(spectrum: Spectrum) -> float:

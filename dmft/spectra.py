@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.trajectory import Trajectory
-    from rmt import HessianLaw
+    from rmt import HessianLaw, Outlier
 
     FloatArray = NDArray[np.float64]
 
@@ -39,16 +39,20 @@ _SCALARS = (
 
 @dataclass(frozen=True)
 class SpectrumOutlier:
-    """An eigenvalue outside the bulk in a hard direction.
+    """An eigenvalue outside the bulk.
 
     Attributes
     ----------
     value, hard_overlap : float
-        The eigenvalue; the squared norm of its eigenvector's projection on the hard space.
+        The eigenvalue; the squared norm of its eigenvector's projection on the hard space, zero
+        for an outlier in other directions.
     stderr, hard_overlap_stderr : float
-        Standard errors over replicates; NaN if the outlier is missing in some of them.
+        Standard errors over replicates; NaN if the outlier is missing in some of them: it is not
+        told apart from the edge.
     side : "left" or "right"
         Of the bulk.
+    latent_overlap : tuple of float
+        Squared norm of the projection on each latent direction, all neurons together.
     """
 
     value: float
@@ -56,6 +60,7 @@ class SpectrumOutlier:
     hard_overlap: float
     hard_overlap_stderr: float
     side: Literal["left", "right"]
+    latent_overlap: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,13 @@ class Spectrum:
     left_edge, right_edge : float
         Ends of the bulk; infinite where D is unbounded.
     left_edge_stderr, right_edge_stderr : float
+        Sampling error and dependence on the most extreme weight together, see
+        :meth:`rmt.HessianLaw.edge_errors`.
     outliers : tuple of SpectrumOutlier
-        Increasing in value.
+        In all directions, increasing in value; only the hard ones where ``outlier_status`` is not
+        SUCCESS.
+    outlier_status : Status
+        ILL_CONDITIONED where the outliers in other than hard directions cannot be relied on.
     hard_gap, hard_gap_stderr : float
         As :meth:`rmt.HessianLaw.hard_gap`; NaN if the problem has no hard direction.
     atom_at_zero : float
@@ -103,6 +113,7 @@ class Spectrum:
     right_edge: float
     right_edge_stderr: float
     outliers: tuple[SpectrumOutlier, ...]
+    outlier_status: Status
     hard_gap: float
     hard_gap_stderr: float
     atom_at_zero: float
@@ -126,6 +137,7 @@ class Spectrum:
             **{name: getattr(self, name) for name in _SCALARS},
             "outliers": [vars(outlier) for outlier in self.outliers],
             "status": self.status.name,
+            "outlier_status": self.outlier_status.name,
         }
         write_result(path, _KIND, config, {"x": self.x, "density": self.density})
 
@@ -143,7 +155,11 @@ class Spectrum:
             **{name: config[name] for name in _SCALARS},
             x=arrays["x"],
             density=arrays["density"],
-            outliers=tuple(SpectrumOutlier(**outlier) for outlier in config["outliers"]),
+            outliers=tuple(
+                SpectrumOutlier(**{**entry, "latent_overlap": tuple(entry["latent_overlap"])})
+                for entry in config["outliers"]
+            ),
+            outlier_status=Status[config["outlier_status"]],
             status=Status[config["status"]],
             config={name: config[name] for name in ("problem", "method", "sampling")},
         )
@@ -190,6 +206,7 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
     law = trajectory.hessian(step)
     assert trajectory.problem is not None  # hessian() asks for it
     edges = law.edges()
+    errors = law.edge_errors()
     x, density = _density(law, points)
     has_hard = law.k_hard > 0
     status = edges.status
@@ -201,12 +218,13 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
         x=x,
         density=density,
         left_edge=float(edges.left),
-        left_edge_stderr=_stderr(law, "left_edge"),
+        left_edge_stderr=errors[0],
         right_edge=float(edges.right),
-        right_edge_stderr=_stderr(law, "right_edge"),
-        outliers=_outliers(law) if has_hard else (),
+        right_edge_stderr=errors[1],
+        outliers=_outliers(law),
+        outlier_status=law.outlier_status,
         hard_gap=float(law.hard_gap()) if has_hard else np.nan,
-        hard_gap_stderr=_stderr(law, "hard_gap") if has_hard else np.nan,
+        hard_gap_stderr=_gap_stderr(law) if has_hard else np.nan,
         atom_at_zero=float(law.atom_at_zero()),
         status=status,
         config={
@@ -217,38 +235,43 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
     )
 
 
-def _stderr(law: HessianLaw, name: Literal["left_edge", "right_edge", "hard_gap"]) -> float:
-    return law.stderr(name) if law.replicates else 0.0
+def _gap_stderr(law: HessianLaw) -> float:
+    return law.stderr("hard_gap") if law.replicates else 0.0
 
 
 def _outliers(law: HessianLaw) -> tuple[SpectrumOutlier, ...]:
-    """Outliers with errors: those of the replicates are matched by order from the outside in."""
-    replicates = [other.outliers() for other in law.replicates]
-    found: list[SpectrumOutlier] = []
-    for side in ("left", "right"):
-        outermost = [o for o in law.outliers() if o.side == side]
-        others = [[o for o in outliers if o.side == side] for outliers in replicates]
-        if side == "right":
-            outermost = outermost[::-1]
-            others = [outliers[::-1] for outliers in others]
-        for i, outlier in enumerate(outermost):
-            errors = (0.0, 0.0)
-            if others:
-                errors = (np.nan, np.nan)
-                if all(len(outliers) > i for outliers in others):
-                    pairs = np.array([(o[i].value, o[i].hard_overlap) for o in others])
-                    value, overlap = pairs.std(axis=0, ddof=1) / np.sqrt(len(pairs))
-                    errors = (float(value), float(overlap))
-            found.append(
-                SpectrumOutlier(
-                    float(outlier.value),
-                    errors[0],
-                    float(outlier.hard_overlap),
-                    errors[1],
-                    outlier.side,
-                )
+    """Outliers with errors over the replicates."""
+    others = [_ranked(other.outliers(throw=False)) for other in law.replicates]
+    found = []
+    for key, outlier in _ranked(law.outliers(throw=False)).items():
+        errors = (0.0, 0.0)
+        if others:
+            errors = (np.nan, np.nan)
+            if all(key in other for other in others):
+                pairs = np.array([(o[key].value, o[key].hard_overlap) for o in others])
+                value, overlap = pairs.std(axis=0, ddof=1) / np.sqrt(len(pairs))
+                errors = (float(value), float(overlap))
+        latent = () if outlier.latent_overlap is None else outlier.latent_overlap.tolist()
+        found.append(
+            SpectrumOutlier(
+                float(outlier.value),
+                errors[0],
+                float(outlier.hard_overlap),
+                errors[1],
+                outlier.side,
+                tuple(latent),
             )
+        )
     return tuple(sorted(found, key=lambda outlier: outlier.value))
+
+
+def _ranked(outliers: list[Outlier]) -> dict[tuple[str, bool, int], Outlier]:
+    """Outliers by side, hard or not, and rank from the outside in."""
+    ranked: dict[tuple[str, bool, int], Outlier] = {}
+    for outlier in sorted(outliers, key=lambda o: o.value if o.side == "left" else -o.value):
+        kind = (outlier.side, outlier.hard_overlap > 0)
+        ranked[(*kind, sum(key[:2] == kind for key in ranked))] = outlier
+    return ranked
 
 
 def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:

@@ -537,6 +537,8 @@ def scalar_intervals(atoms: Atoms) -> list[tuple[float, float]]:
         far *= 2.0
 
     def root(inner: float, outer: float) -> float:
+        if excess(inner) <= 0.0:  # one pole outweighs all others: the bound is the root
+            return inner
         return float(brentq(excess, inner, outer, xtol=1e-15 * far, rtol=1e-14))
 
     # Outwards from the last pole on each side, then through the gaps from right to left in B,

@@ -332,6 +332,23 @@ class HessianLaw:
             return 0.0 if np.all(values == values[0]) else np.inf
         return float(values.std(ddof=1) / np.sqrt(len(laws)))
 
+    def edge_errors(self) -> tuple[float, float]:
+        """Estimate the errors of both edges: sampling and dependence on the extreme weights.
+
+        Returns
+        -------
+        left, right : float
+            Root of the sum of squares of the standard error over replicates (zero without
+            replicates) and the distance by which the edge moves if the most extreme atom is left
+            out, see `edge_sensitivity`. Zero for an infinite edge.
+        """
+        errors = []
+        names: tuple[Literal["left_edge", "right_edge"], ...] = ("left_edge", "right_edge")
+        for name, edge, move in zip(names, self.edges(), self.edge_sensitivity(), strict=True):
+            sampling = self.stderr(name) if len(self.replicates) > 1 else 0.0
+            errors.append(float(np.hypot(sampling, move)) if np.isfinite(edge) else 0.0)
+        return errors[0], errors[1]
+
     # -- private parts, computed once --------------------------------------------------------
 
     @cached_property
@@ -666,7 +683,10 @@ class HessianLaw:
     def _near_zero(self) -> float:
         """Distance from the atom at zero (c is a pole plus the rest) that is not resolved."""
         size = _stieltjes.typical_size(self._atoms)
-        return (1e-6 if self.atom_at_zero() > 0 else 1e-13) * size
+        if not self.atom_at_zero() > 0:
+            return 1e-13 * size
+        # For m > 1 the matrix B is nearly singular there, and F(B) is rounding below 1e-8.
+        return (1e-10 if self.m == 1 else 1e-6) * size
 
     @cached_property
     def _atom(self) -> float:

@@ -124,6 +124,12 @@ def test_trajectory(call):
     assert data["steps_computed"] == 2
 
 
+def test_spectrum_with_its_flow(call):
+    code, _, _ = call("spectrum", "--flow", "--n-steps", 2, "--step", 2)
+    assert code == 0
+    assert names(call.out) == ["small-flow.png", "small-spectrum.npz", "small-spectrum.png"]
+
+
 def test_spectrum(call):
     code, out, err = call("spectrum", "--json")
     assert (code, err) == (0, "")

@@ -49,6 +49,7 @@ def spectrum(**changes):
         "right_edge": 3.0,
         "right_edge_stderr": 0.02,
         "outliers": (SpectrumOutlier(-1.3, 0.01, 0.4, 0.02, "left"),),
+        "outlier_status": Status.SUCCESS,
         "hard_gap": -0.3,
         "hard_gap_stderr": 0.01,
         "atom_at_zero": 0.0,

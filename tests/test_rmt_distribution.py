@@ -99,3 +99,15 @@ def test_quantiles_invert_the_cdf(ratio):
         law.quantiles(1.0)
     with pytest.raises(ValueError, match="bounded spectrum"):
         rmt.HessianLaw([1.0], 2.0, bounded_above=False).quantiles(0.5)
+
+
+def test_mass_beside_an_atom_is_not_lost():
+    # Weights far below the typical size put mass next to the atom at zero.
+    law = rmt.HessianLaw([1.0] * 9 + [1e-8], ratio=0.4)
+    atom = law.atom_at_zero()
+    assert atom == pytest.approx(0.6)
+    (left, _), *_ = intervals = law.support_intervals()
+    assert left < 1e-7
+    x = np.geomspace(intervals[0][0], intervals[0][1], 4001)[1:-1]
+    narrow = np.trapezoid(law.density(x), x)
+    assert narrow == pytest.approx(0.4 / 10, rel=1e-2)

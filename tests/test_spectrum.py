@@ -49,8 +49,8 @@ def test_it_reads_the_law():
     result = dmft.spectrum(trajectory)
     assert (result.delta, result.step) == (8.0, 2)
     assert (result.left_edge, result.right_edge) == tuple(law.edges())
-    assert result.left_edge_stderr == law.stderr("left_edge")
-    assert result.right_edge_stderr == law.stderr("right_edge")
+    assert (result.left_edge_stderr, result.right_edge_stderr) == law.edge_errors()
+    assert result.right_edge_stderr >= law.stderr("right_edge")
     assert result.hard_gap == law.hard_gap()
     assert result.hard_gap_stderr == law.stderr("hard_gap")
     assert [o.value for o in result.outliers] == [o.value for o in law.outliers()]
@@ -76,7 +76,7 @@ def test_marchenko_pastur():
     assert result.mass == pytest.approx(1.0, abs=1e-3)
     assert np.isnan(result.hard_gap)
     assert result.outliers == ()
-    assert result.left_edge_stderr == 0.0  # every D is 1
+    assert result.left_edge_stderr < 1e-12  # every D is 1
     assert result.quantile(0.0) == pytest.approx(a)
     assert result.quantile(1.0) == pytest.approx(b)
 
@@ -114,3 +114,18 @@ def test_bad_arguments():
         dmft.spectrum(trajectory, 2)
     with pytest.raises(ValueError, match="points must be an integer >= 16"):
         dmft.spectrum(trajectory, 1, points=3)
+
+
+def test_easy_outliers_are_listed_with_their_overlap():
+    problem = Problem("easy-hard", Network("gelu", [1.0, -0.7]), "pseudo-huber")
+    trajectory = dmft.solve(problem, 6.0, GradientDescent(0.3, 4), SAMPLING)
+    result = dmft.spectrum(trajectory)
+    law = trajectory.hessian(4)
+    assert [o.value for o in result.outliers] == [o.value for o in law.outliers("all")]
+    assert all(len(o.latent_overlap) == 2 for o in result.outliers)
+    # A direction is easy or hard, never both.
+    for outlier in result.outliers:
+        assert min(outlier.latent_overlap[0], outlier.hard_overlap) == 0.0
+        assert outlier.latent_overlap[1] == pytest.approx(outlier.hard_overlap, abs=1e-12)
+    hard = [o.value for o in result.outliers if o.hard_overlap > 0]
+    assert hard == [o.value for o in law.outliers("hard")]

@@ -119,6 +119,33 @@ def check_choice(name: str, value: object, allowed: Collection[str], *, also: st
     raise ValueError(message)
 
 
+def check_derivatives(name: str, value: object) -> str:
+    """Return the name of an object with callables value, derivative and second_derivative.
+
+    Raises
+    ------
+    ValueError
+        If one of the callables is missing.
+
+    Examples
+    --------
+    >>> check_derivatives("loss", 3)
+    Traceback (most recent call last):
+    ...
+    ValueError: loss must be a catalogue name or have callables value, derivative and
+    second_derivative; 3 lacks value, derivative, second_derivative
+    """
+    members = ("value", "derivative", "second_derivative")
+    missing = [member for member in members if not callable(getattr(value, member, None))]
+    if missing:
+        raise ValueError(
+            f"{name} must be a catalogue name or have callables value, derivative and "
+            f"second_derivative; {value!r} lacks {', '.join(missing)}"
+        )
+    given = getattr(value, "name", None)
+    return given if isinstance(given, str) else "custom"
+
+
 def check_finite_array(
     name: str, value: object, *, ndim: int, expected: str
 ) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._validation import check_choice
+from dmft._validation import check_choice, check_derivatives
 
 __all__ = ["ACTIVATIONS", "Activation", "get_activation"]
 
@@ -229,17 +229,10 @@ def get_activation(activation: Any) -> Activation:
         return activation
     if isinstance(activation, str):
         return ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
-    members = ("value", "derivative", "second_derivative")
-    missing = [member for member in members if not callable(getattr(activation, member, None))]
-    if missing:
-        raise ValueError(
-            "activation must be a catalogue name or have callables value, derivative and "
-            f"second_derivative; {activation!r} lacks {', '.join(missing)}"
-        )
-    name = getattr(activation, "name", None)
+    name = check_derivatives("activation", activation)
     return Activation(
         activation.value,
         activation.derivative,
         activation.second_derivative,
-        name=name if isinstance(name, str) else "custom",
+        name=name,
     )

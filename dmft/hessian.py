@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.problem import Problem
-    from dmft.solver import Run
+    from dmft.runs import Run
     from rmt import HessianLaw, Span
 
     FloatArray = NDArray[np.float64]

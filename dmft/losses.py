@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._validation import check_choice
+from dmft._validation import check_choice, check_derivatives
 
 __all__ = ["LOSSES", "Loss", "get_loss"]
 
@@ -162,18 +162,11 @@ def get_loss(loss: Any) -> Loss:
         return loss
     if isinstance(loss, str):
         return LOSSES[check_choice("loss", loss, LOSSES)]
-    members = ("value", "derivative", "second_derivative")
-    missing = [member for member in members if not callable(getattr(loss, member, None))]
-    if missing:
-        raise ValueError(
-            "loss must be a catalogue name or have callables value, derivative and "
-            f"second_derivative; {loss!r} lacks {', '.join(missing)}"
-        )
-    name = getattr(loss, "name", None)
+    name = check_derivatives("loss", loss)
     return Loss(
         loss.value,
         loss.derivative,
         loss.second_derivative,
-        name=name if isinstance(name, str) else "custom",
+        name=name,
         labels=getattr(loss, "labels", "real"),
     )

@@ -6,23 +6,22 @@ window opens and no global state changes; in a notebook a returned figure shows 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, style
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -42,47 +41,10 @@ __all__ = [
     "style",
 ]
 
-# Okabe and Ito's palette, told apart by all kinds of colour vision.
-BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-)
-GREY = "#6E6E6E"
 _CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 _LABELLED_OUTLIERS = 4
-
-_RC: dict[Any, Any] = {
-    "font.size": 12.0,
-    "axes.labelsize": 13.0,
-    "axes.titlesize": 12.0,
-    "legend.fontsize": 10.5,
-    "xtick.labelsize": 11.0,
-    "ytick.labelsize": 11.0,
-    "mathtext.fontset": "cm",
-    "axes.linewidth": 0.9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-    "legend.handlelength": 1.8,
-    "savefig.dpi": 200,
-    "figure.dpi": 110,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
-}
-
-
-@contextlib.contextmanager
-def style() -> Iterator[None]:
-    """Context in which figures have the look of this package."""
-    with matplotlib.rc_context(_RC):
-        yield
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:

@@ -23,7 +23,7 @@ import contextlib
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,12 +33,12 @@ from dmft.gradient_descent import GradientDescent
 from dmft.gradients import pre_activation_gradient
 from dmft.paths import Paths
 from dmft.problem import Problem
+from dmft.runs import Run
 from dmft.sampling import GaussianStream, Sampling
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Run", "single_threaded_blas", "solve", "worker_count"]
+__all__ = ["single_threaded_blas", "solve", "worker_count"]
 
 # The squared norm of the weights may grow by this factor before the run counts as diverged.
 _DIVERGENCE_FACTOR = 1e12
@@ -59,58 +59,6 @@ _BLOCK_PATHS = 4096
 _KEEP_BYTES = 512 * 2**20
 # and the paths themselves while all runs together fit in this much.
 _KEEP_PATHS_BYTES = 256 * 2**20
-
-
-@dataclass
-class Run:
-    """What one self-consistent run leaves behind; everything else is computed from it.
-
-    ``n_times`` is the number of time points reached (n_steps + 1 unless the run ended early).
-
-    Attributes
-    ----------
-    weights : ndarray, shape (n_times, m, n_coordinates)
-        B_t, zero on coordinates opened later. Coordinates: z (k), xi (m), then fresh ones.
-    gamma : ndarray, shape (n_times, m, n_directions)
-        Gamma(t, v), the gradients on the kept directions.
-    direction_step, direction_neuron : ndarray of int, shape (n_directions,)
-        Which gradient opened which direction (and the fresh coordinate that goes with it).
-    gradient_second_moment : ndarray, shape (n_times, m, m)
-        E[g^t g^t^T].
-    train_loss, squared_gradient_norm : ndarray, shape (n_times,)
-    counts : ndarray of int, shape (n_times, 3)
-        Coordinates, directions and rows of the basis that ``paths`` held *before* each step.
-    latent : ndarray, shape (k, n_paths)
-    labels : ndarray, shape (n_paths,)
-    pre_activations : dict of step to ndarray, shape (m, n_paths)
-    paths : Paths or None
-        The coordinates and directions themselves, where they were kept. Those of an earlier step
-        are the leading ones, see ``counts``.
-    status : Status
-    """
-
-    weights: FloatArray
-    gamma: FloatArray
-    direction_step: NDArray[np.intp]
-    direction_neuron: NDArray[np.intp]
-    gradient_second_moment: FloatArray
-    train_loss: FloatArray
-    squared_gradient_norm: FloatArray
-    latent: FloatArray
-    labels: FloatArray
-    pre_activations: dict[int, FloatArray] = field(default_factory=dict)
-    counts: NDArray[np.intp] | None = None
-    paths: Paths | None = None
-    status: Status = Status.SUCCESS
-
-    @property
-    def n_times(self) -> int:
-        """Number of time points reached."""
-        return len(self.train_loss)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the paths: large, and computed again from the seed when needed."""
-        return {**self.__dict__, "paths": None}
 
 
 def solve(

@@ -12,8 +12,9 @@ from dmft.generalization import expected_test_loss
 from dmft.gradient_descent import GradientDescent
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
+from dmft.runs import Run
 from dmft.sampling import Sampling
-from dmft.solver import Run, solve
+from dmft.solver import solve
 from rmt.status import Status
 
 if TYPE_CHECKING:

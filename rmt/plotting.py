@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from rmt.outliers import Outlier
     from rmt.overlay import SpectrumComparison
 
-__all__ = ["plot_density", "plot_flow"]
+__all__ = ["plot_density", "plot_flow", "style"]
 
 BLUE: Final = "#0072B2"
 VERMILLION: Final = "#D55E00"
 GREEN: Final = "#009E73"
 PURPLE: Final = "#CC79A7"
+ORANGE: Final = "#E69F00"
+SKY: Final = "#56B4E9"
 GREY: Final = "#6E6E6E"
 
 _RC: Final[dict[Any, Any]] = {
@@ -56,7 +58,8 @@ _TALL: Final = 4.0  # a peak higher than this many times the 97 % level of the c
 
 
 @contextlib.contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """Context in which figures have the look of this project."""
     with matplotlib.rc_context(_RC):
         yield
 
@@ -110,7 +113,7 @@ def plot_density(
     density = law.density(x, throw=False)
     outliers = _outliers_of(law)
     atom = law.atom_at_zero()
-    with _style():
+    with style():
         figure, axes = _figure((6.4, 4.2))
         top = 1.15 * _height(density)
         if comparison is not None:
@@ -317,7 +320,7 @@ def plot_flow(
     if not np.all(np.isfinite(edges[:, 1])):
         high += 3.0 * reach
     span = float(times[-1] - times[0]) or 1.0
-    with _style():
+    with style():
         figure, axes = _figure((6.4, 4.6))
         bottom = np.where(np.isfinite(edges[:, 0]), edges[:, 0], low)
         ceiling = np.where(np.isfinite(edges[:, 1]), edges[:, 1], high)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.gradients import mean_loss
-from dmft.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
+from dmft.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes, rules_agree
 from dmft.sampling import cubature_normals
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["expected_test_loss"]
+__all__ = ["expected_test_loss", "tensor_rule_suffices"]
 
 _SOBOL_POINTS = 2**14
 _TENSOR_RULE = {2: "medium", 3: "coarse"}
@@ -35,8 +35,8 @@ def expected_test_loss(
 ) -> FloatArray:
     r"""Test loss ``E[l(h, phi(z, eps))]`` with (z, h) ~ N(0, [[I, M^T], [M, C(t, t)]]).
 
-    A tensor rule up to three Gaussians, otherwise scrambled Sobol points, one scramble for each
-    replicate so that the cubature error is part of the standard error.
+    A tensor rule where it suffices (see `tensor_rule_suffices`), otherwise scrambled Sobol points,
+    one scramble for each replicate so that the cubature error is part of the standard error.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def expected_test_loss(
         C(t, t).
     sampling : Sampling
     replicates : iterable of int
-        The replicates whose cubature points to use, beyond three Gaussians.
+        The replicates whose cubature points to use where the tensor rule does not suffice.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def expected_test_loss(
     """
     k, m = problem.k, problem.m
     dimension = k + m + int(problem.target.uses_noise)
-    if dimension <= MAX_TENSOR_DIMENSION:
+    if tensor_rule_suffices(problem):
         nodes, weights = gaussian_nodes(dimension, _TENSOR_RULE.get(dimension))
     else:
         nodes = np.concatenate(
@@ -70,6 +70,31 @@ def expected_test_loss(
     for t, (M, factor) in enumerate(zip(overlap, factors, strict=True)):
         losses[t] = mean_loss(problem, M @ z + factor @ xi, labels, weights)
     return losses
+
+
+def tensor_rule_suffices(problem: Problem) -> bool:
+    """Whether averages over (z, neurons, noise) may use the tensor rule of ``dmft.quadrature``.
+
+    At most three Gaussians, and a label that is smooth except at z_j = 0: known for the catalogue,
+    found for a custom label by comparing two rules.
+    """
+    k, m, uses_noise = problem.k, problem.m, problem.target.uses_noise
+    if k + m + int(uses_noise) > MAX_TENSOR_DIMENSION:
+        return False
+    if isinstance(problem.target.label, str):
+        return True
+
+    def moments(nodes: FloatArray) -> FloatArray:
+        z = nodes[:k]
+        eps = nodes[k] if uses_noise else np.zeros(nodes.shape[1])
+        labels = np.tanh(problem.sample_labels(np.ascontiguousarray(z.T), eps))
+        products: FloatArray = np.concatenate([np.ones((1, z.shape[1])), z, z**2, z * z[::-1]])
+        return labels * products
+
+    known: dict[str, bool] = problem.__dict__.setdefault("_tensor_rule", {})
+    if "suffices" not in known:
+        known["suffices"] = rules_agree(moments, k + int(uses_noise))
+    return known["suffices"]
 
 
 def _square_root(matrices: FloatArray) -> FloatArray:

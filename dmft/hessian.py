@@ -9,14 +9,15 @@ is unbounded, and the values it only approaches far out in the Gaussian tails.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft.generalization import tensor_rule_suffices
 from dmft.gradients import curvature
-from dmft.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
+from dmft.quadrature import gaussian_nodes
 from dmft.sampling import Sampling, cubature_normals
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _RADII = 10.0 ** np.arange(0.0, 6.5, 0.5)
 _N_RAYS = 64
 _N_PRE_ACTIVATIONS = 4096
 _BISECTIONS = 80
+_SURELY_UNBOUNDED = 1e5
 _MAX_SUPPORT_POINTS = 32
 
 
@@ -64,15 +66,15 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     """Law of the Hessian at step 0, where D's law is explicit.
 
     Deterministic quadrature while at most three Gaussians enter (latent coordinates, neurons,
-    noise); beyond that scrambled Sobol points, grouped by replicate so that the law carries a
-    standard error.
+    noise) and the label is smooth or has its kinks at z = 0; otherwise scrambled Sobol points, one
+    set for each replicate, so that the law carries a standard error.
 
     Parameters
     ----------
     problem : Problem
     delta : float
     sampling : Sampling, optional
-        Used beyond three Gaussians only: seed and number of replicates.
+        Used without quadrature only: seed and number of replicates.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     uses_noise = problem.target.uses_noise
     dimension = k + m + int(uses_noise)
     weights = problem.initial_weights()
-    support = curvature_support(problem)
+    support = curvature_support(problem, weights)
 
     def law(nodes: FloatArray, **more: Any) -> HessianLaw:
         eps = nodes[k + m] if uses_noise else np.zeros(nodes.shape[1])
@@ -94,7 +96,7 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
         span = Span(coordinates, latent=k, neurons=weights, hard=_hard_coordinates(problem, k + m))
         return _law(problem, delta, support, r, labels, nodes[:k], span=span, **more)
 
-    if dimension <= MAX_TENSOR_DIMENSION:
+    if tensor_rule_suffices(problem):
         nodes, probabilities = gaussian_nodes(dimension)
         return law(nodes, probabilities=probabilities)
     sampling = Sampling() if sampling is None else sampling
@@ -129,7 +131,7 @@ def sampled_law(
     rmt.HessianLaw
         Of the run over all paths, with the laws of the others as its ``replicates``.
     """
-    support = curvature_support(problem)
+    support = curvature_support(problem, runs[0].weights[step])
 
     def law(index: int, **more: Any) -> HessianLaw:
         run = runs[index]
@@ -222,23 +224,52 @@ def _hard_coordinates(problem: Problem, n_coordinates: int) -> FloatArray:
     return out
 
 
-@lru_cache(maxsize=32)
-def curvature_support(problem: Problem) -> CurvatureSupport:
+def curvature_support(problem: Problem, weights: FloatArray | None = None) -> CurvatureSupport:
     """Probe the support of ``D(r, phi(z, eps))`` over all r, z, eps, out to large arguments.
 
-    At every step the pre-activations and labels of a path have a joint law of full support (each
-    step adds an independent Gaussian), so the support of D is the range of this map whatever the
-    step. D counts as unbounded below if its smallest eigenvalue keeps falling as the arguments
+    In general pre-activations and labels of a path have a joint law of full support at every step
+    (each step adds an independent Gaussian), so the support of D is the range of this map whatever
+    the step. D counts as unbounded below if its smallest eigenvalue keeps falling as the arguments
     grow from 10^3 to 10^6 standard deviations, without its decrements shrinking.
 
     Parameters
     ----------
     problem : Problem
+    weights : ndarray, shape (m, n >= k), optional
+        B_t. If the part of r that is independent of z is degenerate (initial radius zero, neurons
+        that stay equal), r is confined to its span, and no support points are given: not every
+        pair (r, y) occurs.
 
     Returns
     -------
     CurvatureSupport
     """
+    known: dict[str, CurvatureSupport] = problem.__dict__.setdefault("_support", {})
+    projector = None if weights is None else _confinement(weights, problem.k)
+    if projector is not None:
+        free = _probe(problem, projector)
+        nothing = np.empty((0, problem.m, problem.m))
+        return CurvatureSupport(nothing, free.bounded_below, free.bounded_above)
+    if "free" not in known:
+        known["free"] = _probe(problem, np.eye(problem.m))
+    return known["free"]
+
+
+def _confinement(weights: FloatArray, k: int) -> FloatArray | None:
+    """Projector on the span of r where r given z is degenerate, otherwise None."""
+    covariance = weights @ weights.T
+    overlap = weights[:, :k]
+    largest = float(np.linalg.eigvalsh(covariance)[-1])
+    if np.linalg.eigvalsh(covariance - overlap @ overlap.T)[0] > 1e-10 * largest:
+        return None
+    values, vectors = np.linalg.eigh(covariance)
+    vectors = vectors[:, values > 1e-10 * largest]
+    projector: FloatArray = vectors @ vectors.T
+    return projector
+
+
+def _probe(problem: Problem, projector: FloatArray) -> CurvatureSupport:
+    """Values of D over labels along rays and pre-activations in the range of a projector."""
     k, m = problem.k, problem.m
     generator = np.random.default_rng(0)
     rays = generator.standard_normal((_N_RAYS, k + 1))
@@ -246,16 +277,18 @@ def curvature_support(problem: Problem) -> CurvatureSupport:
     # Near the axes, not on them: sign(z) = 0 has probability zero and is no label.
     axes = np.concatenate([np.eye(k + 1), -np.eye(k + 1)])
     rays = np.concatenate([rays, axes + 1e-3 * rays[: len(axes)]])
-    r, far = _probe_pre_activations(m, generator)
+    r, far = (projector @ points for points in _probe_pre_activations(m, generator))
 
     lowest: list[float] = []
     highest: list[float] = []
     extreme: list[FloatArray] = []
+    seen = np.empty(0)
     for radius in _RADII:
-        labels = _labels_at(problem, radius * rays)
-        if not len(labels):
+        # All labels found so far: further out they may all overflow, or all be large.
+        seen = np.concatenate([seen, _labels_at(problem, radius * rays)])
+        if not len(seen):
             continue
-        labels = np.quantile(labels, np.linspace(0.0, 1.0, 17), method="nearest")
+        labels = np.unique(np.quantile(seen, np.linspace(0.0, 1.0, 17), method="nearest"))
         points = np.concatenate([r, radius * far], axis=1)
         with np.errstate(all="ignore"):
             fitted, fitted_labels = _where_fitted(problem, far, labels)
@@ -316,23 +349,32 @@ def _where_fitted(
 
 
 def _labels_at(problem: Problem, points: FloatArray) -> FloatArray:
-    """Distinct finite labels at the given (z, eps); a label that fails far out tells nothing."""
+    """Distinct finite labels at the given (z, eps); those that overflow far out are left out."""
+
+    def labels(rows: FloatArray) -> FloatArray:
+        return problem.sample_labels(rows[:, :-1], rows[:, -1])
+
     with np.errstate(all="ignore"):
         try:
-            labels = problem.sample_labels(points[:, :-1], points[:, -1])
+            return np.unique(labels(points))
         except ValueError:
-            return np.empty(0)
-    return np.unique(labels)
+            found = []
+            for row in points:
+                with contextlib.suppress(ValueError):
+                    found.append(labels(row[np.newaxis])[0])
+            return np.unique(found)
 
 
 def _keeps_growing(values: FloatArray) -> bool:
     """Whether running maxima over growing radii increase without their increments shrinking."""
     running = np.maximum.accumulate(values)
-    if len(running) < 6:
+    if len(running) < 3:
         return False
+    scale = 1.0 + abs(float(running[0]))
+    if running[-1] > _SURELY_UNBOUNDED * scale:
+        return True
     increments = np.diff(running)[-4:]
-    scale = 1e-3 * (1.0 + abs(float(running[0])))
-    return bool(increments.min() > scale and increments[-1] > 0.5 * increments[0])
+    return bool(increments.min() > 1e-3 * scale and increments[-1] > 0.5 * increments[0])
 
 
 def _outermost(points: FloatArray, below: bool, above: bool) -> FloatArray:

@@ -145,7 +145,7 @@ class Target:
             return y + self.noise * eps if self.noise else y
         assert callable(self.label)
         try:
-            result = self.label(z, eps)
+            result = self.label(z.copy(), eps.copy())  # a label may work in place
         except Exception as error:
             raise ValueError(
                 f"label {self.name!r} failed on z {z.shape}, eps {eps.shape}: "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import tempfile
+import uuid
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -71,14 +72,15 @@ def write_result(
         "config": dict(config),
     }
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".partial")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder to write to", str(target.parent))
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("xb") as stream:
             np.savez_compressed(stream, **{_HEADER: text, **arrays})  # type: ignore[arg-type]
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return target
 
@@ -122,9 +124,3 @@ def read_result(
             f"{header['format_version']}: update delta-nn"
         )
     return {"version": header["version"], **header["config"]}, arrays
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

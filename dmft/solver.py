@@ -22,6 +22,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,7 +40,8 @@ from dmft.sampling import GaussianStream, Sampling
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -172,13 +175,28 @@ def worker_count(threads: int | None, n_tasks: int) -> int:
     return max(1, min(threads, n_tasks))
 
 
+_blas_lock = threading.Lock()
+_blas_users: list[Any] = []  # the limiter, once for each solve in progress
+
+
 @contextlib.contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Limit BLAS to one thread: the replicates are the parallel axis, and bits must not depend."""
+    """Limit BLAS to one thread: the replicates are the parallel axis, and bits must not depend.
+
+    The limit holds for the whole process; solves that overlap share it, and the last one lifts it.
+    """
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _blas_lock:
+        limiter = _blas_users[0] if _blas_users else threadpool_limits(limits=1, user_api="blas")
+        _blas_users.append(limiter)
+    try:
         yield
+    finally:
+        with _blas_lock:
+            _blas_users.pop()
+            if not _blas_users:
+                limiter.restore_original_limits()
 
 
 def _steps_to_keep(
@@ -189,6 +207,8 @@ def _steps_to_keep(
 ) -> list[int]:
     n_steps = method.n_steps
     if hessian_steps is not None:
+        if not isinstance(hessian_steps, Iterable):
+            raise ValueError(f"hessian_steps must be a list of steps, got {hessian_steps!r}")
         steps = [check_integer("hessian_steps", step, minimum=0) for step in hessian_steps]
         for step in steps:
             if step > n_steps:

@@ -201,7 +201,7 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
     >>> round(result.left_edge, 6), round(result.right_edge, 6), round(result.mass, 3)
     (0.25, 2.25, 1.0)
     """
-    step = trajectory.n_steps if step is None else check_integer("step", step, minimum=0)
+    step = max(trajectory.n_steps, 0) if step is None else check_integer("step", step, minimum=0)
     points = check_integer("points", points, minimum=16)
     law = trajectory.hessian(step)
     assert trajectory.problem is not None  # hessian() asks for it

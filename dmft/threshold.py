@@ -295,6 +295,8 @@ def find_delta_nn(
             f"directions of label {problem.target.name!r} are easy"
         )
     sampling = Sampling() if sampling is None else sampling
+    if not isinstance(sampling, Sampling):
+        raise ValueError(f"sampling must be a dmft.Sampling, got {type(sampling).__name__}")
     gap = _Gap(problem, method, sampling, step, threads, progress)
     for delta in np.geomspace(lower, upper, scan_points)[1:-1]:
         gap(delta)
@@ -399,15 +401,27 @@ def _refine(gap: _Gap, crossing: Crossing) -> tuple[float, float, Crossing]:
         brentq(finite_gap, lower, upper, xtol=tolerance, rtol=1e-12, maxiter=_MAX_REFINEMENTS)
     )
     finite_gap(root)
-    # The slope of the parabola through the root and the nearest evaluation on each side of it that
-    # is far enough for the difference to be more than the residual.
-    deltas, gaps, _ = gap.arrays()
-    near = np.isfinite(gaps) & (np.abs(deltas - root) >= 2 * tolerance)
-    below = float(np.max(deltas[near & (deltas < root)], initial=lower))
-    above = float(np.min(deltas[near & (deltas > root)], initial=upper))
-    before, after = root - below, above - root
-    slope_before, slope_after = (gap(root) - gap(below)) / before, (gap(above) - gap(root)) / after
-    slope = (slope_before * after + slope_after * before) / (before + after)
+    slope = _slope(gap, root, 2 * tolerance, slope)
     stderr = gap.values[root][1] / abs(slope)
     refined = Crossing(root, crossing.lower, crossing.upper, crossing.opens, refined=True)
     return root, float(stderr), refined
+
+
+def _slope(gap: _Gap, root: float, distance: float, otherwise: float) -> float:
+    """Slope at the root, from the nearest evaluation on each side that is far enough from it.
+
+    Far enough means that the difference is more than the residual. Both sides: the slope of the
+    parabola through the three points; one side: the difference quotient.
+    """
+    deltas, gaps, _ = gap.arrays()
+    far = np.isfinite(gaps) & (np.abs(deltas - root) >= distance)
+    below, above = deltas[far & (deltas < root)], deltas[far & (deltas > root)]
+    quotients = []
+    for other in (*below[-1:], *above[:1]):
+        quotients.append((abs(other - root), (gap(other) - gap(root)) / (other - root)))
+    if not quotients:
+        return otherwise
+    if len(quotients) == 1:
+        return float(quotients[0][1])
+    (before, slope_before), (after, slope_after) = quotients
+    return float((slope_before * after + slope_after * before) / (before + after))

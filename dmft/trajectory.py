@@ -227,6 +227,8 @@ class Trajectory:
         from dmft.hessian import initial_law, sampled_law
 
         step = check_integer("step", step, minimum=0)
+        if self.n_steps < 0:
+            raise ValueError(f"step must have been computed, none was: {self.status.name}")
         if step > self.n_steps:
             raise ValueError(f"step must be in 0..{self.n_steps} (steps computed), got {step}")
         if self.problem is None:
@@ -316,7 +318,8 @@ class Trajectory:
         Raises
         ------
         ValueError
-            If the file is not a trajectory, or was written by a newer version.
+            If the file is not a trajectory, was written by a newer version, or belongs to another
+            problem than the one given.
         """
         config, arrays = read_result(path, _KIND)
         if problem is None:
@@ -324,6 +327,15 @@ class Trajectory:
                 problem = Problem.from_config(config["problem"])
             except ValueError:
                 problem = None
+        elif not isinstance(problem, Problem):
+            raise ValueError(f"problem must be a dmft.Problem, got {type(problem).__name__}")
+        elif problem.to_config() != config["problem"]:
+            stored, given = config["problem"], problem.to_config()
+            key = next(key for key in stored if stored[key] != given.get(key))
+            raise ValueError(
+                f"problem must be the one in the file; its {key} is {stored[key]}, "
+                f"got {given.get(key)}"
+            )
         runs = [
             _stored_run(arrays, index, config["k"], Status[status])
             for index, status in enumerate(config["status"])
@@ -466,6 +478,8 @@ def _response(trajectory: Trajectory, index: int) -> FloatArray:
 
     run, n = trajectory._runs[index], trajectory._n_times
     m, last = trajectory.m, trajectory.response_steps
+    if n == 0:
+        return np.empty((0, 0, m, m))
     size = m * last
     fresh = run.weights[: last + 1, :, trajectory.k + m :][:, :, :size]
     fresh = fresh.reshape((last + 1) * m, size)

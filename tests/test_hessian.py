@@ -132,3 +132,42 @@ def test_density_of_several_neurons_has_mass_one(m):
     theta = np.linspace(0, np.pi, 400)  # points cluster at the square-root edges
     x = 0.5 * (left + right) - 0.5 * (right - left) * np.cos(theta)
     assert abs(np.trapezoid(law.density(x), x) - 1) < 1e-3
+
+
+def test_labels_that_overflow_far_out_are_unbounded():
+    label = dmft.Target(lambda z, eps: np.exp(0.2 * z[:, 0] ** 2), hard_directions=[0])
+    support = curvature_support(problem("quadratic", "square", label))
+    assert (support.bounded_below, support.bounded_above) == (False, False)
+
+
+def test_support_of_a_degenerate_start_is_that_of_its_own_weights():
+    # At radius zero r = 0, and D = -a L'(y) s'' for tanh is 0: only L'' a^2 remains. The outlier
+    # and its overlap are those of a finite-size Hessian (d = 500): 0.1139 and 0.390.
+    law = initial_law(problem("tanh", init_radius=0.0), 4.0)
+    (outlier,) = (o for o in law.outliers() if o.side == "left")
+    assert abs(outlier.value - 0.1126) < 1e-3
+    assert abs(outlier.hard_overlap - 0.390) < 5e-3
+    # r^2 at r = 0: D = 2 L'(-y) lies in (-2, 0), whatever D may be elsewhere.
+    right = initial_law(problem("quadratic", init_radius=0.0), 4.0).edges().right
+    assert -2 < right < 0
+
+
+def test_jumps_away_from_zero_are_sampled_with_an_error():
+    label = dmft.Target(lambda z, eps: np.where(np.abs(z[:, 0]) > 0.7, 1.0, -1.0))
+    law = initial_law(problem("gelu", "logistic", label), 3.0902, SAMPLING)
+    assert len(law.replicates) == 8
+    # The gap vanishes at 3.0902, from quadrature split at the jump.
+    assert abs(law.hard_gap()) < 4 * law.stderr("hard_gap")
+    smooth = dmft.Target(lambda z, eps: z[:, 0] ** 2)
+    assert initial_law(problem("gelu", label=smooth), 3.0).replicates == ()
+
+
+def test_a_label_that_cannot_be_hashed():
+    class Label:
+        __hash__ = None
+
+        def __call__(self, z, eps):
+            return z[:, 0] ** 2
+
+    case = problem("gelu", label=dmft.Target(Label()))
+    assert curvature_support(case).bounded_below

@@ -333,3 +333,35 @@ def test_unusable_label_functions(label, message):
     problem = dmft.Problem(dmft.Target(label, hard_directions=[]))
     with pytest.raises(ValueError, match=message):
         solve(problem, 2.0, dmft.GradientDescent(0.1, 1), SAMPLING)
+
+
+def test_a_label_that_works_in_place_changes_nothing():
+    def in_place(z, eps):
+        z *= 2
+        return z[:, 0] ** 2
+
+    method = dmft.GradientDescent(0.1, 2)
+    problems = [
+        dmft.Problem(dmft.Target(label), loss="pseudo-huber")
+        for label in (in_place, lambda z, eps: 4 * z[:, 0] ** 2)
+    ]
+    dirty, clean = (solve(problem, 2.0, method, SAMPLING).train_loss for problem in problems)
+    np.testing.assert_array_equal(dirty, clean)
+
+
+def test_overlapping_solves_leave_blas_as_it_was():
+    from threadpoolctl import threadpool_info
+
+    from dmft.solver import single_threaded_blas
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    first, second = single_threaded_blas(), single_threaded_blas()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert set(threads()) == {1}
+    second.__exit__(None, None, None)
+    assert threads() == before

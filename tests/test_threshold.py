@@ -191,3 +191,21 @@ def test_bad_arguments(change, message):
     arguments = {"problem": retrieval(), "method": METHOD, "bracket": (1, 4), **change}
     with pytest.raises(ValueError, match=message):
         dmft.find_delta_nn(**arguments)
+
+
+@pytest.mark.parametrize("errors", [0.5, 3.0])
+def test_zooming_in_on_the_threshold(errors):
+    sampling = dmft.Sampling(n_paths=128, replicates=4)
+    method = dmft.GradientDescent(0.2, 3)
+    wide = dmft.find_delta_nn(retrieval("gelu"), method, (1, 6), sampling=sampling)
+    width = errors * wide.stderr
+    bracket = (wide.value - width / 2, wide.value + width / 2)
+    close = dmft.find_delta_nn(retrieval("gelu"), method, bracket, sampling=sampling, scan_points=2)
+    assert close.status is dmft.Status.SUCCESS
+    assert abs(close.value - wide.value) < 0.3 * wide.stderr
+    assert 0.5 < close.stderr / wide.stderr < 2.0
+
+
+def test_unusable_sampling():
+    with pytest.raises(ValueError, match=r"sampling must be a dmft\.Sampling, got str"):
+        dmft.find_delta_nn(retrieval(), METHOD, (1, 4), step=0, sampling="x")

@@ -121,3 +121,24 @@ def test_response_of_a_linear_network_is_exact():
         expected = 0.1 * sum(b * (-0.1) ** j * moments[j] for j, b in enumerate(binomial))
         for s in range(6 - lag):
             assert abs(trajectory.response[s + lag + 1, s, 0, 0] - expected) < 2e-4
+
+
+def test_another_problem_is_refused(trajectory, tmp_path):
+    trajectory.save(tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="problem must be the one in the file; its target"):
+        dmft.Trajectory.load(tmp_path / "run.npz", problem=dmft.Problem("product"))
+    with pytest.raises(ValueError, match=r"problem must be a dmft\.Problem, got int"):
+        dmft.Trajectory.load(tmp_path / "run.npz", problem=3)
+
+
+def test_a_run_that_fails_at_once_is_empty_and_says_so():
+    broken = dmft.Activation(lambda r: r, lambda r: np.full_like(r, np.inf), np.zeros_like)
+    problem = dmft.Problem("phase-retrieval", dmft.Network(broken), "pseudo-huber")
+    trajectory = dmft.solve(problem, 3.0, METHOD, SAMPLING)
+    assert trajectory.status is dmft.Status.DIVERGED
+    assert trajectory.n_steps == -1
+    for name in trajectory.stderr:
+        assert len(getattr(trajectory, name)) == len(trajectory.stderr[name]) == 0
+    for read in (trajectory.hessian, lambda step: dmft.spectrum(trajectory, step)):
+        with pytest.raises(ValueError, match="none was: DIVERGED"):
+            read(0)

@@ -111,3 +111,17 @@ def test_mass_beside_an_atom_is_not_lost():
     x = np.geomspace(intervals[0][0], intervals[0][1], 4001)[1:-1]
     narrow = np.trapezoid(law.density(x), x)
     assert narrow == pytest.approx(0.4 / 10, rel=1e-2)
+
+
+@pytest.mark.parametrize("m", [6, 8])
+def test_many_neurons(m):
+    rng = np.random.default_rng(m)
+    raw = rng.standard_normal((60, m, m))
+    law = rmt.HessianLaw((raw + raw.transpose(0, 2, 1)) / 2, ratio=3.0)
+    left, right = law.edges()
+    x = 0.5 * (left + right) - 0.5 * (right - left) * np.cos(np.linspace(0, np.pi, 200))
+    density = law.density(x)
+    assert np.trapezoid(density, x) == pytest.approx(1.0, abs=1e-3)
+    first, second = law.moments(2)
+    assert np.trapezoid(density * x, x) == pytest.approx(first, abs=1e-3 * np.sqrt(second))
+    assert np.trapezoid(density * x**2, x) == pytest.approx(second, rel=1e-3)

@@ -119,6 +119,26 @@ def check_choice(name: str, value: object, allowed: Collection[str], *, also: st
     raise ValueError(message)
 
 
+def check_instance(name: str, value: object, kind: type) -> None:
+    """Raise unless `value` is of the given public class.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+
+    Examples
+    --------
+    >>> check_instance("sampling", 1024, int)
+    >>> check_instance("sampling", "x", int)
+    Traceback (most recent call last):
+    ...
+    ValueError: sampling must be a dmft.int, got str
+    """
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a dmft.{kind.__name__}, got {type(value).__name__}")
+
+
 def check_derivatives(name: str, value: object) -> str:
     """Return the name of an object with callables value, derivative and second_derivative.
 

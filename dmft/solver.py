@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft._validation import check_integer, check_real
+from dmft._validation import check_instance, check_integer, check_real
 from dmft.gradient_descent import GradientDescent
 from dmft.gradients import pre_activation_gradient
 from dmft.paths import Paths
@@ -132,13 +132,9 @@ def solve(
     from dmft.trajectory import Trajectory
 
     sampling = Sampling() if sampling is None else sampling
-    for name, value, kind in (
-        ("problem", problem, Problem),
-        ("method", method, GradientDescent),
-        ("sampling", sampling, Sampling),
-    ):
-        if not isinstance(value, kind):
-            raise ValueError(f"{name} must be a dmft.{kind.__name__}, got {type(value).__name__}")
+    check_instance("problem", problem, Problem)
+    check_instance("method", method, GradientDescent)
+    check_instance("sampling", sampling, Sampling)
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
     steps = _steps_to_keep(problem, method, sampling, hessian_steps)
     if keep_paths is None:

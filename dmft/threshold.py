@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft._validation import check_integer, check_real
+from dmft._validation import check_instance, check_integer, check_real
 from dmft.gradient_descent import GradientDescent
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
@@ -280,10 +280,10 @@ def find_delta_nn(
     >>> print(f"{dmft.find_delta_nn(problem, method, (0.5, 4), step=0).value:.3f}")
     0.923
     """
-    if not isinstance(problem, Problem):
-        raise ValueError(f"problem must be a dmft.Problem, got {type(problem).__name__}")
-    if not isinstance(method, GradientDescent):
-        raise ValueError(f"method must be a dmft.GradientDescent, got {type(method).__name__}")
+    sampling = Sampling() if sampling is None else sampling
+    check_instance("problem", problem, Problem)
+    check_instance("method", method, GradientDescent)
+    check_instance("sampling", sampling, Sampling)
     lower, upper = _checked_bracket(bracket)
     step = method.n_steps if step is None else check_integer("step", step, minimum=0)
     if step > method.n_steps:
@@ -294,9 +294,6 @@ def find_delta_nn(
             f"problem must have a hard direction for a threshold to exist; all {problem.k} latent "
             f"directions of label {problem.target.name!r} are easy"
         )
-    sampling = Sampling() if sampling is None else sampling
-    if not isinstance(sampling, Sampling):
-        raise ValueError(f"sampling must be a dmft.Sampling, got {type(sampling).__name__}")
     gap = _Gap(problem, method, sampling, step, threads, progress)
     for delta in np.geomspace(lower, upper, scan_points)[1:-1]:
         gap(delta)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft._validation import check_instance, check_integer
 from dmft.generalization import expected_test_loss
 from dmft.gradient_descent import GradientDescent
 from dmft.problem import Problem
@@ -223,7 +224,6 @@ class Trajectory:
         ValueError
             If the step is out of range, or the problem is unknown (loaded without it).
         """
-        from dmft._validation import check_integer
         from dmft.hessian import initial_law, sampled_law
 
         step = check_integer("step", step, minimum=0)
@@ -327,15 +327,15 @@ class Trajectory:
                 problem = Problem.from_config(config["problem"])
             except ValueError:
                 problem = None
-        elif not isinstance(problem, Problem):
-            raise ValueError(f"problem must be a dmft.Problem, got {type(problem).__name__}")
-        elif problem.to_config() != config["problem"]:
+        else:
+            check_instance("problem", problem, Problem)
             stored, given = config["problem"], problem.to_config()
-            key = next(key for key in stored if stored[key] != given.get(key))
-            raise ValueError(
-                f"problem must be the one in the file; its {key} is {stored[key]}, "
-                f"got {given.get(key)}"
-            )
+            for key in stored:
+                if stored[key] != given[key]:
+                    raise ValueError(
+                        f"problem must be the one in the file; its {key} is {stored[key]}, "
+                        f"got {given[key]}"
+                    )
         runs = [
             _stored_run(arrays, index, config["k"], Status[status])
             for index, status in enumerate(config["status"])

@@ -163,3 +163,197 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
         total = new
     # An overflow leaves inf - inf in the compensation; the plain sum is then the answer.
     return total + lost if math.isfinite(lost) else total
+
+
+# -- products of a few rows with the basis of the paths ------------------------------------------
+#
+# The basis is by far the largest array, and every product with it is limited by reading it. These
+# kernels visit it in slices of columns that stay in the second-level cache, and do to a slice all
+# that is to be done before they move on. Four rows of the basis are taken at a time, with two of
+# the few, so that each number read serves eight operations.
+
+# Sums may be taken in any order (within a slice, always the same one); nan and inf are kept.
+_JIT_SUMS: dict[str, Any] = {**JIT, "fastmath": {"reassoc", "contract", "nsz"}}
+_SLICE_NUMBERS = 49152  # numbers of the basis in a slice: 384 kB
+_LEAST_COLUMNS, _MOST_COLUMNS = 64, 1024
+
+
+@nb.njit(**_JIT_SUMS)
+def _columns_per_slice(n_rows: int) -> int:
+    """Columns of a slice, a multiple of 32."""
+    columns = _SLICE_NUMBERS // max(n_rows, 1) // 32 * 32
+    return max(_LEAST_COLUMNS, min(_MOST_COLUMNS, columns))
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_combination(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, sign: float, out: Array
+) -> None:
+    """Add ``sign * coefficients @ basis`` to `out` on columns start to stop."""
+    few = coefficients.shape[0]
+    whole = n_rows // 4 * 4
+    for i in range(0, whole, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        for j in range(few):
+            c0 = sign * coefficients[j, i]
+            c1 = sign * coefficients[j, i + 1]
+            c2 = sign * coefficients[j, i + 2]
+            c3 = sign * coefficients[j, i + 3]
+            target = out[j, start:stop]
+            for p in range(stop - start):
+                target[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+    for i in range(whole, n_rows):
+        row = basis[i, start:stop]
+        for j in range(few):
+            c = sign * coefficients[j, i]
+            target = out[j, start:stop]
+            for p in range(stop - start):
+                target[p] += c * row[p]
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_products(
+    rows: Array, few: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+) -> None:
+    """Add ``rows[:few] @ basis.T`` over columns start to stop to `out`."""
+    whole = n_rows // 4 * 4
+    pairs = few // 2 * 2
+    for i in range(0, whole, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        for j in range(0, pairs, 2):
+            x = rows[j, start:stop]
+            y = rows[j + 1, start:stop]
+            x0 = x1 = x2 = x3 = 0.0
+            y0 = y1 = y2 = y3 = 0.0
+            for p in range(stop - start):
+                x0 += x[p] * w0[p]
+                x1 += x[p] * w1[p]
+                x2 += x[p] * w2[p]
+                x3 += x[p] * w3[p]
+                y0 += y[p] * w0[p]
+                y1 += y[p] * w1[p]
+                y2 += y[p] * w2[p]
+                y3 += y[p] * w3[p]
+            out[j, i] += x0
+            out[j, i + 1] += x1
+            out[j, i + 2] += x2
+            out[j, i + 3] += x3
+            out[j + 1, i] += y0
+            out[j + 1, i + 1] += y1
+            out[j + 1, i + 2] += y2
+            out[j + 1, i + 3] += y3
+        if pairs < few:
+            x = rows[pairs, start:stop]
+            x0 = x1 = x2 = x3 = 0.0
+            for p in range(stop - start):
+                x0 += x[p] * w0[p]
+                x1 += x[p] * w1[p]
+                x2 += x[p] * w2[p]
+                x3 += x[p] * w3[p]
+            out[pairs, i] += x0
+            out[pairs, i + 1] += x1
+            out[pairs, i + 2] += x2
+            out[pairs, i + 3] += x3
+    for i in range(whole, n_rows):
+        row = basis[i, start:stop]
+        for j in range(few):
+            x = rows[j, start:stop]
+            x0 = 0.0
+            for p in range(stop - start):
+                x0 += x[p] * row[p]
+            out[j, i] += x0
+
+
+@nb.njit(**_JIT_SUMS)
+def combine_kernel(coefficients: Array, basis: Array, n_rows: int, out: Array) -> None:
+    """Fill `out` (j, paths) with ``coefficients (j, n_rows) @ basis[:n_rows]``."""
+    out[:] = 0.0
+    n = basis.shape[1]
+    step = _columns_per_slice(n_rows)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _add_combination(coefficients, basis, n_rows, start, stop, 1.0, out)
+
+
+@nb.njit(**_JIT_SUMS)
+def average_kernel(rows: Array, basis: Array, n_rows: int, out: Array) -> None:
+    """Fill `out` (j, n_rows) with ``rows (j, paths) @ basis[:n_rows].T``."""
+    out[:] = 0.0
+    n = basis.shape[1]
+    step = _columns_per_slice(n_rows)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _add_products(rows, rows.shape[0], basis, n_rows, start, stop, out)
+
+
+@nb.njit(**_JIT_SUMS)
+def remove_kernel(
+    coefficients: Array, rows: Array, again: int, basis: Array, n_rows: int, out: Array
+) -> None:
+    """Subtract ``coefficients @ basis[:n_rows]`` from `rows`, and look at what is left.
+
+    Fills `out` (again, n_rows) with the products of the first `again` rows, as they are now, with
+    the basis.
+    """
+    out[:] = 0.0
+    n = basis.shape[1]
+    step = _columns_per_slice(n_rows)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _add_combination(coefficients, basis, n_rows, start, stop, -1.0, rows)
+        if again:
+            _add_products(rows, again, basis, n_rows, start, stop, out)
+
+
+@nb.njit(**_JIT_SUMS)
+def step_kernel(
+    coefficients: Array,
+    basis: Array,
+    n_rows: int,
+    y: Array,
+    a: Array,
+    activation: int,
+    loss: int,
+    r: Array,
+    g: Array,
+    anchors: Array,
+    shares: Array,
+    rows: Array,
+    few: int,
+    losses: Array,
+    products: Array,
+) -> None:
+    """Pre-activations, gradients, and their products with the basis, in one visit.
+
+    Fills `r` and `g` (m, paths), the first m of `rows` with ``g - shares @ anchors`` (anchors are
+    (2, m, paths)), `losses` (paths,), and `products` (few, n_rows) with
+    ``rows[:few] @ basis[:n_rows].T``.
+    """
+    products[:] = 0.0
+    r[:] = 0.0
+    m, n = r.shape
+    step = _columns_per_slice(n_rows)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _add_combination(coefficients, basis, n_rows, start, stop, 1.0, r)
+        gradient_kernel(
+            r[:, start:stop],
+            y[start:stop],
+            a,
+            activation,
+            loss,
+            g[:, start:stop],
+            losses[start:stop],
+        )
+        for j in range(m):
+            for p in range(start, stop):
+                rows[j, p] = (
+                    g[j, p] - shares[0] * anchors[0, j, p] - shares[1] * anchors[1, j, p]
+                )
+        _add_products(rows, few, basis, n_rows, start, stop, products)

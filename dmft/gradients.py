@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dmft.losses import Loss
     from dmft.problem import Problem
 
-__all__ = ["curvature", "mean_loss", "pre_activation_gradient"]
+__all__ = ["compiled_law", "curvature", "mean_loss", "pre_activation_gradient"]
 
 Array = NDArray[np.float64]
 
@@ -219,6 +219,15 @@ def _output(name: str, out: Array | None, shape: tuple[int, ...]) -> Array:
         got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         raise ValueError(f"{name} must be a float64 array of shape {shape}, got {got}")
     return out
+
+
+def compiled_law(problem: Problem) -> tuple[Array, int, int] | None:
+    """Second layer and codes of activation and loss for ``dmft._kernels``.
+
+    None unless both laws are the catalogue's own.
+    """
+    codes = _kernel_codes(problem.network.activation, problem.loss)
+    return None if codes is None else (np.array(problem.network.second_layer), *codes)
 
 
 def _kernel_codes(activation: Activation, loss: Loss) -> tuple[int, int] | None:

@@ -202,10 +202,12 @@ def _law(
     from rmt import HessianLaw
 
     hard_basis = problem.target.hard_basis
+    # A hard direction with which the weights overlap is no longer decoupled from the trajectory.
+    decoupled = hard_basis.shape[1] > 0 and not problem.starts_on_hard
     return HessianLaw(
         curvature(problem, r, labels),
         delta,
-        hard=latent.T @ hard_basis if hard_basis.shape[1] else None,
+        hard=latent.T @ hard_basis if decoupled else None,
         probabilities=probabilities,
         shift=problem.weight_decay,
         support=support.points,
@@ -219,6 +221,8 @@ def _law(
 def _hard_coordinates(problem: Problem, n_coordinates: int) -> FloatArray:
     """Hard basis in the coordinates of the paths, whose first k are the latent ones."""
     basis = problem.target.hard_basis
+    if problem.starts_on_hard:
+        return np.zeros((n_coordinates, 0))
     out = np.zeros((n_coordinates, basis.shape[1]))
     out[: len(basis)] = basis
     return out

@@ -22,9 +22,12 @@ are always taken in the same order, so the bits do not depend on how many there 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
+
+from dmft._kernels import average_kernel, combine_kernel, remove_kernel, step_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
+    CompiledLaw = tuple[FloatArray, int, int]
     Blocks = list[FloatArray]
     T = TypeVar("T")
     R = TypeVar("R")
@@ -42,17 +46,46 @@ if TYPE_CHECKING:
         def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]: ...
 
 
-__all__ = ["Paths"]
-
-# Up to this many rows, one matrix-vector product each is faster than a matrix product, which
-# copies the whole basis into its own layout first.
-_FEW_ROWS = 4
+__all__ = ["Absorbed", "Paths"]
 
 # A part of a row smaller than this, relative to the row, is rounding: the row lies in the span.
 _SPAN_TOLERANCE = 1e-13
-# Kahan's criterion: one Gram-Schmidt pass suffices when no more than this much of a row was lost.
-_SECOND_PASS_BELOW = 0.5
+# One Gram-Schmidt pass suffices while this much of a row is left: rounding then leaves it orthogonal
+# to 1e-14.
+_SECOND_PASS_BELOW = 0.02
+# The square of what is left of a row, from what was taken out of it (Pythagoras), is known to this
+# much of the square of the row.
+_PYTHAGORAS = 1e-13
 _GROWTH = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Absorbed:
+    """What the gradients of a step are, and what they opened.
+
+    Attributes
+    ----------
+    correlation : ndarray, shape (m, n_coordinates before this step)
+        ``E[g^t q^T]``.
+    gamma_past : ndarray, shape (m, n_directions before this step)
+        ``Gamma(t, v)``, v < t, in the order in which directions were kept.
+    gamma_diagonal : ndarray, shape (m, n_kept)
+        The kept columns of the lower triangular ``Gamma(t, t)``.
+    kept : ndarray of int
+        The neurons whose direction was kept, increasing.
+    coefficients : ndarray, shape (m, n_rows before this step + those that gradients added)
+        Of the gradients in the basis.
+    left_out : ndarray of bool, shape (m,), or None
+        Neurons whose part outside the basis is smaller than the tolerance and was left out; it is
+        what is left in ``rows``. None where the paths were not visited.
+    """
+
+    correlation: FloatArray
+    gamma_past: FloatArray
+    gamma_diagonal: FloatArray
+    kept: NDArray[np.intp]
+    coefficients: FloatArray
+    left_out: NDArray[np.bool_] | None
 
 
 class Paths:
@@ -121,11 +154,69 @@ class Paths:
 
     def combine(self, weights: FloatArray, block: int) -> FloatArray:
         """Pre-activations ``r = B q`` on a block: (m, n_coordinates) -> (m, paths of the block)."""
-        return _times(weights @ self.coordinate_coefficients, self.basis(block))
+        r = np.empty((len(weights), self._basis[block].shape[1]))
+        combine_kernel(weights @ self.coordinate_coefficients, self._basis[block], self._n_rows, r)
+        return r
 
     def average(self, rows: FloatArray, block: int) -> FloatArray:
         """Sum products of rows with the basis over a block: (j, paths) -> (j, n_rows)."""
-        return _times(rows, self.basis(block).T)
+        products = np.empty((len(rows), self._n_rows))
+        average_kernel(rows, self._basis[block], self._n_rows, products)
+        return products
+
+    def visit(
+        self,
+        weights: FloatArray,
+        block: int,
+        law: CompiledLaw,
+        labels: FloatArray,
+        r: FloatArray,
+        g: FloatArray,
+        anchors: FloatArray,
+        shares: FloatArray,
+        rows: FloatArray,
+        few: int,
+    ) -> tuple[FloatArray, FloatArray]:
+        """`combine`, the gradients of a compiled law, and `average`, in one pass over a block.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (m, n_coordinates)
+        block : int
+        law : tuple
+            Second layer, and codes of activation and loss.
+        labels : ndarray, shape (paths of the block,)
+        r, g : ndarray, shape (m, paths of the block)
+            Receive pre-activations and gradients.
+        anchors : ndarray, shape (2, m, paths of the block)
+        shares : ndarray, shape (2,)
+        rows : ndarray, shape (>= m, paths of the block)
+            The first m receive ``g - shares[0] anchors[0] - shares[1] anchors[1]``.
+        few : int
+            How many of `rows` to multiply with the basis.
+
+        Returns
+        -------
+        products : ndarray, shape (few, n_rows)
+        losses : ndarray, shape (paths of the block,)
+        """
+        products, losses = np.empty((few, self._n_rows)), np.empty(len(labels))
+        step_kernel(
+            weights @ self.coordinate_coefficients,
+            self._basis[block],
+            self._n_rows,
+            labels,
+            *law,
+            r,
+            g,
+            anchors,
+            shares,
+            rows,
+            few,
+            losses,
+            products,
+        )
+        return products, losses
 
     def close(self) -> None:
         """Say that the paths will not grow any more: lets go of the pool."""
@@ -139,42 +230,63 @@ class Paths:
         return total
 
     def absorb(
-        self, rows: Blocks, coefficients: FloatArray, smallest: float, delta: float | None
-    ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.intp]]:
+        self,
+        rows: Blocks,
+        coefficients: FloatArray,
+        squares: FloatArray,
+        smallest: float,
+        delta: float | None,
+        known: FloatArray | float = 0.0,
+        fresh: Callable[[], None] | None = None,
+    ) -> Absorbed:
         """Gram-Schmidt the gradients of a step, and open the coordinates worth keeping.
+
+        The paths are visited only if some direction is kept, or if it takes a visit to know.
 
         Parameters
         ----------
         rows : list of ndarray, shape (2 m, paths of the block)
-            The gradients g^t, then raw Gaussians zeta^t. Overwritten. The latter are made
-            orthogonal, as sample averages, to everything the paths hold, and given unit variance.
-        coefficients : ndarray, shape (2 m, n_rows)
-            Sample averages of ``rows`` with the basis.
+            What is not known of the gradients g^t, then raw Gaussians zeta^t. Overwritten. The
+            latter are made orthogonal, as sample averages, to everything the paths hold, and given
+            unit variance; what is left of the former is what lies outside the basis.
+        coefficients : ndarray, shape (2 m or m, n_rows)
+            Sample averages of ``rows``, or of the first m only, with the basis.
+        squares : ndarray, shape (m,)
+            Sample averages of the squares of the first m rows.
         smallest : float
             Directions with a norm below this are dropped.
         delta : float or None
             n/d; None to open no coordinates (after the last step).
+        known : ndarray, shape (m, n_rows), optional
+            Coefficients of the part of the gradients that ``rows`` leave out; it lies in the span
+            of the basis. The smaller the rest, the more can be said of it without a visit.
+        fresh : callable, optional
+            Fills in the Gaussians of ``rows``, if they are needed and not there yet (when there
+            are ``coefficients`` of the gradients only).
 
         Returns
         -------
-        correlation : ndarray, shape (m, n_coordinates before this step)
-            ``E[g^t q^T]``.
-        gamma_past : ndarray, shape (m, n_directions before this step)
-            ``Gamma(t, v)``, v < t, in the order in which directions were kept.
-        gamma_diagonal : ndarray, shape (m, n_kept)
-            The kept columns of the lower triangular ``Gamma(t, t)``.
-        kept : ndarray of int
-            The neurons whose direction was kept, increasing.
+        Absorbed
         """
-        m = len(coefficients) // 2
-        coefficients = self._remove(rows, coefficients)[:m]
-        correlation = coefficients @ self.coordinate_coefficients.T
+        m = len(squares)
         first_new = self._n_rows
-        full = np.concatenate(
-            [coefficients, self._extend_basis(coefficients, rows, smallest)], axis=1
-        )
+        gradients, gaussians = coefficients[:m], coefficients[m:]
+        outside = squares - np.sum(gradients**2, axis=1)
+        extension = np.empty((m, 0))
+        left_out = None
+        removed = False  # whether the Gaussians are orthogonal to the first rows already
+        if np.any(outside + _PYTHAGORAS * squares >= smallest**2):
+            removed = len(gaussians) > 0 and delta is not None
+            gradients = self._remove(rows, gradients, gaussians if removed else gaussians[:0])
+            extension, left_out = self._extend_basis(gradients, rows, smallest)
+        full = np.concatenate([gradients + known, extension], axis=1)
+        correlation = full[:, :first_new] @ self._q[: self.n_coordinates, :first_new].T
         gamma_past, gamma_diagonal, kept = self._orthonormalise(full, smallest)
-        if delta is not None:
+        if delta is not None and kept:
+            if not removed:
+                if not len(gaussians):
+                    gaussians = self._fresh_products(rows, fresh, m, first_new)
+                self.total(lambda b: self._subtract(gaussians, rows[b][m:], 0, b))
             for direction, j in enumerate(kept, start=self.n_directions - len(kept)):
                 zeta = [block[m + j] for block in rows]
                 for earlier in range(first_new, self._n_rows):
@@ -183,7 +295,24 @@ class Paths:
                 coordinate = -self._ghat[direction, : self._n_rows] / np.sqrt(delta)
                 coordinate[-1] += 1.0
                 self._append_coordinate(coordinate)
-        return correlation, gamma_past, gamma_diagonal, np.array(kept, dtype=np.intp)
+        return Absorbed(
+            correlation, gamma_past, gamma_diagonal, np.array(kept, dtype=np.intp), full, left_out
+        )
+
+    def _fresh_products(
+        self, rows: Blocks, fresh: Callable[[], None] | None, m: int, n_rows: int
+    ) -> FloatArray:
+        """Fill in the Gaussians; return their sample averages with the first rows of the basis."""
+        if fresh is None:
+            raise ValueError("fresh must be given where coefficients leave the Gaussians out")
+        fresh()
+
+        def products(b: int) -> FloatArray:
+            out = np.empty((m, n_rows))
+            average_kernel(rows[b][m : 2 * m], self._basis[b], n_rows, out)
+            return out
+
+        return self.total(products)
 
     def _orthonormalise(
         self, full: FloatArray, smallest: float
@@ -217,11 +346,15 @@ class Paths:
 
     def _extend_basis(
         self, coefficients: FloatArray, remainder: Blocks, smallest: float
-    ) -> FloatArray:
-        """Append the parts outside the span as basis rows; their coefficients, (m, new rows)."""
+    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Append the parts outside the span as basis rows.
+
+        Returns their coefficients (m, new rows), and which were left out.
+        """
         m = len(coefficients)
         first = self._n_rows
         extension = np.zeros((m, m))
+        left_out = np.ones(m, dtype=bool)
         for j in range(m):
             row = [block[j] for block in remainder]
             size = np.sqrt(np.sum(coefficients[j] ** 2) + self._dot(row, row))
@@ -231,35 +364,43 @@ class Paths:
             if norm >= smallest and norm > _SPAN_TOLERANCE * size:
                 extension[j, self._n_rows - first] = norm
                 self._append_row(row, norm)
-        return extension[:, : self._n_rows - first]
+                left_out[j] = False
+        return extension[:, : self._n_rows - first], left_out
 
-    def _remove(self, rows: Blocks, coefficients: FloatArray) -> FloatArray:
+    def _remove(self, rows: Blocks, gradients: FloatArray, rest: FloatArray) -> FloatArray:
         """Subtract from the rows their part in the span; returns refined coefficients.
 
-        A second pass follows, for the rows that need it, where the first cancelled most of a row:
-        its rounding errors would otherwise leave the rest far from orthogonal.
+        A second pass follows where the first cancelled most of a gradient: its rounding errors
+        would otherwise leave the rest far from orthogonal. The other rows, fresh Gaussians, lose
+        next to nothing.
         """
+        m, n_rows = gradients.shape
+        coefficients = np.concatenate([gradients, rest])
 
         def subtract(b: int) -> FloatArray:
-            rows[b] -= _times(coefficients, self.basis(b))
-            left: FloatArray = np.einsum("ij,ij->i", rows[b], rows[b])
-            return left
+            shares = self._subtract(coefficients, rows[b][: len(coefficients)], m, b)
+            left = np.einsum("ij,ij->i", rows[b][:m], rows[b][:m])
+            return np.concatenate([shares.ravel(), left])
 
-        left = self.total(subtract)
-        lost = np.sum(coefficients**2, axis=1)
+        sums = self.total(subtract)
+        shares, left = sums[: m * n_rows].reshape(m, n_rows), sums[m * n_rows :]
+        lost = np.sum(gradients**2, axis=1)
         again = np.flatnonzero(left < _SECOND_PASS_BELOW**2 * (left + lost))
         if len(again):
             chosen = slice(again[0], again[-1] + 1)  # a slice: fancy indexing would copy
-            shares = self.total(lambda b: self.average(rows[b][chosen], b))
+            self.total(lambda b: self._subtract(shares[chosen], rows[b][chosen], 0, b))
+            gradients = gradients.copy()
+            gradients[chosen] += shares[chosen]
+        return gradients
 
-            def subtract_again(b: int) -> FloatArray:
-                rows[b][chosen] -= _times(shares, self.basis(b))
-                return np.zeros(1)
-
-            self.total(subtract_again)
-            coefficients = coefficients.copy()
-            coefficients[chosen] += shares
-        return coefficients
+    def _subtract(
+        self, coefficients: FloatArray, rows: FloatArray, again: int, block: int
+    ) -> FloatArray:
+        """Subtract from rows on a block; returns products of the first with the basis after it."""
+        n_rows = coefficients.shape[1]
+        products = np.empty((again, n_rows))
+        remove_kernel(coefficients, rows, again, self._basis[block], n_rows, products)
+        return products
 
     def _orthogonalise(self, row: Blocks, earlier: int) -> float:
         """Subtract from one row its part along a basis row; returns the coefficient."""
@@ -294,13 +435,3 @@ class Paths:
         self._q = np.pad(self._q, ((0, new - old), (0, new - old)))
         self._ghat = np.pad(self._ghat, ((0, new - old), (0, new - old)))
 
-
-def _times(few: FloatArray, matrix: FloatArray) -> FloatArray:
-    """Product of a few rows with a large matrix."""
-    if len(few) > _FEW_ROWS:
-        product: FloatArray = few @ matrix
-        return product
-    product = np.empty((len(few), matrix.shape[1]))
-    for row, out in zip(few, product, strict=True):
-        np.dot(row, matrix, out=out)
-    return product

@@ -208,6 +208,24 @@ class Target:
         return basis
 
     @functools.cached_property
+    def is_even(self) -> bool:
+        """Whether labels stay the same when all hard coordinates change sign, by trying.
+
+        Examples
+        --------
+        >>> Target("product").is_even
+        True
+        """
+        rng = np.random.default_rng(0)
+        z, eps = rng.standard_normal((512, self.k)), rng.standard_normal(512)
+        y, mirrored = self.sample_labels(z, eps), self.sample_labels(self.mirror(z.T).T, eps)
+        return bool(np.allclose(y, mirrored, rtol=1e-9, atol=1e-12))
+
+    def mirror(self, z: Array) -> Array:
+        """Return latent coordinates (k, N) with the sign of the hard ones changed."""
+        return np.asarray(z - 2.0 * (self.hard_basis @ (self.hard_basis.T @ z)))
+
+    @functools.cached_property
     def easy_projector(self) -> Array:
         """Orthogonal projector on the easy subspace, shape (k, k); read-only.
 
@@ -394,7 +412,9 @@ class Problem:
         :math:`\Theta \leftarrow \Theta - \eta(\nabla\mathrm{Risk} + \lambda\Theta)`.
     initial_overlap : array_like, shape (m, k), optional
         :math:`M(0) = \Theta^{0T}\Theta_*`, zero by default. Needs
-        :math:`\rho^2 I - M(0) M(0)^T \ge 0` and no component on a hard direction.
+        :math:`\rho^2 I - M(0) M(0)^T \ge 0`. On a hard direction the limit says zero; an overlap
+        given there follows a run of finite dimension out of its O(1) steps (see `dmft.solve`), and
+        needs labels that do not change when all hard coordinates change sign.
 
     Raises
     ------
@@ -461,14 +481,32 @@ class Problem:
                 "initial_overlap must have singular values of at most init_radius = "
                 f"{self.init_radius:g}, got {largest:g}"
             )
-        leak = float(np.max(np.abs(overlap @ self.target.hard_basis), initial=0.0))
-        if leak > 1e-12 * max(self.init_radius, 1.0):
+        hard = self.target.hard_basis
+        leak = float(np.max(np.abs(overlap @ hard), initial=0.0))
+        if 0.0 < leak <= 1e-12 * self.init_radius:  # rounding of a basis that is not along axes
+            overlap = overlap - overlap @ hard @ hard.T
+        elif leak > 0.0 and not self.target.is_even:
             raise ValueError(
-                "initial_overlap must be zero on the hard directions (at random initialisation "
-                f"it is O(d^-1/2)), got {leak:g}"
+                "initial_overlap must be zero on the hard directions unless the label is unchanged "
+                f"when all of them change sign, got {leak:g} for label {self.target.name!r}"
             )
         overlap.flags.writeable = False
         return overlap
+
+    @functools.cached_property
+    def starts_on_hard(self) -> bool:
+        """Whether an overlap with a hard direction is given, which makes that direction move.
+
+        Examples
+        --------
+        >>> Problem("phase-retrieval", initial_overlap=[[0.02]]).starts_on_hard
+        True
+        >>> Problem("easy-hard", initial_overlap=[[0.02, 0.0]]).starts_on_hard
+        False
+        """
+        overlap = self.initial_overlap
+        basis = self.target.hard_basis
+        return overlap is not None and bool(np.max(np.abs(overlap @ basis), initial=0.0) > 1e-300)
 
     @property
     def m(self) -> int:

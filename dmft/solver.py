@@ -15,6 +15,12 @@ The averages enter B nonlinearly, so finitely many paths leave a bias of order o
 number (|B|^2 contains the squared sampling noise of every coordinate). Values therefore come from
 one run over the paths of all replicates together; runs over the paths of each replicate alone give
 the standard error. More replicates then reduce error and bias alike.
+
+Hard directions have zero overlap in the limit, and their columns of E[g^t q^T], where paths leave
+only noise, are set to zero. If the problem starts with an overlap there, to follow a run of finite
+dimension beyond O(1) steps, they move instead, and every path comes twice: with z_h and -z_h and
+otherwise the same numbers. E[g z_h] = E[(g_+ - g_-) z_h]/2 is then proportional to the overlap, so
+that an instability amplifies the overlap and not the sampling noise.
 """
 
 from __future__ import annotations
@@ -26,13 +32,15 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dmft._validation import check_instance, check_integer, check_real
+from dmft.anchors import Anchors
 from dmft.gradient_descent import GradientDescent
-from dmft.gradients import pre_activation_gradient
+from dmft.gradients import compiled_law, pre_activation_gradient
 from dmft.paths import Paths
 from dmft.problem import Problem
 from dmft.runs import Run
@@ -81,13 +89,15 @@ def solve(
     Parameters
     ----------
     problem : Problem
-        Target, network, loss, initialisation, weight decay.
+        Target, network, loss, initialisation, weight decay. With an initial overlap on a hard
+        direction that direction moves; each path then comes twice, with z_hard and -z_hard.
+        Overlaps below 1e-3 of the radius lose digits to rounding as the gradients settle.
     delta : float
         Samples per input dimension, n/d > 0.
     method : GradientDescent
         Step size and number of steps T.
     sampling : Sampling, optional
-        Number of paths, replicates and seed.
+        Number of paths (or of pairs of them), replicates and seed.
     hessian_steps : iterable of int, optional
         Steps whose pre-activations are kept in memory for :meth:`Trajectory.hessian`. By default
         all of them while they fit in 512 MB, otherwise the last one. A Hessian at any other step
@@ -149,7 +159,15 @@ def solve(
     n_workers = worker_count(threads, sampling.replicates)
 
     shared = _Shared(
-        problem, delta, method, sampling, frozenset(steps), most_rows, hard_basis, progress
+        problem,
+        delta,
+        method,
+        sampling,
+        frozenset(steps),
+        most_rows,
+        hard_basis,
+        progress,
+        mirrored=problem.starts_on_hard,
     )
     with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(sampling.replicates)))
@@ -159,6 +177,45 @@ def solve(
     if throw and not trajectory.status.ok:
         raise NumericalFailure(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
     return trajectory
+
+
+def solve_mirrored(
+    problem: Problem,
+    delta: float,
+    method: GradientDescent,
+    sampling: Sampling,
+    forcing: FloatArray | None = None,
+    *,
+    keep: Iterable[int] = (),
+    threads: int | None = None,
+) -> Run:
+    """One run over all paths, mirrored in the hard directions, pushed by a force on the overlaps.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+    method : GradientDescent
+    sampling : Sampling
+    forcing : ndarray, shape (n_steps, m, k), optional
+        Added to E[g^t z^T] at step t, so that M(t + 1) receives ``-step_size * forcing[t]``.
+    keep : iterable of int
+        Steps whose pre-activations the run keeps.
+    threads : int, optional
+
+    Returns
+    -------
+    Run
+        Values only: no replicates are run.
+    """
+    hard_basis = problem.target.hard_basis
+    shared = _Shared(
+        problem, delta, method, sampling, frozenset(keep), 0, hard_basis, None, True, forcing
+    )
+    n_workers = worker_count(threads, sampling.replicates)
+    with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
+        streams = list(pool.map(shared.stream, range(sampling.replicates)))
+        return _run(shared, streams, pool.map if n_workers > 1 else map)
 
 
 def worker_count(threads: int | None, n_tasks: int) -> int:
@@ -226,6 +283,8 @@ class _Shared:
     most_rows: int  # paths with more rows in their basis are not kept
     hard_basis: FloatArray
     progress: Callable[[int], None] | None
+    mirrored: bool = False  # every path also with the signs of the hard coordinates changed
+    forcing: FloatArray | None = None
 
     def stream(self, replicate: int) -> GaussianStream:
         """Random numbers of one replicate: latent coordinates, initial weights, noise, blocks."""
@@ -246,7 +305,8 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
     eta, lam = method.step_size, problem.weight_decay
     smallest = shared.sampling.effective_rank_tolerance * np.sqrt(delta) / eta
 
-    leading, owners = _blocks([stream.leading() for stream in streams])
+    mirror = problem.target.mirror if shared.mirrored else None
+    leading, owners = _blocks([stream.leading() for stream in streams], k, mirror)
     labels = []
     for block in leading:
         eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
@@ -265,29 +325,48 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
     status = Status.SUCCESS
 
     B = problem.initial_weights()
+    law = compiled_law(problem)
     r = [np.empty((m, block.shape[1])) for block in leading]
+    g = [np.empty((m, block.shape[1])) for block in leading]
     rows = [np.empty((2 * m, block.shape[1])) for block in leading]
-    fresh: list[FloatArray] = []
+    anchors = Anchors(m, [block.shape[1] for block in leading])
+    few, shares = 2 * m, np.zeros(2)
+
+    def draw(t: int) -> None:
+        """Fill in the fresh Gaussians of a step."""
+        fresh = list(run(lambda stream: stream.block(t), streams))
+        for block, (stream, columns) in zip(rows, owners, strict=True):
+            numbers = fresh[stream][:, columns]
+            block[m:] = numbers if mirror is None else np.tile(numbers, 2)
 
     def evaluate(b: int) -> FloatArray:
         """One visit to a block: pre-activations, gradients, and all averages they enter."""
-        r[b] = paths.combine(B, b)
-        g = rows[b][:m]
         with np.errstate(over="ignore", invalid="ignore"):
-            _, loss = pre_activation_gradient(problem, r[b], labels[b], out=g)
-            if fresh:
-                stream, columns = owners[b]
-                rows[b][m:] = fresh[stream][:, columns]
+            rest = rows[b][:m]
+            if law is None:
+                r[b] = paths.combine(B, b)
+                _, loss = pre_activation_gradient(problem, r[b], labels[b], out=g[b])
+                np.subtract(g[b], np.tensordot(shares, anchors.rows[b], 1), out=rest)
+                products = paths.average(rows[b][:few], b)
             else:
-                rows[b][m:] = 0.0
+                products, loss = paths.visit(
+                    B, b, law, labels[b], r[b], g[b], anchors.rows[b], shares, rows[b], few
+                )
+            squares = np.einsum("ij,ij->i", rest, rest)
             return np.concatenate(
-                [[np.sum(loss)], (g @ g.T).ravel(), paths.average(rows[b], b).ravel()]
+                [[np.sum(loss)], (g[b] @ g[b].T).ravel(), squares, products.ravel()]
             )
 
     largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(B**2)))
     done = 0
+    opened = True
     for t in range(n_steps + 1):
-        fresh = list(run(lambda stream: stream.block(t), streams)) if t < n_steps else []  # noqa: B023
+        # A step that follows one which opened no direction is likely to open none: its Gaussians
+        # are then drawn only if it does.
+        few = 2 * m if opened and t < n_steps else m
+        if few > m:
+            draw(t)
+        shares = anchors.shares(t)
         sums = paths.total(evaluate)
         if not (np.isfinite(sums).all() and np.sum(B**2) < largest):
             status = Status.DIVERGED
@@ -298,23 +377,33 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
         train_loss[t] = sums[0]
         counts.append((paths.n_coordinates, paths.n_directions, paths.n_rows))
         second_moment[t] = sums[1 : 1 + m * m].reshape(m, m)
-        gradient, gamma_past, gamma_now, kept = paths.absorb(
+        squares, products = sums[1 + m * m : 1 + m * m + m], sums[1 + m * m + m :]
+        found = paths.absorb(
             rows,
-            sums[1 + m * m :].reshape(2 * m, -1),
+            products.reshape(few, -1),
+            squares,
             smallest,
             delta if t < n_steps else None,
+            anchors.coefficients(shares, paths.n_rows),
+            partial(draw, t),
         )
-        # Hard directions cannot be picked up in O(1) steps; what E[g z^T] holds of them is noise
-        # which the instability under study would amplify.
-        gradient[:, :k] -= (gradient[:, :k] @ hard_basis) @ hard_basis.T
+        if found.left_out is not None:
+            anchors.replace(t, g, rows, found.left_out, found.coefficients)
+        gradient, gamma_now, opened = found.correlation, found.gamma_diagonal, len(found.kept) > 0
+        if mirror is None:
+            # Hard directions cannot be picked up in O(1) steps; what E[g z^T] holds of them is
+            # noise which the instability under study would amplify.
+            gradient[:, :k] -= (gradient[:, :k] @ hard_basis) @ hard_basis.T
+        if shared.forcing is not None and t < n_steps:
+            gradient[:, :k] += shared.forcing[t]
         new_block = -gamma_now / np.sqrt(delta)
         gradient = np.concatenate([gradient, new_block], axis=1)
 
         weights.append(B)
-        gamma.append(np.concatenate([gamma_past, gamma_now], axis=1))
+        gamma.append(np.concatenate([found.gamma_past, gamma_now], axis=1))
         squared_norm[t] = np.sum(gradient**2)
-        direction_step += [t] * len(kept)
-        direction_neuron += kept.tolist()
+        direction_step += [t] * len(found.kept)
+        direction_neuron += found.kept.tolist()
         if t in shared.keep:
             pre_activations[t] = np.concatenate(r, axis=1)
         done = t + 1
@@ -343,17 +432,23 @@ def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
 
 
 def _blocks(
-    streams: list[FloatArray],
+    streams: list[FloatArray], k: int, mirror: Callable[[FloatArray], FloatArray] | None
 ) -> tuple[list[FloatArray], list[tuple[int, slice]]]:
     """Split the paths of each stream into blocks that stay in cache during a visit.
 
-    Returns the blocks, and for each its stream and columns there.
+    With ``mirror``, the second half of each block are the mirror images of the first. Returns the
+    blocks, and for each its stream and columns there (of the first half).
     """
     blocks, owners = [], []
+    width = _BLOCK_PATHS if mirror is None else _BLOCK_PATHS // 2
     for index, leading in enumerate(streams):
-        for start in range(0, leading.shape[1], _BLOCK_PATHS):
-            columns = slice(start, min(start + _BLOCK_PATHS, leading.shape[1]))
-            blocks.append(np.ascontiguousarray(leading[:, columns]))
+        for start in range(0, leading.shape[1], width):
+            columns = slice(start, min(start + width, leading.shape[1]))
+            block = leading[:, columns]
+            if mirror is not None:
+                image = np.concatenate([mirror(block[:k]), block[k:]])
+                block = np.concatenate([block, image], axis=1)
+            blocks.append(np.ascontiguousarray(block))
             owners.append((index, columns))
     return blocks, owners
 

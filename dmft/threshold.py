@@ -262,7 +262,8 @@ def find_delta_nn(
     Raises
     ------
     ValueError
-        If an argument is out of range, or the problem has no hard direction.
+        If an argument is out of range, or the problem has no hard direction or starts with an
+        overlap with one.
 
     References
     ----------
@@ -293,6 +294,11 @@ def find_delta_nn(
         raise ValueError(
             f"problem must have a hard direction for a threshold to exist; all {problem.k} latent "
             f"directions of label {problem.target.name!r} are easy"
+        )
+    if problem.starts_on_hard:
+        raise ValueError(
+            "problem must start without overlap with the hard directions for a threshold to exist, "
+            f"got initial_overlap = {problem.to_config()['initial_overlap']}"
         )
     gap = _Gap(problem, method, sampling, step, threads, progress)
     for delta in np.geomspace(lower, upper, scan_points)[1:-1]:

@@ -22,8 +22,9 @@ def grown(m, steps, seed=0, smallest=1e-12, blocks=1):
         pieces = [piece.copy() for piece in np.split(rows, blocks, axis=1)]
         averages = paths.total(lambda b, pieces=pieces: paths.average(pieces[b], b))
         q = coordinates(paths, blocks)
-        result = paths.absorb(pieces, averages, smallest, DELTA)
-        fed.append((g, q, *result))
+        squares = np.mean(g**2, axis=1)
+        result = paths.absorb(pieces, averages, squares, smallest, DELTA)
+        fed.append((g, q, result))
     return paths, fed
 
 
@@ -45,19 +46,19 @@ def test_gradients_are_orthonormal_and_reproduced_by_gamma(m):
     ghat = directions(paths)
     assert np.abs(ghat @ ghat.T / N - np.eye(len(ghat))).max() < 1e-13
     used = 0
-    for g, _, _, gamma_past, gamma_now, kept in fed:
-        gamma = np.concatenate([gamma_past, gamma_now], axis=1)
-        used += len(kept)
+    for g, _, found in fed:
+        gamma = np.concatenate([found.gamma_past, found.gamma_diagonal], axis=1)
+        used += len(found.kept)
         assert gamma.shape == (m, used)
         np.testing.assert_allclose(gamma @ ghat[:used], g, atol=1e-12)
-        assert np.array_equal(np.triu(gamma_now, 1), np.zeros_like(gamma_now))
+        assert np.array_equal(found.gamma_diagonal, np.tril(found.gamma_diagonal))
 
 
 @pytest.mark.parametrize("m", [1, 2, 3])
 def test_correlations_with_the_coordinates_are_sample_averages(m):
     _, fed = grown(m, 5)
-    for g, q, correlation, *_ in fed:
-        np.testing.assert_allclose(correlation, g @ q.T / N, atol=1e-13)
+    for g, q, found in fed:
+        np.testing.assert_allclose(found.correlation, g @ q.T / N, atol=1e-13)
 
 
 @pytest.mark.parametrize("m", [1, 3])
@@ -87,7 +88,8 @@ def test_a_gradient_inside_the_span_opens_a_direction_but_no_basis_row():
     g = paths.combine(np.array([[0.6, 0.8]]), 0)
     rows = [np.concatenate([g, rng.standard_normal((1, N))])]
     before = paths.n_rows
-    paths.absorb(rows, paths.total(lambda b: paths.average(rows[b], b)), 1e-12, DELTA)
+    averages = paths.total(lambda b: paths.average(rows[b], b))
+    paths.absorb(rows, averages, np.mean(g**2, axis=1), 1e-12, DELTA)
     assert paths.n_directions == 1
     assert paths.n_rows == before + 1  # zeta only
 
@@ -99,9 +101,10 @@ def test_directions_below_the_tolerance_are_dropped_one_by_one():
     g = np.stack([strong, strong + 1e-6 * rng.standard_normal(N)])
     rows = [np.concatenate([g, rng.standard_normal((2, N))])]
     averages = paths.total(lambda b: paths.average(rows[b], b))
-    *_, gamma_now, kept = paths.absorb(rows, averages, 1e-4, DELTA)
-    assert kept.tolist() == [0]
-    assert gamma_now.shape == (2, 1)
+    found = paths.absorb(rows, averages, np.mean(g**2, axis=1), 1e-4, DELTA)
+    assert found.kept.tolist() == [0]
+    assert found.left_out.tolist() == [False, True]
+    assert found.gamma_diagonal.shape == (2, 1)
     assert paths.n_coordinates == 4
 
 
@@ -110,6 +113,46 @@ def test_the_basis_grows_beyond_its_capacity():
     paths = Paths([rng.standard_normal((1, N))], capacity=4)
     for _ in range(10):
         rows = [rng.standard_normal((2, N))]
-        paths.absorb(rows, paths.total(lambda b: paths.average(rows[b], b)), 1e-12, DELTA)  # noqa: B023
+        averages = paths.total(lambda b: paths.average(rows[b], b))  # noqa: B023
+        paths.absorb(rows, averages, np.mean(rows[0][:1] ** 2, axis=1), 1e-12, DELTA)
     w = paths.basis(0)
     assert np.abs(w @ w.T / N - np.eye(len(w))).max() < 1e-13
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_gaussians_drawn_late_give_the_same_paths(m):
+    """Whether the fresh numbers were there from the start, or only once needed, is no matter."""
+    rng = np.random.default_rng(4)
+    leading = rng.standard_normal((2 + m, N))
+    g, zeta = rng.standard_normal((m, N)) ** 3, rng.standard_normal((m, N))
+    squares = np.mean(g**2, axis=1)
+    both = Paths([leading])
+    rows = [np.concatenate([g, zeta])]
+    both.absorb(rows, both.total(lambda b: both.average(rows[b], b)), squares, 1e-9, DELTA)
+    late = Paths([leading])
+    late_rows = [np.concatenate([g, np.full((m, N), np.nan)])]
+    averages = late.total(lambda b: late.average(late_rows[b][:m], b))
+
+    def fresh():
+        late_rows[0][m:] = zeta
+
+    late.absorb(late_rows, averages, squares, 1e-9, DELTA, fresh=fresh)
+    np.testing.assert_allclose(late.basis(0), both.basis(0), atol=1e-12)
+    with pytest.raises(ValueError, match="fresh must be given"):
+        Paths([leading]).absorb(
+            [np.concatenate([g, zeta])], averages, squares, 1e-9, DELTA
+        )
+
+
+def test_a_dropped_gradient_leaves_the_paths_untouched():
+    rng = np.random.default_rng(5)
+    paths = Paths([rng.standard_normal((3, N))])
+    g = rng.standard_normal((1, N))
+    rows = [np.concatenate([g, rng.standard_normal((1, N))])]
+    averages = paths.total(lambda b: paths.average(rows[b], b))
+    before = paths.n_rows
+    found = paths.absorb(rows, averages, np.mean(g**2, axis=1), 10.0, DELTA)
+    assert len(found.kept) == 0
+    assert found.left_out is None
+    assert paths.n_rows == before
+    assert np.array_equal(rows[0][:1], g)

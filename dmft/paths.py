@@ -50,9 +50,10 @@ __all__ = ["Absorbed", "Paths"]
 
 # A part of a row smaller than this, relative to the row, is rounding: the row lies in the span.
 _SPAN_TOLERANCE = 1e-13
-# One Gram-Schmidt pass suffices while this much of a row is left: rounding then leaves it orthogonal
-# to 1e-14.
-_SECOND_PASS_BELOW = 0.02
+# Kahan's criterion: one Gram-Schmidt pass suffices when no more than this much of a row was lost.
+# Every row passes on the errors of the earlier ones, enlarged by what it lost: a weaker criterion
+# lets them grow exponentially.
+_SECOND_PASS_BELOW = 0.5
 # The square of what is left of a row, from what was taken out of it (Pythagoras), is known to this
 # much of the square of the row.
 _PYTHAGORAS = 1e-13

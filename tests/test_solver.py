@@ -365,3 +365,16 @@ def test_overlapping_solves_leave_blas_as_it_was():
     assert set(threads()) == {1}
     second.__exit__(None, None, None)
     assert threads() == before
+
+
+def test_the_basis_stays_orthonormal_over_many_steps():
+    """Errors of earlier rows must not be passed on enlarged, or they grow exponentially."""
+    problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), loss="pseudo-huber")
+    found = dmft.solve(
+        problem, 6.0, dmft.GradientDescent(0.1, 120),
+        dmft.Sampling(n_paths=512, replicates=2, rank_tolerance=1e-8), keep_paths=True,
+    )  # fmt: skip
+    paths = found._runs[0].paths
+    w = np.concatenate(paths.blocks(paths.n_rows), axis=1)
+    assert len(w) > 120
+    assert np.abs(w @ w.T / w.shape[1] - np.eye(len(w))).max() < 1e-12

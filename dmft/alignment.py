@@ -1,0 +1,56 @@
+"""How far the neurons point along the hard directions, from the order parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["hard_cosine"]
+
+
+def hard_cosine(overlap: FloatArray, norm: FloatArray, hard_basis: FloatArray) -> FloatArray:
+    """Largest squared cosine between a hard direction and the span of the neurons.
+
+    The largest squared canonical correlation between the two spaces: the largest eigenvalue of
+    ``M_h^T C^+ M_h``. It does not depend on lengths or on a mixing of the neurons; for one neuron
+    and one hard direction it is ``M_h^2 / C``.
+
+    Parameters
+    ----------
+    overlap : ndarray, shape (..., m, k)
+        M.
+    norm : ndarray, shape (..., m, m)
+        C, positive semidefinite.
+    hard_basis : ndarray, shape (k, k_h)
+        Orthonormal columns.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        In [0, 1]; 0 without hard directions or where all neurons are zero, NaN where an entry is
+        not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hard_cosine(np.array([[0.5, 1.0]]), np.array([[4.0]]), np.eye(2)[:, 1:])
+    array(0.25)
+    """
+    hard = overlap @ hard_basis
+    shape = hard.shape[:-2]
+    result = np.full(shape, np.nan)
+    if not hard.shape[-1]:
+        result[...] = 0.0
+        return result
+    finite = np.isfinite(hard).all(axis=(-1, -2)) & np.isfinite(norm).all(axis=(-1, -2))
+    M, C = hard[finite], norm[finite]
+    inverse = np.linalg.pinv(C, rcond=1e-12, hermitian=True)
+    squared = np.linalg.eigvalsh(np.swapaxes(M, -1, -2) @ inverse @ M)[..., -1]
+    result[finite] = np.clip(squared, 0.0, 1.0)
+    return result

@@ -1,0 +1,606 @@
+r"""Beyond O(1) steps: when a run of finite dimension leaves the limit and learns a hard direction.
+
+At finite d the overlap with a hard direction is not zero but O(d^-1/2): that of the random start,
+and what n samples add to it at every step. A negative outlier of the Hessian amplifies both until,
+after some log d steps, the hard direction is learned and the test loss falls: grokking.
+
+While the overlap is small its law is known. With the paths of `dmft.solve` mirrored in the hard
+coordinates, let Rh(t, u) be the response of M(t) to a small push of M(u). To leading order in
+1/d, sqrt(d) M(t) is Gaussian with
+
+    mean        gain(t) sqrt(d) M(0),                           gain(t) = Rh(t, 0),
+    covariance  (1/delta) sum_{s, s' < t} eta^2 Rh(t, s+1) E[g^s g^s'^T (x) z_h z_h^T] Rh(t, s'+1)^T
+
+in the setting of Montanari & Wang, arXiv:2602.01434. So the noise of the data acts as if the start
+had been drawn from N(M(0), S/d), S = gain^-1 covariance gain^-T at the end of the linear stage. The
+mirrored solve from such a start then follows the run through the nonlinear stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft._validation import check_instance, check_integer, check_real
+from dmft.alignment import hard_cosine
+from dmft.generalization import expected_test_loss
+from dmft.gradient_descent import GradientDescent
+from dmft.gradients import pre_activation_gradient
+from dmft.problem import Problem
+from dmft.results import read_result, write_result
+from dmft.sampling import Sampling, cubature_normals
+from dmft.solver import solve_mirrored
+from rmt.status import NumericalFailure, Status
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from dmft.runs import Run
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Grokking", "StartLaw", "effective_start", "fall_step", "predict_grokking"]
+
+_KIND = "grokking"
+# Size of the pushes that responses are measured with, in units of the radius: large enough for the
+# mirrored paths to stay mirrored to rounding, small enough to be linear.
+_PUSH = 1e-3
+# The linear stage ends where a push has grown to this, in the same units.
+_END_OF_LINEAR_STAGE = 0.03
+# Modes of the data noise below this share of its trace are left out.
+_SMALLEST_MODE = 1e-4
+# Directions of the overlap that grow less than this, relative to the fastest, carry no start.
+_SMALLEST_GAIN = 1e-2
+_PROBABILITIES = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True, eq=False)
+class StartLaw:
+    """Law of the effective start, N(M(0), covariance / d) on the hard directions.
+
+    Attributes
+    ----------
+    gain : ndarray, shape (n_times, m, k_h, m, k_h)
+        ``gain[t, i, a, j, b]``: response of M(t)[i, a] to M(0)[j, b], over the linear stage.
+    noise : ndarray, shape (n_times, m, k_h, m, k_h)
+        Covariance of sqrt(d) M(t) that the data cause from M(0) = 0, over the linear stage.
+    covariance : ndarray, shape (m k_h, m k_h)
+        S, at the last of these times; rows in the order (neuron, hard direction).
+    n_modes : int
+        Number of modes of the noise that were propagated.
+    """
+
+    gain: FloatArray
+    noise: FloatArray
+    covariance: FloatArray
+    n_modes: int
+
+    @property
+    def last_step(self) -> int:
+        """Last step of the linear stage."""
+        return len(self.gain) - 1
+
+    @property
+    def largest_gain(self) -> FloatArray:
+        """Largest singular value of the gain, shape (n_times,)."""
+        size = self.gain.shape[1] * self.gain.shape[2]
+        matrices = self.gain.reshape(len(self.gain), size, size)
+        largest: FloatArray = np.linalg.norm(matrices, ord=2, axis=(1, 2))
+        return largest
+
+
+@dataclass(frozen=True, eq=False)
+class Grokking:
+    """Predicted runs of finite dimension, from small overlap to the fall of the test loss.
+
+    Attributes
+    ----------
+    d : tuple of int, length n_d
+        Dimensions.
+    probabilities : tuple of float, length n_q
+        Levels of the band: the run with probability p falls later than a fraction p of all runs.
+    start : ndarray, shape (n_d, n_q, m, k_h)
+        Effective starts followed.
+    hard_cosine : ndarray, shape (n_d, n_q, T + 1)
+        Largest squared cosine between a hard direction and the span of the neurons.
+    train_loss, test_loss : ndarray, shape (n_d, n_q, T + 1)
+    fall_level : ndarray, shape (n_d,)
+        Test loss halfway between its maximum and its end (medians over the runs followed).
+    fall_time : ndarray, shape (n_d, n_q)
+        When the test loss falls through ``fall_level`` (in steps, interpolated); NaN if not in T.
+    start_covariance : ndarray, shape (m k_h, m k_h)
+        S of the effective start N(M(0), S/d).
+    gain : ndarray, shape (last_step + 1,)
+        Largest singular value of the response of M(t) to M(0), over the linear stage.
+    status : Status
+        SUCCESS; MAX_STEPS if a run did not fall within T; that of a solve that ended early.
+    config : dict
+    """
+
+    d: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    start: FloatArray
+    hard_cosine: FloatArray
+    train_loss: FloatArray
+    test_loss: FloatArray
+    fall_level: FloatArray
+    fall_time: FloatArray
+    start_covariance: FloatArray
+    gain: FloatArray
+    status: Status
+    config: dict[str, Any] = field(repr=False)
+
+    @property
+    def steps(self) -> NDArray[np.intp]:
+        """Steps 0, ..., T."""
+        return np.arange(self.test_loss.shape[-1])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
+        config = {
+            **self.config,
+            "d": list(self.d),
+            "probabilities": list(self.probabilities),
+            "status": self.status.name,
+        }
+        write_result(path, _KIND, config, {name: getattr(self, name) for name in _ARRAYS})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Grokking:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is not one of these, or was written by a newer version.
+        """
+        config, arrays = read_result(path, _KIND)
+        return cls(
+            d=tuple(config.pop("d")),
+            probabilities=tuple(config.pop("probabilities")),
+            status=Status[config.pop("status")],
+            config=config,
+            **arrays,
+        )
+
+
+_ARRAYS = (
+    "start",
+    "hard_cosine",
+    "train_loss",
+    "test_loss",
+    "fall_level",
+    "fall_time",
+    "start_covariance",
+    "gain",
+)
+
+
+def predict_grokking(
+    problem: Problem,
+    delta: float,
+    method: GradientDescent,
+    d: int | Sequence[int],
+    *,
+    hard_overlap: ArrayLike | Sequence[ArrayLike] | None = None,
+    probabilities: Sequence[float] = _PROBABILITIES,
+    n_draws: int = 16,
+    sampling: Sampling | None = None,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    throw: bool = False,
+) -> Grokking:
+    r"""Predict how runs of finite dimension escape along a hard direction, and when.
+
+    With one neuron and one hard direction the size of the effective start decides the run, and its
+    quantiles give those of the runs. Otherwise ``n_draws`` starts are drawn for each d, all are
+    followed, and those nearest to the quantiles of the time of the fall are reported.
+
+    Parameters
+    ----------
+    problem : Problem
+        With at least one hard direction, labels that do not change when all hard coordinates
+        change sign, and no overlap with hard directions of its own.
+    delta : float
+        Samples per dimension n/d > 0.
+    method : GradientDescent
+    d : int or sequence of int
+        Dimensions to predict for.
+    hard_overlap : optional
+        The imposed initial overlap with the hard directions, a number or an array (m, k_h) as in
+        `dmft.simulate`, or a sequence of those, one for each d. Default None: that of a random
+        start, each entry N(0, init_radius^2 / d).
+    probabilities : sequence of float
+        Levels of the band over runs, strictly between 0 and 1, increasing, with 0.5 among them.
+    n_draws : int
+        Starts drawn for each d where there is more than one neuron or hard direction, at least 4.
+    sampling : Sampling, optional
+        Paths, each with its mirror image; no standard errors are computed.
+    threads : int, optional
+        As in `dmft.solve`.
+    progress : callable, optional
+        Called with 1 after each solve that follows a start.
+    throw : bool
+        Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
+
+    Returns
+    -------
+    Grokking
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the problem is not of the kind described.
+    NumericalFailure
+        If gradient descent diverges, or runs out of paths, before the overlap has grown.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+    """
+    sampling = Sampling() if sampling is None else sampling
+    check_instance("problem", problem, Problem)
+    check_instance("method", method, GradientDescent)
+    check_instance("sampling", sampling, Sampling)
+    delta = check_real("delta", delta, minimum=0.0, exclusive=True)
+    dimensions = _checked_dimensions(d, problem)
+    levels = _checked_probabilities(probabilities)
+    n_draws = check_integer("n_draws", n_draws, minimum=4)
+    means = _checked_overlaps(hard_overlap, problem, len(dimensions))
+    law = effective_start(problem, delta, method, sampling, threads=threads)
+
+    random = 0.0 if hard_overlap is not None else problem.init_radius**2
+    chosen: list[list[_Followed]] = []
+    fall_level = np.full(len(dimensions), np.nan)
+    fall_time = np.full((len(dimensions), len(levels)), np.nan)
+    status = Status.SUCCESS
+    for i, dimension in enumerate(dimensions):
+        covariance = (law.covariance + random * np.eye(len(law.covariance))) / dimension
+        starts = _starts(means[i], covariance, levels, n_draws, sampling)
+        runs = []
+        for start in starts:
+            runs.append(_follow(problem, delta, method, sampling, start, threads))
+            if not runs[-1].status.ok:
+                status = runs[-1].status
+            if progress is not None:
+                progress(1)
+        ends = np.array([run.test_loss[np.isfinite(run.test_loss)][-1] for run in runs])
+        peaks = np.array([np.nanmax(run.test_loss) for run in runs])
+        fall_level[i] = 0.5 * (np.median(ends) + np.median(peaks))
+        times = np.array([fall_step(run.test_loss, fall_level[i]) for run in runs])
+        if len(runs) != len(levels):
+            order = np.argsort(np.where(np.isnan(times), np.inf, times), kind="stable")
+            picked = order[[round(level * (n_draws - 1)) for level in levels]]
+            runs, times = [runs[index] for index in picked], times[picked]
+        chosen.append(runs)
+        fall_time[i] = times
+    if status.ok and np.isnan(fall_time).any():
+        status = Status.MAX_STEPS
+    result = Grokking(
+        d=dimensions,
+        probabilities=levels,
+        start=np.array([[run.start for run in runs] for runs in chosen]),
+        hard_cosine=np.array([[run.hard_cosine for run in runs] for runs in chosen]),
+        train_loss=np.array([[run.train_loss for run in runs] for runs in chosen]),
+        test_loss=np.array([[run.test_loss for run in runs] for runs in chosen]),
+        fall_level=fall_level,
+        fall_time=fall_time,
+        start_covariance=law.covariance,
+        gain=law.largest_gain,
+        status=status,
+        config={
+            "problem": problem.to_config(),
+            "delta": delta,
+            "method": method.to_config(),
+            "sampling": sampling.to_config(),
+            "hard_overlap": None if hard_overlap is None else means.tolist(),
+        },
+    )
+    if throw and not status.ok:
+        raise NumericalFailure(status, f"Times of the fall: {fall_time.tolist()}.")
+    return result
+
+
+def fall_step(loss: ArrayLike, level: float) -> float:
+    """When a curve falls below a level for the first time after its maximum, in steps.
+
+    Parameters
+    ----------
+    loss : array_like, shape (T + 1,)
+        NaN where unknown.
+    level : float
+
+    Returns
+    -------
+    float
+        Interpolated linearly between steps; NaN if it never does.
+
+    Examples
+    --------
+    >>> fall_step([1.0, 2.0, 1.8, 0.8, 0.5], level=1.3)
+    2.5
+    """
+    loss = np.asarray(loss, dtype=np.float64)
+    if not np.isfinite(loss).any():
+        return float("nan")
+    peak = int(np.nanargmax(loss))
+    below = np.flatnonzero(loss[peak:] < level)
+    if not len(below):
+        return float("nan")
+    t = peak + int(below[0])
+    if t == peak:
+        return float(t)
+    return t - 1 + float((loss[t - 1] - level) / (loss[t - 1] - loss[t]))
+
+
+def effective_start(
+    problem: Problem,
+    delta: float,
+    method: GradientDescent,
+    sampling: Sampling | None = None,
+    *,
+    threads: int | None = None,
+) -> StartLaw:
+    """Law of the effective start: what the noise of the data adds to the initial overlap.
+
+    Parameters
+    ----------
+    problem : Problem
+        As in :func:`predict_grokking`.
+    delta : float
+    method : GradientDescent
+        The linear stage ends at the latest with its last step.
+    sampling : Sampling, optional
+    threads : int, optional
+
+    Returns
+    -------
+    StartLaw
+
+    Raises
+    ------
+    ValueError
+        If the problem has no hard direction, labels that are not even in them, an initial radius
+        of zero, or an overlap with them of its own; if ``method`` has no step.
+    NumericalFailure
+        If gradient descent diverges within the linear stage.
+    """
+    sampling = Sampling() if sampling is None else sampling
+    _check_problem(problem)
+    if method.n_steps < 1:
+        raise ValueError(f"method must have n_steps >= 1, got {method.n_steps}")
+    m, k_h = problem.m, problem.target.hard_basis.shape[1]
+    size, push = m * k_h, _PUSH * problem.init_radius
+
+    gain = np.zeros((method.n_steps + 1, size, size))
+    for index in range(size):
+        start = np.zeros(size)
+        start[index] = push
+        run = solve_mirrored(
+            _with_overlap(problem, start.reshape(m, k_h)), delta, method, sampling, threads=threads
+        )
+        gain = gain[: run.n_times]
+        moved = _hard_overlap(run, problem)[: len(gain)]
+        gain[:, :, index] = moved.reshape(len(gain), size) / push
+        left = np.flatnonzero(np.abs(moved).max(axis=(1, 2)) > _END_OF_LINEAR_STAGE)
+        if len(left):
+            gain = gain[: max(int(left[0]), 2)]
+        elif not run.status.ok:
+            raise NumericalFailure(run.status, f"Steps computed: {run.n_times - 1}.")
+    last = len(gain) - 1
+
+    method = GradientDescent(step_size=method.step_size, n_steps=last)
+    modes, weights = _noise_modes(problem, delta, method, sampling, threads)
+    noise = np.zeros_like(gain)
+    for mode, weight in zip(modes, weights, strict=True):
+        scale = push / (method.step_size * float(np.sum(np.abs(mode))))
+        forcing = scale * mode @ problem.target.hard_basis.T
+        run = solve_mirrored(problem, delta, method, sampling, forcing, threads=threads)
+        if not run.status.ok:
+            raise NumericalFailure(run.status, f"Steps computed: {run.n_times - 1}.")
+        response = _hard_overlap(run, problem).reshape(last + 1, size) / scale
+        noise += weight / delta * response[:, :, np.newaxis] * response[:, np.newaxis, :]
+    back = np.linalg.pinv(gain[last], rcond=_SMALLEST_GAIN)
+    return StartLaw(
+        gain=gain.reshape(last + 1, m, k_h, m, k_h),
+        noise=noise.reshape(last + 1, m, k_h, m, k_h),
+        covariance=back @ noise[last] @ back.T,
+        n_modes=len(modes),
+    )
+
+
+def _noise_modes(
+    problem: Problem,
+    delta: float,
+    method: GradientDescent,
+    sampling: Sampling,
+    threads: int | None,
+) -> tuple[FloatArray, FloatArray]:
+    """Modes (n, T, m, k_h) and weights (n,) of E[g^s g^s'^T (x) z_h z_h^T] without overlap."""
+    m, n_steps = problem.m, method.n_steps
+    hard_basis = problem.target.hard_basis
+    run = solve_mirrored(
+        problem, delta, method, sampling, keep=range(n_steps), threads=threads
+    )
+    if not run.status.ok:
+        raise NumericalFailure(run.status, f"Steps computed: {run.n_times - 1}.")
+    hard = hard_basis.T @ run.latent
+    rows = np.empty((n_steps, m, len(hard), hard.shape[1]))
+    for t in range(n_steps):
+        g, _ = pre_activation_gradient(problem, run.pre_activations.pop(t), run.labels)
+        np.multiply(g[:, np.newaxis], hard, out=rows[t])
+    flat = rows.reshape(-1, hard.shape[1])
+    weights, vectors = np.linalg.eigh(flat @ flat.T / hard.shape[1])
+    kept = weights > _SMALLEST_MODE * weights.sum()
+    modes = vectors[:, kept].T.reshape(-1, n_steps, m, len(hard))
+    return modes, weights[kept]
+
+
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    """A run from one start."""
+
+    start: FloatArray
+    hard_cosine: FloatArray
+    train_loss: FloatArray
+    test_loss: FloatArray
+    status: Status
+
+
+def _follow(
+    problem: Problem,
+    delta: float,
+    method: GradientDescent,
+    sampling: Sampling,
+    start: FloatArray,
+    threads: int | None,
+) -> _Followed:
+    """Run from an overlap with the hard directions; NaN after a run that ended early."""
+    started = _with_overlap(problem, start)
+    run = solve_mirrored(started, delta, method, sampling, threads=threads)
+    overlap, norm = run.weights[:, :, : problem.k], run.weights @ np.swapaxes(run.weights, 1, 2)
+    curves = {
+        "hard_cosine": hard_cosine(overlap, norm, problem.target.hard_basis),
+        "train_loss": run.train_loss,
+        "test_loss": expected_test_loss(
+            started, overlap, norm, sampling, range(sampling.replicates)
+        ),
+    }
+    missing = method.n_steps + 1 - run.n_times
+    padded = {
+        name: np.pad(curve, (0, missing), constant_values=np.nan) for name, curve in curves.items()
+    }
+    return _Followed(start=start, status=run.status, **padded)
+
+
+def _starts(
+    mean: FloatArray,
+    covariance: FloatArray,
+    levels: tuple[float, ...],
+    n_draws: int,
+    sampling: Sampling,
+) -> list[FloatArray]:
+    """Starts (m, k_h) to follow: at the quantiles of the size if it is a number, else drawn."""
+    if mean.size == 1:
+        spread = float(np.sqrt(covariance[0, 0]))
+        # Runs that start lower fall later.
+        sizes = [_folded_quantile(1.0 - level, float(mean[0, 0]), spread) for level in levels]
+        return [np.full((1, 1), size) for size in sizes]
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    n_points = 1 << (n_draws - 1).bit_length()
+    normals = cubature_normals(sampling, 0, mean.size, n_points)[:, :n_draws]
+    draws = mean.reshape(-1, 1) + root @ normals
+    return [draw.reshape(mean.shape) for draw in draws.T]
+
+
+def _folded_quantile(probability: float, mean: float, spread: float) -> float:
+    """Quantile of |X|, X ~ N(mean, spread^2)."""
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    mean = abs(mean)
+    if spread <= 0.0:
+        return mean
+
+    def excess(x: float) -> float:
+        return float(norm.cdf((x - mean) / spread) - norm.cdf((-x - mean) / spread) - probability)
+
+    return float(brentq(excess, 0.0, mean + 40.0 * spread, xtol=1e-12 * (mean + spread)))
+
+
+def _with_overlap(problem: Problem, hard: FloatArray) -> Problem:
+    """Return the problem started from an overlap (m, k_h) with its hard directions."""
+    overlap = hard @ problem.target.hard_basis.T
+    if problem.initial_overlap is not None:
+        overlap = overlap + problem.initial_overlap
+    return Problem(
+        problem.target,
+        problem.network,
+        problem.loss,
+        problem.init_radius,
+        problem.weight_decay,
+        overlap,
+    )
+
+
+def _hard_overlap(run: Run, problem: Problem) -> FloatArray:
+    """M(t) on the hard directions, (n_times, m, k_h)."""
+    overlap: FloatArray = run.weights[:, :, : problem.k] @ problem.target.hard_basis
+    return overlap
+
+
+# -- checks ------------------------------------------------------------------------------------
+
+
+def _check_problem(problem: Problem) -> None:
+    target = problem.target
+    if not target.hard_basis.shape[1]:
+        raise ValueError(
+            f"problem must have a hard direction to escape along; all {problem.k} latent "
+            f"directions of label {target.name!r} are easy"
+        )
+    if not target.is_even:
+        raise ValueError(
+            "problem must have labels that stay the same when all hard coordinates change sign; "
+            f"those of {target.name!r} do not"
+        )
+    if problem.starts_on_hard:
+        raise ValueError(
+            "problem must start without overlap with the hard directions; give it as hard_overlap, "
+            f"got initial_overlap = {problem.to_config()['initial_overlap']}"
+        )
+    if problem.init_radius == 0.0:
+        raise ValueError("problem must have init_radius > 0, got 0")
+
+
+def _checked_dimensions(d: int | Sequence[int], problem: Problem) -> tuple[int, ...]:
+    values = list(d) if isinstance(d, Iterable) else [d]
+    if not values:
+        raise ValueError("d must name at least one dimension, got none")
+    least = problem.k + problem.m + 1
+    return tuple(check_integer("d", value, minimum=least) for value in values)
+
+
+def _checked_probabilities(probabilities: Sequence[float]) -> tuple[float, ...]:
+    levels = [check_real("probabilities", level) for level in probabilities]
+    increasing = all(a < b for a, b in pairwise(levels))
+    if not (increasing and 0.5 in levels and 0.0 < levels[0] and levels[-1] < 1.0):
+        raise ValueError(
+            "probabilities must increase strictly between 0 and 1 with 0.5 among them, "
+            f"got {levels}"
+        )
+    return tuple(levels)
+
+
+def _checked_overlaps(hard_overlap: Any, problem: Problem, count: int) -> FloatArray:
+    """Means of the effective start, (count, m, k_h)."""
+    _check_problem(problem)
+    shape = problem.m, problem.target.hard_basis.shape[1]
+    if hard_overlap is None:
+        return np.zeros((count, *shape))
+    expected = f"a number, an array of shape (m, k_h) = {shape}, or one of those for each d"
+    try:
+        given = np.asarray(hard_overlap, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"hard_overlap must be {expected}, got {hard_overlap!r}") from None
+    if given.ndim == 1:
+        given = given[:, np.newaxis, np.newaxis]
+    if given.ndim not in (0, 2, 3) or not np.isfinite(given).all():
+        raise ValueError(f"hard_overlap must be {expected}, got {hard_overlap!r}")
+    try:
+        means = np.broadcast_to(given, (count, *shape)).copy()
+    except ValueError:
+        raise ValueError(
+            f"hard_overlap must be {expected} ({count} of them), got shape {given.shape}"
+        ) from None
+    for mean in means:
+        _with_overlap(problem, mean)  # checks the size against the radius
+    return means

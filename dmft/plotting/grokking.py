@@ -1,0 +1,148 @@
+"""Figure of an escape along a hard direction: predicted runs, and simulated ones beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from dmft.grokking import fall_step
+from dmft.plotting.common import BLUE, GREEN, GREY, VERMILLION, describe, new_figure, style
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from dmft.grokking import Grokking
+    from dmft.simulation import Simulation
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["plot_grokking"]
+
+
+def plot_grokking(
+    grokking: Grokking, simulations: Sequence[Simulation] = (), *, d: int | None = None
+) -> Figure:
+    """Losses and hard cosine against the step, and the time of the fall against d.
+
+    Parameters
+    ----------
+    grokking : Grokking
+    simulations : sequence of Simulation
+        Runs to lay over the prediction, of any of its dimensions.
+    d : int, optional
+        The dimension whose runs are shown step by step; default: the largest one simulated,
+        otherwise the first predicted.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Lines: the median run; bands: between the outermost ``probabilities`` at each step. Thin
+        lines and points: one simulated run each; runs that did not fall are drawn as triangles at
+        the upper end.
+
+    Raises
+    ------
+    ValueError
+        If `d`, or the dimension of a simulation, is not among those predicted.
+    """
+    for simulation in simulations:
+        if simulation.d not in grokking.d:
+            raise ValueError(f"simulations must have d among {grokking.d}, got {simulation.d}")
+    if d is None:
+        d = max((simulation.d for simulation in simulations), default=grokking.d[0])
+    if d not in grokking.d:
+        raise ValueError(f"d must be one of {grokking.d}, got {d}")
+    index = grokking.d.index(d)
+    shown = [simulation for simulation in simulations if simulation.d == d]
+    with style():
+        figure, (losses, cosine, times) = new_figure((12.5, 4.4), 1, 3, widths=(1.2, 1.0, 1.0))
+        for name, color in (("train", BLUE), ("test", VERMILLION)):
+            runs = [getattr(simulation, f"{name}_loss") for simulation in shown]
+            curves = getattr(grokking, f"{name}_loss")[index]
+            _draw_runs(losses, grokking, curves, runs, color, f"{name} loss")
+        losses.axhline(grokking.fall_level[index], color=GREY, linewidth=0.9, linestyle=":")
+        losses.set_ylabel("loss")
+        losses.set_ylim(bottom=0.0)
+        runs = [simulation.hard_cosine for simulation in shown]
+        _draw_runs(cosine, grokking, grokking.hard_cosine[index], runs, GREEN, "hard direction")
+        cosine.set_ylabel("squared cosine, hard direction")
+        cosine.set_ylim(0.0, 1.02)
+        for axes in (losses, cosine):
+            axes.set_xlabel("step $t$")
+            axes.set_xlim(0, grokking.steps[-1])
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+            axes.set_title(f"$d = {d}$")
+        losses.legend(loc="upper right")
+        _draw_times(times, grokking, simulations)
+        delta = grokking.config["delta"]
+        low, high = grokking.probabilities[0], grokking.probabilities[-1]
+        figure.suptitle(
+            f"{describe(grokking.config)}, $\\delta = {delta:g}$\n"
+            f"lines: predicted median run, bands: {low:.0%} to {high:.0%} of runs"
+            + ("; thin lines and points: simulated runs" if len(simulations) else ""),
+            fontsize=12,
+        )
+    return figure
+
+
+def _draw_runs(
+    axes: Axes,
+    grokking: Grokking,
+    curves: FloatArray,
+    runs: list[FloatArray],
+    color: str,
+    label: str,
+) -> None:
+    """Median and band of the predicted runs, simulated ones as thin lines."""
+    t = grokking.steps
+    axes.fill_between(
+        t, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.2, linewidth=0
+    )
+    for run in (run for group in runs for run in group):
+        axes.plot(np.arange(len(run)), run, color=color, linewidth=0.6, alpha=0.55)
+    median = curves[grokking.probabilities.index(0.5)]
+    axes.plot(t, median, color=color, linewidth=2.2, label=label)
+
+
+def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation]) -> None:
+    """Time of the fall against the dimension."""
+    d = np.array(grokking.d, dtype=np.float64)
+    order = np.argsort(d)
+    last = float(grokking.steps[-1])
+    fall = np.where(np.isnan(grokking.fall_time), last, grokking.fall_time)[order]
+    median = grokking.fall_time[order, grokking.probabilities.index(0.5)]
+    axes.set_xscale("log")
+    if len(d) > 1:
+        axes.fill_between(d[order], fall[:, 0], fall[:, -1], color=GREEN, alpha=0.2, linewidth=0)
+        axes.plot(d[order], median, color=GREEN, marker="o", markersize=4)
+    else:
+        below, above = median - fall[:, 0], fall[:, -1] - median
+        axes.errorbar(d, median, [below, above], fmt="o", color=GREEN, capsize=4, elinewidth=4,
+                      ecolor=GREEN, alpha=0.6)  # fmt: skip
+    for simulation in simulations:
+        level = grokking.fall_level[grokking.d.index(simulation.d)]
+        found = np.array([fall_step(loss, level) for loss in simulation.test_loss])
+        # Beside each other, so that runs that fall at the same time are seen.
+        place = simulation.d * np.exp(0.06 * (np.arange(len(found)) / len(found) - 0.5))
+        fell = np.isfinite(found)
+        axes.plot(
+            place[fell], found[fell], "o", color=VERMILLION, markersize=3.5, alpha=0.7, zorder=3
+        )
+        if not fell.all():
+            axes.plot(
+                place[~fell], np.full(np.count_nonzero(~fell), last), "^", color=VERMILLION,
+                markersize=5, markerfacecolor="white", zorder=3,
+            )  # fmt: skip
+    axes.set_xticks(d, [f"{value:g}" for value in d])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlim(d.min() / 1.2, d.max() * 1.2)
+    axes.set_ylim(0.0, 1.03 * last)
+    axes.set_xlabel("dimension $d$")
+    axes.set_ylabel("step at which the test loss falls")

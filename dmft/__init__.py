@@ -27,14 +27,19 @@ delta_NN(t)         smallest delta above which the hard outlier stays      ``fin
 """
 
 from dmft.activations import Activation
+from dmft.comparison import Comparison, compare
 from dmft.config import load_preset, load_run, preset_names
 from dmft.gradient_descent import GradientDescent
+from dmft.grokking import Grokking, predict_grokking
+from dmft.inputs import Inputs
 from dmft.losses import Loss
 from dmft.problem import Network, Problem, Target
 from dmft.results import software_version
 from dmft.sampling import Sampling
+from dmft.simulation import Simulation, simulate
 from dmft.solver import solve
 from dmft.spectra import Spectrum, spectrum
+from dmft.sweep import Sweep, sweep
 from dmft.threshold import Crossing, Threshold, find_delta_nn
 from dmft.trajectory import Trajectory
 from rmt.status import NumericalFailure, Status
@@ -43,22 +48,31 @@ __version__ = software_version()
 
 __all__ = [
     "Activation",
+    "Comparison",
     "Crossing",
     "GradientDescent",
+    "Grokking",
+    "Inputs",
     "Loss",
     "Network",
     "NumericalFailure",
     "Problem",
     "Sampling",
+    "Simulation",
     "Spectrum",
     "Status",
+    "Sweep",
     "Target",
     "Threshold",
     "Trajectory",
+    "compare",
     "find_delta_nn",
     "load_preset",
     "load_run",
+    "predict_grokking",
     "preset_names",
+    "simulate",
     "solve",
     "spectrum",
+    "sweep",
 ]

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import uuid
-import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["read_result", "software_version", "write_result"]
+__all__ = ["DamagedResultError", "read_result", "software_version", "write_result"]
 
 _FORMAT = "delta-nn"
 _FORMAT_VERSION = 1
 _HEADER = "header"
+
+
+class DamagedResultError(ValueError):
+    """A file that is no result file, or not all of one."""
 
 
 def software_version() -> str:
@@ -78,6 +81,8 @@ def write_result(
     try:
         with temporary.open("xb") as stream:
             np.savez_compressed(stream, **{_HEADER: text, **arrays})  # type: ignore[arg-type]
+            stream.flush()
+            os.fsync(stream.fileno())  # or a power cut could leave the name without the contents
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -100,8 +105,10 @@ def read_result(
     ------
     FileNotFoundError
         If there is no such file.
+    DamagedResultError
+        If the file is damaged; this is a ValueError.
     ValueError
-        If the file is damaged, of another kind, or from a newer format.
+        If the file is of another kind, or from a newer format.
     """
     target = Path(path)
     if target.suffix != ".npz" and not target.exists():
@@ -112,8 +119,10 @@ def read_result(
             arrays = {name: data[name] for name in data.files if name != _HEADER}
     except FileNotFoundError:
         raise
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"path must be a delta-nn result file; {target} is not one") from error
+    except Exception as error:  # a damaged archive fails in more ways than can be listed
+        raise DamagedResultError(
+            f"path must be a delta-nn result file; {target} is not one"
+        ) from error
     if header.get("format") != _FORMAT or header.get("kind") != kind:
         raise ValueError(
             f"path must be a delta-nn {kind} file; {target} holds {header.get('kind')!r}"

@@ -1,0 +1,229 @@
+r"""Gradient descent at finite dimension, on data that are given.
+
+The step of Montanari & Wang, arXiv:2602.01434,
+
+.. math:: \Theta \leftarrow \Theta - \eta\Big[\frac1n \sum_i x_i\, g_i^T + \lambda\Theta\Big],
+          \qquad g_i = \partial\ell/\partial r_i, \quad r_i = \Theta^T x_i,
+
+read literally. The inputs are visited once a step, in blocks of rows that stay in cache: while a
+block is there it gives the pre-activations and takes part in the gradient. The size of a block
+depends on d alone, and the order of summation is fixed: same data, same bits.
+
+Weights are (m, d) arrays, one row per neuron.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._passes import accumulate_kernel, project_kernel
+from dmft.gradients import pre_activation_gradient
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dmft.gradient_descent import GradientDescent
+    from dmft.problem import Problem
+
+__all__ = ["Descent", "descend", "hard_cosine", "project", "row_blocks"]
+
+Array = NDArray[np.float64]
+
+# A block of inputs takes this much: small enough to stay in the second-level cache or near it,
+# large enough that calling the element-wise kernels costs little beside the products.
+_BLOCK_BYTES = 2**20
+# The squared norm of the weights may grow by this factor before the run counts as diverged; the
+# solver of the limit draws the line in the same place.
+_DIVERGENCE_FACTOR = 1e12
+# Neurons count as linearly dependent below this ratio of eigenvalues of Theta^T Theta.
+_DEPENDENT = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Order parameters of one run for times 0, ..., T; NaN from where it diverged.
+
+    Attributes
+    ----------
+    correlation : ndarray, shape (T+1, m, m)
+        Theta^T Theta.
+    overlap : ndarray, shape (T+1, m, k)
+        Theta^T Theta_*.
+    gradient_covariance : ndarray, shape (T+1, m, m)
+        (1/n) sum_i g_i g_i^T.
+    train_loss : ndarray, shape (T+1,)
+        Mean loss over the samples.
+    gradient_norm : ndarray, shape (T+1,)
+        Frobenius norm of the gradient of the risk, without weight decay.
+    status : Status
+        SUCCESS or DIVERGED.
+    """
+
+    correlation: Array
+    overlap: Array
+    gradient_covariance: Array
+    train_loss: Array
+    gradient_norm: Array
+    status: Status
+
+
+def descend(
+    problem: Problem,
+    X: Array,
+    y: Array,
+    weights: Array,
+    frame: Array,
+    method: GradientDescent,
+    *,
+    hold_hard: bool = False,
+    visit: Callable[[int, Array, Array], None] | None = None,
+) -> Descent:
+    """Run gradient descent on given data from given weights.
+
+    Parameters
+    ----------
+    problem : Problem
+        Supplies network, loss, weight decay and hard directions.
+    X : ndarray, shape (n, d), float64, C-contiguous
+        Inputs, one a row.
+    y : ndarray, shape (n,)
+        Labels.
+    weights : ndarray, shape (m, d)
+        Initial weights, one neuron a row; left as they are.
+    frame : ndarray, shape (k, d)
+        Latent directions, orthonormal rows.
+    method : GradientDescent
+    hold_hard : bool
+        Set the hard components of the weights to zero at the start and after every step.
+    visit : callable, optional
+        Called as ``visit(step, weights (m, d), r (m, n))`` at every step before it is taken.
+
+    Returns
+    -------
+    Descent
+    """
+    m, k, n, n_times = problem.m, problem.k, len(X), method.n_steps + 1
+    hard = problem.target.hard_basis
+    held = hard.T @ frame if hold_hard else None
+    theta = np.array(weights, dtype=np.float64, order="C")
+    r = np.empty((m, n))
+    correlation = np.full((n_times, m, m), np.nan)
+    overlap = np.full((n_times, m, k), np.nan)
+    covariance = np.full((n_times, m, m), np.nan)
+    train_loss = np.full(n_times, np.nan)
+    gradient_norm = np.full(n_times, np.nan)
+    status = Status.SUCCESS
+    if held is not None:
+        _remove(theta, held)
+    largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(theta**2)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in range(n_times):
+            gradient, second_moment, loss = _pass(problem, X, y, theta, r)
+            squared_norm = float(np.sum(theta**2))
+            if not (squared_norm < largest and np.isfinite(loss) and np.isfinite(gradient).all()):
+                status = Status.DIVERGED
+                break
+            correlation[t] = theta @ theta.T
+            overlap[t] = theta @ frame.T
+            if held is not None:  # what is left is rounding
+                overlap[t] -= (overlap[t] @ hard) @ hard.T
+            covariance[t] = second_moment
+            train_loss[t] = loss
+            gradient_norm[t] = np.linalg.norm(gradient)
+            if visit is not None:
+                visit(t, theta, r)
+            if t + 1 < n_times:
+                gradient += problem.weight_decay * theta
+                theta -= method.step_size * gradient
+                if held is not None:
+                    _remove(theta, held)
+    return Descent(correlation, overlap, covariance, train_loss, gradient_norm, status)
+
+
+def _pass(
+    problem: Problem, X: Array, y: Array, theta: Array, r: Array
+) -> tuple[Array, Array, float]:
+    """One visit to the inputs: gradient (m, d), (1/n) sum g g^T, mean loss; fills `r` (m, n)."""
+    m, (n, d) = problem.m, X.shape
+    gradient = np.zeros((m, d))
+    second_moment = np.zeros((m, m))
+    total = 0.0
+    for rows in row_blocks(n, d):
+        block = X[rows]
+        g = np.empty((m, len(block)))
+        project_kernel(block, theta, g)
+        r[:, rows] = g
+        _, loss = pre_activation_gradient(problem, g, y[rows], out=g)
+        accumulate_kernel(block, g, gradient)
+        second_moment += g @ g.T
+        total += float(np.sum(loss))
+    return gradient / n, second_moment / n, total / n
+
+
+def project(X: Array, theta: Array) -> Array:
+    """Pre-activations, shape (m, n), of inputs (n, d) at weights (m, d).
+
+    Examples
+    --------
+    >>> project(np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 1.0]]))
+    array([[3., 1.]])
+    """
+    r = np.empty((len(theta), len(X)))
+    project_kernel(X, np.ascontiguousarray(theta), r)
+    return r
+
+
+def row_blocks(n: int, d: int) -> Iterator[slice]:
+    """Slices of rows of an (n, d) array that stay in cache; their size depends on d alone."""
+    rows = max(1, _BLOCK_BYTES // (8 * max(d, 1)))
+    for start in range(0, n, rows):
+        yield slice(start, min(start + rows, n))
+
+
+def hard_cosine(correlation: Array, overlap: Array, hard_basis: Array) -> Array:
+    r"""Largest squared cosine between a hard direction and the span of the neurons.
+
+    The largest eigenvalue of :math:`M_h^T C^{+} M_h`, with :math:`M_h` the overlaps with the hard
+    directions: the largest squared canonical correlation of the two spaces. 0 if there is no hard
+    direction or the weights vanish.
+
+    Parameters
+    ----------
+    correlation : ndarray, shape (T, m, m)
+    overlap : ndarray, shape (T, m, k)
+    hard_basis : ndarray, shape (k, k_h)
+
+    Returns
+    -------
+    ndarray, shape (T,)
+        Between 0 and 1; NaN where the arguments are.
+
+    Examples
+    --------
+    >>> hard_cosine(np.array([[[4.0]]]), np.array([[[1.0, 1.0]]]), np.array([[0.0], [1.0]]))
+    array([0.25])
+    """
+    cosines = np.zeros(len(correlation))
+    hard = overlap @ hard_basis
+    if hard.shape[2] == 0:
+        return cosines
+    for t, (C, M) in enumerate(zip(correlation, hard, strict=True)):
+        if not np.isfinite(C).all():
+            cosines[t] = np.nan
+            continue
+        values, vectors = np.linalg.eigh(C)
+        kept = values > _DEPENDENT * max(values[-1], 0.0)
+        if kept.any():
+            root = (vectors[:, kept].T @ M) / np.sqrt(values[kept])[:, None]
+            cosines[t] = min(1.0, float(np.linalg.norm(root, 2)) ** 2)
+    return cosines
+
+
+def _remove(theta: Array, rows: Array) -> None:
+    """Project the orthonormal `rows` out of every neuron, in place."""
+    theta -= (theta @ rows.T) @ rows

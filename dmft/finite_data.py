@@ -1,0 +1,192 @@
+"""What one seed of a finite-size run draws: latent directions, weights, inputs, labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft.descent import project
+
+if TYPE_CHECKING:
+    from dmft.inputs import Inputs, InputSampler
+    from dmft.problem import Problem
+
+__all__ = ["ImposedOverlap", "RunData", "TestData", "draw_run"]
+
+Array = NDArray[np.float64]
+
+# Families of random numbers. Each is a stream of its own, so that no one of them depends on how
+# many numbers another takes.
+_FRAME, _WEIGHTS, _INPUTS, _NOISE, _TEST = range(5)
+
+
+@dataclass(frozen=True, eq=False)
+class ImposedOverlap:
+    """Initial overlap that holds exactly, on a subspace of the latent space.
+
+    Attributes
+    ----------
+    basis : ndarray, shape (k, q)
+        Orthonormal columns; latent directions outside their span are not constrained.
+    overlap : ndarray, shape (m, q)
+        Overlap of every neuron with each of them.
+    """
+
+    basis: Array
+    overlap: Array
+
+    @classmethod
+    def of(cls, problem: Problem, hard_overlap: Array | None) -> ImposedOverlap:
+        """Collect what `problem` states of its easy directions and `hard_overlap` (m, k_h) adds.
+
+        Parameters
+        ----------
+        problem : Problem
+        hard_overlap : ndarray, shape (m, k_h), or None
+            None leaves the hard directions to chance, unless the problem itself states them.
+        """
+        hard = problem.target.hard_basis
+        bases, overlaps = [np.zeros((problem.k, 0))], [np.zeros((problem.m, 0))]
+        stated = problem.initial_overlap
+        if stated is not None:
+            easy = _complement(hard)
+            bases.append(easy)
+            overlaps.append(stated @ easy)
+            if hard_overlap is None and problem.starts_on_hard:
+                hard_overlap = stated @ hard
+        if hard_overlap is not None:
+            bases.append(hard)
+            overlaps.append(hard_overlap)
+        return cls(np.concatenate(bases, axis=1), np.concatenate(overlaps, axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class TestData:
+    """Fresh samples for the test loss: inputs (n_test, d) and labels (n_test,)."""
+
+    __test__ = False  # not a test case, whatever its name looks like
+
+    X: Array
+    y: Array
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """What gradient descent starts from.
+
+    Attributes
+    ----------
+    X : ndarray, shape (n, d)
+        Inputs.
+    y : ndarray, shape (n,)
+        Labels.
+    weights : ndarray, shape (m, d)
+        Initial weights, one neuron a row.
+    frame : ndarray, shape (k, d)
+        Latent directions, orthonormal rows.
+    test : TestData or None
+    """
+
+    X: Array
+    y: Array
+    weights: Array
+    frame: Array
+    test: TestData | None
+
+
+def draw_run(
+    problem: Problem,
+    n: int,
+    d: int,
+    seed: int,
+    inputs: Inputs,
+    imposed: ImposedOverlap,
+    n_test: int | None = None,
+) -> RunData:
+    """Draw everything random in one run.
+
+    Streams depend on (seed, d, n): runs of the same seed at another size or another delta are
+    independent, as an extrapolation in 1/d or a fit over delta takes them to be.
+
+    Parameters
+    ----------
+    problem : Problem
+    n, d : int
+        Number of samples, dimension.
+    seed : int
+    inputs : Inputs
+    imposed : ImposedOverlap
+    n_test : int or None
+        Number of fresh samples.
+
+    Returns
+    -------
+    RunData
+    """
+
+    def stream(family: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(family, d, n)))
+
+    frame = _random_frame(problem.k, d, stream(_FRAME))
+    weights = _initial_weights(problem, frame, imposed, stream(_WEIGHTS))
+    rng, noise = stream(_INPUTS), stream(_NOISE)
+    sampler = inputs.sampler(d, rng)
+    X, y = _samples(problem, sampler, frame, n, rng, noise)
+    test = None
+    if n_test is not None:
+        rng = stream(_TEST)
+        test = TestData(*_samples(problem, sampler, frame, n_test, rng, rng))
+    return RunData(X, y, weights, frame, test)
+
+
+def _samples(
+    problem: Problem,
+    sampler: InputSampler,
+    frame: Array,
+    n: int,
+    rng: np.random.Generator,
+    noise: np.random.Generator,
+) -> tuple[Array, Array]:
+    X = sampler.fill(np.empty((n, sampler.d)), rng)
+    z = np.ascontiguousarray(project(X, frame).T)
+    return X, problem.sample_labels(z, noise.standard_normal(n))
+
+
+def _random_frame(k: int, d: int, rng: np.random.Generator) -> Array:
+    """Uniformly random orthonormal rows, shape (k, d)."""
+    q, r = np.linalg.qr(rng.standard_normal((d, k)))
+    # The signs make it uniform: those of the factorisation follow a convention.
+    return np.ascontiguousarray((q * np.where(np.diag(r) < 0.0, -1.0, 1.0)).T)
+
+
+def _initial_weights(
+    problem: Problem, frame: Array, imposed: ImposedOverlap, rng: np.random.Generator
+) -> Array:
+    """Weights (m, d) with the imposed overlap, the rest uniform on the complement.
+
+    ``Theta^T = M0 F + S U`` with F the imposed latent directions, ``S^2 = rho^2 I - M0 M0^T`` and U
+    independent uniform unit vectors orthogonal to F: ``Theta^T Theta`` is rho^2 I in the limit, as
+    the theory has it, and exactly on its diagonal where nothing is imposed.
+    """
+    m, d = problem.m, frame.shape[1]
+    known = imposed.basis.T @ frame
+    units = rng.standard_normal((m, d))
+    for _ in range(2):  # once more for what rounding left
+        units -= (units @ known.T) @ known
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    rest = problem.init_radius**2 * np.eye(m) - imposed.overlap @ imposed.overlap.T
+    values, vectors = np.linalg.eigh(rest)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return np.ascontiguousarray(imposed.overlap @ known + root @ units)
+
+
+def _complement(basis: Array) -> Array:
+    """Orthonormal basis of the orthogonal complement of orthonormal columns."""
+    k, q = basis.shape
+    if q == 0:
+        return np.eye(k)
+    left = np.linalg.svd(basis)[0]
+    return np.ascontiguousarray(left[:, q:])

@@ -1,0 +1,239 @@
+"""The seeds of a simulation, run one by one or in parallel processes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft.descent import descend, hard_cosine, project
+from dmft.finite_data import draw_run
+from dmft.finite_hessian import FiniteHessian
+from dmft.generalization import expected_test_loss
+from dmft.gradients import curvature, mean_loss
+from dmft.sampling import Sampling
+from dmft.solver import single_threaded_blas
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from dmft.seed_store import SeedStore
+    from dmft.simulation_plan import SimulationPlan
+
+__all__ = [
+    "QUANTITIES",
+    "SPECTRAL",
+    "complete",
+    "finish_seed",
+    "run_seed",
+    "run_seeds",
+    "run_tasks",
+]
+
+Array = NDArray[np.float64]
+Result = TypeVar("Result")
+SeedResult = tuple[str, dict[str, Array]]
+
+#: Arrays of a finished seed, each with the steps as its first axis,
+QUANTITIES = (
+    "correlation",
+    "overlap",
+    "gradient_covariance",
+    "train_loss",
+    "test_loss",
+    "gradient_norm",
+    "hard_cosine",
+)
+#: and those of each recorded Hessian, under ``hessian/STEP/NAME``.
+SPECTRAL = ("eigenvalues", "smallest", "largest", "overlaps", "residual")
+
+# Cubature of the exact test loss where no tensor rule suffices: one scramble of the points, and one
+# more for every so many dimensions, so that its error stays below the fluctuation of the run.
+_CUBATURE = Sampling()
+_DIMENSIONS_PER_SCRAMBLE, _MAX_SCRAMBLES = 500, 8
+_WATCH_SECONDS = 0.25
+
+
+def run_seeds(
+    plan: SimulationPlan,
+    seeds: Sequence[int],
+    store: SeedStore | None,
+    n_workers: int,
+    progress: Callable[[int], None] | None,
+) -> dict[int, SeedResult]:
+    """Run seeds, in this process or in several, and write each as it finishes.
+
+    Parameters
+    ----------
+    plan : SimulationPlan
+    seeds : sequence of int
+    store : SeedStore or None
+        Receives every finished seed at once.
+    n_workers : int
+        Processes; with 1, or a single seed, everything runs in this one.
+    progress : callable or None
+        Called with 1 for every finished seed.
+
+    Returns
+    -------
+    dict of int to (str, dict)
+        Name of the status, and arrays, by seed.
+    """
+    results: dict[int, SeedResult] = {}
+    tasks = [(plan, seed, store) for seed in seeds]
+    for seed, result in run_tasks(finish_seed, tasks, n_workers):
+        results[seed] = result
+        if progress is not None:
+            progress(1)
+    return results
+
+
+def run_tasks(
+    function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], n_workers: int
+) -> Iterator[Result]:
+    """Yield ``function(*task)`` for every task, in the order in which they finish.
+
+    Parameters
+    ----------
+    function : callable
+    tasks : sequence of tuple
+    n_workers : int
+        Processes, which end when this one does, however it ends; with 1, or a single task,
+        everything runs in this one.
+
+    Yields
+    ------
+    object
+        What `function` returns.
+    """
+    n_workers = min(n_workers, len(tasks))
+    if n_workers <= 1:
+        for task in tasks:
+            yield function(*task)
+        return
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        pool = Parallel(
+            n_jobs=n_workers,
+            return_as="generator_unordered",
+            batch_size=1,
+            max_nbytes=None,  # the arguments are small: no detour over files
+        )
+    yield from pool(delayed(_in_worker)(function, task, os.getpid()) for task in tasks)
+
+
+def finish_seed(plan: SimulationPlan, seed: int, store: SeedStore | None) -> tuple[int, SeedResult]:
+    """Run one seed and write its file; return the seed with its result."""
+    with single_threaded_blas():
+        status, arrays = run_seed(plan, seed)
+    if store is not None:
+        store.write(seed, status, arrays)
+    return seed, (status, arrays)
+
+
+def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
+    """Run one seed in this thread; return the name of its status, and its arrays."""
+    problem, hard_basis = plan.problem, plan.problem.target.hard_basis
+    data = draw_run(problem, plan.n, plan.d, seed, plan.inputs, plan.imposed, plan.n_test)
+    arrays = {name: np.full(shape, np.nan) for name, shape in _shapes(plan).items()}
+    statuses: list[Status] = []
+
+    def visit(step: int, weights: Array, r: Array) -> None:
+        if data.test is not None:
+            h = project(data.test.X, weights)
+            arrays["test_loss"][step] = mean_loss(problem, h, data.test.y)
+        if step in plan.hessian_steps:
+            hessian = FiniteHessian(data.X, curvature(problem, r, data.y), problem.weight_decay)
+            spectrum = hessian.spectrum(plan.n_extreme, plan.dense_limit, seed=seed)
+            statuses.append(spectrum.status)
+            on_hard = spectrum.vectors @ (hard_basis.T @ data.frame).T
+            found = {
+                "eigenvalues": spectrum.eigenvalues,
+                "smallest": spectrum.eigenvalues[: plan.n_extreme],
+                "largest": spectrum.eigenvalues[-plan.n_extreme :],
+                "overlaps": np.sum(on_hard**2, axis=(1, 2)),
+                "residual": spectrum.residual,
+            }
+            for name, value in found.items():
+                arrays[f"hessian/{step}/{name}"][...] = value
+
+    run = descend(
+        problem,
+        data.X,
+        data.y,
+        data.weights,
+        data.frame,
+        plan.method,
+        hold_hard=plan.hold_hard,
+        visit=visit,
+    )
+    for name in ("correlation", "overlap", "gradient_covariance", "train_loss", "gradient_norm"):
+        arrays[name][...] = getattr(run, name)
+    reached = np.isfinite(run.train_loss)
+    if data.test is None:
+        scrambles = range(min(1 + plan.d // _DIMENSIONS_PER_SCRAMBLE, _MAX_SCRAMBLES))
+        arrays["test_loss"][reached] = expected_test_loss(
+            problem, run.overlap[reached], run.correlation[reached], _CUBATURE, scrambles
+        )
+    arrays["hard_cosine"][...] = hard_cosine(run.correlation, run.overlap, hard_basis)
+    failed = [status for status in (run.status, *statuses) if not status.ok]
+    return (failed[0] if failed else Status.SUCCESS).name, arrays
+
+
+def complete(plan: SimulationPlan, status: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether what a file holds is all of a finished seed."""
+    shapes = {name: array.shape for name, array in arrays.items()}
+    return shapes == _shapes(plan) and status in Status.__members__
+
+
+def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:
+    """Shape of every array of a finished seed, by name."""
+    m, k, n_times = plan.problem.m, plan.problem.k, plan.method.n_steps + 1
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(QUANTITIES, (n_times,))
+    shapes["correlation"] = shapes["gradient_covariance"] = (n_times, m, m)
+    shapes["overlap"] = (n_times, m, k)
+    size, count = m * plan.d, plan.n_extreme
+    for step in plan.hessian_steps:
+        extreme: dict[str, tuple[int, ...]] = dict.fromkeys(SPECTRAL, (count,))
+        extreme["eigenvalues"] = (size if size <= plan.dense_limit else 2 * count,)
+        extreme["residual"] = ()
+        shapes |= {f"hessian/{step}/{name}": shape for name, shape in extreme.items()}
+    return shapes
+
+
+def _in_worker(function: Callable[..., Result], task: tuple[Any, ...], parent: int) -> Result:
+    """One task in a worker process; `parent` is the process that waits for it."""
+    _die_with(parent)
+    return function(*task)
+
+
+_watched: set[int] = set()
+
+
+def _die_with(parent: int) -> None:
+    """End this worker process when its parent is gone: nobody waits for its results."""
+    if parent in _watched:
+        return
+    _watched.add(parent)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(
+    plan: SimulationPlan, seed: int, store: SeedStore | None, parent: int | None
+) -> tuple[int, SeedResult]:
+    """Old name of `finish_seed`."""
+    if parent is not None:
+        _die_with(parent)
+    return finish_seed(plan, seed, store)

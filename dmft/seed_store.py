@@ -1,0 +1,188 @@
+"""A folder with one result file per finished seed, safe against being killed at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmft.results import DamagedResultError, read_result, write_result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["SeedStore"]
+
+_KIND = "simulated seed"
+_NAME = re.compile(r"seed-(\d{5,})\.npz")
+
+
+class SeedStore:
+    """One file per seed, all of the same configuration.
+
+    A file appears complete or not at all. All that a killed process may leave is a temporary file
+    whose name ends in ``.partial``; those are removed by the next process that has the folder to
+    itself. A file damaged otherwise counts as missing.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made by `open` when missing.
+    config : mapping
+        JSON-able configuration that every file must have.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
+        if not isinstance(folder, str | os.PathLike):
+            raise ValueError(f"out must be the path of a folder, got {folder!r}")
+        self.folder = Path(folder)
+        # As it comes back from a file, where tuples are lists.
+        self.config: dict[str, Any] = json.loads(json.dumps(dict(config)))
+
+    def path(self, seed: int) -> Path:
+        """File of a seed."""
+        return self.folder / f"seed-{seed:05d}.npz"
+
+    def write(self, seed: int, status: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write the file of a finished seed; on return it is on disk.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; nothing is left behind.
+        """
+        header = {"configuration": self.config, "seed": seed, "status": status}
+        write_result(self.path(seed), _KIND, header, arrays)
+
+    def read(self, seeds: Sequence[int]) -> dict[int, tuple[str, dict[str, NDArray[Any]]]]:
+        """Status and arrays of those of `seeds` that are there; changes nothing.
+
+        Raises
+        ------
+        ValueError
+            If any seed in the folder, asked for or not, has another configuration, or a file with
+            the name of a seed holds something else.
+        """
+        found: dict[int, tuple[str, dict[str, NDArray[Any]]]] = {}
+        wanted = set(seeds)
+        if not self.folder.is_dir():
+            return found
+        for path in sorted(self.folder.iterdir()):
+            name = _NAME.fullmatch(path.name)
+            if name is None:
+                continue
+            try:
+                header, arrays = read_result(path, _KIND)
+            except DamagedResultError:
+                continue
+            self._check(path, header["configuration"])
+            if header["seed"] != int(name[1]):
+                raise ValueError(
+                    "out must be a folder whose files hold the seed they are named after; "
+                    f"{path} holds seed {header['seed']}"
+                )
+            if header["seed"] in wanted:
+                found[header["seed"]] = header["status"], arrays
+        return found
+
+    def _check(self, path: Path, stored: Mapping[str, Any]) -> None:
+        """Raise unless a file has the configuration asked for."""
+        difference = _first_difference("", stored, self.config)
+        if difference is not None:
+            key, there, asked = difference
+            raise ValueError(
+                f"out must be a folder of the same configuration; {path} was made with "
+                f"{key} = {there!r}, asked for is {asked!r}: use another folder"
+            )
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Make the folder, check that it can be written to, and clear leftovers before and after.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be made or written to.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        probe = self.folder / f".{uuid.uuid4().hex}.partial"
+        try:
+            probe.touch(exist_ok=False)
+        finally:
+            probe.unlink(missing_ok=True)
+        with _FolderLock(self.folder) as lock:
+            self._clear(lock)
+            try:
+                yield
+            finally:
+                self._clear(lock)
+
+    def _clear(self, lock: _FolderLock) -> None:
+        """Remove temporary files, unless another process at work here may be writing them."""
+        with lock.alone() as alone:
+            if alone:
+                for path in self.folder.glob(".*.partial"):
+                    path.unlink(missing_ok=True)
+
+
+class _FolderLock:
+    """Advisory lock on a folder, shared by all processes that run a simulation into it.
+
+    The system drops it when a process ends, however it ends, and it leaves no file. Where there is
+    no such lock, a process takes itself to be alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> _FolderLock:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            self._descriptor = os.open(self._folder, os.O_RDONLY)
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Yield whether no other process holds the lock, keeping others out meanwhile."""
+        if self._descriptor is None:
+            yield True
+            return
+        import fcntl
+
+        alone = True
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            alone = False
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield alone
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+
+def _first_difference(key: str, there: Any, asked: Any) -> tuple[str, Any, Any] | None:
+    """Name the first entry in which two configurations differ, and its value in both."""
+    if isinstance(there, dict) and isinstance(asked, dict):
+        for name in {**asked, **there}:
+            inner = f"{key}.{name}" if key else name
+            difference = _first_difference(inner, there.get(name), asked.get(name))
+            if difference is not None:
+                return difference
+        return None
+    return None if there == asked else (key, there, asked)

@@ -1,0 +1,222 @@
+"""What a simulation is asked to do: the arguments of ``simulate``, checked."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dmft._validation import check_finite_array, check_instance, check_integer, check_real
+from dmft.finite_data import ImposedOverlap
+from dmft.gradient_descent import GradientDescent
+from dmft.inputs import Inputs, get_inputs
+from dmft.problem import Problem
+from dmft.solver import worker_count
+
+__all__ = ["SimulationPlan", "check_seeds", "check_workers"]
+
+Array = NDArray[np.float64]
+
+# Raised whenever the same seed would give other numbers, so that files of both are not mixed.
+_DRAWS = 1
+_MAX_TEST = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class SimulationPlan:
+    """All that determines the numbers of a run besides its seed."""
+
+    problem: Problem
+    delta: float
+    method: GradientDescent
+    d: int
+    n: int
+    inputs: Inputs
+    hold_hard: bool
+    hard_overlap: Array | None
+    hessian_steps: tuple[int, ...]
+    n_extreme: int
+    dense_limit: int
+    n_test: int | None
+    imposed: ImposedOverlap
+
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        delta: float,
+        method: GradientDescent,
+        d: int,
+        *,
+        inputs: str | Inputs | Mapping[str, Any],
+        hold_hard: bool,
+        hard_overlap: ArrayLike | None,
+        hessian_steps: Iterable[int],
+        n_extreme: int,
+        dense_limit: int,
+        n_test: int | None,
+    ) -> SimulationPlan:
+        """Check the arguments of `simulate`."""
+        check_instance("problem", problem, Problem)
+        check_instance("method", method, GradientDescent)
+        delta = check_real("delta", delta, minimum=0.0, exclusive=True)
+        m, k = problem.m, problem.k
+        d = check_integer("d", d, minimum=1)
+        if d < k + m:
+            raise ValueError(
+                f"d must be at least k + m = {k} + {m} (latent directions and neurons), got {d}"
+            )
+        n = round(delta * d)
+        if n < 1:
+            raise ValueError(
+                f"delta must give at least one sample, n = round(delta d) >= 1; got {delta:g} "
+                f"with d = {d}"
+            )
+        law = get_inputs(inputs)
+        if not isinstance(hold_hard, bool):
+            raise ValueError(f"hold_hard must be True or False, got {hold_hard!r}")
+        overlap = _hard_overlap(problem, hard_overlap, hold_hard)
+        steps = _hessian_steps(hessian_steps, method.n_steps)
+        n_extreme = check_integer("n_extreme", n_extreme, minimum=1)
+        if 2 * n_extreme > m * d:
+            raise ValueError(
+                f"n_extreme must be at most m d / 2 = {m * d // 2} (half the eigenvalues), "
+                f"got {n_extreme}"
+            )
+        dense_limit = check_integer("dense_limit", dense_limit, minimum=0)
+        if law.is_gaussian:
+            if n_test is not None:
+                raise ValueError(
+                    "n_test must be left out for Gaussian inputs, whose test loss is an exact "
+                    f"expectation, got {n_test!r}"
+                )
+        elif n_test is None:
+            n_test = min(n, _MAX_TEST)
+        else:
+            n_test = check_integer("n_test", n_test, minimum=1)
+        imposed = ImposedOverlap.of(
+            problem, np.zeros((m, problem.target.hard_basis.shape[1])) if hold_hard else overlap
+        )
+        return cls(
+            problem, delta, method, d, n, law, hold_hard, overlap, steps, n_extreme, dense_limit,
+            n_test, imposed,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """Plain-type description."""
+        overlap = self.hard_overlap
+        return {
+            "problem": self.problem.to_config(),
+            "delta": self.delta,
+            "method": self.method.to_config(),
+            "d": self.d,
+            "n": self.n,
+            "inputs": self.inputs.to_config(),
+            "hold_hard": self.hold_hard,
+            "hard_overlap": None if overlap is None else overlap.tolist(),
+            "hessian_steps": list(self.hessian_steps),
+            "n_extreme": self.n_extreme,
+            "dense_limit": self.dense_limit,
+            "n_test": self.n_test,
+            "draws": _DRAWS,
+        }
+
+
+def check_seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
+    """Return the seeds 0, ..., seeds - 1, or those given.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is no integer >= 0 or given twice.
+
+    Examples
+    --------
+    >>> check_seeds(3), check_seeds([7, 2])
+    ((0, 1, 2), (7, 2))
+    """
+    if isinstance(seeds, Iterable) and not isinstance(seeds, str | bytes):
+        chosen = tuple(check_integer("seeds", seed, minimum=0) for seed in seeds)
+        if not chosen:
+            raise ValueError("seeds must be a number of seeds or a list of them, got an empty one")
+        if len(set(chosen)) < len(chosen):
+            twice = next(seed for seed in chosen if chosen.count(seed) > 1)
+            raise ValueError(f"seeds must be distinct, got {twice} more than once")
+        return chosen
+    return tuple(range(check_integer("seeds", seeds, minimum=1)))
+
+
+def check_workers(workers: int | None) -> int:
+    """Return the number of processes to use at most; None means one for each core.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many cores.
+    """
+    cores = worker_count(None, sys.maxsize)
+    if workers is None:
+        return cores
+    workers = check_integer("workers", workers, minimum=1)
+    if workers > cores:
+        raise ValueError(f"workers must be at most the number of cores, {cores}, got {workers}")
+    return workers
+
+
+def _hessian_steps(steps: Iterable[int], n_steps: int) -> tuple[int, ...]:
+    if not isinstance(steps, Iterable) or isinstance(steps, str | bytes):
+        raise ValueError(f"hessian_steps must be a list of steps, got {steps!r}")
+    chosen = {check_integer("hessian_steps", step, minimum=0) for step in steps}
+    for step in sorted(chosen):
+        if step > n_steps:
+            raise ValueError(f"hessian_steps must lie in 0..n_steps = 0..{n_steps}, got {step}")
+    return tuple(sorted(chosen))
+
+
+def _hard_overlap(problem: Problem, value: ArrayLike | None, hold_hard: bool) -> Array | None:
+    """Check the imposed overlap; return it with shape (m, k_h)."""
+    if hold_hard and problem.starts_on_hard:
+        raise ValueError(
+            "hold_hard must be False for a problem whose initial_overlap is not zero on the hard "
+            "directions, got True"
+        )
+    if value is None:
+        return None
+    if hold_hard:
+        raise ValueError("hard_overlap must be left out with hold_hard, which makes it zero")
+    hard = problem.target.hard_basis
+    shape = (problem.m, hard.shape[1])
+    if hard.shape[1] == 0:
+        raise ValueError(
+            f"hard_overlap must be left out for label {problem.target.name!r}, which has no hard "
+            "direction"
+        )
+    if problem.starts_on_hard:
+        raise ValueError(
+            "hard_overlap must be left out for a problem whose initial_overlap states it already"
+        )
+    ndim = np.ndim(value)
+    given = check_finite_array(
+        "hard_overlap", value, ndim=ndim, expected=f"a number or an array of shape {shape}"
+    )
+    try:
+        overlap = np.array(np.broadcast_to(given, shape))
+    except ValueError:
+        raise ValueError(
+            f"hard_overlap must be a number or an array of shape (m, k_h) = {shape}, got shape "
+            f"{given.shape}"
+        ) from None
+    imposed = ImposedOverlap.of(problem, overlap).overlap
+    largest = float(np.linalg.norm(imposed, 2))
+    if largest > problem.init_radius * (1.0 + 1e-12):
+        raise ValueError(
+            "hard_overlap must have singular values (together with initial_overlap) of at most "
+            f"init_radius = {problem.init_radius:g}, got {largest:g}"
+        )
+    return overlap

@@ -1,29 +1,35 @@
-"""Figures: the gap against delta, a trajectory, a spectrum.
-
-The only module that imports matplotlib. Figures are built on the Agg canvas without pyplot, so no
-window opens and no global state changes; in a notebook a returned figure shows itself.
-"""
+"""Figures of the theory alone: the gap against delta, a trajectory, a spectrum, its flow."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, style
-from rmt.status import Status
+from dmft.plotting.common import (
+    BLUE,
+    DASHES,
+    GREEN,
+    GREY,
+    PURPLE,
+    VERMILLION,
+    config_of,
+    describe,
+    draw_band,
+    format_number,
+    hard_coordinates,
+    log_ticks,
+    new_figure,
+    sentence,
+    style,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from dmft.spectra import Spectrum, SpectrumOutlier
@@ -33,52 +39,17 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
 
 __all__ = [
+    "draw_spectrum",
+    "limit_to",
     "plot_flow",
     "plot_spectrum",
     "plot_threshold",
     "plot_trajectory",
-    "save_figure",
-    "style",
+    "useful_range",
+    "zero_of",
 ]
 
-_CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-
 _LABELLED_OUTLIERS = 4
-
-
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure; the file appears complete or not at all.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    path : path-like
-        The suffix (``.png``, ``.pdf``, ``.svg``) says the format.
-
-    Returns
-    -------
-    pathlib.Path
-        The file written.
-
-    Raises
-    ------
-    ValueError
-        If the suffix is none that matplotlib can write.
-    OSError
-        If the directory cannot be written.
-    """
-    target = Path(path)
-    allowed = figure.canvas.get_supported_filetypes()
-    kind = target.suffix[1:].lower()
-    if kind not in allowed:
-        raise ValueError(f"path must end in one of {', '.join(sorted(allowed))}; got {str(path)!r}")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as folder:
-        partial = Path(folder) / target.name
-        with style():
-            figure.savefig(partial, format=kind)
-        os.replace(partial, target)
-    return target
 
 
 # -- threshold -----------------------------------------------------------------------------------
@@ -98,14 +69,14 @@ def plot_threshold(threshold: Threshold) -> Figure:
         ended early there (diverged). Line and band: between evaluations.
     """
     with style():
-        figure, (axes,) = _figure((6.4, 4.3))
+        figure, (axes,) = new_figure((6.4, 4.3))
         finite = np.isfinite(threshold.gap)
         delta, gap = threshold.delta[finite], threshold.gap[finite]
         error = np.where(np.isfinite(threshold.gap_stderr[finite]), threshold.gap_stderr[finite], 0)
         axes.set_xscale("log")
         axes.set_xlabel(r"samples per dimension  $\delta = n/d$")
         axes.set_ylabel(rf"hard gap of the Hessian at step {threshold.step}")
-        axes.set_title(_describe(threshold.config))
+        axes.set_title(describe(threshold.config))
         axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
         if len(delta):
             axes.fill_between(delta, gap - error, gap + error, color=BLUE, alpha=0.2, linewidth=0)
@@ -132,9 +103,9 @@ def plot_threshold(threshold: Threshold) -> Figure:
             if _falls(gap) and threshold.stderr > 0:
                 _enlarge_crossing(axes, threshold, delta, gap, error)
         else:
-            title = f"{_describe(threshold.config)}\n{_sentence(threshold.status)}"
+            title = f"{describe(threshold.config)}\n{sentence(threshold.status)}"
             axes.set_title(title, color=VERMILLION)
-        _log_ticks(axes, threshold.bracket)
+        log_ticks(axes, threshold.bracket)
         if len(delta):
             _region_names(axes, left=bool(np.isfinite(threshold.gap[0])))
         if axes.get_legend_handles_labels()[0]:
@@ -152,7 +123,7 @@ def _mark_crossing(axes: Axes, threshold: Threshold) -> None:
     )  # fmt: skip
     axes.plot(
         [value, value], [bottom, 0.0], color=VERMILLION, linewidth=1.4, zorder=1,
-        label=rf"$\delta_{{\mathrm{{NN}}}}({step}) = $ {_number(value, stderr)}",
+        label=rf"$\delta_{{\mathrm{{NN}}}}({step}) = $ {format_number(value, stderr)}",
     )  # fmt: skip
     axes.set_ylim(bottom=bottom)
 
@@ -211,27 +182,27 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         directions (the hard ones are stated: zero); train and test loss; norm of the gradient.
     """
     with style():
-        figure, panels = _figure((8.6, 6.2), 2, 2)
+        figure, panels = new_figure((8.6, 6.2), 2, 2)
         norms, overlaps, losses, gradient = panels
         t, m, k = trajectory.steps, trajectory.m, trajectory.k
-        config = _config_of(trajectory)
+        config = config_of(trajectory)
 
         value, error = trajectory.norm, trajectory.stderr["norm"]
         for j in range(m):
             label = rf"$C_{{{j + 1}{j + 1}}}$" if m > 1 else None
-            _band(norms, t, value[:, j, j], error[:, j, j], j, label)
+            draw_band(norms, t, value[:, j, j], error[:, j, j], j, label)
         pairs = [(i, j) for i in range(m) for j in range(i + 1, m)] if m <= 3 else []
         for n, (i, j) in enumerate(pairs):
-            _band(norms, t, value[:, i, j], error[:, i, j], m + n, rf"$C_{{{i + 1}{j + 1}}}$")
+            draw_band(norms, t, value[:, i, j], error[:, i, j], m + n, rf"$C_{{{i + 1}{j + 1}}}$")
         norms.set_ylabel(r"$C(t,t) = \Theta_t^{\top}\Theta_t$")
 
-        hard = _hard_coordinates(trajectory)
+        hard = hard_coordinates(trajectory)
         value, error = trajectory.overlap, trajectory.stderr["overlap"]
         lines = 0
         for i in (i for i in range(k) if not hard[i]):
             for j in range(m):
                 label = rf"$M_{{{j + 1}{i + 1}}}$"
-                _band(overlaps, t, value[:, j, i], error[:, j, i], lines, label)
+                draw_band(overlaps, t, value[:, j, i], error[:, j, i], lines, label)
                 lines += 1
         if hard.any():
             names = ", ".join(f"$z_{{{i + 1}}}$" for i in np.flatnonzero(hard))
@@ -244,10 +215,12 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         overlaps.set_ylabel(r"overlap  $M(t) = \Theta_t^{\top}\Theta_*$")
 
         for n, (name, label) in enumerate((("train_loss", "train"), ("test_loss", "test"))):
-            _band(losses, t, getattr(trajectory, name), trajectory.stderr[name], n, label)
+            draw_band(losses, t, getattr(trajectory, name), trajectory.stderr[name], n, label)
         losses.set_ylabel("loss")
 
-        _band(gradient, t, trajectory.gradient_norm, trajectory.stderr["gradient_norm"], 0, None)
+        draw_band(
+            gradient, t, trajectory.gradient_norm, trajectory.stderr["gradient_norm"], 0, None
+        )
         gradient.set_ylabel(r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$")
         positive = trajectory.gradient_norm[trajectory.gradient_norm > 0]
         if len(positive) and positive.max() > 30 * positive.min():
@@ -259,39 +232,11 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
             axes.set_xlim(0, max(trajectory.n_steps, 1))
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(loc="best", ncols=2 if len(axes.lines) > 3 else 1)
-        title = f"{_describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"
+        title = f"{describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"
         if not trajectory.status.ok:
             title += f"\n{trajectory.status.name} after step {trajectory.n_steps}"
         figure.suptitle(title, fontsize=12)
     return figure
-
-
-def _band(
-    axes: Axes, t: NDArray[Any], value: FloatArray, error: FloatArray, index: int, label: str | None
-) -> None:
-    """One curve with a band of one standard error, told apart by colour and by dashes."""
-    color = _CYCLE[index % len(_CYCLE)]
-    finite = np.isfinite(value)
-    axes.plot(
-        t[finite], value[finite], color=color, linestyle=_DASHES[index % len(_DASHES)], label=label,
-        marker="o" if finite.sum() == 1 else None,
-    )  # fmt: skip
-    axes.fill_between(
-        t, value - error, value + error, where=finite.tolist(), color=color, alpha=0.25, linewidth=0
-    )
-
-
-def _hard_coordinates(trajectory: Trajectory) -> NDArray[np.bool_]:
-    """Which latent coordinates lie in the hard space."""
-    if trajectory.problem is not None:
-        projector = trajectory.problem.target.easy_projector
-        return np.asarray(~np.any(projector, axis=0))
-    return np.asarray(~np.any(trajectory.overlap, axis=(0, 1)))
-
-
-def _config_of(trajectory: Trajectory) -> Mapping[str, Any]:
-    problem = trajectory.problem.to_config() if trajectory.problem is not None else None
-    return {"problem": problem, "method": trajectory.method.to_config()}
 
 
 # -- spectrum ------------------------------------------------------------------------------------
@@ -312,27 +257,27 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
     """
     with style():
         left = [outlier.value for outlier in spectrum.outliers if outlier.side == "left"]
-        lower, upper = _useful_range(spectrum)
+        lower, upper = useful_range(spectrum)
         if left:
-            figure, (axes, zoom) = _figure((9.2, 4.6), 1, 2, widths=(1.5, 1.0))
+            figure, (axes, zoom) = new_figure((9.2, 4.6), 1, 2, widths=(1.5, 1.0))
             distance = max(spectrum.x[0] - min(left), 0.01 * (upper - lower))
-            _draw_spectrum(zoom, spectrum)
-            _limit(zoom, spectrum, min(left) - 0.4 * distance, spectrum.x[0] + 0.8 * distance)
+            draw_spectrum(zoom, spectrum)
+            limit_to(zoom, spectrum, min(left) - 0.4 * distance, spectrum.x[0] + 0.8 * distance)
             zoom.set_title("around the left edge")
             zoom.set_xlabel(r"eigenvalue $\lambda$")
             zoom.xaxis.set_major_locator(MaxNLocator(4))
         else:
-            figure, (axes,) = _figure((6.4, 4.6))
-        _draw_spectrum(axes, spectrum)
-        _limit(axes, spectrum, lower, upper)
+            figure, (axes,) = new_figure((6.4, 4.6))
+        draw_spectrum(axes, spectrum)
+        limit_to(axes, spectrum, lower, upper)
         axes.set_xlabel(r"eigenvalue $\lambda$ of the Hessian")
         axes.set_ylabel(r"spectral density $\rho(\lambda)$")
         place = rf"$\delta = {spectrum.delta:g}$, step {spectrum.step}"
         if left:
             axes.set_title(place)
-            figure.suptitle(_describe(spectrum.config), fontsize=12)
+            figure.suptitle(describe(spectrum.config), fontsize=12)
         else:
-            axes.set_title(f"{_describe(spectrum.config)}\n{place}")
+            axes.set_title(f"{describe(spectrum.config)}\n{place}")
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3 if left else 2)
     return figure
@@ -362,11 +307,12 @@ def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Fig
     if steps is None:
         steps = np.unique(np.linspace(0, trajectory.n_steps, 13).round().astype(int)).tolist()
     place = rf"$\delta = {trajectory.delta:g}$"
-    title = f"{_describe(_config_of(trajectory))}, {place}"
+    title = f"{describe(config_of(trajectory))}, {place}"
     return plotting.plot_flow(steps, [trajectory.hessian(step) for step in steps], title=title)
 
 
-def _draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
+def draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
+    """Density, edges, outliers and the atom at zero, each with its label."""
     x, density = spectrum.x, spectrum.density
     axes.fill_between(x, 0.0, np.nan_to_num(density), color=BLUE, alpha=0.18, linewidth=0)
     axes.plot(x, density, color=BLUE, label="bulk")
@@ -375,7 +321,7 @@ def _draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
             stderr = getattr(spectrum, f"{name}_edge_stderr")
             axes.axvline(
                 edge, 0.0, 0.3, color=BLUE, linewidth=1.3, linestyle=(0, (1.5, 1.5)), zorder=1,
-                label=f"{name} edge {_number(edge, stderr)}",
+                label=f"{name} edge {format_number(edge, stderr)}",
             )  # fmt: skip
     unbounded = not np.isfinite(spectrum.left_edge), not np.isfinite(spectrum.right_edge)
     if any(unbounded):
@@ -386,30 +332,31 @@ def _draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
     for n, outlier in enumerate(spectrum.outliers):
         axes.axvline(
             outlier.value, color=VERMILLION if outlier.hard_overlap > 0 else PURPLE,
-            linewidth=1.4, zorder=3, linestyle=_DASHES[n % len(_DASHES)],
+            linewidth=1.4, zorder=3, linestyle=DASHES[n % len(DASHES)],
             label=_outlier_label(outlier) if n < _LABELLED_OUTLIERS else None,
         )  # fmt: skip
     if spectrum.atom_at_zero > 0:
         axes.plot(
-            [_zero(spectrum)], [0.0], "^", color=GREEN, markersize=9, clip_on=False, zorder=5,
+            [zero_of(spectrum)], [0.0], "^", color=GREEN, markersize=9, clip_on=False, zorder=5,
             label=f"atom of mass {spectrum.atom_at_zero:.3g}",
         )  # fmt: skip
 
 
 def _outlier_label(outlier: SpectrumOutlier) -> str:
-    value = _number(outlier.value, outlier.stderr)
+    value = format_number(outlier.value, outlier.stderr)
     if outlier.hard_overlap > 0:
         return f"outlier {value},\nhard overlap {outlier.hard_overlap:.2f}"
     return f"outlier {value},\noverlap with easy directions {sum(outlier.latent_overlap):.2f}"
 
 
-def _zero(spectrum: Spectrum) -> float:
+def zero_of(spectrum: Spectrum) -> float:
     """Where the Hessian without weight decay has its zero eigenvalues."""
     problem = spectrum.config.get("problem")
     return float(problem["weight_decay"]) if problem else 0.0
 
 
-def _useful_range(spectrum: Spectrum) -> tuple[float, float]:
+def useful_range(spectrum: Spectrum) -> tuple[float, float]:
+    """Range that holds all but a long tail, the outliers and zero."""
     values = [outlier.value for outlier in spectrum.outliers]
     low, high = spectrum.quantile(0.01), spectrum.quantile(0.99)
     width = high - low
@@ -422,72 +369,10 @@ def _useful_range(spectrum: Spectrum) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _limit(axes: Axes, spectrum: Spectrum, lower: float, upper: float) -> None:
+def limit_to(axes: Axes, spectrum: Spectrum, lower: float, upper: float) -> None:
     """Show the eigenvalues in a range; cut off only narrow singularities (next to zero)."""
     x = np.linspace(lower, upper, 1000)
     density = np.interp(x, spectrum.x, np.nan_to_num(spectrum.density), left=0.0, right=0.0)
     top = min(float(density.max()), 3.0 * float(np.quantile(density, 0.95)))
     axes.set_xlim(lower, upper)
     axes.set_ylim(0.0, 1.12 * top or 1.0)
-
-
-# -- shared --------------------------------------------------------------------------------------
-
-
-def _figure(
-    size: tuple[float, float],
-    rows: int = 1,
-    columns: int = 1,
-    widths: tuple[float, ...] | None = None,
-) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, squeeze=False, width_ratios=widths)
-    return figure, list(panels.ravel())
-
-
-def _describe(config: Mapping[str, Any]) -> str:
-    """Problem and method in one line."""
-    problem, method = config.get("problem"), config.get("method")
-    parts = []
-    if problem:
-        label, activation = problem["target"]["label"], problem["network"]["activation"]
-        m = len(problem["network"]["second_layer"])
-        neurons = f"{m} {_name(activation)} neuron{'s' if m > 1 else ''}"
-        parts += [_name(label), neurons, f"{_name(problem['loss'])} loss"]
-        if problem["weight_decay"]:
-            parts.append(rf"$\lambda = {problem['weight_decay']:g}$")
-    if method:
-        parts.append(rf"$\eta = {method['step_size']:g}$")
-    return ", ".join(parts)
-
-
-def _name(entry: str | Mapping[str, str]) -> str:
-    """Catalogue name, or that of a custom law; nothing in it is taken for mathematics."""
-    name = entry if isinstance(entry, str) else entry["custom"]
-    return name.replace("$", r"\$")
-
-
-def _number(value: float, stderr: float) -> str:
-    """Value and standard error, rounded to two digits of the error."""
-    if not (np.isfinite(stderr) and stderr > 0):
-        return f"${value:.4g}$"
-    digits = int(np.clip(1 - np.floor(np.log10(stderr)), 0, 6))
-    return rf"${value:.{digits}f} \pm {stderr:.{digits}f}$"
-
-
-def _sentence(status: Status) -> str:
-    """First clause of what a status says, in short lines."""
-    text = f"{status.name}: {status.value.split(';')[0].rstrip('.')}."
-    return textwrap.fill(text, 64)
-
-
-def _log_ticks(axes: Axes, bracket: tuple[float, float]) -> None:
-    """Plain numbers on a logarithmic axis that may span less than a decade."""
-    lower, upper = bracket
-    pad = (upper / lower) ** 0.03
-    axes.set_xlim(lower / pad, upper * pad)
-    subs = (1.0, 2.0, 3.0, 5.0, 7.0) if upper / lower < 50 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())

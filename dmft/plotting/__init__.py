@@ -1,0 +1,26 @@
+"""Figures: the gap against delta, a trajectory, a spectrum, theory beside simulation.
+
+The only package of ``dmft`` that imports matplotlib. One module for each subject; what they share
+is in ``common``.
+"""
+
+from dmft.plotting.common import save_figure, style
+from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
+from dmft.plotting.grokking import plot_grokking
+from dmft.plotting.simulation import plot_simulation
+from dmft.plotting.sweep import plot_sweep
+from dmft.plotting.theory import plot_flow, plot_spectrum, plot_threshold, plot_trajectory
+
+__all__ = [
+    "plot_comparison",
+    "plot_flow",
+    "plot_grokking",
+    "plot_hessian_comparison",
+    "plot_simulation",
+    "plot_spectrum",
+    "plot_sweep",
+    "plot_threshold",
+    "plot_trajectory",
+    "save_figure",
+    "style",
+]

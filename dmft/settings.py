@@ -1,0 +1,275 @@
+"""What a run file may say about each command, checked; None where it is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dmft._validation import check_integer, check_real
+from dmft.inputs import Inputs, get_inputs
+
+__all__ = [
+    "SimulationSettings",
+    "SpectrumSettings",
+    "SweepSettings",
+    "ThresholdSettings",
+    "TrajectorySettings",
+    "check_deltas",
+    "check_sizes",
+    "check_steps",
+]
+
+
+def check_sizes(d: int | Sequence[int]) -> tuple[int, ...]:
+    """Return one or more input dimensions, ascending.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is no positive integer or given twice.
+
+    Examples
+    --------
+    >>> check_sizes(1000), check_sizes([2000, 1000])
+    ((1000,), (1000, 2000))
+    """
+    sizes = sorted(
+        check_integer("d", size, minimum=1) for size in (d if isinstance(d, Sequence) else [d])
+    )
+    if not sizes or len(set(sizes)) < len(sizes):
+        raise ValueError(f"d must be one or more different sizes, got {sizes}")
+    return tuple(sizes)
+
+
+def check_deltas(deltas: Sequence[float]) -> tuple[float, ...]:
+    """Return values of delta, ascending.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is not positive or given twice.
+
+    Examples
+    --------
+    >>> check_deltas([4, 2.5])
+    (2.5, 4.0)
+    """
+    values = sorted(check_real("deltas", delta, minimum=0.0, exclusive=True) for delta in deltas)
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"deltas must be one or more different values, got {values}")
+    return tuple(values)
+
+
+def check_steps(name: str, steps: Sequence[int], n_steps: int) -> None:
+    """Raise unless all steps are in 0, ..., n_steps.
+
+    Raises
+    ------
+    ValueError
+        Naming the first that is not.
+
+    Examples
+    --------
+    >>> check_steps("hessian_steps", [0, 50], 40)
+    Traceback (most recent call last):
+    ...
+    ValueError: hessian_steps must be in 0..n_steps = 0..40, got 50
+    """
+    for step in steps:
+        if step > n_steps:
+            raise ValueError(f"{name} must be in 0..n_steps = 0..{n_steps}, got {step}")
+
+
+@dataclass(frozen=True)
+class ThresholdSettings:
+    """Arguments of :func:`dmft.find_delta_nn`; None where the run file is silent.
+
+    Attributes
+    ----------
+    bracket : tuple of float, optional
+    step : int, optional
+        The last step if None.
+    scan_points : int, optional
+    """
+
+    bracket: tuple[float, float] | None = None
+    step: int | None = None
+    scan_points: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.bracket is not None:
+            _check_bracket(self.bracket)
+        if self.step is not None:
+            check_integer("step", self.step, minimum=0)
+        if self.scan_points is not None:
+            check_integer("scan_points", self.scan_points, minimum=2)
+
+
+@dataclass(frozen=True)
+class TrajectorySettings:
+    """Where to follow the trajectory.
+
+    Attributes
+    ----------
+    delta : float, optional
+    """
+
+    delta: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.delta is not None:
+            check_real("delta", self.delta, minimum=0.0, exclusive=True)
+
+
+@dataclass(frozen=True)
+class SpectrumSettings:
+    """Where to read the Hessian.
+
+    Attributes
+    ----------
+    delta : float, optional
+    step : int, optional
+        The last step if None.
+    """
+
+    delta: float | None = None
+    step: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.delta is not None:
+            check_real("delta", self.delta, minimum=0.0, exclusive=True)
+        if self.step is not None:
+            check_integer("step", self.step, minimum=0)
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """Arguments of :func:`dmft.simulate`; None where the run file is silent.
+
+    Attributes
+    ----------
+    d : tuple of int, optional
+        Sizes, ascending; one size may be given as an integer.
+    seeds : int
+    delta : float, optional
+    inputs : Inputs, optional
+        A name or a table is turned into one.
+    hessian_steps : tuple of int
+    hold_hard : bool, optional
+    hard_overlap : float or tuple of tuple of float, optional
+        Not together with ``hold_hard``.
+    n_extreme, dense_limit, n_test : int, optional
+    """
+
+    d: tuple[int, ...] | None = None
+    seeds: int = 8
+    delta: float | None = None
+    inputs: Inputs | None = None
+    hessian_steps: tuple[int, ...] = ()
+    hold_hard: bool | None = None
+    hard_overlap: float | tuple[tuple[float, ...], ...] | None = None
+    n_extreme: int | None = None
+    dense_limit: int | None = None
+    n_test: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.d is not None:
+            object.__setattr__(self, "d", check_sizes(self.d))
+        check_integer("seeds", self.seeds, minimum=1)
+        if self.delta is not None:
+            check_real("delta", self.delta, minimum=0.0, exclusive=True)
+        if self.inputs is not None:
+            object.__setattr__(self, "inputs", get_inputs(self.inputs))
+        steps = (check_integer("hessian_steps", step, minimum=0) for step in self.hessian_steps)
+        object.__setattr__(self, "hessian_steps", tuple(steps))
+        if self.hard_overlap is not None:
+            if self.hold_hard:
+                raise ValueError(
+                    "hold_hard = true keeps the hard overlap at 0: give no hard_overlap"
+                )
+            object.__setattr__(self, "hard_overlap", _overlap(self.hard_overlap))
+        for name, least in (("n_extreme", 1), ("dense_limit", 0), ("n_test", 1)):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), minimum=least)
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """Arguments of :func:`dmft.sweep`; None where the run file is silent.
+
+    Attributes
+    ----------
+    deltas : tuple of float, optional
+        Ascending.
+    bracket : tuple of float, optional
+        In place of ``deltas``: their ends.
+    points : int
+        How many lie in the bracket.
+    d : tuple of int, optional
+        Sizes, ascending; one size may be given as an integer.
+    seeds : int
+    n_steps : int, optional
+        Steps within which the hard direction must be recovered; None: those of the method.
+    recovery : float
+        Squared cosine between hard direction and neurons that counts as recovered, in (0, 1).
+    hessian_step : int, optional
+    inputs : Inputs, optional
+        A name or a table is turned into one.
+    """
+
+    deltas: tuple[float, ...] | None = None
+    bracket: tuple[float, float] | None = None
+    points: int = 9
+    d: tuple[int, ...] | None = None
+    seeds: int = 8
+    n_steps: int | None = None
+    recovery: float = 0.5
+    hessian_step: int | None = None
+    inputs: Inputs | None = None
+
+    def __post_init__(self) -> None:
+        if self.deltas is not None:
+            if self.bracket is not None:
+                raise ValueError("give either deltas, or bracket and points, not both")
+            object.__setattr__(self, "deltas", check_deltas(self.deltas))
+        if self.bracket is not None:
+            _check_bracket(self.bracket)
+        check_integer("points", self.points, minimum=2)
+        if self.d is not None:
+            object.__setattr__(self, "d", check_sizes(self.d))
+        check_integer("seeds", self.seeds, minimum=1)
+        if self.n_steps is not None:
+            check_integer("n_steps", self.n_steps, minimum=1)
+        recovery = check_real("recovery", self.recovery)
+        if not 0.0 < recovery < 1.0:
+            raise ValueError(f"recovery must be a squared cosine in (0, 1), got {recovery:g}")
+        if self.hessian_step is not None:
+            check_integer("hessian_step", self.hessian_step, minimum=0)
+        if self.inputs is not None:
+            object.__setattr__(self, "inputs", get_inputs(self.inputs))
+
+    @property
+    def grid(self) -> tuple[float, ...] | None:
+        """The values of delta: as listed, or even in log over the bracket, to four digits."""
+        if self.deltas is not None or self.bracket is None:
+            return self.deltas
+        lower, upper = self.bracket
+        powers = (index / (self.points - 1) for index in range(self.points))
+        return tuple(float(f"{lower * (upper / lower) ** power:.4g}") for power in powers)
+
+
+def _check_bracket(bracket: tuple[float, float]) -> None:
+    for index, end in enumerate(bracket):
+        check_real(f"bracket[{index}]", end, minimum=0.0, exclusive=True)
+    lower, upper = bracket
+    if not lower < upper:
+        raise ValueError(f"bracket must have lower < upper, got ({lower:g}, {upper:g})")
+
+
+def _overlap(
+    value: float | Sequence[Sequence[float]],
+) -> float | tuple[tuple[float, ...], ...]:
+    if not isinstance(value, Sequence):
+        return check_real("hard_overlap", value)
+    rows = [[check_real("hard_overlap", entry) for entry in row] for row in value]
+    return tuple(map(tuple, rows))

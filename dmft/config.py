@@ -33,9 +33,24 @@
     [spectrum]                    # optional
     delta = 6.0                   # and step
 
+    [simulation]                  # optional: finite d, for `delta-nn simulate` and `compare`
+    d = [1000, 2000]              # one size or several
+    seeds = 8
+    delta = 6.0                   # default: that of [trajectory]
+    inputs = "gaussian"           # or a table { law = "student-t", degrees_of_freedom = 5 }
+    hessian_steps = [0, 40]       # and hold_hard, hard_overlap, n_extreme, dense_limit, n_test
+
+    [sweep]                       # optional: the threshold seen in simulations, `delta-nn sweep`
+    bracket = [1.0, 12.0]         # `points` values of delta, even in log; or a list `deltas`
+    points = 9
+    d = [500, 1000]
+    n_steps = 400                 # default: that of [method]; and seeds, recovery, inputs,
+                                  # hessian_step
+
 Settings left out have the defaults of :class:`dmft.Target`, :class:`dmft.Network`,
-:class:`dmft.Problem`, :class:`dmft.Sampling` and :func:`dmft.find_delta_nn`. Labels, activations
-and losses of your own need Python: a run file knows the catalogues only.
+:class:`dmft.Problem`, :class:`dmft.Sampling`, :func:`dmft.find_delta_nn`, :func:`dmft.simulate`
+and :func:`dmft.sweep`. Labels, activations and losses of your own need Python: a run file knows
+the catalogues only.
 """
 
 from __future__ import annotations
@@ -53,14 +68,24 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from dmft._validation import check_integer, check_real
 from dmft.gradient_descent import GradientDescent
+from dmft.inputs import Inputs
 from dmft.problem import Network, Problem, Target
 from dmft.sampling import Sampling
+from dmft.settings import (
+    SimulationSettings,
+    SpectrumSettings,
+    SweepSettings,
+    ThresholdSettings,
+    TrajectorySettings,
+    check_steps,
+)
 
 __all__ = [
     "RunFile",
+    "SimulationSettings",
     "SpectrumSettings",
+    "SweepSettings",
     "ThresholdSettings",
     "TrajectorySettings",
     "load_preset",
@@ -130,6 +155,31 @@ class _Spectrum(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     step: int | UnsetType = UNSET
 
 
+class _Simulation(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    d: int | list[int] | UnsetType = UNSET
+    seeds: int | UnsetType = UNSET
+    delta: float | UnsetType = UNSET
+    inputs: str | dict[str, Any] | UnsetType = UNSET
+    hessian_steps: list[int] | UnsetType = UNSET
+    hold_hard: bool | UnsetType = UNSET
+    hard_overlap: float | list[list[float]] | UnsetType = UNSET
+    n_extreme: int | UnsetType = UNSET
+    dense_limit: int | UnsetType = UNSET
+    n_test: int | UnsetType = UNSET
+
+
+class _Sweep(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    deltas: list[float] | UnsetType = UNSET
+    bracket: tuple[float, float] | UnsetType = UNSET
+    points: int | UnsetType = UNSET
+    d: int | list[int] | UnsetType = UNSET
+    seeds: int | UnsetType = UNSET
+    n_steps: int | UnsetType = UNSET
+    recovery: float | UnsetType = UNSET
+    hessian_step: int | UnsetType = UNSET
+    inputs: str | dict[str, Any] | UnsetType = UNSET
+
+
 class _File(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     title: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
@@ -141,6 +191,8 @@ class _File(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     threshold: _Threshold = _Threshold()
     trajectory: _Trajectory = _Trajectory()
     spectrum: _Spectrum = _Spectrum()
+    simulation: _Simulation = _Simulation()
+    sweep: _Sweep = _Sweep()
 
 
 _TABLES: dict[str, type[_Table]] = {
@@ -152,76 +204,12 @@ _TABLES: dict[str, type[_Table]] = {
     "threshold": _Threshold,
     "trajectory": _Trajectory,
     "spectrum": _Spectrum,
+    "simulation": _Simulation,
+    "sweep": _Sweep,
 }
 
 
 # -- the file as used ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ThresholdSettings:
-    """Arguments of :func:`dmft.find_delta_nn`; None where the run file is silent.
-
-    Attributes
-    ----------
-    bracket : tuple of float, optional
-    step : int, optional
-        The last step if None.
-    scan_points : int, optional
-    """
-
-    bracket: tuple[float, float] | None = None
-    step: int | None = None
-    scan_points: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.bracket is not None:
-            for index, end in enumerate(self.bracket):
-                check_real(f"bracket[{index}]", end, minimum=0.0, exclusive=True)
-            lower, upper = self.bracket
-            if not lower < upper:
-                raise ValueError(f"bracket must have lower < upper, got ({lower:g}, {upper:g})")
-        if self.step is not None:
-            check_integer("step", self.step, minimum=0)
-        if self.scan_points is not None:
-            check_integer("scan_points", self.scan_points, minimum=2)
-
-
-@dataclass(frozen=True)
-class TrajectorySettings:
-    """Where to follow the trajectory.
-
-    Attributes
-    ----------
-    delta : float, optional
-    """
-
-    delta: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.delta is not None:
-            check_real("delta", self.delta, minimum=0.0, exclusive=True)
-
-
-@dataclass(frozen=True)
-class SpectrumSettings:
-    """Where to read the Hessian.
-
-    Attributes
-    ----------
-    delta : float, optional
-    step : int, optional
-        The last step if None.
-    """
-
-    delta: float | None = None
-    step: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.delta is not None:
-            check_real("delta", self.delta, minimum=0.0, exclusive=True)
-        if self.step is not None:
-            check_integer("step", self.step, minimum=0)
 
 
 @dataclass(frozen=True)
@@ -238,6 +226,8 @@ class RunFile:
     threshold : ThresholdSettings
     trajectory : TrajectorySettings
     spectrum : SpectrumSettings
+    simulation : SimulationSettings
+    sweep : SweepSettings
     title, description : str
         Empty if not given.
 
@@ -252,9 +242,11 @@ class RunFile:
     problem: Problem
     method: GradientDescent
     sampling: Sampling = field(default_factory=Sampling)
-    threshold: ThresholdSettings = ThresholdSettings()
-    trajectory: TrajectorySettings = TrajectorySettings()
-    spectrum: SpectrumSettings = SpectrumSettings()
+    threshold: ThresholdSettings = field(default_factory=ThresholdSettings)
+    trajectory: TrajectorySettings = field(default_factory=TrajectorySettings)
+    spectrum: SpectrumSettings = field(default_factory=SpectrumSettings)
+    simulation: SimulationSettings = field(default_factory=SimulationSettings)
+    sweep: SweepSettings = field(default_factory=SweepSettings)
     title: str = ""
     description: str = ""
 
@@ -292,7 +284,7 @@ class RunFile:
 
         target = build("target", Target, **tables.target.settings())
         network = build("network", Network, **tables.network.settings())
-        return cls(
+        run = cls(
             name=name,
             problem=build("problem", Problem, target, network, **tables.problem.settings()),
             method=build("method", GradientDescent, **tables.method.settings()),
@@ -300,9 +292,17 @@ class RunFile:
             threshold=build("threshold", ThresholdSettings, **tables.threshold.settings()),
             trajectory=build("trajectory", TrajectorySettings, **tables.trajectory.settings()),
             spectrum=build("spectrum", SpectrumSettings, **tables.spectrum.settings()),
+            simulation=build("simulation", SimulationSettings, **tables.simulation.settings()),
+            sweep=build("sweep", SweepSettings, **tables.sweep.settings()),
             title="" if tables.title is UNSET else tables.title,
             description="" if tables.description is UNSET else tables.description,
         )
+        simulated, swept, n_steps = run.simulation, run.sweep, run.method.n_steps
+        build("simulation", check_steps, "hessian_steps", simulated.hessian_steps, n_steps)
+        if swept.hessian_step is not None:
+            budget = n_steps if swept.n_steps is None else swept.n_steps
+            build("sweep", check_steps, "hessian_step", (swept.hessian_step,), budget)
+        return run
 
     def to_config(self) -> dict[str, Any]:
         """Tables of plain types, the inverse of :meth:`from_config`; settings of None left out."""
@@ -318,13 +318,19 @@ class RunFile:
             "threshold": vars(self.threshold),
             "trajectory": vars(self.trajectory),
             "spectrum": vars(self.spectrum),
+            "simulation": vars(self.simulation),
+            "sweep": vars(self.sweep),
         }
         return {
-            name: {key: value for key, value in table.items() if value is not None}
+            name: {key: _plain(value) for key, value in table.items() if value is not None}
             if isinstance(table, dict)
             else table
             for name, table in config.items()
         }
+
+
+def _plain(value: Any) -> Any:
+    return value.to_config() if isinstance(value, Inputs) else value
 
 
 def load_run(path: str | os.PathLike[str]) -> RunFile:

@@ -1,9 +1,21 @@
 """Run files: what is read, and the one line said about what is not."""
 
+import re
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 
 from dmft import GradientDescent, Network, Problem, Sampling, Target, load_preset, load_run
-from dmft.config import RunFile, ThresholdSettings, preset_names, preset_text
+from dmft.config import (
+    RunFile,
+    SimulationSettings,
+    SweepSettings,
+    ThresholdSettings,
+    preset_names,
+    preset_text,
+)
+from dmft.inputs import Inputs
 
 FULL = """
 title = "A title"
@@ -48,6 +60,27 @@ delta = 2.5
 [spectrum]
 delta = 3.5
 step = 4
+
+[simulation]
+d = [60, 40]
+seeds = 3
+delta = 1.5
+inputs = { law = "student-t", degrees_of_freedom = 7 }
+hessian_steps = [0, 7]
+hold_hard = false
+hard_overlap = [[0.1], [-0.1]]
+n_extreme = 2
+n_test = 50
+
+[sweep]
+bracket = [1, 16]
+points = 3
+d = 50
+seeds = 4
+n_steps = 20
+recovery = 0.25
+hessian_step = 20
+inputs = "rademacher"
 """
 SHORT = """
 [target]
@@ -80,6 +113,28 @@ def test_everything_that_can_be_stated_is_read(tmp_path):
     assert run.threshold == ThresholdSettings((1.0, 5.0), 6, 3)
     assert run.trajectory.delta == 2.5
     assert (run.spectrum.delta, run.spectrum.step) == (3.5, 4)
+    assert run.simulation == SimulationSettings(
+        d=(40, 60),
+        seeds=3,
+        delta=1.5,
+        inputs=Inputs("student-t", degrees_of_freedom=7.0),
+        hessian_steps=(0, 7),
+        hold_hard=False,
+        hard_overlap=((0.1,), (-0.1,)),
+        n_extreme=2,
+        n_test=50,
+    )
+    assert run.sweep == SweepSettings(
+        bracket=(1.0, 16.0),
+        points=3,
+        d=(50,),
+        seeds=4,
+        n_steps=20,
+        recovery=0.25,
+        hessian_step=20,
+        inputs=Inputs("rademacher"),
+    )
+    assert run.sweep.grid == (1.0, 4.0, 16.0)
 
 
 def test_what_is_left_out_has_the_defaults_of_the_library(tmp_path):
@@ -88,6 +143,38 @@ def test_what_is_left_out_has_the_defaults_of_the_library(tmp_path):
     assert run.sampling == Sampling()
     assert run.threshold == ThresholdSettings()
     assert run.trajectory.delta is None
+    assert (run.simulation.d, run.simulation.seeds, run.simulation.inputs) == (None, 8, None)
+    assert (run.sweep.grid, run.sweep.seeds, run.sweep.recovery) == (None, 8, 0.5)
+
+
+def test_values_of_delta_may_be_listed(tmp_path):
+    run = load_run(write(tmp_path, SHORT + "[sweep]\ndeltas = [4, 2.5]\n"))
+    assert run.sweep.grid == (2.5, 4.0)
+
+
+def test_values_of_delta_in_a_bracket_are_even_in_log_with_few_digits():
+    grid = SweepSettings(bracket=(1.0, 12.0), points=9).grid
+    assert (grid[0], grid[-1], len(grid)) == (1.0, 12.0, 9)
+    ratios = [b / a for a, b in pairwise(grid)]
+    assert ratios == pytest.approx([12 ** (1 / 8)] * 8, rel=1e-3)
+    assert all(len(f"{value!r}") <= 5 for value in grid)
+
+
+@pytest.mark.parametrize(
+    "inputs", ['"mixture"', '{ law = "covariance", spectrum = [1, 3] }', '{ law = "gaussian" }']
+)
+def test_inputs_are_a_name_or_a_table(tmp_path, inputs):
+    run = load_run(write(tmp_path, f"{SHORT}[simulation]\ninputs = {inputs}\n"))
+    assert run.simulation.inputs.law in inputs
+    assert RunFile.from_config(run.to_config(), "run") == run
+
+
+def test_the_tables_in_the_documentation_are_read(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "index.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    run = load_run(write(tmp_path, SHORT.replace("= 3", "= 40") + block))
+    assert run.simulation.hold_hard is True
+    assert len(run.sweep.grid) == 9
 
 
 def test_hard_directions_may_be_columns(tmp_path):
@@ -109,6 +196,11 @@ def test_presets_read_and_are_documented(name):
     assert run.threshold.bracket is not None
     assert run.trajectory.delta is not None
     assert run.spectrum.delta is not None
+    assert len(run.simulation.d) >= 2  # otherwise nothing to extrapolate in 1/d
+    assert run.simulation.seeds >= 8
+    assert run.simulation.hessian_steps
+    assert len(run.sweep.grid) >= 5
+    assert len(run.sweep.d) >= 2
     assert run.problem.target.hard_basis.shape[1] > 0
     assert 'label = "' in preset_text(name)
     assert RunFile.from_config(run.to_config(), name) == run
@@ -149,6 +241,43 @@ def test_the_presets_are_those_announced():
          ["[threshold]", "bracket", "lower < upper", "(5, 1)"]),
         ("[method]", "[trajectory]\ndelta = -1\n[method]", ["[trajectory]", "delta", "-1"]),
         ("[method]", "[spectrum]\nstep = -1\n[method]", ["[spectrum]", "step", "-1"]),
+        ("[method]", "[simulation]\nd = 10.5\n[method]",
+         ["simulation.d", "an integer or an array", "10.5"]),
+        ("[method]", "[simulation]\nd = [10, 10]\n[method]", ["[simulation]", "d", "[10, 10]"]),
+        ("[method]", "[simulation]\nd = []\n[method]", ["[simulation]", "d", "one or more"]),
+        ("[method]", "[simulation]\nd = [0]\n[method]", ["[simulation]", "d", ">= 1", "0"]),
+        ("[method]", "[simulation]\nseeds = 0\n[method]", ["[simulation]", "seeds", ">= 1"]),
+        ("[method]", "[simulation]\ndelta = 0\n[method]", ["[simulation]", "delta", "positive"]),
+        ("[method]", '[simulation]\ninputs = "gausian"\n[method]',
+         ["[simulation]", "inputs", "'gausian'", "did you mean 'gaussian'?", "student-t"]),
+        ("[method]", '[simulation]\ninputs = { law = "gaussian", separation = 0.5 }\n[method]',
+         ["[simulation]", "separation", "mixture"]),
+        ("[method]", '[simulation]\ninputs = { low = "gaussian" }\n[method]',
+         ["[simulation]", "inputs", "'low'", "'law'"]),
+        ("[method]", "[simulation]\ninputs = 3\n[method]",
+         ["simulation.inputs", "a string or a table", "3"]),
+        ("[method]", "[simulation]\nhessian_steps = [0, 4]\n[method]",
+         ["[simulation]", "hessian_steps", "0..n_steps = 0..3", "4"]),
+        ("[method]", "[simulation]\nhessian_steps = 3\n[method]",
+         ["simulation.hessian_steps", "an array", "3"]),
+        ("[method]", "[simulation]\nhold_hard = 1\n[method]",
+         ["simulation.hold_hard", "true or false", "an integer 1"]),
+        ("[method]", "[simulation]\nhold_hard = true\nhard_overlap = 0.1\n[method]",
+         ["[simulation]", "hold_hard", "hard_overlap"]),
+        ("[method]", "[simulation]\nn_test = 0\n[method]", ["[simulation]", "n_test", ">= 1"]),
+        ("[method]", "[simulation]\nsize = 10\n[method]",
+         ["simulation.size", "unknown key", "hold_hard"]),
+        ("[method]", "[sweep]\ndeltas = [1, 2]\nbracket = [1, 2]\n[method]",
+         ["[sweep]", "either deltas", "bracket"]),
+        ("[method]", "[sweep]\ndeltas = []\n[method]", ["[sweep]", "deltas", "one or more"]),
+        ("[method]", "[sweep]\ndeltas = [1, -1]\n[method]", ["[sweep]", "deltas", "positive"]),
+        ("[method]", "[sweep]\nbracket = [2, 1]\n[method]", ["[sweep]", "bracket", "(2, 1)"]),
+        ("[method]", "[sweep]\npoints = 1\n[method]", ["[sweep]", "points", ">= 2", "1"]),
+        ("[method]", "[sweep]\nrecovery = 1\n[method]", ["[sweep]", "recovery", "(0, 1)", "1"]),
+        ("[method]", "[sweep]\nhessian_step = 4\n[method]",
+         ["[sweep]", "hessian_step", "0..n_steps = 0..3", "4"]),
+        ("[method]", "[sweep]\nn_steps = 0\n[method]", ["[sweep]", "n_steps", ">= 1", "0"]),
+        ("[method]", '[sweep]\ninputs = "gausian"\n[method]', ["[sweep]", "inputs", "gaussian"]),
         ("0.1", "0.0", ["[method]", "step_size", "positive", "0.0"]),
         ("0.1", "nan", ["[method]", "step_size", "finite", "nan"]),
         ("[method]", "[method", ["not valid TOML", "line"]),

@@ -1,0 +1,268 @@
+"""What can be said on the command line, and the run file with it laid over."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dmft.cli.exits import PROGRAM, UsageError
+
+if TYPE_CHECKING:
+    from dmft.config import RunFile
+
+__all__ = ["command_parser", "run_file", "setting", "stated"]
+
+_FORMATS = ("png", "pdf", "svg")
+
+
+_THEORY = "n_paths, replicates or n_steps"  # what to reduce when memory runs out
+_RESUME = (
+    "Every seed is on disk as soon as it is finished: if the command is stopped, the same command "
+    "goes on from there."
+)
+_SIMULATE = f"""Each size has a folder of seeds, NAME-simulation-d1000 (-held with --hold-hard).
+{_RESUME}"""
+_COMPARE = f"""The theory is the limit of large d at a fixed number of steps. There the overlap with
+hard directions is exactly zero, while at finite d it starts near d^(-1/2) and may grow; so the
+simulated weights are kept orthogonal to the hard directions, unless --free lets them move. Prints
+deviations in standard errors. The exit code is 0 also where they exceed 3; the verdict says so.
+{_RESUME}"""
+_SWEEP = f"""A seed recovers when the squared cosine between a hard direction and the neurons
+reaches R within the steps given. Draws in the theory's delta_NN. {_RESUME}"""
+_GROKKING = f"""Predicts the step at which the test loss falls, its median and a band over runs, from
+the initial overlap with the hard direction and the noise of the data, and simulates beside it
+(--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-start. {_RESUME}"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports errors as one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser; ``run`` of what it parses names the function as ``module:function``."""
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Numerical theory of feature learning in two-layer networks.",
+        formatter_class=_help_format,
+        epilog=f"Start with: {PROGRAM} threshold --preset robust-phase-retrieval",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, module: str, text: str, more: str = "", memory: str = "--d or --workers"
+    ) -> _Parser:
+        sub: _Parser = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}. {more}".strip(),
+            formatter_class=_help_format,
+            allow_abbrev=False,
+        )
+        sub.set_defaults(run=f"dmft.cli.{module}:run_{name}", memory=memory)
+        return sub
+
+    sub = command(
+        "threshold",
+        "theory",
+        "find delta_NN, where the Hessian grows a hard negative outlier",
+        memory=_THEORY,
+    )
+    _add_source(sub)
+    sub.add_argument(
+        "--bracket", nargs=2, type=float, metavar=("LO", "HI"), help="range of delta to search"
+    )
+    sub.add_argument("--step", type=int, metavar="T", help="horizon t of delta_NN(t)")
+    sub.add_argument("--scan-points", type=int, metavar="N", help="points of the first scan")
+    _add_method(sub)
+    _add_sampling(sub)
+    _add_output(sub)
+
+    sub = command("trajectory", "theory", "follow the order parameters and losses", memory=_THEORY)
+    _add_source(sub)
+    _add_delta(sub)
+    _add_method(sub)
+    _add_sampling(sub)
+    _add_output(sub)
+
+    sub = command(
+        "spectrum",
+        "theory",
+        "compute the Hessian's density, edges and outliers",
+        memory=_THEORY,
+    )
+    _add_source(sub)
+    _add_delta(sub)
+    sub.add_argument("--step", type=int, metavar="T", help="step at which to read the Hessian")
+    sub.add_argument(
+        "--flow", action="store_true", help="also draw edges and outliers along the steps up to T"
+    )
+    _add_method(sub)
+    _add_sampling(sub)
+    _add_output(sub)
+
+    sub = command("simulate", "simulation", "run gradient descent at finite d", _SIMULATE)
+    _add_source(sub)
+    _add_simulation(sub)
+    _add_method(sub)
+    _add_output(sub)
+
+    sub = command("compare", "simulation", "set the theory against simulations", _COMPARE)
+    _add_source(sub)
+    _add_simulation(sub)
+    _add_method(sub)
+    _add_sampling(sub)
+    _add_output(sub)
+
+    sub = command(
+        "sweep", "sweep", "find the threshold in simulations, over a grid of delta", _SWEEP
+    )
+    _add_source(sub)
+    group = sub.add_argument_group("simulation, in place of what the run file says")
+    group.add_argument(
+        "--deltas", nargs="+", type=float, metavar="DELTA", help="samples per dimension n/d"
+    )
+    _add_sizes(group)
+    group.add_argument(
+        "--recovery", type=float, metavar="R", help="squared cosine that counts as recovered"
+    )
+    group.add_argument("--hessian-step", type=int, metavar="T", help="step to read the Hessian at")
+    # Not the n_steps of the method: that is the theory's, which looks at early steps.
+    _add_method(sub, "budget", "steps within which to recover")
+    _add_sampling(sub).add_argument(
+        "--step", type=int, metavar="T", help="horizon t of the delta_NN(t) drawn in"
+    )
+    _add_output(sub)
+
+    sub = command(
+        "grokking", "grokking", "predict when runs of finite d learn a hard direction", _GROKKING
+    )
+    _add_source(sub)
+    group = sub.add_argument_group("simulation, in place of what the run file says")
+    group.add_argument("--delta", type=float, help="samples per dimension n/d")
+    _add_sizes(group, inputs=False)
+    group.add_argument(
+        "--random-start", action="store_true", help="start from random weights, as training does"
+    )
+    _add_method(sub)
+    _add_sampling(sub)
+    _add_output(sub)
+
+    sub = command("presets", "presets", "list the presets")
+    sub.add_argument("--show", metavar="NAME", help="print the run file of a preset")
+    sub.add_argument("--json", action="store_true", help="machine-readable output")
+    return parser
+
+
+def _help_format(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=26)
+
+
+class _Version(argparse.Action):
+    """Print the version, looked up only now."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from dmft.results import software_version
+
+        print(f"{PROGRAM} {software_version()}")
+        parser.exit()
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to run (one of)")
+    group.add_argument("file", nargs="?", metavar="FILE", help="a TOML run file")
+    group.add_argument("--preset", metavar="NAME", help=f"see `{PROGRAM} presets`")
+
+
+def _add_delta(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--delta", type=float, help="samples per dimension n/d")
+
+
+def _add_simulation(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("simulation, in place of what the run file says")
+    group.add_argument("--delta", type=float, help="samples per dimension n/d")
+    _add_sizes(group)
+    group.add_argument(
+        "--hessian-steps", nargs="*", type=int, metavar="T", help="steps to read the Hessian at"
+    )
+    either = group.add_mutually_exclusive_group()
+    either.add_argument(
+        "--hold-hard", action="store_true", default=None, help="keep hard directions at overlap 0"
+    )
+    either.add_argument(
+        "--free", action="store_false", dest="hold_hard", default=None, help="let them move"
+    )
+
+
+def _add_sizes(group: argparse._ArgumentGroup, *, inputs: bool = True) -> None:
+    group.add_argument("--d", nargs="+", type=int, metavar="D", help="one size or several")
+    group.add_argument("--seeds", type=int, metavar="S", help="number of runs of each size")
+    if inputs:
+        laws = "gaussian, rademacher, uniform, student-t, mixture"
+        group.add_argument("--inputs", metavar="LAW", help=laws)
+    group.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+
+
+def _add_method(
+    parser: argparse.ArgumentParser, n_steps: str = "n_steps", text: str = "number of steps"
+) -> None:
+    group = parser.add_argument_group("method, in place of what the run file says")
+    group.add_argument("--step-size", type=float, metavar="ETA", help="step size")
+    group.add_argument("--n-steps", type=int, metavar="T", dest=n_steps, help=text)
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("theory, in place of what the run file says")
+    group.add_argument("--n-paths", type=int, metavar="N", help="paths per replicate, 2^p")
+    group.add_argument("--replicates", type=int, metavar="R", help="independent randomisations")
+    group.add_argument("--seed", type=int, help="seed of its random numbers")
+    group.add_argument("--threads", type=int, metavar="N", help="threads (default: all cores)")
+    return group
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--out", default="results", metavar="DIR", help="folder for the files (default: results)"
+    )
+    group.add_argument(
+        "--format", choices=_FORMATS, default="png", help="of the figure (default: png)"
+    )
+    group.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def stated(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return those of the named arguments that the command has and that were given."""
+    values = {name: getattr(arguments, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def run_file(arguments: argparse.Namespace) -> RunFile:
+    """Read the run file or preset, with the overrides of the command line."""
+    from dmft._validation import check_integer
+    from dmft.config import load_preset, load_run
+
+    if (arguments.file is None) == (arguments.preset is None):
+        raise UsageError("give either a TOML run file or --preset NAME")
+    for name, value in stated(arguments, "threads", "workers").items():
+        check_integer(name, value, minimum=1)
+    run = load_run(arguments.file) if arguments.preset is None else load_preset(arguments.preset)
+    method = stated(arguments, "step_size", "n_steps")
+    sampling = stated(arguments, "n_paths", "replicates", "seed")
+    return dataclasses.replace(
+        run,
+        method=dataclasses.replace(run.method, **method),
+        sampling=dataclasses.replace(run.sampling, **sampling),
+    )
+
+
+def setting(argument: Any, in_file: Any, key: str, option: str) -> Any:
+    """Return the argument, else what the run file says, else complain that neither is given."""
+    if argument is None and in_file is None:
+        raise UsageError(f"{key} is not in the run file: add it, or give {option}")
+    return in_file if argument is None else argument

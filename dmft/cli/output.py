@@ -1,0 +1,249 @@
+"""Where results go and what is said about them: files, progress, text, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dmft.cli.exits import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    from matplotlib.figure import Figure
+
+    from dmft.config import RunFile
+    from dmft.inputs import Inputs
+    from rmt.status import Status
+
+    Lines = list[tuple[str, str]]
+
+__all__ = [
+    "Output",
+    "inputs_line",
+    "keeping_seeds",
+    "paths_line",
+    "print_json",
+    "problem_lines",
+    "progress",
+    "text_table",
+    "with_error",
+]
+
+
+class _Result(Protocol):
+    def save(self, path: str | os.PathLike[str], /) -> object: ...
+
+
+class Output:
+    """The folder results go to; found fault with before the computation, not after it."""
+
+    def __init__(self, arguments: argparse.Namespace, run: RunFile) -> None:
+        self.folder = Path(arguments.out)
+        self.files: list[Path] = []
+        self._format = arguments.format
+        self._json = arguments.json
+        self._run = run
+        self._made: list[Path] = []
+        self._start = time.perf_counter()
+
+    def __enter__(self) -> Output:
+        import tempfile
+
+        missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._made = missing
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            self._remove()
+            reason = error.strerror or str(error)
+            raise UsageError(f"--out must be a folder to write to, got {self.folder}: {reason}")\
+                from error  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
+        """Take away the folders made here, deepest first, if nothing is in them."""
+        for path in self._made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+    def path(self, kind: str) -> Path:
+        """Return the file or folder of this run that holds such a thing."""
+        return self.folder / f"{self._run.name}-{kind}"
+
+    def subfolder(self, kind: str) -> Path:
+        """Return a folder for the runs behind a result: not made here, but removed if empty."""
+        path = self.path(kind)
+        if not path.exists():
+            self._made.insert(0, path)
+        return path
+
+    def save(self, kind: str, result: _Result) -> None:
+        """Write the result file."""
+        path = self.path(f"{kind}.npz")
+        result.save(path)
+        self.files.append(path)
+
+    def draw(self, kind: str, figure: Figure) -> None:
+        """Write the figure."""
+        from dmft.plotting import save_figure
+
+        self.files.append(save_figure(figure, self.path(f"{kind}.{self._format}")))
+
+    def report(
+        self,
+        command: str,
+        status: Status,
+        data: dict[str, Any],
+        lines: Sequence[tuple[str, str]],
+        table: str = "",
+    ) -> None:
+        """Say what came out: `data` as JSON, or `lines` and a table that follows them."""
+        from dmft.results import software_version
+
+        seconds = time.perf_counter() - self._start
+        if self._json:
+            print_json(
+                {
+                    "command": command,
+                    "name": self._run.name,
+                    "version": software_version(),
+                    "status": status.name,
+                    "message": status.value,
+                    **data,
+                    "config": self._run.to_config(),
+                    "files": [str(path) for path in self.files],
+                    "seconds": round(seconds, 3),
+                }
+            )
+            return
+        last = [
+            ("status", status.name if status.ok else f"{status.name}: {status.value}"),
+            *(("wrote", str(path)) for path in self.files),
+            ("time", f"{seconds:.1f} s"),
+        ]
+        width = max(len(name) for name, _ in (*lines, *last))
+
+        def block(part: Sequence[tuple[str, str]]) -> str:
+            return "\n".join(f"{name:{width}}  {text}" for name, text in part)
+
+        if table:
+            parts = [block(lines), table, block(last)]
+            print("\n\n".join(part for part in parts if part))
+        else:
+            print(block([*lines, *last]))
+
+
+@contextlib.contextmanager
+def progress(total: int, unit: str) -> Iterator[Callable[[int], None] | None]:
+    """Show progress on a terminal, nothing in a pipe; safe to call from several threads."""
+    if not sys.stderr.isatty() or total == 0:
+        yield None
+        return
+    from tqdm import tqdm
+
+    lock = threading.Lock()
+    with tqdm(total=total, unit=f" {unit}", file=sys.stderr, leave=False, delay=0.3) as bar:
+
+        def advance(count: int) -> None:
+            with lock:
+                bar.total = max(bar.total, bar.n + count)
+                bar.update(count)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def keeping_seeds(output: Output) -> Iterator[None]:
+    """Say on an interrupt, or when a worker is killed, that nothing finished is lost."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    kept = f"finished seeds are kept in {output.folder}, the same command resumes"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(kept) from None
+    except BrokenProcessPool as error:
+        raise UsageError(
+            "a worker process was killed, perhaps for want of memory (give fewer --workers); "
+            + kept
+        ) from error
+
+
+def problem_lines(run: RunFile) -> Lines:
+    """Name problem and method."""
+    problem, m = run.problem, run.problem.m
+    neurons = f"{m} {problem.network.activation.name} neuron{'s' if m > 1 else ''}"
+    return [
+        ("problem", f"{run.name}: {problem.target.name}, {neurons}, {problem.loss.name} loss"),
+        ("method", f"gradient descent, step size {run.method.step_size:g}"),
+    ]
+
+
+def inputs_line(inputs: Inputs | None) -> tuple[str, str]:
+    """Name the law of the inputs."""
+    config = {"law": "gaussian"} if inputs is None else inputs.to_config()
+    law, *parameters = config.values()
+    return "inputs", " ".join([law, *map(str, parameters)])
+
+
+def paths_line(run: RunFile) -> tuple[str, str]:
+    """Name the sampling of the theory."""
+    sampling = run.sampling
+    return "paths", f"{sampling.replicates} x {sampling.n_paths}, seed {sampling.seed}"
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Align columns: the first, of names, on the left, the others on the right."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{'<' if column == 0 else '>'}{widths[column]}}"
+            for column, cell in enumerate(line)
+        )
+        for line in lines
+    )
+
+
+def print_json(data: Any) -> None:
+    """Print as JSON on one line."""
+    print(json.dumps(_plain(data), allow_nan=False))
+
+
+def _plain(data: Any) -> Any:
+    """Plain JSON types; NaN and infinities, which JSON does not have, become null."""
+    if hasattr(data, "tolist"):
+        data = data.tolist()
+    if isinstance(data, dict):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data
+
+
+def with_error(value: float, stderr: float) -> str:
+    """``value +- stderr`` to two digits of the error."""
+    if not math.isfinite(value):
+        return f"{value:g}"
+    if stderr == 0.0:
+        return f"{value:.6g} (quadrature)"
+    if not math.isfinite(stderr):
+        return f"{value:.6g} (error unknown)"
+    digits = min(max(1 - math.floor(math.log10(stderr)), 0), 8)
+    return f"{value:.{digits}f} +- {stderr:.{digits}f}"

@@ -1,0 +1,34 @@
+"""The command that lists the presets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dmft.cli.exits import DONE
+from dmft.cli.output import print_json
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["run_presets"]
+
+
+def run_presets(arguments: argparse.Namespace) -> int:
+    """List the presets, or print one."""
+    from dmft.config import load_preset, preset_names, preset_text
+
+    if arguments.show is not None:
+        text = preset_text(arguments.show)
+        if arguments.json:
+            print_json(load_preset(arguments.show).to_config())
+        else:
+            print(text, end="")
+        return DONE
+    titles = {name: load_preset(name).title for name in preset_names()}
+    if arguments.json:
+        print_json(titles)
+    else:
+        width = max(map(len, titles))
+        for name, title in titles.items():
+            print(f"{name:{width}}  {title}")
+    return DONE

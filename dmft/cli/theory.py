@@ -1,0 +1,253 @@
+"""The commands that compute theory: threshold, trajectory, spectrum."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from dmft.cli.arguments import run_file, setting
+from dmft.cli.exits import DONE, NUMERICAL
+from dmft.cli.output import Output, paths_line, problem_lines, progress, with_error
+
+if TYPE_CHECKING:
+    import argparse
+
+    from dmft.config import RunFile
+    from dmft.spectra import Spectrum
+    from dmft.threshold import Threshold
+    from dmft.trajectory import Trajectory
+
+__all__ = ["run_spectrum", "run_threshold", "run_trajectory", "threshold_of"]
+
+_SCAN_POINTS = 9  # as find_delta_nn
+_REFINEMENTS = 5  # what the root search usually takes after the scan
+
+
+def run_threshold(arguments: argparse.Namespace) -> int:
+    """Find delta_NN."""
+    run = run_file(arguments)
+    stated = run.threshold
+    bracket = setting(arguments.bracket, stated.bracket, "threshold.bracket", "--bracket LO HI")
+    step = stated.step if arguments.step is None else arguments.step
+    with Output(arguments, run) as output:
+        result = threshold_of(run, bracket, step, arguments.threads, arguments.scan_points)
+        output.save("threshold", result)
+        from dmft.plotting import plot_threshold
+
+        output.draw("threshold", plot_threshold(result))
+    output.report(
+        "threshold",
+        result.status,
+        _threshold_json(result),
+        [*_header(run), *_threshold_lines(result)],
+    )
+    return DONE if result.status.ok else NUMERICAL
+
+
+def run_trajectory(arguments: argparse.Namespace) -> int:
+    """Follow the order parameters and losses."""
+    from dmft.solver import solve
+
+    run = run_file(arguments)
+    delta = setting(arguments.delta, run.trajectory.delta, "trajectory.delta", "--delta")
+    with Output(arguments, run) as output:
+        with progress(_solver_steps(run, run.method.n_steps), "steps") as advance:
+            result = solve(
+                run.problem,
+                delta,
+                run.method,
+                run.sampling,
+                hessian_steps=(),
+                threads=arguments.threads,
+                progress=advance,
+            )
+        if result.steps.size:
+            output.save("trajectory", result)
+            from dmft.plotting import plot_trajectory
+
+            output.draw("trajectory", plot_trajectory(result))
+    output.report(
+        "trajectory",
+        result.status,
+        _trajectory_json(result),
+        [*_header(run), *_trajectory_lines(result)],
+    )
+    return DONE if result.status.ok else NUMERICAL
+
+
+def run_spectrum(arguments: argparse.Namespace) -> int:
+    """Compute the density, edges and outliers of the Hessian."""
+    from dmft._validation import check_integer
+    from dmft.gradient_descent import GradientDescent
+    from dmft.solver import solve
+    from dmft.spectra import spectrum
+
+    run = run_file(arguments)
+    delta = setting(arguments.delta, run.spectrum.delta, "spectrum.delta", "--delta")
+    step = run.spectrum.step if arguments.step is None else arguments.step
+    step = run.method.n_steps if step is None else check_integer("step", step, minimum=0)
+    if step > run.method.n_steps:
+        raise ValueError(f"step must be in 0..n_steps = 0..{run.method.n_steps}, got {step}")
+    with Output(arguments, run) as output:
+        with progress(_solver_steps(run, step), "steps") as advance:
+            # What happens after the step does not matter to it.
+            trajectory = solve(
+                run.problem,
+                delta,
+                GradientDescent(step_size=run.method.step_size, n_steps=step),
+                run.sampling,
+                keep_paths=True if arguments.flow else None,
+                threads=arguments.threads,
+                progress=advance,
+            )
+        if trajectory.n_steps >= step:
+            result = spectrum(trajectory, step)
+            status, data, lines = result.status, _spectrum_json(result), _spectrum_lines(result)
+            output.save("spectrum", result)
+            from dmft.plotting import plot_flow, plot_spectrum
+
+            output.draw("spectrum", plot_spectrum(result))
+            if arguments.flow:
+                output.draw("flow", plot_flow(trajectory))
+        else:
+            status, last = trajectory.status, trajectory.n_steps
+            data = {"delta": delta, "step": step, "steps_computed": last}
+            lines = [("delta", f"{delta:g}"), ("no spectrum", f"last step computed: {last}")]
+    output.report("spectrum", status, data, [*_header(run), *lines])
+    return DONE if status.ok else NUMERICAL
+
+
+def threshold_of(
+    run: RunFile,
+    bracket: tuple[float, float],
+    step: int | None,
+    threads: int | None,
+    scan_points: int | None = None,
+) -> Threshold:
+    """Find delta_NN with a progress bar; `scan_points` in place of what the run file says."""
+    from dmft.threshold import find_delta_nn
+
+    scan_points = run.threshold.scan_points if scan_points is None else scan_points
+    scan_points = _SCAN_POINTS if scan_points is None else scan_points
+    with progress(scan_points + _REFINEMENTS, "values of delta") as advance:
+        return find_delta_nn(
+            run.problem,
+            run.method,
+            bracket,
+            step,
+            run.sampling,
+            scan_points=scan_points,
+            threads=threads,
+            progress=advance,
+        )
+
+
+def _header(run: RunFile) -> list[tuple[str, str]]:
+    return [*problem_lines(run), paths_line(run)]
+
+
+def _solver_steps(run: RunFile, n_steps: int) -> int:
+    return n_steps * (run.sampling.replicates + 1)
+
+
+def _threshold_json(result: Threshold) -> dict[str, Any]:
+    return {
+        "value": result.value,
+        "stderr": result.stderr,
+        "step": result.step,
+        "bracket": result.bracket,
+        "gap_at_bracket": result.gap_at_bracket,
+        "crossings": [vars(crossing) for crossing in result.crossings],
+        "residual": result.residual,
+        "n_evaluations": result.n_evaluations,
+        "delta": result.delta,
+        "gap": result.gap,
+        "gap_stderr": result.gap_stderr,
+    }
+
+
+def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
+    def end(index: int) -> str:
+        gap = with_error(float(result.gap[index]), float(result.gap_stderr[index]))
+        return f"{gap if gap != 'nan' else 'no value'} at {result.delta[index]:g}"
+
+    crossings = ", ".join(
+        f"{crossing.value:.4g} (outlier {'appears' if crossing.opens else 'disappears'})"
+        for crossing in result.crossings
+    )
+    value = with_error(result.value, result.stderr) if result.status.ok else "none found"
+    return [
+        (f"delta_NN(t={result.step})", value),
+        ("crossings", crossings or "none"),
+        ("gap", f"{end(0)}, {end(-1)}; {result.n_evaluations} evaluations"),
+    ]
+
+
+def _trajectory_json(result: Trajectory) -> dict[str, Any]:
+    names = ("norm", "overlap", "train_loss", "test_loss", "gradient_norm")
+    empty = result.steps.size == 0
+    return {
+        "delta": result.delta,
+        "steps_computed": result.n_steps,
+        "rank": result.rank,
+        **{name: [] if empty else getattr(result, name) for name in names},
+        "stderr": {name: [] if empty else result.stderr[name] for name in names},
+    }
+
+
+def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
+    lines = [("delta", f"{result.delta:g}"), ("steps", f"{result.n_steps}")]
+    if result.steps.size == 0:
+        return lines
+
+    def last(name: str) -> str:
+        value, error = getattr(result, name)[-1], result.stderr[name][-1]
+        return with_error(float(value), float(error))
+
+    lines += [("train loss", last("train_loss")), ("test loss", last("test_loss"))]
+    lines.append(("gradient norm", last("gradient_norm")))
+    return lines
+
+
+def _spectrum_json(result: Spectrum) -> dict[str, Any]:
+    return {
+        "delta": result.delta,
+        "step": result.step,
+        "left_edge": result.left_edge,
+        "left_edge_stderr": result.left_edge_stderr,
+        "right_edge": result.right_edge,
+        "right_edge_stderr": result.right_edge_stderr,
+        "outliers": [vars(outlier) for outlier in result.outliers],
+        "outlier_status": result.outlier_status.name,
+        "hard_gap": result.hard_gap,
+        "hard_gap_stderr": result.hard_gap_stderr,
+        "atom_at_zero": result.atom_at_zero,
+        "x": result.x,
+        "density": result.density,
+    }
+
+
+def _spectrum_lines(result: Spectrum) -> list[tuple[str, str]]:
+    lines = [
+        ("delta, step", f"{result.delta:g}, {result.step}"),
+        ("left edge", with_error(result.left_edge, result.left_edge_stderr)),
+        ("right edge", with_error(result.right_edge, result.right_edge_stderr)),
+    ]
+    if result.atom_at_zero:
+        lines.append(("atom at zero", f"{result.atom_at_zero:.6g}"))
+    no_hard = math.isnan(result.hard_gap)
+    gap = with_error(result.hard_gap, result.hard_gap_stderr)
+    lines.append(("hard gap", "no hard direction" if no_hard else gap))
+    for outlier in result.outliers:
+        value = with_error(outlier.value, outlier.stderr)
+        if outlier.hard_overlap > 0:
+            overlap = with_error(outlier.hard_overlap, outlier.hard_overlap_stderr)
+            lines.append(("outlier", f"{value}, hard overlap {overlap}"))
+        else:
+            easy = sum(outlier.latent_overlap)
+            lines.append(("outlier", f"{value}, overlap with easy directions {easy:.4f}"))
+    if not result.outlier_status.ok:
+        lines.append(("outliers", f"hard ones only: {result.outlier_status.value}"))
+    if not result.outliers:
+        lines.append(("outlier", "none"))
+    return lines

@@ -1,0 +1,113 @@
+"""The command that predicts the fall of the test loss, and its figure."""
+
+import json
+
+import numpy as np
+import pytest
+from test_cli import assert_one_line, names
+from test_plotting import assert_readable
+
+import dmft
+from dmft.cli import main
+from dmft.plotting import plot_grokking
+
+SAMPLING = dmft.Sampling(n_paths=256, replicates=2)
+OPTIONS = ("--delta", 6, "--n-steps", 40, "--n-paths", 256, "--replicates", 2, "--workers", 1)
+
+
+@pytest.fixture
+def call(tmp_path, capsys):
+    """Run the command on a preset: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        out = ["--preset", "robust-phase-retrieval", "--out", tmp_path / "out"]
+        code = main(["grokking", *map(str, [*out, *arguments])])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    run.out = tmp_path / "out"
+    return run
+
+
+def prediction(d=(30, 60), n_steps=40):
+    problem = dmft.load_preset("robust-phase-retrieval").problem
+    method = dmft.GradientDescent(0.2, n_steps)
+    starts = [size**-0.5 for size in d]
+    return dmft.predict_grokking(problem, 6.0, method, d, hard_overlap=starts, sampling=SAMPLING)
+
+
+def simulation(d, n_steps=40):
+    problem = dmft.load_preset("robust-phase-retrieval").problem
+    method = dmft.GradientDescent(0.2, n_steps)
+    return dmft.simulate(problem, 6.0, method, d, 3, hard_overlap=d**-0.5, workers=1)
+
+
+def test_files_and_numbers(call):
+    code, out, err = call(*OPTIONS, "--d", 30, 60, "--seeds", 2, "--json")
+    assert (code, err) == (0, "")
+    assert names(call.out) == [
+        "robust-phase-retrieval-grokking-d30",
+        "robust-phase-retrieval-grokking-d30.npz",
+        "robust-phase-retrieval-grokking-d60",
+        "robust-phase-retrieval-grokking-d60.npz",
+        "robust-phase-retrieval-grokking.npz",
+        "robust-phase-retrieval-grokking.png",
+    ]
+    data = json.loads(out)
+    loaded = dmft.Grokking.load(call.out / "robust-phase-retrieval-grokking.npz")
+    np.testing.assert_array_equal(data["fall_time"], loaded.fall_time)
+    np.testing.assert_allclose(loaded.fall_time, prediction().fall_time, rtol=1e-9)
+    runs = dmft.Simulation.load(call.out / "robust-phase-retrieval-grokking-d30.npz")
+    np.testing.assert_allclose(runs.overlap[:, 0, 0, 0], 30**-0.5)
+    assert len(data["simulated"]["30"]["fall_time"]) == 2
+
+
+def test_prediction_alone_from_a_random_start(call):
+    code, out, _ = call(*OPTIONS, "--d", 30, "--seeds", 0, "--random-start")
+    assert code in (0, 3)  # late runs may not fall in so few steps
+    assert "simulated" not in out
+    assert "random" in out
+    loaded = dmft.Grokking.load(call.out / "robust-phase-retrieval-grokking.npz")
+    assert loaded.config["hard_overlap"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--d", 1), "d must be an integer >= 3, got 1"),
+        (("--seeds", -1), "seeds must be an integer >= 0, got -1"),
+        (("--delta", 0), "delta must be a positive finite number"),
+        (("--n-steps", 0), "n_steps >= 1"),
+    ],
+)
+def test_bad_input_is_one_line(call, arguments, message):
+    assert_one_line(call(*OPTIONS, "--d", 30, *arguments), message)
+    assert not call.out.exists()
+
+
+# ------------------------------------------------------------------ figure
+
+
+def test_figure_shows_the_runs_of_one_dimension_and_the_times_of_all(tmp_path):
+    found, runs = prediction(), [simulation(30), simulation(60)]
+    figure = plot_grokking(found, runs)
+    losses, cosine, times = figure.axes
+    thin = [line for line in losses.lines if line.get_linewidth() < 0.8]
+    assert len(thin) == 2 * 3  # train and test, three seeds of the larger d
+    medians = [line for line in losses.lines if line.get_linewidth() > 2]
+    np.testing.assert_array_equal(medians[1].get_ydata(), found.test_loss[1, 1])
+    np.testing.assert_array_equal(cosine.lines[-1].get_ydata(), found.hard_cosine[1, 1])
+    np.testing.assert_array_equal(times.lines[0].get_ydata(), found.fall_time[:, 1])
+    assert_readable(figure, tmp_path)
+
+
+def test_figure_of_a_prediction_alone(tmp_path):
+    assert_readable(plot_grokking(prediction((40,))), tmp_path)
+
+
+def test_figure_refuses_other_dimensions():
+    found = prediction((30,), 4)
+    with pytest.raises(ValueError, match="d among"):
+        plot_grokking(found, [simulation(60, 4)])
+    with pytest.raises(ValueError, match="d must be one of"):
+        plot_grokking(found, d=31)

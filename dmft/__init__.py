@@ -39,7 +39,7 @@ from dmft.sampling import Sampling
 from dmft.simulation import Simulation, simulate
 from dmft.solver import solve
 from dmft.spectra import Spectrum, spectrum
-from dmft.sweep import Sweep, sweep
+from dmft.sweeps import Sweep, sweep
 from dmft.threshold import Crossing, Threshold, find_delta_nn
 from dmft.trajectory import Trajectory
 from rmt.status import NumericalFailure, Status

@@ -353,7 +353,5 @@ def step_kernel(
         )
         for j in range(m):
             for p in range(start, stop):
-                rows[j, p] = (
-                    g[j, p] - shares[0] * anchors[0, j, p] - shares[1] * anchors[1, j, p]
-                )
+                rows[j, p] = g[j, p] - shares[0] * anchors[0, j, p] - shares[1] * anchors[1, j, p]
         _add_products(rows, few, basis, n_rows, start, stop, products)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dmft.gradient_descent import GradientDescent
     from dmft.problem import Problem
 
-__all__ = ["Descent", "descend", "hard_cosine", "project", "row_blocks"]
+__all__ = ["Descent", "descend", "project", "row_blocks"]
 
 Array = NDArray[np.float64]
 
@@ -40,8 +40,6 @@ _BLOCK_BYTES = 2**20
 # The squared norm of the weights may grow by this factor before the run counts as diverged; the
 # solver of the limit draws the line in the same place.
 _DIVERGENCE_FACTOR = 1e12
-# Neurons count as linearly dependent below this ratio of eigenvalues of Theta^T Theta.
-_DEPENDENT = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,45 +181,6 @@ def row_blocks(n: int, d: int) -> Iterator[slice]:
     rows = max(1, _BLOCK_BYTES // (8 * max(d, 1)))
     for start in range(0, n, rows):
         yield slice(start, min(start + rows, n))
-
-
-def hard_cosine(correlation: Array, overlap: Array, hard_basis: Array) -> Array:
-    r"""Largest squared cosine between a hard direction and the span of the neurons.
-
-    The largest eigenvalue of :math:`M_h^T C^{+} M_h`, with :math:`M_h` the overlaps with the hard
-    directions: the largest squared canonical correlation of the two spaces. 0 if there is no hard
-    direction or the weights vanish.
-
-    Parameters
-    ----------
-    correlation : ndarray, shape (T, m, m)
-    overlap : ndarray, shape (T, m, k)
-    hard_basis : ndarray, shape (k, k_h)
-
-    Returns
-    -------
-    ndarray, shape (T,)
-        Between 0 and 1; NaN where the arguments are.
-
-    Examples
-    --------
-    >>> hard_cosine(np.array([[[4.0]]]), np.array([[[1.0, 1.0]]]), np.array([[0.0], [1.0]]))
-    array([0.25])
-    """
-    cosines = np.zeros(len(correlation))
-    hard = overlap @ hard_basis
-    if hard.shape[2] == 0:
-        return cosines
-    for t, (C, M) in enumerate(zip(correlation, hard, strict=True)):
-        if not np.isfinite(C).all():
-            cosines[t] = np.nan
-            continue
-        values, vectors = np.linalg.eigh(C)
-        kept = values > _DEPENDENT * max(values[-1], 0.0)
-        if kept.any():
-            root = (vectors[:, kept].T @ M) / np.sqrt(values[kept])[:, None]
-            cosines[t] = min(1.0, float(np.linalg.norm(root, 2)) ** 2)
-    return cosines
 
 
 def _remove(theta: Array, rows: Array) -> None:

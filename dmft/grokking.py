@@ -426,9 +426,7 @@ def _noise_modes(
     """Modes (n, T, m, k_h) and weights (n,) of E[g^s g^s'^T (x) z_h z_h^T] without overlap."""
     m, n_steps = problem.m, method.n_steps
     hard_basis = problem.target.hard_basis
-    run = solve_mirrored(
-        problem, delta, method, sampling, keep=range(n_steps), threads=threads
-    )
+    run = solve_mirrored(problem, delta, method, sampling, keep=range(n_steps), threads=threads)
     if not run.status.ok:
         raise NumericalFailure(run.status, f"Steps computed: {run.n_times - 1}.")
     hard = hard_basis.T @ run.latent
@@ -487,7 +485,7 @@ def _starts(
     n_draws: int,
     sampling: Sampling,
 ) -> list[FloatArray]:
-    """Starts (m, k_h) to follow: at the quantiles of the size if it is a number, else drawn."""
+    """Choose starts (m, k_h): at the quantiles of the size if it is a number, else drawn."""
     if mean.size == 1:
         spread = float(np.sqrt(covariance[0, 0]))
         # Runs that start lower fall later.
@@ -572,7 +570,7 @@ def _checked_dimensions(d: int | Sequence[int], problem: Problem) -> tuple[int, 
 def _checked_probabilities(probabilities: Sequence[float]) -> tuple[float, ...]:
     levels = [check_real("probabilities", level) for level in probabilities]
     increasing = all(a < b for a, b in pairwise(levels))
-    if not (increasing and 0.5 in levels and 0.0 < levels[0] and levels[-1] < 1.0):
+    if not (increasing and 0.5 in levels and levels[0] > 0.0 and levels[-1] < 1.0):
         raise ValueError(
             "probabilities must increase strictly between 0 and 1 with 0.5 among them, "
             f"got {levels}"

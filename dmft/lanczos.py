@@ -69,7 +69,13 @@ def extreme_eigenpairs(
     >>> values.round(6), (vectors[0] ** 2).argmax(), status.name
     (array([-1.,  2.]), np.int64(0), 'SUCCESS')
     """
-    rng = np.random.default_rng(seed)
+    with np.errstate(over="ignore", invalid="ignore"):  # noticed, and said in the status
+        return _iterate(apply, size, count, np.random.default_rng(seed))
+
+
+def _iterate(
+    apply: Callable[[Array], Array], size: int, count: int, rng: np.random.Generator
+) -> tuple[Array, Array, Status]:
     most = min(size, _MAX_STEPS)
     basis = np.empty((min(most, 64), size))
     diagonal, below = np.zeros(most), np.zeros(most)

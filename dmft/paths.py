@@ -435,4 +435,3 @@ class Paths:
             self._basis[b] = larger
         self._q = np.pad(self._q, ((0, new - old), (0, new - old)))
         self._ghat = np.pad(self._ghat, ((0, new - old), (0, new - old)))
-

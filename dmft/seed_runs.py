@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft.descent import descend, hard_cosine, project
+from dmft.alignment import hard_cosine
+from dmft.descent import descend, project
 from dmft.finite_data import draw_run
 from dmft.finite_hessian import FiniteHessian
 from dmft.generalization import expected_test_loss
@@ -84,8 +87,8 @@ def run_seeds(
     dict of int to (str, dict)
         Name of the status, and arrays, by seed.
     """
-    results: dict[int, SeedResult] = {}
     tasks = [(plan, seed, store) for seed in seeds]
+    results: dict[int, SeedResult] = {}
     for seed, result in run_tasks(finish_seed, tasks, n_workers):
         results[seed] = result
         if progress is not None:
@@ -96,25 +99,18 @@ def run_seeds(
 def run_tasks(
     function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], n_workers: int
 ) -> Iterator[Result]:
-    """Yield ``function(*task)`` for every task, in the order in which they finish.
+    """Yield ``function(*task)`` for every task, as they finish.
 
     Parameters
     ----------
     function : callable
     tasks : sequence of tuple
     n_workers : int
-        Processes, which end when this one does, however it ends; with 1, or a single task,
-        everything runs in this one.
-
-    Yields
-    ------
-    object
-        What `function` returns.
+        Processes, each with one BLAS thread; with 1, or a single task, everything runs in this one.
     """
     n_workers = min(n_workers, len(tasks))
     if n_workers <= 1:
-        for task in tasks:
-            yield function(*task)
+        yield from (function(*task) for task in tasks)
         return
     from joblib import Parallel, delayed, parallel_config
 
@@ -125,16 +121,22 @@ def run_tasks(
             batch_size=1,
             max_nbytes=None,  # the arguments are small: no detour over files
         )
-    yield from pool(delayed(_in_worker)(function, task, os.getpid()) for task in tasks)
+        with _interrupt_for_parent_only():
+            finished = pool(delayed(_in_worker)(function, task, os.getpid()) for task in tasks)
+    yield from finished
 
 
-def finish_seed(plan: SimulationPlan, seed: int, store: SeedStore | None) -> tuple[int, SeedResult]:
-    """Run one seed and write its file; return the seed with its result."""
-    with single_threaded_blas():
-        status, arrays = run_seed(plan, seed)
-    if store is not None:
-        store.write(seed, status, arrays)
-    return seed, (status, arrays)
+@contextlib.contextmanager
+def _interrupt_for_parent_only() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C: the parent hears it, and one message is enough."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
@@ -181,9 +183,18 @@ def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         arrays["test_loss"][reached] = expected_test_loss(
             problem, run.overlap[reached], run.correlation[reached], _CUBATURE, scrambles
         )
-    arrays["hard_cosine"][...] = hard_cosine(run.correlation, run.overlap, hard_basis)
+    arrays["hard_cosine"][...] = hard_cosine(run.overlap, run.correlation, hard_basis)
     failed = [status for status in (run.status, *statuses) if not status.ok]
     return (failed[0] if failed else Status.SUCCESS).name, arrays
+
+
+def finish_seed(plan: SimulationPlan, seed: int, store: SeedStore | None) -> tuple[int, SeedResult]:
+    """Run one seed with one BLAS thread and write its file; return the seed and its result."""
+    with single_threaded_blas():
+        status, arrays = run_seed(plan, seed)
+    if store is not None:
+        store.write(seed, status, arrays)
+    return seed, (status, arrays)
 
 
 def complete(plan: SimulationPlan, status: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
@@ -228,12 +239,3 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _work(
-    plan: SimulationPlan, seed: int, store: SeedStore | None, parent: int | None
-) -> tuple[int, SeedResult]:
-    """Old name of `finish_seed`."""
-    if parent is not None:
-        _die_with(parent)
-    return finish_seed(plan, seed, store)

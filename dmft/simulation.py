@@ -411,6 +411,3 @@ def _assemble(
         statuses=statuses,
         config=config,
     )
-
-
-_seeds, _workers = check_seeds, check_workers  # old names

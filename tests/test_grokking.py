@@ -109,9 +109,7 @@ def test_linear_network_on_labels_that_ignore_the_inputs(noise):
     assert law.last_step == n_steps
     np.testing.assert_allclose(law.gain[:, 0, 0, 0, 0], gain, atol=2e-3)
     np.testing.assert_allclose(law.noise[:, 0, 0, 0, 0], variance, rtol=0.02, atol=2e-4)
-    np.testing.assert_allclose(
-        law.covariance[0, 0], variance[-1] / gain[-1] ** 2, rtol=0.05
-    )
+    np.testing.assert_allclose(law.covariance[0, 0], variance[-1] / gain[-1] ** 2, rtol=0.05)
 
 
 def test_mean_and_spread_of_simulated_overlaps():
@@ -127,9 +125,7 @@ def test_mean_and_spread_of_simulated_overlaps():
 
 def test_neurons_that_do_not_interact_have_no_cross_gain():
     """At two neurons with opposite weights the gain is symmetric under their exchange."""
-    problem = dmft.Problem(
-        "product", dmft.Network("quadratic", [0.5, -0.5]), loss="pseudo-huber"
-    )
+    problem = dmft.Problem("product", dmft.Network("quadratic", [0.5, -0.5]), loss="pseudo-huber")
     law = effective_start(problem, 6.0, step(6), SAMPLING)
     gain = law.gain[-1]  # (m, k_h, m, k_h)
     # y = z1 z2 is unchanged by (z1, z2) -> (z2, z1), and by z1 -> -z1 together with a exchange of
@@ -172,9 +168,7 @@ def test_larger_dimensions_escape_later_and_quantiles_are_ordered():
 
 
 def test_two_neurons_follow_drawn_starts():
-    problem = dmft.Problem(
-        "product", dmft.Network("quadratic", [0.5, -0.5]), loss="pseudo-huber"
-    )
+    problem = dmft.Problem("product", dmft.Network("quadratic", [0.5, -0.5]), loss="pseudo-huber")
     found = predict_grokking(
         problem, 10.0, step(60), 200, n_draws=5, probabilities=(0.5,),
         sampling=dmft.Sampling(n_paths=256, replicates=2),

@@ -139,9 +139,7 @@ def test_gaussians_drawn_late_give_the_same_paths(m):
     late.absorb(late_rows, averages, squares, 1e-9, DELTA, fresh=fresh)
     np.testing.assert_allclose(late.basis(0), both.basis(0), atol=1e-12)
     with pytest.raises(ValueError, match="fresh must be given"):
-        Paths([leading]).absorb(
-            [np.concatenate([g, zeta])], averages, squares, 1e-9, DELTA
-        )
+        Paths([leading]).absorb([np.concatenate([g, zeta])], averages, squares, 1e-9, DELTA)
 
 
 def test_a_dropped_gradient_leaves_the_paths_untouched():

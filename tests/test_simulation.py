@@ -10,7 +10,8 @@ import problems
 import pytest
 
 import dmft
-from dmft.descent import descend, hard_cosine
+from dmft.alignment import hard_cosine
+from dmft.descent import descend
 from dmft.finite_data import ImposedOverlap, draw_run
 from dmft.inputs import Inputs
 from dmft.simulation_plan import SimulationPlan
@@ -292,14 +293,14 @@ def test_hard_cosine_is_the_canonical_correlation():
     basis = np.eye(3)[:, 1:]
     for m in (1, 2, 4):
         theta = rng.standard_normal((30, m)) @ np.diag(10.0 ** np.arange(m))
-        found = hard_cosine((theta.T @ theta)[None], (theta.T @ frame)[None], basis)
+        found = hard_cosine((theta.T @ frame)[None], (theta.T @ theta)[None], basis)
         q = np.linalg.qr(theta)[0]
         exact = np.linalg.norm((frame @ basis).T @ q, 2) ** 2
         assert found[0] == pytest.approx(exact, rel=1e-8)
-    zero = hard_cosine(np.zeros((1, 2, 2)), np.zeros((1, 2, 3)), basis)
+    zero = hard_cosine(np.zeros((1, 2, 3)), np.zeros((1, 2, 2)), basis)
     assert zero[0] == 0.0
     twice = np.repeat(theta[:, :1], 2, axis=1)  # two neurons that are one
-    found = hard_cosine((twice.T @ twice)[None], (twice.T @ frame)[None], basis)
+    found = hard_cosine((twice.T @ frame)[None], (twice.T @ twice)[None], basis)
     exact = np.sum((theta[:, 0] @ frame @ basis) ** 2) / np.sum(theta[:, 0] ** 2)
     assert found[0] == pytest.approx(exact, rel=1e-8)
 

@@ -30,9 +30,9 @@ deviations in standard errors. The exit code is 0 also where they exceed 3; the 
 {_RESUME}"""
 _SWEEP = f"""A seed recovers when the squared cosine between a hard direction and the neurons
 reaches R within the steps given. Draws in the theory's delta_NN. {_RESUME}"""
-_GROKKING = f"""Predicts the step at which the test loss falls, its median and a band over runs, from
-the initial overlap with the hard direction and the noise of the data, and simulates beside it
-(--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-start. {_RESUME}"""
+_GROKKING = f"""Predicts the step at which the test loss falls, its median and a band over runs,
+from the initial overlap with the hard direction and the noise of the data, and simulates beside
+it (--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-start. {_RESUME}"""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
 
     from dmft.config import RunFile
-    from dmft.sweep import Sweep
+    from dmft.sweeps import Sweep
     from dmft.threshold import Threshold
 
 __all__ = ["run_sweep"]
@@ -32,7 +32,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     """Simulate over a grid of delta and sizes, and draw in the theory."""
     from dmft.gradient_descent import GradientDescent
     from dmft.settings import check_steps
-    from dmft.sweep import sweep
+    from dmft.sweeps import sweep
 
     run = _swept_run(arguments)
     settings, horizon = run.sweep, stated(arguments, "step").get("step", run.threshold.step)

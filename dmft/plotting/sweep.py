@@ -19,7 +19,7 @@ from dmft.plotting.common import (
     new_figure,
     style,
 )
-from dmft.sweep import Sweep
+from dmft.sweeps import Sweep
 from dmft.threshold import Threshold
 
 if TYPE_CHECKING:

@@ -24,11 +24,10 @@ from dmft.inputs import Inputs, get_inputs
 from dmft.logistic import LogisticCrossing, fit_crossing
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
+from dmft.seed_runs import complete, finish_seed, run_tasks
 from dmft.seed_store import SeedStore
 from dmft.settings import check_deltas, check_sizes
-from dmft.seed_runs import _work, complete
-from dmft.simulation import _seeds, _workers
-from dmft.simulation_plan import SimulationPlan
+from dmft.simulation_plan import SimulationPlan, check_seeds, check_workers
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -373,13 +372,13 @@ def sweep(
                 f"hessian_step must be in 0..n_steps = 0..{method.n_steps}, got {hessian_step}"
             )
     law = get_inputs(inputs)
-    chosen = _seeds(seeds)
+    chosen = check_seeds(seeds)
     cells = [
         _Cell(i, j, _plan(problem, delta, method, size, law, hessian_step), recovery)
         for i, size in enumerate(sizes)
         for j, delta in enumerate(grid)
     ]
-    n_workers = _workers(workers)
+    n_workers = check_workers(workers)
 
     shape = len(sizes), len(grid), len(chosen)
     values = {name: np.full(shape, np.nan) for name in _RESULTS}
@@ -491,24 +490,14 @@ def _results(
         for store in stores:
             if store is not None:
                 opened.enter_context(store.open())
-        n_workers = min(n_workers, len(tasks))
-        if n_workers <= 1:
-            yield from (_run(*task, None) for task in tasks)
-            return
-        from joblib import Parallel, delayed, parallel_config
-
-        with parallel_config(backend="loky", inner_max_num_threads=1):
-            # max_nbytes: arguments are small, and would otherwise go through a temporary folder.
-            yield from Parallel(
-                n_jobs=n_workers, return_as="generator_unordered", max_nbytes=None, batch_size=1
-            )(delayed(_run)(*task, os.getpid()) for task in tasks)
+        yield from run_tasks(_run, tasks, n_workers)
 
 
 def _run(
-    cell: _Cell, seed: int, store: SeedStore | None, parent: int | None
+    cell: _Cell, seed: int, store: SeedStore | None
 ) -> tuple[_Cell, int, str, dict[str, float]]:
     """One run, written as it finishes; all that comes back is its summary."""
-    _, (status, arrays) = _work(cell.plan, seed, store, parent)
+    _, (status, arrays) = finish_seed(cell.plan, seed, store)
     return cell, seed, status, cell.summary(arrays)
 
 

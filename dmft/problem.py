@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dmft._validation import check_finite_array, check_integer, check_keys, check_real
+from dmft._validation import (
+    check_finite_array,
+    check_instance,
+    check_integer,
+    check_keys,
+    check_real,
+)
 from dmft.activations import ACTIVATIONS, Activation, get_activation
 from dmft.losses import LOSSES, Loss, get_loss
 from dmft.targets import TargetFunction, get_target_function
@@ -653,6 +659,41 @@ class Problem:
         if "loss" in settings:
             settings["loss"] = _supplied("loss", settings["loss"], loss)
         return cls(**settings)
+
+    @classmethod
+    def of_record(cls, config: Mapping[str, Any], given: Problem | None) -> Problem | None:
+        """Return the problem a result file speaks of.
+
+        Parameters
+        ----------
+        config : mapping
+            As in the file.
+        given : Problem or None
+            The problem, where its custom laws are not in the file.
+
+        Returns
+        -------
+        Problem or None
+            None if the file has a custom law and no problem is given.
+
+        Raises
+        ------
+        ValueError
+            If `given` is not the problem of the file.
+        """
+        if given is None:
+            try:
+                return cls.from_config(config)
+            except ValueError:
+                return None
+        check_instance("problem", given, Problem)
+        asked = given.to_config()
+        for key, stored in config.items():
+            if stored != asked[key]:
+                raise ValueError(
+                    f"problem must be the one in the file; its {key} is {stored}, got {asked[key]}"
+                )
+        return given
 
 
 def _name_of(function: object) -> str:

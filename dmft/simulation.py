@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dmft._validation import check_instance
 from dmft.gradient_descent import GradientDescent
 from dmft.inputs import Inputs
 from dmft.problem import Problem
@@ -214,20 +213,7 @@ class Simulation:
         """
         header, arrays = read_result(path, _KIND)
         config = header["configuration"]
-        if problem is None:
-            try:
-                problem = Problem.from_config(config["problem"])
-            except ValueError:
-                problem = None
-        else:
-            check_instance("problem", problem, Problem)
-            stored, given = config["problem"], problem.to_config()
-            for key in stored:
-                if stored[key] != given[key]:
-                    raise ValueError(
-                        f"problem must be the one in the file; its {key} is {stored[key]}, "
-                        f"got {given[key]}"
-                    )
+        problem = Problem.of_record(config["problem"], problem)
         statuses = tuple(Status[name] for name in header["statuses"])
         return _assemble(problem, config, tuple(header["seeds"]), statuses, arrays)
 

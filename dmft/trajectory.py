@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft._validation import check_instance, check_integer
+from dmft._validation import check_integer
 from dmft.generalization import expected_test_loss
 from dmft.gradient_descent import GradientDescent
 from dmft.problem import Problem
@@ -322,20 +322,7 @@ class Trajectory:
             problem than the one given.
         """
         config, arrays = read_result(path, _KIND)
-        if problem is None:
-            try:
-                problem = Problem.from_config(config["problem"])
-            except ValueError:
-                problem = None
-        else:
-            check_instance("problem", problem, Problem)
-            stored, given = config["problem"], problem.to_config()
-            for key in stored:
-                if stored[key] != given[key]:
-                    raise ValueError(
-                        f"problem must be the one in the file; its {key} is {stored[key]}, "
-                        f"got {given[key]}"
-                    )
+        problem = Problem.of_record(config["problem"], problem)
         runs = [
             _stored_run(arrays, index, config["k"], Status[status])
             for index, status in enumerate(config["status"])

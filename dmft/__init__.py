@@ -30,13 +30,13 @@ from dmft.activations import Activation
 from dmft.comparison import Comparison, compare
 from dmft.config import load_preset, load_run, preset_names
 from dmft.gradient_descent import GradientDescent
-from dmft.grokking import Grokking, predict_grokking
+from dmft.grokking import Grokking, fall_step, predict_grokking
 from dmft.inputs import Inputs
 from dmft.losses import Loss
 from dmft.problem import Network, Problem, Target
 from dmft.results import software_version
 from dmft.sampling import Sampling
-from dmft.simulation import Simulation, simulate
+from dmft.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver import solve
 from dmft.spectra import Spectrum, spectrum
 from dmft.sweeps import Sweep, sweep
@@ -58,6 +58,7 @@ __all__ = [
     "NumericalFailure",
     "Problem",
     "Sampling",
+    "SimulatedHessian",
     "Simulation",
     "Spectrum",
     "Status",
@@ -66,6 +67,7 @@ __all__ = [
     "Threshold",
     "Trajectory",
     "compare",
+    "fall_step",
     "find_delta_nn",
     "load_preset",
     "load_run",

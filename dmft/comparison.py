@@ -61,7 +61,8 @@ _KIND = "comparison"
 # Mean squared cosine with the hard directions from which a run is no longer at "O(1) steps".
 _LEFT_REGIME: Final = 0.05
 _LIMIT: Final = 3.0
-# Above this p-value ratios beyond the limit are put down to chance.
+# Entries beyond the limit are put down to chance above this p-value: two grades of doubt, for a
+# verdict must not call half of all entries chance.
 _CHANCE: Final = 0.05
 _WIDTH: Final = 100
 # Fields of a quantity by how they are stored.
@@ -253,10 +254,11 @@ class Comparison:
         worst = max(self.quantities.values(), key=lambda q: q.largest_ratio)
         chance = f"p = {self.p_value:.2g} over all tests"
         if self.compatible:
-            return (
-                f"compatible: all {total} entries within 3 standard errors "
-                f"(largest {worst.largest_ratio:.2f}; {chance})"
-            )
+            within = f"all {total} entries within 3 standard errors"
+            numbers = f"(largest {worst.largest_ratio:.2f}; {chance})"
+            if self.significant:
+                return f"NOT compatible: {within}, but together more than chance gives {numbers}"
+            return f"compatible: {within} {numbers}"
         beyond = sum(q.n_beyond for q in self.quantities.values())
         text = (
             f"{beyond} of {total} entries beyond 3 standard errors, the largest "
@@ -599,6 +601,11 @@ def check_comparable(
             _between(runs[0]), _between(run), f"the simulation at d = {run.d}",
             f"the one at d = {runs[0].d}",
         )  # fmt: skip
+    if runs[0].hard_overlap is not None:
+        raise ValueError(
+            "simulations must not start from a hard_overlap that the trajectory lacks; state it in "
+            "the problem of both (Problem.with_hard_overlap)"
+        )
     sizes = [run.d for run in runs]
     if len(set(sizes)) < len(sizes):
         raise ValueError(f"simulations must have distinct dimensions d, got {sizes}")

@@ -58,6 +58,10 @@ _END_OF_LINEAR_STAGE = 0.03
 _SMALLEST_MODE = 1e-4
 # Directions of the overlap that grow less than this, relative to the fastest, carry no start.
 _SMALLEST_GAIN = 1e-2
+# A start larger than this, in units of the radius, has no linear stage.
+_LARGEST_START = 0.9
+# Squared cosine with a hard direction from which it counts as learned.
+_LEARNED = 0.5
 _PROBABILITIES = (0.1, 0.5, 0.9)
 
 
@@ -72,7 +76,8 @@ class StartLaw:
     noise : ndarray, shape (n_times, m, k_h, m, k_h)
         Covariance of sqrt(d) M(t) that the data cause from M(0) = 0, over the linear stage.
     covariance : ndarray, shape (m k_h, m k_h)
-        S, at the last of these times; rows in the order (neuron, hard direction).
+        S, at the time of the largest gain; rows in the order (neuron, hard direction). Zero where
+        the overlap only shrinks.
     n_modes : int
         Number of modes of the noise that were propagated.
     """
@@ -112,7 +117,8 @@ class Grokking:
         Largest squared cosine between a hard direction and the span of the neurons.
     train_loss, test_loss : ndarray, shape (n_d, n_q, T + 1)
     fall_level : ndarray, shape (n_d,)
-        Test loss halfway between its maximum and its end (medians over the runs followed).
+        Test loss halfway between the lowest it gets in T steps without the hard directions, and the
+        median end of the runs that have learned one (squared cosine 1/2); NaN if none has.
     fall_time : ndarray, shape (n_d, n_q)
         When the test loss falls through ``fall_level`` (in steps, interpolated); NaN if not in T.
     start_covariance : ndarray, shape (m k_h, m k_h)
@@ -120,7 +126,8 @@ class Grokking:
     gain : ndarray, shape (last_step + 1,)
         Largest singular value of the response of M(t) to M(0), over the linear stage.
     status : Status
-        SUCCESS; MAX_STEPS if a run did not fall within T; that of a solve that ended early.
+        SUCCESS; NO_OUTLIER if a small overlap does not grow within T; MAX_STEPS if a run did not
+        fall within T; that of a solve that ended early.
     config : dict
     """
 
@@ -257,13 +264,15 @@ def predict_grokking(
     law = effective_start(problem, delta, method, sampling, threads=threads)
 
     random = 0.0 if hard_overlap is not None else problem.init_radius**2
+    plateau = _follow(problem, delta, method, sampling, np.zeros_like(means[0]), threads)
+    status = plateau.status
     chosen: list[list[_Followed]] = []
     fall_level = np.full(len(dimensions), np.nan)
     fall_time = np.full((len(dimensions), len(levels)), np.nan)
-    status = Status.SUCCESS
     for i, dimension in enumerate(dimensions):
         covariance = (law.covariance + random * np.eye(len(law.covariance))) / dimension
         starts = _starts(means[i], covariance, levels, n_draws, sampling)
+        _check_starts(starts, dimension, problem)
         runs = []
         for start in starts:
             runs.append(_follow(problem, delta, method, sampling, start, threads))
@@ -271,9 +280,7 @@ def predict_grokking(
                 status = runs[-1].status
             if progress is not None:
                 progress(1)
-        ends = np.array([run.test_loss[np.isfinite(run.test_loss)][-1] for run in runs])
-        peaks = np.array([np.nanmax(run.test_loss) for run in runs])
-        fall_level[i] = 0.5 * (np.median(ends) + np.median(peaks))
+        fall_level[i] = _fall_level(plateau, runs)
         times = np.array([fall_step(run.test_loss, fall_level[i]) for run in runs])
         if len(runs) != len(levels):
             order = np.argsort(np.where(np.isnan(times), np.inf, times), kind="stable")
@@ -281,7 +288,9 @@ def predict_grokking(
             runs, times = [runs[index] for index in picked], times[picked]
         chosen.append(runs)
         fall_time[i] = times
-    if status.ok and np.isnan(fall_time).any():
+    if status.ok and np.max(law.largest_gain) <= 1.0:
+        status = Status.NO_OUTLIER
+    elif status.ok and np.isnan(fall_time).any():
         status = Status.MAX_STEPS
     result = Grokking(
         d=dimensions,
@@ -306,6 +315,15 @@ def predict_grokking(
     if throw and not status.ok:
         raise NumericalFailure(status, f"Times of the fall: {fall_time.tolist()}.")
     return result
+
+
+def _fall_level(plateau: _Followed, runs: list[_Followed]) -> float:
+    """Halfway from the lowest test loss without hard directions to the end of runs with one."""
+    ends = [run.test_loss[-1] for run in runs if run.hard_cosine[-1] >= _LEARNED]
+    if not ends:
+        return float("nan")
+    lowest, end = float(np.nanmin(plateau.test_loss)), float(np.median(ends))
+    return 0.5 * (lowest + end) if end < lowest else float("nan")
 
 
 def fall_step(loss: ArrayLike, level: float) -> float:
@@ -384,12 +402,17 @@ def effective_start(
         start = np.zeros(size)
         start[index] = push
         run = solve_mirrored(
-            _with_overlap(problem, start.reshape(m, k_h)), delta, method, sampling, threads=threads
+            problem.with_hard_overlap(start.reshape(m, k_h)),
+            delta,
+            method,
+            sampling,
+            threads=threads,
         )
         gain = gain[: run.n_times]
         moved = _hard_overlap(run, problem)[: len(gain)]
         gain[:, :, index] = moved.reshape(len(gain), size) / push
-        left = np.flatnonzero(np.abs(moved).max(axis=(1, 2)) > _END_OF_LINEAR_STAGE)
+        grown = np.abs(moved).max(axis=(1, 2)) > _END_OF_LINEAR_STAGE * problem.init_radius
+        left = np.flatnonzero(grown)
         if len(left):
             gain = gain[: max(int(left[0]), 2)]
         elif not run.status.ok:
@@ -407,11 +430,13 @@ def effective_start(
             raise NumericalFailure(run.status, f"Steps computed: {run.n_times - 1}.")
         response = _hard_overlap(run, problem).reshape(last + 1, size) / scale
         noise += weight / delta * response[:, :, np.newaxis] * response[:, np.newaxis, :]
-    back = np.linalg.pinv(gain[last], rcond=_SMALLEST_GAIN)
+    # Where the overlap has grown most, the data have had their say: at the end, unless it shrinks.
+    at = int(np.argmax(np.linalg.norm(gain, ord=2, axis=(1, 2))))
+    back = np.linalg.pinv(gain[at], rcond=_SMALLEST_GAIN)
     return StartLaw(
         gain=gain.reshape(last + 1, m, k_h, m, k_h),
         noise=noise.reshape(last + 1, m, k_h, m, k_h),
-        covariance=back @ noise[last] @ back.T,
+        covariance=back @ noise[at] @ back.T,
         n_modes=len(modes),
     )
 
@@ -461,7 +486,7 @@ def _follow(
     threads: int | None,
 ) -> _Followed:
     """Run from an overlap with the hard directions; NaN after a run that ended early."""
-    started = _with_overlap(problem, start)
+    started = problem.with_hard_overlap(start)
     run = solve_mirrored(started, delta, method, sampling, threads=threads)
     overlap, norm = run.weights[:, :, : problem.k], run.weights @ np.swapaxes(run.weights, 1, 2)
     curves = {
@@ -514,21 +539,6 @@ def _folded_quantile(probability: float, mean: float, spread: float) -> float:
     return float(brentq(excess, 0.0, mean + 40.0 * spread, xtol=1e-12 * (mean + spread)))
 
 
-def _with_overlap(problem: Problem, hard: FloatArray) -> Problem:
-    """Return the problem started from an overlap (m, k_h) with its hard directions."""
-    overlap = hard @ problem.target.hard_basis.T
-    if problem.initial_overlap is not None:
-        overlap = overlap + problem.initial_overlap
-    return Problem(
-        problem.target,
-        problem.network,
-        problem.loss,
-        problem.init_radius,
-        problem.weight_decay,
-        overlap,
-    )
-
-
 def _hard_overlap(run: Run, problem: Problem) -> FloatArray:
     """M(t) on the hard directions, (n_times, m, k_h)."""
     overlap: FloatArray = run.weights[:, :, : problem.k] @ problem.target.hard_basis
@@ -559,12 +569,24 @@ def _check_problem(problem: Problem) -> None:
         raise ValueError("problem must have init_radius > 0, got 0")
 
 
+def _check_starts(starts: list[FloatArray], dimension: int, problem: Problem) -> None:
+    largest = max(float(np.linalg.norm(start, 2)) for start in starts)
+    if largest > _LARGEST_START * problem.init_radius:
+        raise ValueError(
+            "d must be large enough for a small start: with the noise of the data the overlap at "
+            f"d = {dimension} starts at {largest:.2g}, and init_radius is {problem.init_radius:g}"
+        )
+
+
 def _checked_dimensions(d: int | Sequence[int], problem: Problem) -> tuple[int, ...]:
     values = list(d) if isinstance(d, Iterable) else [d]
     if not values:
         raise ValueError("d must name at least one dimension, got none")
     least = problem.k + problem.m + 1
-    return tuple(check_integer("d", value, minimum=least) for value in values)
+    dimensions = tuple(check_integer("d", value, minimum=least) for value in values)
+    if len(set(dimensions)) < len(dimensions):
+        raise ValueError(f"d must name distinct dimensions, got {values}")
+    return dimensions
 
 
 def _checked_probabilities(probabilities: Sequence[float]) -> tuple[float, ...]:
@@ -600,5 +622,5 @@ def _checked_overlaps(hard_overlap: Any, problem: Problem, count: int) -> FloatA
             f"hard_overlap must be {expected} ({count} of them), got shape {given.shape}"
         ) from None
     for mean in means:
-        _with_overlap(problem, mean)  # checks the size against the radius
+        problem.with_hard_overlap(mean)  # checks the size against the radius
     return means

@@ -27,8 +27,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from dmft._kernels import average_kernel, combine_kernel, remove_kernel, step_kernel
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -155,12 +153,16 @@ class Paths:
 
     def combine(self, weights: FloatArray, block: int) -> FloatArray:
         """Pre-activations ``r = B q`` on a block: (m, n_coordinates) -> (m, paths of the block)."""
+        from dmft._kernels import combine_kernel
+
         r = np.empty((len(weights), self._basis[block].shape[1]))
         combine_kernel(weights @ self.coordinate_coefficients, self._basis[block], self._n_rows, r)
         return r
 
     def average(self, rows: FloatArray, block: int) -> FloatArray:
         """Sum products of rows with the basis over a block: (j, paths) -> (j, n_rows)."""
+        from dmft._kernels import average_kernel
+
         products = np.empty((len(rows), self._n_rows))
         average_kernel(rows, self._basis[block], self._n_rows, products)
         return products
@@ -201,6 +203,8 @@ class Paths:
         products : ndarray, shape (few, n_rows)
         losses : ndarray, shape (paths of the block,)
         """
+        from dmft._kernels import step_kernel
+
         products, losses = np.empty((few, self._n_rows)), np.empty(len(labels))
         step_kernel(
             weights @ self.coordinate_coefficients,
@@ -306,6 +310,8 @@ class Paths:
         """Fill in the Gaussians; return their sample averages with the first rows of the basis."""
         if fresh is None:
             raise ValueError("fresh must be given where coefficients leave the Gaussians out")
+        from dmft._kernels import average_kernel
+
         fresh()
 
         def products(b: int) -> FloatArray:
@@ -398,6 +404,8 @@ class Paths:
         self, coefficients: FloatArray, rows: FloatArray, again: int, block: int
     ) -> FloatArray:
         """Subtract from rows on a block; returns products of the first with the basis after it."""
+        from dmft._kernels import remove_kernel
+
         n_rows = coefficients.shape[1]
         products = np.empty((again, n_rows))
         remove_kernel(coefficients, rows, again, self._basis[block], n_rows, products)

@@ -514,6 +514,33 @@ class Problem:
         basis = self.target.hard_basis
         return overlap is not None and bool(np.max(np.abs(overlap @ basis), initial=0.0) > 1e-300)
 
+    def with_hard_overlap(self, hard_overlap: ArrayLike) -> Problem:
+        """Return the same problem with an initial overlap with its hard directions.
+
+        Parameters
+        ----------
+        hard_overlap : array_like, broadcast to (m, k_h)
+            With the columns of ``target.hard_basis``, added to the initial overlap.
+
+        Raises
+        ------
+        ValueError
+            If the overlap is too large for the radius, or the label is not even in the hard
+            coordinates.
+
+        Examples
+        --------
+        >>> Problem("phase-retrieval").with_hard_overlap(0.02).initial_overlap
+        array([[0.02]])
+        """
+        hard = self.target.hard_basis
+        overlap = np.broadcast_to(hard_overlap, (self.m, hard.shape[1])) @ hard.T
+        if self.initial_overlap is not None:
+            overlap = overlap + self.initial_overlap
+        return Problem(
+            self.target, self.network, self.loss, self.init_radius, self.weight_decay, overlap
+        )
+
     @property
     def m(self) -> int:
         """Number of neurons."""

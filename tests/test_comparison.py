@@ -457,3 +457,34 @@ def test_bad_arguments(trajectory, runs, tmp_path):
     unknown = dmft.Trajectory.load(tmp_path / "custom.npz")
     with pytest.raises(ValueError, match="trajectory must know its problem"):
         compare(unknown, runs)
+
+
+def test_an_imposed_overlap_is_for_both(trajectory, runs):
+    started = [dataclasses.replace(run, hard_overlap=np.ones((2, 1))) for run in runs]
+    with pytest.raises(ValueError, match="hard_overlap that the trajectory lacks"):
+        compare(trajectory, started)
+
+
+def test_theory_and_simulation_from_the_same_overlap():
+    """Mirrored paths in the theory, an imposed overlap in the runs: the same problem."""
+    problem = RETRIEVAL.with_hard_overlap(0.3)
+    method = GradientDescent(0.2, 6)
+    theory = dmft.solve(problem, 6.0, method, SAMPLING)
+    free = [dmft.simulate(problem, 6.0, method, d, 8, workers=1) for d in (150, 300)]
+    result = compare(theory, free)
+    assert not result.significant, result.table()
+    assert "norm" in result.quantities
+
+
+def test_together_more_than_chance_is_not_called_compatible(trajectory, runs):
+    result = compare(trajectory, runs)
+    small = {
+        name: dataclasses.replace(q, ratio=np.clip(q.ratio, -2.9, 2.9), entry_p=1.0, joint_p=1.0)
+        for name, q in result.quantities.items()
+    }
+    verdict = dataclasses.replace(result, quantities=small).verdict()
+    assert verdict.startswith("compatible: all")
+    small["norm"] = dataclasses.replace(small["norm"], joint_p=1e-6)
+    verdict = dataclasses.replace(result, quantities=small).verdict()
+    assert verdict.startswith("NOT compatible: all")
+    assert "together more than chance gives" in verdict

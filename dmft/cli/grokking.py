@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.arguments import run_file, setting, stated
-from dmft.cli.exits import DONE, NUMERICAL
+from dmft.cli.exits import DONE, NUMERICAL, UsageError
 from dmft.cli.output import (
     Output,
     keeping_seeds,
@@ -30,16 +30,20 @@ def run_grokking(arguments: argparse.Namespace) -> int:
     """Predict the fall of the test loss against d, and simulate it."""
     from dmft._validation import check_integer
     from dmft.grokking import predict_grokking
+    from dmft.settings import check_sizes
+    from dmft.simulation_plan import check_workers
 
     run = run_file(arguments)
     given = stated(arguments, "d", "delta", "seeds")
     stored = run.trajectory.delta if run.simulation.delta is None else run.simulation.delta
     delta = setting(given.get("delta"), stored, "simulation.delta", "--delta")
     sizes = setting(given.get("d"), run.simulation.d, "simulation.d", "--d")
+    sizes = check_sizes(sizes)
     seeds = check_integer("seeds", given.get("seeds", run.simulation.seeds), minimum=0)
-    # An overlap of one standard deviation of a random start, or the random start itself.
-    radius = run.problem.init_radius
-    starts = None if arguments.random_start else [radius / math.sqrt(max(d, 1)) for d in sizes]
+    check_workers(arguments.workers)
+    _refuse_what_is_ignored(run)
+    starts = _starts(arguments, run, sizes)
+    kind = "grokking-random" if starts is None else "grokking"
     with Output(arguments, run) as output, keeping_seeds(output):
         with progress(3 * len(sizes), "predicted runs") as advance:
             result = predict_grokking(
@@ -52,20 +56,54 @@ def run_grokking(arguments: argparse.Namespace) -> int:
                 threads=arguments.threads,
                 progress=advance,
             )
-        output.save("grokking", result)
-        simulations = _simulate(arguments, run, output, delta, sizes, seeds, starts)
+        # Saved after the simulations, whose folders may be refused.
+        simulations = _simulate(arguments, run, output, delta, sizes, seeds, starts, kind)
+        output.save(kind, result)
         from dmft.plotting import plot_grokking
 
-        output.draw("grokking", plot_grokking(result, simulations))
+        output.draw(kind, plot_grokking(result, simulations))
     lines = [
         *problem_lines(run),
         ("delta, steps", f"{delta:g}, {run.method.n_steps}"),
-        ("start", "random" if starts is None else "overlap d^(-1/2) with the hard direction"),
+        ("start", _start_line(run, starts)),
         paths_line(run),
     ]
     table = _table(result, simulations)
     output.report("grokking", result.status, _json(result, simulations), lines, table)
     return DONE if result.status.ok else NUMERICAL
+
+
+def _refuse_what_is_ignored(run: RunFile) -> None:
+    """Say so where the run file asks for what a prediction cannot have."""
+    settings = run.simulation
+    if settings.inputs is not None and not settings.inputs.is_gaussian:
+        raise UsageError(
+            f"simulation.inputs must be gaussian to predict runs, got {settings.inputs.law}"
+        )
+    if settings.hold_hard:
+        raise UsageError("simulation.hold_hard must be false to let runs learn a hard direction")
+
+
+def _starts(
+    arguments: argparse.Namespace, run: RunFile, sizes: tuple[int, ...]
+) -> list[Any] | None:
+    """Return the initial overlap at each size; None for a random start.
+
+    That of the run file, or one standard deviation of a random start.
+    """
+    if arguments.random_start:
+        return None
+    if run.simulation.hard_overlap is not None:
+        return [run.simulation.hard_overlap] * len(sizes)
+    return [run.problem.init_radius / math.sqrt(d) for d in sizes]
+
+
+def _start_line(run: RunFile, starts: list[Any] | None) -> str:
+    if starts is None:
+        return "random"
+    if run.simulation.hard_overlap is not None:
+        return f"overlap {run.simulation.hard_overlap} with the hard directions"
+    return "overlap d^(-1/2) with the hard direction, in units of the radius"
 
 
 def _simulate(
@@ -75,7 +113,8 @@ def _simulate(
     delta: float,
     sizes: tuple[int, ...],
     seeds: int,
-    starts: list[float] | None,
+    starts: list[Any] | None,
+    kind: str,
 ) -> list[Simulation]:
     """Seeds of each size; none if their number is 0."""
     from dmft.simulation import simulate
@@ -92,11 +131,11 @@ def _simulate(
                 d,
                 seeds,
                 hard_overlap=None if starts is None else starts[i],
-                out=output.subfolder(f"grokking-d{d}"),
+                out=output.subfolder(f"{kind}-d{d}"),
                 workers=arguments.workers,
                 progress=advance,
             )
-            output.save(f"grokking-d{d}", simulation)
+            output.save(f"{kind}-d{d}", simulation)
             simulations.append(simulation)
     return simulations
 

@@ -50,9 +50,13 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
     run = _simulated_run(arguments, hold_hard=True)
     settings = run.simulation
-    assert settings.delta is not None  # _simulated_run has seen to it
     if settings.seeds < 2:
         raise UsageError(f"seeds must be at least 2 for a standard error, got {settings.seeds}")
+    if settings.hard_overlap is not None:  # theory and simulation start from the same problem
+        problem = run.problem.with_hard_overlap(settings.hard_overlap)
+        settings = dataclasses.replace(settings, hard_overlap=None)
+        run = dataclasses.replace(run, problem=problem, simulation=settings)
+    assert settings.delta is not None  # _simulated_run has seen to it
     with Output(arguments, run) as output, keeping_seeds(output):
         simulations = _simulate(arguments, run, output)
         n_solves = run.sampling.replicates + 1

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._passes import accumulate_kernel, project_kernel
 from dmft.gradients import pre_activation_gradient
 from rmt.status import Status
 
@@ -147,6 +146,9 @@ def _pass(
     problem: Problem, X: Array, y: Array, theta: Array, r: Array
 ) -> tuple[Array, Array, float]:
     """One visit to the inputs: gradient (m, d), (1/n) sum g g^T, mean loss; fills `r` (m, n)."""
+    # Here, so that numba is loaded by those who simulate only.
+    from dmft._passes import accumulate_kernel, project_kernel
+
     m, (n, d) = problem.m, X.shape
     gradient = np.zeros((m, d))
     second_moment = np.zeros((m, m))
@@ -171,6 +173,8 @@ def project(X: Array, theta: Array) -> Array:
     >>> project(np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 1.0]]))
     array([[3., 1.]])
     """
+    from dmft._passes import project_kernel
+
     r = np.empty((len(theta), len(X)))
     project_kernel(X, np.ascontiguousarray(theta), r)
     return r

@@ -108,8 +108,9 @@ def draw_run(
 ) -> RunData:
     """Draw everything random in one run.
 
-    Streams depend on (seed, d, n): runs of the same seed at another size or another delta are
-    independent, as an extrapolation in 1/d or a fit over delta takes them to be.
+    Streams depend on (seed, d, n): runs of the same seed at another size or another number of
+    samples are independent, as an extrapolation in 1/d or a fit over delta takes them to be. Two
+    deltas that round to the same n draw the same numbers: at one size they are one run.
 
     Parameters
     ----------

@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import blas, eigh_tridiagonal, lapack
 from scipy.sparse.linalg import LinearOperator
 
-from dmft._passes import hessian_kernel
 from dmft.lanczos import extreme_eigenpairs
 from rmt.status import Status
 
@@ -101,6 +100,9 @@ class FiniteHessian:
         ndarray
             Of the shape of `v`.
         """
+        # Here, so that numba is loaded by those who simulate only.
+        from dmft._passes import hessian_kernel
+
         given = np.asarray(v, dtype=np.float64)
         vectors = np.ascontiguousarray(given.reshape(self.m, self.d))
         product = np.zeros((self.m, self.d))

@@ -17,14 +17,38 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SeedStore"]
+__all__ = ["SeedStore", "check_folder"]
 
 _KIND = "simulated seed"
+_CONFIGURATION = "configuration.json"
 _NAME = re.compile(r"seed-(\d{5,})\.npz")
+
+
+def check_folder(folder: str | os.PathLike[str]) -> Path:
+    """Return the folder that results go to.
+
+    Raises
+    ------
+    ValueError
+        If it is no path, or an empty one.
+
+    Examples
+    --------
+    >>> check_folder("")
+    Traceback (most recent call last):
+    ...
+    ValueError: out must be the path of a folder, got ''
+    """
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        raise ValueError(f"out must be the path of a folder, got {folder!r}")
+    return Path(folder)
 
 
 class SeedStore:
     """One file per seed, all of the same configuration.
+
+    ``configuration.json`` says which one from before the first seed is finished, so that processes
+    which start together agree on it; a folder without that file is given it.
 
     A file appears complete or not at all. All that a killed process may leave is a temporary file
     whose name ends in ``.partial``; those are removed by the next process that has the folder to
@@ -39,9 +63,7 @@ class SeedStore:
     """
 
     def __init__(self, folder: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
-        if not isinstance(folder, str | os.PathLike):
-            raise ValueError(f"out must be the path of a folder, got {folder!r}")
-        self.folder = Path(folder)
+        self.folder = check_folder(folder)
         # As it comes back from a file, where tuples are lists.
         self.config: dict[str, Any] = json.loads(json.dumps(dict(config)))
 
@@ -66,13 +88,16 @@ class SeedStore:
         Raises
         ------
         ValueError
-            If any seed in the folder, asked for or not, has another configuration, or a file with
-            the name of a seed holds something else.
+            If another configuration is recorded in the folder, any seed there, asked for or not,
+            has another one, or a file with the name of a seed holds something else.
         """
         found: dict[int, tuple[str, dict[str, NDArray[Any]]]] = {}
         wanted = set(seeds)
         if not self.folder.is_dir():
             return found
+        recorded = self._recorded()
+        if recorded is not None:
+            self._check(self.folder / _CONFIGURATION, recorded)
         for path in sorted(self.folder.iterdir()):
             name = _NAME.fullmatch(path.name)
             if name is None:
@@ -103,12 +128,14 @@ class SeedStore:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """Make the folder, check that it can be written to, and clear leftovers before and after.
+        """Make the folder, record the configuration in it, and clear leftovers before and after.
 
         Raises
         ------
         OSError
             If the folder cannot be made or written to.
+        ValueError
+            If it is of another configuration.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         probe = self.folder / f".{uuid.uuid4().hex}.partial"
@@ -118,17 +145,73 @@ class SeedStore:
             probe.unlink(missing_ok=True)
         with _FolderLock(self.folder) as lock:
             self._clear(lock)
+            self._record()
             try:
                 yield
             finally:
-                self._clear(lock)
+                self._clear(lock, done=True)
 
-    def _clear(self, lock: _FolderLock) -> None:
-        """Remove temporary files, unless another process at work here may be writing them."""
+    def _clear(self, lock: _FolderLock, *, done: bool = False) -> None:
+        """Remove temporary files, unless another process at work here may be writing them.
+
+        When `done` without a single seed, the recorded configuration goes as well: nothing was made
+        with it, and the folder is as free as it was before.
+        """
         with lock.alone() as alone:
             if alone:
                 for path in self.folder.glob(".*.partial"):
                     path.unlink(missing_ok=True)
+                if done and not any(_NAME.fullmatch(path.name) for path in self.folder.iterdir()):
+                    (self.folder / _CONFIGURATION).unlink(missing_ok=True)
+
+    def _recorded(self) -> dict[str, Any] | None:
+        """Return the recorded configuration; None if there is none or the file is damaged."""
+        try:
+            recorded = json.loads((self.folder / _CONFIGURATION).read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return None
+        return recorded if isinstance(recorded, dict) else None
+
+    def _record(self) -> None:
+        """Record the configuration unless one is; raise if that is another one.
+
+        Looking whether there is a file and making it are one operation, so that of processes that
+        start at the same time one is the first and all others compare with what it recorded.
+        """
+        path = self.folder / _CONFIGURATION
+        if self._recorded() is None:
+            self.read(())  # the seeds may contradict where no record does
+            temporary = self.folder / f".{path.name}.{uuid.uuid4().hex}.partial"
+            text = json.dumps(self.config, indent=1).encode()
+            try:
+                _create(temporary, text)
+                try:
+                    try:
+                        os.link(temporary, path)
+                    except FileExistsError:
+                        raise
+                    except OSError:  # a file system without hard links
+                        _create(path, text)
+                except FileExistsError:
+                    if self._recorded() is None:  # it is damaged
+                        os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        recorded = self._recorded()
+        if recorded is not None:
+            self._check(path, recorded)
+
+
+def _create(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet; on return it is on disk."""
+    with path.open("xb") as stream:
+        try:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 class _FolderLock:

@@ -86,7 +86,7 @@ class SimulationPlan:
         if 2 * n_extreme > m * d:
             raise ValueError(
                 f"n_extreme must be at most m d / 2 = {m * d // 2} (half the eigenvalues), "
-                f"got {n_extreme}"
+                f"got {n_extreme}; raise d or lower n_extreme"
             )
         dense_limit = check_integer("dense_limit", dense_limit, minimum=0)
         if law.is_gaussian:
@@ -201,7 +201,10 @@ def _hard_overlap(problem: Problem, value: ArrayLike | None, hold_hard: bool) ->
         raise ValueError(
             "hard_overlap must be left out for a problem whose initial_overlap states it already"
         )
-    ndim = np.ndim(value)
+    try:
+        ndim = np.ndim(value)
+    except ValueError:  # rows of different lengths: no array of any shape, refused below
+        ndim = len(shape)
     given = check_finite_array(
         "hard_overlap", value, ndim=ndim, expected=f"a number or an array of shape {shape}"
     )

@@ -9,10 +9,10 @@ predicts as d grows and the budget with it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from dmft.logistic import LogisticCrossing, fit_crossing
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
 from dmft.seed_runs import complete, finish_seed, run_tasks
-from dmft.seed_store import SeedStore
+from dmft.seed_store import SeedStore, check_folder
 from dmft.settings import check_deltas, check_sizes
 from dmft.simulation_plan import SimulationPlan, check_seeds, check_workers
 from rmt.status import Status
@@ -299,7 +299,8 @@ def sweep(
     problem : Problem
         With at least one hard direction.
     deltas : iterable of float
-        Samples per input dimension, all different.
+        Samples per input dimension, all different, and at every size by so much that the numbers
+        of samples ``n = round(delta d)`` are: runs of equal n and seed would be the same run.
     method : GradientDescent
         ``n_steps`` is the step budget.
     d : int or iterable of int
@@ -331,8 +332,8 @@ def sweep(
     Raises
     ------
     ValueError
-        If an argument is not allowed, the problem has no hard direction, or `out` holds results of
-        another configuration.
+        If an argument is not allowed, the problem has no hard direction, two deltas give the same
+        number of samples, or `out` holds results of another configuration.
     OSError
         If `out` cannot be written to.
 
@@ -378,6 +379,7 @@ def sweep(
         for i, size in enumerate(sizes)
         for j, delta in enumerate(grid)
     ]
+    _check_samples(cells)
     n_workers = check_workers(workers)
 
     shape = len(sizes), len(grid), len(chosen)
@@ -444,7 +446,7 @@ class _Cell:
         """Folder of its runs; the name is the exact delta."""
         if out is None:
             return None
-        folder = Path(out) / f"d{self.plan.d}" / f"delta-{self.plan.delta!r}"
+        folder = check_folder(out) / f"d{self.plan.d}" / f"delta-{self.plan.delta!r}"
         return SeedStore(folder, self.plan.config)
 
     def summary(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
@@ -463,6 +465,17 @@ class _Cell:
             summary["smallest_eigenvalue"] = arrays[f"hessian/{step}/smallest"][0]
             summary["hard_overlap"] = arrays[f"hessian/{step}/overlaps"][0]
         return {name: float(value) for name, value in summary.items()}
+
+
+def _check_samples(cells: list[_Cell]) -> None:
+    """Raise if two deltas draw the same runs, which would count as independent ones."""
+    # Sizes one after the other, deltas ascending: equal numbers of samples are neighbours.
+    for one, two in itertools.pairwise(cell.plan for cell in cells):
+        if (one.d, one.n) == (two.d, two.n):
+            raise ValueError(
+                "deltas must give different numbers of samples n = round(delta d) at every size, "
+                f"got {one.delta!r} and {two.delta!r}, both n = {one.n} at d = {one.d}"
+            )
 
 
 def _results(

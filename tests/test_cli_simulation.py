@@ -108,7 +108,8 @@ def contents(folder):
 
 
 def seed_names(*seeds):
-    return [f"seed-{seed:05d}.npz" for seed in seeds]
+    """What is in a folder with these seeds finished."""
+    return ["configuration.json", *(f"seed-{seed:05d}.npz" for seed in seeds)]
 
 
 def cells(line):
@@ -378,7 +379,7 @@ def test_sweep_options(call):
     assert list(data["crossing"]) == ["16", "20"]
     assert np.shape(data["smallest_eigenvalue"]) == (2, 2, 3)
     before = contents(call.out / "small-sweep")
-    assert len(before) == 12
+    assert len(before) == 12 + 4  # a configuration for each size and delta
     assert json.loads(call("sweep", *options)[1])["test_loss"] == data["test_loss"]
     assert contents(call.out / "small-sweep") == before
 
@@ -423,6 +424,7 @@ def test_sweep_whose_theory_finds_no_threshold(call):
         ("compare", ["--n-steps", 2], ["hessian_steps", "0..n_steps = 0..2", "3",
                                        "give --hessian-steps"]),
         ("sweep", ["--hessian-step", 41], ["hessian_step", "0..n_steps = 0..40", "41"]),
+        ("sweep", ["--deltas", 2, 2.01], ["deltas", "2.0 and 2.01", "n = 40 at d = 20"]),
         ("simulate", ["--delta", 0], ["delta", "positive", "0"]),
         ("simulate", ["--delta", 0.001], ["delta", "at least one sample"]),
         ("simulate", ["--hold-hard", "--free"], ["--free", "--hold-hard"]),
@@ -436,6 +438,22 @@ def test_sweep_whose_theory_finds_no_threshold(call):
 )  # fmt: skip
 def test_bad_arguments(call, command, arguments, words):
     assert_one_line(call(command, *arguments), *words)
+    assert not call.out.exists()
+
+
+def test_settings_of_the_file_that_an_override_makes_wrong(call, run_file):
+    """What to do about it is said: the setting was not given on the command line."""
+    text = RUN.replace("hessian_steps = [0, 3]", "hessian_steps = [0, 3]\nn_extreme = 4")
+    run_file.write_text(text + "hessian_step = 10\n", encoding="utf-8")
+    result = call("sweep", "--n-steps", 5)
+    assert_one_line(
+        result, "hessian_step must be in 0..n_steps = 0..5, got 10; give --hessian-step"
+    )
+    result = call("sweep", "--hessian-step", 41)
+    assert_one_line(result, "hessian_step", "0..40, got 41")
+    assert "give" not in result[2]
+    run_file.write_text(text.replace("[1.0, 0.5]", "[1.0]"), encoding="utf-8")
+    assert_one_line(call("simulate", "--d", 3), "n_extreme", "got 4; raise d or lower n_extreme")
     assert not call.out.exists()
 
 
@@ -538,8 +556,9 @@ def test_interrupted_runs_resume_to_the_same_bits(run_file, tmp_path):
     assert stderr.count("\n") == 1
     assert "the same command resumes" in stderr
     kept = contents(tmp_path / "out")
-    assert 1 <= len(kept) < 12
-    assert all(path.name.startswith("seed-") for path in kept)
+    assert 1 <= len(kept) - 1 < 12
+    found = {path.name for path in kept} - {"configuration.json"}
+    assert all(name.startswith("seed-") for name in found)
     assert main(arguments) == 0
     assert {path: path.read_bytes() for path in kept} == kept
     run = dmft.load_run(run_file)

@@ -534,7 +534,7 @@ MANY = 10_000
         ({"hessian_steps": [-1]}, ["hessian_steps", "-1"]),
         ({"hessian_steps": 3}, ["hessian_steps", "list", "3"]),
         ({"n_extreme": 0}, ["n_extreme", "0"]),
-        ({"n_extreme": 31}, ["n_extreme", "30", "31"]),
+        ({"n_extreme": 31}, ["n_extreme", "30", "got 31; raise d or lower n_extreme"]),
         ({"dense_limit": -1}, ["dense_limit", "-1"]),
         ({"n_test": 100}, ["n_test", "Gaussian", "100"]),
         ({"n_test": 0, "inputs": "uniform"}, ["n_test", "0"]),
@@ -544,10 +544,12 @@ MANY = 10_000
         ({"hard_overlap": 0.1, "problem": STATED}, ["hard_overlap", "initial_overlap"]),
         ({"hard_overlap": 0.1, "problem": EASY}, ["hard_overlap", "'linear'"]),
         ({"hard_overlap": [0.1, 0.2, 0.3]}, ["hard_overlap", "(2, 1)", "(3,)"]),
+        ({"hard_overlap": [[1, 2], [3]]}, ["hard_overlap", "shape (2, 1)", "[[1, 2], [3]]"]),
         ({"hard_overlap": 2.0}, ["hard_overlap", "1.3", "2.8"]),
         ({"hard_overlap": "x"}, ["hard_overlap", "'x'"]),
         ({"hard_overlap": np.nan}, ["hard_overlap", "finite"]),
         ({"out": 3}, ["out", "3"]),
+        ({"out": ""}, ["out must be the path of a folder", "''"]),
     ],
 )
 def test_bad_arguments_give_one_line_and_no_folder(tmp_path, changes, words):

@@ -23,6 +23,7 @@ from dmft.solver import worker_count
 
 N_SEEDS, D = 30, 16
 METHOD = dmft.GradientDescent(0.3, 5)
+RECORD = "configuration.json"
 OPTIONS = {"hessian_steps": [0, 5], "inputs": "student-t"}
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes and signals")
@@ -73,7 +74,8 @@ def finished(folder):
 
 
 def leftovers(folder):
-    return [path.name for path in Path(folder).iterdir() if not path.name.startswith("seed-")]
+    names = [path.name for path in Path(folder).iterdir()]
+    return [name for name in names if not name.startswith("seed-") and name != RECORD]
 
 
 def forked(action):
@@ -131,7 +133,7 @@ def test_twenty_kills_then_resume(tmp_path, uninterrupted):
     assert len(ticks) == N_SEEDS
     assert leftovers(tmp_path) == []
     after = contents(tmp_path)
-    assert len(after) == N_SEEDS
+    assert len(after) == N_SEEDS + 1
     for name, data in kept.items():  # what was finished was not made again
         if name.startswith("seed-"):
             assert after[name] == data
@@ -344,7 +346,7 @@ def test_other_files_are_left_alone(tmp_path):
     assert contents(tmp_path) == before
     (tmp_path / "seed-00000.npz").unlink()
     simulate(tmp_path, seeds=1)
-    assert set(contents(tmp_path)) == {"notes.txt", "seed-00000.npz"}
+    assert set(contents(tmp_path)) == {"notes.txt", "seed-00000.npz", RECORD}
 
 
 def test_seeds_may_be_added(tmp_path):
@@ -353,7 +355,7 @@ def test_seeds_may_be_added(tmp_path):
     more = simulate(tmp_path, seeds=[2, 5, 8])
     assert more.seeds == (2, 5, 8)
     assert contents(tmp_path).items() >= before.items()
-    assert len(contents(tmp_path)) == 3
+    assert finished(tmp_path) == 3
     np.testing.assert_array_equal(more.train_loss[[2, 0]], first.train_loss)
     assert_same_bits(simulate(seeds=[2, 5, 8]), more)
 
@@ -398,7 +400,7 @@ def test_full_disk(tmp_path, monkeypatch):
     fsync, count = os.fsync, iter(range(100))
 
     def full(descriptor):
-        if next(count) == 2:
+        if next(count) == 3:  # the first was the configuration
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(descriptor)
 
@@ -406,7 +408,7 @@ def test_full_disk(tmp_path, monkeypatch):
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             simulate(tmp_path, seeds=4)
-    assert set(contents(tmp_path)) == {"seed-00000.npz", "seed-00001.npz"}
+    assert set(contents(tmp_path)) == {"seed-00000.npz", "seed-00001.npz", RECORD}
     assert_same_bits(simulate(tmp_path, seeds=4), whole)
 
 
@@ -455,3 +457,90 @@ def test_two_processes_share_a_folder(tmp_path, uninterrupted):
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0]
     assert leftovers(tmp_path) == []
     assert_same_bits(simulate(tmp_path), uninterrupted)
+
+
+def test_two_configurations_in_one_new_folder(tmp_path):
+    """The second process is refused though no seed is finished, and nothing is left of it."""
+    first, second = SeedStore(tmp_path, {"d": 3}), SeedStore(tmp_path, {"d": 4})
+    line = rf"^out must be .*{RECORD} was made with d = 3, asked for is 4: use another folder$"
+    with first.open():
+        before = contents(tmp_path)
+        with pytest.raises(ValueError, match=line), second.open():
+            pytest.fail("opened")
+        with pytest.raises(ValueError, match=line):
+            second.read([0])
+        first.write(0, "SUCCESS", {"x": np.zeros(1)})
+    assert set(contents(tmp_path)) == {*before, "seed-00000.npz"}
+    (tmp_path / "seed-00000.npz").write_bytes(b"damaged")  # the record still says what it was
+    with pytest.raises(ValueError, match=line):
+        second.read([0])
+
+
+def test_a_record_that_nothing_was_made_with_goes(tmp_path):
+    with SeedStore(tmp_path, {"d": 3}).open():
+        assert set(contents(tmp_path)) == {RECORD}
+    assert contents(tmp_path) == {}
+    with SeedStore(tmp_path, {"d": 4}).open():
+        assert set(contents(tmp_path)) == {RECORD}
+
+
+@posix
+def test_racing_configurations(tmp_path):
+    """Started at the same moment in a new folder: one configuration wins, all others are told."""
+    n_refused, steps = 0, [0.1, 0.2, 0.3, 0.3]
+    for attempt in range(5):
+        folder, start = tmp_path / str(attempt), time.monotonic() + 0.1
+
+        def child(step_size, folder=folder, start=start):
+            time.sleep(max(0.0, start - time.monotonic()))
+            try:
+                simulate(folder, seeds=3, method=dmft.GradientDescent(step_size, 5))
+            except ValueError as error:
+                os._exit(17 if "use another folder" in str(error) else 18)
+
+        pids = [forked(lambda step=step, run=child: run(step)) for step in steps]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        assert set(codes) == {0, 17}
+        won = {step for step, code in zip(steps, codes, strict=True) if code == 0}
+        assert len(won) == 1
+        n_refused += codes.count(17)
+        assert leftovers(folder) == []
+        method = dmft.GradientDescent(won.pop(), 5)
+        assert_same_bits(simulate(folder, seeds=3, method=method), simulate(seeds=3, method=method))
+    assert n_refused >= 10
+
+
+@pytest.mark.parametrize(
+    "record",
+    [None, b"", b"{", b"\xff\x00", b"[1]", b"[" * 100_000],
+    ids=["missing", "empty", "half", "bytes", "list", "deep"],
+)
+def test_missing_or_damaged_record(tmp_path, record):
+    """As in a folder of an older version: the seeds tell, and the record is made again."""
+    whole = simulate(tmp_path, seeds=2)
+    good = contents(tmp_path)
+    path = tmp_path / RECORD
+    path.unlink()
+    if record is not None:
+        path.write_bytes(record)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"seed-00000\.npz was made with delta = 4\.0"):
+        simulate(tmp_path, seeds=2, delta=5.0)
+    other = SeedStore(tmp_path, {**whole.config, "delta": 5.0})
+    with pytest.raises(ValueError, match=r"delta = 4\.0"), other.open():
+        pytest.fail("opened")
+    assert contents(tmp_path) == before
+    assert_same_bits(simulate(tmp_path, seeds=2), whole)
+    assert contents(tmp_path) == good
+
+
+def test_record_where_there_are_no_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first, second = SeedStore(tmp_path, {"d": 3}), SeedStore(tmp_path, {"d": 4})
+    with first.open():
+        assert set(contents(tmp_path)) == {RECORD}
+        with pytest.raises(ValueError, match="d = 3, asked for is 4"), second.open():
+            pytest.fail("opened")

@@ -148,6 +148,7 @@ def test_resumes_and_grows(tmp_path, small):
     files = sorted(tmp_path.rglob("*.npz"))
     assert len(files) == 6
     kept = {path: path.stat().st_mtime_ns for path in files}
+    assert all((path.parent / "configuration.json").exists() for path in files)
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes()[:100])
     # More deltas, another size: what is there is read, what is not is made.
@@ -176,8 +177,8 @@ def test_another_configuration_is_refused_before_anything_runs(tmp_path):
 
 
 def test_folder_names_tell_neighbouring_deltas_apart(tmp_path):
-    deltas = [4.5, np.nextafter(4.5, 5.0)]
-    run(out=tmp_path, d=60, deltas=deltas, seeds=1)
+    for delta in (4.5, np.nextafter(4.5, 5.0)):  # not in one sweep: they give the same n
+        run(out=tmp_path, d=60, deltas=[delta], seeds=1)
     assert len(list((tmp_path / "d60").iterdir())) == 2
 
 
@@ -238,6 +239,10 @@ def test_crossing_of_each_size():
         ),
         ({"deltas": []}, "deltas must be .*different"),
         ({"deltas": [1, 1]}, "deltas must be .*different"),
+        (
+            {"deltas": [4.5, 1, 4.505], "d": [1000, 60]},
+            r"deltas must give different .* got 4\.5 and 4\.505, both n = 270 at d = 60$",
+        ),
         ({"deltas": [1, -1]}, "deltas must be a positive finite number, got -1"),
         ({"d": []}, "d must be .*different sizes"),
         ({"d": [60.5]}, "d must be an integer >= 1, got 60.5"),
@@ -248,12 +253,13 @@ def test_crossing_of_each_size():
         ({"hessian_step": 13}, "hessian_step must be in 0..n_steps = 0..12, got 13"),
         ({"inputs": "gausian"}, "did you mean 'gaussian'"),
         ({"workers": 0}, "workers must be an integer >= 1, got 0"),
+        ({"out": ""}, "out must be the path of a folder, got ''"),
         ({"workers": 10_000}, "workers must be at most the number of cores"),
     ],
 )
 def test_refuses(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
-        run(out=tmp_path / "out", **change)
+        run(**{"out": tmp_path / "out", **change})
     assert not list(tmp_path.iterdir())
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.arguments import run_file, setting, stated
-from dmft.cli.exits import DONE, NUMERICAL
+from dmft.cli.exits import DONE, NUMERICAL, UsageError
 from dmft.cli.output import (
     Output,
     inputs_line,
@@ -78,6 +78,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
 def _swept_run(arguments: argparse.Namespace) -> RunFile:
     """Return the run file with the overrides of the command line in its sweep table."""
+    from dmft.settings import check_steps
+
     run = run_file(arguments)
     given = stated(
         arguments, "d", "seeds", "inputs", "deltas", "recovery", "hessian_step", "budget"
@@ -88,7 +90,14 @@ def _swept_run(arguments: argparse.Namespace) -> RunFile:
     given["n_steps"] = given.pop("budget", in_file)
     if "deltas" in given:
         given["bracket"] = None
-    return dataclasses.replace(run, sweep=dataclasses.replace(run.sweep, **given))
+    settings = dataclasses.replace(run.sweep, **given)
+    if settings.hessian_step is not None:
+        try:
+            check_steps("hessian_step", [settings.hessian_step], given["n_steps"])
+        except ValueError as error:
+            hint = "" if "hessian_step" in given else "; give --hessian-step"
+            raise UsageError(f"{error}{hint}") from None
+    return dataclasses.replace(run, sweep=settings)
 
 
 def _bracket(run: RunFile, grid: tuple[float, ...]) -> tuple[float, float] | None:

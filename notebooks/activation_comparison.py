@@ -262,7 +262,7 @@ for activation, sweep in sweeps.items():
 # %% [markdown]
 # So the order of the thresholds is not the order in which the activations need samples.
 #
-# - *Quadratic*: a deep outlier. Most runs of this size escape within about fifty steps, before the
+# - *Quadratic*: a deep outlier. Runs of this size typically escape within sixty steps, before the
 #   outlier of the first steps is gone, hence at $\delta$ below $\delta_{NN}(t)$ of late horizons.
 # - *Softplus*: the lowest threshold, but a shallow outlier. Escape is possible early and takes
 #   hundreds of steps; what limits it is the budget, and the prediction of the time says so.

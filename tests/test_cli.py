@@ -410,13 +410,18 @@ def test_progress_bar_on_a_terminal(run_file, tmp_path):
     assert "values of delta" not in done.stdout
 
 
+def hear_interrupts():
+    """Undo what a shell does to jobs in the background: they, and their children, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted(run_file, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "dmft", "threshold", str(run_file), "--out", str(out)]
     process = subprocess.Popen(
         [*command, "--n-paths", "4096", "--n-steps", "60", "--scan-points", "200"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts,
     )  # fmt: skip
     for _ in range(600):  # until it has begun
         if out.exists():

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from test_cli import assert_one_line, names
+from test_cli import assert_one_line, hear_interrupts, names
 
 import dmft
 import dmft.seed_runs
@@ -542,7 +542,7 @@ def test_interrupted_runs_resume_to_the_same_bits(run_file, tmp_path):
     arguments += ["--hessian-steps", "0", "--workers", "1", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
         [sys.executable, "-m", "dmft", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts,
     )  # fmt: skip
     folder = tmp_path / "out" / "small-simulation-d60"
     for _ in range(6000):  # until a seed is done

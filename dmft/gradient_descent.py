@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dmft._validation import check_integer, check_keys, check_real
 
 __all__ = ["GradientDescent"]
@@ -49,6 +52,21 @@ class GradientDescent:
         step_size = check_real("step_size", self.step_size, minimum=0.0, exclusive=True)
         object.__setattr__(self, "step_size", step_size)
         object.__setattr__(self, "n_steps", check_integer("n_steps", self.n_steps, minimum=0))
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Time ``step_size * t`` of every point of the trajectory, shape (n_steps + 1,)."""
+        return np.arange(self.n_steps + 1, dtype=np.float64) * self.step_size
+
+    def until(self, step: int) -> GradientDescent:
+        """Return the same method, stopped after `step` steps.
+
+        Examples
+        --------
+        >>> GradientDescent(0.2, 40).until(10)
+        GradientDescent(step_size=0.2, n_steps=10)
+        """
+        return GradientDescent(self.step_size, step)
 
     def to_config(self) -> dict[str, Any]:
         """Return the settings as a dict of plain types.

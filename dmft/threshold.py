@@ -171,7 +171,7 @@ class _Gap:
         progress: Callable[[int], None] | None,
     ) -> None:
         self._problem = problem
-        self._method = GradientDescent(step_size=method.step_size, n_steps=step)
+        self._method = method.until(step)
         self._sampling = sampling
         self._step = step
         self._threads = threads

@@ -124,6 +124,11 @@ class Trajectory:
         return np.arange(self._n_times)
 
     @property
+    def times(self) -> FloatArray:
+        """Time of each point computed, shape (T+1,); ``step_size * steps`` in gradient descent."""
+        return self.method.times[: self._n_times]
+
+    @property
     def rank(self) -> int:
         """Number of fresh directions kept in the run over all paths."""
         return len(self._runs[0].direction_step)
@@ -264,11 +269,10 @@ class Trajectory:
 
     def _again(self, step: int, keep_paths: bool = False) -> list[Run]:
         assert self.problem is not None
-        method = GradientDescent(step_size=self.method.step_size, n_steps=step)
         again = solve(
             self.problem,
             self.delta,
-            method,
+            self.method.until(step),
             self.sampling,
             hessian_steps=[step],
             keep_paths=keep_paths,

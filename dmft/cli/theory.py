@@ -78,7 +78,6 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
 def run_spectrum(arguments: argparse.Namespace) -> int:
     """Compute the density, edges and outliers of the Hessian."""
     from dmft._validation import check_integer
-    from dmft.gradient_descent import GradientDescent
     from dmft.solver import solve
     from dmft.spectra import spectrum
 
@@ -94,7 +93,7 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
             trajectory = solve(
                 run.problem,
                 delta,
-                GradientDescent(step_size=run.method.step_size, n_steps=step),
+                run.method.until(step),
                 run.sampling,
                 keep_paths=True if arguments.flow else None,
                 threads=arguments.threads,

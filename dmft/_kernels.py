@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 Triple = tuple[float, float, float]
 
 JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": False, "error_model": "numpy"}
@@ -106,20 +107,72 @@ def _loss(code: int, f: float, y: float) -> Triple:
 
 @nb.njit(**JIT)
 def gradient_kernel(
-    r: Array, y: Array, a: Array, activation: int, loss: int, g: Array, loss_values: Array
+    r: Array,
+    y: Array,
+    a: Array,
+    activation: int,
+    loss: int,
+    limit: float,
+    g: Array,
+    loss_values: Array,
+    above: Array,
 ) -> None:
-    """Fill `g` (m, N) with dl/dr and `loss_values` (N,) with l; `g` may be `r` itself."""
+    """Fill `g` (m, N) with dl/dr and `loss_values` (N,) with l; `g` may be `r` itself.
+
+    Adds to `above` (4,) the number of samples whose largest curvature may exceed `limit` (see
+    `curvature_bound_kernel`), their losses, and their squares of gradients and pre-activations.
+    """
     m, n = r.shape
+    bends = np.empty(m)
     for i in range(n):
         f = 0.0
+        square = 0.0
+        slopes = 0.0
         for j in range(m):
-            s, s1, _ = _activation(activation, r[j, i])
+            x = r[j, i]
+            square += x * x
+            s, s1, s2 = _activation(activation, x)
             f += a[j] * s
-            g[j, i] = a[j] * s1
-        value, slope, _ = _loss(loss, f, y[i])
+            s1 *= a[j]
+            slopes += s1 * s1
+            bends[j] = a[j] * s2
+            g[j, i] = s1
+        value, slope, bend = _loss(loss, f, y[i])
         loss_values[i] = value
+        largest = -math.inf
         for j in range(m):
+            largest = max(largest, slope * bends[j])
             g[j, i] *= slope
+        if largest + max(bend, 0.0) * slopes > limit:
+            above[0] += 1.0
+            above[1] += value
+            above[2] += slope * slope * slopes
+            above[3] += square
+
+
+@nb.njit(**JIT)
+def curvature_bound_kernel(
+    r: Array, y: Array, a: Array, activation: int, loss: int, bound: Array
+) -> None:
+    """Fill `bound` (N,) with ``max_j L' a_j sigma'' + max(L'', 0) |a sigma'|^2``.
+
+    No eigenvalue of D is larger; for one neuron it is D itself where L'' >= 0.
+    """
+    m, n = r.shape
+    bends = np.empty(m)
+    for i in range(n):
+        f = 0.0
+        slopes = 0.0
+        for j in range(m):
+            s, s1, s2 = _activation(activation, r[j, i])
+            f += a[j] * s
+            slopes += (a[j] * s1) * (a[j] * s1)
+            bends[j] = a[j] * s2
+        _, slope, bend = _loss(loss, f, y[i])
+        largest = -math.inf
+        for j in range(m):
+            largest = max(largest, slope * bends[j])
+        bound[i] = largest + max(bend, 0.0) * slopes
 
 
 @nb.njit(**JIT)
@@ -294,21 +347,97 @@ def average_kernel(rows: Array, basis: Array, n_rows: int, out: Array) -> None:
 
 @nb.njit(**_JIT_SUMS)
 def remove_kernel(
-    coefficients: Array, rows: Array, again: int, basis: Array, n_rows: int, out: Array
+    coefficients: Array,
+    rows: Array,
+    again: int,
+    wanted: Array,
+    combined: Array,
+    basis: Array,
+    n_rows: int,
+    out: Array,
 ) -> None:
     """Subtract ``coefficients @ basis[:n_rows]`` from `rows`, and look at what is left.
 
-    Fills `out` (again, n_rows) with the products of the first `again` rows, as they are now, with
-    the basis.
+    Fills `combined` with ``wanted @ basis[:n_rows]``, and `out` (again, n_rows) with the products of
+    the first `again` rows, as they are now, with the basis.
     """
     out[:] = 0.0
+    combined[:] = 0.0
     n = basis.shape[1]
     step = _columns_per_slice(n_rows)
     for start in range(0, n, step):
         stop = min(start + step, n)
         _add_combination(coefficients, basis, n_rows, start, stop, -1.0, rows)
+        _add_combination(wanted, basis, n_rows, start, stop, 1.0, combined)
         if again:
             _add_products(rows, again, basis, n_rows, start, stop, out)
+
+
+@nb.njit(**_JIT_SUMS)
+def _subtract_forecast(
+    forecast: Array,
+    chosen: Indices,
+    gradients: Array,
+    outside: Array,
+    start: int,
+    stop: int,
+    g: Array,
+    rows: Array,
+    with_gradients: Array,
+    squares: Array,
+) -> None:
+    """`forecast_kernel` on columns start to stop; adds to `with_gradients` and `squares`."""
+    m = len(g)
+    for j in range(m):
+        rest = rows[j, start:stop]
+        rest[:] = g[j, start:stop]
+        for i in range(len(chosen)):
+            c = forecast[j, i]
+            if c != 0.0:
+                row = gradients[chosen[i], start:stop]
+                for p in range(stop - start):
+                    rest[p] -= c * row[p]
+        square = 0.0
+        for p in range(stop - start):
+            square += rest[p] * rest[p]
+        squares[j] += square
+    _add_products(rows, m, gradients, with_gradients.shape[1], start, stop, with_gradients)
+    for j in range(m):
+        rest = rows[j, start:stop]
+        for i in range(len(chosen)):
+            c = forecast[j, i]
+            if c != 0.0:
+                row = outside[chosen[i], start:stop]
+                for p in range(stop - start):
+                    rest[p] += c * row[p]
+
+
+@nb.njit(**_JIT_SUMS)
+def forecast_kernel(
+    forecast: Array,
+    chosen: Indices,
+    gradients: Array,
+    outside: Array,
+    g: Array,
+    rows: Array,
+    with_gradients: Array,
+    squares: Array,
+) -> None:
+    """Compare gradients with their forecast, of few chosen ones: ``forecast @ gradients[chosen]``.
+
+    With ``rest = g - forecast @ gradients[chosen]`` fills `squares` (m,) with the sums of its
+    squares, `with_gradients` (m, j) with its products with the first j gradients, and then the
+    first m of `rows` with ``rest + forecast @ outside[chosen]``.
+    """
+    with_gradients[:] = 0.0
+    squares[:] = 0.0
+    n = g.shape[1]
+    step = _columns_per_slice(2 * with_gradients.shape[1])
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _subtract_forecast(
+            forecast, chosen, gradients, outside, start, stop, g, rows, with_gradients, squares
+        )
 
 
 @nb.njit(**_JIT_SUMS)
@@ -320,22 +449,31 @@ def step_kernel(
     a: Array,
     activation: int,
     loss: int,
+    limit: float,
+    forecast: Array,
+    chosen: Indices,
+    gradients: Array,
+    outside: Array,
     r: Array,
     g: Array,
-    anchors: Array,
-    shares: Array,
     rows: Array,
     few: int,
     losses: Array,
+    above: Array,
     products: Array,
+    with_gradients: Array,
+    squares: Array,
 ) -> None:
     """Pre-activations, gradients, and their products with the basis, in one visit.
 
-    Fills `r` and `g` (m, paths), the first m of `rows` with ``g - shares @ anchors`` (anchors are
-    (2, m, paths)), `losses` (paths,), and `products` (few, n_rows) with
-    ``rows[:few] @ basis[:n_rows].T``.
+    Fills `r` and `g` (m, paths), `losses` (paths,), `above` as in `gradient_kernel`,
+    `with_gradients`, `squares` and the first m of `rows` as in `forecast_kernel`, and `products`
+    (few, n_rows) with ``rows[:few] @ basis[:n_rows].T``.
     """
     products[:] = 0.0
+    with_gradients[:] = 0.0
+    squares[:] = 0.0
+    above[:] = 0.0
     r[:] = 0.0
     m, n = r.shape
     step = _columns_per_slice(n_rows)
@@ -348,10 +486,62 @@ def step_kernel(
             a,
             activation,
             loss,
+            limit,
             g[:, start:stop],
             losses[start:stop],
+            above,
+        )
+        _subtract_forecast(
+            forecast, chosen, gradients, outside, start, stop, g, rows, with_gradients, squares
+        )
+        _add_products(rows, few, basis, n_rows, start, stop, products)
+
+
+@nb.njit(**_JIT_SUMS)
+def window_kernel(
+    combination: Array,
+    points: Array,
+    n_points: int,
+    y: Array,
+    a: Array,
+    activation: int,
+    loss: int,
+    limit: float,
+    forecast: Array,
+    gradients: Array,
+    n_gradients: int,
+    r: Array,
+    g: Array,
+    rest: Array,
+    losses: Array,
+    above: Array,
+    products: Array,
+) -> None:
+    """`step_kernel` with the rows of a window in place of the basis.
+
+    Fills `rest` (>= m, paths) with ``g - forecast @ gradients`` and `products` (m, n_gradients)
+    with its products with the gradients.
+    """
+    products[:] = 0.0
+    above[:] = 0.0
+    r[:] = 0.0
+    m, n = r.shape
+    step = _columns_per_slice(n_points + n_gradients)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _add_combination(combination, points, n_points, start, stop, 1.0, r)
+        gradient_kernel(
+            r[:, start:stop],
+            y[start:stop],
+            a,
+            activation,
+            loss,
+            limit,
+            g[:, start:stop],
+            losses[start:stop],
+            above,
         )
         for j in range(m):
-            for p in range(start, stop):
-                rows[j, p] = g[j, p] - shares[0] * anchors[0, j, p] - shares[1] * anchors[1, j, p]
-        _add_products(rows, few, basis, n_rows, start, stop, products)
+            rest[j, start:stop] = g[j, start:stop]
+        _add_combination(forecast, gradients, n_gradients, start, stop, -1.0, rest)
+        _add_products(rest, m, gradients, n_gradients, start, stop, products)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dmft.losses import Loss
     from dmft.problem import Problem
 
-__all__ = ["compiled_law", "curvature", "mean_loss", "pre_activation_gradient"]
+__all__ = ["compiled_law", "curvature", "curvature_bound", "mean_loss", "pre_activation_gradient"]
 
 Array = NDArray[np.float64]
 
@@ -87,7 +87,7 @@ def pre_activation_gradient(
     if codes is not None:
         from dmft._kernels import gradient_kernel
 
-        gradient_kernel(r, y, a, *codes, out, loss_out)
+        gradient_kernel(r, y, a, *codes, np.inf, out, loss_out, np.zeros(4))
         return out, loss_out
     f = a @ _of_r(network.activation, "value", r)
     slopes = _of_r(network.activation, "derivative", r)
@@ -147,6 +147,50 @@ def curvature(problem: Problem, r: ArrayLike, y: ArrayLike, *, out: Array | None
     diagonal = np.arange(m)
     out[:, diagonal, diagonal] += _of_f(problem.loss, "derivative", f, y)[:, None] * bends
     return out
+
+
+def curvature_bound(problem: Problem, r: ArrayLike, y: ArrayLike) -> Array:
+    r"""Bound on the largest eigenvalue of the curvature D of every sample.
+
+    .. math:: \max_j L' a_j \sigma''(r_j) + \max(L'', 0) \sum_j (a_j \sigma'(r_j))^2,
+
+    which is D itself for one neuron where the loss is convex in f.
+
+    Parameters
+    ----------
+    problem : Problem
+    r : array_like, shape (m, N)
+        Pre-activations, one column per sample.
+    y : array_like, shape (N,)
+        Labels.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+
+    Examples
+    --------
+    >>> from dmft.problem import Problem
+    >>> problem = Problem(target="phase-retrieval", network={"activation": "quadratic"})
+    >>> curvature_bound(problem, [[1.0]], [0.0])
+    array([6.])
+    """
+    r, y = _samples(problem, r, y, "r")
+    network = problem.network
+    a = np.array(network.second_layer)
+    codes = _kernel_codes(network.activation, problem.loss)
+    bound = np.empty(y.shape)
+    if codes is not None:
+        from dmft._kernels import curvature_bound_kernel
+
+        curvature_bound_kernel(r, y, a, *codes, bound)
+        return bound
+    f = a @ _of_r(network.activation, "value", r)
+    slopes = a[:, None] * _of_r(network.activation, "derivative", r)
+    bends = a[:, None] * _of_r(network.activation, "second_derivative", r)
+    bound[:] = np.max(_of_f(problem.loss, "derivative", f, y) * bends, axis=0)
+    bound += np.maximum(_of_f(problem.loss, "second_derivative", f, y), 0.0) * np.sum(slopes**2, 0)
+    return bound
 
 
 def mean_loss(

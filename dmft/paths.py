@@ -55,6 +55,8 @@ _SECOND_PASS_BELOW = 0.5
 # The square of what is left of a row, from what was taken out of it (Pythagoras), is known to this
 # much of the square of the row.
 _PYTHAGORAS = 1e-13
+# Parts outside the span smaller than this much of the smallest direction kept are left out of it.
+_LEAST_EXTENSION = 0.3
 _GROWTH = 1.5
 
 
@@ -74,6 +76,11 @@ class Absorbed:
         The neurons whose direction was kept, increasing.
     coefficients : ndarray, shape (m, n_rows before this step + those that gradients added)
         Of the gradients in the basis.
+    images : list of ndarray, shape (m, paths of the block), or None
+        ``grad . q`` on every path, with ``grad = (E[g^t q^T], -Gamma(t, t) / sqrt(delta))``. None
+        where the paths were not visited.
+    dropped : ndarray, shape (m,)
+        Norm of the part of each gradient that no kept direction holds; smaller than the tolerance.
     left_out : ndarray of bool, shape (m,), or None
         Neurons whose part outside the basis is smaller than the tolerance and was left out; it is
         what is left in ``rows``. None where the paths were not visited.
@@ -84,6 +91,8 @@ class Absorbed:
     gamma_diagonal: FloatArray
     kept: NDArray[np.intp]
     coefficients: FloatArray
+    images: Blocks | None
+    dropped: FloatArray
     left_out: NDArray[np.bool_] | None
 
 
@@ -172,14 +181,18 @@ class Paths:
         weights: FloatArray,
         block: int,
         law: CompiledLaw,
+        limit: float,
         labels: FloatArray,
         r: FloatArray,
         g: FloatArray,
-        anchors: FloatArray,
-        shares: FloatArray,
+        forecast: FloatArray,
+        chosen: NDArray[np.intp],
+        gradients: FloatArray,
+        outside: FloatArray,
+        n_gradients: int,
         rows: FloatArray,
         few: int,
-    ) -> tuple[FloatArray, FloatArray]:
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
         """`combine`, the gradients of a compiled law, and `average`, in one pass over a block.
 
         Parameters
@@ -188,40 +201,61 @@ class Paths:
         block : int
         law : tuple
             Second layer, and codes of activation and loss.
+        limit : float
+            Curvature above which a path is counted.
         labels : ndarray, shape (paths of the block,)
         r, g : ndarray, shape (m, paths of the block)
             Receive pre-activations and gradients.
-        anchors : ndarray, shape (2, m, paths of the block)
-        shares : ndarray, shape (2,)
+        forecast : ndarray, shape (m, i)
+        chosen : ndarray of int, shape (i,)
+        gradients, outside : ndarray, shape (>= n_gradients, paths of the block)
+            Rows to forecast g with, and what of them lies outside the basis.
+        n_gradients : int
+            Of how many of them products are taken.
         rows : ndarray, shape (>= m, paths of the block)
-            The first m receive ``g - shares[0] anchors[0] - shares[1] anchors[1]``.
+            The first m receive ``g - forecast @ (gradients - outside)[chosen]``.
         few : int
             How many of `rows` to multiply with the basis.
 
         Returns
         -------
         products : ndarray, shape (few, n_rows)
+        with_gradients : ndarray, shape (m, n_gradients)
+            Products of ``g - forecast @ gradients[chosen]`` with the gradients,
+        squares : ndarray, shape (m,)
+            and sums of its squares.
         losses : ndarray, shape (paths of the block,)
+        above : ndarray, shape (4,)
+            Of the paths with a curvature above the limit: number, losses, squares of gradients and
+            of pre-activations.
         """
         from dmft._kernels import step_kernel
 
         products, losses = np.empty((few, self._n_rows)), np.empty(len(labels))
+        above, with_gradients = np.empty(4), np.empty((len(r), n_gradients))
+        squares = np.empty(len(r))
         step_kernel(
             weights @ self.coordinate_coefficients,
             self._basis[block],
             self._n_rows,
             labels,
             *law,
+            limit,
+            forecast,
+            chosen,
+            gradients,
+            outside,
             r,
             g,
-            anchors,
-            shares,
             rows,
             few,
             losses,
+            above,
             products,
+            with_gradients,
+            squares,
         )
-        return products, losses
+        return products, with_gradients, squares, losses, above
 
     def close(self) -> None:
         """Say that the paths will not grow any more: lets go of the pool."""
@@ -242,7 +276,10 @@ class Paths:
         smallest: float,
         delta: float | None,
         known: FloatArray | float = 0.0,
-        fresh: Callable[[], None] | None = None,
+        *,
+        wanted: bool = False,
+        images: bool = True,
+        held: Callable[[FloatArray], FloatArray] | None = None,
     ) -> Absorbed:
         """Gram-Schmidt the gradients of a step, and open the coordinates worth keeping.
 
@@ -254,20 +291,24 @@ class Paths:
             What is not known of the gradients g^t, then raw Gaussians zeta^t. Overwritten. The
             latter are made orthogonal, as sample averages, to everything the paths hold, and given
             unit variance; what is left of the former is what lies outside the basis.
-        coefficients : ndarray, shape (2 m or m, n_rows)
-            Sample averages of ``rows``, or of the first m only, with the basis.
+        coefficients : ndarray, shape (2 m, n_rows)
+            Sample averages of ``rows`` with the basis; m rows of them where ``delta`` is None.
         squares : ndarray, shape (m,)
             Sample averages of the squares of the first m rows.
         smallest : float
             Directions with a norm below this are dropped.
         delta : float or None
-            n/d; None to open no coordinates (after the last step).
+            n/d; None to open no coordinates.
         known : ndarray, shape (m, n_rows), optional
             Coefficients of the part of the gradients that ``rows`` leave out; it lies in the span
             of the basis. The smaller the rest, the more can be said of it without a visit.
-        fresh : callable, optional
-            Fills in the Gaussians of ``rows``, if they are needed and not there yet (when there
-            are ``coefficients`` of the gradients only).
+        wanted : bool
+            Whether to find what lies outside the basis even if it is too small to be kept.
+        images : bool
+            Whether to make the images of a step that opens directions.
+        held : callable, optional
+            Applied to E[g q^T] before the images are made of it: takes off it what the dynamics
+            does not see.
 
         Returns
         -------
@@ -278,53 +319,92 @@ class Paths:
         gradients, gaussians = coefficients[:m], coefficients[m:]
         outside = squares - np.sum(gradients**2, axis=1)
         extension = np.empty((m, 0))
-        left_out = None
-        removed = False  # whether the Gaussians are orthogonal to the first rows already
-        if np.any(outside + _PYTHAGORAS * squares >= smallest**2):
-            removed = len(gaussians) > 0 and delta is not None
-            gradients = self._remove(rows, gradients, gaussians if removed else gaussians[:0])
-            extension, left_out = self._extend_basis(gradients, rows, smallest)
+        left_out = made = None
+        lost = np.sqrt(np.maximum(outside, 0.0))
+        inside = gradients + known
+        past = self.gradient_coefficients
+        news = inside - (inside @ past.T) @ past
+        outside += _PYTHAGORAS * squares
+        may_open = delta is not None and bool(
+            np.any(outside + np.sum(news**2, axis=1) >= smallest**2)
+        )
+        if wanted or may_open or np.any(outside >= smallest**2):
+            correlation = inside @ self.coordinate_coefficients.T
+            correlation = correlation if held is None else held(correlation)
+            parts = np.concatenate([correlation @ self.coordinate_coefficients, news])
+            n_parts = (2 * m if images else 0) if may_open else m
+            gradients, combined = self._remove(
+                rows, gradients, gaussians if may_open else gaussians[:0], parts[:n_parts]
+            )
+            if n_parts:
+                made = [block[:m] for block in combined]
+            for block, rest in zip(combined, rows, strict=True):
+                block[m:] += rest[: max(n_parts - m, 0)]
+            # A direction worth keeping may lie partly in the span.
+            least = _LEAST_EXTENSION * smallest if may_open else smallest
+            extension, lost, left_out = self._extend_basis(gradients, rows, least)
         full = np.concatenate([gradients + known, extension], axis=1)
         correlation = full[:, :first_new] @ self._q[: self.n_coordinates, :first_new].T
-        gamma_past, gamma_diagonal, kept = self._orthonormalise(full, smallest)
+        gamma_past, gamma_diagonal, kept, unkept = self._orthonormalise(full, smallest)
         if delta is not None and kept:
-            if not removed:
-                if not len(gaussians):
-                    gaussians = self._fresh_products(rows, fresh, m, first_new)
-                self.total(lambda b: self._subtract(gaussians, rows[b][m:], 0, b))
-            for direction, j in enumerate(kept, start=self.n_directions - len(kept)):
-                zeta = [block[m + j] for block in rows]
-                for earlier in range(first_new, self._n_rows):
-                    self._orthogonalise(zeta, earlier)
-                self._append_row(zeta, np.sqrt(self._dot(zeta, zeta)))
-                coordinate = -self._ghat[direction, : self._n_rows] / np.sqrt(delta)
-                coordinate[-1] += 1.0
-                self._append_coordinate(coordinate)
+            new = self._open(rows, kept, first_new, delta)
+            if made is not None:
+                self._add_new_coordinates(made, combined, gamma_diagonal, kept, new, delta)
         return Absorbed(
-            correlation, gamma_past, gamma_diagonal, np.array(kept, dtype=np.intp), full, left_out
+            correlation,
+            gamma_past,
+            gamma_diagonal,
+            np.array(kept, dtype=np.intp),
+            full,
+            made,
+            np.hypot(lost, unkept),
+            left_out,
         )
 
-    def _fresh_products(
-        self, rows: Blocks, fresh: Callable[[], None] | None, m: int, n_rows: int
-    ) -> FloatArray:
-        """Fill in the Gaussians; return their sample averages with the first rows of the basis."""
-        if fresh is None:
-            raise ValueError("fresh must be given where coefficients leave the Gaussians out")
-        from dmft._kernels import average_kernel
+    def _open(self, rows: Blocks, kept: list[int], first_new: int, delta: float) -> slice:
+        """Add the Gaussians of the neurons kept to the basis, and their coordinates to q.
 
-        fresh()
+        Returns which rows of the basis they are.
+        """
+        m = len(rows[0]) // 2
+        start = self._n_rows
+        for direction, j in enumerate(kept, start=self.n_directions - len(kept)):
+            zeta = [block[m + j] for block in rows]
+            for earlier in range(first_new, self._n_rows):
+                self._orthogonalise(zeta, earlier)
+            self._append_row(zeta, np.sqrt(self._dot(zeta, zeta)))
+            coordinate = -self._ghat[direction, : self._n_rows] / np.sqrt(delta)
+            coordinate[-1] += 1.0
+            self._append_coordinate(coordinate)
+        return slice(start, self._n_rows)
 
-        def products(b: int) -> FloatArray:
-            out = np.empty((m, n_rows))
-            average_kernel(rows[b][m : 2 * m], self._basis[b], n_rows, out)
-            return out
+    def _add_new_coordinates(
+        self,
+        images: Blocks,
+        combined: Blocks,
+        gamma_diagonal: FloatArray,
+        kept: list[int],
+        new: slice,
+        delta: float,
+    ) -> None:
+        """Add ``-Gamma(t, t) / sqrt(delta) . (zeta - ghat / sqrt(delta))`` to the images.
 
-        return self.total(products)
+        ``combined`` has the gradients without what earlier ones hold, in its last m rows.
+        """
+        m = len(gamma_diagonal)
+        triangle = np.linalg.inv(gamma_diagonal[kept])
+        for b, image in enumerate(images):
+            ghat = triangle @ combined[b][m:][kept]
+            fresh = self._basis[b][new] - ghat / np.sqrt(delta)
+            image -= (gamma_diagonal / np.sqrt(delta)) @ fresh
 
     def _orthonormalise(
         self, full: FloatArray, smallest: float
-    ) -> tuple[FloatArray, FloatArray, list[int]]:
-        """Gram-Schmidt of gradients given by their coefficients; keeps the directions."""
+    ) -> tuple[FloatArray, FloatArray, list[int], FloatArray]:
+        """Gram-Schmidt of gradients given by their coefficients; keeps the directions.
+
+        Returns Gamma(t, v) and Gamma(t, t), the neurons kept, and the norms of what was not.
+        """
         size = np.linalg.norm(full, axis=1)
         past = self.gradient_coefficients
         gamma_past = np.zeros((len(full), self.n_directions))
@@ -335,6 +415,7 @@ class Paths:
         gamma_diagonal = np.zeros((len(full), len(full)))
         directions: list[FloatArray] = []
         kept: list[int] = []
+        unkept = np.zeros(len(full))
         for j, row in enumerate(full):
             for i, earlier in enumerate(directions):
                 for _ in range(2):
@@ -346,21 +427,24 @@ class Paths:
                 gamma_diagonal[j, len(directions)] = norm
                 directions.append(row / norm)
                 kept.append(j)
+            else:
+                unkept[j] = norm
         for direction in directions:
             self._ghat[self.n_directions, : len(direction)] = direction
             self.n_directions += 1
-        return gamma_past, gamma_diagonal[:, : len(kept)], kept
+        return gamma_past, gamma_diagonal[:, : len(kept)], kept, unkept
 
     def _extend_basis(
         self, coefficients: FloatArray, remainder: Blocks, smallest: float
-    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+    ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
         """Append the parts outside the span as basis rows.
 
-        Returns their coefficients (m, new rows), and which were left out.
+        Returns their coefficients (m, new rows), the norms of those left out, and which these are.
         """
         m = len(coefficients)
         first = self._n_rows
         extension = np.zeros((m, m))
+        lost = np.zeros(m)
         left_out = np.ones(m, dtype=bool)
         for j in range(m):
             row = [block[j] for block in remainder]
@@ -372,20 +456,26 @@ class Paths:
                 extension[j, self._n_rows - first] = norm
                 self._append_row(row, norm)
                 left_out[j] = False
-        return extension[:, : self._n_rows - first], left_out
+            else:
+                lost[j] = norm
+        return extension[:, : self._n_rows - first], lost, left_out
 
-    def _remove(self, rows: Blocks, gradients: FloatArray, rest: FloatArray) -> FloatArray:
+    def _remove(
+        self, rows: Blocks, gradients: FloatArray, rest: FloatArray, parts: FloatArray
+    ) -> tuple[FloatArray, Blocks]:
         """Subtract from the rows their part in the span; returns refined coefficients.
 
-        A second pass follows where the first cancelled most of a gradient: its rounding errors
-        would otherwise leave the rest far from orthogonal. The other rows, fresh Gaussians, lose
-        next to nothing.
+        Returns also the combinations ``parts`` of the basis, made in the same visit. A second pass
+        follows where the first cancelled most of a gradient: its rounding errors would otherwise
+        leave the rest far from orthogonal. The other rows, fresh Gaussians, lose next to nothing.
         """
         m, n_rows = gradients.shape
         coefficients = np.concatenate([gradients, rest])
+        combined = [np.empty((len(parts), block.shape[1])) for block in rows]
 
         def subtract(b: int) -> FloatArray:
-            shares = self._subtract(coefficients, rows[b][: len(coefficients)], m, b)
+            chosen = rows[b][: len(coefficients)]
+            shares = self._subtract(coefficients, chosen, m, b, parts, combined[b])
             left = np.einsum("ij,ij->i", rows[b][:m], rows[b][:m])
             return np.concatenate([shares.ravel(), left])
 
@@ -398,17 +488,30 @@ class Paths:
             self.total(lambda b: self._subtract(shares[chosen], rows[b][chosen], 0, b))
             gradients = gradients.copy()
             gradients[chosen] += shares[chosen]
-        return gradients
+        return gradients, combined
 
     def _subtract(
-        self, coefficients: FloatArray, rows: FloatArray, again: int, block: int
+        self,
+        coefficients: FloatArray,
+        rows: FloatArray,
+        again: int,
+        block: int,
+        parts: FloatArray | None = None,
+        combined: FloatArray | None = None,
     ) -> FloatArray:
-        """Subtract from rows on a block; returns products of the first with the basis after it."""
+        """Subtract from rows on a block; returns products of the first with the basis after it.
+
+        Also fills ``combined`` with combinations of the basis, if asked to.
+        """
         from dmft._kernels import remove_kernel
 
         n_rows = coefficients.shape[1]
         products = np.empty((again, n_rows))
-        remove_kernel(coefficients, rows, again, self._basis[block], n_rows, products)
+        if parts is None or combined is None:
+            parts, combined = np.empty((0, n_rows)), np.empty((0, rows.shape[1]))
+        remove_kernel(
+            coefficients, rows, again, parts, combined, self._basis[block], n_rows, products
+        )
         return products
 
     def _orthogonalise(self, row: Blocks, earlier: int) -> float:

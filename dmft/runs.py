@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.paths import Paths
+    from dmft.process import Evaluation, Process
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Run"]
+__all__ = ["Record", "Run"]
 
 
 @dataclass
@@ -43,6 +44,14 @@ class Run:
     latent : ndarray, shape (k, n_paths)
     labels : ndarray, shape (n_paths,)
     pre_activations : dict of step to ndarray, shape (m, n_paths)
+    left_out : ndarray, shape (n_times,), or None
+        Weight that the parts of gradients left out before each time would have received, summed:
+        |step_size g_left| / sqrt(delta) each.
+    above : ndarray, shape (n_times, 4), or None
+        Of the paths that a step makes unstable: fraction, and shares of loss, squared gradients and
+        squared pre-activations.
+    n_visits : int
+        Evaluations that read the whole basis.
     paths : Paths or None
         The coordinates and directions themselves, where they were kept. Those of an earlier step
         are the leading ones, see ``counts``.
@@ -62,6 +71,9 @@ class Run:
     counts: NDArray[np.intp] | None = None
     paths: Paths | None = None
     status: Status = Status.SUCCESS
+    left_out: FloatArray | None = None
+    above: FloatArray | None = None
+    n_visits: int = 0
 
     @property
     def n_times(self) -> int:
@@ -71,3 +83,114 @@ class Run:
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the paths: large, and computed again from the seed when needed."""
         return {**self.__dict__, "paths": None}
+
+
+class Record:
+    """A `Run` in the making.
+
+    Parameters
+    ----------
+    process : Process
+
+    Attributes
+    ----------
+    status : Status
+        How the run ended.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self.status = Status.SUCCESS
+        self._process = process
+        self._weights = _Ragged(process.problem.m)
+        self._gamma = _Ragged(process.problem.m)
+        self._second_moment: list[FloatArray] = []
+        self._numbers: list[tuple[float, float, float]] = []
+        self._above: list[FloatArray] = []
+        self._counts: list[tuple[int, int, int]] = []
+        self._direction_step: list[int] = []
+        self._direction_neuron: list[int] = []
+        self._pre_activations: dict[int, FloatArray] = {}
+        self._left_out = 0.0
+
+    def add(
+        self,
+        weights: FloatArray,
+        found: Evaluation,
+        counts: tuple[int, int, int],
+        *,
+        weight: float,
+        keep: bool,
+    ) -> None:
+        """Add a time point.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (m, n_coordinates)
+        found : Evaluation
+            At these weights, the last one of the process.
+        counts : tuple of int
+            What the paths held before it.
+        weight : float
+            The step that the gradient is used for.
+        keep : bool
+            Whether to keep the pre-activations.
+        """
+        t = len(self._numbers)
+        delta = self._process.delta
+        square = float(np.sum(found.gradient**2)) + found.left_out**2 / delta
+        self._weights.append(weights)
+        self._gamma.append(found.gamma)
+        self._second_moment.append(found.second_moment)
+        self._numbers.append((found.loss, square, self._left_out))
+        self._above.append(found.above)
+        self._counts.append(counts)
+        self.opened(t, found)
+        self._left_out += weight * found.left_out / np.sqrt(delta)
+        if keep:
+            self._pre_activations[t] = np.concatenate(self._process.r, axis=1)
+
+    def opened(self, t: int, found: Evaluation) -> None:
+        """Take note of the directions that an evaluation opened."""
+        self._direction_step += [t] * len(found.opened)
+        self._direction_neuron += found.opened.tolist()
+
+    def run(self, keep_paths: bool) -> Run:
+        """Return everything recorded."""
+        process, m = self._process, self._process.problem.m
+        numbers = np.array(self._numbers).reshape(-1, 3)
+        return Run(
+            weights=self._weights.padded(),
+            gamma=self._gamma.padded(),
+            direction_step=np.array(self._direction_step, dtype=np.intp),
+            direction_neuron=np.array(self._direction_neuron, dtype=np.intp),
+            gradient_second_moment=np.array(self._second_moment).reshape(-1, m, m),
+            train_loss=numbers[:, 0].copy(),
+            squared_gradient_norm=numbers[:, 1].copy(),
+            latent=np.concatenate(process.latent, axis=1),
+            labels=np.concatenate(process.labels),
+            pre_activations=self._pre_activations,
+            counts=np.array(self._counts, dtype=np.intp).reshape(-1, 3),
+            paths=process.paths if keep_paths else None,
+            status=self.status,
+            left_out=numbers[:, 2].copy(),
+            above=np.array(self._above).reshape(-1, 4),
+            n_visits=process.n_visits,
+        )
+
+
+class _Ragged:
+    """Rows of growing length, returned as one zero-padded array."""
+
+    def __init__(self, m: int) -> None:
+        self._rows: list[FloatArray] = []
+        self._m = m
+
+    def append(self, row: FloatArray) -> None:
+        self._rows.append(row)
+
+    def padded(self) -> FloatArray:
+        width = max((row.shape[1] for row in self._rows), default=0)
+        out = np.zeros((len(self._rows), self._m, width))
+        for target, row in zip(out, self._rows, strict=True):
+            target[:, : row.shape[1]] = row
+        return out

@@ -32,18 +32,15 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dmft._validation import check_instance, check_integer, check_real
-from dmft.anchors import Anchors
 from dmft.gradient_descent import GradientDescent
-from dmft.gradients import compiled_law, pre_activation_gradient
-from dmft.paths import Paths
 from dmft.problem import Problem
-from dmft.runs import Run
+from dmft.process import Process
+from dmft.runs import Record, Run
 from dmft.sampling import GaussianStream, Sampling
 from rmt.status import NumericalFailure, Status
 
@@ -62,10 +59,6 @@ __all__ = ["single_threaded_blas", "solve", "worker_count"]
 
 # The squared norm of the weights may grow by this factor before the run counts as diverged.
 _DIVERGENCE_FACTOR = 1e12
-# Sample-orthogonality costs a bias of (rows / paths); beyond this fraction it is no longer small.
-_MAX_ROWS_PER_PATH = 0.25
-# Paths visited together: a block of the basis then fits in the second-level cache for long.
-_BLOCK_PATHS = 4096
 # Pre-activations are kept by default while they fit in this much memory,
 _KEEP_BYTES = 512 * 2**20
 # and the paths themselves while all runs together fit in this much.
@@ -294,178 +287,40 @@ class _Shared:
 
 
 def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
-    """Self-consistent gradient descent on the paths of the given streams, one block each."""
-    problem, method, delta, hard_basis = (
-        shared.problem,
-        shared.method,
-        shared.delta,
-        shared.hard_basis,
+    """Self-consistent gradient descent on the paths of the given streams."""
+    problem, method, delta = shared.problem, shared.method, shared.delta
+    k, eta, lam = problem.k, method.step_size, problem.weight_decay
+    tolerance = shared.sampling.effective_rank_tolerance
+    process = Process(
+        problem,
+        delta,
+        streams,
+        run,
+        mirrored=shared.mirrored,
+        limit=delta * (2.0 / eta - lam),
     )
-    m, k, n_steps = problem.m, problem.k, method.n_steps
-    eta, lam = method.step_size, problem.weight_decay
-    smallest = shared.sampling.effective_rank_tolerance * np.sqrt(delta) / eta
-
-    mirror = problem.target.mirror if shared.mirrored else None
-    leading, owners = _blocks([stream.leading() for stream in streams], k, mirror)
-    labels = []
-    for block in leading:
-        eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
-        labels.append(problem.sample_labels(np.ascontiguousarray(block[:k].T), eps))
-    paths = Paths([block[: k + m] for block in leading], run)
-
-    weights = _Ragged(m)
-    gamma = _Ragged(m)
-    second_moment = np.empty((n_steps + 1, m, m))
-    train_loss = np.empty(n_steps + 1)
-    squared_norm = np.empty(n_steps + 1)
-    direction_step: list[int] = []
-    direction_neuron: list[int] = []
-    counts: list[tuple[int, int, int]] = []
-    pre_activations: dict[int, FloatArray] = {}
-    status = Status.SUCCESS
-
+    record = Record(process)
     B = problem.initial_weights()
-    law = compiled_law(problem)
-    r = [np.empty((m, block.shape[1])) for block in leading]
-    g = [np.empty((m, block.shape[1])) for block in leading]
-    rows = [np.empty((2 * m, block.shape[1])) for block in leading]
-    anchors = Anchors(m, [block.shape[1] for block in leading])
-    few, shares = 2 * m, np.zeros(2)
-
-    def draw(t: int) -> None:
-        """Fill in the fresh Gaussians of a step."""
-        fresh = list(run(lambda stream: stream.block(t), streams))
-        for block, (stream, columns) in zip(rows, owners, strict=True):
-            numbers = fresh[stream][:, columns]
-            block[m:] = numbers if mirror is None else np.tile(numbers, 2)
-
-    def evaluate(b: int) -> FloatArray:
-        """One visit to a block: pre-activations, gradients, and all averages they enter."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            rest = rows[b][:m]
-            if law is None:
-                r[b] = paths.combine(B, b)
-                _, loss = pre_activation_gradient(problem, r[b], labels[b], out=g[b])
-                np.subtract(g[b], np.tensordot(shares, anchors.rows[b], 1), out=rest)
-                products = paths.average(rows[b][:few], b)
-            else:
-                products, loss = paths.visit(
-                    B, b, law, labels[b], r[b], g[b], anchors.rows[b], shares, rows[b], few
-                )
-            squares = np.einsum("ij,ij->i", rest, rest)
-            return np.concatenate(
-                [[np.sum(loss)], (g[b] @ g[b].T).ravel(), squares, products.ravel()]
-            )
-
     largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(B**2)))
-    done = 0
-    opened = True
-    for t in range(n_steps + 1):
-        # A step that follows one which opened no direction is likely to open none: its Gaussians
-        # are then drawn only if it does.
-        few = 2 * m if opened and t < n_steps else m
-        if few > m:
-            draw(t)
-        shares = anchors.shares(t)
-        sums = paths.total(evaluate)
-        if not (np.isfinite(sums).all() and np.sum(B**2) < largest):
-            status = Status.DIVERGED
+    for t in range(method.n_steps + 1):
+        if not np.sum(B**2) < largest:
+            record.status = Status.DIVERGED
             break
-        if paths.n_rows + 2 * m > _MAX_ROWS_PER_PATH * paths.n_paths:
-            status = Status.TOO_FEW_PATHS
+        last = t == method.n_steps
+        counts = process.counts
+        found = process.evaluate(B, eta, tolerance, None if last else t)
+        if not found.status.ok:
+            record.status = found.status
             break
-        train_loss[t] = sums[0]
-        counts.append((paths.n_coordinates, paths.n_directions, paths.n_rows))
-        second_moment[t] = sums[1 : 1 + m * m].reshape(m, m)
-        squares, products = sums[1 + m * m : 1 + m * m + m], sums[1 + m * m + m :]
-        found = paths.absorb(
-            rows,
-            products.reshape(few, -1),
-            squares,
-            smallest,
-            delta if t < n_steps else None,
-            anchors.coefficients(shares, paths.n_rows),
-            partial(draw, t),
-        )
-        if found.left_out is not None:
-            anchors.replace(t, g, rows, found.left_out, found.coefficients)
-        gradient, gamma_now, opened = found.correlation, found.gamma_diagonal, len(found.kept) > 0
-        if mirror is None:
-            # Hard directions cannot be picked up in O(1) steps; what E[g z^T] holds of them is
-            # noise which the instability under study would amplify.
-            gradient[:, :k] -= (gradient[:, :k] @ hard_basis) @ hard_basis.T
-        if shared.forcing is not None and t < n_steps:
+        record.add(B, found, counts, weight=eta, keep=t in shared.keep)
+        if last:
+            break
+        gradient = found.gradient
+        if shared.forcing is not None:
             gradient[:, :k] += shared.forcing[t]
-        new_block = -gamma_now / np.sqrt(delta)
-        gradient = np.concatenate([gradient, new_block], axis=1)
-
-        weights.append(B)
-        gamma.append(np.concatenate([found.gamma_past, gamma_now], axis=1))
-        squared_norm[t] = np.sum(gradient**2)
-        direction_step += [t] * len(found.kept)
-        direction_neuron += found.kept.tolist()
-        if t in shared.keep:
-            pre_activations[t] = np.concatenate(r, axis=1)
-        done = t + 1
-        if t < n_steps:
-            B = np.concatenate([B, np.zeros_like(new_block)], axis=1)
-            B = B - eta * (gradient + lam * B)
-            if shared.progress is not None:
-                shared.progress(1)
-
-    paths.close()
-    return Run(
-        weights=weights.padded(),
-        gamma=gamma.padded(),
-        direction_step=np.array(direction_step, dtype=np.intp),
-        direction_neuron=np.array(direction_neuron, dtype=np.intp),
-        gradient_second_moment=second_moment[:done].copy(),
-        train_loss=train_loss[:done].copy(),
-        squared_gradient_norm=squared_norm[:done].copy(),
-        latent=np.concatenate([block[:k] for block in leading], axis=1),
-        labels=np.concatenate(labels),
-        pre_activations=pre_activations,
-        counts=np.array(counts, dtype=np.intp).reshape(-1, 3),
-        paths=paths if paths.n_rows <= shared.most_rows else None,
-        status=status,
-    )
-
-
-def _blocks(
-    streams: list[FloatArray], k: int, mirror: Callable[[FloatArray], FloatArray] | None
-) -> tuple[list[FloatArray], list[tuple[int, slice]]]:
-    """Split the paths of each stream into blocks that stay in cache during a visit.
-
-    With ``mirror``, the second half of each block are the mirror images of the first. Returns the
-    blocks, and for each its stream and columns there (of the first half).
-    """
-    blocks, owners = [], []
-    width = _BLOCK_PATHS if mirror is None else _BLOCK_PATHS // 2
-    for index, leading in enumerate(streams):
-        for start in range(0, leading.shape[1], width):
-            columns = slice(start, min(start + width, leading.shape[1]))
-            block = leading[:, columns]
-            if mirror is not None:
-                image = np.concatenate([mirror(block[:k]), block[k:]])
-                block = np.concatenate([block, image], axis=1)
-            blocks.append(np.ascontiguousarray(block))
-            owners.append((index, columns))
-    return blocks, owners
-
-
-class _Ragged:
-    """Rows of growing length, returned as one zero-padded array."""
-
-    def __init__(self, m: int) -> None:
-        self._rows: list[FloatArray] = []
-        self._m = m
-
-    def append(self, row: FloatArray) -> None:
-        self._rows.append(row)
-
-    def padded(self) -> FloatArray:
-        width = max((row.shape[1] for row in self._rows), default=0)
-        out = np.zeros((len(self._rows), self._m, width))
-        for target, row in zip(out, self._rows, strict=True):
-            target[:, : row.shape[1]] = row
-        return out
+        B = np.pad(B, ((0, 0), (0, gradient.shape[1] - B.shape[1])))
+        B = B - eta * (gradient + lam * B)
+        if shared.progress is not None:
+            shared.progress(1)
+    process.close()
+    return record.run(process.paths.n_rows <= shared.most_rows)

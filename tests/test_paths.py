@@ -119,27 +119,22 @@ def test_the_basis_grows_beyond_its_capacity():
     assert np.abs(w @ w.T / N - np.eye(len(w))).max() < 1e-13
 
 
-@pytest.mark.parametrize("m", [1, 2])
-def test_gaussians_drawn_late_give_the_same_paths(m):
-    """Whether the fresh numbers were there from the start, or only once needed, is no matter."""
-    rng = np.random.default_rng(4)
-    leading = rng.standard_normal((2 + m, N))
-    g, zeta = rng.standard_normal((m, N)) ** 3, rng.standard_normal((m, N))
-    squares = np.mean(g**2, axis=1)
-    both = Paths([leading])
-    rows = [np.concatenate([g, zeta])]
-    both.absorb(rows, both.total(lambda b: both.average(rows[b], b)), squares, 1e-9, DELTA)
-    late = Paths([leading])
-    late_rows = [np.concatenate([g, np.full((m, N), np.nan)])]
-    averages = late.total(lambda b: late.average(late_rows[b][:m], b))
-
-    def fresh():
-        late_rows[0][m:] = zeta
-
-    late.absorb(late_rows, averages, squares, 1e-9, DELTA, fresh=fresh)
-    np.testing.assert_allclose(late.basis(0), both.basis(0), atol=1e-12)
-    with pytest.raises(ValueError, match="fresh must be given"):
-        Paths([leading]).absorb([np.concatenate([g, zeta])], averages, squares, 1e-9, DELTA)
+@pytest.mark.parametrize("m", [1, 2, 3])
+@pytest.mark.parametrize("smallest", [1e-9, 1e-2])
+def test_images_are_the_gradient_in_the_coordinates_on_every_path(m, smallest):
+    """With every direction kept, and with some dropped; large rows stand for what is forecast."""
+    paths, _ = grown(m, 3, seed=2)
+    rng = np.random.default_rng(5)
+    before = coordinates(paths)
+    weights = rng.standard_normal((m, paths.n_coordinates))
+    scales = np.array([1e-4, 3.0, 1.0])[-m:, np.newaxis]
+    g = scales * (np.tanh(weights @ before) + (weights @ before) ** 2)
+    rows = [np.concatenate([g, rng.standard_normal((m, N))])]
+    averages = paths.total(lambda b: paths.average(rows[b], b))
+    found = paths.absorb(rows, averages, np.mean(g**2, axis=1), smallest, DELTA, wanted=True)
+    gradient = np.concatenate([found.correlation, -found.gamma_diagonal / np.sqrt(DELTA)], axis=1)
+    np.testing.assert_allclose(found.images[0], gradient @ coordinates(paths), atol=1e-12)
+    assert len(found.kept) == (m if smallest < 1e-4 or m < 3 else 2)
 
 
 def test_a_dropped_gradient_leaves_the_paths_untouched():

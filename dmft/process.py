@@ -1,0 +1,498 @@
+r"""The self-consistent process of one run: what the gradient of the risk is at a point.
+
+``Process.evaluate`` takes weights B in the coordinates q of ``dmft.paths`` and returns the gradient
+of the risk there,
+
+    grad = (E[g q^T], -Gamma / sqrt(delta)),
+
+where Gamma is the part of g that no earlier gradient holds, normalised into new coordinates. Every
+evaluation, wherever in the space known so far, adds what it must to that space; so any first-order
+method (gradient descent, the stages of a gradient flow) is exact in it (Celentano, Cheng &
+Montanari, arXiv:2112.07572).
+
+Most evaluations need the rows of the last few visits only (``dmft.window``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.gradients import compiled_law, curvature_bound, pre_activation_gradient
+from dmft.paths import Paths
+from dmft.window import Window
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from dmft.paths import Mapper
+    from dmft.problem import Problem
+    from dmft.sampling import GaussianStream
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Evaluation", "Process"]
+
+# Sample-orthogonality costs a bias of (rows / paths); beyond this fraction it is no longer small.
+_MAX_ROWS_PER_PATH = 0.25
+# Paths visited together: a block of the basis then fits in the second-level cache for long.
+_BLOCK_PATHS = 4096
+# A step is taken from the window if this much of the smallest direction kept is left of its
+# gradient there: less than the steps that open no direction leave out.
+_WINDOW_REST = 0.5
+# ... and unless a direction with this much of it has grown. More than one, so that a visit, which
+# may round its square the other way, opens it.
+_WINDOW_UNKEPT = 1.1
+# Gradients further than this much of it from those remembered are worth remembering.
+_WINDOW_NEWS = 0.5
+# While this many evaluations in a row open directions the window is not worth its cost.
+_BUSY = 4
+# Weights are taken for a combination of those remembered up to this much of a step along it.
+_WINDOW_POINT = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The gradient at a point, and what it is made of.
+
+    Attributes
+    ----------
+    gradient : ndarray, shape (m, n_coordinates after the evaluation)
+        Of the risk, without weight decay, in the coordinates q.
+    gamma : ndarray, shape (m, n_directions after the evaluation)
+        ``g = gamma @ ghat``.
+    opened : ndarray of int
+        Neurons for which a direction was opened, increasing.
+    loss : float
+        E[l].
+    second_moment : ndarray, shape (m, m)
+        E[g g^T].
+    left_out : float
+        Norm of the part of the gradients that was left out.
+    above : ndarray, shape (4,)
+        Of the paths with a curvature above the limit: their fraction, and their shares of loss,
+        squared gradients and squared pre-activations.
+    status : Status
+        DIVERGED if something is not finite, TOO_FEW_PATHS; the rest is then meaningless.
+    """
+
+    gradient: FloatArray
+    gamma: FloatArray
+    opened: NDArray[np.intp]
+    loss: float
+    second_moment: FloatArray
+    left_out: float
+    above: FloatArray
+    status: Status = Status.SUCCESS
+
+
+class Process:
+    """Paths, labels and gradients of one run.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+        n/d.
+    streams : list of GaussianStream
+        The random numbers, one block of paths (or several) for each.
+    run : callable
+        ``map``, or a pool's ``map`` to work on the blocks concurrently.
+    mirrored : bool
+        Every path also with the signs of the hard coordinates changed. Otherwise the overlap with
+        hard directions stays what it is.
+    limit : float
+        Curvature above which paths are counted.
+
+    Attributes
+    ----------
+    paths : Paths
+    labels, latent : list of ndarray, shapes (paths of the block,) and (k, paths of the block)
+    r : list of ndarray, shape (m, paths of the block)
+        Pre-activations of the last evaluation.
+    n_visits : int
+        Evaluations so far that read the whole basis.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        delta: float,
+        streams: list[GaussianStream],
+        run: Mapper,
+        *,
+        mirrored: bool = False,
+        limit: float = np.inf,
+    ) -> None:
+        m, k = problem.m, problem.k
+        self.problem = problem
+        self.delta = delta
+        self._streams = streams
+        self._run = run
+        self._limit = limit
+        self._mirror = problem.target.mirror if mirrored else None
+        self._hard_basis = problem.target.hard_basis
+        self._law = compiled_law(problem)
+        leading, self._owners = _blocks([stream.leading() for stream in streams], k, self._mirror)
+        self.labels = []
+        for block in leading:
+            eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
+            self.labels.append(problem.sample_labels(np.ascontiguousarray(block[:k].T), eps))
+        self.latent = [block[:k] for block in leading]
+        self.paths = Paths([block[: k + m] for block in leading], run)
+        sizes = [block.shape[1] for block in leading]
+        self.r = [np.empty((m, size)) for size in sizes]
+        self._g = [np.empty((m, size)) for size in sizes]
+        self._rows = [np.empty((2 * m, size)) for size in sizes]
+        self._window = Window(m, sizes)
+        self._known = [(np.empty(size), np.empty(4)) for size in sizes]  # losses, high curvature
+        self._time = 0
+        self._streak = 0  # consecutive evaluations, so far, that opened a direction
+        self.n_visits = 0
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Coordinates, directions and rows of the basis that the paths hold."""
+        return self.paths.n_coordinates, self.paths.n_directions, self.paths.n_rows
+
+    def close(self) -> None:
+        """Say that nothing will be evaluated any more: lets go of the pool."""
+        self._run = map
+        self.paths.close()
+
+    def evaluate(
+        self, weights: FloatArray, step: float, tolerance: float, block: int | None
+    ) -> Evaluation:
+        """Gradient of the risk at a point.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (m, n_coordinates)
+        step : float
+            What the gradient is going to be multiplied with.
+        tolerance : float
+            Directions that would receive a weight below this are not opened.
+        block : int or None
+            Which Gaussians a new direction receives; None to open none.
+
+        Returns
+        -------
+        Evaluation
+        """
+        smallest = tolerance * np.sqrt(self.delta) / step
+        self._time += 1
+        if self._law is not None and self._streak < _BUSY:
+            beta = self._window.represent(weights, _WINDOW_POINT * step * smallest)
+            if beta is not None:
+                found = self._from_window(beta, smallest)
+                if found is not None:
+                    return found
+                return self._visit(weights, smallest, block, known_point=True)
+        return self._visit(weights, smallest, block, known_point=False)
+
+    # -- from the window ----------------------------------------------------------------------
+
+    def _from_window(self, beta: FloatArray, smallest: float) -> Evaluation | None:
+        """Evaluate from the rows of the window, None if too much of the gradient is left."""
+        from dmft._kernels import window_kernel
+
+        window = self._window
+        points, gradients = window.points, window.gradients
+        forecast = window.forecast()
+        m = len(beta)
+
+        def evaluate(b: int) -> FloatArray:
+            r, labels, g, rest = self.r[b], self.labels[b], self._g[b], self._rows[b][:m]
+            losses, above = self._known[b]
+            products = np.empty((m, gradients.n_rows))
+            with np.errstate(over="ignore", invalid="ignore"):
+                window_kernel(
+                    beta,
+                    points.rows[b],
+                    points.n_rows,
+                    labels,
+                    *self._law,  # type: ignore[misc]  # evaluate() has looked
+                    self._limit,
+                    forecast,
+                    gradients.rows[b],
+                    gradients.n_rows,
+                    r,
+                    g,
+                    rest,
+                    losses,
+                    above,
+                    products,
+                )
+                squares = np.einsum("ij,ij->i", rest, rest)
+                return _sums(r, losses, g, rest, above, squares, products, np.empty((0, 0)))
+
+        sums = _Sums(self.paths.total(evaluate), m, gradients.n_rows)
+        if not sums.finite:
+            return None
+        along, rest = self._against_window(sums)
+        if np.any(rest >= (_WINDOW_REST * smallest) ** 2):
+            return None
+        c = forecast + gradients.weights_of(along)
+        coefficients = gradients.combine(c, self.paths.n_rows)
+        kept = self.paths.gradient_coefficients
+        gamma = coefficients @ kept.T
+        unkept = np.sum((coefficients - gamma @ kept) ** 2, axis=1)
+        unkept += gradients.outside_of(c) + rest
+        if np.any(unkept >= (_WINDOW_UNKEPT * smallest) ** 2):
+            return None
+        window.found(c)
+        self._streak = 0
+        gradient = self._held(coefficients @ self.paths.coordinate_coefficients.T)
+        left_out = float(np.sqrt(np.sum(unkept)))
+        return sums.evaluation(gradient, gamma, np.empty(0, dtype=np.intp), left_out)
+
+    # -- from the paths -----------------------------------------------------------------------
+
+    def _visit(
+        self, weights: FloatArray, smallest: float, block: int | None, known_point: bool
+    ) -> Evaluation:
+        """Evaluate by visiting the paths; opens the directions worth keeping."""
+        paths, window, m = self.paths, self._window, len(weights)
+        self.n_visits += 1
+        few = m
+        if block is not None:
+            few = 2 * m
+            self._draw(block)
+        busy = self._streak >= _BUSY or self._law is None
+        forecast, chosen = window.forecast_for_visit(self._time)
+        n_gradients = 0 if busy else window.gradients.n_rows
+        visit = self._visit_known if known_point else self._visit_block
+        sums = _Sums(
+            paths.total(lambda b: visit(weights, b, forecast, chosen, n_gradients, few)),
+            m,
+            n_gradients,
+        )
+        nothing = np.empty(0, dtype=np.intp)
+        if not sums.finite:
+            return sums.evaluation(weights, weights, nothing, 0.0, Status.DIVERGED)
+        if paths.n_rows + 2 * m > _MAX_ROWS_PER_PATH * paths.n_paths:
+            return sums.evaluation(weights, weights, nothing, 0.0, Status.TOO_FEW_PATHS)
+        news = not busy and self._is_news(sums, smallest)
+        first_new = paths.n_rows
+        found = paths.absorb(
+            self._rows,
+            sums.products(paths.n_rows),
+            sums.squares,
+            np.inf if block is None else smallest,
+            None if block is None else self.delta,
+            window.gradients.combine(forecast, paths.n_rows, chosen),
+            wanted=news,
+            images=not busy,
+            held=self._held,
+        )
+        gradient = np.concatenate(
+            [self._held(found.correlation), -found.gamma_diagonal / np.sqrt(self.delta)], axis=1
+        )
+        if self._law is not None:
+            window.points.replace_reserved(weights, self.r)
+            if (news or len(found.kept) or busy) and found.left_out is not None:
+                outside = [rows[:m] for rows in self._rows]
+                for rest in outside:
+                    rest[~found.left_out] = 0.0
+                window.remember(self._time, found.coefficients, self._g, outside)
+                if found.images is not None:
+                    window.points.add(gradient, found.images)
+            if paths.n_rows > first_new:
+                new_rows = [paths.basis(b)[first_new:] for b in range(len(self.r))]
+                window.gradients.basis_has_grown(new_rows, first_new)
+        self._streak = self._streak + 1 if len(found.kept) else 0
+        gamma = np.concatenate([found.gamma_past, found.gamma_diagonal], axis=1)
+        left_out = float(np.linalg.norm(found.dropped))
+        return sums.evaluation(gradient, gamma, found.kept, left_out)
+
+    def _visit_block(
+        self,
+        weights: FloatArray,
+        b: int,
+        forecast: FloatArray,
+        chosen: NDArray[np.intp],
+        n_gradients: int,
+        few: int,
+    ) -> FloatArray:
+        """One visit to a block: pre-activations, gradients, and all averages they enter."""
+        r, g, rows = self.r[b], self._g[b], self._rows[b]
+        rest = rows[: len(r)]
+        gradients = self._window.gradients
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self._law is not None:
+                products, with_gradients, squares, losses, above = self.paths.visit(
+                    weights,
+                    b,
+                    self._law,
+                    self._limit,
+                    self.labels[b],
+                    r,
+                    g,
+                    forecast,
+                    chosen,
+                    gradients.rows[b],
+                    gradients.outside[b],
+                    n_gradients,
+                    rows,
+                    few,
+                )
+                return _sums(r, losses, g, rest, above, squares, with_gradients, products)
+            r[:] = self.paths.combine(weights, b)
+            _, losses = pre_activation_gradient(self.problem, r, self.labels[b], out=g)
+            rest[:] = g
+            above = np.zeros(4)
+            if np.isfinite(self._limit):
+                high = curvature_bound(self.problem, r, self.labels[b]) > self._limit
+                above[:] = (
+                    high.sum(),
+                    losses[high].sum(),
+                    *(np.sum(x[:, high] ** 2) for x in (g, r)),
+                )
+            products, squares = self.paths.average(rows[:few], b), np.zeros(len(r))
+            return _sums(r, losses, g, rest, above, squares, np.empty((0, 0)), products)
+
+    def _visit_known(
+        self,
+        weights: FloatArray,
+        b: int,
+        forecast: FloatArray,
+        chosen: NDArray[np.intp],
+        n_gradients: int,
+        few: int,
+    ) -> FloatArray:
+        """`_visit_block` where pre-activations and gradients are known from the window."""
+        from dmft._kernels import forecast_kernel
+
+        r, g, rows = self.r[b], self._g[b], self._rows[b]
+        gradients = self._window.gradients
+        with_gradients, squares = np.empty((len(r), n_gradients)), np.empty(len(r))
+        forecast_kernel(
+            forecast,
+            chosen,
+            gradients.rows[b],
+            gradients.outside[b],
+            g,
+            rows,
+            with_gradients,
+            squares,
+        )
+        products = self.paths.average(rows[:few], b)
+        losses, above = self._known[b]
+        return _sums(r, losses, g, rows[: len(r)], above, squares, with_gradients, products)
+
+    def _draw(self, block: int) -> None:
+        """Fill in fresh Gaussians."""
+        m = self.problem.m
+        fresh = list(self._run(lambda stream: stream.block(block), self._streams))
+        for rows, (stream, columns) in zip(self._rows, self._owners, strict=True):
+            numbers = fresh[stream][:, columns]
+            rows[m:] = numbers if self._mirror is None else np.tile(numbers, 2)
+
+    def _against_window(self, sums: _Sums) -> tuple[FloatArray, FloatArray]:
+        """What the forecast left of the gradients: along those remembered, and squares beyond."""
+        along = self._window.gradients.along(sums.with_gradients)
+        return along, np.maximum(sums.against_window - np.sum(along**2, axis=1), 0.0)
+
+    def _is_news(self, sums: _Sums, smallest: float) -> bool:
+        """Whether gradients lie outside the span of those remembered."""
+        if not sums.with_gradients.shape[1]:
+            return True
+        _, rest = self._against_window(sums)
+        return bool(np.any(rest >= (_WINDOW_NEWS * smallest) ** 2))
+
+    def _held(self, gradient: FloatArray) -> FloatArray:
+        """Take what moves hard directions off E[g q^T].
+
+        They cannot be picked up in O(1) steps; what E[g z^T] holds of them is noise which the
+        instability under study would amplify.
+        """
+        if self._mirror is None:
+            k, hard = self.problem.k, self._hard_basis
+            gradient[:, :k] -= (gradient[:, :k] @ hard) @ hard.T
+        return gradient
+
+
+def _sums(
+    r: FloatArray,
+    losses: FloatArray,
+    g: FloatArray,
+    rest: FloatArray,
+    above: FloatArray,
+    against_window: FloatArray,
+    with_gradients: FloatArray,
+    products: FloatArray,
+) -> FloatArray:
+    """All sums over a block in one array."""
+    squares = np.einsum("ij,ij->i", rest, rest)
+    return np.concatenate(
+        [
+            [np.sum(losses), np.vdot(r, r)],
+            above,
+            (g @ g.T).ravel(),
+            squares,
+            against_window,
+            with_gradients.ravel(),
+            products.ravel(),
+        ]
+    )
+
+
+class _Sums:
+    """Averages over the paths, taken apart."""
+
+    def __init__(self, sums: FloatArray, m: int, n_gradients: int) -> None:
+        self.finite = bool(np.isfinite(sums).all())
+        self._loss, self._square, self._above = float(sums[0]), float(sums[1]), sums[2:6]
+        self._second_moment = sums[6 : 6 + m * m].reshape(m, m)
+        self.squares = sums[6 + m * m : 6 + m * m + m]
+        self.against_window = sums[6 + m * m + m : 6 + m * m + 2 * m]
+        sums = sums[6 + m * m + 2 * m :]
+        self.with_gradients = sums[: m * n_gradients].reshape(m, n_gradients)
+        self._products = sums[m * n_gradients :]
+
+    def products(self, n_columns: int) -> FloatArray:
+        """Averages of rows with rows, (j, n_columns)."""
+        return self._products.reshape(-1, n_columns)
+
+    def evaluation(
+        self,
+        gradient: FloatArray,
+        gamma: FloatArray,
+        opened: NDArray[np.intp],
+        left_out: float,
+        status: Status = Status.SUCCESS,
+    ) -> Evaluation:
+        """Put together what belongs to a gradient."""
+        totals = np.array([1.0, self._loss, np.trace(self._second_moment), self._square])
+        known = np.isfinite(totals) & (totals > 0)
+        above = np.divide(self._above, totals, out=np.zeros(4), where=known)
+        return Evaluation(
+            gradient, gamma, opened, self._loss, self._second_moment, left_out, above, status
+        )
+
+
+def _blocks(
+    streams: list[FloatArray], k: int, mirror: Callable[[FloatArray], FloatArray] | None
+) -> tuple[list[FloatArray], list[tuple[int, slice]]]:
+    """Split the paths of each stream into blocks that stay in cache during a visit.
+
+    With ``mirror``, the second half of each block are the mirror images of the first. Returns the
+    blocks, and for each its stream and columns there (of the first half).
+    """
+    blocks, owners = [], []
+    width = _BLOCK_PATHS if mirror is None else _BLOCK_PATHS // 2
+    for index, leading in enumerate(streams):
+        for start in range(0, leading.shape[1], width):
+            columns = slice(start, min(start + width, leading.shape[1]))
+            block = leading[:, columns]
+            if mirror is not None:
+                image = np.concatenate([mirror(block[:k]), block[k:]])
+                block = np.concatenate([block, image], axis=1)
+            blocks.append(np.ascontiguousarray(block))
+            owners.append((index, columns))
+    return blocks, owners

@@ -1,322 +1,573 @@
-r"""Easy and hard latent directions of a label law, found numerically.
+r"""How hard the latent directions of a label law are: exponents and the algorithmic threshold.
 
-A direction :math:`v` of the latent space is *hard* if no number of O(1) gradient steps can pick it
-up, whatever the network. With :math:`E` the easy subspace and :math:`z_E` the coordinates in it,
-a sufficient condition is
+Setting of Montanari & Wang, arXiv:2602.01434: :math:`z \sim N(0, I_k)`, a label y, easy directions
+spanning E (`dmft.hard_directions`), :math:`z_H` the coordinates in the hard ones.
 
-.. math:: E[\langle v, z\rangle \mid y, z_E] = 0 .
+Information exponent
+    Of a direction: the smallest degree l of a Hermite coefficient :math:`E[y\,He_a(z)]`,
+    :math:`|a| = l`, that involves it, that is, whose tensor of degree l contracted with it is not
+    zero. For k = 1 the smallest l >= 1 with :math:`E[y\,He_l(z)] \ne 0`.
 
-The easy subspace is built up from :math:`E = \{0\}`: add the range of
-:math:`A = E[\mu\mu^T],\ \mu = E[z_\perp \mid y, z_E]`, until nothing is added. (In
-:math:`y = z_1 + z_1 z_2` the first direction, once found, reveals the second: a staircase. In
-:math:`y = z_1 z_2` both are hard.) Setting of Montanari & Wang, arXiv:2602.01434.
+Generative exponent
+    Of a hard direction: the same with :math:`E[He_a(z_H) \mid y, z_E]`, as a function of y and
+    :math:`z_E`, in place of the number. Easy directions have 1. For k = 1 the smallest l with
+    :math:`E[He_l(z) \mid y]` not identically zero (Damian, Pillaud-Vivien, Lee & Bruna,
+    arXiv:2403.05529).
 
-How :math:`A` is estimated
-    :math:`\mu` is projected on a dictionary :math:`\varphi_j(y, z_E)`: Hermite polynomials of
-    the normal score of y (of its rank; equal labels share one) times Hermite polynomials of
-    :math:`z_E`, made orthonormal. Then :math:`A = b b^T` with :math:`b = E[z_\perp \varphi^T]`,
-    and only products of *independent* estimates of `b` are averaged, so that noise averages to
-    zero instead of looking like an easy direction. An eigenvalue of `A` is the fraction of the
-    variance of :math:`\langle v, z\rangle` that `y` and :math:`z_E` explain.
+Algorithmic threshold
+    With :math:`G = E[z_H z_H^T - I \mid y, z_E]`, the samples per dimension above which
+    polynomial-time algorithms can recover a hard direction weakly, the easy ones being known:
 
-Why the zeros are zeros
-    Points come with all sign patterns of z (in an orthonormal frame) and eps, so a symmetry such
-    as :math:`z_2 \to -z_2` cancels to rounding. The frame starts at the coordinate axes and is
-    turned onto the directions found; the sampling error of their angle shrinks with the angle
-    itself, so a few turns find directions of a rotated label law to many digits.
+    .. math:: 1/\delta_{alg} = \max_{M \ge 0,\, |M|_F = 1} \big| E[G M G] \big|_F
+
+    (Mondelli & Montanari, arXiv:1708.05932; Troiani, Dandi, Defilippis, Zdeborova, Loureiro &
+    Krzakala, arXiv:2405.15480). The map :math:`M \mapsto E[GMG]` is self-adjoint and keeps
+    matrices :math:`\ge 0`, so the maximum is its largest eigenvalue. For one hard direction it is
+    :math:`E[(E[z^2 - 1 \mid y, z_E])^2]`.
+
+The exponents of a law are the smallest of its hard directions, or of all if none is hard.
+
+What counts as nonzero
+    Coefficients are measured as shares, of the variance of the label or of :math:`He_a(z_H)`. A
+    share counts if it exceeds both 5 standard errors and 1e-6. A degree passed over must have a
+    share below 1e-3 by 3 standard errors, or else the status is UNDECIDED.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from dmft._validation import check_integer, check_real
+from dmft._validation import check_instance, check_integer
+from dmft.conditional_moments import (
+    ConditionalMoments,
+    Profile,
+    conditional_moments,
+    evaluations,
+)
+from dmft.hard_directions import (
+    MAX_K,
+    DirectionSearch,
+    RankTest,
+    find_hard,
+    hard_subspace,
+)
+from dmft.label_coefficients import LabelShares, label_shares
+from dmft.problem import Target
+from dmft.results import read_result, write_result
+from dmft.weighted_points import sign_patterns
+from rmt.status import NumericalFailure, Status
 
-__all__ = ["hard_subspace"]
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["Hardness", "hard_subspace", "hardness", "hardness_steps"]
 
 Array = NDArray[np.float64]
+Exponents = tuple[int | None, ...]
 
-_REPLICATES = 16  # independent randomisations; errors over fewer are unreliable
-_MAX_K = 4  # all 2^k sign patterns are used
-_LOG2_POINTS = {1: 16, 2: 17, 3: 17, 4: 18}  # of all points together; twice that with noise
-_DEGREE = {0: 8, 1: 6, 2: 5, 3: 4}  # of the dictionary, by number of easy directions so far
-_GRAM_CUTOFF = 1e-4  # dictionary functions of smaller variance, given the others, are dropped
-_ROUNDING = 1e-9  # explained variances below this are zero to rounding
+_KIND = "hardness"
 _SIGNIFICANT = 5.0  # standard errors
-_CLEAR = 3.0  # an eigenvalue within this factor of the tolerance decides nothing
-_MAX_TURNS = 8
-_KNOTS = 1025  # of the normal score as a function of the label
-_TIE = 1e-12  # labels closer than this (relative) are one label computed in two ways
+_SMALLEST_SHARE = 1e-6
+_NEAR = 3.0  # errors within which eigenvalues are taken for one multiple eigenvalue
+_UNRESOLVED = 1e-3  # a share that may be larger than this is not known to be zero
+_SAME_SPACE = 1e-3  # distance of the projectors on two subspaces taken for the same
+_LOG2_POINTS = 21  # without easy directions, of one or two Gaussians
+_LOG2_POINTS_OF_MANY = 22  # of more
+_LOG2_POINTS_GIVEN_EASY = 24  # shared by the values of z_E
+_FEWER_FOR_DETECTION = 8  # degrees above 2 are only asked whether they are there
+_SMALLEST_N = 2**16
+_SCALARS = (
+    "k",
+    "rank_tolerance",
+    "information_exponent",
+    "generative_exponent",
+    "delta_alg",
+    "delta_alg_stderr",
+    "inverse_delta_alg",
+    "inverse_delta_alg_stderr",
+)
+_TUPLES = ("information_exponents", "generative_exponents")
+_ARRAYS = (
+    "easy_basis",
+    "hard_basis",
+    "sign_flips",
+    "information_share",
+    "information_share_stderr",
+    "generative_share",
+    "generative_share_stderr",
+    "first_recovered",
+)
 
 
-@dataclass(frozen=True)
-class _Finding:
-    """Easy directions in the frame (k, e), what is left (k, k - e), and how sure that is."""
+@dataclass(frozen=True, eq=False)
+class Hardness:
+    r"""How hard the latent directions of a label law are.
 
-    easy: Array
-    rest: Array
-    angle_error: float
-    doubtful: tuple[float, float] | None
+    Directions are numbered as the columns of ``easy_basis`` followed by those of ``hard_basis``.
+    Standard errors include what binning the labels loses.
+
+    Attributes
+    ----------
+    k : int
+        Number of latent directions.
+    easy_basis, hard_basis : ndarray, shape (k, k_e), (k, k_h)
+        Orthonormal bases of the easy and the hard directions.
+    rounds : tuple of RankTest
+        The rank tests that built up the easy subspace: explained variances, standard errors,
+        directions.
+    rank_tolerance : float
+        The explained variance that makes a direction easy.
+    sign_flips : ndarray, shape (s, k)
+        Changes of sign of the latent coordinates, other than none, that leave the law of the
+        label as it is.
+    information_exponent, generative_exponent : int or None
+        Of the law: the smallest of the hard directions, or of all if none is hard. None if nothing
+        was found up to the degree scanned.
+    information_exponents, generative_exponents : tuple of int or None
+        One for each direction.
+    information_share, information_share_stderr : ndarray, shape (L, k)
+        Share of the variance of the label in degree l = 1..L, split over the directions.
+    generative_share, generative_share_stderr : ndarray, shape (L, q)
+        For degree l and each direction asked about (the hard ones, given the easy ones; all if none
+        is hard): :math:`\sum_a (a_j/l) E[m_a^2]`, m_a the conditional mean of the normalised
+        Hermite product. NaN for degrees that were not needed.
+    delta_alg, delta_alg_stderr : float
+        Algorithmic threshold. 0 if no direction is hard: any delta will do. Infinity if the
+        generative exponent exceeds 2 or is None: no delta is enough; its standard error is NaN.
+    inverse_delta_alg, inverse_delta_alg_stderr : float
+        1/delta_alg, as estimated also where delta_alg is infinite. Infinity if no direction is
+        hard.
+    first_recovered : ndarray, shape (k, k)
+        The matrix M >= 0 of Frobenius norm 1 that maximises: its range is what is recovered right
+        above delta_alg. Zero where delta_alg is 0 or infinite.
+    profile : Profile or None
+        Conditional means E[He_l(z)/sqrt(l!) | y] against y, for k = 1.
+    status : Status
+        SUCCESS; UNDECIDED if sampling errors leave open whether something is zero, or the hard
+        directions stated are not those found; NO_COEFFICIENT if there is no generative exponent up
+        to the degree scanned; NONFINITE if the label has no second moment, so that it has no
+        information exponent.
+    config : dict
+        Target, degree, points and seed as plain types.
+    """
+
+    k: int
+    easy_basis: Array
+    hard_basis: Array
+    rounds: tuple[RankTest, ...]
+    rank_tolerance: float
+    sign_flips: NDArray[np.int64]
+    information_exponent: int | None
+    generative_exponent: int | None
+    information_exponents: Exponents
+    generative_exponents: Exponents
+    information_share: Array
+    information_share_stderr: Array
+    generative_share: Array
+    generative_share_stderr: Array
+    delta_alg: float
+    delta_alg_stderr: float
+    inverse_delta_alg: float
+    inverse_delta_alg_stderr: float
+    first_recovered: Array
+    profile: Profile | None = field(repr=False)
+    status: Status
+    config: dict[str, Any] = field(repr=False)
+
+    @property
+    def k_hard(self) -> int:
+        """Number of hard directions."""
+        return int(self.hard_basis.shape[1])
+
+    @property
+    def information_margin(self) -> float:
+        """Smallest factor by which a deciding share of the label exceeds what it must; or NaN."""
+        return _margin(
+            self.information_share, self.information_share_stderr, self.information_exponents
+        )
+
+    @property
+    def generative_margin(self) -> float:
+        """The same for conditional means, over the hard directions (all if none is hard)."""
+        asked = self.generative_exponents[-self.generative_share.shape[1] :]
+        return _margin(self.generative_share, self.generative_share_stderr, asked)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
+        config = {
+            **self.config,
+            **{name: getattr(self, name) for name in (*_SCALARS, *_TUPLES)},
+            "n_easy": [test.n_easy for test in self.rounds],
+            "status": self.status.name,
+        }
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        for index, test in enumerate(self.rounds):
+            arrays[f"explained_{index}"] = np.stack([test.explained, test.stderr])
+            arrays[f"directions_{index}"] = test.directions
+        if self.profile is not None:
+            arrays["profile"] = np.vstack(
+                [self.profile.y, self.profile.probability, self.profile.mean]
+            )
+        write_result(path, _KIND, config, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Hardness:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is of another kind, or was written by a newer version.
+        """
+        config, arrays = read_result(path, _KIND)
+        profile = arrays.get("profile")
+        settings: dict[str, Any] = {name: config[name] for name in _SCALARS}
+        settings |= {name: tuple(config[name]) for name in _TUPLES}
+        settings |= {name: arrays[name] for name in _ARRAYS}
+        rounds = []
+        for index, n_easy in enumerate(config["n_easy"]):
+            explained, stderr = arrays[f"explained_{index}"]
+            rounds.append(RankTest(explained, stderr, arrays[f"directions_{index}"], n_easy))
+        return cls(
+            **settings,
+            rounds=tuple(rounds),
+            profile=None if profile is None else Profile(profile[0], profile[1], profile[2:]),
+            status=Status[config["status"]],
+            config={name: config[name] for name in ("target", "max_degree", "n_points", "seed")},
+        )
 
 
-def hard_subspace(
-    label: Callable[[Array, Array], ArrayLike],
-    k: int,
+def hardness(
+    target: Target | str,
     *,
-    tolerance: float = 1e-3,
+    max_degree: int = 8,
+    n_points: int | None = None,
     seed: int = 0,
-    uses_noise: bool = True,
-) -> Array:
-    r"""Orthonormal basis of the hard latent directions of a label function.
+    throw: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Hardness:
+    r"""Find the hard directions of a label law, its exponents and its algorithmic threshold.
 
     Parameters
     ----------
-    label : callable
-        ``(z (N, k), eps (N,)) -> y (N,)`` of independent standard normal `z` and `eps`.
-    k : int
-        Number of latent directions, at most 4.
-    tolerance : float
-        A direction counts as easy if the labels (with the easy coordinates found before) explain
-        more than this fraction of its variance, significantly. Within a factor 3 of it the
-        answer is refused. Labels that reveal a direction by less, though above the sampling
-        error (some 1e-4), are refused too: it is easy in the limit d -> infinity, but not in any
-        practical sense.
+    target : Target or str
+        Law of the labels, or a catalogue name; up to 4 latent directions.
+    max_degree : int
+        Degree up to which coefficients are looked for; at least 2.
+    n_points : int, optional
+        Number of labels evaluated for the conditional means, a power of two of at least 2^16.
+        Default: 2^21 to 2^22, or 2^24 where there are easy and hard directions.
     seed : int
-        Seed of the sample points; the result is reproducible.
-    uses_noise : bool
-        Whether `label` depends on `eps`; if not, one sampling dimension is saved.
+        Of the sample points; the result is reproducible.
+    throw : bool
+        Whether to raise :class:`NumericalFailure` for a status other than SUCCESS.
+    progress : callable, optional
+        Called with 1 as often as `hardness_steps` says, or once more.
 
     Returns
     -------
-    ndarray, shape (k, k_h)
-        Orthonormal columns. Coordinate axes, and directions whose components are in ratios of
-        small integers, come out exactly; a direction that does not enter the label at all is hard.
+    Hardness
 
     Raises
     ------
     ValueError
-        If k > 4, or the answer is not clear: state it in ``Target(..., hard_directions=...)``.
-        If `label` returns another shape or non-finite numbers.
+        If an argument is not allowed, or the label fails or returns non-finite numbers.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434; Damian et al., arXiv:2403.05529; Mondelli and Montanari,
+    arXiv:1708.05932; Troiani et al., arXiv:2405.15480.
 
     Examples
     --------
-    >>> hard_subspace(lambda z, eps: z[:, 0] + z[:, 0] * z[:, 1], k=2).shape
-    (2, 0)
-    >>> hard_subspace(lambda z, eps: z[:, 0] + z[:, 1] ** 2, k=2)
-    array([[0.],
-           [1.]])
+    >>> result = hardness("phase-retrieval", n_points=2**18)
+    >>> result.information_exponent, result.generative_exponent, round(result.delta_alg, 3)
+    (2, 2, 0.5)
+
+    He3 has information exponent 3, yet labels tell of z: it is easy.
+
+    >>> result = hardness(Target(lambda z, eps: z[:, 0] ** 3 - 3 * z[:, 0]), n_points=2**18)
+    >>> result.information_exponent, result.generative_exponent, result.k_hard, result.delta_alg
+    (3, 1, 0, 0.0)
     """
-    k = check_integer("k", k, minimum=1)
-    tolerance = check_real("tolerance", tolerance, minimum=0.0, exclusive=True)
-    if k > _MAX_K:
-        raise ValueError(
-            f"k must be at most {_MAX_K} for the hard directions to be found numerically, got {k}; "
-            "state hard_directions"
-        )
-    points, eps = _points(k, uses_noise, seed)
-    frame = np.eye(k)
-    for _ in range(_MAX_TURNS):
-        scores = _normal_scores(label, points, eps, frame)
-        finding = _find_easy(points, scores, tolerance)
-        # Off-diagonal entries of the projector in the frame: how far the frame is from it.
-        projector = finding.easy @ finding.easy.T
-        misfit = float(np.max(np.abs(projector - np.diag(np.round(np.diag(projector))))))
-        easy, rest = frame @ finding.easy, frame @ finding.rest
-        if misfit < 1e-10:
-            break
-        frame = np.hstack([easy, rest])
-    if finding.doubtful is not None:
-        value, error = finding.doubtful
-        raise ValueError(
-            "hard_directions must be stated for this label: numerically it is not clear whether a "
-            f"direction is hard (labels explain {value:.1e} +- {error:.0e} of its variance, "
-            f"tolerance {tolerance:g})"
-        )
-    return _tidy(easy, max(1e-7, 4.0 * finding.angle_error))
+    if isinstance(target, str):
+        target = Target(target)
+    check_instance("target", target, Target)
+    if target.k > MAX_K:
+        raise ValueError(f"target must have at most {MAX_K} latent directions, got {target.k}")
+    max_degree = check_integer("max_degree", max_degree, minimum=2)
+    seed = check_integer("seed", seed, minimum=0)
+    if n_points is not None:
+        n_points = check_integer("n_points", n_points, minimum=_SMALLEST_N)
+        if n_points & (n_points - 1):
+            raise ValueError(f"n_points must be a power of two, got {n_points}")
 
+    search = find_hard(target.sample_labels, target.k, seed=seed, uses_noise=target.uses_noise)
+    hard, agrees = _hard_basis(target, search)
+    easy = _complement(hard)
+    frame = np.hstack([easy, hard])
+    asked = hard if hard.shape[1] else frame
+    known = easy if hard.shape[1] else np.zeros((target.k, 0))
+    if n_points is None:
+        many = asked.shape[1] + int(target.uses_noise) > 2
+        n_points = 2 ** (_LOG2_POINTS_OF_MANY if many else _LOG2_POINTS)
+        n_points = 2**_LOG2_POINTS_GIVEN_EASY if known.size else n_points
 
-def _points(k: int, uses_noise: bool, seed: int) -> tuple[Array, Array]:
-    """Return points (R, n, s, k) and noise (R, n, s), closed under all s changes of sign."""
-    from scipy.special import ndtri
-    from scipy.stats import qmc
-
-    dimension = k + int(uses_noise)
-    patterns = np.array(list(itertools.product((1.0, -1.0), repeat=dimension)))
-    n = 2 ** (_LOG2_POINTS[k] + int(uses_noise)) // (_REPLICATES * len(patterns))
-    draws = np.empty((_REPLICATES, n, dimension))
-    for replicate, rng in enumerate(np.random.default_rng(seed).spawn(_REPLICATES)):
-        uniform = qmc.Sobol(dimension, rng=rng).random(n)
-        draws[replicate] = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
-    points = draws[:, :, None, :] * patterns
-    eps = points[..., k] if uses_noise else np.zeros(points.shape[:3])
-    return np.ascontiguousarray(points[..., :k]), eps
-
-
-def _normal_scores(
-    label: Callable[[Array, Array], ArrayLike], points: Array, eps: Array, frame: Array
-) -> Array:
-    """Return the normal scores (R, N) of the labels at the points, given in `frame` coordinates."""
-    from scipy.special import ndtri
-
-    z = points.reshape(-1, points.shape[-1]) @ frame.T
-    y = np.asarray(label(z, eps.reshape(-1)), dtype=np.float64)
-    n = len(z)
-    if y.shape != (n,):
-        raise ValueError(f"label must return an array of shape (N,) = ({n},), got shape {y.shape}")
-    if not np.all(np.isfinite(y)):
-        bad = n - int(np.count_nonzero(np.isfinite(y)))
-        raise ValueError(f"label returned non-finite values for {bad} of {n} samples")
-    ordered = np.sort(y)
-    spread = ordered[(3 * n) // 4] - ordered[n // 4]
-    new = np.diff(ordered) > _TIE * (np.abs(ordered[1:]) + spread)
-    edges = np.concatenate([[0], np.flatnonzero(new) + 1, [n]])
-    middle = 0.5 * (edges[:-1] + edges[1:]) / n
-    # Ranks proper jump by 1/N however close two labels are, and in the tails that is a large jump
-    # of the score. Between knots the score is linear in y: labels that differ little score alike.
-    knots = np.searchsorted(edges, np.linspace(0, n - 1, _KNOTS).astype(np.intp), "right") - 1
-    knots = np.unique(knots)
-    scores = np.asarray(np.interp(y, ordered[edges[knots]], ndtri(middle[knots])))
-    return scores.reshape(points.shape[0], -1)
-
-
-def _find_easy(points: Array, scores: Array, tolerance: float) -> _Finding:
-    """Build up the easy subspace in the frame of the points."""
-    k = points.shape[-1]
-    flat = points.reshape(points.shape[0], -1, k)
-    easy, rest = np.zeros((k, 0)), np.eye(k)
-    angle_error = 0.0
-    while rest.shape[1]:
-        moments = _moments(flat @ easy, flat @ rest, scores)
-        values, vectors, errors = _explained(moments)
-        clear = (values > _CLEAR * tolerance) & (values > _SIGNIFICANT * errors)
-        if not clear.any():
-            nothing = values < _ROUNDING
-            nothing |= (values < _SIGNIFICANT * errors) & (
-                values + _CLEAR * errors < _CLEAR * tolerance
-            )
-            worst = int(np.argmax(np.where(nothing, -np.inf, values)))
-            doubtful = None if nothing.all() else (float(values[worst]), float(errors[worst]))
-            return _Finding(easy, rest @ vectors, angle_error, doubtful)
-        angle_error = math.hypot(angle_error, _angle_error(moments, int(clear.sum())))
-        easy = np.hstack([easy, rest @ vectors[:, clear]])
-        rest = rest @ vectors[:, ~clear]
-    return _Finding(easy, rest, angle_error, None)
-
-
-def _moments(z_easy: Array, z_rest: Array, scores: Array) -> Array:
-    """Return E[z_perp phi^T] (R, k_perp, p), one estimate per replicate, phi orthonormal."""
-    degree = _DEGREE[z_easy.shape[-1]]
-    n = scores.shape[1]
-    gram: Array | float = 0.0
-    raw = []
-    for replicate in range(scores.shape[0]):
-        phi = _dictionary(np.vstack([scores[replicate], z_easy[replicate].T]), degree)
-        gram = gram + phi @ phi.T / n
-        raw.append(z_rest[replicate].T @ phi.T / n)
-    gram = np.asarray(gram) / scores.shape[0]
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(gram), 1e-30))
-    values, vectors = np.linalg.eigh(scale[:, None] * gram * scale)
-    keep = values > _GRAM_CUTOFF
-    whiten = scale[:, None] * vectors[:, keep] / np.sqrt(values[keep])
-    return np.asarray(np.stack(raw) @ whiten)
-
-
-def _dictionary(variables: Array, degree: int) -> Array:
-    """Return products (p, N) of normalised Hermite polynomials of (q, N), by total degree."""
-    hermite = np.ones((degree + 1, *variables.shape))
-    hermite[1] = variables
-    for n in range(1, degree):
-        hermite[n + 1] = (variables * hermite[n] - math.sqrt(n) * hermite[n - 1]) / math.sqrt(n + 1)
-    powers = [
-        power
-        for power in itertools.product(range(degree + 1), repeat=len(variables))
-        if sum(power) <= degree
-    ]
-    phi = np.ones((len(powers), variables.shape[1]))
-    for row, power in zip(phi, powers, strict=True):
-        for variable, n in enumerate(power):
-            if n:
-                row *= hermite[n, variable]
-    return phi
-
-
-def _pair_average(moments: Array) -> Array:
-    """Return the mean of b_r b_s^T over r != s: unbiased for E[b] E[b]^T."""
-    count = len(moments)
-    total = moments.sum(axis=0)
-    same = np.einsum("rap,rbp->ab", moments, moments)
-    return np.asarray((total @ total.T - same) / (count * (count - 1)))
-
-
-def _explained(moments: Array) -> tuple[Array, Array, Array]:
-    """Return eigenvalues (decreasing) and eigenvectors of A, with jackknife standard errors."""
-    values, vectors = np.linalg.eigh(_pair_average(moments))
-    values, vectors = values[::-1], vectors[:, ::-1]
-    count = len(moments)
-    left_out = np.array(
-        [
-            np.diag(vectors.T @ _pair_average(np.delete(moments, r, axis=0)) @ vectors)
-            for r in range(count)
-        ]
+    of_label = label_shares(
+        target.sample_labels,
+        frame,
+        max_degree,
+        uses_noise=target.uses_noise,
+        n_points=min(n_points, 2**_LOG2_POINTS),
+        seed=seed,
     )
-    errors = np.sqrt((count - 1) * np.var(left_out, axis=0))
-    return values, vectors, errors
+    information = _exponents(of_label.value, of_label.stderr)
+    moments, share, error = _conditional(
+        target, known, asked, max_degree, n_points, seed, bool(hard.shape[1]), progress
+    )
+    if hard.shape[1]:
+        of_hard = _exponents(share, error)
+        generative: Exponents = (1,) * easy.shape[1] + of_hard
+        inverse, inverse_error, matrix = _inverse_threshold(moments, hard)
+    else:
+        generative, of_hard = (1,) * target.k, (1,) * target.k
+        inverse, inverse_error, matrix = math.inf, 0.0, np.zeros((target.k, target.k))
+    exponent = _least(of_hard)
+    if not hard.shape[1]:
+        delta, delta_error = 0.0, 0.0
+    elif _least(_exponents(share[1:2], error[1:2])) is None:
+        delta, delta_error = math.inf, math.nan
+        matrix = np.zeros_like(matrix)
+    else:
+        delta, delta_error = 1.0 / inverse, inverse_error / inverse**2
+
+    status = _status(search, agrees, of_label, information, share, error, of_hard)
+    result = Hardness(
+        k=target.k,
+        easy_basis=easy,
+        hard_basis=hard,
+        rounds=search.rounds,
+        rank_tolerance=search.tolerance,
+        sign_flips=_sign_flips(target),
+        information_exponent=_least(information[easy.shape[1] :] or information),
+        generative_exponent=exponent,
+        information_exponents=information,
+        generative_exponents=generative,
+        information_share=of_label.value,
+        information_share_stderr=of_label.stderr,
+        generative_share=share,
+        generative_share_stderr=error,
+        delta_alg=delta,
+        delta_alg_stderr=delta_error,
+        inverse_delta_alg=inverse,
+        inverse_delta_alg_stderr=inverse_error,
+        first_recovered=matrix,
+        profile=moments.profile if target.k == 1 else None,
+        status=status,
+        config={
+            "target": target.to_config(),
+            "max_degree": max_degree,
+            "n_points": n_points,
+            "seed": seed,
+        },
+    )
+    if throw and not status.ok:
+        raise NumericalFailure(status)
+    return result
 
 
-def _angle_error(moments: Array, n_easy: int) -> float:
-    """Return the jackknife standard error of the projector on the leading eigenvectors."""
-    count = len(moments)
-    projectors = []
-    for r in range(count):
-        leading = np.linalg.eigh(_pair_average(np.delete(moments, r, axis=0)))[1][:, -n_easy:]
-        projectors.append(leading @ leading.T)
-    return math.sqrt((count - 1) * float(np.sum(np.var(projectors, axis=0))))
+def hardness_steps(target: Target) -> int:
+    """Return how often `hardness` reports progress, if the stated hard directions are right.
+
+    Examples
+    --------
+    >>> hardness_steps(Target("phase-retrieval")), hardness_steps(Target("easy-hard"))
+    (1, 512)
+    """
+    try:
+        k_hard = target.hard_basis.shape[1]
+    except ValueError:  # not clear numerically; hardness() says so
+        return 1
+    return evaluations(target.k - k_hard if k_hard else 0)
 
 
-def _tidy(easy: Array, tolerance: float) -> Array:
-    """Return a basis of the complement of `easy`, exact if simple fractions fit to `tolerance`."""
-    k, n_easy = easy.shape
-    projector = easy @ easy.T
-    # Reduced form: easy span = {x : x[free] = ratio x[pivots]}, pivots where it is largest.
-    pivots = _pivots(easy)
-    free = [axis for axis in range(k) if axis not in pivots]
-    ratio = easy[free] @ np.linalg.inv(easy[pivots]) if n_easy else np.zeros((k, 0))
-    simple = np.array(sorted({p / q for q in (1, 2, 3) for p in range(-q, q + 1)}))
-    rounded = simple[np.argmin(np.abs(ratio[..., None] - simple), axis=-1)]
-    for candidate in (rounded, ratio):
-        # The complement of the span of (1, ratio) is the span of (-ratio^T, 1).
-        hard = np.zeros((k, k - n_easy))
-        hard[pivots] = -candidate.T
-        hard[free] = np.eye(k - n_easy)
-        basis = _gram_schmidt(hard)
-        distance = np.linalg.norm(np.eye(k) - basis @ basis.T - projector)
-        if distance <= tolerance:
-            break
-    return basis
+def _hard_basis(target: Target, search: DirectionSearch) -> tuple[Array, bool]:
+    """Return the hard directions, stated or else found, and whether the two agree."""
+    if target.hard_directions is None and not isinstance(target.label, str):
+        return search.hard, search.doubtful is None
+    stated = np.array(target.hard_basis)
+    distance = np.linalg.norm(stated @ stated.T - search.hard @ search.hard.T)
+    return stated, bool(distance < _SAME_SPACE)
 
 
-def _pivots(easy: Array) -> list[int]:
-    """Return the rows on which the basis `easy` is best conditioned (k is small: try them all)."""
-    k, n_easy = easy.shape
-    choices = itertools.combinations(range(k), n_easy)
-    # Rounding in favour of the first choice keeps the answer from depending on the last digit.
-    return list(max(choices, key=lambda rows: round(abs(np.linalg.det(easy[list(rows)])), 3)))
+def _complement(hard: Array) -> Array:
+    """Return an orthonormal basis of the complement; coordinate axes stay exact."""
+    k, k_h = hard.shape
+    projector = np.eye(k) - hard @ hard.T
+    axes = np.flatnonzero(np.abs(np.diag(projector) - 1.0) < 1e-14)
+    if len(axes) == k - k_h:
+        return np.eye(k)[:, axes]
+    return np.linalg.eigh(projector)[1][:, k_h:]
 
 
-def _gram_schmidt(columns: Array) -> Array:
-    """Return the columns orthonormalised in order; zeros stay exact, largest entries positive."""
-    basis = np.zeros_like(columns)
-    for j in range(columns.shape[1]):
-        v = columns[:, j].copy()
-        for _ in range(2):
-            v -= basis[:, :j] @ (basis[:, :j].T @ v)
-        v /= np.linalg.norm(v)
-        first = v[np.flatnonzero(np.abs(v) > 0.5 * np.max(np.abs(v)))[0]]
-        basis[:, j] = v if first > 0.0 else -v
-    return basis + 0.0
+def _conditional(
+    target: Target,
+    known: Array,
+    asked: Array,
+    max_degree: int,
+    n_points: int,
+    seed: int,
+    hard: bool,
+    progress: Callable[[int], None] | None,
+) -> tuple[ConditionalMoments, Array, Array]:
+    """Return the moments of degrees 1 and 2, and shares with errors (L, q) of all degrees."""
+
+    def moments(degrees: range, count: int) -> ConditionalMoments:
+        return conditional_moments(
+            target.sample_labels,
+            known,
+            asked,
+            degrees,
+            uses_noise=target.uses_noise,
+            n_points=count,
+            seed=seed,
+            progress=progress,
+        )
+
+    q = asked.shape[1]
+    share = np.full((max_degree, q), np.nan)
+    error = np.full((max_degree, q), np.nan)
+    # One coordinate costs little, and all degrees of it make a figure.
+    first = moments(range(1, (max_degree if q == 1 else 2) + 1), n_points)
+    _fill(first, share, error)
+    if q > 1 and hard and max_degree > 2 and None in _exponents(share[:2], error[:2]):
+        count = max(n_points // _FEWER_FOR_DETECTION, _SMALLEST_N)
+        _fill(moments(range(3, max_degree + 1), count), share, error)
+    return first, share, error
+
+
+def _fill(moments: ConditionalMoments, share: Array, error: Array) -> None:
+    """Put the shares of the degrees there are into place."""
+    for degree in sorted({sum(a) for a, _ in moments.pairs}):
+        for j in range(share.shape[1]):
+            weights = np.array(
+                [a[j] / degree if a == b and sum(a) == degree else 0.0 for a, b in moments.pairs]
+            )
+            value, spread, loss = moments.combine(weights)
+            share[degree - 1, j] = value
+            error[degree - 1, j] = math.hypot(spread, loss)
+
+
+def _inverse_threshold(moments: ConditionalMoments, hard: Array) -> tuple[float, float, Array]:
+    """Return 1/delta_alg, its error, and the maximising matrix (k, k)."""
+    q = hard.shape[1]
+    place = {pair: p for p, pair in enumerate(moments.pairs)}
+    # E[G_ik G_lj] as linear combinations of the moments, (q^2, q^2, P).
+    linear = np.zeros((q, q, q, q, len(moments.pairs)))
+    for i, j, m, n in np.ndindex(q, q, q, q):
+        first, scale = _entry(q, i, m)
+        second, other = _entry(q, n, j)
+        pair = (first, second) if (first, second) in place else (second, first)
+        linear[i, j, m, n, place[pair]] += scale * other
+    swap = 0.5 * (linear + linear.transpose(1, 0, 2, 3, 4))
+    matrix = 0.5 * (swap + swap.transpose(0, 1, 3, 2, 4)).reshape(q * q, q * q, -1)
+    values, vectors = np.linalg.eigh(matrix @ moments.value)
+    top = vectors[:, -1]
+    highest, spread, loss = moments.combine(np.einsum("a,abp,b->p", top, matrix, top))
+    near = max(_NEAR * math.hypot(spread, loss), 1e-9 * abs(values[-1]))
+    # The identity projected on the leading eigenspace: the limit of powers of the map, hence >= 0.
+    # It averages over a multiple eigenvalue, of whose noise a single eigenvector is the largest.
+    leading = vectors[:, values > values[-1] - near]
+    best = leading @ (leading.T @ np.eye(q).ravel())
+    norm = float(np.linalg.norm(best))
+    best = best / norm if norm > 1e-6 else top
+    value, spread, loss = moments.combine(np.einsum("a,abp,b->p", best, matrix, best))
+    error = math.hypot(spread, loss, 0.5 * (highest - value))
+    return value, error, hard @ best.reshape(q, q) @ hard.T
+
+
+def _entry(q: int, i: int, j: int) -> tuple[tuple[int, ...], float]:
+    """Return multi-index and factor of z_i z_j - [i = j] in normalised Hermite products."""
+    powers = [0] * q
+    powers[i] += 1
+    powers[j] += 1
+    return tuple(powers), math.sqrt(2.0) if i == j else 1.0
+
+
+def _needed(error: Array) -> Array:
+    """Return what a share must exceed to count as nonzero."""
+    return np.maximum(_SIGNIFICANT * error, _SMALLEST_SHARE)
+
+
+def _exponents(share: Array, error: Array) -> Exponents:
+    """Return the first degree with a nonzero share, for each direction."""
+    nonzero = share > _needed(error)  # NaN is not
+    return tuple(int(np.argmax(column)) + 1 if column.any() else None for column in nonzero.T)
+
+
+def _least(exponents: Exponents) -> int | None:
+    return min((exponent for exponent in exponents if exponent is not None), default=None)
+
+
+def _margin(share: Array, error: Array, exponents: Exponents) -> float:
+    ratios = [
+        float(share[exponent - 1, j] / _needed(error)[exponent - 1, j])
+        for j, exponent in enumerate(exponents)
+        if exponent is not None
+    ]
+    return min(ratios, default=math.nan)
+
+
+def _resolved(share: Array, error: Array, exponents: Exponents) -> bool:
+    """Whether every degree passed over is known to be small."""
+    bound = share + 3.0 * error
+    return not any(
+        np.any(bound[: None if exponent is None else exponent - 1, j] > _UNRESOLVED)
+        for j, exponent in enumerate(exponents)
+    )
+
+
+def _status(
+    search: DirectionSearch,
+    agrees: bool,
+    of_label: LabelShares,
+    information: Exponents,
+    share: Array,
+    error: Array,
+    of_hard: Exponents,
+) -> Status:
+    is_hard = 1 not in of_hard
+    all_easy = set(of_hard) == {1} and search.hard.shape[1] == 0
+    if not agrees or not (is_hard or all_easy):
+        return Status.UNDECIDED
+    if is_hard and not _resolved(share, error, of_hard):
+        return Status.UNDECIDED
+    if not of_label.finite:
+        return Status.NONFINITE
+    if not _resolved(of_label.value, of_label.stderr, information):
+        return Status.UNDECIDED
+    return Status.NO_COEFFICIENT if _least(of_hard) is None else Status.SUCCESS
+
+
+def _sign_flips(target: Target) -> NDArray[np.int64]:
+    """Return the sign patterns (s, k) that keep labels, with the same noise or its mirror image."""
+    rng = np.random.default_rng(0)
+    z, eps = rng.standard_normal((1024, target.k)), rng.standard_normal(1024)
+    y = target.sample_labels(z, eps)
+
+    def keeps(flip: Array, noise: Array) -> bool:
+        mirrored = target.sample_labels(z * flip, noise)
+        return bool(np.allclose(y, mirrored, rtol=1e-9, atol=1e-12))
+
+    kept = [
+        flip
+        for flip in sign_patterns(target.k)[1:]
+        if keeps(flip, eps) or (target.uses_noise and keeps(flip, -eps))
+    ]
+    return np.array(kept, dtype=np.int64).reshape(-1, target.k)

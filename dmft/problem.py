@@ -52,7 +52,7 @@ class Target:
         The latent directions that no number of O(1) steps can pick up: a sequence of coordinate
         indices, or an array (k, k_h) whose columns span them, or an empty sequence if there are
         none. Default None: known for the catalogue, found numerically for a callable
-        (`dmft.hardness.hard_subspace`).
+        (`dmft.hard_directions.hard_subspace`).
 
     Raises
     ------
@@ -202,7 +202,7 @@ class Target:
         if stated is None and entry is not None:
             stated = entry.hard_indices
         if stated is None:
-            from dmft.hardness import hard_subspace
+            from dmft.hard_directions import hard_subspace
 
             basis = hard_subspace(self.sample_labels, self.k, uses_noise=self.uses_noise)
         elif all(isinstance(index, int) for index in stated):

@@ -9,7 +9,13 @@ name                 k   :math:`\varphi(z)`                                hard 
 ``product``          2   :math:`z_1 z_2`                                   :math:`z_1, z_2`
 ``staircase``        2   :math:`z_1 + z_1 z_2`                             none
 ``easy-hard``        2   :math:`\tanh z_1 + \tanh(z_2^2 - 1)`              :math:`z_2`
+``hermite3``         1   :math:`z^3 - 3z`                                  none
+``hermite4``         1   :math:`z^4 - 6z^2 + 3`                            :math:`z`
+``hermite3-squared`` 1   :math:`(z^3 - 3z)^2`                              :math:`z`
 ==================== === ================================================= ===============
+
+The last three are for :func:`dmft.hardness`: the first of them tells of z, although its correlation
+with every function of z of degree below 3 vanishes.
 
 `Target` adds Gaussian noise of any size; that leaves the hard directions as they are (the noise
 convolves :math:`p(y)\,E[z|y]` with a Gaussian, which vanishes only if the function itself does).
@@ -89,6 +95,19 @@ def _easy_hard(z: Array, eps: Array) -> Array:
     return np.asarray(np.tanh(z[:, 0]) + np.tanh(np.square(z[:, 1]) - 1.0))
 
 
+def _hermite3(z: Array, eps: Array) -> Array:
+    return np.asarray(z[:, 0] * (np.square(z[:, 0]) - 3.0))
+
+
+def _hermite4(z: Array, eps: Array) -> Array:
+    square = np.square(z[:, 0])
+    return np.asarray(square * (square - 6.0) + 3.0)
+
+
+def _hermite3_squared(z: Array, eps: Array) -> Array:
+    return np.square(_hermite3(z, eps))
+
+
 #: The catalogue.
 TARGETS: dict[str, TargetFunction] = {
     entry.name: entry
@@ -99,6 +118,9 @@ TARGETS: dict[str, TargetFunction] = {
         TargetFunction("product", 2, _product, (0, 1), "z1 z2"),
         TargetFunction("staircase", 2, _staircase, (), "z1 + z1 z2"),
         TargetFunction("easy-hard", 2, _easy_hard, (1,), "tanh(z1) + tanh(z2^2 - 1)"),
+        TargetFunction("hermite3", 1, _hermite3, (), "z^3 - 3 z"),
+        TargetFunction("hermite4", 1, _hermite4, (0,), "z^4 - 6 z^2 + 3"),
+        TargetFunction("hermite3-squared", 1, _hermite3_squared, (0,), "(z^3 - 3 z)^2"),
     )
 }
 

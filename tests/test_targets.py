@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmft.hardness import hard_subspace
+from dmft.hard_directions import hard_subspace
 from dmft.problem import Target
 from dmft.targets import TARGETS, get_target_function
 
@@ -15,6 +15,9 @@ VALUES = {
     "product": [-1.0, -3.0, 0.0],
     "staircase": [-0.5, -4.0, 2.0],
     "easy-hard": np.tanh([0.5, -1.0, 2.0]) + np.tanh([3.0, 8.0, -1.0]),
+    "hermite3": [-1.375, 2.0, 2.0],
+    "hermite4": [1.5625, -2.0, -5.0],
+    "hermite3-squared": [1.890625, 4.0, 4.0],
 }
 
 

@@ -1,0 +1,148 @@
+"""The command that says how hard a label law is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft.cli.arguments import stated
+from dmft.cli.exits import DONE, NUMERICAL, UsageError
+from dmft.cli.output import Output, progress, with_error
+
+if TYPE_CHECKING:
+    import argparse
+
+    from dmft.hardness import Hardness
+    from dmft.problem import Target
+
+__all__ = ["run_hardness"]
+
+_ROUNDING = 1e-9  # explained variances below this are zero to rounding
+
+
+@dataclass(frozen=True)
+class _LabelRun:
+    """A label law with the name its files get."""
+
+    name: str
+    target: Target
+
+    def to_config(self) -> dict[str, Any]:
+        return {"target": self.target.to_config()}
+
+
+def run_hardness(arguments: argparse.Namespace) -> int:
+    """Compute exponents and the algorithmic threshold of a label law."""
+    from dmft.hardness import hardness, hardness_steps
+
+    run = _label_run(arguments)
+    settings = stated(arguments, "max_degree", "n_points", "seed")
+    with Output(arguments, run) as output:
+        with progress(hardness_steps(run.target), "values of the easy coordinates") as advance:
+            result = hardness(run.target, **settings, progress=advance)
+        output.save("hardness", result)
+        from dmft.plotting import plot_hardness
+
+        output.draw("hardness", plot_hardness(result))
+    output.report("hardness", result.status, _json(result), _lines(run, result))
+    return DONE if result.status.ok else NUMERICAL
+
+
+def _label_run(arguments: argparse.Namespace) -> _LabelRun:
+    """Return the label law asked for, with the noise of the command line."""
+    from dmft.config import load_preset, load_run
+    from dmft.problem import Target
+
+    label = arguments.label
+    if (label is None) == (arguments.preset is None):
+        raise UsageError("give either LABEL (a catalogue name or a TOML run file) or --preset NAME")
+    if label is None or label.endswith(".toml") or Path(label).name != label:
+        run = load_preset(arguments.preset) if label is None else load_run(label)
+        name, target = run.name, run.problem.target
+    else:
+        name, target = label, Target(label)
+    if arguments.noise is not None:
+        target = Target(target.label, target.k, arguments.noise, target.hard_directions)
+    return _LabelRun(name, target)
+
+
+def _json(result: Hardness) -> dict[str, Any]:
+    return {
+        "k": result.k,
+        "easy_basis": result.easy_basis,
+        "hard_basis": result.hard_basis,
+        "rank_tests": [
+            {"explained": test.explained, "stderr": test.stderr, "n_easy": test.n_easy}
+            for test in result.rounds
+        ],
+        "rank_tolerance": result.rank_tolerance,
+        "sign_flips": result.sign_flips,
+        "information_exponent": result.information_exponent,
+        "information_exponents": result.information_exponents,
+        "information_share": result.information_share,
+        "information_share_stderr": result.information_share_stderr,
+        "information_margin": result.information_margin,
+        "generative_exponent": result.generative_exponent,
+        "generative_exponents": result.generative_exponents,
+        "generative_share": result.generative_share,
+        "generative_share_stderr": result.generative_share_stderr,
+        "generative_margin": result.generative_margin,
+        "delta_alg": result.delta_alg,
+        "delta_alg_infinite": math.isinf(result.delta_alg),
+        "delta_alg_stderr": result.delta_alg_stderr,
+        "inverse_delta_alg": result.inverse_delta_alg,
+        "inverse_delta_alg_stderr": result.inverse_delta_alg_stderr,
+        "first_recovered": result.first_recovered,
+        "settings": {name: result.config[name] for name in ("max_degree", "n_points", "seed")},
+    }
+
+
+def _lines(run: _LabelRun, result: Hardness) -> list[tuple[str, str]]:
+    target = run.target
+    noise = f" + {target.noise:g} noise" if target.noise else ""
+    highest = result.config["max_degree"]
+
+    def exponent(value: int | None) -> str:
+        return f"none up to {highest}" if value is None else f"{value}"
+
+    def basis(columns: np.ndarray[Any, Any]) -> str:
+        return ", ".join(map(_direction, columns.T)) or "none"
+
+    lines = [
+        ("label", f"{target.name}{noise}, {result.k} latent direction{'s'[: result.k > 1]}"),
+        ("easy directions", basis(result.easy_basis)),
+        ("hard directions", basis(result.hard_basis)),
+    ]
+    for number, test in enumerate(result.rounds, start=1):
+        shares = ", ".join(map(_share, test.explained.tolist(), test.stderr.tolist()))
+        lines.append((f"rank test {number}", f"labels explain {shares}; {test.n_easy} easy"))
+    flips = ["(" + ", ".join(f"{sign:+d}" for sign in flip) + ")" for flip in result.sign_flips]
+    lines += [
+        ("sign symmetries", " ".join(flips) or "none"),
+        ("information exponent", exponent(result.information_exponent)),
+        ("generative exponent", exponent(result.generative_exponent)),
+    ]
+    if result.k_hard == 0:
+        return [*lines, ("delta_alg", "0: no hard direction")]
+    value = with_error(result.delta_alg, result.delta_alg_stderr)
+    if math.isinf(result.delta_alg):
+        inverse = with_error(result.inverse_delta_alg, result.inverse_delta_alg_stderr)
+        value = f"infinite: no number of order d samples is enough (1/delta_alg = {inverse})"
+    return [*lines, ("delta_alg", value)]
+
+
+def _share(value: float, stderr: float) -> str:
+    return "0" if max(abs(value), stderr) < _ROUNDING else with_error(value, stderr)
+
+
+def _direction(column: np.ndarray[Any, Any]) -> str:
+    """Name a direction: a coordinate, or a combination of coordinates."""
+    axes = np.flatnonzero(column)
+    if len(axes) == 1:
+        return f"z{axes[0] + 1}"
+    terms = " ".join(f"{column[axis]:+.4g} z{axis + 1}" for axis in axes)
+    return f"({terms})"

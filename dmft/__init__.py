@@ -22,15 +22,20 @@ G(t, s)             E[g^t g^s^T], (m, m)                                   ``gra
 R(t, s)             response of r^t to a force at s, (m, m)                ``response``
 D                   second derivative of the loss in r, (m, m)             ``HessianLaw.weights``
 A_h(z)              hard block whose zeros are the outliers                ``hard_matrix``
-delta_NN(t)         smallest delta above which the hard outlier stays      ``find_delta_nn``
+delta_NN(t)         smallest delta above which the hard outlier stays      ``find_delta_nn``,
+                                                                           ``delta_nn_curve``
 ==================  =====================================================  =======================
 """
 
 from dmft.activations import Activation
 from dmft.comparison import Comparison, compare
 from dmft.config import load_preset, load_run, preset_names
+from dmft.extrapolation import Extrapolation
 from dmft.gradient_descent import GradientDescent
+from dmft.gradient_flow import GradientFlow
 from dmft.grokking import Grokking, fall_step, predict_grokking
+from dmft.hardness import Hardness, hardness
+from dmft.horizon import ThresholdCurve, delta_nn_curve
 from dmft.inputs import Inputs
 from dmft.losses import Loss
 from dmft.problem import Network, Problem, Target
@@ -50,8 +55,11 @@ __all__ = [
     "Activation",
     "Comparison",
     "Crossing",
+    "Extrapolation",
     "GradientDescent",
+    "GradientFlow",
     "Grokking",
+    "Hardness",
     "Inputs",
     "Loss",
     "Network",
@@ -65,10 +73,13 @@ __all__ = [
     "Sweep",
     "Target",
     "Threshold",
+    "ThresholdCurve",
     "Trajectory",
     "compare",
+    "delta_nn_curve",
     "fall_step",
     "find_delta_nn",
+    "hardness",
     "load_preset",
     "load_run",
     "predict_grokking",

@@ -27,6 +27,10 @@
     [threshold]                   # optional: what `delta-nn threshold` needs
     bracket = [1.0, 12.0]         # and step, scan_points
 
+    [curve]                       # optional: delta_NN against the horizon, `delta-nn curve`
+    bracket = [0.5, 16.0]         # default: that of [threshold]
+    n_steps = 400                 # default: that of [method]; and steps, points, max_solves
+
     [trajectory]                  # optional
     delta = 6.0
 
@@ -48,9 +52,9 @@
                                   # hessian_step
 
 Settings left out have the defaults of :class:`dmft.Target`, :class:`dmft.Network`,
-:class:`dmft.Problem`, :class:`dmft.Sampling`, :func:`dmft.find_delta_nn`, :func:`dmft.simulate`
-and :func:`dmft.sweep`. Labels, activations and losses of your own need Python: a run file knows
-the catalogues only.
+:class:`dmft.Problem`, :class:`dmft.Sampling`, :func:`dmft.find_delta_nn`,
+:func:`dmft.delta_nn_curve`, :func:`dmft.simulate` and :func:`dmft.sweep`. Labels, activations and
+losses of your own need Python: a run file knows the catalogues only.
 """
 
 from __future__ import annotations
@@ -73,6 +77,7 @@ from dmft.inputs import Inputs
 from dmft.problem import Network, Problem, Target
 from dmft.sampling import Sampling
 from dmft.settings import (
+    CurveSettings,
     SimulationSettings,
     SpectrumSettings,
     SweepSettings,
@@ -82,6 +87,7 @@ from dmft.settings import (
 )
 
 __all__ = [
+    "CurveSettings",
     "RunFile",
     "SimulationSettings",
     "SpectrumSettings",
@@ -146,6 +152,14 @@ class _Threshold(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     scan_points: int | UnsetType = UNSET
 
 
+class _Curve(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    bracket: tuple[float, float] | UnsetType = UNSET
+    n_steps: int | UnsetType = UNSET
+    steps: list[int] | UnsetType = UNSET
+    points: int | UnsetType = UNSET
+    max_solves: int | UnsetType = UNSET
+
+
 class _Trajectory(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     delta: float | UnsetType = UNSET
 
@@ -189,6 +203,7 @@ class _File(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     method: _Method
     sampling: _Sampling = _Sampling()
     threshold: _Threshold = _Threshold()
+    curve: _Curve = _Curve()
     trajectory: _Trajectory = _Trajectory()
     spectrum: _Spectrum = _Spectrum()
     simulation: _Simulation = _Simulation()
@@ -202,6 +217,7 @@ _TABLES: dict[str, type[_Table]] = {
     "method": _Method,
     "sampling": _Sampling,
     "threshold": _Threshold,
+    "curve": _Curve,
     "trajectory": _Trajectory,
     "spectrum": _Spectrum,
     "simulation": _Simulation,
@@ -224,6 +240,7 @@ class RunFile:
     method : GradientDescent
     sampling : Sampling
     threshold : ThresholdSettings
+    curve : CurveSettings
     trajectory : TrajectorySettings
     spectrum : SpectrumSettings
     simulation : SimulationSettings
@@ -243,6 +260,7 @@ class RunFile:
     method: GradientDescent
     sampling: Sampling = field(default_factory=Sampling)
     threshold: ThresholdSettings = field(default_factory=ThresholdSettings)
+    curve: CurveSettings = field(default_factory=CurveSettings)
     trajectory: TrajectorySettings = field(default_factory=TrajectorySettings)
     spectrum: SpectrumSettings = field(default_factory=SpectrumSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
@@ -290,6 +308,7 @@ class RunFile:
             method=build("method", GradientDescent, **tables.method.settings()),
             sampling=build("sampling", Sampling, **tables.sampling.settings()),
             threshold=build("threshold", ThresholdSettings, **tables.threshold.settings()),
+            curve=build("curve", CurveSettings, **tables.curve.settings()),
             trajectory=build("trajectory", TrajectorySettings, **tables.trajectory.settings()),
             spectrum=build("spectrum", SpectrumSettings, **tables.spectrum.settings()),
             simulation=build("simulation", SimulationSettings, **tables.simulation.settings()),
@@ -298,6 +317,8 @@ class RunFile:
             description="" if tables.description is UNSET else tables.description,
         )
         simulated, swept, n_steps = run.simulation, run.sweep, run.method.n_steps
+        horizon = n_steps if run.curve.n_steps is None else run.curve.n_steps
+        build("curve", check_steps, "steps", run.curve.steps or (), horizon)
         build("simulation", check_steps, "hessian_steps", simulated.hessian_steps, n_steps)
         if swept.hessian_step is not None:
             budget = n_steps if swept.n_steps is None else swept.n_steps
@@ -316,6 +337,7 @@ class RunFile:
             "method": self.method.to_config(),
             "sampling": self.sampling.to_config(),
             "threshold": vars(self.threshold),
+            "curve": vars(self.curve),
             "trajectory": vars(self.trajectory),
             "spectrum": vars(self.spectrum),
             "simulation": vars(self.simulation),

@@ -9,6 +9,7 @@ from dmft._validation import check_integer, check_real
 from dmft.inputs import Inputs, get_inputs
 
 __all__ = [
+    "CurveSettings",
     "SimulationSettings",
     "SpectrumSettings",
     "SweepSettings",
@@ -103,6 +104,41 @@ class ThresholdSettings:
             check_integer("step", self.step, minimum=0)
         if self.scan_points is not None:
             check_integer("scan_points", self.scan_points, minimum=2)
+
+
+@dataclass(frozen=True)
+class CurveSettings:
+    """Arguments of :func:`dmft.delta_nn_curve`; None where the run file is silent.
+
+    Attributes
+    ----------
+    bracket : tuple of float, optional
+        That of the threshold if None.
+    n_steps : int, optional
+        Last step of the curve; that of the method if None.
+    steps : tuple of int, optional
+        Ascending.
+    points : int, optional
+    max_solves : int, optional
+    """
+
+    bracket: tuple[float, float] | None = None
+    n_steps: int | None = None
+    steps: tuple[int, ...] | None = None
+    points: int | None = None
+    max_solves: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.bracket is not None:
+            _check_bracket(self.bracket)
+        if self.n_steps is not None:
+            check_integer("n_steps", self.n_steps, minimum=0)
+        if self.steps is not None:
+            steps = tuple(check_integer("steps", step, minimum=0) for step in self.steps)
+            object.__setattr__(self, "steps", steps)
+        for name in ("points", "max_solves"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), minimum=4)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft._validation import check_instance, check_integer, check_real
-from dmft.gradient_descent import GradientDescent
+from dmft.methods import METHODS, Method
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
 from dmft.sampling import Sampling
@@ -23,7 +23,7 @@ from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -164,7 +164,7 @@ class _Gap:
     def __init__(
         self,
         problem: Problem,
-        method: GradientDescent,
+        method: Method,
         sampling: Sampling,
         step: int,
         threads: int | None,
@@ -219,7 +219,7 @@ class _Gap:
 
 def find_delta_nn(
     problem: Problem,
-    method: GradientDescent,
+    method: Method,
     bracket: Sequence[float],
     step: int | None = None,
     sampling: Sampling | None = None,
@@ -240,7 +240,7 @@ def find_delta_nn(
     ----------
     problem : Problem
         With at least one hard direction.
-    method : GradientDescent
+    method : GradientDescent or GradientFlow
     bracket : pair of float
         ``(lower, upper)`` with 0 < lower < upper.
     step : int, optional
@@ -282,24 +282,11 @@ def find_delta_nn(
     0.923
     """
     sampling = Sampling() if sampling is None else sampling
-    check_instance("problem", problem, Problem)
-    check_instance("method", method, GradientDescent)
-    check_instance("sampling", sampling, Sampling)
-    lower, upper = _checked_bracket(bracket)
+    lower, upper = check_question(problem, method, bracket, sampling)
     step = method.n_steps if step is None else check_integer("step", step, minimum=0)
     if step > method.n_steps:
         raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
     scan_points = check_integer("scan_points", scan_points, minimum=2)
-    if not problem.target.hard_basis.shape[1]:
-        raise ValueError(
-            f"problem must have a hard direction for a threshold to exist; all {problem.k} latent "
-            f"directions of label {problem.target.name!r} are easy"
-        )
-    if problem.starts_on_hard:
-        raise ValueError(
-            "problem must start without overlap with the hard directions for a threshold to exist, "
-            f"got initial_overlap = {problem.to_config()['initial_overlap']}"
-        )
     gap = _Gap(problem, method, sampling, step, threads, progress)
     for delta in np.geomspace(lower, upper, scan_points)[1:-1]:
         gap(delta)
@@ -308,12 +295,13 @@ def find_delta_nn(
     gap(lower)
     gap(upper)
 
-    crossings = _crossings(gap)
+    deltas, gaps, _ = gap.arrays()
+    crossings = sign_changes(deltas, gaps)
     value = stderr = residual = np.nan
-    status = _status_of_scan(gap, crossings)
+    status = status_of_scan(deltas, gaps, crossings, gap.failure)
     if status is Status.SUCCESS:
         try:
-            value, stderr, crossings[-1] = _refine(gap, crossings[-1])
+            value, stderr, crossings[-1] = refine(gap, crossings[-1])
             residual = abs(gap.values[value][0])
         except NumericalFailure as failure:
             status = failure.status
@@ -340,6 +328,34 @@ def find_delta_nn(
     return result
 
 
+def check_question(
+    problem: Problem, method: Method, bracket: Sequence[float], sampling: Sampling
+) -> tuple[float, float]:
+    """Check what every search for a threshold is given, and return the ends of the bracket.
+
+    Raises
+    ------
+    ValueError
+        If an argument is of another class or the bracket none, or the problem has no hard
+        direction or starts with an overlap with one.
+    """
+    check_instance("problem", problem, Problem)
+    check_instance("method", method, METHODS)
+    check_instance("sampling", sampling, Sampling)
+    ends = _checked_bracket(bracket)
+    if not problem.target.hard_basis.shape[1]:
+        raise ValueError(
+            f"problem must have a hard direction for a threshold to exist; all {problem.k} latent "
+            f"directions of label {problem.target.name!r} are easy"
+        )
+    if problem.starts_on_hard:
+        raise ValueError(
+            "problem must start without overlap with the hard directions for a threshold to exist, "
+            f"got initial_overlap = {problem.to_config()['initial_overlap']}"
+        )
+    return ends
+
+
 def _checked_bracket(bracket: Sequence[float]) -> tuple[float, float]:
     try:
         lower, upper = bracket
@@ -352,9 +368,19 @@ def _checked_bracket(bracket: Sequence[float]) -> tuple[float, float]:
     return lower, upper
 
 
-def _crossings(gap: _Gap) -> list[Crossing]:
-    """Sign changes between neighbouring evaluations with a finite gap."""
-    deltas, gaps, _ = gap.arrays()
+def sign_changes(deltas: FloatArray, gaps: FloatArray) -> list[Crossing]:
+    """Sign changes between neighbouring evaluations with a finite gap.
+
+    Parameters
+    ----------
+    deltas, gaps : ndarray, shape (n,)
+        Increasing in delta.
+
+    Returns
+    -------
+    list of Crossing
+        Increasing in delta, located by linear interpolation.
+    """
     finite = np.isfinite(gaps)
     deltas, gaps = deltas[finite], gaps[finite]
     found = []
@@ -366,26 +392,44 @@ def _crossings(gap: _Gap) -> list[Crossing]:
     return found
 
 
-def _status_of_scan(gap: _Gap, crossings: list[Crossing]) -> Status:
-    """SUCCESS if the last crossing defines delta_NN, otherwise why there is none."""
-    if Status.UNBOUNDED_EDGE in gap.failure.values():
+def status_of_scan(
+    deltas: FloatArray,
+    gaps: FloatArray,
+    crossings: Sequence[Crossing],
+    failures: Mapping[float, Status],
+) -> Status:
+    """SUCCESS if the last crossing defines delta_NN, otherwise why there is none.
+
+    Parameters
+    ----------
+    deltas, gaps : ndarray, shape (n,)
+        Increasing in delta.
+    crossings : sequence of Crossing
+        Of these gaps.
+    failures : mapping of float to Status
+        Why the gap is missing or infinite, for each delta where it is.
+
+    Returns
+    -------
+    Status
+    """
+    if Status.UNBOUNDED_EDGE in failures.values():
         return Status.UNBOUNDED_EDGE
-    deltas, gaps, _ = gap.arrays()
     if np.isnan(gaps[-1]):
-        return gap.failure[float(deltas[-1])]
+        return failures[float(deltas[-1])]
     if crossings and crossings[-1].opens:
         # A failed solve inside the crossing's interval leaves its location open; one below it
         # leaves open only what happens there.
         inside = (deltas > crossings[-1].lower) & (deltas < crossings[-1].upper)
         if np.isnan(gaps[inside]).any():
-            return gap.failure[float(deltas[inside][np.isnan(gaps[inside])][0])]
+            return failures[float(deltas[inside][np.isnan(gaps[inside])][0])]
         return Status.SUCCESS
     if not crossings and np.isnan(gaps[0]) and gaps[-1] < 0:
-        return gap.failure[float(deltas[0])]
+        return failures[float(deltas[0])]
     return Status.NO_BRACKET
 
 
-def _refine(gap: _Gap, crossing: Crossing) -> tuple[float, float, Crossing]:
+def refine(gap: _Gap, crossing: Crossing) -> tuple[float, float, Crossing]:
     """Root of the gap in the interval of the crossing, and its standard error."""
     from scipy.optimize import brentq
 

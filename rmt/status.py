@@ -45,9 +45,22 @@ class Status(enum.Enum):
         "The trajectory spans too many directions for the number of paths; raise n_paths or "
         "rank_tolerance."
     )
+    NOT_SETTLED = (
+        "The curve still moves, or is known too roughly to say where it ends; raise n_steps, or "
+        "n_paths (the interval holds every limit that the late points allow)."
+    )
     ILL_CONDITIONED = (
         "The matrix to be inverted is too ill-conditioned for a reliable answer; use fewer steps, "
         "or a smaller rank_tolerance if directions were dropped."
+    )
+    UNDECIDED = (
+        "Whether a direction is hard, or a coefficient zero, could not be decided within the "
+        "sampling error, or the hard directions stated are not those found; raise n_points, or "
+        "check hard_directions."
+    )
+    NO_COEFFICIENT = (
+        "No degree up to max_degree has a conditional mean that differs from zero: the hard "
+        "directions do not enter the label, or only in higher degrees; raise max_degree."
     )
 
     @property

@@ -8,6 +8,7 @@ import pytest
 
 from dmft import GradientDescent, Network, Problem, Sampling, Target, load_preset, load_run
 from dmft.config import (
+    CurveSettings,
     RunFile,
     SimulationSettings,
     SweepSettings,
@@ -53,6 +54,13 @@ sobol_blocks = 2
 bracket = [1, 5]
 step = 6
 scan_points = 3
+
+[curve]
+bracket = [1, 6]
+n_steps = 9
+steps = [0, 3, 9]
+points = 4
+max_solves = 8
 
 [trajectory]
 delta = 2.5
@@ -111,6 +119,7 @@ def test_everything_that_can_be_stated_is_read(tmp_path):
     assert run.method == GradientDescent(0.25, 7)
     assert run.sampling == Sampling(128, 4, 3, 1e-9, 2)
     assert run.threshold == ThresholdSettings((1.0, 5.0), 6, 3)
+    assert run.curve == CurveSettings((1.0, 6.0), 9, (0, 3, 9), 4, 8)
     assert run.trajectory.delta == 2.5
     assert (run.spectrum.delta, run.spectrum.step) == (3.5, 4)
     assert run.simulation == SimulationSettings(
@@ -142,6 +151,7 @@ def test_what_is_left_out_has_the_defaults_of_the_library(tmp_path):
     assert run.problem == Problem("linear")
     assert run.sampling == Sampling()
     assert run.threshold == ThresholdSettings()
+    assert run.curve == CurveSettings()
     assert run.trajectory.delta is None
     assert (run.simulation.d, run.simulation.seeds, run.simulation.inputs) == (None, 8, None)
     assert (run.sweep.grid, run.sweep.seeds, run.sweep.recovery) == (None, 8, 0.5)
@@ -171,10 +181,11 @@ def test_inputs_are_a_name_or_a_table(tmp_path, inputs):
 
 def test_the_tables_in_the_documentation_are_read(tmp_path):
     text = (Path(__file__).parents[1] / "docs" / "index.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    block = "\n".join(re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL))
     run = load_run(write(tmp_path, SHORT.replace("= 3", "= 40") + block))
     assert run.simulation.hold_hard is True
     assert len(run.sweep.grid) == 9
+    assert run.curve.points == 9
 
 
 def test_hard_directions_may_be_columns(tmp_path):

@@ -21,6 +21,9 @@ _RESUME = (
     "Every seed is on disk as soon as it is finished: if the command is stopped, the same command "
     "goes on from there."
 )
+_CURVE = """One set of solves gives the gap at every step, and so the whole curve. Its limit as t
+grows is extrapolated, with an interval; a curve that has not settled is a full result, and the
+exit code 0, unless --require-limit is given."""
 _SIMULATE = f"""Each size has a folder of seeds, NAME-simulation-d1000 (-held with --hold-hard).
 {_RESUME}"""
 _COMPARE = f"""The theory is the limit of large d at a fixed number of steps. There the overlap with
@@ -33,6 +36,9 @@ reaches R within the steps given. Draws in the theory's delta_NN. {_RESUME}"""
 _GROKKING = f"""Predicts the step at which the test loss falls, its median and a band over runs,
 from the initial overlap with the hard direction and the noise of the data, and simulates beside
 it (--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-start. {_RESUME}"""
+_HARDNESS = """Finds easy and hard directions, information and generative exponents, and the
+samples per dimension delta_alg above which polynomial-time algorithms recover a hard direction,
+each with an error estimate. Nothing but the label matters, so a catalogue name will do."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,6 +85,21 @@ def command_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--step", type=int, metavar="T", help="horizon t of delta_NN(t)")
     sub.add_argument("--scan-points", type=int, metavar="N", help="points of the first scan")
+    _add_method(sub)
+    _add_sampling(sub)
+    _add_output(sub)
+
+    sub = command("curve", "curve", "find delta_NN at all horizons, and its limit", _CURVE, _THEORY)
+    _add_source(sub)
+    sub.add_argument(
+        "--bracket", nargs=2, type=float, metavar=("LO", "HI"), help="range of delta to search"
+    )
+    sub.add_argument("--steps", nargs="+", type=int, metavar="T", help="horizons t of delta_NN(t)")
+    sub.add_argument("--points", type=int, metavar="N", help="values of delta to begin with")
+    sub.add_argument("--max-solves", type=int, metavar="N", help="values of delta at most")
+    sub.add_argument(
+        "--require-limit", action="store_true", help="exit with 3 if the limit is not settled"
+    )
     _add_method(sub)
     _add_sampling(sub)
     _add_output(sub)
@@ -153,6 +174,16 @@ def command_parser() -> argparse.ArgumentParser:
     _add_sampling(sub)
     _add_output(sub)
 
+    sub = command(
+        "hardness",
+        "hardness",
+        "say which latent directions of a label law are hard, and how hard",
+        _HARDNESS,
+        memory="n_points",
+    )
+    _add_label(sub)
+    _add_output(sub)
+
     sub = command("presets", "presets", "list the presets")
     sub.add_argument("--show", metavar="NAME", help="print the run file of a preset")
     sub.add_argument("--json", action="store_true", help="machine-readable output")
@@ -177,6 +208,17 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to run (one of)")
     group.add_argument("file", nargs="?", metavar="FILE", help="a TOML run file")
     group.add_argument("--preset", metavar="NAME", help=f"see `{PROGRAM} presets`")
+
+
+def _add_label(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which labels (one of)")
+    group.add_argument("label", nargs="?", metavar="LABEL", help="a catalogue name, or a run file")
+    group.add_argument("--preset", metavar="NAME", help=f"see `{PROGRAM} presets`")
+    group = parser.add_argument_group("settings")
+    group.add_argument("--noise", type=float, metavar="S", help="add S times Gaussian noise")
+    group.add_argument("--max-degree", type=int, metavar="L", help="highest degree (default: 8)")
+    group.add_argument("--n-points", type=int, metavar="N", help="labels evaluated, 2^p")
+    group.add_argument("--seed", type=int, help="of the sample points (default: 0)")
 
 
 def _add_delta(parser: argparse.ArgumentParser) -> None:

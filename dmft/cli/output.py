@@ -43,10 +43,19 @@ class _Result(Protocol):
     def save(self, path: str | os.PathLike[str], /) -> object: ...
 
 
+class _Run(Protocol):
+    """What is run: a run file, or as much of one as a command needs."""
+
+    @property
+    def name(self) -> str: ...
+
+    def to_config(self) -> dict[str, Any]: ...
+
+
 class Output:
     """The folder results go to; found fault with before the computation, not after it."""
 
-    def __init__(self, arguments: argparse.Namespace, run: RunFile) -> None:
+    def __init__(self, arguments: argparse.Namespace, run: _Run) -> None:
         self.folder = Path(arguments.out)
         self.files: list[Path] = []
         self._format = arguments.format

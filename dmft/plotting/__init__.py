@@ -1,4 +1,4 @@
-"""Figures: the gap against delta, a trajectory, a spectrum, theory beside simulation.
+"""Figures: gap against delta, trajectory, spectrum, label law, theory beside simulation.
 
 The only package of ``dmft`` that imports matplotlib. One module for each subject; what they share
 is in ``common``.
@@ -7,14 +7,18 @@ is in ``common``.
 from dmft.plotting.common import save_figure, style
 from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
 from dmft.plotting.grokking import plot_grokking
+from dmft.plotting.hardness import plot_hardness
+from dmft.plotting.horizon import plot_curve
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.theory import plot_flow, plot_spectrum, plot_threshold, plot_trajectory
 
 __all__ = [
     "plot_comparison",
+    "plot_curve",
     "plot_flow",
     "plot_grokking",
+    "plot_hardness",
     "plot_hessian_comparison",
     "plot_simulation",
     "plot_spectrum",

@@ -127,7 +127,7 @@ def describe(config: Mapping[str, Any]) -> str:
         parts += [name_of(label), neurons, f"{name_of(problem['loss'])} loss"]
         if problem["weight_decay"]:
             parts.append(rf"$\lambda = {problem['weight_decay']:g}$")
-    if method:
+    if method and "step_size" in method:
         parts.append(rf"$\eta = {method['step_size']:g}$")
     return ", ".join(parts)
 

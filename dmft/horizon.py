@@ -1,0 +1,613 @@
+r"""delta_NN against the horizon: the whole curve from one set of solves, and where it goes.
+
+One solve at a delta gives the gap at every step, so a grid of delta gives the gap as a function of
+delta at each of them, and its roots are delta_NN(t). The grid is refined where a root is located
+worse than its standard error. Beside the threshold stands the left edge of the bulk, which
+approaches zero: gradient descent ends in states that are marginally stable (Montanari & Wang,
+arXiv:2602.01434, for the setting).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft._validation import check_integer
+from dmft.extrapolation import Extrapolation, extrapolate
+from dmft.hessian import initial_law
+from dmft.interpolation import LocalPolynomial, disagreement, nearest_opening, root_between
+from dmft.results import read_result, write_result
+from dmft.sampling import Sampling
+from dmft.solver import single_threaded_blas, solve, worker_count
+from dmft.threshold import Crossing, _Gap, check_question, refine, sign_changes, status_of_scan
+from rmt.status import NumericalFailure, Status
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from dmft.gradient_descent import GradientDescent
+    from dmft.problem import Problem
+    from rmt import HessianLaw
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["ThresholdCurve", "default_steps", "delta_nn_curve"]
+
+_KIND = "threshold curve"
+_N_STEPS = 30
+# A root is located when interpolation moves it by no more than this fraction of its standard
+# error ...
+_FRACTION_OF_ERROR = 0.2
+# ... or of delta: finer differences are not seen in any figure.
+_FINEST = 1e-4
+# An interval narrower than this many standard errors is not divided.
+_NARROWEST = 0.5
+# A new delta keeps this fraction of the interval's length from its ends: nodes that are close
+# together tell little more than one.
+_MARGIN = 0.2
+_ARRAYS = (
+    "steps",
+    "times",
+    "value",
+    "stderr",
+    "interpolation_error",
+    "replicates",
+    "delta",
+    "gap",
+    "gap_stderr",
+    "left_edge",
+    "left_edge_stderr",
+    "edge_at_threshold",
+    "edge_at_threshold_stderr",
+)
+
+
+@dataclass(frozen=True)
+class ThresholdCurve:
+    """delta_NN(t) at many steps, its limit, and the left edge of the bulk beside it.
+
+    With S steps, n values of delta and R replicates:
+
+    Attributes
+    ----------
+    steps : ndarray of int, shape (S,)
+    times : ndarray, shape (S,)
+        ``method.times`` at these steps.
+    value : ndarray, shape (S,)
+        delta_NN at each step, as in :class:`dmft.Threshold`; NaN where there is none.
+    stderr : ndarray, shape (S,)
+        Standard error over replicates: the spread of their own roots divided by sqrt(R). Zero at
+        step 0 where that is quadrature.
+    interpolation_error : ndarray, shape (S,)
+        How much further the root may lie because delta is a grid; 0.2 of ``stderr`` or 1e-4 of
+        the value at most where the status is SUCCESS.
+    statuses : tuple of Status
+        For each step: SUCCESS; MAX_STEPS if the root is located worse than that; else as in
+        :class:`dmft.Threshold`.
+    replicates : ndarray, shape (R, S)
+        Root of each replicate's own gap. Their mean is not ``value``: see :class:`dmft.Sampling`.
+    crossings : tuple of tuple of Crossing
+        For each step, every sign change of the gap in the bracket, increasing in delta.
+    bracket : tuple of float
+    delta : ndarray, shape (n,)
+        Where the process was solved, increasing.
+    gap, gap_stderr : ndarray, shape (n, S)
+        NaN where the run ended before, or was not needed up to there: a delta added for the
+        early steps is solved for these only.
+    left_edge, left_edge_stderr : ndarray, shape (n, S)
+        Left edge of the bulk, and its error as in :meth:`rmt.HessianLaw.edge_errors`.
+    edge_at_threshold, edge_at_threshold_stderr : ndarray, shape (S,)
+        Left edge at delta = delta_NN(t).
+    limit : Extrapolation
+        delta_NN as t grows, with an interval; its status NOT_SETTLED if the curve does not say.
+    status : Status
+        SUCCESS if that of every step is, otherwise the first other one, in order of time.
+    config : dict
+        Problem, method, sampling as plain types.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+    """
+
+    steps: NDArray[np.intp]
+    times: FloatArray
+    value: FloatArray
+    stderr: FloatArray
+    interpolation_error: FloatArray
+    statuses: tuple[Status, ...]
+    replicates: FloatArray
+    crossings: tuple[tuple[Crossing, ...], ...]
+    bracket: tuple[float, float]
+    delta: FloatArray
+    gap: FloatArray
+    gap_stderr: FloatArray
+    left_edge: FloatArray
+    left_edge_stderr: FloatArray
+    edge_at_threshold: FloatArray
+    edge_at_threshold_stderr: FloatArray
+    limit: Extrapolation
+    config: dict[str, Any] = field(repr=False)
+
+    @property
+    def n_evaluations(self) -> int:
+        """Number of solves."""
+        return len(self.delta)
+
+    @property
+    def status(self) -> Status:
+        """SUCCESS if every step has a value located well enough, otherwise the first failure."""
+        return next((status for status in self.statuses if not status.ok), Status.SUCCESS)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
+        config = {
+            **self.config,
+            "statuses": [status.name for status in self.statuses],
+            "crossings": [[vars(crossing) for crossing in step] for step in self.crossings],
+            "bracket": list(self.bracket),
+            "limit": self.limit.to_config(),
+        }
+        write_result(path, _KIND, config, {name: getattr(self, name) for name in _ARRAYS})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ThresholdCurve:
+        """Read a curve written by :meth:`save`.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a threshold curve, or was written by a newer version.
+        """
+        config, arrays = read_result(path, _KIND)
+        return cls(
+            statuses=tuple(Status[name] for name in config["statuses"]),
+            crossings=tuple(
+                tuple(Crossing(**crossing) for crossing in step) for step in config["crossings"]
+            ),
+            bracket=(config["bracket"][0], config["bracket"][1]),
+            limit=Extrapolation.from_config(config["limit"]),
+            config={name: config[name] for name in ("problem", "method", "sampling")},
+            **arrays,
+        )
+
+
+def default_steps(times: FloatArray) -> list[int]:
+    """About 30 steps whose times are even in log(1 + t/t_1), the first and the last among them.
+
+    Parameters
+    ----------
+    times : ndarray, shape (n_steps + 1,)
+        Time of each step, from 0; t_1 is that of step 1, so that gradient descent has steps even
+        in log(1 + step).
+
+    Returns
+    -------
+    list of int
+
+    Examples
+    --------
+    >>> import dmft
+    >>> default_steps(dmft.GradientDescent(0.2, 12).times)
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    >>> default_steps(dmft.GradientDescent(0.2, 1000).times)[-4:]
+    [523, 649, 806, 1000]
+    """
+    n_steps = len(times) - 1
+    wanted = min(_N_STEPS, n_steps + 1)
+    if wanted == n_steps + 1:
+        return list(range(wanted))
+    length = np.log1p(times / times[1])
+    steps = np.empty(0, dtype=np.intp)
+    count = wanted
+    while len(steps) < wanted:
+        # The first steps are further apart than such a grid is fine; more points make up for it.
+        even = np.linspace(0.0, length[-1], count)
+        after = np.clip(np.searchsorted(length, even), 1, n_steps)
+        nearer = even - length[after - 1] < length[after] - even
+        steps = np.unique(np.where(nearer, after - 1, after))
+        count += 1
+    return [int(step) for step in steps]
+
+
+def delta_nn_curve(
+    problem: Problem,
+    method: GradientDescent,
+    bracket: Sequence[float],
+    steps: Sequence[int] | None = None,
+    sampling: Sampling | None = None,
+    *,
+    points: int = 9,
+    max_solves: int = 32,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    throw: bool = False,
+) -> ThresholdCurve:
+    r"""Threshold delta_NN(t) at many horizons t, from one set of solves, and its limit.
+
+    The process is solved once for each delta of a grid even in log delta; a solve gives the gap
+    at all steps. Roots are those of the cubic in log delta through the four nearest values, by
+    the convention of :func:`dmft.find_delta_nn`: the last crossing through which the gap turns
+    negative. The grid is refined until cubic and parabolas agree on every root to within 0.2 of
+    its standard error (beyond the noise of their difference), or 1e-4 of it.
+
+    Parameters
+    ----------
+    problem : Problem
+        With at least one hard direction.
+    method : GradientDescent
+    bracket : pair of float
+        ``(lower, upper)`` with 0 < lower < upper. It must hold delta_NN at all steps.
+    steps : sequence of int, optional
+        Ascending, in 0, ..., ``method.n_steps``; by default about 30, as in `default_steps`.
+    sampling : Sampling, optional
+    points : int
+        Points of the first grid, ends included; at least 4.
+    max_solves : int
+        The most solves to make; at least ``points``.
+    threads : int, optional
+        As in :func:`dmft.solve`.
+    progress : callable, optional
+        Called with 1 after each solve.
+    throw : bool
+        Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
+
+    Returns
+    -------
+    ThresholdCurve
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the problem has no hard direction or starts with an
+        overlap with one.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
+    >>> method = dmft.GradientDescent(step_size=0.2, n_steps=4)
+    >>> sampling = dmft.Sampling(n_paths=256, replicates=4)
+    >>> curve = dmft.delta_nn_curve(problem, method, (1, 4), sampling=sampling)
+    >>> curve.steps, bool(curve.value[-1] > curve.value[0])
+    (array([0, 1, 2, 3, 4]), True)
+    """
+    sampling = Sampling() if sampling is None else sampling
+    ends = check_question(problem, method, bracket, sampling)
+    chosen = _checked_steps(steps, method)
+    points = check_integer("points", points, minimum=4)
+    max_solves = check_integer("max_solves", max_solves, minimum=points)
+    table = _Table(problem, method, sampling, chosen, threads, progress)
+    for delta in np.geomspace(*ends, points):
+        table.solve(float(delta), 0, len(chosen))
+        if table.hopeless:
+            break  # a property of activation, loss and label: the same at every delta
+    found = [_locate(table, index) for index in range(len(chosen))]
+    while table.n_solves < max_solves:
+        division = _next_delta(found)
+        if division is None:
+            break
+        interval, delta = division
+        # Later steps, with nothing in the interval, would learn nothing; step 0 needs no solve.
+        last = max(i for i, root in enumerate(found) if interval in root.intervals)
+        table.solve(delta, int(chosen[0] == 0), last + 1)
+        found = [_locate(table, index) for index in range(len(chosen))]
+    if chosen[0] == 0 and found[0].has_value:
+        found[0] = _at_start(table, found[0], threads)
+    curve = _curve(table, found, ends)
+    if throw and not curve.status.ok:
+        step = chosen[[status.ok for status in curve.statuses].index(False)]
+        raise NumericalFailure(curve.status, f"First at step {step}.")
+    return curve
+
+
+def _checked_steps(steps: Sequence[int] | None, method: GradientDescent) -> list[int]:
+    n_steps = method.n_steps
+    if steps is None:
+        return default_steps(method.times)
+    try:
+        chosen = [check_integer("steps", step, minimum=0) for step in steps]
+    except TypeError:
+        raise ValueError(f"steps must be a list of steps, got {steps!r}") from None
+    if not chosen or any(a >= b for a, b in itertools.pairwise(chosen)):
+        raise ValueError(f"steps must be one or more different steps, ascending, got {chosen}")
+    if chosen[-1] > n_steps:
+        raise ValueError(f"steps must be in 0..n_steps = 0..{n_steps}, got {chosen[-1]}")
+    return chosen
+
+
+# -- what the solves say --------------------------------------------------------------------------
+
+
+class _Readings:
+    """Gap and left edge at each step, from one solve; NaN where it was not computed.
+
+    Rows of ``gap`` and ``edge``: the law of all paths, then that of each replicate. ``moved``: by
+    how much the left edge depends on the most extreme weight.
+    """
+
+    def __init__(self, n_replicates: int, n_steps: int, first: int, n_read: int) -> None:
+        self.gap = np.full((n_replicates + 1, n_steps), np.nan)
+        self.edge = np.full((n_replicates + 1, n_steps), np.nan)
+        self.moved = np.full(n_steps, np.nan)
+        self.first, self.n_read = first, n_read  # the steps asked for
+        self.failure = Status.SUCCESS  # why some of these are missing
+
+    def read(self, index: int, law: HessianLaw) -> None:
+        """Note what the law says at a step. Without replicates it is exact, the same for all."""
+        laws = [law, *(law.replicates or [law] * (len(self.gap) - 1))]
+        self.edge[:, index] = [one.edges().left for one in laws]
+        if law.edges().status is Status.UNBOUNDED_EDGE:
+            self.gap[:, index] = np.inf
+            self.moved[index] = 0.0
+        else:
+            self.gap[:, index] = [one.hard_gap() for one in laws]
+            self.moved[index] = abs(law.edge_sensitivity()[0])
+
+
+class _Table:
+    """Readings for each delta solved so far."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        method: GradientDescent,
+        sampling: Sampling,
+        steps: list[int],
+        threads: int | None,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self.problem, self.method, self.sampling = problem, method, sampling
+        self.steps = steps
+        self._threads = threads
+        self._progress = progress
+        self._readings: dict[float, _Readings] = {}
+
+    @property
+    def n_solves(self) -> int:
+        return len(self._readings)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether a solve has found every edge at minus infinity."""
+        return any(bool(np.all(np.isinf(known.gap))) for known in self._readings.values())
+
+    def solve(self, delta: float, first: int, n_read: int) -> None:
+        """Solve at a delta for steps number ``first`` to ``n_read - 1``, and keep the numbers."""
+        readings = _Readings(self.sampling.replicates, len(self.steps), first, n_read)
+        wanted = self.steps[first:n_read]
+        if wanted[0] == 0:
+            readings.read(0, initial_law(self.problem, delta, self.sampling))
+        later = [step for step in wanted if step > 0]
+        if later:
+            trajectory = solve(
+                self.problem,
+                delta,
+                self.method.until(later[-1]),
+                self.sampling,
+                hessian_steps=later,
+                threads=self._threads,
+            )
+            readings.failure = trajectory.status
+
+            def read(step: int) -> None:
+                readings.read(self.steps.index(step), trajectory.hessian(step))
+                trajectory._laws.pop(step, None)  # it holds arrays as long as the paths
+
+            reached = [step for step in later if step <= trajectory.n_steps]
+            n_workers = worker_count(self._threads, len(reached))
+            with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
+                list(pool.map(read, reached))
+        self._readings[delta] = readings
+        if self._progress is not None:
+            self._progress(1)
+
+    def at(self, index: int) -> tuple[FloatArray, FloatArray, FloatArray, dict[float, Status]]:
+        """Return the deltas asked at a step, gaps and edges (R + 1, n), and failures."""
+        known = sorted(self._readings.items())
+        asked = {d: r for d, r in known if r.first <= index < r.n_read}
+        gaps = np.stack([readings.gap[:, index] for readings in asked.values()], axis=1)
+        edges = np.stack([readings.edge[:, index] for readings in asked.values()], axis=1)
+        failures = {}
+        for delta, readings in asked.items():
+            if np.isposinf(readings.gap[0, index]):
+                failures[delta] = Status.UNBOUNDED_EDGE
+            elif np.isnan(readings.gap[0, index]):
+                failed = not readings.failure.ok
+                failures[delta] = readings.failure if failed else Status.NONFINITE
+        return np.array(list(asked)), gaps, edges, failures
+
+    def sensitivity(self, index: int, delta: float) -> float:
+        """By how much the left edge depends on the most extreme weight, at any delta."""
+        known = {d: r.moved[index] for d, r in sorted(self._readings.items())}
+        deltas, moved = np.array(list(known)), np.array(list(known.values()))
+        finite = np.isfinite(moved)
+        return float(np.interp(delta, deltas[finite], moved[finite]))
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """All readings, increasing in delta."""
+        deltas = sorted(self._readings)
+        gap = np.stack([self._readings[delta].gap for delta in deltas])
+        edge = np.stack([self._readings[delta].edge for delta in deltas])
+        moved = np.stack([self._readings[delta].moved for delta in deltas])
+        return {
+            "delta": np.array(deltas),
+            "gap": gap[:, 0],
+            "gap_stderr": _stderr(gap[:, 1:]),
+            "left_edge": edge[:, 0],
+            "left_edge_stderr": np.hypot(_stderr(edge[:, 1:]), moved),
+        }
+
+
+def _stderr(replicates: FloatArray) -> FloatArray:
+    """Return the standard error over the second to last axis; exactly zero where all agree."""
+    with np.errstate(invalid="ignore"):
+        error = replicates.std(axis=-2, ddof=1) / np.sqrt(replicates.shape[-2])
+    return np.where(replicates.max(axis=-2) == replicates.min(axis=-2), 0.0, error)
+
+
+# -- where the gap has its roots ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Root:
+    """delta_NN at one step, as far as the deltas solved so far say."""
+
+    status: Status
+    crossings: tuple[Crossing, ...] = ()
+    value: float = np.nan
+    replicates: FloatArray = field(default_factory=lambda: np.empty(0))
+    error: float = np.nan  # of the interpolation
+    edge: float = np.nan
+    edge_stderr: float = np.nan
+
+    @property
+    def has_value(self) -> bool:
+        return bool(np.isfinite(self.value))
+
+    @property
+    def stderr(self) -> float:
+        return float(_stderr(self.replicates[:, np.newaxis])[0])
+
+    @property
+    def intervals(self) -> list[tuple[float, float]]:
+        """Intervals between neighbouring deltas in which the gap changes sign."""
+        return [(crossing.lower, crossing.upper) for crossing in self.crossings]
+
+    @property
+    def excess(self) -> float:
+        """Error of the interpolation in units of what is allowed; zero where there is no more."""
+        if not self.has_value:
+            return 0.0
+        lower, upper = self.intervals[-1]
+        if upper - lower <= _NARROWEST * self.stderr:
+            return 0.0
+        return self.error / max(_FRACTION_OF_ERROR * self.stderr, _FINEST * self.value)
+
+
+def _locate(table: _Table, index: int) -> _Root:
+    """Find the roots of the gap at a step, by interpolation in log delta."""
+    deltas, gaps, edges, failures = table.at(index)
+    crossings = sign_changes(deltas, gaps[0])
+    status = status_of_scan(deltas, gaps[0], crossings, failures)
+    finite = np.isfinite(gaps[0])
+    x, gaps, edges = np.log(deltas[finite]), gaps[:, finite], edges[:, finite]
+    located = []
+    interval = 0
+    for crossing in crossings:
+        interval = int(np.flatnonzero(deltas[finite] == crossing.lower)[0])
+        place = float(np.exp(root_between(x, gaps[0], interval, 1, 1)))
+        located.append(Crossing(place, crossing.lower, crossing.upper, crossing.opens))
+    if not status.ok:
+        return _Root(status, tuple(located))
+
+    root = root_between(x, gaps[0], interval, 1, 1)  # of the last crossing
+    cubic = LocalPolynomial(x, interval)
+    slope = cubic.slope(root, gaps[0])
+    roots = []
+    for gap in gaps[1:]:
+        own = nearest_opening(x, gap, root)
+        # Beyond the deltas solved, where a replicate's gap has no root, by the common slope.
+        roots.append(root - float(cubic.at(root, gap)) / slope if np.isnan(own) else own)
+    # No replicate is that far off: a slope near zero is no reason to say so.
+    replicates = np.exp(np.clip(roots, x[0] - 1.0, x[-1] + 1.0))
+    value = float(np.exp(root))
+    difference, noise = disagreement(x, gaps[0], gaps[1:], interval)
+    # At step 0 the root is refined in the end, without a solve.
+    error = value * max(difference - 2.0 * noise, 0.0) if table.steps[index] else 0.0
+    own_edges = [
+        cubic.at(float(np.clip(at, x[0], x[-1])), edge)
+        for at, edge in zip(np.log(replicates), edges[1:], strict=True)
+    ]
+    spread = float(_stderr(np.array(own_edges)[:, np.newaxis])[0])
+    return _Root(
+        status,
+        tuple(located),
+        value,
+        replicates,
+        error,
+        float(cubic.at(root, edges[0])),
+        float(np.hypot(spread, table.sensitivity(index, value))),
+    )
+
+
+def _next_delta(found: list[_Root]) -> tuple[tuple[float, float], float] | None:
+    """Return the interval that needs another delta most, and that delta; None if none does."""
+    worst = max(found, key=lambda root: root.excess)
+    if worst.excess <= 1.0:
+        return None
+    lower, upper = interval = worst.intervals[-1]
+    places = [
+        np.log(root.value / lower) / np.log(upper / lower)
+        for root in found
+        if root.excess > 1.0 and root.intervals[-1] == interval
+    ]
+    place = float(np.clip(np.median(places), _MARGIN, 1.0 - _MARGIN))
+    return interval, float(lower * (upper / lower) ** place)
+
+
+def _at_start(table: _Table, root: _Root, threads: int | None) -> _Root:
+    """Refine the root at step 0, where the gap can be had without a solve."""
+    gap = _Gap(table.problem, table.method, table.sampling, 0, threads, None)
+    deltas, gaps, *_ = table.at(0)
+    errors = _stderr(gaps[1:])
+    gap.values = {
+        float(delta): (float(value), float(error))
+        for delta, value, error in zip(deltas, gaps[0], errors, strict=True)
+    }
+    value, _, crossing = refine(gap, root.crossings[-1])
+    return _Root(
+        root.status,
+        (*root.crossings[:-1], crossing),
+        value,
+        root.replicates + (value - root.value),
+        0.0,
+        root.edge,
+        root.edge_stderr,
+    )
+
+
+def _curve(table: _Table, found: list[_Root], bracket: tuple[float, float]) -> ThresholdCurve:
+    """Put the result together."""
+    missing = np.full(table.sampling.replicates, np.nan)
+    value = np.array([root.value for root in found])
+    stderr = np.array([root.stderr if root.has_value else np.nan for root in found])
+    error = np.array([root.error for root in found])
+    replicates = np.stack([root.replicates if root.has_value else missing for root in found], 1)
+    statuses = [Status.MAX_STEPS if root.excess > 1.0 else root.status for root in found]
+    times = np.asarray(table.method.times, dtype=np.float64)[table.steps]
+    limit = extrapolate(times, value, replicates, error)
+    if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late
+        limit = dataclasses.replace(limit, status=Status.NOT_SETTLED)
+    return ThresholdCurve(
+        steps=np.array(table.steps, dtype=np.intp),
+        times=times,
+        value=value,
+        stderr=stderr,
+        interpolation_error=error,
+        statuses=tuple(statuses),
+        replicates=replicates,
+        crossings=tuple(root.crossings for root in found),
+        bracket=bracket,
+        edge_at_threshold=np.array([root.edge for root in found]),
+        edge_at_threshold_stderr=np.array([root.edge_stderr for root in found]),
+        limit=limit,
+        config={
+            "problem": table.problem.to_config(),
+            "method": table.method.to_config(),
+            "sampling": table.sampling.to_config(),
+        },
+        **table.arrays(),
+    )

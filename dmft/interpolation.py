@@ -1,0 +1,144 @@
+"""Roots of a function known at a few points, and by how much two orders of interpolation differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["LocalPolynomial", "disagreement", "nearest_opening", "root_between"]
+
+
+class LocalPolynomial:
+    """Polynomial through the nodes around one interval of a grid.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n,)
+        Increasing.
+    interval : int
+        Between nodes ``interval`` and ``interval + 1``.
+    before, after : int
+        How many further nodes to take on either side; fewer at the ends of the grid, more on the
+        other side in their place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([0.0, 1.0, 2.0, 4.0])
+    >>> float(LocalPolynomial(x, 1).at(1.5, x**3).round(12))
+    3.375
+    """
+
+    def __init__(self, x: FloatArray, interval: int, before: int = 1, after: int = 1) -> None:
+        count = min(2 + before + after, len(x))
+        first = int(np.clip(interval - before, 0, len(x) - count))
+        self._nodes = slice(first, first + count)
+        self._x = x[self._nodes]
+        apart = self._x[:, np.newaxis] - self._x
+        np.fill_diagonal(apart, 1.0)
+        self._weights = 1.0 / apart.prod(axis=1)
+
+    def at(self, x: float, y: FloatArray) -> FloatArray:
+        """Value at x for ordinates y of shape (..., n), by Lagrange's formula; shape (...)."""
+        distance = x - self._x
+        products = np.array([np.delete(distance, i).prod() for i in range(len(distance))])
+        return np.asarray(y[..., self._nodes] @ (self._weights * products))
+
+    def slope(self, x: float, y: FloatArray) -> float:
+        """Slope at x for ordinates y of shape (n,)."""
+        centred = self._x - x
+        coefficients = np.polynomial.polynomial.polyfit(centred, y[self._nodes], len(self._x) - 1)
+        return float(coefficients[1]) if len(coefficients) > 1 else np.nan
+
+
+def root_between(x: FloatArray, y: FloatArray, interval: int, before: int, after: int) -> float:
+    """Root between two nodes of opposite sign, of the polynomial through the nodes around them.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+    interval, before, after : int
+        As in `LocalPolynomial`.
+
+    Returns
+    -------
+    float
+    """
+    from scipy.optimize import brentq
+
+    polynomial = LocalPolynomial(x, interval, before, after)
+    left, right = x[interval], x[interval + 1]
+    if y[interval] == 0.0:
+        return float(left)
+    if y[interval + 1] == 0.0:
+        return float(right)
+    # Through its nodes the polynomial is exact up to rounding, and there y has two signs.
+    inner = 1e-12 * (right - left)
+    ends = left + inner, right - inner
+    values = [float(polynomial.at(end, y)) for end in ends]
+    if (values[0] < 0) == (values[1] < 0):
+        return float(left if abs(values[0]) < abs(values[1]) else right)
+    return float(brentq(lambda at: float(polynomial.at(at, y)), *ends, xtol=1e-14, rtol=1e-13))
+
+
+def disagreement(
+    x: FloatArray, y: FloatArray, replicates: FloatArray, interval: int
+) -> tuple[float, float]:
+    """By how much the cubic's root differs from that of parabolas, and the noise of that.
+
+    The parabolas are less accurate than the cubic, so this is a careful estimate of the cubic's
+    error. Its noise, from the replicates, is what is left of it when y is known exactly at too
+    many points: where y carries independent errors, no further point makes it smaller.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+    replicates : ndarray, shape (R, n)
+        y in each replicate.
+    interval : int
+        The signs of y at nodes ``interval`` and ``interval + 1`` differ.
+
+    Returns
+    -------
+    difference, noise : float
+        In units of x; the full interval where there are only two nodes.
+    """
+    if len(x) == 2:
+        return float(x[1] - x[0]), 0.0
+    root = root_between(x, y, interval, 1, 1)
+    cubic = LocalPolynomial(x, interval)
+    slope = abs(cubic.slope(root, y))
+    # With three nodes the parabola is the best there is, to be compared with straight lines.
+    lower_orders = [(1, 0), (0, 1)] if len(x) > 3 else [(0, 0)]
+    worst, noise = 0.0, 0.0
+    for before, after in lower_orders:
+        lower = LocalPolynomial(x, interval, before, after)
+        difference = abs(root_between(x, y, interval, before, after) - root)
+        each = cubic.at(root, replicates) - lower.at(root, replicates)
+        spread = float(each.std(ddof=1) / np.sqrt(len(each)) / slope) if slope > 0 else np.inf
+        if difference - 2 * spread >= worst - 2 * noise:
+            worst, noise = difference, spread
+    return worst, noise
+
+
+def nearest_opening(x: FloatArray, y: FloatArray, root: float) -> float:
+    """Root of y from + to - that is nearest to a given one; NaN if y has none.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+    root : float
+
+    Returns
+    -------
+    float
+    """
+    intervals = np.flatnonzero((y[:-1] >= 0) & (y[1:] < 0))
+    roots = [root_between(x, y, int(interval), 1, 1) for interval in intervals]
+    return min(roots, key=lambda other: abs(other - root), default=np.nan)

@@ -1,0 +1,239 @@
+"""Figure of delta_NN against the horizon, with its limit and how the left edge goes to zero."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from dmft.plotting.common import (
+    BLUE,
+    CYCLE,
+    DASHES,
+    GREY,
+    VERMILLION,
+    describe,
+    format_number,
+    new_figure,
+    sentence,
+    style,
+)
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from dmft.horizon import ThresholdCurve
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["plot_curve"]
+
+_FIXED_DELTAS = 3
+_BEYOND = 1.045  # where the limit stands, in widths of the panel
+_HIGHEST = 1.5  # an interval is drawn up to this multiple of the largest value
+
+
+def plot_curve(curve: ThresholdCurve) -> Figure:
+    """Threshold against time, with its limit; the left edge of the bulk against time.
+
+    Parameters
+    ----------
+    curve : ThresholdCurve
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left: delta_NN(t) with a band of one standard error, and at the right margin the interval
+        of its limit. An arrow: no bound on that side. Right: distance of the left edge from zero,
+        at the threshold and at a few fixed values of delta; edges above zero are not shown.
+    """
+    with style():
+        figure, (axes, edges) = new_figure((10.2, 4.5), 1, 2)
+        time_label = "time  $t$"
+        if "step_size" in curve.config["method"]:
+            time_label = r"time  $\eta t$"
+        _draw_threshold(axes, curve)
+        _draw_edges(edges, curve)
+        for panel in (axes, edges):
+            panel.set_xlabel(time_label)
+        title = describe(curve.config)
+        if not curve.status.ok:
+            axes.set_title(sentence(curve.status), color=VERMILLION)
+        figure.suptitle(title, fontsize=12)
+        engine = figure.get_layout_engine()
+        if isinstance(engine, ConstrainedLayoutEngine):  # room for the limit between the panels
+            engine.set(wspace=0.06)
+    return figure
+
+
+def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
+    known = np.isfinite(curve.value)
+    t, value = curve.times[known], curve.value[known]
+    error = np.hypot(curve.stderr[known], curve.interpolation_error[known])
+    _time_axis(axes, curve)
+    axes.set_ylabel(r"threshold  $\delta_{\mathrm{NN}}(t)$")
+    if not len(t):
+        axes.text(
+            0.5, 0.5, "no threshold at any step", transform=axes.transAxes, ha="center",
+            color=VERMILLION,
+        )  # fmt: skip
+        return
+    axes.fill_between(t, value - error, value + error, color=BLUE, alpha=0.25, linewidth=0)
+    axes.plot(
+        t, value, "o-", color=BLUE, markersize=3.5, label=r"$\delta_{\mathrm{NN}}$, $\pm$ s.e."
+    )
+    last = rf"last: {format_number(float(value[-1]), float(error[-1]))}"
+    axes.plot([], [], " ", label=last)
+    missing = ~known
+    if missing.any():
+        axes.plot(
+            curve.times[missing], np.full(int(missing.sum()), 0.03), "x", color=VERMILLION,
+            markersize=7, markeredgewidth=1.6, transform=axes.get_xaxis_transform(),
+            label="no value", clip_on=False,
+        )  # fmt: skip
+    # Only the values set the range; intervals beyond it are cut off.
+    low, high = float((value - error).min()), float((value + error).max())
+    limit = curve.limit
+    if np.isfinite(limit.upper):
+        high = max(high, min(limit.upper, _HIGHEST * float(value.max())))
+    margin = 0.06 * (high - low) or 0.1 * high
+    axes.set_ylim(max(low - margin, 0.0), high + margin)
+    _draw_limit(axes, curve)
+    axes.legend(loc="upper left")
+
+
+def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
+    """Interval of the limit at the right margin, with arrows where it goes on."""
+    limit, (bottom, top) = curve.limit, axes.get_ylim()
+    where: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
+    settled = limit.status is Status.SUCCESS
+    color = VERMILLION if settled else GREY
+    start, end = np.clip([limit.lower, limit.upper], bottom, top)
+    words = "limit: open"
+    if np.isfinite(limit.value):
+        words = f"limit: {limit.value:.3g} ({limit.lower:.3g} to {limit.upper:.3g})"
+    elif np.isfinite(limit.lower):
+        words = f"limit: above {limit.lower:.3g}"
+    if not settled:
+        words += ",\nnot settled"
+    # A line of the legend stands for it; the line itself is outside the panel.
+    axes.plot([], [], color=color, linewidth=3, label=words)
+    if end > start:
+        axes.plot([_BEYOND] * 2, [start, end], color=color, linewidth=3, **where)
+    if np.isfinite(limit.value) and bottom <= limit.value <= top:
+        axes.plot([_BEYOND], [limit.value], "D", color=color, markersize=7, **where)
+    if limit.upper > top:
+        axes.plot([_BEYOND], [top], "^", color=color, markersize=8, **where)
+    if limit.lower < bottom:
+        axes.plot([_BEYOND], [bottom], "v", color=color, markersize=8, **where)
+    axes.annotate(
+        r"$t\to\infty$", (_BEYOND, 0.0), xycoords="axes fraction", xytext=(0, -7),
+        textcoords="offset points", ha="center", va="top", color=color,
+    )  # fmt: skip
+
+
+def _draw_edges(axes: Axes, curve: ThresholdCurve) -> None:
+    """Minus the left edge against time, on logarithmic axes."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylabel(r"$-$ left edge of the Hessian's bulk")
+    t = curve.times
+    lines = [
+        (
+            curve.edge_at_threshold,
+            curve.edge_at_threshold_stderr,
+            r"at $\delta = \delta_{\mathrm{NN}}(t)$",
+        )
+    ]
+    for index in _fixed(curve):
+        label = rf"at $\delta = {curve.delta[index]:.3g}$"
+        lines.append((curve.left_edge[index], curve.left_edge_stderr[index], label))
+    drawn = []
+    for n, (edge, error, label) in enumerate(lines):
+        shown = (t > 0) & np.isfinite(edge) & (edge < 0)
+        if not shown.any():
+            continue
+        color, distance = CYCLE[n % len(CYCLE)], -edge[shown]
+        lower = np.maximum(distance - error[shown], 0.1 * distance)
+        axes.fill_between(
+            t[shown], lower, distance + error[shown], color=color, alpha=0.25, linewidth=0
+        )
+        axes.plot(
+            t[shown], distance, color=color, linestyle=DASHES[n % len(DASHES)], label=label,
+            linewidth=2.2 if n == 0 else 1.3, marker="o" if shown.sum() == 1 else None,
+        )  # fmt: skip
+        drawn.append((t[shown], distance))
+    if not drawn:
+        axes.text(
+            0.5, 0.5, "no left edge below zero", transform=axes.transAxes, ha="center", color=GREY
+        )
+        return
+    _guide(axes, *min(drawn, key=lambda line: float(line[1][-1])))
+    for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        axis.set_major_locator(LogLocator(subs=_subs(*limits)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.legend(loc="lower left")
+
+
+def _guide(axes: Axes, t: FloatArray, distance: FloatArray) -> None:
+    """Dotted line of slope -1 below the end of the last curve."""
+    late = np.array([max(t[0], 0.2 * t[-1]), t[-1]])
+    guide = 0.6 * float(distance[-1]) * late[-1] / late
+    axes.plot(late, guide, color=GREY, linestyle=":", linewidth=1.4, label=r"slope $1/t$")
+
+
+def _fixed(curve: ThresholdCurve) -> list[int]:
+    """Return a few deltas with an edge at all steps, or most; spread over the range of values."""
+    complete = np.isfinite(curve.left_edge).sum(axis=1)
+    if not complete.any():
+        return []
+    known = curve.value[np.isfinite(curve.value)]
+    candidates = np.flatnonzero(complete == complete.max())
+    if len(known):  # those far below the curve are in another phase throughout
+        near = candidates[curve.delta[candidates] >= 0.9 * known.min()]
+        candidates = near if len(near) else candidates
+    places = np.linspace(0, len(candidates) - 1, min(_FIXED_DELTAS, len(candidates)))
+    return [int(candidates[place]) for place in np.unique(places.round().astype(int))]
+
+
+def _time_axis(axes: Axes, curve: ThresholdCurve) -> None:
+    """Time, logarithmic after its first point, with room for 0; for descent also the steps."""
+    t, steps = curve.times, curve.steps
+    if len(t) < 2 or t[-1] <= 0:
+        return
+    first = float(t[t > 0][0])
+    _logarithmic_after(axes, first, float(t[-1]), 0 in steps)
+    if "step_size" in curve.config["method"]:
+        above = axes.twiny()
+        scale = float(steps[-1] / t[-1])
+        _logarithmic_after(above, first * scale, float(steps[-1]), 0 in steps)
+        above.set_xlabel("step")
+        above.grid(False)
+
+
+def _logarithmic_after(axes: Axes, first: float, last: float, with_zero: bool) -> None:
+    """Scale, range and ticks from 0 (or the first point) to the last."""
+    pad = (last / first) ** 0.03 if last > first else 1.1
+    if with_zero:
+        axes.set_xscale("symlog", linthresh=first, linscale=0.4)
+        axes.set_xlim(-0.25 * first, last * pad)
+    else:
+        axes.set_xscale("log")
+        axes.set_xlim(first / pad, last * pad)
+    locator = LogLocator(subs=_subs(first, last))
+    ticks = [float(tick) for tick in locator.tick_values(first, last)]
+    ticks = [tick for tick in ticks if 1.5 * first <= tick <= last * pad or tick == first]
+    axes.xaxis.set_major_locator(FixedLocator([0.0, *ticks] if with_zero else ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _subs(first: float, last: float) -> tuple[float, ...]:
+    """Multiples of powers of ten that get a number, on a logarithmic axis of such length."""
+    return (1.0, 2.0, 5.0) if last < 100 * first else (1.0,)

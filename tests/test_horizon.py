@@ -1,0 +1,388 @@
+"""delta_NN against the horizon: the same numbers as one search per step, from one set of solves."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import dmft
+from dmft import horizon
+from dmft.horizon import default_steps
+from dmft.interpolation import LocalPolynomial, disagreement, root_between
+
+METHOD = dmft.GradientDescent(0.2, 10)
+SAMPLING = dmft.Sampling(n_paths=512, replicates=8, seed=0)
+Status = dmft.Status
+
+
+def retrieval(activation="gelu", loss="pseudo-huber", **more):
+    return dmft.Problem("phase-retrieval", dmft.Network(activation), loss, **more)
+
+
+@pytest.fixture(scope="module")
+def curve():
+    return dmft.delta_nn_curve(retrieval(), METHOD, (1, 8), sampling=SAMPLING)
+
+
+# -- the numbers ---------------------------------------------------------------------------------
+
+
+def test_agrees_with_a_search_at_each_step(curve):
+    assert curve.status is Status.SUCCESS
+    for step in (1, 4, 10):
+        one = dmft.find_delta_nn(retrieval(), METHOD, (1, 8), step=step, sampling=SAMPLING)
+        place = list(curve.steps).index(step)
+        assert abs(curve.value[place] - one.value) < 0.3 * one.stderr + 1e-4 * one.value
+        assert 0.5 < curve.stderr[place] / one.stderr < 2.0
+        assert one.stderr > 0
+
+
+@pytest.mark.parametrize(
+    ("activation", "bracket", "exact"),
+    [("quadratic", (0.3, 4), 0.923026284518), ("gelu", (0.5, 6), 1.692756688659)],
+)
+def test_exact_threshold_at_step_zero(activation, bracket, exact):
+    # Values from an independent two-dimensional quadrature (tests/problems.py).
+    result = dmft.delta_nn_curve(retrieval(activation), METHOD, bracket, steps=[0])
+    assert abs(result.value[0] - exact) < 1e-6
+    assert result.stderr[0] == 0.0
+    assert result.status is Status.SUCCESS
+    assert result.crossings[0][-1].refined
+
+
+def test_step_zero_is_exact_in_a_curve_too(curve):
+    assert curve.steps[0] == 0
+    assert abs(curve.value[0] - 1.692756688659) < 1e-6
+    assert curve.stderr[0] == 0.0
+    np.testing.assert_allclose(curve.replicates[:, 0], curve.value[0], rtol=1e-12)
+
+
+def test_rises_and_the_edge_comes_closer_to_zero(curve):
+    # GELU on z^2: the threshold grows with the horizon, and the bulk approaches marginality.
+    assert np.all(np.diff(curve.value) > 0)
+    assert np.all(curve.edge_at_threshold < 0)
+    assert np.all(np.diff(curve.edge_at_threshold) > 0)
+    assert np.all(curve.edge_at_threshold_stderr[1:] > 0)
+
+
+def test_the_edge_at_the_threshold_is_that_of_a_solve_there(curve):
+    trajectory = dmft.solve(retrieval(), float(curve.value[-1]), METHOD, SAMPLING)
+    law = trajectory.hessian(10)
+    assert abs(law.edges().left - curve.edge_at_threshold[-1]) < 0.3 * law.edge_errors()[0]
+    assert abs(law.hard_gap()) < 0.3 * law.stderr("hard_gap")
+
+
+def test_readings_are_those_of_a_solve(curve):
+    index = len(curve.delta) // 2
+    step = int(curve.steps[np.flatnonzero(np.isfinite(curve.gap[index]))[-1]])
+    method = METHOD.until(int(step))
+    trajectory = dmft.solve(retrieval(), curve.delta[index], method, SAMPLING)
+    law = trajectory.hessian(step)
+    place = list(curve.steps).index(step)
+    assert curve.gap[index, place] == pytest.approx(law.hard_gap(), rel=1e-9)
+    assert curve.gap_stderr[index, place] == pytest.approx(law.stderr("hard_gap"), rel=1e-9)
+    assert curve.left_edge[index, place] == pytest.approx(law.edges().left, rel=1e-9)
+    assert curve.left_edge_stderr[index, place] == pytest.approx(law.edge_errors()[0], rel=1e-9)
+
+
+def test_one_solve_for_each_delta(monkeypatch):
+    asked, called = [], []
+    original = horizon.solve
+
+    def counted(problem, delta, method, sampling, **more):
+        asked.append(delta)
+        return original(problem, delta, method, sampling, **more)
+
+    monkeypatch.setattr(horizon, "solve", counted)
+    result = dmft.delta_nn_curve(
+        retrieval(), METHOD, (1, 8), sampling=SAMPLING, progress=called.append
+    )
+    assert sorted(asked) == result.delta.tolist()
+    assert called == [1] * result.n_evaluations
+    assert result.n_evaluations < 2 * len(result.steps)  # a search takes more than ten for each
+
+
+def test_numbers_do_not_depend_on_threads(curve):
+    again = dmft.delta_nn_curve(retrieval(), METHOD, (1, 8), sampling=SAMPLING, threads=1)
+    np.testing.assert_array_equal(again.value, curve.value)
+    np.testing.assert_array_equal(again.replicates, curve.replicates)
+
+
+def test_standard_error_is_honest():
+    method = dmft.GradientDescent(0.2, 4)
+    results = [
+        dmft.delta_nn_curve(
+            retrieval(), method, (1.2, 4), [2, 4], dmft.Sampling(n_paths=128, seed=seed), points=4
+        )
+        for seed in range(12)
+    ]
+    spread = np.std([result.value for result in results], axis=0, ddof=1)
+    reported = np.sqrt(np.mean([result.stderr**2 for result in results], axis=0))
+    assert np.all(spread / reported > 0.4)
+    assert np.all(spread / reported < 2.0)
+
+
+def test_unbounded_left_edge_is_seen_at_once():
+    result = dmft.delta_nn_curve(retrieval("quadratic", "square"), METHOD, (1, 8), [0, 2])
+    assert set(result.statuses) == {Status.UNBOUNDED_EDGE}
+    assert result.n_evaluations == 1
+    assert np.isnan(result.value).all()
+    assert result.limit.status is Status.NOT_SETTLED
+
+
+def test_many_gaussians_have_an_error_at_step_zero(monkeypatch):
+    monkeypatch.setattr("dmft.hessian._SOBOL_POINTS_AT_START", 2**10)
+    network = dmft.Network("gelu", [1.0, 0.5, -0.5])
+    problem = dmft.Problem("phase-retrieval", network, "pseudo-huber")
+    sampling = dmft.Sampling(n_paths=64, replicates=4)
+    result = dmft.delta_nn_curve(problem, METHOD, (0.5, 8), [0], sampling, points=5)
+    one = dmft.find_delta_nn(problem, METHOD, (0.5, 8), step=0, sampling=sampling, scan_points=5)
+    assert abs(result.value[0] - one.value) < 0.3 * one.stderr
+    assert 0.3 < result.stderr[0] / one.stderr < 3
+
+
+# -- gaps with known roots -----------------------------------------------------------------------
+
+
+class Law:
+    """A stand-in for the law of a Hessian."""
+
+    def __init__(self, gap, edge, replicates=()):
+        self.gap, self.edge, self.replicates = gap, edge, replicates
+
+    def hard_gap(self):
+        return self.gap
+
+    def edges(self):
+        return SimpleNamespace(left=self.edge, status=Status.SUCCESS)
+
+    def edge_sensitivity(self):
+        return 0.0, 0.0
+
+
+def find(monkeypatch, gap, bracket, *, common=0.01, noise=0.0, lasts=None, n_steps=40, **more):
+    """Curve of a given gap(delta, step); ``lasts(delta)`` is the step at which runs end.
+
+    Each replicate has an error of its own that is the same for all delta, of standard deviation
+    ``common`` in the mean, and another, ``noise``, which differs from one delta to the next.
+    """
+    shifts = common * np.sqrt(8) * np.linspace(-1.5, 1.5, 8) / 1.0247
+
+    def law(delta, step):
+        own = np.random.default_rng([int(1e6 * delta), step]).standard_normal(8)
+        gaps = gap(delta, step) + shifts + noise * np.sqrt(8) * own
+        laws = [Law(value, -1.0 / (1 + step)) for value in gaps]
+        return Law(gap(delta, step) + noise * own.mean() * np.sqrt(8), -1.0 / (1 + step), laws)
+
+    def solve(problem, delta, method, sampling, **_):
+        last = method.n_steps if lasts is None else min(method.n_steps, lasts(delta))
+        status = Status.SUCCESS if last == method.n_steps else Status.DIVERGED
+        return SimpleNamespace(
+            n_steps=last, status=status, hessian=lambda step: law(delta, step), _laws={}
+        )
+
+    monkeypatch.setattr(horizon, "solve", solve)
+    steps = more.pop("steps", default_steps(dmft.GradientDescent(0.2, n_steps).times)[1:])
+    return dmft.delta_nn_curve(
+        retrieval(), dmft.GradientDescent(0.2, n_steps), bracket, steps, SAMPLING, **more
+    )
+
+
+def rising(delta, step):
+    return np.log((3 + np.log1p(step)) / delta) * (1 + 0.3 * delta / (1 + delta))
+
+
+def test_known_roots_are_found_to_a_fraction_of_their_error(monkeypatch):
+    result = find(monkeypatch, rising, (1, 12))
+    exact = 3 + np.log1p(result.steps)
+    assert result.status is Status.SUCCESS
+    assert np.all(np.abs(result.value - exact) < 0.2 * result.stderr)
+    # The reported error of the interpolation covers the true one.
+    assert np.all(np.abs(result.value - exact) < result.interpolation_error + 1e-4 * exact)
+    # The gap's error over its slope.
+    slope = (rising(exact * 1.001, result.steps) - rising(exact, result.steps)) / (0.001 * exact)
+    np.testing.assert_allclose(result.stderr, 0.01 / np.abs(slope), rtol=0.15)
+
+
+def test_a_smaller_error_asks_for_more_solves(monkeypatch):
+    def steep(delta, step):
+        return np.cos(2 * np.log(delta)) - 0.1 * np.log1p(step) - 0.3
+
+    rough = find(monkeypatch, steep, (1, 4), points=4, common=0.1)
+    fine = find(monkeypatch, steep, (1, 4), points=4, common=1e-4)
+    assert rough.n_evaluations < fine.n_evaluations
+    exact = np.exp(np.arccos(0.3 + 0.1 * np.log1p(fine.steps)) / 2)
+    assert np.all(np.abs(fine.value - exact) < 2e-4 * exact)
+
+
+def test_noise_that_differs_between_deltas_is_not_chased(monkeypatch):
+    result = find(monkeypatch, rising, (1, 12), common=0.0, noise=0.01)
+    exact = 3 + np.log1p(result.steps)
+    assert result.n_evaluations < 20
+    deviation = np.sqrt(np.mean((result.value - exact) ** 2))
+    assert 0.5 < deviation / np.sqrt(np.mean(result.stderr**2)) < 1.5
+
+
+def test_every_sign_change_is_reported_and_the_last_one_counts(monkeypatch):
+    # + on (1, 2), - on (2, 4), + on (4, r), - beyond, with r moving.
+    def gap(delta, step):
+        return (2 - delta) * (4 - delta) * (6 + 0.01 * step - delta) / 10
+
+    result = find(monkeypatch, gap, (1, 10), points=25)
+    np.testing.assert_allclose(result.value, 6 + 0.01 * result.steps, rtol=2e-3)
+    for crossings in result.crossings:
+        assert [crossing.opens for crossing in crossings] == [True, False, True]
+        assert all(c.lower <= c.value <= c.upper for c in crossings)
+
+
+def test_an_outlier_that_does_not_stay_defines_no_threshold(monkeypatch):
+    result = find(monkeypatch, lambda delta, step: (2 - delta) * (5 - delta), (1, 10))
+    assert set(result.statuses) == {Status.NO_BRACKET}
+    assert np.isnan(result.value).all()
+    assert result.status is Status.NO_BRACKET
+
+
+def test_a_curve_that_leaves_the_bracket(monkeypatch):
+    result = find(monkeypatch, rising, (1, 5))
+    inside = 3 + np.log1p(result.steps) < 5
+    np.testing.assert_array_equal(np.isfinite(result.value), inside)
+    assert {Status.SUCCESS, Status.NO_BRACKET} == set(result.statuses)
+    assert result.limit.status is Status.NOT_SETTLED
+    with pytest.raises(dmft.NumericalFailure, match=r"NO_BRACKET.*First at step 7"):
+        find(monkeypatch, rising, (1, 5), throw=True)
+
+
+def test_a_settled_curve_has_its_limit(monkeypatch):
+    def gap(delta, step):
+        return np.log((6 - 3 / (1 + 0.2 * step)) / delta)
+
+    result = find(monkeypatch, gap, (1, 12), common=0.002, n_steps=1000)
+    assert result.limit.status is Status.SUCCESS
+    assert result.limit.lower < 6 < result.limit.upper
+    late = find(monkeypatch, gap, (1, 5.5), common=0.002, n_steps=1000)
+    assert late.limit.status is Status.NOT_SETTLED  # its end is not in the bracket
+
+
+def test_a_run_that_diverges_late_serves_the_earlier_steps(monkeypatch):
+    result = find(monkeypatch, rising, (1, 12), lasts=lambda delta: 10)
+    early = result.steps <= 10
+    assert all(status is Status.SUCCESS for status in np.array(result.statuses)[early])
+    assert all(status is Status.DIVERGED for status in np.array(result.statuses)[~early])
+    np.testing.assert_allclose(result.value[early], 3 + np.log1p(result.steps[early]), rtol=1e-3)
+    assert np.isnan(result.value[~early]).all()
+    assert result.status is Status.DIVERGED
+
+
+def test_runs_that_diverge_below_the_crossing_do_not_spoil_it(monkeypatch):
+    result = find(monkeypatch, rising, (1, 12), lasts=lambda delta: 5 if delta < 2.5 else 99)
+    assert result.status is Status.SUCCESS
+    assert np.isnan(result.gap[0, -1])
+
+
+def test_the_limit_on_solves_is_said(monkeypatch):
+    def steep(delta, step):
+        return np.cos(2 * np.log(delta)) - 0.1 * np.log1p(step) - 0.3
+
+    result = find(monkeypatch, steep, (1, 4), points=4, max_solves=5, common=1e-4)
+    assert result.n_evaluations == 5
+    assert result.status is Status.MAX_STEPS
+    assert np.isfinite(result.value).all()
+    poor = np.array([status is Status.MAX_STEPS for status in result.statuses])
+    assert np.all(result.interpolation_error[poor] > 0.2 * result.stderr[poor])
+
+
+def test_replicates_without_a_root_of_their_own(monkeypatch):
+    # The gap of some replicates stays positive in the bracket: their roots by the common slope.
+    result = find(monkeypatch, lambda delta, step: 0.1 * np.log(3.9 / delta), (1, 4), common=0.01)
+    assert result.status is Status.SUCCESS
+    np.testing.assert_allclose(result.stderr, 0.1 * 3.9, rtol=0.25)
+
+
+# -- parts ---------------------------------------------------------------------------------------
+
+
+def test_default_steps():
+    def steps_of(n_steps):
+        return default_steps(dmft.GradientDescent(0.2, n_steps).times)
+
+    assert steps_of(0) == [0]
+    assert steps_of(3) == [0, 1, 2, 3]
+    for n_steps in (29, 30, 50, 400, 10_000):
+        steps = steps_of(n_steps)
+        assert (steps[0], steps[-1]) == (0, n_steps)
+        assert 30 <= len(steps) <= 32
+        assert np.all(np.diff(steps) > 0)
+    late = np.diff(np.log1p([step for step in steps_of(400) if step > 40]))
+    assert late.max() < 1.2 * late.min()
+
+
+def test_default_steps_of_uneven_times():
+    times = np.concatenate([[0.0], np.geomspace(1e-2, 1e3, 200)])
+    steps = default_steps(times)
+    assert (steps[0], steps[-1]) == (0, 200)
+    assert 30 <= len(steps) <= 32
+    late = np.diff(np.log(times[[step for step in steps if step > 50]]))
+    assert late.max() < 1.3 * late.min()
+
+
+def test_interpolation_is_exact_for_cubics():
+    x = np.array([0.0, 0.7, 1.0, 2.5, 3.0])
+    y = (x - 1.7) * (x + 2) * (x - 9)
+    assert root_between(x, y, 2, 1, 1) == pytest.approx(1.7, abs=1e-12)
+    assert LocalPolynomial(x, 2).slope(1.7, y) == pytest.approx(3.7 * -7.3, rel=1e-10)
+    line = 2 - x
+    difference, noise = disagreement(x, line, np.tile(line, (3, 1)), 2)
+    assert difference < 1e-12
+    assert noise < 1e-12
+
+
+def test_interpolation_at_the_ends_of_the_grid():
+    x = np.array([1.0, 2.0, 4.0])
+    for interval, root in ((0, 1.5), (1, 3.0)):
+        y = (root - x) * (x + 1)
+        assert root_between(x, y, interval, 1, 1) == pytest.approx(root, abs=1e-12)
+
+
+# -- files and arguments -------------------------------------------------------------------------
+
+
+def test_saved_curve_loads_back(curve, tmp_path):
+    curve.save(tmp_path / "curve.npz")
+    loaded = dmft.ThresholdCurve.load(tmp_path / "curve.npz")
+    for name in horizon._ARRAYS:
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(curve, name))
+    assert loaded.crossings == curve.crossings
+    assert loaded.statuses == curve.statuses
+    assert repr(loaded.limit) == repr(curve.limit)  # it may hold NaN
+    assert loaded.bracket == curve.bracket
+    assert loaded.config == curve.config
+    with pytest.raises(ValueError, match="threshold curve"):
+        dmft.Threshold.load(tmp_path / "curve.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bracket": (4, 1)}, r"bracket must have lower < upper, got \(4, 1\)"),
+        ({"bracket": (0, 2)}, r"bracket\[0\] must be a positive finite number, got 0"),
+        ({"bracket": 3.0}, "bracket must be a pair"),
+        ({"steps": [0, 11]}, r"steps must be in 0\.\.n_steps = 0\.\.10, got 11"),
+        ({"steps": [-1]}, "steps must be an integer >= 0, got -1"),
+        ({"steps": [2.5]}, "steps must be an integer >= 0, got 2.5"),
+        ({"steps": []}, r"steps must be one or more different steps, ascending, got \[\]"),
+        ({"steps": [3, 1]}, r"steps must be .* ascending, got \[3, 1\]"),
+        ({"steps": [1, 1]}, r"steps must be .* ascending, got \[1, 1\]"),
+        ({"steps": 5}, "steps must be a list of steps, got 5"),
+        ({"points": 3}, "points must be an integer >= 4, got 3"),
+        ({"max_solves": 8}, "max_solves must be an integer >= 9, got 8"),
+        ({"problem": "x"}, "problem must be a dmft.Problem"),
+        ({"sampling": "x"}, "sampling must be a dmft.Sampling"),
+        ({"problem": dmft.Problem("staircase")}, "problem must have a hard direction"),
+        ({"problem": retrieval(initial_overlap=[[0.1]])}, "problem must start without overlap"),
+    ],
+)
+def test_bad_arguments(change, message):
+    arguments = {"problem": retrieval(), "method": METHOD, "bracket": (1, 4), **change}
+    with pytest.raises(ValueError, match=message) as caught:
+        dmft.delta_nn_curve(**arguments)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,167 @@
+"""The figure of delta_NN against the horizon: curve, limit, left edge, and what is missing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import dmft
+from dmft import Extrapolation, Status, ThresholdCurve
+from dmft.plotting import plot_curve, save_figure
+
+STEPS = np.array([0, 1, 3, 10, 30, 100, 300])
+DELTA = np.array([1.0, 3.0, 6.0, 12.0])
+CONFIG = {
+    "problem": dmft.Problem("phase-retrieval", loss="pseudo-huber").to_config(),
+    "method": dmft.GradientDescent(0.2, 300).to_config(),
+    "sampling": dmft.Sampling().to_config(),
+}
+
+
+def limit(**changes):
+    settings = {
+        "value": 6.1,
+        "lower": 5.9,
+        "upper": 6.4,
+        "status": Status.SUCCESS,
+        "level": 0.95,
+        "last": 5.9,
+        "window": (2.0, 60.0),
+        "n_points": 12,
+        "powers": (0.8, 1.2),
+    }
+    return Extrapolation(**{**settings, **changes})
+
+
+def curve(**changes):
+    times = 0.2 * STEPS
+    edge = -1.0 / (1 + times)
+    settings = {
+        "steps": STEPS,
+        "times": times,
+        "value": 6 - 4 / (1 + times),
+        "stderr": np.full(7, 0.1),
+        "interpolation_error": np.zeros(7),
+        "statuses": (Status.SUCCESS,) * 7,
+        "replicates": np.ones((4, 7)),
+        "crossings": ((),) * 7,
+        "bracket": (1.0, 12.0),
+        "delta": DELTA,
+        "gap": np.zeros((4, 7)),
+        "gap_stderr": np.zeros((4, 7)),
+        "left_edge": edge / DELTA[:, np.newaxis],
+        "left_edge_stderr": np.full((4, 7), 0.001),
+        "edge_at_threshold": edge,
+        "edge_at_threshold_stderr": np.full(7, 0.001),
+        "limit": limit(),
+        "config": CONFIG,
+    }
+    return ThresholdCurve(**{**settings, **changes})
+
+
+def words(figure):
+    found = [figure.get_suptitle()]
+    for axes in figure.axes:
+        found += [axes.get_title(), *(text.get_text() for text in axes.texts)]
+        if axes.get_legend() is not None:
+            found += [text.get_text() for text in axes.get_legend().get_texts()]
+    return " | ".join(found)
+
+
+def marker(axes, kind):
+    return [line for line in axes.lines if line.get_marker() == kind and len(line.get_xdata())]
+
+
+def test_both_panels(tmp_path):
+    figure = plot_curve(curve())
+    left, right, above = figure.axes
+    assert r"\eta t" in left.get_xlabel()
+    assert "NN" in left.get_ylabel()
+    assert above.get_xlabel() == "step"
+    # The two axes of one panel say the same: eta * step = time, at both ends.
+    np.testing.assert_allclose(left.get_xlim(), 0.2 * np.array(above.get_xlim()), rtol=1e-9)
+    (line,) = marker(left, "o")
+    np.testing.assert_allclose(line.get_ydata(), curve().value)
+    assert (right.get_xscale(), right.get_yscale()) == ("log", "log")
+    np.testing.assert_allclose(right.lines[0].get_ydata(), -curve().edge_at_threshold[1:])
+    assert "delta = 3" in words(figure)
+    assert "slope" in words(figure)
+    assert "limit: 6.1 (5.9 to 6.4)" in words(figure)
+    assert "not settled" not in words(figure)
+    (diamond,) = marker(left, "D")
+    assert diamond.get_ydata()[0] == 6.1
+    assert diamond.get_xdata()[0] > 1  # beyond the right margin
+    path = save_figure(figure, tmp_path / "figure.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_open_interval_has_an_arrow():
+    open_above = limit(value=np.nan, upper=np.inf, status=Status.NOT_SETTLED)
+    figure = plot_curve(curve(limit=open_above))
+    assert "limit: above 5.9" in words(figure)
+    assert "not settled" in words(figure)
+    assert len(marker(figure.axes[0], "^")) == 1
+    assert not marker(figure.axes[0], "D")
+    nothing = limit(value=np.nan, lower=-np.inf, upper=np.inf, status=Status.NOT_SETTLED)
+    figure = plot_curve(curve(limit=nothing))
+    assert "limit: open" in words(figure)
+    assert len(marker(figure.axes[0], "v")) == 1
+
+
+def test_a_wide_interval_does_not_flatten_the_curve():
+    figure = plot_curve(curve(limit=limit(upper=500.0, status=Status.NOT_SETTLED)))
+    assert figure.axes[0].get_ylim()[1] < 12
+
+
+def test_steps_without_a_value_are_marked():
+    value = np.where(STEPS > 50, np.nan, curve().value)
+    statuses = tuple(Status.NO_BRACKET if step > 50 else Status.SUCCESS for step in STEPS)
+    figure = plot_curve(curve(value=value, statuses=statuses))
+    (crosses,) = marker(figure.axes[0], "x")
+    np.testing.assert_allclose(crosses.get_xdata(), [20.0, 60.0])
+    assert "NO_BRACKET" in figure.axes[0].get_title()
+
+
+@pytest.mark.parametrize("steps", [[0], [3], [0, 1]])
+def test_few_steps(tmp_path, steps):
+    full = curve()
+    chosen = np.isin(STEPS, steps)
+    cut = {
+        name: getattr(full, name)[..., chosen]
+        for name in (
+            "steps", "times", "value", "stderr", "interpolation_error", "replicates", "gap",
+            "gap_stderr", "left_edge", "left_edge_stderr", "edge_at_threshold",
+            "edge_at_threshold_stderr",
+        )
+    }  # fmt: skip
+    figure = plot_curve(
+        dataclasses.replace(
+            full, **cut, statuses=full.statuses[: len(steps)], crossings=((),) * len(steps)
+        )
+    )
+    save_figure(figure, tmp_path / "figure.png")
+    assert len(marker(figure.axes[0], "o")) == 1
+
+
+def test_no_values_at_all(tmp_path):
+    nothing = np.full(7, np.nan)
+    infinite = np.full((4, 7), -np.inf)
+    figure = plot_curve(
+        curve(
+            value=nothing, stderr=nothing, edge_at_threshold=nothing, left_edge=infinite,
+            statuses=(Status.UNBOUNDED_EDGE,) * 7,
+            limit=limit(value=np.nan, lower=-np.inf, upper=np.inf, status=Status.NOT_SETTLED),
+        )
+    )  # fmt: skip
+    assert "no threshold at any step" in words(figure)
+    assert "no left edge below zero" in words(figure)
+    assert "UNBOUNDED_EDGE" in words(figure)
+    save_figure(figure, tmp_path / "figure.png")
+
+
+def test_a_method_without_steps_has_one_axis_of_time():
+    flow = {**CONFIG, "method": {"t_max": 60.0, "tol": 1e-3}}
+    figure = plot_curve(curve(config=flow))
+    assert len(figure.axes) == 2
+    assert r"\eta" not in figure.axes[0].get_xlabel()
+    assert r"\eta" not in words(figure)

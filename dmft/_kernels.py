@@ -358,8 +358,8 @@ def remove_kernel(
 ) -> None:
     """Subtract ``coefficients @ basis[:n_rows]`` from `rows`, and look at what is left.
 
-    Fills `combined` with ``wanted @ basis[:n_rows]``, and `out` (again, n_rows) with the products of
-    the first `again` rows, as they are now, with the basis.
+    Fills `combined` with ``wanted @ basis[:n_rows]``, and `out` (again, n_rows) with the products
+    of the first `again` rows, as they are now, with the basis.
     """
     out[:] = 0.0
     combined[:] = 0.0
@@ -475,7 +475,7 @@ def step_kernel(
     squares[:] = 0.0
     above[:] = 0.0
     r[:] = 0.0
-    m, n = r.shape
+    n = r.shape[1]
     step = _columns_per_slice(n_rows)
     for start in range(0, n, step):
         stop = min(start + step, n)

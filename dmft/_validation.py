@@ -119,8 +119,8 @@ def check_choice(name: str, value: object, allowed: Collection[str], *, also: st
     raise ValueError(message)
 
 
-def check_instance(name: str, value: object, kind: type) -> None:
-    """Raise unless `value` is of the given public class.
+def check_instance(name: str, value: object, kind: type | tuple[type, ...]) -> None:
+    """Raise unless `value` is of the given public class, or of one of several.
 
     Raises
     ------
@@ -136,7 +136,9 @@ def check_instance(name: str, value: object, kind: type) -> None:
     ValueError: sampling must be a dmft.int, got str
     """
     if not isinstance(value, kind):
-        raise ValueError(f"{name} must be a dmft.{kind.__name__}, got {type(value).__name__}")
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        allowed = " or ".join(f"dmft.{kind.__name__}" for kind in kinds)
+        raise ValueError(f"{name} must be a {allowed}, got {type(value).__name__}")
 
 
 def check_derivatives(name: str, value: object) -> str:

@@ -142,20 +142,15 @@ def sampled_law(
     return law(0, replicates=[law(index) for index in range(1, len(runs))])
 
 
-def sampled_span(
-    problem: Problem, delta: float, step_size: float, sampling: Sampling, run: Run, step: int
-) -> Span:
+def sampled_span(problem: Problem, run: Run, step: int) -> Span:
     """Coordinates and gradients of the paths of a run before a step.
 
-    Its ``defect`` bounds the weight that the directions left out by the rank tolerance would have
-    received so far, ``sum_t step_size |g^t - its kept part| / sqrt(delta)``.
+    Its ``defect`` is the weight that what was left out of the gradients would have received so far,
+    ``sum_t step_size |g^t - its kept part| / sqrt(delta)``.
 
     Parameters
     ----------
     problem : Problem
-    delta : float
-    step_size : float
-    sampling : Sampling
     run : Run
         With its paths.
     step : int
@@ -166,16 +161,10 @@ def sampled_span(
     """
     from rmt import Span
 
-    if run.paths is None or run.counts is None:
+    if run.paths is None or run.counts is None or run.left_out is None:
         raise ValueError("run must have kept its paths")
-    k, m = problem.k, problem.m
+    k = problem.k
     n_coordinates, n_directions, n_rows = (int(count) for count in run.counts[step])
-    # The part of each gradient that was left out: by Pythagoras (from 1e-8 of its size up), and at
-    # most the tolerance for each neuron that opened no direction.
-    size = np.trace(run.gradient_second_moment[:step], axis1=1, axis2=2)
-    lost = np.sqrt(np.maximum(size - np.sum(run.gamma[:step] ** 2, axis=(1, 2)), 0.0))
-    kept = np.bincount(run.direction_step[run.direction_step < step], minlength=step)
-    most = sampling.effective_rank_tolerance * np.sqrt(m - kept)
     return Span(
         run.paths.blocks(n_rows),
         run.paths.coordinate_coefficients[:n_coordinates, :n_rows],
@@ -183,7 +172,7 @@ def sampled_span(
         latent=k,
         neurons=run.weights[step][:, :n_coordinates],
         hard=_hard_coordinates(problem, n_coordinates),
-        defect=float(np.sum(np.minimum(step_size / np.sqrt(delta) * lost, most))),
+        defect=float(run.left_out[step]),
     )
 
 

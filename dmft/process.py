@@ -22,7 +22,7 @@ import numpy as np
 
 from dmft.gradients import compiled_law, curvature_bound, pre_activation_gradient
 from dmft.paths import Paths
-from dmft.window import Window
+from dmft.window import Window, widened
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -172,7 +172,8 @@ class Process:
 
         Parameters
         ----------
-        weights : ndarray, shape (m, n_coordinates)
+        weights : ndarray, shape (m, <= n_coordinates)
+            Zero on coordinates beyond its width.
         step : float
             What the gradient is going to be multiplied with.
         tolerance : float
@@ -185,6 +186,7 @@ class Process:
         Evaluation
         """
         smallest = tolerance * np.sqrt(self.delta) / step
+        weights = widened(weights, self.paths.n_coordinates)
         self._time += 1
         if self._law is not None and self._streak < _BUSY:
             beta = self._window.represent(weights, _WINDOW_POINT * step * smallest)
@@ -394,7 +396,7 @@ class Process:
             rows[m:] = numbers if self._mirror is None else np.tile(numbers, 2)
 
     def _against_window(self, sums: _Sums) -> tuple[FloatArray, FloatArray]:
-        """What the forecast left of the gradients: along those remembered, and squares beyond."""
+        """Split what a forecast left of the gradients: along those remembered, squares beyond."""
         along = self._window.gradients.along(sums.with_gradients)
         return along, np.maximum(sums.against_window - np.sum(along**2, axis=1), 0.0)
 

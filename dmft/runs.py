@@ -96,6 +96,8 @@ class Record:
     ----------
     status : Status
         How the run ended.
+    left_out : float
+        `Run.left_out` so far.
     """
 
     def __init__(self, process: Process) -> None:
@@ -110,7 +112,7 @@ class Record:
         self._direction_step: list[int] = []
         self._direction_neuron: list[int] = []
         self._pre_activations: dict[int, FloatArray] = {}
-        self._left_out = 0.0
+        self.left_out = 0.0
 
     def add(
         self,
@@ -141,11 +143,11 @@ class Record:
         self._weights.append(weights)
         self._gamma.append(found.gamma)
         self._second_moment.append(found.second_moment)
-        self._numbers.append((found.loss, square, self._left_out))
+        self._numbers.append((found.loss, square, self.left_out))
         self._above.append(found.above)
         self._counts.append(counts)
         self.opened(t, found)
-        self._left_out += weight * found.left_out / np.sqrt(delta)
+        self.left_out += weight * found.left_out / np.sqrt(delta)
         if keep:
             self._pre_activations[t] = np.concatenate(self._process.r, axis=1)
 

@@ -37,12 +37,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft._validation import check_instance, check_integer, check_real
+from dmft.drivers import descend, flow
 from dmft.gradient_descent import GradientDescent
+from dmft.methods import METHODS, Method
 from dmft.problem import Problem
 from dmft.process import Process
 from dmft.runs import Record, Run
 from dmft.sampling import GaussianStream, Sampling
-from rmt.status import NumericalFailure, Status
+from rmt.status import NumericalFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,8 +59,6 @@ if TYPE_CHECKING:
 
 __all__ = ["single_threaded_blas", "solve", "worker_count"]
 
-# The squared norm of the weights may grow by this factor before the run counts as diverged.
-_DIVERGENCE_FACTOR = 1e12
 # Pre-activations are kept by default while they fit in this much memory,
 _KEEP_BYTES = 512 * 2**20
 # and the paths themselves while all runs together fit in this much.
@@ -68,7 +68,7 @@ _KEEP_PATHS_BYTES = 256 * 2**20
 def solve(
     problem: Problem,
     delta: float,
-    method: GradientDescent,
+    method: Method,
     sampling: Sampling | None = None,
     *,
     hessian_steps: Iterable[int] | None = None,
@@ -87,8 +87,8 @@ def solve(
         Overlaps below 1e-3 of the radius lose digits to rounding as the gradients settle.
     delta : float
         Samples per input dimension, n/d > 0.
-    method : GradientDescent
-        Step size and number of steps T.
+    method : GradientDescent or GradientFlow
+        Step size and number of steps T; or the last time, and the times asked for.
     sampling : Sampling, optional
         Number of paths (or of pairs of them), replicates and seed.
     hessian_steps : iterable of int, optional
@@ -136,7 +136,7 @@ def solve(
 
     sampling = Sampling() if sampling is None else sampling
     check_instance("problem", problem, Problem)
-    check_instance("method", method, GradientDescent)
+    check_instance("method", method, METHODS)
     check_instance("sampling", sampling, Sampling)
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
     steps = _steps_to_keep(problem, method, sampling, hessian_steps)
@@ -247,7 +247,7 @@ def single_threaded_blas() -> Iterator[None]:
 
 def _steps_to_keep(
     problem: Problem,
-    method: GradientDescent,
+    method: Method,
     sampling: Sampling,
     hessian_steps: Iterable[int] | None,
 ) -> list[int]:
@@ -270,7 +270,7 @@ class _Shared:
 
     problem: Problem
     delta: float
-    method: GradientDescent
+    method: Method
     sampling: Sampling
     keep: frozenset[int]
     most_rows: int  # paths with more rows in their basis are not kept
@@ -287,40 +287,17 @@ class _Shared:
 
 
 def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
-    """Self-consistent gradient descent on the paths of the given streams."""
-    problem, method, delta = shared.problem, shared.method, shared.delta
-    k, eta, lam = problem.k, method.step_size, problem.weight_decay
-    tolerance = shared.sampling.effective_rank_tolerance
-    process = Process(
-        problem,
-        delta,
-        streams,
-        run,
-        mirrored=shared.mirrored,
-        limit=delta * (2.0 / eta - lam),
-    )
+    """Follow the self-consistent process on the paths of the given streams."""
+    problem, method = shared.problem, shared.method
+    limit = np.inf
+    if isinstance(method, GradientDescent):
+        limit = shared.delta * (2.0 / method.step_size - problem.weight_decay)
+    process = Process(problem, shared.delta, streams, run, mirrored=shared.mirrored, limit=limit)
     record = Record(process)
-    B = problem.initial_weights()
-    largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(B**2)))
-    for t in range(method.n_steps + 1):
-        if not np.sum(B**2) < largest:
-            record.status = Status.DIVERGED
-            break
-        last = t == method.n_steps
-        counts = process.counts
-        found = process.evaluate(B, eta, tolerance, None if last else t)
-        if not found.status.ok:
-            record.status = found.status
-            break
-        record.add(B, found, counts, weight=eta, keep=t in shared.keep)
-        if last:
-            break
-        gradient = found.gradient
-        if shared.forcing is not None:
-            gradient[:, :k] += shared.forcing[t]
-        B = np.pad(B, ((0, 0), (0, gradient.shape[1] - B.shape[1])))
-        B = B - eta * (gradient + lam * B)
-        if shared.progress is not None:
-            shared.progress(1)
+    tolerance = shared.sampling.effective_rank_tolerance
+    if isinstance(method, GradientDescent):
+        descend(process, record, method, tolerance, shared.keep, shared.forcing, shared.progress)
+    else:
+        flow(process, record, method, tolerance, shared.keep, shared.progress)
     process.close()
     return record.run(process.paths.n_rows <= shared.most_rows)

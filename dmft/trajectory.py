@@ -11,6 +11,7 @@ import numpy as np
 from dmft._validation import check_integer
 from dmft.generalization import expected_test_loss
 from dmft.gradient_descent import GradientDescent
+from dmft.methods import Method, method_from_config
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
 from dmft.runs import Run
@@ -61,7 +62,7 @@ class Trajectory:
     problem : Problem or None
         None only for a loaded trajectory of a custom problem that was not given again.
     delta : float
-    method : GradientDescent
+    method : GradientDescent or GradientFlow
     sampling : Sampling
     status : Status
     n_steps : int
@@ -79,7 +80,7 @@ class Trajectory:
         self,
         problem: Problem | None,
         delta: float,
-        method: GradientDescent,
+        method: Method,
         sampling: Sampling,
         pooled: Run,
         replicates: list[Run],
@@ -180,7 +181,12 @@ class Trajectory:
 
     @property
     def response_steps(self) -> int:
-        """Last time t for which R(t, .) is numerically reliable."""
+        """Last time t for which R(t, .) is numerically reliable; 0 for a gradient flow.
+
+        The directions that a flow opens belong to the stages of its integrator, not to its times.
+        """
+        if not isinstance(self.method, GradientDescent):
+            return 0
         return min(_reliable_response(run, self._n_times) for run in self._runs)
 
     @property
@@ -260,8 +266,7 @@ class Trajectory:
             runs = self._runs
             if any(run.paths is None for run in runs):
                 runs = self._again(step, keep_paths=True)
-            known = self.problem, self.delta, self.method.step_size, self.sampling
-            self._spans = step, [sampled_span(*known, run, step) for run in runs]
+            self._spans = step, [sampled_span(self.problem, run, step) for run in runs]
         return self._spans[1][index]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -334,7 +339,7 @@ class Trajectory:
         trajectory = cls(
             problem,
             config["delta"],
-            GradientDescent(**config["method"]),
+            method_from_config(config["method"]),
             Sampling(**config["sampling"]),
             runs[0],
             runs[1:],

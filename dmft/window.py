@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     Blocks = list[FloatArray]
 
-__all__ = ["Window"]
+__all__ = ["Window", "widened"]
 
 # Visits remembered. Smooth gradients need few; each one more costs something in every step.
 _LENGTH = 20
@@ -146,7 +146,7 @@ class Window:
         unit[np.arange(self._m), slots] = 1.0
         older = []
         for c in self._recent[:1]:
-            c = _widened(c, n_rows)
+            c = widened(c, n_rows)
             if not c[:, slots].any():
                 older = [c]
         self._recent = [unit, *older]
@@ -216,7 +216,7 @@ class Remembered:
     def split(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Part of some vectors along an orthonormal basis of the remembered ones, and the rest."""
         _, _, right = self._svd()
-        right = _widened(right, vectors.shape[1])
+        right = widened(right, vectors.shape[1])
         along = vectors @ right.T
         rest = vectors - along @ right
         again = rest @ right.T
@@ -347,8 +347,8 @@ class RememberedGradients(Remembered):
         return np.concatenate([super()._vectors_to_factor(), self._outside_root()], axis=1)
 
 
-def _widened(rows: FloatArray, width: int) -> FloatArray:
-    """Append zeros to rows."""
+def widened(rows: FloatArray, width: int) -> FloatArray:
+    """Append zeros to rows, up to a width."""
     if rows.shape[1] == width:
         return rows
     out = np.zeros((len(rows), width))

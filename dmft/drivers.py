@@ -1,0 +1,291 @@
+r"""The algorithms, as sequences of evaluations of the gradient.
+
+``descend`` takes the steps of gradient descent; ``flow`` integrates gradient flow by stabilised
+Runge-Kutta steps of adaptive size. Both only combine points and gradients, so both are exact in the
+growing space of ``dmft.process``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.chebyshev import chebyshev_stages, n_chebyshev_stages
+from dmft.gradients import curvature_bound
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from numpy.typing import NDArray
+
+    from dmft.gradient_descent import GradientDescent
+    from dmft.gradient_flow import GradientFlow
+    from dmft.process import Evaluation, Process
+    from dmft.runs import Record
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["descend", "flow"]
+
+# The squared norm of the weights may grow by this factor before the run counts as diverged.
+_DIVERGENCE_FACTOR = 1e12
+# Directions that a flow leaves out are this much smaller than the error allowed in a step.
+_RANK_PER_TOL = 1e-2
+# The largest rate of decay is overestimated by this factor: it may grow within a step.
+_SAFETY_OF_RATE = 1.2
+_SAFETY_OF_STEP, _LEAST_FACTOR, _MOST_FACTOR = 0.8, 0.1, 4.0
+_MAX_STAGES = 250
+_MAX_REJECTIONS = 30
+
+
+def descend(
+    process: Process,
+    record: Record,
+    method: GradientDescent,
+    tolerance: float,
+    keep: Collection[int],
+    forcing: FloatArray | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Gradient descent from the initial weights of the problem.
+
+    Parameters
+    ----------
+    process : Process
+    record : Record
+        Receives every step.
+    method : GradientDescent
+    tolerance : float
+        Directions that would receive a weight below this are not opened.
+    keep : collection of int
+        Steps whose pre-activations are kept.
+    forcing : ndarray, shape (n_steps, m, k), optional
+        Added to E[g^t z^T].
+    progress : callable, optional
+    """
+    problem = process.problem
+    k, eta, lam = problem.k, method.step_size, problem.weight_decay
+    B = problem.initial_weights()
+    largest = _largest(B)
+    for t in range(method.n_steps + 1):
+        if not np.sum(B**2) < largest:
+            record.status = Status.DIVERGED
+            return
+        last = t == method.n_steps
+        counts = process.counts
+        found = process.evaluate(B, eta, tolerance, None if last else t)
+        if not found.status.ok:
+            record.status = found.status
+            return
+        record.add(B, found, counts, weight=eta, keep=t in keep)
+        if last:
+            return
+        gradient = found.gradient
+        if forcing is not None:
+            gradient[:, :k] += forcing[t]
+        B = _combined((1.0 - eta * lam, B), (-eta, gradient))
+        if progress is not None:
+            progress(1)
+
+
+def flow(
+    process: Process,
+    record: Record,
+    method: GradientFlow,
+    tolerance: float,
+    keep: Collection[int],
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Gradient flow from the initial weights of the problem.
+
+    Parameters are those of `descend`; the tolerance is raised to a hundredth of ``method.tol``.
+    """
+    integrator = _Integrator(process, method, max(tolerance, _RANK_PER_TOL * method.tol))
+    times = method.times
+    for index, time in enumerate(times):
+        while integrator.status.ok and integrator.time < time:
+            integrator.step(float(times[-1]) - integrator.time)
+            for found in integrator.opened:
+                record.opened(max(index - 1, 0), found)
+            integrator.opened.clear()
+        if not integrator.status.ok:
+            record.status = integrator.status
+            return
+        B = integrator.at(float(time))
+        counts = process.counts
+        found = process.evaluate(B, integrator.weight, integrator.tolerance, None)
+        if not found.status.ok:
+            record.status = found.status
+            return
+        record.left_out = integrator.left_out
+        record.add(B, found, counts, weight=0.0, keep=index in keep)
+        if progress is not None and index:
+            progress(1)
+
+
+@dataclass
+class _Point:
+    """Weights at a time, and minus the gradient with weight decay there."""
+
+    time: float
+    weights: FloatArray
+    slope: FloatArray
+
+
+class _Integrator:
+    """Adaptive steps of a gradient flow."""
+
+    def __init__(self, process: Process, method: GradientFlow, tolerance: float) -> None:
+        self.status = Status.SUCCESS
+        self.tolerance = tolerance
+        self.opened: list[Evaluation] = []
+        self.left_out = 0.0
+        self._process = process
+        self._tol = method.tol
+        self._decay = process.problem.weight_decay
+        self._n_opened = 0
+        B = process.problem.initial_weights()
+        self._largest = _largest(B)
+        self._h = self.weight = 1e-3
+        slope = self._slope(B)
+        self._last = self._next = _Point(0.0, B, slope)
+        self._rate = self._largest_rate()
+        if self.status.ok and self._rate > 0.0:
+            self._h = 0.1 / self._rate
+
+    @property
+    def time(self) -> float:
+        """Time reached."""
+        return self._next.time
+
+    def at(self, time: float) -> FloatArray:
+        """Weights at a time of the last step (cubic Hermite interpolation)."""
+        a, b = self._last, self._next
+        h = b.time - a.time
+        if h == 0.0 or time == b.time:
+            return b.weights
+        x = (time - a.time) / h
+        return _combined(
+            ((1.0 + 2.0 * x) * (1.0 - x) ** 2, a.weights),
+            (x**2 * (3.0 - 2.0 * x), b.weights),
+            (h * x * (1.0 - x) ** 2, a.slope),
+            (h * x**2 * (x - 1.0), b.slope),
+        )
+
+    def step(self, left: float) -> None:
+        """Take a step that is accepted, no longer than what is left."""
+        start = self._next
+        for _ in range(_MAX_REJECTIONS):
+            h = min(self._h, left)
+            if self._rate > 0.0:
+                h = min(h, 0.65 * _MAX_STAGES**2 / self._rate)
+            end = self._attempt(start, h)
+            if end is None:
+                if not self.status.ok:
+                    return
+                self._h = 0.25 * h
+                continue
+            slope = self._slope(end)
+            if not self.status.ok:
+                return
+            estimate = _combined(
+                (0.8, start.weights), (-0.8, end), (0.4 * h, start.slope), (0.4 * h, slope)
+            )
+            # Coordinates opened within the step were left out before: no error of the integrator.
+            estimate = estimate[:, : start.weights.shape[1]]
+            size = max(np.linalg.norm(start.weights), np.linalg.norm(end))
+            error = float(np.linalg.norm(estimate)) / (self._tol * float(size))
+            factor = _SAFETY_OF_STEP * max(error, 1e-12) ** (-1.0 / 3.0)
+            factor = min(max(factor, _LEAST_FACTOR), _MOST_FACTOR)
+            if error <= 1.0:
+                self._last, self._next = start, _Point(start.time + h, end, slope)
+                if left - h <= 1e-12 * max(self._next.time, 1.0):
+                    self._next.time = start.time + left
+                self._rate = self._largest_rate()
+                # A step cut short by the end says nothing about the next one.
+                self._h = max(self._h, factor * h) if h < self._h else factor * h
+                return
+            self._h = factor * h
+        self.status = Status.MAX_STEPS
+
+    def _attempt(self, start: _Point, h: float) -> FloatArray | None:
+        """Weights after a step, None if it left the region where numbers are finite."""
+        stages = chebyshev_stages(n_chebyshev_stages(h * self._rate))
+        self.weight = 2.0 * h / len(stages)
+        before = current = start.weights
+        slope = start.slope
+        for j, stage in enumerate(stages):
+            if j:
+                slope = self._slope(current)
+                if not self.status.ok:
+                    return None
+            new = _combined(
+                (stage.of_start, start.weights),
+                (stage.of_last, current),
+                (stage.of_second_last, before),
+                (h * stage.slope, slope),
+                (h * stage.slope_of_start, start.slope),
+            )
+            before, current = current, new
+            if not np.sum(current**2) < self._largest:
+                return None
+        return current
+
+    def _slope(self, weights: FloatArray) -> FloatArray:
+        """Minus the gradient with weight decay; opens directions."""
+        process = self._process
+        found = process.evaluate(weights, self.weight, self.tolerance, self._n_opened)
+        if not found.status.ok:
+            self.status = found.status
+            return weights
+        if len(found.opened):
+            self._n_opened += 1
+            self.opened.append(found)
+        self.left_out += self.weight * found.left_out / math.sqrt(process.delta)
+        return _combined((-1.0, found.gradient), (-self._decay, weights))
+
+    def _largest_rate(self) -> float:
+        """Bound on the largest eigenvalue of the Hessian at the last evaluation.
+
+        The right edge of the bulk with the scalar weights ``d`` that bound the eigenvalues of D,
+        ``min over b > max d of E[d b / (b - d)] + b / delta`` (any b gives a bound).
+        """
+        from scipy.optimize import minimize_scalar
+
+        process = self._process
+        bounds = [
+            curvature_bound(process.problem, r, y)
+            for r, y in zip(process.r, process.labels, strict=True)
+        ]
+        d = np.maximum(np.concatenate(bounds), 0.0)
+        highest = float(d.max())
+        if not math.isfinite(highest):
+            self.status = Status.NONFINITE
+            return 0.0
+        if highest == 0.0:
+            return self._decay
+
+        def edge(log: float) -> float:
+            b = highest * (1.0 + math.exp(log))
+            return float(np.mean(d * (b / (b - d)))) + b / process.delta
+
+        found = minimize_scalar(edge, bounds=(-8.0, 6.0), method="bounded", options={"xatol": 0.1})
+        return _SAFETY_OF_RATE * (float(found.fun) + self._decay)
+
+
+def _largest(weights: FloatArray) -> float:
+    return _DIVERGENCE_FACTOR * (1.0 + float(np.sum(weights**2)))
+
+
+def _combined(*terms: tuple[float, FloatArray]) -> FloatArray:
+    """Linear combination of arrays of different widths, the shorter ones padded with zeros."""
+    width = max(array.shape[1] for _, array in terms)
+    out = np.zeros((len(terms[0][1]), width))
+    for factor, array in terms:
+        if factor:
+            out[:, : array.shape[1]] += factor * array
+    return out

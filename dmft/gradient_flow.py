@@ -1,0 +1,131 @@
+r"""Gradient flow, the limit of gradient descent with small steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._validation import check_integer, check_keys, check_real
+
+__all__ = ["GradientFlow"]
+
+_SMALLEST_TOL, _LARGEST_TOL = 1e-10, 0.1
+_POINTS = 60  # after time 0, where no times are given
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    r"""Gradient flow on the empirical risk plus weight decay, up to a time.
+
+    .. math:: \dot\Theta = -\nabla \mathrm{Risk}(\Theta) - \lambda \Theta
+
+    in the notation of Montanari & Wang, arXiv:2602.01434; the weight decay :math:`\lambda` belongs
+    to the `Problem`. Time t of the flow is step :math:`t / \eta` of gradient descent with a small
+    step :math:`\eta`. Paths with a large curvature, which a finite step makes unstable, are not.
+
+    The flow is integrated with adaptive steps and known at the points of `times`; "step" i of a
+    result is the i-th of them.
+
+    Parameters
+    ----------
+    t_max : float
+        Last time, >= 0.
+    tol : float
+        Bound on the estimated error of the weights in each adaptive step, relative to their norm;
+        1e-10 to 0.1. Directions of a weight below a hundredth of it are left out.
+    times : sequence of float, optional
+        Times at which the flow is asked for, increasing from 0 to `t_max`. Default: 61 times, even
+        in log(1 + t).
+
+    Raises
+    ------
+    ValueError
+        If a parameter is outside the range given above.
+
+    Examples
+    --------
+    >>> flow = GradientFlow(t_max=100.0, tol=1e-4, times=[0, 10, 100])
+    >>> flow.n_steps, flow.times
+    (2, array([  0.,  10., 100.]))
+    >>> flow.until(1)
+    GradientFlow(t_max=10.0, tol=0.0001, times=[0.0, 10.0])
+    >>> GradientFlow(t_max=-1.0)
+    Traceback (most recent call last):
+        ...
+    ValueError: t_max must be a finite number >= 0, got -1.0
+    """
+
+    t_max: float
+    tol: float = 1e-4
+    times: Any = field(default=None, compare=False)  # an array once made
+    _key: tuple[float, ...] = field(default=(), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        t_max = check_real("t_max", self.t_max, minimum=0.0)
+        tol = check_real("tol", self.tol, minimum=0.0, exclusive=True)
+        if not _SMALLEST_TOL <= tol <= _LARGEST_TOL:
+            raise ValueError(f"tol must lie in {_SMALLEST_TOL:g}..{_LARGEST_TOL:g}, got {tol:g}")
+        object.__setattr__(self, "t_max", t_max)
+        object.__setattr__(self, "tol", tol)
+        times = _checked_times(self.times, t_max)
+        times.flags.writeable = False
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "_key", tuple(times.tolist()))
+
+    @property
+    def n_steps(self) -> int:
+        """Index of the last time."""
+        return len(self.times) - 1
+
+    def until(self, step: int) -> GradientFlow:
+        """Return the same method, stopped at ``times[step]``."""
+        step = check_integer("step", step, minimum=0)
+        if step > self.n_steps:
+            raise ValueError(f"step must be in 0..n_steps = 0..{self.n_steps}, got {step}")
+        return GradientFlow(float(self.times[step]), self.tol, self.times[: step + 1])
+
+    def __repr__(self) -> str:
+        return f"GradientFlow(t_max={self.t_max}, tol={self.tol}, times={self.times.tolist()})"
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the settings as a dict of plain types."""
+        return {"t_max": self.t_max, "tol": self.tol, "times": self.times.tolist()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> GradientFlow:
+        """Return the method described by `config`, the inverse of `to_config`.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or missing, or a value is not allowed.
+        """
+        keys = ("t_max", "tol", "times")
+        return cls(**check_keys("method", config, keys, required=keys[:1]))
+
+
+def _checked_times(times: object, t_max: float) -> NDArray[np.float64]:
+    if times is None:
+        if t_max == 0.0:
+            return np.zeros(1)
+        default = np.expm1(np.linspace(0.0, np.log1p(t_max), _POINTS + 1))
+        default[-1] = t_max
+        return default
+    if isinstance(times, str) or not isinstance(times, Sequence | np.ndarray):
+        raise ValueError(f"times must be increasing numbers from 0 to t_max, got {times!r}")
+    try:
+        checked = np.array(times, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"times must be increasing numbers from 0 to t_max, got {times!r}"
+        ) from None
+    good = checked.ndim == 1 and len(checked) > 0 and bool(np.all(np.diff(checked) > 0))
+    if not good or checked[0] != 0.0 or checked[-1] != t_max:
+        raise ValueError(
+            f"times must be increasing numbers from 0 to t_max = {t_max:g}, got {times!r}"
+        )
+    return checked

@@ -19,7 +19,7 @@
 
     [method]
     step_size = 0.2
-    n_steps = 40
+    n_steps = 40                  # or gradient flow: t_max = 100.0, and tol, times
 
     [sampling]                    # optional
     n_paths = 16384               # and replicates, seed, rank_tolerance, sobol_blocks
@@ -72,8 +72,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from dmft.gradient_descent import GradientDescent
 from dmft.inputs import Inputs
+from dmft.methods import GradientDescent, GradientFlow, Method
 from dmft.problem import Network, Problem, Target
 from dmft.sampling import Sampling
 from dmft.settings import (
@@ -134,8 +134,11 @@ class _Problem(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class _Method(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    step_size: float
-    n_steps: int
+    step_size: float | UnsetType = UNSET
+    n_steps: int | UnsetType = UNSET
+    t_max: float | UnsetType = UNSET
+    tol: float | UnsetType = UNSET
+    times: list[float] | UnsetType = UNSET
 
 
 class _Sampling(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -237,7 +240,7 @@ class RunFile:
     name : str
         Name of the preset, or of the file without its suffix.
     problem : Problem
-    method : GradientDescent
+    method : GradientDescent or GradientFlow
     sampling : Sampling
     threshold : ThresholdSettings
     curve : CurveSettings
@@ -257,7 +260,7 @@ class RunFile:
 
     name: str
     problem: Problem
-    method: GradientDescent
+    method: Method
     sampling: Sampling = field(default_factory=Sampling)
     threshold: ThresholdSettings = field(default_factory=ThresholdSettings)
     curve: CurveSettings = field(default_factory=CurveSettings)
@@ -305,7 +308,7 @@ class RunFile:
         run = cls(
             name=name,
             problem=build("problem", Problem, target, network, **tables.problem.settings()),
-            method=build("method", GradientDescent, **tables.method.settings()),
+            method=build("method", _method, **tables.method.settings()),
             sampling=build("sampling", Sampling, **tables.sampling.settings()),
             threshold=build("threshold", ThresholdSettings, **tables.threshold.settings()),
             curve=build("curve", CurveSettings, **tables.curve.settings()),
@@ -349,6 +352,24 @@ class RunFile:
             else table
             for name, table in config.items()
         }
+
+
+def _method(**settings: Any) -> Method:
+    """Gradient descent or flow, whichever the table describes."""
+    descent = not settings.keys() & {"t_max", "tol", "times"}
+    extra = settings.keys() & {"step_size", "n_steps"}
+    if extra and not descent:
+        raise ValueError(
+            f"{min(extra)} belongs to gradient descent, t_max, tol and times to gradient flow: "
+            "give one or the other"
+        )
+    for name in ("step_size", "n_steps") if descent else ("t_max",):
+        if name not in settings:
+            raise ValueError(
+                f"method.{name} is missing: gradient descent has step_size and n_steps, "
+                "gradient flow t_max"
+            )
+    return GradientDescent(**settings) if descent else GradientFlow(**settings)
 
 
 def _plain(value: Any) -> Any:
@@ -496,6 +517,8 @@ def _type_message(message: str, config: Mapping[str, Any]) -> str:
         if table:
             return f"{table}.{key}: missing; it has no default"
         required = _required(_TABLES[key]) if key in _TABLES else ""
+        if key == "method":
+            required = "step_size and n_steps, or t_max"
         return f"[{key}]: missing table; it needs at least {required}"
     match = re.fullmatch(
         r"Expected `(.+?)`(?: of length (\d+))?, got `?(.+?)`? - at `\$\.?(.*)`", message

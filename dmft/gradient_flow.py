@@ -36,7 +36,7 @@ class GradientFlow:
         Last time, >= 0.
     tol : float
         Bound on the estimated error of the weights in each adaptive step, relative to their norm;
-        1e-10 to 0.1. Directions of a weight below a hundredth of it are left out.
+        1e-10 to 0.1. Directions of a weight below a tenth of it are left out.
     times : sequence of float, optional
         Times at which the flow is asked for, increasing from 0 to `t_max`. Default: 61 times, even
         in log(1 + t).
@@ -60,7 +60,7 @@ class GradientFlow:
     """
 
     t_max: float
-    tol: float = 1e-4
+    tol: float = 1e-3
     times: Any = field(default=None, compare=False)  # an array once made
     _key: tuple[float, ...] = field(default=(), init=False, repr=False)
 

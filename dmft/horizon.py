@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dmft.gradient_descent import GradientDescent
+    from dmft.methods import Method
     from dmft.problem import Problem
     from rmt import HessianLaw
 
@@ -220,7 +220,7 @@ def default_steps(times: FloatArray) -> list[int]:
 
 def delta_nn_curve(
     problem: Problem,
-    method: GradientDescent,
+    method: Method,
     bracket: Sequence[float],
     steps: Sequence[int] | None = None,
     sampling: Sampling | None = None,
@@ -243,7 +243,7 @@ def delta_nn_curve(
     ----------
     problem : Problem
         With at least one hard direction.
-    method : GradientDescent
+    method : GradientDescent or GradientFlow
     bracket : pair of float
         ``(lower, upper)`` with 0 < lower < upper. It must hold delta_NN at all steps.
     steps : sequence of int, optional
@@ -313,7 +313,7 @@ def delta_nn_curve(
     return curve
 
 
-def _checked_steps(steps: Sequence[int] | None, method: GradientDescent) -> list[int]:
+def _checked_steps(steps: Sequence[int] | None, method: Method) -> list[int]:
     n_steps = method.n_steps
     if steps is None:
         return default_steps(method.times)
@@ -363,7 +363,7 @@ class _Table:
     def __init__(
         self,
         problem: Problem,
-        method: GradientDescent,
+        method: Method,
         sampling: Sampling,
         steps: list[int],
         threads: int | None,

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
@@ -61,6 +63,22 @@ class Window:
         self._m = m
         self._recent: list[FloatArray] = []
         self._visits: list[tuple[int, NDArray[np.intp]]] = []
+
+    def state(self) -> dict[str, Any]:
+        """Everything remembered, in what ``dmft.snapshots.pack`` accepts."""
+        return {
+            "points": self.points.state(),
+            "gradients": self.gradients.state(),
+            "recent": self._recent,
+            "visits": self._visits,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
+        self.points.restore(state["points"])
+        self.gradients.restore(state["gradients"])
+        self._recent = state["recent"]
+        self._visits = state["visits"]
 
     def represent(self, weights: FloatArray, tolerance: float) -> FloatArray | None:
         """Weights ``beta`` of the remembered points for a new one, None outside their span.
@@ -178,6 +196,20 @@ class Remembered:
         self._vectors: list[FloatArray] = [np.zeros(0)] * reserved
         self._factors: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
+    def state(self) -> dict[str, Any]:
+        """Everything remembered, in what ``dmft.snapshots.pack`` accepts."""
+        rows = [rows[: self.n_rows] for rows in self.rows]
+        return {"rows": rows, "vectors": self._vectors, "next": self._next}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
+        self._vectors = state["vectors"]
+        self._next = state["next"]
+        self.n_rows = len(self._vectors)
+        self._factors = None
+        for own, rows in zip(self.rows, state["rows"], strict=True):
+            own[: self.n_rows] = rows
+
     def add(self, vectors: FloatArray, rows: Blocks) -> NDArray[np.intp]:
         """Remember rows with their coefficients; returns the slots they went to."""
         slots = (self._next + np.arange(len(vectors))) % self._length
@@ -185,7 +217,7 @@ class Remembered:
         slots += self._reserved
         for own, new in zip(self.rows, rows, strict=True):
             own[slots] = new
-        for slot, vector in zip(slots, vectors, strict=True):
+        for slot, vector in zip(slots, vectors.copy(), strict=True):
             if slot < len(self._vectors):
                 self._vectors[slot] = vector
             else:
@@ -198,7 +230,7 @@ class Remembered:
         """Replace the reserved rows and their coefficients."""
         for own, new in zip(self.rows, rows, strict=True):
             own[: self._reserved] = new
-        self._vectors[: self._reserved] = list(vectors)
+        self._vectors[: self._reserved] = list(vectors.copy())
         self._factors = None
 
     def combine(
@@ -279,6 +311,25 @@ class RememberedGradients(Remembered):
         self._gram = np.zeros((length, length))
         self._squares = np.zeros(length)
         self._root: FloatArray | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Everything remembered, in what ``dmft.snapshots.pack`` accepts."""
+        outside = [rows[: self.n_rows] for rows in self.outside]
+        return {
+            **super().state(),
+            "outside": outside,
+            "gram": self._gram,
+            "squares": self._squares,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
+        super().restore(state)
+        self._gram = state["gram"]
+        self._squares = state["squares"]
+        self._root = None
+        for own, rows in zip(self.outside, state["outside"], strict=True):
+            own[: self.n_rows] = rows
 
     def add_with_rest(self, vectors: FloatArray, rows: Blocks, outside: Blocks) -> NDArray[np.intp]:
         """`add`, with the parts of the rows outside the span."""

@@ -301,7 +301,7 @@ def test_more_directions_than_the_paths_can_resolve_is_a_status():
         ({"delta": float("nan")}, "delta must be a positive finite number, got nan"),
         ({"delta": "3"}, "delta must be a positive finite number, got '3'"),
         ({"problem": "phase-retrieval"}, "problem must be a dmft.Problem, got str"),
-        ({"method": 0.1}, "method must be a dmft.GradientDescent, got float"),
+        ({"method": 0.1}, "method must be a dmft.GradientDescent or dmft.GradientFlow, got float"),
         ({"sampling": 1024}, "sampling must be a dmft.Sampling, got int"),
         ({"hessian_steps": [4]}, r"hessian_steps must lie in 0\.\.n_steps = 0\.\.3, got 4"),
         ({"hessian_steps": [-1]}, "hessian_steps"),

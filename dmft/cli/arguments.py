@@ -10,8 +10,9 @@ from dmft.cli.exits import PROGRAM, UsageError
 
 if TYPE_CHECKING:
     from dmft.config import RunFile
+    from dmft.methods import GradientDescent, Method
 
-__all__ = ["command_parser", "run_file", "setting", "stated"]
+__all__ = ["command_parser", "descent_of", "run_file", "setting", "stated"]
 
 _FORMATS = ("png", "pdf", "svg")
 
@@ -85,7 +86,7 @@ def command_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--step", type=int, metavar="T", help="horizon t of delta_NN(t)")
     sub.add_argument("--scan-points", type=int, metavar="N", help="points of the first scan")
-    _add_method(sub)
+    _add_method(sub, flow=True)
     _add_sampling(sub)
     _add_output(sub)
 
@@ -100,16 +101,18 @@ def command_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--require-limit", action="store_true", help="exit with 3 if the limit is not settled"
     )
-    _add_method(sub)
+    _add_method(sub, flow=True)
     _add_sampling(sub)
     _add_output(sub)
 
     sub = command("trajectory", "theory", "follow the order parameters and losses", memory=_THEORY)
     _add_source(sub)
     _add_delta(sub)
-    _add_method(sub)
+    _add_method(sub, flow=True)
     _add_sampling(sub)
-    _add_output(sub)
+    _add_output(sub).add_argument(
+        "--checkpoint", metavar="DIR", help="folder from which the same command goes on if stopped"
+    )
 
     sub = command(
         "spectrum",
@@ -123,7 +126,7 @@ def command_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--flow", action="store_true", help="also draw edges and outliers along the steps up to T"
     )
-    _add_method(sub)
+    _add_method(sub, flow=True)
     _add_sampling(sub)
     _add_output(sub)
 
@@ -251,11 +254,17 @@ def _add_sizes(group: argparse._ArgumentGroup, *, inputs: bool = True) -> None:
 
 
 def _add_method(
-    parser: argparse.ArgumentParser, n_steps: str = "n_steps", text: str = "number of steps"
+    parser: argparse.ArgumentParser,
+    n_steps: str = "n_steps",
+    text: str = "number of steps",
+    flow: bool = False,
 ) -> None:
     group = parser.add_argument_group("method, in place of what the run file says")
     group.add_argument("--step-size", type=float, metavar="ETA", help="step size")
     group.add_argument("--n-steps", type=int, metavar="T", dest=n_steps, help=text)
+    if flow:
+        group.add_argument("--t-max", type=float, metavar="TIME", help="gradient flow to this time")
+        group.add_argument("--tol", type=float, metavar="TOL", help="tolerance of its steps")
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -267,7 +276,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return group
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
+def _add_output(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("output")
     group.add_argument(
         "--out", default="results", metavar="DIR", help="folder for the files (default: results)"
@@ -276,6 +285,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--format", choices=_FORMATS, default="png", help="of the figure (default: png)"
     )
     group.add_argument("--json", action="store_true", help="print the result as JSON")
+    return group
 
 
 def stated(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -294,13 +304,50 @@ def run_file(arguments: argparse.Namespace) -> RunFile:
     for name, value in stated(arguments, "threads", "workers").items():
         check_integer(name, value, minimum=1)
     run = load_run(arguments.file) if arguments.preset is None else load_preset(arguments.preset)
-    method = stated(arguments, "step_size", "n_steps")
     sampling = stated(arguments, "n_paths", "replicates", "seed")
     return dataclasses.replace(
         run,
-        method=dataclasses.replace(run.method, **method),
+        method=_method(arguments, run.method),
         sampling=dataclasses.replace(run.sampling, **sampling),
     )
+
+
+def descent_of(run: RunFile) -> GradientDescent:
+    """Return the method of a run file, for what is about gradient descent only.
+
+    Raises
+    ------
+    ValueError
+        If it is a gradient flow.
+    """
+    from dmft.methods import GradientDescent
+
+    if not isinstance(run.method, GradientDescent):
+        raise ValueError(
+            f"{run.name}: [method] must have step_size and n_steps: this command runs gradient "
+            "descent, not gradient flow"
+        )
+    return run.method
+
+
+def _method(arguments: argparse.Namespace, in_file: Method) -> Method:
+    """Return the method of the run file with the overrides of the command line."""
+    from dmft.methods import GradientDescent, GradientFlow
+
+    descent = stated(arguments, "step_size", "n_steps")
+    flow = stated(arguments, "t_max", "tol")
+    if descent and flow:
+        raise UsageError("give --step-size and --n-steps, or --t-max and --tol: not both")
+    if isinstance(in_file, GradientDescent):
+        if not flow:
+            return dataclasses.replace(in_file, **descent)
+        if "t_max" not in flow:
+            raise UsageError("--tol belongs to gradient flow: give --t-max too")
+        return GradientFlow(**flow)
+    if descent:
+        raise UsageError("the run file has a gradient flow: give --t-max and --tol, no steps")
+    times = None if "t_max" in flow else in_file.times
+    return GradientFlow(**{"t_max": in_file.t_max, "tol": in_file.tol, "times": times, **flow})
 
 
 def setting(argument: Any, in_file: Any, key: str, option: str) -> Any:

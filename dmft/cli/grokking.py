@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from dmft.cli.arguments import run_file, setting, stated
+from dmft.cli.arguments import descent_of, run_file, setting, stated
 from dmft.cli.exits import DONE, NUMERICAL, UsageError
 from dmft.cli.output import (
     Output,
@@ -49,7 +49,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
             result = predict_grokking(
                 run.problem,
                 delta,
-                run.method,
+                descent_of(run),
                 sizes,
                 hard_overlap=starts,
                 sampling=run.sampling,
@@ -127,7 +127,7 @@ def _simulate(
             simulation = simulate(
                 run.problem,
                 delta,
-                run.method,
+                descent_of(run),
                 d,
                 seeds,
                 hard_overlap=None if starts is None else starts[i],

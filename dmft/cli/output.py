@@ -194,11 +194,13 @@ def keeping_seeds(output: Output) -> Iterator[None]:
 
 def problem_lines(run: RunFile) -> Lines:
     """Name problem and method."""
+    from dmft.methods import describe
+
     problem, m = run.problem, run.problem.m
     neurons = f"{m} {problem.network.activation.name} neuron{'s' if m > 1 else ''}"
     return [
         ("problem", f"{run.name}: {problem.target.name}, {neurons}, {problem.loss.name} loss"),
-        ("method", f"gradient descent, step size {run.method.step_size:g}"),
+        ("method", describe(run.method)),
     ]
 
 

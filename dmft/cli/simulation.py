@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from dmft.cli.arguments import run_file, setting, stated
+from dmft.cli.arguments import descent_of, run_file, setting, stated
 from dmft.cli.exits import DONE, NUMERICAL, UsageError
 from dmft.cli.output import (
     Output,
@@ -64,7 +64,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
             trajectory = solve(
                 run.problem,
                 settings.delta,
-                run.method,
+                descent_of(run),
                 run.sampling,
                 hessian_steps=settings.hessian_steps,
                 threads=arguments.threads,
@@ -137,7 +137,7 @@ def _simulate(arguments: argparse.Namespace, run: RunFile, output: Output) -> li
             simulation = simulate(
                 run.problem,
                 settings.delta,
-                run.method,
+                descent_of(run),
                 d,
                 settings.seeds,
                 hold_hard=bool(settings.hold_hard),

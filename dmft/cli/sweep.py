@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from dmft.cli.arguments import run_file, setting, stated
+from dmft.cli.arguments import descent_of, run_file, setting, stated
 from dmft.cli.exits import DONE, NUMERICAL, UsageError
 from dmft.cli.output import (
     Output,
@@ -51,7 +51,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             result = sweep(
                 run.problem,
                 grid,
-                GradientDescent(step_size=run.method.step_size, n_steps=budget),
+                GradientDescent(step_size=descent_of(run).step_size, n_steps=budget),
                 d=sizes,
                 seeds=settings.seeds,
                 recovery=settings.recovery,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from dmft.methods import horizon
 from dmft.plotting.common import (
     BLUE,
     DASHES,
@@ -26,7 +27,8 @@ from dmft.plotting.common import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 _LABELLED_OUTLIERS = 4
+_LINEAR_TIME = 20.0  # longer flows have their axis logarithmic beyond 1
 
 
 # -- threshold -----------------------------------------------------------------------------------
@@ -75,7 +78,7 @@ def plot_threshold(threshold: Threshold) -> Figure:
         error = np.where(np.isfinite(threshold.gap_stderr[finite]), threshold.gap_stderr[finite], 0)
         axes.set_xscale("log")
         axes.set_xlabel(r"samples per dimension  $\delta = n/d$")
-        axes.set_ylabel(rf"hard gap of the Hessian at step {threshold.step}")
+        axes.set_ylabel(f"hard gap of the Hessian at {_place(threshold.config, threshold.step)}")
         axes.set_title(describe(threshold.config))
         axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
         if len(delta):
@@ -113,9 +116,16 @@ def plot_threshold(threshold: Threshold) -> Figure:
     return figure
 
 
+def _place(config: Mapping[str, Any], step: int) -> str:
+    """Name a step: by its number, or by its time in a gradient flow."""
+    kind = "time" if "times" in config["method"] else "step"
+    return f"{kind} {horizon(config['method'], step)}"
+
+
 def _mark_crossing(axes: Axes, threshold: Threshold) -> None:
     """Draw a line from the crossing down to the axis, as wide as the standard error."""
-    value, stderr, step = threshold.value, threshold.stderr, threshold.step
+    value, stderr = threshold.value, threshold.stderr
+    step = horizon(threshold.config["method"], threshold.step)
     bottom = axes.get_ylim()[0]
     axes.fill_betweenx(
         [bottom, 0.0], max(value - stderr, 1e-3 * value), value + stderr, color=VERMILLION,
@@ -184,8 +194,10 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
     with style():
         figure, panels = new_figure((8.6, 6.2), 2, 2)
         norms, overlaps, losses, gradient = panels
-        t, m, k = trajectory.steps, trajectory.m, trajectory.k
+        m, k = trajectory.m, trajectory.k
         config = config_of(trajectory)
+        flow = "times" in config["method"]
+        t = trajectory.times if flow else trajectory.steps
 
         value, error = trajectory.norm, trajectory.stderr["norm"]
         for j in range(m):
@@ -227,9 +239,12 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
             gradient.set_yscale("log")
 
         for axes in panels:
-            axes.set_xlabel("step $t$")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-            axes.set_xlim(0, max(trajectory.n_steps, 1))
+            axes.set_xlabel("time $t$" if flow else "step $t$")
+            if not flow:
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+            elif t[-1] > _LINEAR_TIME:
+                axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
+            axes.set_xlim(0, t[-1] if t[-1] > 0 else 1)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(loc="best", ncols=2 if len(axes.lines) > 3 else 1)
         title = f"{describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"
@@ -272,7 +287,7 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
         limit_to(axes, spectrum, lower, upper)
         axes.set_xlabel(r"eigenvalue $\lambda$ of the Hessian")
         axes.set_ylabel(r"spectral density $\rho(\lambda)$")
-        place = rf"$\delta = {spectrum.delta:g}$, step {spectrum.step}"
+        place = rf"$\delta = {spectrum.delta:g}$, {_place(spectrum.config, spectrum.step)}"
         if left:
             axes.set_title(place)
             figure.suptitle(describe(spectrum.config), fontsize=12)

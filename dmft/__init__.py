@@ -44,6 +44,7 @@ from dmft.sampling import Sampling
 from dmft.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver import solve
 from dmft.spectra import Spectrum, spectrum
+from dmft.stability import UnstablePaths
 from dmft.sweeps import Sweep, sweep
 from dmft.threshold import Crossing, Threshold, find_delta_nn
 from dmft.trajectory import Trajectory
@@ -75,6 +76,7 @@ __all__ = [
     "Threshold",
     "ThresholdCurve",
     "Trajectory",
+    "UnstablePaths",
     "compare",
     "delta_nn_curve",
     "fall_step",

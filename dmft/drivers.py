@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dmft.chebyshev import chebyshev_stages, n_chebyshev_stages
 from dmft.gradients import curvature_bound
+from dmft.window import widened
 from rmt.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from typing import Any
 
     from numpy.typing import NDArray
 
+    from dmft.checkpoints import RunCheckpoint
     from dmft.gradient_descent import GradientDescent
     from dmft.gradient_flow import GradientFlow
     from dmft.process import Evaluation, Process
@@ -34,7 +38,7 @@ __all__ = ["descend", "flow"]
 # The squared norm of the weights may grow by this factor before the run counts as diverged.
 _DIVERGENCE_FACTOR = 1e12
 # Directions that a flow leaves out are this much smaller than the error allowed in a step.
-_RANK_PER_TOL = 1e-2
+_RANK_PER_TOL = 0.1
 # The largest rate of decay is overestimated by this factor: it may grow within a step.
 _SAFETY_OF_RATE = 1.2
 _SAFETY_OF_STEP, _LEAST_FACTOR, _MOST_FACTOR = 0.8, 0.1, 4.0
@@ -50,6 +54,7 @@ def descend(
     keep: Collection[int],
     forcing: FloatArray | None = None,
     progress: Callable[[int], None] | None = None,
+    checkpoint: RunCheckpoint | None = None,
 ) -> None:
     """Gradient descent from the initial weights of the problem.
 
@@ -66,12 +71,19 @@ def descend(
     forcing : ndarray, shape (n_steps, m, k), optional
         Added to E[g^t z^T].
     progress : callable, optional
+    checkpoint : RunCheckpoint, optional
+        Where to go on from, and to keep how far it has come.
     """
     problem = process.problem
     k, eta, lam = problem.k, method.step_size, problem.weight_decay
     B = problem.initial_weights()
     largest = _largest(B)
-    for t in range(method.n_steps + 1):
+    resumed = None if checkpoint is None else checkpoint.resume(process, record)
+    if resumed is not None:
+        B = resumed["weights"]
+        if progress is not None:
+            progress(record.n_times)
+    for t in range(record.n_times, method.n_steps + 1):
         if not np.sum(B**2) < largest:
             record.status = Status.DIVERGED
             return
@@ -86,10 +98,13 @@ def descend(
             return
         gradient = found.gradient
         if forcing is not None:
+            gradient = gradient.copy()
             gradient[:, :k] += forcing[t]
         B = _combined((1.0 - eta * lam, B), (-eta, gradient))
         if progress is not None:
             progress(1)
+        if checkpoint is not None:
+            checkpoint.offer(partial(dict, weights=B))
 
 
 def flow(
@@ -99,24 +114,33 @@ def flow(
     tolerance: float,
     keep: Collection[int],
     progress: Callable[[int], None] | None = None,
+    checkpoint: RunCheckpoint | None = None,
 ) -> None:
     """Gradient flow from the initial weights of the problem.
 
-    Parameters are those of `descend`; the tolerance is raised to a hundredth of ``method.tol``.
+    Parameters are those of `descend`; the tolerance is raised to a tenth of ``method.tol``.
     """
-    integrator = _Integrator(process, method, max(tolerance, _RANK_PER_TOL * method.tol))
+    resumed = None if checkpoint is None else checkpoint.resume(process, record)
+    tolerance = max(tolerance, _RANK_PER_TOL * method.tol)
+    integrator = _Integrator(process, method, tolerance, resumed)
     times = method.times
+    if progress is not None and record.n_times > 1:
+        progress(record.n_times - 1)
     for index, time in enumerate(times):
+        if index < record.n_times:
+            continue
         while integrator.status.ok and integrator.time < time:
             integrator.step(float(times[-1]) - integrator.time)
             for found in integrator.opened:
                 record.opened(max(index - 1, 0), found)
             integrator.opened.clear()
+            if checkpoint is not None and integrator.status.ok:
+                checkpoint.offer(integrator.state)
         if not integrator.status.ok:
             record.status = integrator.status
             return
-        B = integrator.at(float(time))
         counts = process.counts
+        B = widened(integrator.at(float(time)), counts[0])
         found = process.evaluate(B, integrator.weight, integrator.tolerance, None)
         if not found.status.ok:
             record.status = found.status
@@ -125,6 +149,8 @@ def flow(
         record.add(B, found, counts, weight=0.0, keep=index in keep)
         if progress is not None and index:
             progress(1)
+        if checkpoint is not None and not integrator.opened:
+            checkpoint.offer(integrator.state)
 
 
 @dataclass
@@ -136,10 +162,20 @@ class _Point:
     slope: FloatArray
 
 
-class _Integrator:
-    """Adaptive steps of a gradient flow."""
+# What an integrator knows from its arguments, or is the same whenever its state is asked for.
+_FIXED = ("status", "tolerance", "opened", "_process", "_tol", "_decay", "_largest")
 
-    def __init__(self, process: Process, method: GradientFlow, tolerance: float) -> None:
+
+class _Integrator:
+    """Adaptive steps of a gradient flow, from its start or from the `state` of another."""
+
+    def __init__(
+        self,
+        process: Process,
+        method: GradientFlow,
+        tolerance: float,
+        state: dict[str, Any] | None = None,
+    ) -> None:
         self.status = Status.SUCCESS
         self.tolerance = tolerance
         self.opened: list[Evaluation] = []
@@ -150,6 +186,10 @@ class _Integrator:
         self._n_opened = 0
         B = process.problem.initial_weights()
         self._largest = _largest(B)
+        if state is not None:
+            vars(self).update(state)
+            self._last, self._next = _Point(**state["_last"]), _Point(**state["_next"])
+            return
         self._h = self.weight = 1e-3
         slope = self._slope(B)
         self._last = self._next = _Point(0.0, B, slope)
@@ -161,6 +201,11 @@ class _Integrator:
     def time(self) -> float:
         """Time reached."""
         return self._next.time
+
+    def state(self) -> dict[str, Any]:
+        """Everything that later steps depend on, in what ``dmft.snapshots.pack`` accepts."""
+        state = {name: value for name, value in vars(self).items() if name not in _FIXED}
+        return {**state, "_last": vars(self._last), "_next": vars(self._next)}
 
     def at(self, time: float) -> FloatArray:
         """Weights at a time of the last step (cubic Hermite interpolation)."""

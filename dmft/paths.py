@@ -22,6 +22,7 @@ are always taken in the same order, so the bits do not depend on how many there 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -29,6 +30,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -106,7 +108,9 @@ class Paths:
     run : callable, optional
         ``map``, or a pool's ``map`` to work on the blocks concurrently.
     capacity : int
-        Rows of the basis to reserve; it grows when needed.
+        Rows of the basis to reserve; it grows when needed,
+    most_rows : int
+        to no more than these.
 
     Attributes
     ----------
@@ -114,16 +118,25 @@ class Paths:
         Length of q: leading coordinates plus fresh ones kept so far.
     n_directions : int
         Number of normalised gradients kept so far.
+    most_rows : int
+        As given.
     """
 
-    def __init__(self, leading: Blocks, run: Mapper = map, capacity: int = 128) -> None:
+    def __init__(
+        self,
+        leading: Blocks,
+        run: Mapper = map,
+        capacity: int = 128,
+        most_rows: int = sys.maxsize,
+    ) -> None:
         self.n_leading = leading[0].shape[0]
         self.n_paths = sum(block.shape[1] for block in leading)
         self.n_coordinates = 0
         self.n_directions = 0
         self._run = run
         self._n_rows = 0
-        rows = max(capacity, 2 * self.n_leading + 2)
+        self.most_rows = most_rows
+        rows = min(max(capacity, 2 * self.n_leading + 2), most_rows)
         self._basis = [np.empty((rows, block.shape[1])) for block in leading]
         self._q = np.zeros((rows, rows))
         self._ghat = np.zeros((rows, rows))
@@ -141,6 +154,11 @@ class Paths:
     def n_rows(self) -> int:
         """Rows of the basis in use."""
         return self._n_rows
+
+    @property
+    def capacity(self) -> int:
+        """Rows of the basis that memory is reserved for."""
+        return len(self._basis[0])
 
     @property
     def coordinate_coefficients(self) -> FloatArray:
@@ -260,6 +278,29 @@ class Paths:
     def close(self) -> None:
         """Say that the paths will not grow any more: lets go of the pool."""
         self._run = map
+
+    def state(self) -> dict[str, Any]:
+        """Everything the paths hold, in what ``dmft.snapshots.pack`` accepts."""
+        return {
+            "basis": self.blocks(self._n_rows),
+            "q": self.coordinate_coefficients,
+            "ghat": self.gradient_coefficients,
+            "capacity": self.capacity,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state` of paths made of the same arguments; takes it apart."""
+        q, ghat, capacity = state["q"], state["ghat"], state["capacity"]
+        self._n_rows = q.shape[1]
+        capacity = max(min(capacity, self.most_rows), self._n_rows)
+        self.n_coordinates, self.n_directions = len(q), len(ghat)
+        for b, stored in enumerate(state["basis"]):
+            self._basis[b] = np.empty((capacity, stored.shape[1]))
+            self._basis[b][: self._n_rows] = stored
+            state["basis"][b] = None  # never all blocks twice
+        self._q, self._ghat = np.zeros((capacity, capacity)), np.zeros((capacity, capacity))
+        self._q[: len(q), : self._n_rows] = q
+        self._ghat[: len(ghat), : self._n_rows] = ghat
 
     # -- growing -----------------------------------------------------------------------------
 
@@ -539,7 +580,7 @@ class Paths:
 
     def _grow(self) -> None:
         old = len(self._basis[0])
-        new = int(_GROWTH * old) + 1
+        new = min(int(_GROWTH * old) + 1, self.most_rows)
         for b, basis in enumerate(self._basis):
             larger = np.empty((new, basis.shape[1]))
             larger[:old] = basis

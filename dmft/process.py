@@ -15,6 +15,7 @@ Most evaluations need the rows of the last few visits only (``dmft.window``).
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from rmt.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -78,7 +80,8 @@ class Evaluation:
         Of the paths with a curvature above the limit: their fraction, and their shares of loss,
         squared gradients and squared pre-activations.
     status : Status
-        DIVERGED if something is not finite, TOO_FEW_PATHS; the rest is then meaningless.
+        DIVERGED if something is not finite, TOO_FEW_PATHS, OUT_OF_MEMORY; the rest is then
+        meaningless.
     """
 
     gradient: FloatArray
@@ -108,6 +111,8 @@ class Process:
         hard directions stays what it is.
     limit : float
         Curvature above which paths are counted.
+    most_rows : int
+        Rows that the basis of the paths may have.
 
     Attributes
     ----------
@@ -128,6 +133,7 @@ class Process:
         *,
         mirrored: bool = False,
         limit: float = np.inf,
+        most_rows: int = sys.maxsize,
     ) -> None:
         m, k = problem.m, problem.k
         self.problem = problem
@@ -144,7 +150,7 @@ class Process:
             eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
             self.labels.append(problem.sample_labels(np.ascontiguousarray(block[:k].T), eps))
         self.latent = [block[:k] for block in leading]
-        self.paths = Paths([block[: k + m] for block in leading], run)
+        self.paths = Paths([block[: k + m] for block in leading], run, most_rows=most_rows)
         sizes = [block.shape[1] for block in leading]
         self.r = [np.empty((m, size)) for size in sizes]
         self._g = [np.empty((m, size)) for size in sizes]
@@ -152,6 +158,9 @@ class Process:
         self._window = Window(m, sizes)
         self._known = [(np.empty(size), np.empty(4)) for size in sizes]  # losses, high curvature
         self._time = 0
+        # Paths and their mirror images must see the same decisions, to rounding: none are left to
+        # a window whose tolerance is that of the larger, common part.
+        self._uses_window = self._law is not None and not mirrored
         self._streak = 0  # consecutive evaluations, so far, that opened a direction
         self.n_visits = 0
 
@@ -164,6 +173,27 @@ class Process:
         """Say that nothing will be evaluated any more: lets go of the pool."""
         self._run = map
         self.paths.close()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that later evaluations depend on, in what ``dmft.snapshots.pack`` accepts."""
+        return {
+            "paths": self.paths.state(),
+            "window": self._window.state(),
+            "r": self.r,
+            "time": self._time,
+            "streak": self._streak,
+            "n_visits": self.n_visits,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state` of a process made of the same arguments."""
+        self.paths.restore(state["paths"])
+        self._window.restore(state["window"])
+        for own, stored in zip(self.r, state["r"], strict=True):
+            own[:] = stored
+        self._time = state["time"]
+        self._streak = state["streak"]
+        self.n_visits = state["n_visits"]
 
     def evaluate(
         self, weights: FloatArray, step: float, tolerance: float, block: int | None
@@ -188,7 +218,7 @@ class Process:
         smallest = tolerance * np.sqrt(self.delta) / step
         weights = widened(weights, self.paths.n_coordinates)
         self._time += 1
-        if self._law is not None and self._streak < _BUSY:
+        if self._uses_window and self._streak < _BUSY:
             beta = self._window.represent(weights, _WINDOW_POINT * step * smallest)
             if beta is not None:
                 found = self._from_window(beta, smallest)
@@ -265,7 +295,7 @@ class Process:
         if block is not None:
             few = 2 * m
             self._draw(block)
-        busy = self._streak >= _BUSY or self._law is None
+        busy = self._streak >= _BUSY or not self._uses_window
         forecast, chosen = window.forecast_for_visit(self._time)
         n_gradients = 0 if busy else window.gradients.n_rows
         visit = self._visit_known if known_point else self._visit_block
@@ -279,6 +309,8 @@ class Process:
             return sums.evaluation(weights, weights, nothing, 0.0, Status.DIVERGED)
         if paths.n_rows + 2 * m > _MAX_ROWS_PER_PATH * paths.n_paths:
             return sums.evaluation(weights, weights, nothing, 0.0, Status.TOO_FEW_PATHS)
+        if block is not None and paths.n_rows + 2 * m > paths.most_rows:
+            return sums.evaluation(weights, weights, nothing, 0.0, Status.OUT_OF_MEMORY)
         news = not busy and self._is_news(sums, smallest)
         first_new = paths.n_rows
         found = paths.absorb(

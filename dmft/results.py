@@ -41,6 +41,8 @@ def write_result(
     kind: str,
     config: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
+    *,
+    compress: bool = True,
 ) -> Path:
     """Write a result file; it appears complete or not at all.
 
@@ -53,6 +55,8 @@ def write_result(
     config : mapping
         JSON-able configuration.
     arrays : mapping of str to ndarray
+    compress : bool
+        Whether to spend time on a smaller file.
 
     Returns
     -------
@@ -80,7 +84,8 @@ def write_result(
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     try:
         with temporary.open("xb") as stream:
-            np.savez_compressed(stream, **{_HEADER: text, **arrays})  # type: ignore[arg-type]
+            save = np.savez_compressed if compress else np.savez
+            save(stream, **{_HEADER: text, **arrays})  # type: ignore[arg-type]
             stream.flush()
             os.fsync(stream.fileno())  # or a power cut could leave the name without the contents
         os.replace(temporary, target)

@@ -80,9 +80,27 @@ class Run:
         """Number of time points reached."""
         return len(self.train_loss)
 
+    def state(self) -> dict[str, Any]:
+        """Everything but the paths, in what ``dmft.snapshots.pack`` accepts."""
+        return {
+            **{name: value for name, value in vars(self).items() if name not in _OTHERWISE},
+            "steps": list(self.pre_activations),
+            "values": list(self.pre_activations.values()),
+            "status": self.status.name,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Run:
+        """Return the run that `state` describes, without paths."""
+        pairs = zip(state.pop("steps"), state.pop("values"), strict=True)
+        return cls(**{**state, "pre_activations": dict(pairs), "status": Status[state["status"]]})
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the paths: large, and computed again from the seed when needed."""
         return {**self.__dict__, "paths": None}
+
+
+_OTHERWISE = ("pre_activations", "paths", "status")
 
 
 class Record:
@@ -156,6 +174,40 @@ class Record:
         self._direction_step += [t] * len(found.opened)
         self._direction_neuron += found.opened.tolist()
 
+    @property
+    def n_times(self) -> int:
+        """Number of time points so far."""
+        return len(self._numbers)
+
+    def state(self) -> dict[str, Any]:
+        """Everything recorded so far, in what ``dmft.snapshots.pack`` accepts."""
+        return {
+            "weights": self._weights.state(),
+            "gamma": self._gamma.state(),
+            "second_moment": np.array(self._second_moment),
+            "numbers": np.array(self._numbers),
+            "above": np.array(self._above),
+            "counts": np.array(self._counts),
+            "direction_step": self._direction_step,
+            "direction_neuron": self._direction_neuron,
+            "steps": list(self._pre_activations),
+            "values": list(self._pre_activations.values()),
+            "left_out": self.left_out,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
+        self._weights.restore(state["weights"])
+        self._gamma.restore(state["gamma"])
+        self._second_moment = list(state["second_moment"])
+        self._numbers = [(a, b, c) for a, b, c in state["numbers"].tolist()]
+        self._above = list(state["above"])
+        self._counts = [(a, b, c) for a, b, c in state["counts"].tolist()]
+        self._direction_step = state["direction_step"]
+        self._direction_neuron = state["direction_neuron"]
+        self._pre_activations = dict(zip(state["steps"], state["values"], strict=True))
+        self.left_out = state["left_out"]
+
     def run(self, keep_paths: bool) -> Run:
         """Return everything recorded."""
         process, m = self._process, self._process.problem.m
@@ -189,6 +241,13 @@ class _Ragged:
 
     def append(self, row: FloatArray) -> None:
         self._rows.append(row)
+
+    def state(self) -> dict[str, Any]:
+        return {"rows": self.padded(), "widths": [row.shape[1] for row in self._rows]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pairs = zip(state["rows"], state["widths"], strict=True)
+        self._rows = [row[:, :width] for row, width in pairs]
 
     def padded(self) -> FloatArray:
         width = max((row.shape[1] for row in self._rows), default=0)

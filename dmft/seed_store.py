@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SeedStore", "check_folder"]
+__all__ = ["SeedStore", "check_folder", "first_difference"]
 
 _KIND = "simulated seed"
 _CONFIGURATION = "configuration.json"
@@ -118,7 +118,7 @@ class SeedStore:
 
     def _check(self, path: Path, stored: Mapping[str, Any]) -> None:
         """Raise unless a file has the configuration asked for."""
-        difference = _first_difference("", stored, self.config)
+        difference = first_difference("", stored, self.config)
         if difference is not None:
             key, there, asked = difference
             raise ValueError(
@@ -259,12 +259,12 @@ class _FolderLock:
                 fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
 
-def _first_difference(key: str, there: Any, asked: Any) -> tuple[str, Any, Any] | None:
+def first_difference(key: str, there: Any, asked: Any) -> tuple[str, Any, Any] | None:
     """Name the first entry in which two configurations differ, and its value in both."""
     if isinstance(there, dict) and isinstance(asked, dict):
         for name in {**asked, **there}:
             inner = f"{key}.{name}" if key else name
-            difference = _first_difference(inner, there.get(name), asked.get(name))
+            difference = first_difference(inner, there.get(name), asked.get(name))
             if difference is not None:
                 return difference
         return None

@@ -31,7 +31,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,7 +44,7 @@ from dmft.problem import Problem
 from dmft.process import Process
 from dmft.runs import Record, Run
 from dmft.sampling import GaussianStream, Sampling
-from rmt.status import NumericalFailure
+from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dmft.checkpoints import Checkpoint, RunCheckpoint
     from dmft.paths import Mapper
     from dmft.trajectory import Trajectory
 
@@ -61,6 +62,8 @@ __all__ = ["single_threaded_blas", "solve", "worker_count"]
 
 # Pre-activations are kept by default while they fit in this much memory,
 _KEEP_BYTES = 512 * 2**20
+# or in this much of the memory allowed,
+_KEEP_FRACTION = 0.125
 # and the paths themselves while all runs together fit in this much.
 _KEEP_PATHS_BYTES = 256 * 2**20
 
@@ -75,6 +78,9 @@ def solve(
     keep_paths: bool | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 60.0,
+    max_memory: float | None = None,
     throw: bool = False,
 ) -> Trajectory:
     """Order parameters of gradient descent in the limit n, d to infinity with n/d = delta.
@@ -104,7 +110,22 @@ def solve(
         The result does not depend on it.
     progress : callable, optional
         Called with 1 after each step of each of the ``replicates + 1`` runs, possibly from
-        several threads.
+        several threads. With the number of steps found in ``checkpoint``, where there are some.
+    checkpoint : path-like, optional
+        A folder, made when missing, in which the solve survives being killed: the same call goes
+        on from there, to the same bits, on any number of threads. One that is finished is read
+        from it, without its paths. Custom laws are known by their name and by what they give at a
+        few points. One solve at a time may use it.
+    checkpoint_seconds : float
+        Least time between two snapshots of a run, 0 for one after every step; they are taken less
+        often where writing them would take more than a twentieth of the time.
+    max_memory : float, optional
+        Bytes that the arrays over paths may take, those of the replicates all counted at a time.
+        The trajectory ends with status OUT_OF_MEMORY where they would take more; in a checkpoint
+        such a run stays unfinished, and goes on where there is more. Pre-activations and paths
+        are kept by default as far as they fit; paths never beyond. The interpreter and its
+        libraries, about 0.2 GB, what an allocator does not give back at once, perhaps a quarter
+        of it all, and Hessians read later are not counted.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -116,8 +137,11 @@ def solve(
     Raises
     ------
     ValueError
-        If delta is not positive and finite, a Hessian step is outside 0..n_steps, or the label
-        function returns something unusable.
+        If delta is not positive and finite, a Hessian step is outside 0..n_steps, the label
+        function returns something unusable, ``checkpoint`` is a folder of another solve or in use,
+        or ``max_memory`` is too small for a single step.
+    OSError
+        If ``checkpoint`` cannot be written to.
 
     References
     ----------
@@ -139,7 +163,15 @@ def solve(
     check_instance("method", method, METHODS)
     check_instance("sampling", sampling, Sampling)
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
-    steps = _steps_to_keep(problem, method, sampling, hessian_steps)
+    if max_memory is not None:
+        max_memory = check_real("max_memory", max_memory, minimum=0.0, exclusive=True)
+    steps = _steps_to_keep(problem, method, sampling, hessian_steps, max_memory)
+    basis_rows = sys.maxsize
+    if max_memory is not None:
+        from dmft.memory import rows_within
+
+        mirrored, n_kept = problem.starts_on_hard, len(set(steps))
+        basis_rows = rows_within(max_memory, problem, sampling, n_kept, mirrored)
     if keep_paths is None:
         # The run over all paths and those of the replicates hold as many rows of numbers each.
         n_columns = 2 * sampling.n_paths * sampling.replicates
@@ -161,11 +193,19 @@ def solve(
         hard_basis,
         progress,
         mirrored=problem.starts_on_hard,
+        basis_rows=basis_rows,
     )
-    with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
-        streams = list(pool.map(shared.stream, range(sampling.replicates)))
-        pooled = _run(shared, streams, pool.map if n_workers > 1 else map)
-        replicates = list(pool.map(lambda stream: _run(shared, [stream], map), streams))
+    if checkpoint is None:
+        pooled, *replicates = _runs(shared, n_workers, None)
+    else:
+        from dmft.checkpoints import Checkpoint, configuration
+
+        seconds = check_real("checkpoint_seconds", checkpoint_seconds, minimum=0.0)
+        folder = Checkpoint(
+            checkpoint, configuration(problem, delta, method, sampling, steps), seconds
+        )
+        with folder.open():
+            pooled, *replicates = _runs(shared, n_workers, folder)
     trajectory = Trajectory(problem, delta, method, sampling, pooled, replicates)
     if throw and not trajectory.status.ok:
         raise NumericalFailure(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
@@ -250,6 +290,7 @@ def _steps_to_keep(
     method: Method,
     sampling: Sampling,
     hessian_steps: Iterable[int] | None,
+    max_memory: float | None,
 ) -> list[int]:
     n_steps = method.n_steps
     if hessian_steps is not None:
@@ -261,7 +302,8 @@ def _steps_to_keep(
                 raise ValueError(f"hessian_steps must lie in 0..n_steps = 0..{n_steps}, got {step}")
         return steps
     n_bytes = 8 * problem.m * sampling.n_paths * sampling.replicates * (n_steps + 1)
-    return list(range(n_steps + 1)) if n_bytes <= _KEEP_BYTES else [n_steps]
+    most = _KEEP_BYTES if max_memory is None else min(_KEEP_BYTES, _KEEP_FRACTION * max_memory)
+    return list(range(n_steps + 1)) if n_bytes <= most else [n_steps]
 
 
 @dataclass(frozen=True)
@@ -278,6 +320,7 @@ class _Shared:
     progress: Callable[[int], None] | None
     mirrored: bool = False  # every path also with the signs of the hard coordinates changed
     forcing: FloatArray | None = None
+    basis_rows: int = sys.maxsize  # that the paths may have
 
     def stream(self, replicate: int) -> GaussianStream:
         """Random numbers of one replicate: latent coordinates, initial weights, noise, blocks."""
@@ -286,18 +329,72 @@ class _Shared:
         return GaussianStream(self.sampling, replicate, n_leading, problem.m)
 
 
-def _run(shared: _Shared, streams: list[GaussianStream], run: Mapper) -> Run:
+def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Run]:
+    """Run over all paths, then over those of each replicate; what the folder has is not redone."""
+    n = shared.sampling.replicates
+    kept: list[RunCheckpoint] | list[None] = [None] * (n + 1)
+    done: list[Run | None] = [None] * (n + 1)
+    if folder is not None:
+        kept = [folder.run("all"), *(folder.run(f"{index:03d}") for index in range(n))]
+        done = [checkpoint.finished() for checkpoint in kept]
+        if shared.progress is not None and (
+            steps := sum(max(run.n_times - 1, 0) for run in done if run)
+        ):
+            shared.progress(steps)
+        if all(done):
+            return [run for run in done if run]
+    with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
+        streams = list(pool.map(shared.stream, range(n)))
+        mapper = pool.map if n_workers > 1 else map
+        pooled = done[0] or _run(shared, streams, mapper, kept[0])
+        if pooled.paths is not None and shared.basis_rows < sys.maxsize:
+            shared = replace(shared, basis_rows=shared.basis_rows - pooled.paths.capacity)
+        replicates = pool.map(
+            lambda index: done[index] or _run(shared, [streams[index - 1]], map, kept[index]),
+            range(1, n + 1),
+        )
+        return [pooled, *replicates]
+
+
+def _run(
+    shared: _Shared,
+    streams: list[GaussianStream],
+    run: Mapper,
+    checkpoint: RunCheckpoint | None = None,
+) -> Run:
     """Follow the self-consistent process on the paths of the given streams."""
     problem, method = shared.problem, shared.method
     limit = np.inf
     if isinstance(method, GradientDescent):
         limit = shared.delta * (2.0 / method.step_size - problem.weight_decay)
-    process = Process(problem, shared.delta, streams, run, mirrored=shared.mirrored, limit=limit)
+    process = Process(
+        problem,
+        shared.delta,
+        streams,
+        run,
+        mirrored=shared.mirrored,
+        limit=limit,
+        most_rows=shared.basis_rows,
+    )
     record = Record(process)
     tolerance = shared.sampling.effective_rank_tolerance
     if isinstance(method, GradientDescent):
-        descend(process, record, method, tolerance, shared.keep, shared.forcing, shared.progress)
+        descend(
+            process,
+            record,
+            method,
+            tolerance,
+            shared.keep,
+            shared.forcing,
+            shared.progress,
+            checkpoint,
+        )
     else:
-        flow(process, record, method, tolerance, shared.keep, shared.progress)
+        flow(process, record, method, tolerance, shared.keep, shared.progress, checkpoint)
     process.close()
-    return record.run(process.paths.n_rows <= shared.most_rows)
+    # In limited memory, three times: for the run over all paths, and for the replicates, with room.
+    fits = process.paths.capacity <= shared.basis_rows // 3
+    finished = record.run(fits and process.paths.n_rows <= shared.most_rows)
+    if checkpoint is not None and finished.status is not Status.OUT_OF_MEMORY:
+        checkpoint.finish(finished)
+    return finished

@@ -17,6 +17,7 @@ from dmft.results import read_result, write_result
 from dmft.runs import Run
 from dmft.sampling import Sampling
 from dmft.solver import solve
+from dmft.stability import UnstablePaths
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ class Trajectory:
     response_status : Status
         ILL_CONDITIONED where R needs division by gradient innovations at rounding level; entries
         of ``response`` beyond ``response_steps`` are then NaN (missing).
+    unstable_paths : UnstablePaths
+        Paths with a curvature too large for the step, and their shares of the averages.
+    stability_status : Status
+        UNSTABLE_PATHS where they carry more than 1 % of an average.
 
     References
     ----------
@@ -97,6 +102,7 @@ class Trajectory:
         self._values: dict[str, FloatArray] = {}
         self._errors: dict[str, FloatArray] = {}
         self._laws: dict[int, HessianLaw] = {}
+        self._unstable_paths: UnstablePaths | None = None
         self._spans: tuple[int, list[Span]] | None = None  # of the step last asked for
         self._n_times = min(run.n_times for run in self._runs)
         failed = [run for run in self._runs if not run.status.ok and run.n_times == self._n_times]
@@ -193,6 +199,35 @@ class Trajectory:
     def response_status(self) -> Status:
         """SUCCESS, or ILL_CONDITIONED if R is missing for late times."""
         return Status.SUCCESS if self.response_steps == self.n_steps else Status.ILL_CONDITIONED
+
+    @property
+    def unstable_paths(self) -> UnstablePaths:
+        """Paths with ``step_size (D / delta + weight_decay) > 2``, at each step; see the class.
+
+        Computed again from the seed where the trajectory comes from a file without them.
+
+        Raises
+        ------
+        ValueError
+            If that is needed, and the problem is unknown (loaded without it).
+        """
+        if self._unstable_paths is None:
+            runs = self._runs
+            if any(run.above is None for run in runs) and self._n_times:
+                if self.problem is None:
+                    raise ValueError(
+                        "problem must be given to Trajectory.load for the unstable paths of a "
+                        "custom problem in an older file"
+                    )
+                runs = self._again(self.n_steps)
+            shares = [np.empty((0, 4)) if run.above is None else run.above for run in runs]
+            self._unstable_paths = UnstablePaths.of_runs([run[: self._n_times] for run in shares])
+        return self._unstable_paths
+
+    @property
+    def stability_status(self) -> Status:
+        """SUCCESS, or UNSTABLE_PATHS if unstable paths carry more than 1 % of an average."""
+        return self.unstable_paths.status
 
     def per_replicate(self, name: str) -> Iterator[FloatArray]:
         """One array per replicate (solved on its own paths alone) of the quantity ``name``.
@@ -309,8 +344,9 @@ class Trajectory:
             "test_loss": np.stack([_test_loss(self, index) for index in range(len(self._runs))])
         }
         for index, run in enumerate(self._runs):
-            for name in _STORED:
-                arrays[f"{name}/{index}"] = getattr(run, name)
+            for name in (*_STORED, *_STORED_LATER):
+                if (array := getattr(run, name)) is not None:
+                    arrays[f"{name}/{index}"] = array
         write_result(path, _KIND, config, arrays)
 
     @classmethod
@@ -349,9 +385,13 @@ class Trajectory:
         return trajectory
 
     def __repr__(self) -> str:
+        stability = ""
+        # Known without another solve?
+        if self._runs[0].above is not None and not self.stability_status.ok:
+            stability = f", stability={self.stability_status.name}"
         return (
             f"Trajectory(delta={self.delta:g}, n_steps={self.n_steps}, m={self.m}, k={self.k}, "
-            f"rank={self.rank}, status={self.status.name})"
+            f"rank={self.rank}, status={self.status.name}{stability})"
         )
 
     # -- values and errors --------------------------------------------------------------------
@@ -407,6 +447,8 @@ def _stored_run(arrays: Mapping[str, NDArray[Any]], index: int, k: int, status: 
         latent=np.empty((k, 0)),
         labels=np.empty(0),
         status=status,
+        left_out=arrays.get(f"left_out/{index}"),
+        above=arrays.get(f"above/{index}"),
     )
 
 
@@ -421,6 +463,8 @@ _STORED = (
     "train_loss",
     "squared_gradient_norm",
 )
+# Older files do not have these.
+_STORED_LATER = ("left_out", "above")
 
 
 def _two_times(rows: FloatArray) -> FloatArray:

@@ -45,6 +45,15 @@ class Status(enum.Enum):
         "The trajectory spans too many directions for the number of paths; raise n_paths or "
         "rank_tolerance."
     )
+    OUT_OF_MEMORY = (
+        "The paths of the next step do not fit in max_memory; raise max_memory or rank_tolerance, "
+        "or take fewer paths."
+    )
+    UNSTABLE_PATHS = (
+        "Samples that a step throws out of their minimum (step_size * (D / delta + weight_decay) "
+        "> 2) carry more than 1 % of an average; take a smaller step_size, or gradient flow, which "
+        "has none."
+    )
     NOT_SETTLED = (
         "The curve still moves, or is known too roughly to say where it ends; raise n_steps, or "
         "n_paths (the interval holds every limit that the late points allow)."

@@ -82,7 +82,7 @@ def test_threshold_and_spectrum_name_the_time(call):
 
 
 def test_curve_along_a_flow(call):
-    code, out, _ = call("curve", FLOW)
+    code, _, _ = call("curve", FLOW)
     assert code == 0
     curve = dmft.ThresholdCurve.load(call.out / "small-curve.npz")
     np.testing.assert_array_equal(curve.times, [0.0, 0.5, 2.0])

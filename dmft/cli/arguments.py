@@ -110,7 +110,11 @@ def command_parser() -> argparse.ArgumentParser:
     _add_delta(sub)
     _add_method(sub, flow=True)
     _add_sampling(sub)
-    _add_output(sub).add_argument(
+    group = _add_output(sub)
+    group.add_argument(
+        "--max-memory", type=float, metavar="GB", help="end early rather than take more for paths"
+    )
+    group.add_argument(
         "--checkpoint", metavar="DIR", help="folder from which the same command goes on if stopped"
     )
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.arguments import run_file, setting
 from dmft.cli.exits import DONE, NUMERICAL
 from dmft.cli.output import Output, paths_line, problem_lines, progress, with_error
+from dmft.stability import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from dmft.config import RunFile
     from dmft.spectra import Spectrum
@@ -51,7 +54,8 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
     run = run_file(arguments)
     delta = setting(arguments.delta, run.trajectory.delta, "trajectory.delta", "--delta")
     with Output(arguments, run) as output:
-        with progress(_solver_steps(run, run.method.n_steps), "steps") as advance:
+        steps = _solver_steps(run, run.method.n_steps)
+        with _resumable(arguments.checkpoint), progress(steps, "steps") as advance:
             result = solve(
                 run.problem,
                 delta,
@@ -60,6 +64,8 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
                 hessian_steps=(),
                 threads=arguments.threads,
                 progress=advance,
+                checkpoint=arguments.checkpoint,
+                max_memory=None if arguments.max_memory is None else 1e9 * arguments.max_memory,
             )
         if result.steps.size:
             output.save("trajectory", result)
@@ -116,6 +122,17 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
     return DONE if status.ok else NUMERICAL
 
 
+@contextlib.contextmanager
+def _resumable(checkpoint: str | None) -> Iterator[None]:
+    """Say on an interrupt that what the checkpoint has is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if checkpoint is None:
+            raise
+        raise KeyboardInterrupt(f"the same command goes on from {checkpoint}") from None
+
+
 def threshold_of(
     run: RunFile,
     bracket: tuple[float, float],
@@ -159,6 +176,7 @@ def _threshold_json(result: Threshold) -> dict[str, Any]:
         "crossings": [vars(crossing) for crossing in result.crossings],
         "residual": result.residual,
         "n_evaluations": result.n_evaluations,
+        "unstable_share": result.unstable_share,
         "delta": result.delta,
         "gap": result.gap,
         "gap_stderr": result.gap_stderr,
@@ -174,12 +192,18 @@ def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
         f"{crossing.value:.4g} (outlier {'appears' if crossing.opens else 'disappears'})"
         for crossing in result.crossings
     )
+    from dmft.methods import horizon
+
     value = with_error(result.value, result.stderr) if result.status.ok else "none found"
-    return [
-        (f"delta_NN(t={result.step})", value),
+    lines = [
+        (f"delta_NN(t={horizon(result.config['method'], result.step)})", value),
         ("crossings", crossings or "none"),
         ("gap", f"{end(0)}, {end(-1)}; {result.n_evaluations} evaluations"),
     ]
+    if result.unstable_share > SHARE_TOLERANCE:
+        text = f"carry {result.unstable_share:.1%} of an average at the root: a smaller step_size"
+        lines.append(("unstable paths", f"{text}, or gradient flow, has fewer or none"))
+    return lines
 
 
 def _trajectory_json(result: Trajectory) -> dict[str, Any]:
@@ -191,6 +215,8 @@ def _trajectory_json(result: Trajectory) -> dict[str, Any]:
         "rank": result.rank,
         **{name: [] if empty else getattr(result, name) for name in names},
         "stderr": {name: [] if empty else result.stderr[name] for name in names},
+        "stability": result.stability_status.name,
+        "unstable_paths": vars(result.unstable_paths),
     }
 
 
@@ -205,7 +231,18 @@ def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
 
     lines += [("train loss", last("train_loss")), ("test loss", last("test_loss"))]
     lines.append(("gradient norm", last("gradient_norm")))
+    lines.append(("unstable paths", _stability(result)))
     return lines
+
+
+def _stability(result: Trajectory) -> str:
+    share, name, step = result.unstable_paths.largest
+    if not share:
+        return "none"
+    of = {"fraction": "paths", "loss_share": "the train loss", "gradient_share": "E|g|^2"}
+    text = f"{share:.2%} of {of.get(name, 'E|r|^2')} at step {step}"
+    status = result.stability_status
+    return text if status.ok else f"{text}. {status.name}: {status.value}"
 
 
 def _spectrum_json(result: Spectrum) -> dict[str, Any]:

@@ -1,0 +1,307 @@
+"""A folder in which a solve survives being killed: finished runs, and how far the others are.
+
+A solve is one run over all paths and one for each replicate. Each has a file once it is finished,
+``run-all.npz`` or ``run-000.npz``; before that ``run-all.snapshot-00007.npz``, one in a series, has
+everything that the next step depends on, so that the run goes on from there to the same bits. The
+snapshot before it is there too, for the case that the newest is damaged. Files appear complete or
+not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft.gradients import curvature, pre_activation_gradient
+from dmft.results import DamagedResultError, software_version
+from dmft.runs import Run
+from dmft.seed_store import first_difference
+from dmft.snapshots import read_snapshot, write_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from dmft.methods import Method
+    from dmft.problem import Problem
+    from dmft.process import Process
+    from dmft.runs import Record
+    from dmft.sampling import Sampling
+
+__all__ = ["Checkpoint", "RunCheckpoint", "configuration"]
+
+_CONFIGURATION = "configuration.json"
+_RUN, _SNAPSHOT = "finished run", "unfinished run"
+# Snapshots take no more than this fraction of the time.
+_MOST_TIME = 0.05
+
+
+def configuration(
+    problem: Problem, delta: float, method: Method, sampling: Sampling, keep: list[int]
+) -> dict[str, Any]:
+    """Everything that the files of a solve depend on, as plain types."""
+    return {
+        "problem": problem.to_config(),
+        "code of custom laws": _fingerprint(problem),
+        "delta": delta,
+        "method": method.to_config(),
+        "sampling": sampling.to_config(),
+        "hessian_steps": sorted(set(keep)),
+        "version": software_version(),
+    }
+
+
+def _fingerprint(problem: Problem) -> str | None:
+    """Digest of what custom laws give at a few points: their names do not say what they do."""
+    config = problem.to_config()
+    laws = (config["target"]["label"], config["network"]["activation"], config["loss"])
+    if all(isinstance(law, str) for law in laws):
+        return None
+    rng = np.random.default_rng(0)
+    y = problem.sample_labels(rng.standard_normal((64, problem.k)), rng.standard_normal(64))
+    r = rng.standard_normal((problem.m, 64))
+    with np.errstate(all="ignore"):
+        values = [y, *pre_activation_gradient(problem, r, y), curvature(problem, r, y)]
+    digest = hashlib.sha256()
+    for array in values:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+class Checkpoint:
+    """The folder of one solve; one process at a time has it.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made by `open` when missing.
+    config : mapping
+        JSON-able configuration that every file must have.
+    seconds : float
+        Time between snapshots of a run; 0 for one after every step.
+
+    Raises
+    ------
+    ValueError
+        If the folder is no path, or an empty one.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], config: Mapping[str, Any], seconds: float
+    ) -> None:
+        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+            raise ValueError(f"checkpoint must be the path of a folder, got {folder!r}")
+        self.folder = Path(folder)
+        self.seconds = seconds
+        self.config: dict[str, Any] = json.loads(json.dumps(dict(config)))
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Take the folder: make it, record the configuration, clear what a kill may have left.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be made or written to.
+        ValueError
+            If another process has it, or it is of another configuration.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self.folder):
+            path = self.folder / _CONFIGURATION
+            recorded = None
+            with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
+                recorded = json.loads(path.read_bytes())
+            if isinstance(recorded, dict):
+                self.check(path, recorded)
+            else:
+                for path_of_run in sorted(self.folder.glob("run-*.npz")):
+                    self.read(path_of_run)  # the runs may contradict where no record does
+                _write(path, json.dumps(self.config, indent=1).encode())
+            for leftover in self.folder.glob(".*.partial"):
+                leftover.unlink(missing_ok=True)
+            yield
+
+    def run(self, name: str) -> RunCheckpoint:
+        """Return the part of the folder that belongs to a run."""
+        return RunCheckpoint(self, name)
+
+    def read(self, path: Path) -> Any:
+        """Return the content of a file, None if it is missing or damaged.
+
+        Raises
+        ------
+        ValueError
+            If it is of another configuration, or something else.
+        """
+        kind = _RUN if path.name.count(".") == 1 else _SNAPSHOT
+        try:
+            config, value = read_snapshot(path, kind)
+        except (FileNotFoundError, DamagedResultError):
+            return None
+        self.check(path, config)
+        return value
+
+    def check(self, path: Path, stored: Mapping[str, Any]) -> None:
+        """Raise unless a file has the configuration asked for."""
+        difference = first_difference("", stored, self.config)
+        if difference is not None:
+            key, there, asked = difference
+            raise ValueError(
+                f"checkpoint must be a folder of the same solve; {path} was made with "
+                f"{key} = {_short(there)}, asked for is {_short(asked)}: use another folder"
+            )
+
+
+class RunCheckpoint:
+    """What the folder holds of one run.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    name : str
+        Of the run.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
+        self._checkpoint = checkpoint
+        self._path = checkpoint.folder / f"run-{name}.npz"
+        self._due = time.monotonic() + checkpoint.seconds
+        self._process: Process | None = None
+        self._record: Record | None = None
+
+    def finished(self) -> Run | None:
+        """Return the run if it is finished."""
+        state = self._checkpoint.read(self._path)
+        return None if state is None else Run.from_state(state)
+
+    def finish(self, run: Run) -> None:
+        """Keep a finished run, without its paths."""
+        self._write(self._path, _RUN, run.state())
+        for path in self._snapshots():
+            path.unlink(missing_ok=True)
+
+    def resume(self, process: Process, record: Record) -> dict[str, Any] | None:
+        """Bring process and record to where the newest snapshot is; returns that of the driver.
+
+        Parameters
+        ----------
+        process : Process
+        record : Record
+            As they are at the start of the run; unchanged where None is returned. `offer` will
+            write these.
+
+        Raises
+        ------
+        ValueError
+            If the labels are others than those of the snapshot.
+        """
+        self._process, self._record = process, record
+        for path in self._snapshots():
+            state = self._checkpoint.read(path)
+            if state is None:
+                continue
+            for ours, theirs in zip(process.labels, state["labels"], strict=True):
+                if not np.array_equal(ours, theirs):
+                    raise ValueError(
+                        f"checkpoint must be a folder of the same solve; {path} was made with "
+                        "other labels: use another folder"
+                    )
+            process.restore(state["process"])
+            record.restore(state["record"])
+            driver: dict[str, Any] = state["driver"]
+            return driver
+        return None
+
+    def offer(self, driver: Callable[[], dict[str, Any]]) -> None:
+        """Write a snapshot, if it is time for one.
+
+        Parameters
+        ----------
+        driver : callable
+            Returns what the driver needs, besides process and record, to go on.
+        """
+        seconds, start = self._checkpoint.seconds, time.monotonic()
+        if start < self._due or self._process is None or self._record is None:
+            return
+        state = {
+            "labels": self._process.labels,
+            "process": self._process.state(),
+            "record": self._record.state(),
+            "driver": driver(),
+        }
+        before = self._snapshots()
+        number = 1 + max((_number(path) for path in before), default=0)
+        self._write(self._path.with_suffix(f".snapshot-{number:05d}.npz"), _SNAPSHOT, state)
+        for path in before[1:]:
+            path.unlink(missing_ok=True)
+        if seconds:
+            end = time.monotonic()
+            self._due = end + max(seconds, (end - start) / _MOST_TIME)
+
+    def _snapshots(self) -> list[Path]:
+        """Snapshots of the run, the newest first."""
+        found = self._path.parent.glob(f"{self._path.stem}.snapshot-*.npz")
+        numbered = [path for path in found if _number(path)]
+        return sorted(numbered, key=_number, reverse=True)
+
+    def _write(self, path: Path, kind: str, state: dict[str, Any]) -> None:
+        write_snapshot(path, kind, self._checkpoint.config, state)
+
+
+def _number(path: Path) -> int:
+    """Return the number of a snapshot by its name; 0 if it is none."""
+    digits = path.stem.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that appears complete or not at all."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep all others out of a folder, where the system has such locks.
+
+    The system drops the lock when the process ends, however it ends, and it leaves no file.
+    """
+    descriptor = None
+    try:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"checkpoint must be a folder that no other solve is using; one is at work "
+                    f"in {folder}"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

@@ -108,13 +108,19 @@ def killed(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
+def inode(path):
+    """Of a file that another process may be removing."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
 def state_of(folder):
     if not Path(folder).is_dir():
         return set()
     return {
-        (path.name, path.stat().st_ino)
-        for path in Path(folder).glob("run-*")
-        if path.suffix == ".npz"
+        (path.name, inode(path)) for path in Path(folder).glob("run-*") if path.suffix == ".npz"
     }
 
 

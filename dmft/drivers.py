@@ -41,7 +41,9 @@ _DIVERGENCE_FACTOR = 1e12
 _RANK_PER_TOL = 0.1
 # The largest rate of decay is overestimated by this factor: it may grow within a step.
 _SAFETY_OF_RATE = 1.2
-_SAFETY_OF_STEP, _LEAST_FACTOR, _MOST_FACTOR = 0.8, 0.1, 4.0
+_SAFETY_OF_STEP, _LEAST_FACTOR, _MOST_FACTOR = 0.8, 0.1, 2.0
+_FIRST_STEP = 1e-2  # where nothing decays
+_LEAST_STEP = 1e-12  # relative to the time reached
 _MAX_STAGES = 250
 _MAX_REJECTIONS = 30
 
@@ -130,7 +132,7 @@ def flow(
         if index < record.n_times:
             continue
         while integrator.status.ok and integrator.time < time:
-            integrator.step(float(times[-1]) - integrator.time)
+            integrator.step()
             for found in integrator.opened:
                 record.opened(max(index - 1, 0), found)
             integrator.opened.clear()
@@ -190,12 +192,18 @@ class _Integrator:
             vars(self).update(state)
             self._last, self._next = _Point(**state["_last"]), _Point(**state["_next"])
             return
-        self._h = self.weight = 1e-3
-        slope = self._slope(B)
-        self._last = self._next = _Point(0.0, B, slope)
+        self._h = self.weight = _FIRST_STEP
+        self._last = self._next = _Point(0.0, B, B)
+        look = process.evaluate(B, self.weight, tolerance, None)
+        if not look.status.ok:
+            self.status = look.status
+            return
         self._rate = self._largest_rate()
-        if self.status.ok and self._rate > 0.0:
+        if not self.status.ok:
+            return
+        if self._rate > 0.0:
             self._h = 0.1 / self._rate
+        self._last = self._next = _Point(0.0, B, self._slope_for_steps(B, self._h))
 
     @property
     def time(self) -> float:
@@ -221,44 +229,42 @@ class _Integrator:
             (h * x**2 * (x - 1.0), b.slope),
         )
 
-    def step(self, left: float) -> None:
-        """Take a step that is accepted, no longer than what is left."""
-        start = self._next
+    def step(self) -> None:
+        """Take a step that is accepted."""
+        start, left_out = self._next, self.left_out
         for _ in range(_MAX_REJECTIONS):
-            h = min(self._h, left)
+            h = self._h
             if self._rate > 0.0:
                 h = min(h, 0.65 * _MAX_STAGES**2 / self._rate)
+            if start.time + h <= start.time * (1.0 + _LEAST_STEP):
+                break
             end = self._attempt(start, h)
-            if end is None:
-                if not self.status.ok:
-                    return
-                self._h = 0.25 * h
-                continue
-            slope = self._slope(end)
+            slope = None if end is None else self._slope_for_steps(end, h)
+            if self.status is Status.DIVERGED:
+                # Too long a step: a flow on a loss that is bounded below cannot.
+                self.status, end = Status.SUCCESS, None
             if not self.status.ok:
                 return
+            if end is None or slope is None:
+                self.left_out = left_out
+                self._h = 0.25 * h
+                continue
             estimate = _combined(
                 (0.8, start.weights), (-0.8, end), (0.4 * h, start.slope), (0.4 * h, slope)
             )
-            # Coordinates opened within the step were left out before: no error of the integrator.
-            estimate = estimate[:, : start.weights.shape[1]]
-            size = max(np.linalg.norm(start.weights), np.linalg.norm(end))
-            error = float(np.linalg.norm(estimate)) / (self._tol * float(size))
+            size = max(np.linalg.norm(x) for x in (start.weights, end, h * slope))
+            error = float(np.linalg.norm(estimate) / (self._tol * size)) if size else 0.0
             factor = _SAFETY_OF_STEP * max(error, 1e-12) ** (-1.0 / 3.0)
-            factor = min(max(factor, _LEAST_FACTOR), _MOST_FACTOR)
+            self._h = min(max(factor, _LEAST_FACTOR), _MOST_FACTOR) * h
             if error <= 1.0:
                 self._last, self._next = start, _Point(start.time + h, end, slope)
-                if left - h <= 1e-12 * max(self._next.time, 1.0):
-                    self._next.time = start.time + left
                 self._rate = self._largest_rate()
-                # A step cut short by the end says nothing about the next one.
-                self._h = max(self._h, factor * h) if h < self._h else factor * h
                 return
-            self._h = factor * h
-        self.status = Status.MAX_STEPS
+            self.left_out = left_out
+        self.status = Status.DIVERGED
 
     def _attempt(self, start: _Point, h: float) -> FloatArray | None:
-        """Weights after a step, None if it left the region where numbers are finite."""
+        """Weights after a step, None if a stage left the region where numbers are finite."""
         stages = chebyshev_stages(n_chebyshev_stages(h * self._rate))
         self.weight = 2.0 * h / len(stages)
         before = current = start.weights
@@ -280,6 +286,14 @@ class _Integrator:
                 return None
         return current
 
+    def _slope_for_steps(self, weights: FloatArray, h: float) -> FloatArray:
+        """`_slope` at the end of a step, with which the next one begins: it may be longer.
+
+        What its stages open must not have been left out there, or it would count twice.
+        """
+        self.weight = _MOST_FACTOR * h
+        return self._slope(weights)
+
     def _slope(self, weights: FloatArray) -> FloatArray:
         """Minus the gradient with weight decay; opens directions."""
         process = self._process
@@ -294,10 +308,11 @@ class _Integrator:
         return _combined((-1.0, found.gradient), (-self._decay, weights))
 
     def _largest_rate(self) -> float:
-        """Bound on the largest eigenvalue of the Hessian at the last evaluation.
+        """Estimate the largest eigenvalue of the Hessian at the last evaluation, from above.
 
-        The right edge of the bulk with the scalar weights ``d`` that bound the eigenvalues of D,
-        ``min over b > max d of E[d b / (b - d)] + b / delta`` (any b gives a bound).
+        The right edge of a bulk with the scalar weights ``d`` that bound the eigenvalues of D,
+        ``min over b > max d of E[d b / (b - d)] + b / delta``. Should an outlier lie beyond it all
+        the same, the estimate of the error shortens the steps.
         """
         from scipy.optimize import minimize_scalar
 

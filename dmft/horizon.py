@@ -208,13 +208,15 @@ def default_steps(times: FloatArray) -> list[int]:
     length = np.log1p(times / times[1])
     steps = np.empty(0, dtype=np.intp)
     count = wanted
-    while len(steps) < wanted:
+    while len(steps) < wanted and count <= 8 * wanted:
         # The first steps are further apart than such a grid is fine; more points make up for it.
         even = np.linspace(0.0, length[-1], count)
         after = np.clip(np.searchsorted(length, even), 1, n_steps)
         nearer = even - length[after - 1] < length[after] - even
         steps = np.unique(np.where(nearer, after - 1, after))
         count += 1
+    if len(steps) < wanted:  # times far from zero and close together: fill up evenly
+        steps = np.union1d(steps, np.linspace(0, n_steps, wanted).round().astype(np.intp))
     return [int(step) for step in steps]
 
 

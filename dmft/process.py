@@ -307,7 +307,7 @@ class Process:
         nothing = np.empty(0, dtype=np.intp)
         if not sums.finite:
             return sums.evaluation(weights, weights, nothing, 0.0, Status.DIVERGED)
-        if paths.n_rows + 2 * m > _MAX_ROWS_PER_PATH * paths.n_paths:
+        if block is not None and paths.n_rows + 2 * m > _MAX_ROWS_PER_PATH * paths.n_paths:
             return sums.evaluation(weights, weights, nothing, 0.0, Status.TOO_FEW_PATHS)
         if block is not None and paths.n_rows + 2 * m > paths.most_rows:
             return sums.evaluation(weights, weights, nothing, 0.0, Status.OUT_OF_MEMORY)

@@ -23,7 +23,10 @@ class Status(enum.Enum):
 
     SUCCESS = "Converged."
     MAX_STEPS = "The iteration limit was reached; raise the limit or loosen the tolerance."
-    DIVERGED = "The trajectory diverged at the step reported; try a smaller step_size."
+    DIVERGED = (
+        "The trajectory diverged at the step reported; try a smaller step_size (a gradient flow "
+        "grows without bound there)."
+    )
     NONFINITE = (
         "A value overflowed or was not a number; check the label, activation and loss "
         "for large arguments."
@@ -43,11 +46,11 @@ class Status(enum.Enum):
     )
     TOO_FEW_PATHS = (
         "The trajectory spans too many directions for the number of paths; raise n_paths or "
-        "rank_tolerance."
+        "rank_tolerance (tol, of a gradient flow)."
     )
     OUT_OF_MEMORY = (
-        "The paths of the next step do not fit in max_memory; raise max_memory or rank_tolerance, "
-        "or take fewer paths."
+        "The paths of the next step do not fit in max_memory; raise max_memory or rank_tolerance "
+        "(tol, of a gradient flow), or take fewer paths."
     )
     UNSTABLE_PATHS = (
         "Samples that a step throws out of their minimum (step_size * (D / delta + weight_decay) "
@@ -60,7 +63,7 @@ class Status(enum.Enum):
     )
     ILL_CONDITIONED = (
         "The matrix to be inverted is too ill-conditioned for a reliable answer; use fewer steps, "
-        "or a smaller rank_tolerance if directions were dropped."
+        "or a smaller rank_tolerance (tol, of a gradient flow) if directions were dropped."
     )
     UNDECIDED = (
         "Whether a direction is hard, or a coefficient zero, could not be decided within the "

@@ -85,6 +85,68 @@ def test_agrees_with_small_steps_of_gradient_descent():
         assert np.all(np.abs(getattr(flow, name) - limit) < 3 * error + 1e-3), name
 
 
+@pytest.mark.parametrize("a", [0.1, 1.0])
+def test_accuracy_does_not_depend_on_the_scale_of_the_gradients(a):
+    """A coarse tolerance against a fine one, at times in units of the rate of a small network."""
+    problem = dmft.Problem("phase-retrieval", dmft.Network("gelu", [a]), "pseudo-huber")
+    times = [0.0, 1.0 / np.sqrt(a), 4.0 / np.sqrt(a)]
+    coarse, fine = (
+        dmft.solve(problem, 3.0, dmft.GradientFlow(times[-1], tol, times), SAMPLING)
+        for tol in (1e-2, 1e-5)
+    )
+    np.testing.assert_allclose(coarse.norm, fine.norm, rtol=1e-2)
+
+
+def test_start_from_nothing():
+    """Zero weights stay there where the gradient is zero, and leave at the exact rate."""
+    still = dmft.Problem(
+        "phase-retrieval", dmft.Network("quadratic"), "pseudo-huber", init_radius=0.0
+    )
+    found = dmft.solve(still, 3.0, dmft.GradientFlow(2.0, times=[0, 2]), SAMPLING)
+    assert found.status.ok
+    assert not found.norm.any()
+    problem = dmft.Problem("linear", dmft.Network("linear", [0.1]), "square", init_radius=0.0)
+    times = [0.0, 3.0]
+    early = dmft.solve(problem, 3.0, dmft.GradientFlow(3.0, 1e-2, times), SAMPLING)
+    x, probability = marchenko_pastur_nodes(3.0)
+    decayed = -np.expm1(-0.01 * x * 3.0) / 0.1
+    # a Theta follows the flow of a network with a = 1 at time a^2 t
+    assert early.overlap[-1, 0, 0] == pytest.approx(decayed @ probability, rel=2e-2)
+    labels_seen = np.sqrt(early.norm[-1, 0, 0]) / early.overlap[-1, 0, 0]
+    assert labels_seen == pytest.approx(
+        np.sqrt(decayed**2 @ probability) / (decayed @ probability), rel=2e-2
+    )
+
+
+def test_a_flow_that_grows_without_bound_says_so():
+    downhill = dmft.Loss(lambda f, y: -f * f / 2, lambda f, y: -f, lambda f, y: -np.ones_like(f))
+    problem = dmft.Problem("linear", dmft.Network("linear"), downhill)
+    sampling = dmft.Sampling(n_paths=256, replicates=2, seed=1)
+    flow = dmft.GradientFlow(100.0, 1e-2, [0, 1, 100])
+    found = dmft.solve(problem, 3.0, flow, sampling)
+    assert found.status is dmft.Status.DIVERGED
+    assert found.n_steps == 1
+
+
+def test_a_stage_that_overflows_shortens_the_step():
+    steep = dmft.Activation(np.expm1, np.exp, np.exp, name="expm1")
+    problem = dmft.Problem("phase-retrieval", dmft.Network(steep, [0.3]), "square")
+    flow = dmft.GradientFlow(0.5, 1e-2, [0, 0.1, 0.5])
+    found = dmft.solve(problem, 3.0, flow, dmft.Sampling(n_paths=512, replicates=2, seed=1))
+    assert found.status.ok
+    assert np.all(np.diff(found.train_loss) < 0)
+
+
+def test_hessian_computed_again_is_that_of_the_same_run():
+    flow = dmft.GradientFlow(5.0, 1e-2, [0, 1, 3, 5])
+    sampling = dmft.Sampling(n_paths=256, replicates=2, seed=1)
+    kept, again = (
+        dmft.solve(RETRIEVAL, 3.0, flow, sampling, hessian_steps=[step]).hessian(1).edges().left
+        for step in (1, 3)
+    )
+    assert kept == again
+
+
 def test_dense_output_does_not_depend_on_the_times_asked_for():
     few = dmft.solve(RETRIEVAL, 8.0, dmft.GradientFlow(5.0, 1e-3, [0.0, 5.0]), SAMPLING)
     times = np.linspace(0.0, 5.0, 41)

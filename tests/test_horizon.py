@@ -386,3 +386,11 @@ def test_bad_arguments(change, message):
     with pytest.raises(ValueError, match=message) as caught:
         dmft.delta_nn_curve(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_default_steps_of_times_far_from_zero():
+    times = np.concatenate([[0.0], 1e4 + 0.1 * np.arange(40)])
+    steps = default_steps(times)
+    assert steps[0] == 0
+    assert steps[-1] == 40
+    assert 30 <= len(steps) <= 41

@@ -309,6 +309,13 @@ def run_file(arguments: argparse.Namespace) -> RunFile:
         check_integer(name, value, minimum=1)
     run = load_run(arguments.file) if arguments.preset is None else load_preset(arguments.preset)
     sampling = stated(arguments, "n_paths", "replicates", "seed")
+    if stated(arguments, "t_max"):  # a flow in place of the file's method has its own horizon
+        run = dataclasses.replace(
+            run,
+            threshold=dataclasses.replace(run.threshold, step=None),
+            spectrum=dataclasses.replace(run.spectrum, step=None),
+            curve=dataclasses.replace(run.curve, n_steps=None, steps=None),
+        )
     return dataclasses.replace(
         run,
         method=_method(arguments, run.method),

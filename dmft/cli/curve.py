@@ -79,9 +79,7 @@ def _curve_run(arguments: argparse.Namespace) -> RunFile:
     """Return the run file with the overrides of the command line, and the curve's own horizon."""
     run = run_file(arguments)
     given = stated(arguments, "bracket", "steps", "points", "max_solves", "n_steps")
-    # A flow in place of the file's steps has its own horizon.
-    own = {"n_steps": None, "steps": None} if stated(arguments, "t_max") else {}
-    settings = dataclasses.replace(run.curve, **{**own, **given})
+    settings = dataclasses.replace(run.curve, **given)
     method = run.method
     if settings.n_steps is not None:
         method = method.until(settings.n_steps)

@@ -374,6 +374,39 @@ def remove_kernel(
 
 
 @nb.njit(**_JIT_SUMS)
+def _evaluate(
+    coefficients: Array,
+    basis: Array,
+    n_rows: int,
+    start: int,
+    stop: int,
+    y: Array,
+    a: Array,
+    activation: int,
+    loss: int,
+    limit: float,
+    r: Array,
+    g: Array,
+    losses: Array,
+    above: Array,
+) -> None:
+    """Pre-activations ``coefficients @ basis`` and their gradients on columns start to stop."""
+    r[:, start:stop] = 0.0
+    _add_combination(coefficients, basis, n_rows, start, stop, 1.0, r)
+    gradient_kernel(
+        r[:, start:stop],
+        y[start:stop],
+        a,
+        activation,
+        loss,
+        limit,
+        g[:, start:stop],
+        losses[start:stop],
+        above,
+    )
+
+
+@nb.njit(**_JIT_SUMS)
 def _subtract_forecast(
     forecast: Array,
     chosen: Indices,
@@ -474,21 +507,24 @@ def step_kernel(
     with_gradients[:] = 0.0
     squares[:] = 0.0
     above[:] = 0.0
-    r[:] = 0.0
     n = r.shape[1]
     step = _columns_per_slice(n_rows)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        _add_combination(coefficients, basis, n_rows, start, stop, 1.0, r)
-        gradient_kernel(
-            r[:, start:stop],
-            y[start:stop],
+        _evaluate(
+            coefficients,
+            basis,
+            n_rows,
+            start,
+            stop,
+            y,
             a,
             activation,
             loss,
             limit,
-            g[:, start:stop],
-            losses[start:stop],
+            r,
+            g,
+            losses,
             above,
         )
         _subtract_forecast(
@@ -524,21 +560,24 @@ def window_kernel(
     """
     products[:] = 0.0
     above[:] = 0.0
-    r[:] = 0.0
     m, n = r.shape
     step = _columns_per_slice(n_points + n_gradients)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        _add_combination(combination, points, n_points, start, stop, 1.0, r)
-        gradient_kernel(
-            r[:, start:stop],
-            y[start:stop],
+        _evaluate(
+            combination,
+            points,
+            n_points,
+            start,
+            stop,
+            y,
             a,
             activation,
             loss,
             limit,
-            g[:, start:stop],
-            losses[start:stop],
+            r,
+            g,
+            losses,
             above,
         )
         for j in range(m):

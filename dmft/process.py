@@ -260,8 +260,8 @@ class Process:
                     above,
                     products,
                 )
-                squares = np.einsum("ij,ij->i", rest, rest)
-                return _sums(r, losses, g, rest, above, squares, products, np.empty((0, 0)))
+            squares = np.einsum("ij,ij->i", rest, rest)
+            return _sums(r, losses, g, squares, above, squares, products, np.empty((0, 0)))
 
         sums = _Sums(self.paths.total(evaluate), m, gradients.n_rows)
         if not sums.finite:
@@ -298,9 +298,9 @@ class Process:
         busy = self._streak >= _BUSY or not self._uses_window
         forecast, chosen = window.forecast_for_visit(self._time)
         n_gradients = 0 if busy else window.gradients.n_rows
-        visit = self._visit_known if known_point else self._visit_block
+        point = None if known_point else weights
         sums = _Sums(
-            paths.total(lambda b: visit(weights, b, forecast, chosen, n_gradients, few)),
+            paths.total(lambda b: self._visit_block(point, b, forecast, chosen, n_gradients, few)),
             m,
             n_gradients,
         )
@@ -327,8 +327,9 @@ class Process:
         gradient = np.concatenate(
             [self._held(found.correlation), -found.gamma_diagonal / np.sqrt(self.delta)], axis=1
         )
-        if self._law is not None:
+        if self._uses_window:
             window.points.replace_reserved(weights, self.r)
+        if self._law is not None:
             if (news or len(found.kept) or busy) and found.left_out is not None:
                 outside = [rows[:m] for rows in self._rows]
                 for rest in outside:
@@ -346,19 +347,32 @@ class Process:
 
     def _visit_block(
         self,
-        weights: FloatArray,
+        weights: FloatArray | None,
         b: int,
         forecast: FloatArray,
         chosen: NDArray[np.intp],
         n_gradients: int,
         few: int,
     ) -> FloatArray:
-        """One visit to a block: pre-activations, gradients, and all averages they enter."""
+        """One visit to a block: pre-activations, gradients, and all averages they enter.
+
+        Without weights, pre-activations and gradients are those that the window has left.
+        """
+        from dmft._kernels import forecast_kernel
+
         r, g, rows = self.r[b], self._g[b], self._rows[b]
-        rest = rows[: len(r)]
-        gradients = self._window.gradients
+        m = len(r)
+        losses, above = self._known[b]
+        remembered = self._window.gradients
+        gradients, outside = remembered.rows[b], remembered.outside[b]
+        with_gradients, squares = np.empty((m, n_gradients)), np.zeros(m)
         with np.errstate(over="ignore", invalid="ignore"):
-            if self._law is not None:
+            if weights is None:
+                forecast_kernel(
+                    forecast, chosen, gradients, outside, g, rows, with_gradients, squares
+                )
+                products = self.paths.average(rows[:few], b)
+            elif self._law is not None:
                 products, with_gradients, squares, losses, above = self.paths.visit(
                     weights,
                     b,
@@ -369,55 +383,31 @@ class Process:
                     g,
                     forecast,
                     chosen,
-                    gradients.rows[b],
-                    gradients.outside[b],
+                    gradients,
+                    outside,
                     n_gradients,
                     rows,
                     few,
                 )
-                return _sums(r, losses, g, rest, above, squares, with_gradients, products)
-            r[:] = self.paths.combine(weights, b)
-            _, losses = pre_activation_gradient(self.problem, r, self.labels[b], out=g)
-            rest[:] = g
-            above = np.zeros(4)
-            if np.isfinite(self._limit):
-                high = curvature_bound(self.problem, r, self.labels[b]) > self._limit
-                above[:] = (
-                    high.sum(),
-                    losses[high].sum(),
-                    *(np.sum(x[:, high] ** 2) for x in (g, r)),
-                )
-            products, squares = self.paths.average(rows[:few], b), np.zeros(len(r))
-            return _sums(r, losses, g, rest, above, squares, np.empty((0, 0)), products)
+            else:
+                r[:] = self.paths.combine(weights, b)
+                _, losses = pre_activation_gradient(self.problem, r, self.labels[b], out=g)
+                rows[:m] = g
+                above = self._above(r, g, losses, self.labels[b])
+                products = self.paths.average(rows[:few], b)
+            left = np.einsum("ij,ij->i", rows[:m], rows[:m])
+            return _sums(r, losses, g, left, above, squares, with_gradients, products)
 
-    def _visit_known(
-        self,
-        weights: FloatArray,
-        b: int,
-        forecast: FloatArray,
-        chosen: NDArray[np.intp],
-        n_gradients: int,
-        few: int,
+    def _above(
+        self, r: FloatArray, g: FloatArray, losses: FloatArray, labels: FloatArray
     ) -> FloatArray:
-        """`_visit_block` where pre-activations and gradients are known from the window."""
-        from dmft._kernels import forecast_kernel
-
-        r, g, rows = self.r[b], self._g[b], self._rows[b]
-        gradients = self._window.gradients
-        with_gradients, squares = np.empty((len(r), n_gradients)), np.empty(len(r))
-        forecast_kernel(
-            forecast,
-            chosen,
-            gradients.rows[b],
-            gradients.outside[b],
-            g,
-            rows,
-            with_gradients,
-            squares,
+        """Paths with a curvature above the limit, as the compiled kernels count them."""
+        if not np.isfinite(self._limit):
+            return np.zeros(4)
+        high = curvature_bound(self.problem, r, labels) > self._limit
+        return np.array(
+            [high.sum(), losses[high].sum(), *(np.sum(x[:, high] ** 2) for x in (g, r))]
         )
-        products = self.paths.average(rows[:few], b)
-        losses, above = self._known[b]
-        return _sums(r, losses, g, rows[: len(r)], above, squares, with_gradients, products)
 
     def _draw(self, block: int) -> None:
         """Fill in fresh Gaussians."""
@@ -455,14 +445,13 @@ def _sums(
     r: FloatArray,
     losses: FloatArray,
     g: FloatArray,
-    rest: FloatArray,
+    squares: FloatArray,
     above: FloatArray,
     against_window: FloatArray,
     with_gradients: FloatArray,
     products: FloatArray,
 ) -> FloatArray:
     """All sums over a block in one array."""
-    squares = np.einsum("ij,ij->i", rest, rest)
     return np.concatenate(
         [
             [np.sum(losses), np.vdot(r, r)],

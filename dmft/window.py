@@ -34,7 +34,7 @@ _LENGTH = 20
 _SPAN_TOLERANCE = 1e-12
 # What a basis leaves of a row is rounding below this, relative to the row.
 _NOTHING = 1e-13
-# Nor may the remembered rows cancel beyond this: the sum would lose as many digits.
+# Remembered rows may not cancel beyond this in a combination: it would lose as many digits.
 _CANCELLATION = 1e5
 
 

@@ -14,20 +14,19 @@ import hashlib
 import json
 import os
 import time
-import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft.folders import CONFIGURATION, check_folder, first_difference, read_configuration
 from dmft.gradients import curvature, pre_activation_gradient
-from dmft.results import DamagedResultError, software_version
+from dmft.results import DamagedResultError, software_version, whole_file
 from dmft.runs import Run
-from dmft.seed_store import first_difference
 from dmft.snapshots import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from dmft.methods import Method
     from dmft.problem import Problem
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "RunCheckpoint", "configuration"]
 
-_CONFIGURATION = "configuration.json"
 _RUN, _SNAPSHOT = "finished run", "unfinished run"
 # Snapshots take no more than this fraction of the time.
 _MOST_TIME = 0.05
@@ -96,9 +94,7 @@ class Checkpoint:
     def __init__(
         self, folder: str | os.PathLike[str], config: Mapping[str, Any], seconds: float
     ) -> None:
-        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
-            raise ValueError(f"checkpoint must be the path of a folder, got {folder!r}")
-        self.folder = Path(folder)
+        self.folder = check_folder(folder, "checkpoint")
         self.seconds = seconds
         self.config: dict[str, Any] = json.loads(json.dumps(dict(config)))
 
@@ -115,16 +111,15 @@ class Checkpoint:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder):
-            path = self.folder / _CONFIGURATION
-            recorded = None
-            with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
-                recorded = json.loads(path.read_bytes())
-            if isinstance(recorded, dict):
+            path = self.folder / CONFIGURATION
+            recorded = read_configuration(self.folder)
+            if recorded is not None:
                 self.check(path, recorded)
             else:
                 for path_of_run in sorted(self.folder.glob("run-*.npz")):
                     self.read(path_of_run)  # the runs may contradict where no record does
-                _write(path, json.dumps(self.config, indent=1).encode())
+                with whole_file(path) as stream:
+                    stream.write(json.dumps(self.config, indent=1).encode())
             for leftover in self.folder.glob(".*.partial"):
                 leftover.unlink(missing_ok=True)
             yield
@@ -265,19 +260,6 @@ def _number(path: Path) -> int:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that appears complete or not at all."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from dmft.inputs import Inputs
-from dmft.methods import GradientDescent, GradientFlow, Method
+from dmft.methods import Method, method_from_config
 from dmft.problem import Network, Problem, Target
 from dmft.sampling import Sampling
 from dmft.settings import (
@@ -369,7 +369,7 @@ def _method(**settings: Any) -> Method:
                 f"method.{name} is missing: gradient descent has step_size and n_steps, "
                 "gradient flow t_max"
             )
-    return GradientDescent(**settings) if descent else GradientFlow(**settings)
+    return method_from_config(settings)
 
 
 def _plain(value: Any) -> Any:

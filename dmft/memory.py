@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from dmft.process import BLOCK_PATHS
+from dmft.window import WINDOW_LENGTH
+
 if TYPE_CHECKING:
     from dmft.problem import Problem
     from dmft.sampling import Sampling
 
 __all__ = ["rows_within"]
 
-# Rows over all paths that a run holds besides the basis: for each neuron those of the window, and
-# pre-activations, gradients, what is not known of them, fresh Gaussians, images of a step.
-_ROWS_PER_NEURON = 68
-# Paths visited together, whose rows are copied together when the basis grows.
-_BLOCK_PATHS = 4096
+# Rows over all paths that a run holds besides the basis: for each neuron those of the window
+# (points, gradients, what of these lies outside), and eight for the last point, pre-activations,
+# gradients, what is not known of them, fresh Gaussians, images of a step.
+_ROWS_PER_NEURON = 3 * WINDOW_LENGTH + 8
 
 
 def rows_within(
@@ -60,7 +62,7 @@ def rows_within(
     base += (_ROWS_PER_NEURON * m + n_leading + k + 3) * n_paths  # of the runs at work
     base += (2 * n_kept * m + k + 1) * n_paths  # of those, and of the run over all paths
     # A row over all paths; while it grows, a block of each replicate has its old rows beside it.
-    blocks = replicates * min(_BLOCK_PATHS, n_paths // replicates)
+    blocks = replicates * min(BLOCK_PATHS, n_paths // replicates)
     row = n_paths + (2 * blocks) // 3
     square = 4 * replicates  # coefficients of coordinates and gradients, also while they grow
     least = 1 + k + 5 * m  # with what two gradients open

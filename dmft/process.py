@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Evaluation", "Process"]
+__all__ = ["BLOCK_PATHS", "Evaluation", "Process"]
 
 # Sample-orthogonality costs a bias of (rows / paths); beyond this fraction it is no longer small.
 _MAX_ROWS_PER_PATH = 0.25
 # Paths visited together: a block of the basis then fits in the second-level cache for long.
-_BLOCK_PATHS = 4096
+BLOCK_PATHS = 4096
 # A step is taken from the window if this much of the smallest direction kept is left of its
 # gradient there: less than the steps that open no direction leave out.
 _WINDOW_REST = 0.5
@@ -508,7 +508,7 @@ def _blocks(
     blocks, and for each its stream and columns there (of the first half).
     """
     blocks, owners = [], []
-    width = _BLOCK_PATHS if mirror is None else _BLOCK_PATHS // 2
+    width = BLOCK_PATHS if mirror is None else BLOCK_PATHS // 2
     for index, leading in enumerate(streams):
         for start in range(0, leading.shape[1], width):
             columns = slice(start, min(start + width, leading.shape[1]))

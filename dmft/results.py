@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import uuid
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
-__all__ = ["DamagedResultError", "read_result", "software_version", "write_result"]
+__all__ = ["DamagedResultError", "read_result", "software_version", "whole_file", "write_result"]
 
 _FORMAT = "delta-nn"
 _FORMAT_VERSION = 1
@@ -81,18 +82,25 @@ def write_result(
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to write to", str(target.parent))
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    save = np.savez_compressed if compress else np.savez
+    with whole_file(target) as stream:
+        save(stream, **{_HEADER: text, **arrays})  # type: ignore[arg-type]
+    return target
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write that appears, under its name, complete or not at all."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with temporary.open("xb") as stream:
-            save = np.savez_compressed if compress else np.savez
-            save(stream, **{_HEADER: text, **arrays})  # type: ignore[arg-type]
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())  # or a power cut could leave the name without the contents
-        os.replace(temporary, target)
+        os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return target
 
 
 def read_result(

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dmft.folders import CONFIGURATION, check_folder, first_difference, read_configuration
 from dmft.results import DamagedResultError, read_result, write_result
 
 if TYPE_CHECKING:
@@ -17,31 +18,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SeedStore", "check_folder", "first_difference"]
+__all__ = ["SeedStore"]
 
 _KIND = "simulated seed"
-_CONFIGURATION = "configuration.json"
 _NAME = re.compile(r"seed-(\d{5,})\.npz")
-
-
-def check_folder(folder: str | os.PathLike[str]) -> Path:
-    """Return the folder that results go to.
-
-    Raises
-    ------
-    ValueError
-        If it is no path, or an empty one.
-
-    Examples
-    --------
-    >>> check_folder("")
-    Traceback (most recent call last):
-    ...
-    ValueError: out must be the path of a folder, got ''
-    """
-    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
-        raise ValueError(f"out must be the path of a folder, got {folder!r}")
-    return Path(folder)
 
 
 class SeedStore:
@@ -95,9 +75,9 @@ class SeedStore:
         wanted = set(seeds)
         if not self.folder.is_dir():
             return found
-        recorded = self._recorded()
+        recorded = read_configuration(self.folder)
         if recorded is not None:
-            self._check(self.folder / _CONFIGURATION, recorded)
+            self._check(self.folder / CONFIGURATION, recorded)
         for path in sorted(self.folder.iterdir()):
             name = _NAME.fullmatch(path.name)
             if name is None:
@@ -162,15 +142,7 @@ class SeedStore:
                 for path in self.folder.glob(".*.partial"):
                     path.unlink(missing_ok=True)
                 if done and not any(_NAME.fullmatch(path.name) for path in self.folder.iterdir()):
-                    (self.folder / _CONFIGURATION).unlink(missing_ok=True)
-
-    def _recorded(self) -> dict[str, Any] | None:
-        """Return the recorded configuration; None if there is none or the file is damaged."""
-        try:
-            recorded = json.loads((self.folder / _CONFIGURATION).read_bytes())
-        except (FileNotFoundError, ValueError, RecursionError):
-            return None
-        return recorded if isinstance(recorded, dict) else None
+                    (self.folder / CONFIGURATION).unlink(missing_ok=True)
 
     def _record(self) -> None:
         """Record the configuration unless one is; raise if that is another one.
@@ -178,8 +150,8 @@ class SeedStore:
         Looking whether there is a file and making it are one operation, so that of processes that
         start at the same time one is the first and all others compare with what it recorded.
         """
-        path = self.folder / _CONFIGURATION
-        if self._recorded() is None:
+        path = self.folder / CONFIGURATION
+        if read_configuration(self.folder) is None:
             self.read(())  # the seeds may contradict where no record does
             temporary = self.folder / f".{path.name}.{uuid.uuid4().hex}.partial"
             text = json.dumps(self.config, indent=1).encode()
@@ -193,11 +165,11 @@ class SeedStore:
                     except OSError:  # a file system without hard links
                         _create(path, text)
                 except FileExistsError:
-                    if self._recorded() is None:  # it is damaged
+                    if read_configuration(self.folder) is None:  # it is damaged
                         os.replace(temporary, path)
             finally:
                 temporary.unlink(missing_ok=True)
-        recorded = self._recorded()
+        recorded = read_configuration(self.folder)
         if recorded is not None:
             self._check(path, recorded)
 
@@ -257,15 +229,3 @@ class _FolderLock:
         finally:
             with contextlib.suppress(OSError):
                 fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-
-
-def first_difference(key: str, there: Any, asked: Any) -> tuple[str, Any, Any] | None:
-    """Name the first entry in which two configurations differ, and its value in both."""
-    if isinstance(there, dict) and isinstance(asked, dict):
-        for name in {**asked, **there}:
-            inner = f"{key}.{name}" if key else name
-            difference = first_difference(inner, there.get(name), asked.get(name))
-            if difference is not None:
-                return difference
-        return None
-    return None if there == asked else (key, there, asked)

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._validation import check_instance, check_integer, check_real
+from dmft.folders import check_folder
 from dmft.gradient_descent import GradientDescent
 from dmft.inputs import Inputs, get_inputs
 from dmft.logistic import LogisticCrossing, fit_crossing
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
 from dmft.seed_runs import complete, finish_seed, run_tasks
-from dmft.seed_store import SeedStore, check_folder
+from dmft.seed_store import SeedStore
 from dmft.settings import check_deltas, check_sizes
 from dmft.simulation_plan import SimulationPlan, check_seeds, check_workers
 from rmt.status import Status

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     Blocks = list[FloatArray]
 
-__all__ = ["Window", "widened"]
+__all__ = ["WINDOW_LENGTH", "Window", "widened"]
 
 # Visits remembered. Smooth gradients need few; each one more costs something in every step.
-_LENGTH = 20
+WINDOW_LENGTH = 20
 # Directions of the remembered coefficients below this, relative to the largest, are rounding.
 _SPAN_TOLERANCE = 1e-12
 # What a basis leaves of a row is rounding below this, relative to the row.
@@ -58,8 +58,8 @@ class Window:
     """
 
     def __init__(self, m: int, block_sizes: list[int]) -> None:
-        self.points = Remembered(_LENGTH * m, block_sizes, reserved=m)
-        self.gradients = RememberedGradients(_LENGTH * m, block_sizes)
+        self.points = Remembered(WINDOW_LENGTH * m, block_sizes, reserved=m)
+        self.gradients = RememberedGradients(WINDOW_LENGTH * m, block_sizes)
         self._m = m
         self._recent: list[FloatArray] = []
         self._visits: list[tuple[int, NDArray[np.intp]]] = []

@@ -7,11 +7,11 @@ import json
 import os
 import signal
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from children import contents, forked, killed
 
 import dmft
 from dmft.checkpoints import Checkpoint, RunCheckpoint
@@ -81,31 +81,6 @@ def assert_same_bits(a, b):
     for name in ("correlation", "test_loss"):
         assert getattr(a, name).tobytes() == getattr(b, name).tobytes()
         assert a.stderr[name].tobytes() == b.stderr[name].tobytes()
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-def forked(action):
-    """Run `action` in a child process; return its id."""
-    with warnings.catch_warnings():
-        # Threads of the test runner are no danger to a child that only computes and exits.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:  # pragma: no cover - the child
-        try:
-            action()
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    return pid
-
-
-def killed(pid):
-    """Kill a child; return whether it was still at work."""
-    os.kill(pid, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
 def inode(path):

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from commands import called
 
 import dmft
 from dmft.cli import main
@@ -51,9 +52,9 @@ def call(tmp_path, run_file, capsys):
     """Run a command on the file with results in ``out``: exit code, stdout, stderr."""
 
     def run(command, *arguments, source=(str(run_file),)):
-        code = main([command, *source, "--out", str(tmp_path / "out"), *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return called(
+            capsys, [command, *source, "--out", str(tmp_path / "out"), *map(str, arguments)]
+        )
 
     run.out = tmp_path / "out"
     return run

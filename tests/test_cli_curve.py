@@ -5,9 +5,9 @@ import os
 
 import numpy as np
 import pytest
+from commands import called
 
 import dmft
-from dmft.cli import main
 
 RUN = """
 title = "Small"
@@ -43,9 +43,9 @@ def call(tmp_path, run_file, capsys):
     """Run the command with results in ``out``: exit code, stdout, stderr."""
 
     def run(*arguments, source=(str(run_file),)):
-        code = main(["curve", *source, "--out", str(tmp_path / "out"), *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return called(
+            capsys, ["curve", *source, "--out", str(tmp_path / "out"), *map(str, arguments)]
+        )
 
     run.out = tmp_path / "out"
     return run

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from commands import called
 
 import dmft
-from dmft.cli import main
 
 FLOW = """
 [target]
@@ -44,9 +44,7 @@ def call(tmp_path, capsys):
     def run(command, text, *arguments):
         path = tmp_path / "small.toml"
         path.write_text(text, encoding="utf-8")
-        code = main([command, str(path), "--out", str(tmp_path), *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return called(capsys, [command, str(path), "--out", str(tmp_path), *map(str, arguments)])
 
     run.out = tmp_path
     return run

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from commands import called
 from test_cli import assert_one_line, names
 from test_plotting import assert_readable
 
 import dmft
-from dmft.cli import main
 from dmft.plotting import plot_grokking
 
 SAMPLING = dmft.Sampling(n_paths=256, replicates=2)
@@ -21,9 +21,7 @@ def call(tmp_path, capsys):
 
     def run(*arguments):
         out = ["--preset", "robust-phase-retrieval", "--out", tmp_path / "out"]
-        code = main(["grokking", *map(str, [*out, *arguments])])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return called(capsys, ["grokking", *map(str, [*out, *arguments])])
 
     run.out = tmp_path / "out"
     return run

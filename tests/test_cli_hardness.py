@@ -4,18 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from commands import called
 
 import dmft
-from dmft.cli import main
 from dmft.hardness import Hardness
 
 
 @pytest.fixture
 def call(tmp_path, capsys):
     def run(*arguments):
-        code = main(["hardness", *map(str, arguments), "--out", str(tmp_path / "out")])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return called(capsys, ["hardness", *map(str, arguments), "--out", str(tmp_path / "out")])
 
     run.out = tmp_path / "out"
     return run

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from commands import called
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from test_cli import assert_one_line, hear_interrupts, names
 
@@ -80,9 +81,7 @@ def call(tmp_path, run_file, capsys):
     def run(command, *arguments):
         out = str(tmp_path / "out")
         arguments = map(str, ["--workers", 1, "--out", out, *arguments])
-        code = main([command, str(run_file), *arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return called(capsys, [command, str(run_file), *arguments])
 
     run.out = tmp_path / "out"
     return run

@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from children import contents, forked, killed
 
 import dmft
 from dmft.results import write_result
@@ -64,11 +64,6 @@ def assert_same_bits(a, b):
             assert ours.tobytes() == theirs.tobytes(), (step, name)
 
 
-def contents(folder):
-    """Name and bytes of every file of a folder."""
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
 def finished(folder):
     return len(list(Path(folder).glob("seed-*.npz"))) if Path(folder).is_dir() else 0
 
@@ -76,27 +71,6 @@ def finished(folder):
 def leftovers(folder):
     names = [path.name for path in Path(folder).iterdir()]
     return [name for name in names if not name.startswith("seed-") and name != RECORD]
-
-
-def forked(action):
-    """Run `action` in a child process; return its id."""
-    with warnings.catch_warnings():
-        # Threads of the test runner are no danger to a child that only computes and exits.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:  # pragma: no cover - the child
-        try:
-            action()
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    return pid
-
-
-def killed(pid):
-    """Kill a child; return whether it was still at work."""
-    os.kill(pid, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
 # ------------------------------------------------------------------ kill -9

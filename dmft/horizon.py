@@ -405,8 +405,7 @@ class _Table:
             readings.failure = trajectory.status
 
             def read(step: int) -> None:
-                readings.read(self.steps.index(step), trajectory.hessian(step))
-                trajectory._laws.pop(step, None)  # it holds arrays as long as the paths
+                readings.read(self.steps.index(step), trajectory.hessian(step, keep=False))
 
             reached = [step for step in later if step <= trajectory.n_steps]
             n_workers = worker_count(self._threads, len(reached))

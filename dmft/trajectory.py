@@ -244,7 +244,7 @@ class Trajectory:
 
     # -- Hessian ------------------------------------------------------------------------------
 
-    def hessian(self, step: int) -> HessianLaw:
+    def hessian(self, step: int, *, keep: bool = True) -> HessianLaw:
         """Asymptotic law of the Hessian of the risk (with weight decay) at a step.
 
         At step 0 the weights D have an explicit law and deterministic quadrature is used (up to
@@ -260,6 +260,9 @@ class Trajectory:
         ----------
         step : int
             0 to ``n_steps``.
+        keep : bool
+            Whether the trajectory keeps the law, which holds arrays as long as the paths, to answer
+            at once when asked again.
 
         Returns
         -------
@@ -281,16 +284,19 @@ class Trajectory:
             raise ValueError(
                 "problem must be given to Trajectory.load for the Hessian of a custom problem"
             )
-        if step not in self._laws:
-            if step == 0:
-                self._laws[0] = initial_law(self.problem, self.delta, self.sampling)
-            else:
-                runs = self._runs
-                if any(step not in run.pre_activations for run in runs):
-                    runs = self._again(step)
-                spans = [partial(self._span, step, index) for index in range(len(runs))]
-                self._laws[step] = sampled_law(self.problem, self.delta, runs, step, spans)
-        return self._laws[step]
+        if step in self._laws:
+            return self._laws[step]
+        if step == 0:
+            law = initial_law(self.problem, self.delta, self.sampling)
+        else:
+            runs = self._runs
+            if any(step not in run.pre_activations for run in runs):
+                runs = self._again(step)
+            spans = [partial(self._span, step, index) for index in range(len(runs))]
+            law = sampled_law(self.problem, self.delta, runs, step, spans)
+        if keep:
+            self._laws[step] = law
+        return law
 
     def _span(self, step: int, index: int) -> Span:
         """Coordinates and gradients that run number ``index`` knows at a step."""

@@ -178,7 +178,7 @@ def find(monkeypatch, gap, bracket, *, common=0.01, noise=0.0, lasts=None, n_ste
         last = method.n_steps if lasts is None else min(method.n_steps, lasts(delta))
         status = Status.SUCCESS if last == method.n_steps else Status.DIVERGED
         return SimpleNamespace(
-            n_steps=last, status=status, hessian=lambda step: law(delta, step), _laws={}
+            n_steps=last, status=status, hessian=lambda step, *, keep: law(delta, step)
         )
 
     monkeypatch.setattr(horizon, "solve", solve)

@@ -16,6 +16,14 @@ with ``w``; Gram-Schmidt of the gradients happens between short rows of coeffici
 cheap and accurate; and a fresh block made orthogonal to ``w`` is orthogonal to everything the
 trajectory has seen, which removes the leading sampling fluctuations for free.
 
+That has a price where directions of any size are kept. What a gradient has outside all earlier rows
+may be tiny beside the gradient; normalised, it is known to few digits. A Gaussian made orthogonal
+to it mixes its error with directions that weigh much more, and errors grow exponentially in time.
+So Gaussians can keep their components along *faint* rows, which are tracked as a space of
+coefficients, orthogonal to everything a Gaussian has to avoid. Rounding errors then stay what they
+are, but gradients never settle below the fluctuations of those components: rank and sampling errors
+are larger.
+
 Paths are stored in blocks. Work on different blocks may run on different threads; sums over blocks
 are always taken in the same order, so the bits do not depend on how many there are.
 """
@@ -111,6 +119,8 @@ class Paths:
         Rows of the basis to reserve; it grows when needed,
     most_rows : int
         to no more than these.
+    faint : float
+        Rows less than this of the largest gradient so far are faint.
 
     Attributes
     ----------
@@ -128,6 +138,7 @@ class Paths:
         run: Mapper = map,
         capacity: int = 128,
         most_rows: int = sys.maxsize,
+        faint: float = 0.0,
     ) -> None:
         self.n_leading = leading[0].shape[0]
         self.n_paths = sum(block.shape[1] for block in leading)
@@ -140,6 +151,9 @@ class Paths:
         self._basis = [np.empty((rows, block.shape[1])) for block in leading]
         self._q = np.zeros((rows, rows))
         self._ghat = np.zeros((rows, rows))
+        self._faint_below = faint
+        self._faint = np.zeros((0, 0))  # orthonormal coefficient vectors; shorter ones are padded
+        self._largest = 0.0  # gradient so far
         self._append_row([np.ones(block.shape[1]) for block in leading], 1.0)
         for i in range(self.n_leading):
             row = [block[i].copy() for block in leading]
@@ -285,6 +299,8 @@ class Paths:
             "basis": self.blocks(self._n_rows),
             "q": self.coordinate_coefficients,
             "ghat": self.gradient_coefficients,
+            "faint": self._faint,
+            "largest": self._largest,
             "capacity": self.capacity,
         }
 
@@ -294,6 +310,7 @@ class Paths:
         self._n_rows = q.shape[1]
         capacity = max(min(capacity, self.most_rows), self._n_rows)
         self.n_coordinates, self.n_directions = len(q), len(ghat)
+        self._faint, self._largest = state["faint"], state["largest"]
         for b, stored in enumerate(state["basis"]):
             self._basis[b] = np.empty((capacity, stored.shape[1]))
             self._basis[b][: self._n_rows] = stored
@@ -330,8 +347,9 @@ class Paths:
         ----------
         rows : list of ndarray, shape (2 m, paths of the block)
             What is not known of the gradients g^t, then raw Gaussians zeta^t. Overwritten. The
-            latter are made orthogonal, as sample averages, to everything the paths hold, and given
-            unit variance; what is left of the former is what lies outside the basis.
+            latter are made orthogonal, as sample averages, to everything the paths hold but the
+            faint rows, and given unit variance; what is left of the former is what lies outside the
+            basis.
         coefficients : ndarray, shape (2 m, n_rows)
             Sample averages of ``rows`` with the basis; m rows of them where ``delta`` is None.
         squares : ndarray, shape (m,)
@@ -365,6 +383,8 @@ class Paths:
         inside = gradients + known
         past = self.gradient_coefficients
         news = inside - (inside @ past.T) @ past
+        sizes = np.sum(inside**2, axis=1) + np.maximum(outside, 0.0)
+        self._largest = max(self._largest, float(np.sqrt(sizes.max())))
         outside += _PYTHAGORAS * squares
         may_open = delta is not None and bool(
             np.any(outside + np.sum(news**2, axis=1) >= smallest**2)
@@ -373,14 +393,17 @@ class Paths:
             correlation = inside @ self.coordinate_coefficients.T
             correlation = correlation if held is None else held(correlation)
             parts = np.concatenate([correlation @ self.coordinate_coefficients, news])
-            n_parts = (2 * m if images else 0) if may_open else m
+            if may_open and len(self._faint):
+                parts = np.concatenate([parts, self._along_faint(gaussians)])
+            n_parts = (len(parts) if images else 0) if may_open else m
             gradients, combined = self._remove(
                 rows, gradients, gaussians if may_open else gaussians[:0], parts[:n_parts]
             )
             if n_parts:
                 made = [block[:m] for block in combined]
             for block, rest in zip(combined, rows, strict=True):
-                block[m:] += rest[: max(n_parts - m, 0)]
+                news_there = block[m : 2 * m]
+                news_there += rest[: len(news_there)]
             # A direction worth keeping may lie partly in the span.
             least = _LEAST_EXTENSION * smallest if may_open else smallest
             extension, lost, left_out = self._extend_basis(gradients, rows, least)
@@ -388,9 +411,9 @@ class Paths:
         correlation = full[:, :first_new] @ self._q[: self.n_coordinates, :first_new].T
         gamma_past, gamma_diagonal, kept, unkept = self._orthonormalise(full, smallest)
         if delta is not None and kept:
-            new = self._open(rows, kept, first_new, delta)
+            opened = self._open(rows, gaussians, kept, first_new, delta)
             if made is not None:
-                self._add_new_coordinates(made, combined, gamma_diagonal, kept, new, delta)
+                self._add_new_coordinates(made, combined, gamma_diagonal, kept, opened, delta)
         return Absorbed(
             correlation,
             gamma_past,
@@ -402,22 +425,37 @@ class Paths:
             left_out,
         )
 
-    def _open(self, rows: Blocks, kept: list[int], first_new: int, delta: float) -> slice:
+    def _open(
+        self, rows: Blocks, gaussians: FloatArray, kept: list[int], first_new: int, delta: float
+    ) -> tuple[FloatArray, FloatArray]:
         """Add the Gaussians of the neurons kept to the basis, and their coordinates to q.
 
-        Returns which rows of the basis they are.
+        Returns what the Gaussians are made of: weights (kept, m) of the components along faint rows
+        that ``gaussians`` have, and (kept, new rows) of the rows that this step has added.
         """
-        m = len(rows[0]) // 2
-        start = self._n_rows
+        m = len(gaussians)
+        mixed: list[FloatArray] = []
+        made: list[FloatArray] = []
         for direction, j in enumerate(kept, start=self.n_directions - len(kept)):
             zeta = [block[m + j] for block in rows]
-            for earlier in range(first_new, self._n_rows):
-                self._orthogonalise(zeta, earlier)
-            self._append_row(zeta, np.sqrt(self._dot(zeta, zeta)))
-            coordinate = -self._ghat[direction, : self._n_rows] / np.sqrt(delta)
-            coordinate[-1] += 1.0
+            more = [self._orthogonalise(zeta, new) for new in range(first_new, self._n_rows)]
+            components = np.concatenate([gaussians[j], more])
+            along = self._along_faint(components)
+            mix = np.zeros(m)
+            mix[j] = 1.0
+            for earlier, vector in zip(mixed, made, strict=True):
+                mix -= (vector @ components[: len(vector)]) * earlier
+            size = np.sqrt(self._dot(zeta, zeta))
+            self._append_row(zeta, size)
+            vector = np.append(along, size)
+            norm = float(np.linalg.norm(vector))
+            vector /= norm
+            self._avoid(vector)
+            mixed.append(mix / norm)
+            made.append(vector)
+            coordinate = vector - self._ghat[direction, : self._n_rows] / np.sqrt(delta)
             self._append_coordinate(coordinate)
-        return slice(start, self._n_rows)
+        return np.array(mixed), np.array([self._padded(v)[first_new:] for v in made])
 
     def _add_new_coordinates(
         self,
@@ -425,19 +463,57 @@ class Paths:
         combined: Blocks,
         gamma_diagonal: FloatArray,
         kept: list[int],
-        new: slice,
+        opened: tuple[FloatArray, FloatArray],
         delta: float,
     ) -> None:
         """Add ``-Gamma(t, t) / sqrt(delta) . (zeta - ghat / sqrt(delta))`` to the images.
 
-        ``combined`` has the gradients without what earlier ones hold, in its last m rows.
+        ``combined`` has, after the images, the gradients without what earlier ones hold, and the
+        components of the Gaussians along faint rows.
         """
         m = len(gamma_diagonal)
         triangle = np.linalg.inv(gamma_diagonal[kept])
+        mixed, made = opened
         for b, image in enumerate(images):
-            ghat = triangle @ combined[b][m:][kept]
-            fresh = self._basis[b][new] - ghat / np.sqrt(delta)
-            image -= (gamma_diagonal / np.sqrt(delta)) @ fresh
+            ghat = triangle @ combined[b][m : 2 * m][kept]
+            fresh = made @ self._basis[b][self._n_rows - made.shape[1] : self._n_rows]
+            if len(combined[b]) > 2 * m:
+                fresh += mixed @ combined[b][2 * m :]
+            image -= (gamma_diagonal / np.sqrt(delta)) @ (fresh - ghat / np.sqrt(delta))
+
+    def _along_faint(self, vectors: FloatArray) -> FloatArray:
+        """Components of coefficient vectors (..., j) in the space of the faint rows."""
+        faint = self._faint[:, : vectors.shape[-1]]
+        padded = np.zeros((len(faint), vectors.shape[-1]))
+        padded[:, : faint.shape[1]] = faint
+        return np.asarray((vectors @ padded.T) @ padded)
+
+    def _add_faint_row(self) -> None:
+        """Count the last row of the basis among the faint ones."""
+        n_faint, width = self._faint.shape
+        self._faint = np.pad(self._faint, ((0, 1), (0, self._n_rows - width)))
+        self._faint[n_faint, -1] = 1.0
+
+    def _avoid(self, vector: FloatArray) -> None:
+        """Take a unit vector, the last component of which is new, out of the faint space.
+
+        A Householder reflection moves it to the last of the vectors that span it and the space.
+        """
+        n_faint = len(self._faint)
+        if not n_faint:
+            return
+        spanning = np.zeros((n_faint + 1, len(vector)))
+        spanning[:n_faint, : self._faint.shape[1]] = self._faint
+        spanning[-1, -1] = 1.0
+        axis = spanning @ vector
+        axis[-1] += np.copysign(np.linalg.norm(axis), axis[-1])
+        axis /= np.linalg.norm(axis)
+        spanning -= np.outer(2.0 * axis, axis @ spanning)
+        self._faint = spanning[:-1]
+
+    def _padded(self, vector: FloatArray) -> FloatArray:
+        """Coefficient vector with zeros for the rows that came later."""
+        return np.pad(vector, (0, self._n_rows - len(vector)))
 
     def _orthonormalise(
         self, full: FloatArray, smallest: float
@@ -497,6 +573,8 @@ class Paths:
                 extension[j, self._n_rows - first] = norm
                 self._append_row(row, norm)
                 left_out[j] = False
+                if norm < self._faint_below * self._largest:
+                    self._add_faint_row()
             else:
                 lost[j] = norm
         return extension[:, : self._n_rows - first], lost, left_out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._validation import check_integer, check_real
+from dmft.digital_nets import nested_scrambles, sobol_digits
 
-__all__ = ["RANK_TOLERANCE_FLOOR", "Sampling"]
+__all__ = ["RANK_TOLERANCE_FLOOR", "HardCoordinates", "Sampling"]
 
 RANK_TOLERANCE_FLOOR = 1e-12
 """Smallest rank tolerance ever used: below it, normalised rounding errors become directions."""
 
-_SOBOL_BITS = 30  # scipy's default; one Sobol sequence then holds at most 2**30 points
-_LEADING, _FRESH, _CUBATURE = 0, 1, 2  # the families of streams spawned from one seed
+_SOBOL_BITS = 30  # one Sobol sequence holds at most 2**30 points
+# The families of streams spawned from one seed.
+_LEADING, _FRESH, _CUBATURE, _HARD = 0, 1, 2, 3
+# Where the easy coordinates are while the hard ones are ordered: nowhere special.
+_EASY_AT = 0.8
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,10 @@ class Sampling:
         A direction opened by the gradient at step t is kept if the weight it receives,
         ``step_size * |Gamma(t, t)| / sqrt(delta)``, is at least this. Anything below
         ``RANK_TOLERANCE_FLOOR`` (1e-12) is raised to it: with zero, rounding errors are
-        normalised into directions and the run blows up. The default changes no reported digit of
-        a run of up to 100 steps; in longer ones it redraws a fraction of the sampling noise.
+        normalised into directions and the run blows up. Up to twice the floor, runs are exact:
+        rounding errors stay below 1e-10 over hundreds of steps. Beyond, finitely many paths amplify
+        whatever is left out, rounding too, until it is a fraction of the sampling noise; in return
+        the rank grows slowly and sampling errors are somewhat smaller.
     sobol_blocks : int
         Number of leading fresh blocks (of m coordinates each) driven by Sobol points, after the
         latent coordinates, the initial weights and the label noise. Later blocks are pseudo-random.
@@ -97,6 +104,52 @@ class Sampling:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class HardCoordinates:
+    """Latent coordinates that gradients know through the label alone.
+
+    With the overlaps zero, a path depends on its hard coordinates only by the label it is given.
+    However many they are, they then count as one coordinate, the label, and the label is monotone
+    in its rank: `GaussianStream` draws Sobol points of the hard coordinates and the label noise,
+    puts them in the order of their labels, and deals them out by one coordinate of the Sobol points
+    of everything else.
+
+    Parameters
+    ----------
+    basis : ndarray, shape (k, k_h)
+        Orthonormal basis of the hard directions, k_h >= 1.
+    uses_noise : bool
+        Whether the label has noise.
+    label : callable
+        Latent coordinates (N, k) and noise (N,) to labels (N,).
+    """
+
+    basis: NDArray[np.float64]
+    uses_noise: bool
+    label: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+
+    def ordered(
+        self, n_points: int, seed: np.random.SeedSequence
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Coordinates along the basis (k_h, n_points) and noise (n_points,), by label."""
+        k, k_h = self.basis.shape
+        points = sobol_normals(k_h + int(self.uses_noise), n_points, seed)
+        hard, noise = points[:k_h], points[k_h] if self.uses_noise else np.zeros(n_points)
+        easy = np.full(k, _EASY_AT)
+        z = (easy - self.basis @ (self.basis.T @ easy))[:, np.newaxis] + self.basis @ hard
+        order = np.argsort(self.label(np.ascontiguousarray(z.T), noise), kind="stable")
+        return hard[:, order], noise[order]
+
+    def easy_basis(self) -> NDArray[np.float64]:
+        """Orthonormal basis of the other directions, (k, k - k_h); axes come out exactly."""
+        k, k_h = self.basis.shape
+        axes = np.flatnonzero(~self.basis.any(axis=1))
+        if len(axes) == k - k_h:
+            return np.eye(k)[:, axes]
+        complete, _ = np.linalg.qr(self.basis, mode="complete")
+        return np.asarray(complete[:, k_h:])
+
+
 class GaussianStream:
     """The Gaussians of one replicate, each block a function of (seed, replicate, step) alone.
 
@@ -111,18 +164,38 @@ class GaussianStream:
         Number of leading coordinates: latent directions, initial weights, label noise.
     block_size : int
         Coordinates per fresh block (m, the number of neurons).
+    hard : HardCoordinates, optional
+        Those among the latent coordinates that only the label depends on.
     """
 
-    def __init__(self, sampling: Sampling, replicate: int, n_leading: int, block_size: int) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        replicate: int,
+        n_leading: int,
+        block_size: int,
+        hard: HardCoordinates | None = None,
+    ) -> None:
         self._sampling = sampling
         self._replicate = replicate
         self._n_leading = n_leading
         self._block_size = block_size
-        self._sobol = sobol_normals(
-            n_leading + block_size * sampling.sobol_blocks,
-            sampling.n_paths,
-            self._seed_sequence(_LEADING),
-        )
+        n_fresh = block_size * sampling.sobol_blocks
+        seed = self._seed_sequence(_LEADING)
+        if hard is None:
+            self._sobol = sobol_normals(n_leading + n_fresh, sampling.n_paths, seed)
+            return
+        k, k_h = hard.basis.shape
+        easy_basis = hard.easy_basis()
+        points = sobol_normals(1 + k - k_h + block_size + n_fresh, sampling.n_paths, seed)
+        values, noise = hard.ordered(sampling.n_paths, self._seed_sequence(_HARD))
+        rank = np.empty(sampling.n_paths, dtype=np.intp)
+        rank[np.argsort(points[0], kind="stable")] = np.arange(sampling.n_paths)
+        z = hard.basis @ values[:, rank] + easy_basis @ points[1 : 1 + k - k_h]
+        parts = [z, points[1 + k - k_h : 1 + k - k_h + block_size]]
+        if hard.uses_noise:
+            parts.append(noise[np.newaxis, rank])
+        self._sobol = np.concatenate([*parts, points[1 + k - k_h + block_size :]])
 
     def _seed_sequence(self, *key: int) -> np.random.SeedSequence:
         return _seed_sequence(self._sampling, self._replicate, *key)
@@ -169,10 +242,8 @@ def sobol_normals(
     numpy.ndarray of float64, shape (dimension, n_points), C order
     """
     from scipy.special import ndtri
-    from scipy.stats import qmc
 
-    engine = qmc.Sobol(dimension, scramble=True, bits=_SOBOL_BITS, rng=np.random.default_rng(seed))
-    points = engine.random_base2(n_points.bit_length() - 1)
-    # Points sit on the left end of cells of size 2**-bits; the cell centre is never 0.
-    normals: NDArray[np.float64] = ndtri(np.ascontiguousarray(points.T) + 0.5 ** (_SOBOL_BITS + 1))
+    rng = np.random.default_rng(seed)
+    points = nested_scrambles(sobol_digits(dimension, n_points), 1, rng)[0]
+    normals: NDArray[np.float64] = ndtri(np.ascontiguousarray(points.T))
     return normals

@@ -43,7 +43,7 @@ from dmft.methods import METHODS, Method
 from dmft.problem import Problem
 from dmft.process import Process
 from dmft.runs import Record, Run
-from dmft.sampling import GaussianStream, Sampling
+from dmft.sampling import RANK_TOLERANCE_FLOOR, GaussianStream, HardCoordinates, Sampling
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -66,6 +66,12 @@ _KEEP_BYTES = 512 * 2**20
 _KEEP_FRACTION = 0.125
 # and the paths themselves while all runs together fit in this much.
 _KEEP_PATHS_BYTES = 256 * 2**20
+# Runs with a rank tolerance up to this are exact.
+_EXACT = 2.0 * RANK_TOLERANCE_FLOOR
+# Sample-orthogonality costs a bias of (rows / paths). It must stay small where values come from, in
+# the run over all paths; from those of the replicates comes their spread, which is there as long as
+# the paths have somewhere to go.
+_MOST_ROWS_PER_PATH, _MOST_ROWS_OF_REPLICATE = 0.25, 0.75
 
 
 def solve(
@@ -326,7 +332,11 @@ class _Shared:
         """Random numbers of one replicate: latent coordinates, initial weights, noise, blocks."""
         problem = self.problem
         n_leading = problem.k + problem.m + int(problem.target.uses_noise)
-        return GaussianStream(self.sampling, replicate, n_leading, problem.m)
+        hard = None
+        if self.hard_basis.shape[1] and not self.mirrored:
+            target = problem.target
+            hard = HardCoordinates(self.hard_basis, target.uses_noise, problem.sample_labels)
+        return GaussianStream(self.sampling, replicate, n_leading, problem.m, hard)
 
 
 def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Run]:
@@ -367,6 +377,7 @@ def _run(
     limit = np.inf
     if isinstance(method, GradientDescent):
         limit = shared.delta * (2.0 / method.step_size - problem.weight_decay)
+    tolerance = shared.sampling.effective_rank_tolerance
     process = Process(
         problem,
         shared.delta,
@@ -375,9 +386,10 @@ def _run(
         mirrored=shared.mirrored,
         limit=limit,
         most_rows=shared.basis_rows,
+        exact=tolerance <= _EXACT,
+        rows_per_path=_MOST_ROWS_PER_PATH if len(streams) > 1 else _MOST_ROWS_OF_REPLICATE,
     )
     record = Record(process)
-    tolerance = shared.sampling.effective_rank_tolerance
     if isinstance(method, GradientDescent):
         descend(
             process,

@@ -24,6 +24,8 @@ from dmft.gradients import pre_activation_gradient
 
 Array = np.ndarray
 
+FAINT = 3e-4  # of the largest gradient: what fresh blocks of an exact run keep
+
 
 def run(
     problem: dmft.Problem,
@@ -47,8 +49,8 @@ def run(
     rank_tolerance : float
         Directions that would receive a weight below this are left out.
     orthogonalise : bool
-        Whether fresh blocks are made orthogonal, as sample averages, to everything before them, and
-        of unit variance.
+        Whether fresh blocks are made orthogonal, as sample averages, to everything before them but
+        what is new and faint in a gradient, and of unit variance.
 
     Returns
     -------
@@ -62,14 +64,19 @@ def run(
     noise = leading[k + m] if len(leading) > k + m else np.zeros(n)
     y = problem.sample_labels(np.ascontiguousarray(leading[:k].T), noise)
     hard = problem.target.hard_basis
-    q, ghat, basis = _Rows(leading[: k + m]), _Rows(np.empty((0, n))), _Rows(np.empty((0, n)))
+    q, ghat, basis, avoided = (
+        _Rows(leading[: k + m]),
+        *(_Rows(np.empty((0, n))) for _ in range(3)),
+    )
     if orthogonalise:
         for row in (np.ones(n), *leading[: k + m]):
-            basis.append_part_of(row.copy())
+            avoided.append(basis.append_part_of(row.copy())[0])
+    largest = 0.0
     B = problem.initial_weights()
     correlation = [B @ B.T]
     for t in range(method.n_steps):
         g, _ = pre_activation_gradient(problem, B @ q.rows, y)
+        largest = max(largest, float(np.sqrt(np.mean(g**2, axis=1)).max()))
         gradient = g @ q.rows.T / n
         gradient[:, :k] -= (gradient[:, :k] @ hard) @ hard.T
         first, gamma, kept = ghat.n, np.zeros((m, m)), []
@@ -86,10 +93,13 @@ def run(
         zeta = fresh(t)[kept] if kept else np.empty((0, n))
         new = ghat.rows[first:]
         if orthogonalise:
-            for row in new:
-                basis.append_part_of(row.copy())
+            for row, j in zip(new, kept, strict=True):
+                part, size = basis.append_part_of(row.copy())
+                if size * gamma[j, kept.index(j)] >= FAINT * largest:
+                    avoided.append(part)
             for row in zeta:
-                row[:] = basis.append_part_of(row.copy())
+                row[:], _ = avoided.append_part_of(row.copy())
+                basis.append_part_of(row.copy())
         for x, normalised in zip(zeta, new, strict=True):
             q.append(x - normalised / np.sqrt(delta))
         gradient = np.concatenate([gradient, -gamma[:, : len(kept)] / np.sqrt(delta)], axis=1)
@@ -166,11 +176,11 @@ class _Rows:
             overlaps += part
         return overlaps, float(np.sqrt(np.mean(row**2)))
 
-    def append_part_of(self, row: Array) -> Array:
-        """Append what the rows leave of `row`, normalised, unless it is rounding."""
+    def append_part_of(self, row: Array) -> tuple[Array, float]:
+        """Append what the rows leave of `row`, normalised, unless it is rounding; its size too."""
         before = np.sqrt(np.mean(row**2))
         _, size = self.remove_from(row)
         row /= size
         if size > 1e-13 * before:
             self.append(row)
-        return row
+        return row, size

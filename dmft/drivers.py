@@ -43,6 +43,16 @@ _RANK_PER_TOL = 0.1
 _SAFETY_OF_RATE = 1.2
 _SAFETY_OF_STEP, _LEAST_FACTOR, _MOST_FACTOR = 0.8, 0.1, 2.0
 _FIRST_STEP = 1e-2  # where nothing decays
+# Gradients are taken to act for a time between these over the largest rate of decay. However short
+# the steps, a direction weighs what it adds up to in the first: errors of the slope that were
+# allowed to grow as steps shrink would shrink them further. However long, what a gradient adds is
+# forgotten by most directions within the second.
+_LEAST_WEIGHT, _MOST_WEIGHT = 0.3, 1.0
+_SAFETY_OF_STEP, _LEAST_FACTOR, _MOST_FACTOR = 0.8, 0.1, 2.0
+_FIRST_STEP = 1e-2  # where nothing decays
+# However short the steps, a direction weighs what it adds up to in this time over the largest rate
+# of decay: errors of the slope that were allowed to grow as steps shrink would shrink them further.
+_LEAST_WEIGHT = 0.3
 _LEAST_STEP = 1e-12  # relative to the time reached
 _MAX_STAGES = 250
 _MAX_REJECTIONS = 30
@@ -266,7 +276,7 @@ class _Integrator:
     def _attempt(self, start: _Point, h: float) -> FloatArray | None:
         """Weights after a step, None if a stage left the region where numbers are finite."""
         stages = chebyshev_stages(n_chebyshev_stages(h * self._rate))
-        self.weight = 2.0 * h / len(stages)
+        self._weigh(2.0 * h / len(stages))
         before = current = start.weights
         slope = start.slope
         for j, stage in enumerate(stages):
@@ -291,8 +301,14 @@ class _Integrator:
 
         What its stages open must not have been left out there, or it would count twice.
         """
-        self.weight = _MOST_FACTOR * h
+        self._weigh(_MOST_FACTOR * h)
         return self._slope(weights)
+
+    def _weigh(self, step: float) -> None:
+        """Set what gradients are multiplied with, for all that depends on it."""
+        if self._rate > 0.0:
+            step = min(max(step, _LEAST_WEIGHT / self._rate), _MOST_WEIGHT / self._rate)
+        self.weight = step
 
     def _slope(self, weights: FloatArray) -> FloatArray:
         """Minus the gradient with weight decay; opens directions."""

@@ -72,17 +72,20 @@ def solved(problem, n_steps, tolerance, monkeypatch, always_visit):
 
 
 @pytest.mark.parametrize(
-    ("problem", "n_steps", "tolerance"), [(LINEAR, 120, 1e-12), (PAIR, 20, 1e-10)]
+    ("problem", "n_steps", "tolerance", "allowed"),
+    [(LINEAR, 120, 1e-12, 1e-9), (PAIR, 40, 1e-10, 1e-6)],
 )
-def test_small_tolerances_are_exact_with_the_window(problem, n_steps, tolerance, monkeypatch):
-    """The pair up to step 20: later, paths that are not exact amplify rounding by a factor a step."""
+def test_small_tolerances_are_kept_with_the_window(
+    problem, n_steps, tolerance, allowed, monkeypatch
+):
+    """The pair is not exact: its paths amplify what is left out by a factor per step."""
     ours, visits = (
         solved(problem, n_steps, tolerance, monkeypatch, always) for always in (False, True)
     )
     assert ours._runs[0].n_visits < visits._runs[0].n_visits
     for name in ("norm", "overlap", "train_loss", "gradient_norm"):
         a, b = getattr(ours, name), getattr(visits, name)
-        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(a, b, rtol=0, atol=allowed, err_msg=name)
 
 
 @pytest.mark.parametrize("problem", [RETRIEVAL, PAIR])

@@ -36,7 +36,8 @@ class GradientFlow:
         Last time, >= 0.
     tol : float
         Bound on the estimated error of the weights in each adaptive step, relative to their norm;
-        1e-10 to 0.1. Directions of a weight below a tenth of it are left out.
+        1e-10 to 0.1. Directions of a weight below a tenth of it are left out; what a gradient
+        adds within the shortest time of decay counts as its weight, however long the step.
     times : sequence of float, optional
         Times at which the flow is asked for, increasing from 0 to `t_max`. Default: 61 times, even
         in log(1 + t).

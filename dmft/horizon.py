@@ -24,7 +24,15 @@ from dmft.interpolation import LocalPolynomial, disagreement, nearest_opening, r
 from dmft.results import read_result, write_result
 from dmft.sampling import Sampling
 from dmft.solver import single_threaded_blas, solve, worker_count
-from dmft.threshold import Crossing, _Gap, check_question, refine, sign_changes, status_of_scan
+from dmft.threshold import (
+    Crossing,
+    _Gap,
+    check_question,
+    folder_of_delta,
+    refine,
+    sign_changes,
+    status_of_scan,
+)
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -67,6 +75,7 @@ _ARRAYS = (
     "left_edge_stderr",
     "edge_at_threshold",
     "edge_at_threshold_stderr",
+    "unstable_share",
 )
 
 
@@ -106,6 +115,10 @@ class ThresholdCurve:
         Left edge of the bulk, and its error as in :meth:`rmt.HessianLaw.edge_errors`.
     edge_at_threshold, edge_at_threshold_stderr : ndarray, shape (S,)
         Left edge at delta = delta_NN(t).
+    unstable_share : ndarray, shape (S,)
+        What paths that the finite step makes unstable carry of any average up to a step, at
+        delta = delta_NN(t), as in :class:`dmft.Threshold`; above 0.01 the threshold is that of the
+        step size.
     limit : Extrapolation
         delta_NN as t grows, with an interval; its status NOT_SETTLED if the curve does not say.
     status : Status
@@ -134,6 +147,7 @@ class ThresholdCurve:
     left_edge_stderr: FloatArray
     edge_at_threshold: FloatArray
     edge_at_threshold_stderr: FloatArray
+    unstable_share: FloatArray
     limit: Extrapolation
     config: dict[str, Any] = field(repr=False)
 
@@ -168,6 +182,7 @@ class ThresholdCurve:
             If the file is not a threshold curve, or was written by a newer version.
         """
         config, arrays = read_result(path, _KIND)
+        arrays.setdefault("unstable_share", np.full(len(arrays["steps"]), np.nan))  # version 0.1
         return cls(
             statuses=tuple(Status[name] for name in config["statuses"]),
             crossings=tuple(
@@ -231,6 +246,8 @@ def delta_nn_curve(
     max_solves: int = 32,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    max_memory: float | None = None,
     throw: bool = False,
 ) -> ThresholdCurve:
     r"""Threshold delta_NN(t) at many horizons t, from one set of solves, and its limit.
@@ -259,6 +276,11 @@ def delta_nn_curve(
         As in :func:`dmft.solve`.
     progress : callable, optional
         Called with 1 after each solve.
+    checkpoint : path-like, optional
+        A folder in which the curve survives being killed: the same call goes on from there. It
+        holds a checkpoint of :func:`dmft.solve` for each delta.
+    max_memory : float, optional
+        Of each solve, as in :func:`dmft.solve`.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -270,7 +292,9 @@ def delta_nn_curve(
     ------
     ValueError
         If an argument is out of range, or the problem has no hard direction or starts with an
-        overlap with one.
+        overlap with one; as in :func:`dmft.solve` for ``checkpoint`` and ``max_memory``.
+    OSError
+        If ``checkpoint`` cannot be written to.
 
     References
     ----------
@@ -291,7 +315,7 @@ def delta_nn_curve(
     chosen = _checked_steps(steps, method)
     points = check_integer("points", points, minimum=4)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
-    table = _Table(problem, method, sampling, chosen, threads, progress)
+    table = _Table(problem, method, sampling, chosen, threads, progress, checkpoint, max_memory)
     for delta in np.geomspace(*ends, points):
         table.solve(float(delta), 0, len(chosen))
         if table.hopeless:
@@ -344,6 +368,7 @@ class _Readings:
         self.gap = np.full((n_replicates + 1, n_steps), np.nan)
         self.edge = np.full((n_replicates + 1, n_steps), np.nan)
         self.moved = np.full(n_steps, np.nan)
+        self.unstable = np.full(n_steps, np.nan)
         self.first, self.n_read = first, n_read  # the steps asked for
         self.failure = Status.SUCCESS  # why some of these are missing
 
@@ -370,11 +395,15 @@ class _Table:
         steps: list[int],
         threads: int | None,
         progress: Callable[[int], None] | None,
+        checkpoint: str | os.PathLike[str] | None,
+        max_memory: float | None,
     ) -> None:
         self.problem, self.method, self.sampling = problem, method, sampling
         self.steps = steps
         self._threads = threads
         self._progress = progress
+        self._checkpoint = checkpoint
+        self._max_memory = max_memory
         self._readings: dict[float, _Readings] = {}
 
     @property
@@ -392,6 +421,7 @@ class _Table:
         wanted = self.steps[first:n_read]
         if wanted[0] == 0:
             readings.read(0, initial_law(self.problem, delta, self.sampling))
+            readings.unstable[0] = 0.0
         later = [step for step in wanted if step > 0]
         if later:
             trajectory = solve(
@@ -401,13 +431,18 @@ class _Table:
                 self.sampling,
                 hessian_steps=later,
                 threads=self._threads,
+                checkpoint=folder_of_delta(self._checkpoint, delta),
+                max_memory=self._max_memory,
             )
             readings.failure = trajectory.status
+            reached = [step for step in later if step <= trajectory.n_steps]
+            share = trajectory.unstable_paths.share_until
+            for step in reached:
+                readings.unstable[self.steps.index(step)] = share(step)
 
             def read(step: int) -> None:
                 readings.read(self.steps.index(step), trajectory.hessian(step, keep=False))
 
-            reached = [step for step in later if step <= trajectory.n_steps]
             n_workers = worker_count(self._threads, len(reached))
             with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
                 list(pool.map(read, reached))
@@ -432,10 +467,17 @@ class _Table:
 
     def sensitivity(self, index: int, delta: float) -> float:
         """By how much the left edge depends on the most extreme weight, at any delta."""
-        known = {d: r.moved[index] for d, r in sorted(self._readings.items())}
-        deltas, moved = np.array(list(known)), np.array(list(known.values()))
-        finite = np.isfinite(moved)
-        return float(np.interp(delta, deltas[finite], moved[finite]))
+        return self._between("moved", index, delta)
+
+    def unstable_share(self, index: int, delta: float) -> float:
+        """`UnstablePaths.share_until` the step, at any delta."""
+        return self._between("unstable", index, delta)
+
+    def _between(self, name: str, index: int, delta: float) -> float:
+        known = {d: getattr(r, name)[index] for d, r in sorted(self._readings.items())}
+        deltas, values = np.array(list(known)), np.array(list(known.values()))
+        finite = np.isfinite(values)
+        return float(np.interp(delta, deltas[finite], values[finite]))
 
     def arrays(self) -> dict[str, FloatArray]:
         """All readings, increasing in delta."""
@@ -473,6 +515,7 @@ class _Root:
     error: float = np.nan  # of the interpolation
     edge: float = np.nan
     edge_stderr: float = np.nan
+    unstable_share: float = np.nan
 
     @property
     def has_value(self) -> bool:
@@ -541,6 +584,7 @@ def _locate(table: _Table, index: int) -> _Root:
         error,
         float(cubic.at(root, edges[0])),
         float(np.hypot(spread, table.sensitivity(index, value))),
+        table.unstable_share(index, value),
     )
 
 
@@ -577,6 +621,7 @@ def _at_start(table: _Table, root: _Root, threads: int | None) -> _Root:
         0.0,
         root.edge,
         root.edge_stderr,
+        root.unstable_share,
     )
 
 
@@ -604,6 +649,7 @@ def _curve(table: _Table, found: list[_Root], bracket: tuple[float, float]) -> T
         bracket=bracket,
         edge_at_threshold=np.array([root.edge for root in found]),
         edge_at_threshold_stderr=np.array([root.edge_stderr for root in found]),
+        unstable_share=np.array([root.unstable_share for root in found]),
         limit=limit,
         config={
             "problem": table.problem.to_config(),

@@ -98,6 +98,10 @@ class UnstablePaths:
         index, step = np.unravel_index(np.argmax(table), table.shape)
         return float(table[index, step]), _NAMES[index], int(step)
 
+    def share_until(self, step: int) -> float:
+        """Largest of these numbers up to a step."""
+        return float(max(np.max(getattr(self, name)[: step + 1]) for name in _NAMES))
+
     @property
     def status(self) -> Status:
         """UNSTABLE_PATHS if they are, or carry, more than `SHARE_TOLERANCE` of an average."""

@@ -9,11 +9,13 @@ arXiv:2602.01434).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dmft._validation import check_instance, check_integer, check_real
+from dmft.folders import check_folder
 from dmft.methods import METHODS, Method
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
@@ -177,6 +179,8 @@ class _Gap:
         step: int,
         threads: int | None,
         progress: Callable[[int], None] | None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        max_memory: float | None = None,
     ) -> None:
         self._problem = problem
         self._method = method.until(step)
@@ -184,6 +188,8 @@ class _Gap:
         self._step = step
         self._threads = threads
         self._progress = progress
+        self._checkpoint = checkpoint
+        self._max_memory = max_memory
         self.values: dict[float, tuple[float, float]] = {}
         self.failure: dict[float, Status] = {}
         self.unstable_share: dict[float, float] = {}
@@ -210,6 +216,8 @@ class _Gap:
                 self._sampling,
                 hessian_steps=[self._step],
                 threads=self._threads,
+                checkpoint=folder_of_delta(self._checkpoint, delta),
+                max_memory=self._max_memory,
             )
             if not trajectory.status.ok:
                 self.failure[delta] = trajectory.status
@@ -238,6 +246,8 @@ def find_delta_nn(
     scan_points: int = 9,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    max_memory: float | None = None,
     throw: bool = False,
 ) -> Threshold:
     r"""Threshold delta_NN(t) above which the Hessian at step t has a hard negative outlier.
@@ -263,6 +273,11 @@ def find_delta_nn(
         As in :func:`dmft.solve`.
     progress : callable, optional
         Called with 1 after each evaluation of the gap.
+    checkpoint : path-like, optional
+        A folder in which the search survives being killed: the same call goes on from there. It
+        holds a checkpoint of :func:`dmft.solve` for each delta.
+    max_memory : float, optional
+        Of each solve, as in :func:`dmft.solve`.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -274,7 +289,9 @@ def find_delta_nn(
     ------
     ValueError
         If an argument is out of range, or the problem has no hard direction or starts with an
-        overlap with one.
+        overlap with one; as in :func:`dmft.solve` for ``checkpoint`` and ``max_memory``.
+    OSError
+        If ``checkpoint`` cannot be written to.
 
     References
     ----------
@@ -298,7 +315,7 @@ def find_delta_nn(
     if step > method.n_steps:
         raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
     scan_points = check_integer("scan_points", scan_points, minimum=2)
-    gap = _Gap(problem, method, sampling, step, threads, progress)
+    gap = _Gap(problem, method, sampling, step, threads, progress, checkpoint, max_memory)
     for delta in np.geomspace(lower, upper, scan_points)[1:-1]:
         gap(delta)
         if Status.UNBOUNDED_EDGE in gap.failure.values():
@@ -338,6 +355,13 @@ def find_delta_nn(
     if throw and not status.ok:
         raise NumericalFailure(status, f"Gap at the ends of the bracket: {result.gap_at_bracket}.")
     return result
+
+
+def folder_of_delta(checkpoint: str | os.PathLike[str] | None, delta: float) -> Path | None:
+    """Return where a search with this checkpoint keeps the solve at a delta."""
+    if checkpoint is None:
+        return None
+    return check_folder(checkpoint, "checkpoint") / f"delta-{delta!r}"
 
 
 def check_question(

@@ -9,6 +9,7 @@ import dmft
 from dmft import horizon
 from dmft.horizon import default_steps
 from dmft.interpolation import LocalPolynomial, disagreement, root_between
+from dmft.process import Process
 
 METHOD = dmft.GradientDescent(0.2, 10)
 SAMPLING = dmft.Sampling(n_paths=512, replicates=8, seed=0)
@@ -178,7 +179,10 @@ def find(monkeypatch, gap, bracket, *, common=0.01, noise=0.0, lasts=None, n_ste
         last = method.n_steps if lasts is None else min(method.n_steps, lasts(delta))
         status = Status.SUCCESS if last == method.n_steps else Status.DIVERGED
         return SimpleNamespace(
-            n_steps=last, status=status, hessian=lambda step, *, keep: law(delta, step)
+            n_steps=last,
+            status=status,
+            hessian=lambda step, *, keep: law(delta, step),
+            unstable_paths=SimpleNamespace(share_until=lambda step: 0.0),
         )
 
     monkeypatch.setattr(horizon, "solve", solve)
@@ -344,6 +348,68 @@ def test_interpolation_at_the_ends_of_the_grid():
 
 
 # -- files and arguments -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["curve", "threshold"])
+def test_a_search_that_was_stopped_goes_on(kind, tmp_path, monkeypatch):
+    """To the same numbers, without solving again what is finished."""
+    problem, method = retrieval(), dmft.GradientDescent(0.2, 6)
+    sampling = dmft.Sampling(n_paths=256, replicates=2)
+    evaluations = []
+    evaluate = Process.evaluate
+    monkeypatch.setattr(
+        Process, "evaluate", lambda self, *a: evaluations.append(1) or evaluate(self, *a)
+    )
+
+    def search(**settings):
+        evaluations.clear()
+        if kind == "curve":
+            return dmft.delta_nn_curve(problem, method, (1, 4), None, sampling, **settings)
+        return dmft.find_delta_nn(problem, method, (1, 4), None, sampling, **settings)
+
+    def stop(_):
+        if len(list(tmp_path.glob("delta-*"))) == 4:
+            raise KeyboardInterrupt
+
+    whole = search()
+    n_whole = len(evaluations)
+    with pytest.raises(KeyboardInterrupt):
+        search(checkpoint=tmp_path, progress=stop)
+    n_before = len(evaluations)
+    resumed = search(checkpoint=tmp_path)
+    assert 0 < n_before < n_whole
+    assert n_before + len(evaluations) == n_whole
+    np.testing.assert_array_equal(resumed.value, whole.value)
+    np.testing.assert_array_equal(resumed.stderr, whole.stderr)
+    sampling = dmft.Sampling(n_paths=512, replicates=2)
+    with pytest.raises(ValueError, match="checkpoint must be a folder of the same solve"):
+        search(checkpoint=tmp_path)
+
+
+def test_too_little_memory_is_a_status():
+    """Enough for the first steps, not for the last."""
+    curve = dmft.delta_nn_curve(
+        retrieval(),
+        dmft.GradientDescent(0.2, 40),
+        (2, 8),
+        [1, 40],
+        dmft.Sampling(n_paths=512, replicates=2),
+        points=4,
+        max_memory=1.1e6,
+    )
+    assert [status.name for status in curve.statuses] == ["SUCCESS", "OUT_OF_MEMORY"]
+
+
+def test_share_of_unstable_paths_along_the_curve():
+    """r^2 with a large step near delta = 1; it is that of a solve at the threshold."""
+    problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    sampling = dmft.Sampling(n_paths=512, replicates=4)
+    method = dmft.GradientDescent(0.2, 4)
+    curve = dmft.delta_nn_curve(problem, method, (0.7, 3), [0, 1, 4], sampling)
+    assert curve.unstable_share[0] == 0.0
+    assert np.all(curve.unstable_share[1:] > 0.0)
+    there = dmft.solve(problem, curve.value[2], method, sampling)
+    np.testing.assert_allclose(curve.unstable_share[2], there.unstable_paths.largest[0], rtol=0.1)
 
 
 def test_saved_curve_loads_back(curve, tmp_path):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dmft.config import RunFile
     from dmft.methods import GradientDescent, Method
 
-__all__ = ["command_parser", "descent_of", "run_file", "setting", "stated"]
+__all__ = ["command_parser", "descent_of", "in_bytes", "run_file", "setting", "stated"]
 
 _FORMATS = ("png", "pdf", "svg")
 
@@ -88,7 +88,7 @@ def command_parser() -> argparse.ArgumentParser:
     sub.add_argument("--scan-points", type=int, metavar="N", help="points of the first scan")
     _add_method(sub, flow=True)
     _add_sampling(sub)
-    _add_output(sub)
+    _add_resources(_add_output(sub))
 
     sub = command("curve", "curve", "find delta_NN at all horizons, and its limit", _CURVE, _THEORY)
     _add_source(sub)
@@ -103,20 +103,14 @@ def command_parser() -> argparse.ArgumentParser:
     )
     _add_method(sub, flow=True)
     _add_sampling(sub)
-    _add_output(sub)
+    _add_resources(_add_output(sub))
 
     sub = command("trajectory", "theory", "follow the order parameters and losses", memory=_THEORY)
     _add_source(sub)
     _add_delta(sub)
     _add_method(sub, flow=True)
     _add_sampling(sub)
-    group = _add_output(sub)
-    group.add_argument(
-        "--max-memory", type=float, metavar="GB", help="end early rather than take more for paths"
-    )
-    group.add_argument(
-        "--checkpoint", metavar="DIR", help="folder from which the same command goes on if stopped"
-    )
+    _add_resources(_add_output(sub))
 
     sub = command(
         "spectrum",
@@ -278,6 +272,20 @@ def _add_sampling(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group.add_argument("--seed", type=int, help="seed of its random numbers")
     group.add_argument("--threads", type=int, metavar="N", help="threads (default: all cores)")
     return group
+
+
+def _add_resources(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--max-memory", type=float, metavar="GB", help="end early rather than take more for paths"
+    )
+    group.add_argument(
+        "--checkpoint", metavar="DIR", help="folder from which the same command goes on if stopped"
+    )
+
+
+def in_bytes(gigabytes: float | None) -> float | None:
+    """Return what --max-memory says, as functions take it."""
+    return None if gigabytes is None else 1e9 * gigabytes
 
 
 def _add_output(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

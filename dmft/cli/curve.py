@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.cli.arguments import run_file, setting, stated
+from dmft.cli.arguments import in_bytes, run_file, setting, stated
 from dmft.cli.exits import DONE, NUMERICAL
 from dmft.cli.output import (
     Output,
     paths_line,
     problem_lines,
     progress,
+    resumable,
     text_table,
     with_error,
 )
+from dmft.stability import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
     import argparse
@@ -47,7 +49,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
     }
     with Output(arguments, run) as output:
         total = numbers.get("points", _POINTS) + _REFINEMENTS
-        with progress(total, "values of delta") as advance:
+        with resumable(arguments.checkpoint), progress(total, "values of delta") as advance:
             result = delta_nn_curve(
                 run.problem,
                 run.method,
@@ -56,6 +58,8 @@ def run_curve(arguments: argparse.Namespace) -> int:
                 run.sampling,
                 threads=arguments.threads,
                 progress=advance,
+                checkpoint=arguments.checkpoint,
+                max_memory=in_bytes(arguments.max_memory),
                 **numbers,
             )
         output.save("curve", result)
@@ -99,6 +103,7 @@ def _json(result: ThresholdCurve) -> dict[str, Any]:
         "limit": result.limit.to_config(),
         "edge_at_threshold": result.edge_at_threshold,
         "edge_at_threshold_stderr": result.edge_at_threshold_stderr,
+        "unstable_share": result.unstable_share,
         "n_evaluations": result.n_evaluations,
         "delta": result.delta,
         "gap": result.gap,
@@ -109,10 +114,15 @@ def _json(result: ThresholdCurve) -> dict[str, Any]:
 
 
 def _lines(result: ThresholdCurve) -> list[tuple[str, str]]:
-    return [
+    lines = [
         ("solves", f"{result.n_evaluations} values of delta"),
         ("limit", _limit_text(result.limit)),
     ]
+    share = float(np.max(result.unstable_share, initial=0.0, where=result.unstable_share > 0.0))
+    if share > SHARE_TOLERANCE:
+        text = f"carry up to {share:.1%} of an average at the threshold: a smaller step_size"
+        lines.append(("unstable paths", f"{text}, or gradient flow, has fewer or none"))
+    return lines
 
 
 def _limit_text(limit: Extrapolation) -> str:

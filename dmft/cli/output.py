@@ -34,6 +34,7 @@ __all__ = [
     "print_json",
     "problem_lines",
     "progress",
+    "resumable",
     "text_table",
     "with_error",
 ]
@@ -154,6 +155,17 @@ class Output:
             print("\n\n".join(part for part in parts if part))
         else:
             print(block([*lines, *last]))
+
+
+@contextlib.contextmanager
+def resumable(checkpoint: str | None) -> Iterator[None]:
+    """Say on an interrupt that what the checkpoint has is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if checkpoint is None:
+            raise
+        raise KeyboardInterrupt(f"the same command goes on from {checkpoint}") from None
 
 
 @contextlib.contextmanager

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
-from dmft.cli.arguments import run_file, setting
+from dmft.cli.arguments import in_bytes, run_file, setting
 from dmft.cli.exits import DONE, NUMERICAL
-from dmft.cli.output import Output, paths_line, problem_lines, progress, with_error
+from dmft.cli.output import (
+    Output,
+    paths_line,
+    problem_lines,
+    progress,
+    resumable,
+    with_error,
+)
 from dmft.stability import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from dmft.config import RunFile
     from dmft.spectra import Spectrum
@@ -33,7 +38,15 @@ def run_threshold(arguments: argparse.Namespace) -> int:
     bracket = setting(arguments.bracket, stated.bracket, "threshold.bracket", "--bracket LO HI")
     step = stated.step if arguments.step is None else arguments.step
     with Output(arguments, run) as output:
-        result = threshold_of(run, bracket, step, arguments.threads, arguments.scan_points)
+        result = threshold_of(
+            run,
+            bracket,
+            step,
+            arguments.threads,
+            arguments.scan_points,
+            arguments.checkpoint,
+            in_bytes(arguments.max_memory),
+        )
         output.save("threshold", result)
         from dmft.plotting import plot_threshold
 
@@ -55,7 +68,7 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
     delta = setting(arguments.delta, run.trajectory.delta, "trajectory.delta", "--delta")
     with Output(arguments, run) as output:
         steps = _solver_steps(run, run.method.n_steps)
-        with _resumable(arguments.checkpoint), progress(steps, "steps") as advance:
+        with resumable(arguments.checkpoint), progress(steps, "steps") as advance:
             result = solve(
                 run.problem,
                 delta,
@@ -65,7 +78,7 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
                 threads=arguments.threads,
                 progress=advance,
                 checkpoint=arguments.checkpoint,
-                max_memory=None if arguments.max_memory is None else 1e9 * arguments.max_memory,
+                max_memory=in_bytes(arguments.max_memory),
             )
         if result.steps.size:
             output.save("trajectory", result)
@@ -122,30 +135,22 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
     return DONE if status.ok else NUMERICAL
 
 
-@contextlib.contextmanager
-def _resumable(checkpoint: str | None) -> Iterator[None]:
-    """Say on an interrupt that what the checkpoint has is not lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if checkpoint is None:
-            raise
-        raise KeyboardInterrupt(f"the same command goes on from {checkpoint}") from None
-
-
 def threshold_of(
     run: RunFile,
     bracket: tuple[float, float],
     step: int | None,
     threads: int | None,
     scan_points: int | None = None,
+    checkpoint: str | None = None,
+    max_memory: float | None = None,
 ) -> Threshold:
     """Find delta_NN with a progress bar; `scan_points` in place of what the run file says."""
     from dmft.threshold import find_delta_nn
 
     scan_points = run.threshold.scan_points if scan_points is None else scan_points
     scan_points = _SCAN_POINTS if scan_points is None else scan_points
-    with progress(scan_points + _REFINEMENTS, "values of delta") as advance:
+    total = scan_points + _REFINEMENTS
+    with resumable(checkpoint), progress(total, "values of delta") as advance:
         return find_delta_nn(
             run.problem,
             run.method,
@@ -155,6 +160,8 @@ def threshold_of(
             scan_points=scan_points,
             threads=threads,
             progress=advance,
+            checkpoint=checkpoint,
+            max_memory=max_memory,
         )
 
 

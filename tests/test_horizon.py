@@ -391,11 +391,11 @@ def test_too_little_memory_is_a_status():
     curve = dmft.delta_nn_curve(
         retrieval(),
         dmft.GradientDescent(0.2, 40),
-        (2, 8),
+        (1, 8),
         [1, 40],
         dmft.Sampling(n_paths=512, replicates=2),
         points=4,
-        max_memory=1.1e6,
+        max_memory=1.2e6,
     )
     assert [status.name for status in curve.statuses] == ["SUCCESS", "OUT_OF_MEMORY"]
 

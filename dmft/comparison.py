@@ -22,6 +22,7 @@ import numpy as np
 
 from dmft._validation import check_choice, check_instance
 from dmft.agreement import THREE_SIGMA, Agreement, measure_agreement
+from dmft.classification import describe_label
 from dmft.results import read_result, write_result
 from dmft.smallest_eigenvalue import HessianPrediction, predict_smallest
 from dmft.trajectory import Trajectory
@@ -630,8 +631,8 @@ def _between(run: Simulation) -> dict[str, Any]:
 
 
 def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any], who: str, whom: str) -> None:
-    for key, value in ours.items():
-        other = theirs.get(key)
+    for key in {**ours, **theirs}:
+        value, other = ours.get(key), theirs.get(key)
         if other != value:
             raise ValueError(
                 f"simulations must be of one setting; {who} has {key} = {other}, {whom} has {value}"
@@ -856,7 +857,7 @@ def _problem_line(problem: Mapping[str, Any]) -> str:
     network = problem["network"]
     m = len(network["second_layer"])
     parts = [
-        name(problem["target"]["label"]),
+        describe_label(problem["target"]),
         f"{m} {name(network['activation'])} neuron{'s' if m > 1 else ''}",
         f"{name(problem['loss'])} loss",
     ]

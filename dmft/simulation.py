@@ -247,9 +247,11 @@ def simulate(
     r"""Run gradient descent at finite dimension, once for each seed.
 
     Each seed draws a uniformly random orthonormal frame of latent directions, inputs and labels,
-    and initial weights on the sphere of radius ``init_radius``; an overlap stated by the problem
-    (``initial_overlap``) is imposed exactly, the rest is uniform on the complement. Seeds run in
-    parallel processes with one BLAS thread each; the result does not depend on how many.
+    and initial weights on spheres of radius ``init_radius``; an overlap stated by the problem
+    (``initial_overlap``) and a Gram matrix (``init_gram``) are imposed exactly, the rest is uniform
+    on the complement. With ``init_law="gaussian"`` weights are Gaussian and all of this holds in
+    expectation only. Seeds run in parallel processes with one BLAS thread each; the result does not
+    depend on how many.
 
     A run needs the memory of its inputs, 8 n d bytes (and 8 n_test d more for inputs that are not
     Gaussian), besides small things; a Hessian with all its eigenvalues 16 (m d)^2 bytes.

@@ -55,6 +55,7 @@ QUANTITIES: Final[dict[str, str]] = {
     "gradient_norm": "gradient norm",
     "train_loss": "train loss",
     "test_loss": "test loss",
+    "test_error": "test error",
     "smallest_eigenvalue": "smallest eigenvalue",
     "hard_overlap": "its hard overlap",
 }
@@ -687,6 +688,7 @@ _READERS: Final[dict[str, tuple[str, str]]] = {
     "gradient_norm": ("", "gradient_norm"),
     "train_loss": ("", "train_loss"),
     "test_loss": ("", "test_loss"),
+    "test_error": ("", "test_error"),
 }
 
 
@@ -697,6 +699,8 @@ def _read(
     problem = trajectory.problem
     assert problem is not None
     letter, attribute = _READERS[name]
+    if name == "test_error" and not problem.target.has_sign_labels:
+        return (), np.empty((0, 0)), np.empty((0, 0)), []
     value, error = getattr(trajectory, name), trajectory.stderr[name]
     samples = [np.asarray(getattr(run, attribute)) for run in runs]
     times = np.arange(trajectory.n_steps + 1)

@@ -301,14 +301,7 @@ class Target:
         if stated is None and entry is not None and self.classes is None:
             stated = entry.hard_indices
         if stated is None:
-            from dmft.hard_directions import hard_subspace
-
-            label: LabelFunction = self.sample_labels
-            uses_noise = self.uses_noise
-            if self.classes is not None and self.classes.law == "sign":
-                # Flips scale E[<v, z> y | z_E] by 1 - 2 flip > 0: they hide no direction.
-                label, uses_noise = self._unflipped, False
-            basis = hard_subspace(label, self.k, uses_noise=uses_noise)
+            basis = self._found_hard_basis()
         elif all(isinstance(index, int) for index in stated):
             basis = np.eye(self.k)[:, np.array(stated, dtype=np.intp)]
         else:
@@ -317,9 +310,32 @@ class Target:
         basis.flags.writeable = False
         return basis
 
-    def _unflipped(self, z: Array, eps: Array) -> Array:
-        """Sign labels without flips."""
-        return np.where(self.class_probability(z) > 0.5, 1.0, -1.0)
+    def _found_hard_basis(self) -> Array:
+        """Hard directions by search; where classes have noise, with what is known of it."""
+        from dmft.hard_directions import hard_subspace
+
+        if self.classes is None:
+            return hard_subspace(self.sample_labels, self.k, uses_noise=self.uses_noise)
+
+        def unflipped(z: Array, eps: Array) -> Array:
+            return np.where(self.class_probability(z) > 0.5, 1.0, -1.0)
+
+        def probability(z: Array, eps: Array) -> Array:
+            return self.class_probability(z)
+
+        if self.classes.law == "sign":
+            # Flips scale E[<v, z> y | z_E] by 1 - 2 flip > 0: they hide no direction.
+            return hard_subspace(unflipped, self.k, uses_noise=False)
+        # What is hard for the probability is hard for the label; what is not usually is not, but
+        # may be too little to be seen through the noise.
+        at_least = hard_subspace(probability, self.k, uses_noise=False)
+        found = hard_subspace(self.sample_labels, self.k, uses_noise=True)
+        if np.linalg.norm(at_least @ at_least.T - found @ found.T) > 1e-3:
+            raise ValueError(
+                f"hard_directions must be stated for {self.description!r}: numerically it is not "
+                "clear whether directions that its probability tells of can be told from labels"
+            )
+        return at_least
 
     @functools.cached_property
     def is_even(self) -> bool:

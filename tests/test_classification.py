@@ -111,6 +111,15 @@ def test_hardness_of_flipped_labels_in_closed_form(flip):
                                                     + 1e-4)  # fmt: skip
 
 
+def test_a_slope_that_hides_a_direction_is_asked_about():
+    faint = Target("linear", classes="logistic", slope=0.005)
+    with pytest.raises(ValueError, match="hard_directions must be stated"):
+        _ = faint.hard_basis
+    assert dmft.hardness(faint, n_points=2**16).status.name == "UNDECIDED"
+    stated = Target("linear", classes="logistic", slope=0.005, hard_directions=())
+    assert stated.hard_basis.shape == (1, 0)
+
+
 def test_hardness_of_noisy_classes():
     easy = dmft.hardness(Target("linear", classes="logistic"), n_points=2**18)
     assert (easy.status.name, easy.information_exponent, easy.k_hard) == ("SUCCESS", 1, 0)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.generalization import label_suits_rules
 from dmft.labelled_points import noise_coordinates, positive_probability
 from dmft.quadrature import gaussian_nodes
 from dmft.sampling import cubature_normals
@@ -72,9 +73,9 @@ def expected_test_error(
     if not problem.target.has_sign_labels:
         return errors
     dimension = problem.k + problem.m - 1 + noise_coordinates(problem)
-    rules = [
-        _Lines(problem, *gaussian_nodes(dimension, name)) for name in _RULES.get(dimension, ())
-    ]
+    rules: list[_Lines] = []
+    if dimension in _RULES and label_suits_rules(problem):
+        rules = [_Lines(problem, *gaussian_nodes(dimension, name)) for name in _RULES[dimension]]
     sampled: _Lines | None = None
     scrambles = list(replicates)
     for t, (M, C) in enumerate(zip(overlap, norm, strict=True)):

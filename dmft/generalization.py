@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["expected_test_loss", "tensor_rule_suffices"]
+__all__ = ["expected_test_loss", "label_suits_rules", "tensor_rule_suffices"]
 
 _SOBOL_POINTS = 2**14
 _TENSOR_RULE = {2: "medium", 3: "coarse"}
@@ -82,9 +82,17 @@ def tensor_rule_suffices(problem: Problem) -> bool:
     The kinks of an activation are another matter, see ``dmft.hessian.initial_law``.
     """
     k, m, uses_noise = problem.k, problem.m, bool(noise_coordinates(problem))
-    target = problem.target
     if k + m + int(uses_noise) > MAX_TENSOR_DIMENSION or not problem.loss.smooth:
         return False
+    return label_suits_rules(problem)
+
+
+def label_suits_rules(problem: Problem) -> bool:
+    """Whether the label, or the probability of its classes, is smooth except at z_j = 0.
+
+    Of up to three Gaussians: latent coordinates, and the noise where it is not summed over.
+    """
+    k, uses_noise, target = problem.k, bool(noise_coordinates(problem)), problem.target
     if isinstance(target.label, str) and target.classes is None:
         return True
 

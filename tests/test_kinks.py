@@ -181,3 +181,30 @@ def test_two_relus_stay_with_the_simulation():
     assert found.p_value > 1e-3
     assert found.last_step == 40
     assert found.largest_ratio < 4.0
+
+
+def test_the_response_holds_the_dirac_mass_that_the_curvature_lacks():
+    """R(2,0) = eta (1 - eta E[dg^1/dw^1]), the derivative of an average over moving kinks."""
+    eta, delta = 0.2, 3.0
+    problem = Problem("phase-retrieval", Network("relu", [1.0]), "square")
+    theory = solve(problem, delta, GradientDescent(eta, 2), Sampling(16384, 8))
+    rng = np.random.default_rng(0)
+    n = 2_000_000
+    z, w0, fresh = rng.standard_normal((3, n))
+
+    def gradient(r):
+        return (np.maximum(r, 0.0) - z**2) * (r > 0.0)
+
+    C = theory.correlation[:2, :2, 0, 0]  # z is hard: w is independent of it
+    w1 = C[1, 0] * w0 + np.sqrt(C[1, 1] - C[1, 0] ** 2) * fresh
+    r1 = w1 - eta / delta * gradient(w0)
+    step = 0.1
+    moved = (gradient(r1 + step) - gradient(r1 - step)) / (2.0 * step)
+    exact, error = moved.mean(), moved.std() / np.sqrt(n)
+    curvature_alone = np.mean(r1 > 0.0)
+    found = (1.0 - theory.response[2, 0, 0, 0] / eta) / eta
+    spread = theory.stderr["response"][2, 0, 0, 0] / eta**2
+    assert abs(found - exact) < 4.0 * np.hypot(error, spread) + 5e-3  # step^2 of the difference
+    assert found < curvature_alone - 0.2
+    law = theory.hessian(1)
+    assert law.probabilities @ law.weights[:, 0, 0] == pytest.approx(curvature_alone, abs=0.01)

@@ -27,12 +27,14 @@ JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": False, "error_m
 
 # Activation codes (dmft.activations).
 QUADRATIC, GELU, TANH, ERF, SOFTPLUS, SILU, LINEAR = 0, 1, 2, 3, 4, 5, 6
+RELU, LEAKY_RELU, ABS, CLIPPED_LINEAR = 7, 8, 9, 10
 # Loss codes (dmft.losses).
-SQUARE, PSEUDO_HUBER, LOGISTIC = 0, 1, 2
+SQUARE, PSEUDO_HUBER, LOGISTIC, SMOOTHED_HINGE = 0, 1, 2, 3
 
 _INV_SQRT_2 = 1.0 / math.sqrt(2.0)
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
+_LEAK = 0.01  # dmft.activations.LEAK
 
 
 @nb.njit(**JIT)
@@ -41,6 +43,22 @@ def _log1p(e: float) -> float:
     u = 1.0 + e
     # The rounding error of u cancels between log(u) and u - 1 (Kahan).
     return e if u == 1.0 else math.log(u) * (e / (u - 1.0))
+
+
+@nb.njit(**JIT)
+def _kinked(code: int, r: float) -> Triple:
+    """`_activation` for those linear between kinks; on a kink the slope is the flatter one."""
+    if math.isnan(r):
+        return math.nan, math.nan, math.nan
+    if code == RELU:
+        return (r, 1.0, 0.0) if r > 0.0 else (0.0, 0.0, 0.0)
+    if code == LEAKY_RELU:
+        return (r, 1.0, 0.0) if r > 0.0 else (_LEAK * r, _LEAK, 0.0)
+    if code == ABS:
+        return abs(r), (1.0 if r > 0.0 else (-1.0 if r < 0.0 else 0.0)), 0.0
+    if code == CLIPPED_LINEAR:
+        return (r, 1.0, 0.0) if abs(r) < 1.0 else (math.copysign(1.0, r), 0.0, 0.0)
+    return math.nan, math.nan, math.nan
 
 
 @nb.njit(**JIT)
@@ -68,6 +86,9 @@ def _activation(code: int, r: float) -> Triple:
             t = math.copysign((1.0 - e) * w, r)
             slope = 4.0 * e * w * w
         return t, slope, -2.0 * t * slope
+    if code >= RELU:
+        kinked: Triple = _kinked(code, r)
+        return kinked
     # softplus and silu share the logistic function and its slope.
     e = math.exp(-abs(r))
     w = 1.0 / (1.0 + e)
@@ -102,6 +123,14 @@ def _loss(code: int, f: float, y: float) -> Triple:
             -y * (e * w if t >= 0.0 else w),
             y * y * e * w * w,
         )
+    if code == SMOOTHED_HINGE:
+        t = y * f
+        if t >= 1.0:
+            return 0.0, 0.0, 0.0
+        if t > 0.0:
+            return 0.5 * (1.0 - t) * (1.0 - t), -y * (1.0 - t), y * y
+        if t <= 0.0:
+            return 0.5 - t, -y, 0.0
     return math.nan, math.nan, math.nan
 
 

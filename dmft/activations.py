@@ -1,18 +1,28 @@
 r"""Catalogue of activations: value, first and second derivative, one entry per law.
 
-============== ============================ =============================================
-name           :math:`\sigma(r)`            remark
-============== ============================ =============================================
-``quadratic``  :math:`r^2`
-``gelu``       :math:`r\,\Phi(r)`           :math:`\Phi` the exact normal distribution function
-``tanh``       :math:`\tanh r`
-``erf``        :math:`\mathrm{erf}(r)`      not :math:`\mathrm{erf}(r/\sqrt 2)`
-``softplus``   :math:`\log(1 + e^r)`
-``silu``       :math:`r/(1 + e^{-r})`
-``linear``     :math:`r`
-============== ============================ =============================================
+================== ============================ =============================================
+name               :math:`\sigma(r)`            remark
+================== ============================ =============================================
+``quadratic``      :math:`r^2`
+``gelu``           :math:`r\,\Phi(r)`           :math:`\Phi` the exact normal distribution function
+``tanh``           :math:`\tanh r`
+``erf``            :math:`\mathrm{erf}(r)`      not :math:`\mathrm{erf}(r/\sqrt 2)`
+``softplus``       :math:`\log(1 + e^r)`
+``silu``           :math:`r/(1 + e^{-r})`
+``linear``         :math:`r`
+``relu``           :math:`\max(r, 0)`           kink at 0
+``leaky-relu``     :math:`\max(r, r/100)`       kink at 0
+``abs``            :math:`|r|`                  kink at 0
+``clipped-linear`` r clipped to [-1, 1]         kinks at -1 and 1
+================== ============================ =============================================
 
-All are smooth, and evaluated without overflow or loss of digits in the tails.
+All are evaluated without overflow or loss of digits in the tails.
+
+The last four are smooth except at their *kinks*, where :math:`\sigma'` jumps. On a kink itself
+:math:`\sigma'` is the slope of the flatter side (0 for ``abs``), so that a neuron at r = 0 for all
+samples does not move; that happens only with an initial radius of zero. :math:`\sigma''` is zero
+everywhere: the curvature D of a sample, and with it the Hessian of n samples, has no contribution
+from a kink, which no sample hits.
 """
 
 from __future__ import annotations
@@ -25,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._validation import check_choice, check_derivatives
+from dmft._validation import check_choice, check_derivatives, check_finite_array
 
 __all__ = ["ACTIVATIONS", "Activation", "get_activation"]
 
@@ -34,6 +44,8 @@ Array = NDArray[np.float64]
 _SQRT_2 = math.sqrt(2.0)
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
+LEAK = 0.01
+"""Slope of ``leaky-relu`` at negative arguments."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +61,14 @@ class Activation:
         How results and messages call it.
     kernel_code : int or None
         Number of the compiled twin of a catalogue entry; leave None for your own.
+    kinks : tuple of float
+        Arguments at which the first derivative jumps. Dynamics and Hessians need none of it;
+        quadrature does, which otherwise takes the activation to be smooth.
 
     Raises
     ------
     ValueError
-        If one of the three is not callable.
+        If one of the three is not callable, or `kinks` is no sequence of numbers.
 
     Examples
     --------
@@ -68,6 +83,7 @@ class Activation:
     second_derivative: Callable[[Array], Array]
     name: str = "custom"
     kernel_code: int | None = None
+    kinks: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for member in ("value", "derivative", "second_derivative"):
@@ -76,6 +92,13 @@ class Activation:
                     f"activation {self.name!r}: {member} must be callable, "
                     f"got {getattr(self, member)!r}"
                 )
+        kinks = check_finite_array(
+            f"activation {self.name!r}: kinks",
+            self.kinks,
+            ndim=1,
+            expected="a sequence of numbers",
+        )
+        object.__setattr__(self, "kinks", tuple(sorted(set(kinks.tolist()))))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -182,6 +205,39 @@ def _silu_2(r: Array) -> Array:
     return np.asarray(_sigmoid_1(r) * (2.0 - r * np.tanh(0.5 * np.asarray(r))))
 
 
+def _relu(r: Array) -> Array:
+    return np.asarray(np.maximum(r, 0.0))
+
+
+def _relu_1(r: Array) -> Array:
+    # Unlike a comparison, heaviside keeps NaN.
+    return np.asarray(np.heaviside(r, 0.0))
+
+
+def _leaky_relu(r: Array) -> Array:
+    return np.asarray(np.maximum(r, LEAK * np.asarray(r)))
+
+
+def _leaky_relu_1(r: Array) -> Array:
+    return np.asarray(LEAK + (1.0 - LEAK) * np.heaviside(r, 0.0))
+
+
+def _abs(r: Array) -> Array:
+    return np.asarray(np.abs(r))
+
+
+def _abs_1(r: Array) -> Array:
+    return np.asarray(np.sign(r))
+
+
+def _clipped_linear(r: Array) -> Array:
+    return np.asarray(np.clip(r, -1.0, 1.0))
+
+
+def _clipped_linear_1(r: Array) -> Array:
+    return np.asarray(np.heaviside(1.0 - np.abs(r), 0.0))
+
+
 #: The catalogue. The codes are those of ``dmft._kernels`` (which is not imported here: numba is
 #: slow to load).
 ACTIVATIONS: dict[str, Activation] = {
@@ -194,6 +250,12 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation(_softplus, _sigmoid, _sigmoid_1, "softplus", 4),
         Activation(_silu, _silu_1, _silu_2, "silu", 5),
         Activation(_linear, _linear_1, _linear_2, "linear", 6),
+        Activation(_relu, _relu_1, _linear_2, "relu", 7, (0.0,)),
+        Activation(_leaky_relu, _leaky_relu_1, _linear_2, "leaky-relu", 8, (0.0,)),
+        Activation(_abs, _abs_1, _linear_2, "abs", 9, (0.0,)),
+        Activation(
+            _clipped_linear, _clipped_linear_1, _linear_2, "clipped-linear", 10, (-1.0, 1.0)
+        ),
     )
 }
 
@@ -205,7 +267,7 @@ def get_activation(activation: Any) -> Activation:
     ----------
     activation : str, Activation or object
         A name in ``ACTIVATIONS``, or anything with callable attributes `value`, `derivative` and
-        `second_derivative` (and, if it likes, a `name`).
+        `second_derivative` (and, if it likes, a `name` and `kinks`).
 
     Returns
     -------
@@ -235,4 +297,5 @@ def get_activation(activation: Any) -> Activation:
         activation.derivative,
         activation.second_derivative,
         name=name,
+        kinks=getattr(activation, "kinks", ()),
     )

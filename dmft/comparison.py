@@ -22,6 +22,7 @@ import numpy as np
 
 from dmft._validation import check_choice, check_instance
 from dmft.agreement import THREE_SIGMA, Agreement, measure_agreement
+from dmft.classification import describe_label
 from dmft.results import read_result, write_result
 from dmft.smallest_eigenvalue import HessianPrediction, predict_smallest
 from dmft.trajectory import Trajectory
@@ -54,6 +55,7 @@ QUANTITIES: Final[dict[str, str]] = {
     "gradient_norm": "gradient norm",
     "train_loss": "train loss",
     "test_loss": "test loss",
+    "test_error": "test error",
     "smallest_eigenvalue": "smallest eigenvalue",
     "hard_overlap": "its hard overlap",
 }
@@ -630,8 +632,8 @@ def _between(run: Simulation) -> dict[str, Any]:
 
 
 def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any], who: str, whom: str) -> None:
-    for key, value in ours.items():
-        other = theirs.get(key)
+    for key in {**ours, **theirs}:
+        value, other = ours.get(key), theirs.get(key)
         if other != value:
             raise ValueError(
                 f"simulations must be of one setting; {who} has {key} = {other}, {whom} has {value}"
@@ -686,6 +688,7 @@ _READERS: Final[dict[str, tuple[str, str]]] = {
     "gradient_norm": ("", "gradient_norm"),
     "train_loss": ("", "train_loss"),
     "test_loss": ("", "test_loss"),
+    "test_error": ("", "test_error"),
 }
 
 
@@ -696,6 +699,8 @@ def _read(
     problem = trajectory.problem
     assert problem is not None
     letter, attribute = _READERS[name]
+    if name == "test_error" and not problem.target.has_sign_labels:
+        return (), np.empty((0, 0)), np.empty((0, 0)), []
     value, error = getattr(trajectory, name), trajectory.stderr[name]
     samples = [np.asarray(getattr(run, attribute)) for run in runs]
     times = np.arange(trajectory.n_steps + 1)
@@ -856,7 +861,7 @@ def _problem_line(problem: Mapping[str, Any]) -> str:
     network = problem["network"]
     m = len(network["second_layer"])
     parts = [
-        name(problem["target"]["label"]),
+        describe_label(problem["target"]),
         f"{m} {name(network['activation'])} neuron{'s' if m > 1 else ''}",
         f"{name(problem['loss'])} loss",
     ]

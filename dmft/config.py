@@ -6,7 +6,9 @@
 
     [target]                      # law of the labels
     label = "phase-retrieval"     # a catalogue name
-    noise = 0.0                   # optional; so are k and hard_directions
+    noise = 0.0                   # optional; so are k and hard_directions, and for labels +-1
+                                  # classes = "sign" (with flip = 0.1) or "logistic" (with slope),
+                                  # of the label less a threshold
 
     [network]                     # optional
     activation = "quadratic"
@@ -14,8 +16,9 @@
 
     [problem]                     # optional
     loss = "pseudo-huber"
-    init_radius = 1.0
-    weight_decay = 0.0            # and initial_overlap, an m x k matrix
+    init_radius = 1.0             # or one for each neuron: [1.0, 0.5]
+    weight_decay = 0.0            # and initial_overlap, an m x k matrix, init_gram, an m x m one,
+                                  # init_law = "sphere" or "gaussian"
 
     [method]
     step_size = 0.2
@@ -118,6 +121,10 @@ class _Target(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     k: int | UnsetType = UNSET
     noise: float | UnsetType = UNSET
     hard_directions: list[int | list[float]] | UnsetType = UNSET
+    classes: str | UnsetType = UNSET
+    flip: float | UnsetType = UNSET
+    slope: float | UnsetType = UNSET
+    threshold: float | UnsetType = UNSET
 
 
 class _Network(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -128,9 +135,11 @@ class _Network(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 class _Problem(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     loss: str | UnsetType = UNSET
-    init_radius: float | UnsetType = UNSET
+    init_radius: float | list[float] | UnsetType = UNSET
     weight_decay: float | UnsetType = UNSET
     initial_overlap: list[list[float]] | UnsetType = UNSET
+    init_gram: list[list[float]] | UnsetType = UNSET
+    init_law: str | UnsetType = UNSET
 
 
 class _Method(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -319,6 +328,7 @@ class RunFile:
             title="" if tables.title is UNSET else tables.title,
             description="" if tables.description is UNSET else tables.description,
         )
+        build("problem", run.problem.check_labels)
         simulated, swept, n_steps = run.simulation, run.sweep, run.method.n_steps
         horizon = n_steps if run.curve.n_steps is None else run.curve.n_steps
         build("curve", check_steps, "steps", run.curve.steps or (), horizon)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft.descent import project
+from dmft.initialization import starting_coordinates
 
 if TYPE_CHECKING:
     from dmft.inputs import Inputs, InputSampler
@@ -158,7 +159,12 @@ def _samples(
 
 def _random_frame(k: int, d: int, rng: np.random.Generator) -> Array:
     """Uniformly random orthonormal rows, shape (k, d)."""
-    q, r = np.linalg.qr(rng.standard_normal((d, k)))
+    return _orthonormal_rows(rng.standard_normal((d, k)).T)
+
+
+def _orthonormal_rows(gaussian: Array) -> Array:
+    """Orthonormal rows (m, d), uniform in the space in which the given ones are Gaussian."""
+    q, r = np.linalg.qr(gaussian.T)
     # The signs make it uniform: those of the factorisation follow a convention.
     return np.ascontiguousarray((q * np.where(np.diag(r) < 0.0, -1.0, 1.0)).T)
 
@@ -166,19 +172,32 @@ def _random_frame(k: int, d: int, rng: np.random.Generator) -> Array:
 def _initial_weights(
     problem: Problem, frame: Array, imposed: ImposedOverlap, rng: np.random.Generator
 ) -> Array:
-    """Weights (m, d) with the imposed overlap, the rest uniform on the complement.
+    """Weights (m, d) with the imposed overlap, and the rest as the problem's law says.
 
-    ``Theta^T = M0 F + S U`` with F the imposed latent directions, ``S^2 = rho^2 I - M0 M0^T`` and U
-    independent uniform unit vectors orthogonal to F: ``Theta^T Theta`` is rho^2 I in the limit, as
-    the theory has it, and exactly on its diagonal where nothing is imposed.
+    With F the imposed latent directions and Q the Gram matrix of the problem,
+
+    - ``M0 F + S U``, ``S^2 = Q - M0 M0^T`` and U independent uniform unit vectors orthogonal to F,
+      on spheres: ``Theta^T Theta`` is Q in the limit, as the theory has it, and exactly on its
+      diagonal where nothing is imposed;
+    - ``M0 F + L V``, ``L L^T = Q - M0 M0^T`` and V uniform orthonormal rows orthogonal to F, where
+      a Gram matrix is given: it holds exactly;
+    - ``M0 F + L W``, W with independent entries N(0, 1/d), for Gaussian weights: Gram matrix and
+      overlaps hold in expectation.
     """
     m, d = problem.m, frame.shape[1]
     known = imposed.basis.T @ frame
     units = rng.standard_normal((m, d))
+    if problem.init_law == "gaussian":
+        overlap, factor = starting_coordinates(problem.gram, imposed.overlap)
+        return np.ascontiguousarray(overlap @ known + factor @ (units / np.sqrt(d)))
     for _ in range(2):  # once more for what rounding left
         units -= (units @ known.T) @ known
+    if problem.init_gram is not None:
+        rows = _orthonormal_rows(units)
+        overlap, factor = starting_coordinates(problem.gram, imposed.overlap)
+        return np.ascontiguousarray(overlap @ known + factor @ rows)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
-    rest = problem.init_radius**2 * np.eye(m) - imposed.overlap @ imposed.overlap.T
+    rest = problem.gram - imposed.overlap @ imposed.overlap.T
     values, vectors = np.linalg.eigh(rest)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     return np.ascontiguousarray(imposed.overlap @ known + root @ units)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.gradients import mean_loss
+from dmft.labelled_points import labelled, noise_coordinates
 from dmft.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes, rules_agree
 from dmft.sampling import cubature_normals
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["expected_test_loss", "tensor_rule_suffices"]
+__all__ = ["expected_test_loss", "label_suits_rules", "tensor_rule_suffices"]
 
 _SOBOL_POINTS = 2**14
 _TENSOR_RULE = {2: "medium", 3: "coarse"}
@@ -54,17 +55,18 @@ def expected_test_loss(
     ndarray, shape (n_times,)
     """
     k, m = problem.k, problem.m
-    dimension = k + m + int(problem.target.uses_noise)
-    if tensor_rule_suffices(problem):
+    dimension = k + m + noise_coordinates(problem)
+    # The kinks of an activation lie across the axes of the rule.
+    if tensor_rule_suffices(problem) and not problem.network.activation.kinks:
         nodes, weights = gaussian_nodes(dimension, _TENSOR_RULE.get(dimension))
     else:
         nodes = np.concatenate(
             [cubature_normals(sampling, i, dimension, _SOBOL_POINTS) for i in replicates], axis=1
         )
         weights = np.full(nodes.shape[1], 1.0 / nodes.shape[1])
+    nodes, labels, of_labels = labelled(problem, nodes, weights)
+    weights = weights if of_labels is None else of_labels
     z, xi = nodes[:k], nodes[k : k + m]
-    eps = nodes[k + m] if problem.target.uses_noise else np.zeros(nodes.shape[1])
-    labels = problem.sample_labels(np.ascontiguousarray(z.T), eps)
     factors = _square_root(norm - overlap @ np.swapaxes(overlap, 1, 2))
     losses = np.empty(len(overlap))
     for t, (M, factor) in enumerate(zip(overlap, factors, strict=True)):
@@ -75,19 +77,32 @@ def expected_test_loss(
 def tensor_rule_suffices(problem: Problem) -> bool:
     """Whether averages over (z, neurons, noise) may use the tensor rule of ``dmft.quadrature``.
 
-    At most three Gaussians, and a label that is smooth except at z_j = 0: known for the catalogue,
-    found for a custom label by comparing two rules.
+    At most three Gaussians, a smooth loss, and a label that is smooth except at z_j = 0: known for
+    the catalogue, found for custom labels and the probabilities of classes by comparing two rules.
+    The kinks of an activation are another matter, see ``dmft.hessian.initial_law``.
     """
-    k, m, uses_noise = problem.k, problem.m, problem.target.uses_noise
-    if k + m + int(uses_noise) > MAX_TENSOR_DIMENSION:
+    k, m, uses_noise = problem.k, problem.m, bool(noise_coordinates(problem))
+    if k + m + int(uses_noise) > MAX_TENSOR_DIMENSION or not problem.loss.smooth:
         return False
-    if isinstance(problem.target.label, str):
+    return label_suits_rules(problem)
+
+
+def label_suits_rules(problem: Problem) -> bool:
+    """Whether the label, or the probability of its classes, is smooth except at z_j = 0.
+
+    Of up to three Gaussians: latent coordinates, and the noise where it is not summed over.
+    """
+    k, uses_noise, target = problem.k, bool(noise_coordinates(problem)), problem.target
+    if isinstance(target.label, str) and target.classes is None:
         return True
 
     def moments(nodes: FloatArray) -> FloatArray:
         z = nodes[:k]
         eps = nodes[k] if uses_noise else np.zeros(nodes.shape[1])
-        labels = np.tanh(problem.sample_labels(np.ascontiguousarray(z.T), eps))
+        if target.classes is None:
+            labels = np.tanh(problem.sample_labels(np.ascontiguousarray(z.T), eps))
+        else:
+            labels = target.class_probability(np.ascontiguousarray(z.T))
         products: FloatArray = np.concatenate([np.ones((1, z.shape[1])), z, z**2, z * z[::-1]])
         return labels * products
 

@@ -223,7 +223,7 @@ def predict_grokking(
     hard_overlap : optional
         The imposed initial overlap with the hard directions, a number or an array (m, k_h) as in
         `dmft.simulate`, or a sequence of those, one for each d. Default None: that of a random
-        start, each entry N(0, init_radius^2 / d).
+        start, each entry N(0, init_radius^2 / d), of neurons correlated as ``init_gram`` says.
     probabilities : sequence of float
         Levels of the band over runs, strictly between 0 and 1, increasing, with 0.5 among them.
     n_draws : int
@@ -263,14 +263,16 @@ def predict_grokking(
     means = _checked_overlaps(hard_overlap, problem, len(dimensions))
     law = effective_start(problem, delta, method, sampling, threads=threads)
 
-    random = 0.0 if hard_overlap is not None else problem.init_radius**2
+    random = np.zeros_like(law.covariance)
+    if hard_overlap is None:
+        random = _random_start(problem)
     plateau = _follow(problem, delta, method, sampling, np.zeros_like(means[0]), threads)
     status = plateau.status
     chosen: list[list[_Followed]] = []
     fall_level = np.full(len(dimensions), np.nan)
     fall_time = np.full((len(dimensions), len(levels)), np.nan)
     for i, dimension in enumerate(dimensions):
-        covariance = (law.covariance + random * np.eye(len(law.covariance))) / dimension
+        covariance = (law.covariance + random) / dimension
         starts = _starts(means[i], covariance, levels, n_draws, sampling)
         _check_starts(starts, dimension, problem)
         runs = []
@@ -315,6 +317,11 @@ def predict_grokking(
     if throw and not status.ok:
         raise NumericalFailure(status, f"Times of the fall: {fall_time.tolist()}.")
     return result
+
+
+def _random_start(problem: Problem) -> FloatArray:
+    """Covariance of the overlaps (m, k_h), flattened, of a random start, times d."""
+    return np.asarray(np.kron(problem.gram, np.eye(problem.target.hard_basis.shape[1])))
 
 
 def _fall_level(plateau: _Followed, runs: list[_Followed]) -> float:
@@ -395,7 +402,7 @@ def effective_start(
     if method.n_steps < 1:
         raise ValueError(f"method must have n_steps >= 1, got {method.n_steps}")
     m, k_h = problem.m, problem.target.hard_basis.shape[1]
-    size, push = m * k_h, _PUSH * problem.init_radius
+    size, push = m * k_h, _PUSH * problem.largest_radius
 
     gain = np.zeros((method.n_steps + 1, size, size))
     for index in range(size):
@@ -411,7 +418,7 @@ def effective_start(
         gain = gain[: run.n_times]
         moved = _hard_overlap(run, problem)[: len(gain)]
         gain[:, :, index] = moved.reshape(len(gain), size) / push
-        grown = np.abs(moved).max(axis=(1, 2)) > _END_OF_LINEAR_STAGE * problem.init_radius
+        grown = np.abs(moved).max(axis=(1, 2)) > _END_OF_LINEAR_STAGE * problem.largest_radius
         left = np.flatnonzero(grown)
         if len(left):
             gain = gain[: max(int(left[0]), 2)]
@@ -567,14 +574,21 @@ def _check_problem(problem: Problem) -> None:
         )
     if problem.init_radius == 0.0:
         raise ValueError("problem must have init_radius > 0, got 0")
+    smallest = float(np.linalg.eigvalsh(problem.gram)[0])
+    if smallest <= 1e-9 * problem.largest_radius**2:  # no neuron could move by itself
+        raise ValueError(
+            "problem must start with linearly independent neurons, got a Gram matrix of smallest "
+            f"eigenvalue {smallest:.3g}"
+        )
 
 
 def _check_starts(starts: list[FloatArray], dimension: int, problem: Problem) -> None:
     largest = max(float(np.linalg.norm(start, 2)) for start in starts)
-    if largest > _LARGEST_START * problem.init_radius:
+    if largest > _LARGEST_START * problem.largest_radius:
         raise ValueError(
             "d must be large enough for a small start: with the noise of the data the overlap at "
-            f"d = {dimension} starts at {largest:.2g}, and init_radius is {problem.init_radius:g}"
+            f"d = {dimension} starts at {largest:.2g}, and init_radius is "
+            f"{problem.largest_radius:g}"
         )
 
 

@@ -401,7 +401,10 @@ def _hard_basis(target: Target, search: DirectionSearch) -> tuple[Array, bool]:
     """Return the hard directions, stated or else found, and whether the two agree."""
     if target.hard_directions is None and not isinstance(target.label, str):
         return search.hard, search.doubtful is None
-    stated = np.array(target.hard_basis)
+    try:
+        stated = np.array(target.hard_basis)
+    except ValueError:  # of classes whose noise leaves it open
+        return search.hard, False
     distance = np.linalg.norm(stated @ stated.T - search.hard @ search.hard.T)
     return stated, bool(distance < _SAME_SPACE)
 

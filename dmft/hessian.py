@@ -17,6 +17,7 @@ import numpy as np
 
 from dmft.generalization import tensor_rule_suffices
 from dmft.gradients import curvature
+from dmft.labelled_points import labelled, noise_coordinates
 from dmft.quadrature import gaussian_nodes
 from dmft.sampling import Sampling, cubature_normals
 
@@ -66,8 +67,10 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     """Law of the Hessian at step 0, where D's law is explicit.
 
     Deterministic quadrature while at most three Gaussians enter (latent coordinates, neurons,
-    noise) and the label is smooth or has its kinks at z = 0; otherwise scrambled Sobol points, one
-    set for each replicate, so that the law carries a standard error.
+    noise), the loss is smooth, the label is smooth or has its kinks at z = 0, and the kinks of the
+    activation are at fixed values of one Gaussian each, where the rule is split: so it is while
+    neurons start orthogonal and without overlap. The noise of classes is summed over. Otherwise
+    scrambled Sobol points, one set for each replicate, so that the law carries a standard error.
 
     Parameters
     ----------
@@ -83,28 +86,40 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     from rmt import Span
 
     k, m = problem.k, problem.m
-    uses_noise = problem.target.uses_noise
-    dimension = k + m + int(uses_noise)
+    dimension = k + m + noise_coordinates(problem)
     weights = problem.initial_weights()
     support = curvature_support(problem, weights)
 
-    def law(nodes: FloatArray, **more: Any) -> HessianLaw:
-        eps = nodes[k + m] if uses_noise else np.zeros(nodes.shape[1])
-        labels = problem.sample_labels(np.ascontiguousarray(nodes[:k].T), eps)
+    def law(nodes: FloatArray, probabilities: FloatArray | None = None, **more: Any) -> HessianLaw:
+        nodes, labels, probabilities = labelled(problem, nodes, probabilities)
         coordinates = nodes[: k + m]
         r = weights @ coordinates
         span = Span(coordinates, latent=k, neurons=weights, hard=_hard_coordinates(problem, k + m))
+        more["probabilities"] = probabilities
         return _law(problem, delta, support, r, labels, nodes[:k], span=span, **more)
 
-    if tensor_rule_suffices(problem):
-        nodes, probabilities = gaussian_nodes(dimension)
-        return law(nodes, probabilities=probabilities)
-    sampling = Sampling() if sampling is None else sampling
-    parts = [
-        cubature_normals(sampling, i, dimension, _SOBOL_POINTS_AT_START)
-        for i in range(sampling.replicates)
-    ]
+    breaks = _kink_breaks(problem, weights, dimension)
+    if breaks is not None and tensor_rule_suffices(problem):
+        return law(*gaussian_nodes(dimension, None, breaks))
+    sampling, classes = Sampling() if sampling is None else sampling, problem.target.classes
+    # Random classes double every point.
+    n_points = _SOBOL_POINTS_AT_START // (2 if classes is not None and classes.is_random else 1)
+    parts = [cubature_normals(sampling, i, dimension, n_points) for i in range(sampling.replicates)]
     return law(np.concatenate(parts, axis=1), replicates=[law(part) for part in parts])
+
+
+def _kink_breaks(
+    problem: Problem, weights: FloatArray, dimension: int
+) -> tuple[tuple[float, ...], ...] | None:
+    """Where pre-activations are on a kink, for each Gaussian; None if several decide together."""
+    breaks: list[set[float]] = [set() for _ in range(dimension)]
+    for row in weights if problem.network.activation.kinks else ():
+        places = np.flatnonzero(row)
+        if len(places) > 1:
+            return None
+        for place in places.tolist():
+            breaks[place] |= {kink / float(row[place]) for kink in problem.network.activation.kinks}
+    return tuple(tuple(sorted(ends)) for ends in breaks)
 
 
 def sampled_law(

@@ -1,12 +1,19 @@
 r"""Catalogue of losses :math:`L(f, y)` of the network output :math:`f` and the label :math:`y`.
 
-================= ============================== ==================
-name              :math:`L(f, y)`                labels
-================= ============================== ==================
-``square``        :math:`(f-y)^2/2`              real
-``pseudo-huber``  :math:`\sqrt{1+(f-y)^2} - 1`   real
-``logistic``      :math:`\log(1 + e^{-yf})`      :math:`\pm 1`
-================= ============================== ==================
+================== ============================================ ==================
+name               :math:`L(f, y)`                              labels
+================== ============================================ ==================
+``square``         :math:`(f-y)^2/2`                            real
+``pseudo-huber``   :math:`\sqrt{1+(f-y)^2} - 1`                 real
+``logistic``       :math:`\log(1 + e^{-t})`, :math:`t = yf`     :math:`\pm 1`
+``smoothed-hinge`` :math:`1/2 - t` for :math:`t \le 0`;         :math:`\pm 1`
+                   :math:`(1-t)^2/2` for :math:`0 < t < 1`;
+                   0 for :math:`t \ge 1`
+================== ============================================ ==================
+
+The smoothed hinge is that of Rennie and Srebro (IJCAI Workshop on Advances in Preference Handling,
+2005): continuous with its first derivative, of which the second, 1 for :math:`0 < t < 1` and 0
+outside, exists almost everywhere.
 
 Derivatives are with respect to :math:`f`.
 """
@@ -42,6 +49,8 @@ class Loss:
         Number of the compiled twin of a catalogue entry; leave None for your own.
     labels : {"real", "sign"}
         Which labels it is meant for: any real number, or only -1 and +1.
+    smooth : bool
+        Whether :math:`\partial_f^2 L` is continuous. Quadrature relies on it.
 
     Raises
     ------
@@ -63,6 +72,7 @@ class Loss:
     name: str = "custom"
     kernel_code: int | None = None
     labels: Literal["real", "sign"] = "real"
+    smooth: bool = True
 
     def __post_init__(self) -> None:
         for member in ("value", "derivative", "second_derivative"):
@@ -71,6 +81,10 @@ class Loss:
                     f"loss {self.name!r}: {member} must be callable, got {getattr(self, member)!r}"
                 )
         check_choice(f"loss {self.name!r}: labels", self.labels, ("real", "sign"))
+        if not isinstance(self.smooth, bool):
+            raise ValueError(
+                f"loss {self.name!r}: smooth must be True or False, got {self.smooth!r}"
+            )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -120,6 +134,21 @@ def _logistic_2(f: Array, y: Array) -> Array:
     return np.asarray(np.square(y) * e / np.square(1.0 + e))
 
 
+def _smoothed_hinge(f: Array, y: Array) -> Array:
+    missing = np.maximum(1.0 - np.multiply(f, y), 0.0)
+    return np.asarray(np.where(missing < 1.0, 0.5 * np.square(missing), missing - 0.5))
+
+
+def _smoothed_hinge_1(f: Array, y: Array) -> Array:
+    return np.asarray(-y * np.clip(1.0 - np.multiply(f, y), 0.0, 1.0))
+
+
+def _smoothed_hinge_2(f: Array, y: Array) -> Array:
+    t = np.multiply(f, y)
+    # Products of step functions, which keep NaN.
+    return np.asarray(np.square(y) * np.heaviside(t, 0.0) * np.heaviside(1.0 - t, 0.0))
+
+
 #: The catalogue. The codes are those of ``dmft._kernels``.
 LOSSES: dict[str, Loss] = {
     entry.name: entry
@@ -127,6 +156,15 @@ LOSSES: dict[str, Loss] = {
         Loss(_square, _square_1, _square_2, "square", 0),
         Loss(_pseudo_huber, _pseudo_huber_1, _pseudo_huber_2, "pseudo-huber", 1),
         Loss(_logistic, _logistic_1, _logistic_2, "logistic", 2, "sign"),
+        Loss(
+            _smoothed_hinge,
+            _smoothed_hinge_1,
+            _smoothed_hinge_2,
+            "smoothed-hinge",
+            3,
+            "sign",
+            smooth=False,
+        ),
     )
 }
 
@@ -138,7 +176,7 @@ def get_loss(loss: Any) -> Loss:
     ----------
     loss : str, Loss or object
         A name in ``LOSSES``, or anything with callable attributes `value`, `derivative` and
-        `second_derivative` (and, if it likes, a `name` and `labels`).
+        `second_derivative` (and, if it likes, a `name`, `labels` and `smooth`).
 
     Returns
     -------
@@ -156,7 +194,7 @@ def get_loss(loss: Any) -> Loss:
     >>> get_loss("huber")
     Traceback (most recent call last):
     ...
-    ValueError: loss must be one of 'square', 'pseudo-huber', 'logistic'; got 'huber' (did you mean 'pseudo-huber'?)
+    ValueError: loss must be one of 'square', 'pseudo-huber', 'logistic', 'smoothed-hinge'; got 'huber' (did you mean 'pseudo-huber'?)
     """  # noqa: E501
     if isinstance(loss, Loss):
         return loss
@@ -169,4 +207,5 @@ def get_loss(loss: Any) -> Loss:
         loss.second_derivative,
         name=name,
         labels=getattr(loss, "labels", "real"),
+        smooth=getattr(loss, "smooth", True),
     )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dmft._validation import (
+    check_choice,
     check_finite_array,
     check_instance,
     check_integer,
@@ -25,6 +26,14 @@ from dmft._validation import (
     check_real,
 )
 from dmft.activations import ACTIVATIONS, Activation, get_activation
+from dmft.classification import ClassLaw, describe_label
+from dmft.initialization import (
+    INIT_LAWS,
+    check_gram,
+    check_radius,
+    check_remainder,
+    starting_coordinates,
+)
 from dmft.losses import LOSSES, Loss, get_loss
 from dmft.targets import TargetFunction, get_target_function
 
@@ -42,7 +51,8 @@ class Target:
     ----------
     label : str or callable
         A catalogue name (see `dmft.targets`), or a function ``(z (N, k), eps (N,)) -> y (N,)`` of
-        independent standard normal `z` and `eps`.
+        independent standard normal `z` and `eps`. With `classes`, the noise decides the class: the
+        function is then asked at ``eps = 0``.
     k : int, optional
         Number of latent directions; a catalogue name implies it, for a callable the default is 1.
     noise : float
@@ -51,8 +61,17 @@ class Target:
     hard_directions : optional
         The latent directions that no number of O(1) steps can pick up: a sequence of coordinate
         indices, or an array (k, k_h) whose columns span them, or an empty sequence if there are
-        none. Default None: known for the catalogue, found numerically for a callable
-        (`dmft.hard_directions.hard_subspace`).
+        none. Default None: known for the catalogue, found numerically for a callable and for
+        classes (`dmft.hard_directions.hard_subspace`).
+    classes : {"sign", "logistic"}, optional
+        Make labels -1 and +1 of the function: its sign, or +1 with probability
+        :math:`1/(1 + e^{-\beta(\varphi(z) - \text{threshold})})`. See `dmft.classification`.
+    flip : float, optional
+        Of ``classes="sign"``: labels are flipped with this probability, 0 <= flip < 1/2; default 0.
+    slope : float, optional
+        Of ``classes="logistic"``: :math:`\beta > 0`, default 1.
+    threshold : float, optional
+        Of either: what is subtracted from the function first, default 0.
 
     Raises
     ------
@@ -70,12 +89,15 @@ class Target:
     >>> target = Target(lambda z, eps: z[:, 0] ** 2 + 0.1 * eps)
     >>> target.uses_noise, target.hard_basis.shape
     (True, (1, 1))
+    >>> Target("linear", classes="sign", flip=0.1).sample_labels([[0.3], [-2.0]], [0.0, 0.0])
+    array([ 1., -1.])
     """
 
     label: str | LabelFunction
     k: int
     noise: float
     hard_directions: tuple[int, ...] | tuple[tuple[float, ...], ...] | None
+    classes: ClassLaw | None
 
     def __init__(
         self,
@@ -83,8 +105,14 @@ class Target:
         k: int | None = None,
         noise: float = 0.0,
         hard_directions: Iterable[int] | ArrayLike | None = None,
+        *,
+        classes: str | None = None,
+        flip: float | None = None,
+        slope: float | None = None,
+        threshold: float | None = None,
     ) -> None:
         noise = check_real("noise", noise, minimum=0.0)
+        law = _class_law(classes, threshold, flip, slope)
         if k is not None:
             k = check_integer("k", k, minimum=1)
         if isinstance(label, str) or not callable(label):
@@ -99,15 +127,32 @@ class Target:
                     "noise must be 0 when label is a callable (which gets eps as its second "
                     f"argument), got {noise}"
                 )
+        if law is not None and noise != 0.0:
+            raise ValueError(
+                f"noise must be 0 for classes {law.law!r}, whose labels have noise of their own, "
+                f"got {noise:g}"
+            )
         object.__setattr__(self, "label", label)
         object.__setattr__(self, "k", k)
         object.__setattr__(self, "noise", noise)
         object.__setattr__(self, "hard_directions", _hard_directions(hard_directions, k))
+        object.__setattr__(self, "classes", law)
 
     @property
     def name(self) -> str:
         """Catalogue name, or the name of the callable."""
         return self.label if isinstance(self.label, str) else _name_of(self.label)
+
+    @property
+    def description(self) -> str:
+        """Name of the function, and what classes are made of it.
+
+        Examples
+        --------
+        >>> Target("modulus", classes="sign", threshold=1).description
+        'sign of modulus - 1'
+        """
+        return describe_label(self.to_config())
 
     @property
     def _entry(self) -> TargetFunction | None:
@@ -145,6 +190,58 @@ class Target:
         n = z.shape[0]
         if eps.shape != (n,):
             raise ValueError(f"eps must have shape ({n},), got shape {eps.shape}")
+        if self.classes is None:
+            return self._values(z, eps)
+        return self.classes.draw(self._values(z, np.zeros(n)), eps)
+
+    def class_probability(self, z: ArrayLike) -> Array:
+        """Return the probability of the label +1 at given latent coordinates.
+
+        Parameters
+        ----------
+        z : array_like, shape (N, k)
+
+        Returns
+        -------
+        ndarray, shape (N,)
+
+        Raises
+        ------
+        ValueError
+            If the target has no `classes`, or as `sample_labels`.
+
+        Examples
+        --------
+        >>> Target("linear", classes="logistic").class_probability([[0.0]])
+        array([0.5])
+        """
+        if self.classes is None:
+            raise ValueError(f"classes must be given for the probability of a label {self.name!r}")
+        z = np.asarray(z, dtype=np.float64)
+        if z.ndim != 2 or z.shape[1] != self.k:
+            raise ValueError(f"z must have shape (N, {self.k}), got shape {z.shape}")
+        return self.classes.probability(self._values(z, np.zeros(len(z))))
+
+    @functools.cached_property
+    def has_sign_labels(self) -> bool:
+        """Whether all labels are -1 or +1: stated by `classes`, otherwise found by trying.
+
+        Examples
+        --------
+        >>> Target("linear").has_sign_labels, Target("linear", classes="sign").has_sign_labels
+        (False, True)
+        """
+        if self.classes is not None:
+            return True
+        if isinstance(self.label, str):
+            return False
+        rng = np.random.default_rng(0)
+        y = self._values(rng.standard_normal((512, self.k)), rng.standard_normal(512))
+        return bool(np.all(np.abs(y) == 1.0))
+
+    def _values(self, z: Array, eps: Array) -> Array:
+        """Return the function itself at float64 arrays of the right shapes, checked."""
+        n = len(z)
         entry = self._entry
         if entry is not None:
             y = np.asarray(entry(z, eps))
@@ -180,6 +277,8 @@ class Target:
     @functools.cached_property
     def uses_noise(self) -> bool:
         """Whether the labels depend on `eps`, found by changing `eps` at fixed `z`."""
+        if self.classes is not None:
+            return self.classes.is_random
         if isinstance(self.label, str):
             return self.noise > 0.0
         rng = np.random.default_rng(0)
@@ -199,12 +298,10 @@ class Target:
         """
         stated = self.hard_directions
         entry = self._entry
-        if stated is None and entry is not None:
+        if stated is None and entry is not None and self.classes is None:
             stated = entry.hard_indices
         if stated is None:
-            from dmft.hard_directions import hard_subspace
-
-            basis = hard_subspace(self.sample_labels, self.k, uses_noise=self.uses_noise)
+            basis = self._found_hard_basis()
         elif all(isinstance(index, int) for index in stated):
             basis = np.eye(self.k)[:, np.array(stated, dtype=np.intp)]
         else:
@@ -212,6 +309,33 @@ class Target:
         basis = np.ascontiguousarray(basis)
         basis.flags.writeable = False
         return basis
+
+    def _found_hard_basis(self) -> Array:
+        """Hard directions by search; where classes have noise, with what is known of it."""
+        from dmft.hard_directions import hard_subspace
+
+        if self.classes is None:
+            return hard_subspace(self.sample_labels, self.k, uses_noise=self.uses_noise)
+
+        def unflipped(z: Array, eps: Array) -> Array:
+            return np.where(self.class_probability(z) > 0.5, 1.0, -1.0)
+
+        def probability(z: Array, eps: Array) -> Array:
+            return self.class_probability(z)
+
+        if self.classes.law == "sign":
+            # Flips scale E[<v, z> y | z_E] by 1 - 2 flip > 0: they hide no direction.
+            return hard_subspace(unflipped, self.k, uses_noise=False)
+        # What is hard for the probability is hard for the label; what is not usually is not, but
+        # may be too little to be seen through the noise.
+        at_least = hard_subspace(probability, self.k, uses_noise=False)
+        found = hard_subspace(self.sample_labels, self.k, uses_noise=True)
+        if np.linalg.norm(at_least @ at_least.T - found @ found.T) > 1e-3:
+            raise ValueError(
+                f"hard_directions must be stated for {self.description!r}: numerically it is not "
+                "clear whether directions that its probability tells of can be told from labels"
+            )
+        return at_least
 
     @functools.cached_property
     def is_even(self) -> bool:
@@ -261,6 +385,8 @@ class Target:
             "hard_directions": None
             if hard is None
             else [list(row) if isinstance(row, tuple) else row for row in hard],
+            # Only where there are some: files of earlier versions describe the same target.
+            **({} if self.classes is None else self.classes.to_config()),
         }
 
     @classmethod
@@ -272,7 +398,8 @@ class Target:
         Parameters
         ----------
         config : mapping
-            Keys ``label``, ``k``, ``noise``, ``hard_directions``; only the first is required.
+            Keys ``label``, ``k``, ``noise``, ``hard_directions``, ``classes``, ``flip``, ``slope``,
+            ``threshold``; only the first is required.
         label : callable, optional
             The label function, needed where `config` says it is custom.
 
@@ -281,9 +408,8 @@ class Target:
         ValueError
             If a key or value is not allowed, or a custom `label` is not supplied.
         """
-        settings = check_keys(
-            "target", config, ("label", "k", "noise", "hard_directions"), required=("label",)
-        )
+        keys = ("label", "k", "noise", "hard_directions", "classes", "flip", "slope", "threshold")
+        settings = check_keys("target", config, keys, required=("label",))
         settings["label"] = _supplied("label", settings["label"], label)
         return cls(**settings)
 
@@ -411,16 +537,28 @@ class Problem:
     loss : str, Loss or object
         A catalogue name (see `dmft.losses`) or an object with callables `value`, `derivative`,
         `second_derivative`.
-    init_radius : float
-        Radius :math:`\rho \ge 0` of the sphere on which the columns of :math:`\Theta^0` are drawn.
+    init_radius : float or sequence of m floats, optional
+        Radius :math:`\rho \ge 0` of the sphere on which the columns of :math:`\Theta^0` are drawn,
+        or one for each neuron; default 1. With `init_gram` it follows from the diagonal. At zero
+        all pre-activations start at zero: kinked activations with slope 0 there, and even ones,
+        then stay where they are.
     weight_decay : float
         :math:`\lambda \ge 0`, in the step
         :math:`\Theta \leftarrow \Theta - \eta(\nabla\mathrm{Risk} + \lambda\Theta)`.
     initial_overlap : array_like, shape (m, k), optional
         :math:`M(0) = \Theta^{0T}\Theta_*`, zero by default. Needs
-        :math:`\rho^2 I - M(0) M(0)^T \ge 0`. On a hard direction the limit says zero; an overlap
+        :math:`Q - M(0) M(0)^T \ge 0`, Q the Gram matrix, :math:`\rho^2 I` by default. On a hard
+        direction the limit says zero; an overlap
         given there follows a run of finite dimension out of its O(1) steps (see `dmft.solve`), and
         needs labels that do not change when all hard coordinates change sign.
+    init_gram : array_like, shape (m, m), optional
+        Gram matrix :math:`Q = \Theta^{0T}\Theta^0` of the initial neurons, positive semidefinite
+        (singular is allowed: equal neurons). By default neurons are independent, and orthogonal in
+        the limit.
+    init_law : {"sphere", "gaussian"}
+        How weights are drawn at finite dimension: on spheres, where radii, a Gram matrix and
+        overlaps given hold exactly, or Gaussian, where they hold in expectation. The limit is the
+        same; runs of dimension d differ by :math:`O(d^{-1/2})`.
 
     Raises
     ------
@@ -432,23 +570,30 @@ class Problem:
     >>> problem = Problem(target="easy-hard", network=Network("gelu", [1.0, -0.5]))
     >>> problem.m, problem.k, problem.loss.name
     (2, 2, 'square')
+    >>> correlated = Problem("linear", Network("relu", [1.0, -1.0]), init_gram=[[1, 0.5], [0.5, 1]])
+    >>> correlated.initial_weights()[1, 1].round(12)
+    np.float64(0.5)
     """
 
     target: Target
     network: Network
     loss: Loss
-    init_radius: float
+    init_radius: float | tuple[float, ...]
     weight_decay: float
     initial_overlap: Array | None
+    init_gram: Array | None
+    init_law: str
 
     def __init__(
         self,
         target: Target | str | Mapping[str, Any],
         network: Network | Mapping[str, Any] | None = None,
         loss: object = "square",
-        init_radius: float = 1.0,
+        init_radius: float | ArrayLike | None = None,
         weight_decay: float = 0.0,
         initial_overlap: ArrayLike | None = None,
+        init_gram: ArrayLike | None = None,
+        init_law: str = "sphere",
     ) -> None:
         if isinstance(target, str):
             target = Target(target)
@@ -465,7 +610,10 @@ class Problem:
         object.__setattr__(self, "target", target)
         object.__setattr__(self, "network", network)
         object.__setattr__(self, "loss", get_loss(loss))
-        object.__setattr__(self, "init_radius", check_real("init_radius", init_radius, minimum=0.0))
+        gram = None if init_gram is None else check_gram(init_gram, self.m)
+        object.__setattr__(self, "init_gram", gram)
+        object.__setattr__(self, "init_radius", _radius(init_radius, gram, self.m))
+        object.__setattr__(self, "init_law", check_choice("init_law", init_law, INIT_LAWS))
         object.__setattr__(
             self, "weight_decay", check_real("weight_decay", weight_decay, minimum=0.0)
         )
@@ -482,14 +630,16 @@ class Problem:
                 f"initial_overlap must have shape (m, k) = {shape}, got shape {overlap.shape}"
             )
         largest = float(np.linalg.norm(overlap, 2))
-        if largest > self.init_radius * (1.0 + 1e-12):
+        if not (self.init_gram is None and isinstance(self.init_radius, float)):
+            check_remainder("initial_overlap", self.gram, overlap)
+        elif largest > self.init_radius * (1.0 + 1e-12):
             raise ValueError(
                 "initial_overlap must have singular values of at most init_radius = "
                 f"{self.init_radius:g}, got {largest:g}"
             )
         hard = self.target.hard_basis
         leak = float(np.max(np.abs(overlap @ hard), initial=0.0))
-        if 0.0 < leak <= 1e-12 * self.init_radius:  # rounding of a basis that is not along axes
+        if 0.0 < leak <= 1e-12 * self.largest_radius:  # rounding of a basis that is not along axes
             overlap = overlap - overlap @ hard @ hard.T
         elif leak > 0.0 and not self.target.is_even:
             raise ValueError(
@@ -538,7 +688,14 @@ class Problem:
         if self.initial_overlap is not None:
             overlap = overlap + self.initial_overlap
         return Problem(
-            self.target, self.network, self.loss, self.init_radius, self.weight_decay, overlap
+            self.target,
+            self.network,
+            self.loss,
+            self.init_radius,
+            self.weight_decay,
+            overlap,
+            self.init_gram,
+            self.init_law,
         )
 
     @property
@@ -551,14 +708,35 @@ class Problem:
         """Number of latent directions."""
         return self.target.k
 
+    @property
+    def gram(self) -> Array:
+        """Gram matrix of the initial neurons in the limit, shape (m, m).
+
+        Examples
+        --------
+        >>> Problem("linear", Network("tanh", [1.0, 1.0]), init_radius=[1.0, 0.5]).gram
+        array([[1.  , 0.  ],
+               [0.  , 0.25]])
+        """
+        if self.init_gram is not None:
+            return self.init_gram.copy()
+        if isinstance(self.init_radius, float):
+            return self.init_radius**2 * np.eye(self.m)
+        return np.diag(np.square(self.init_radius))
+
+    @property
+    def largest_radius(self) -> float:
+        """Radius of the longest initial neuron."""
+        return float(np.max(self.init_radius))
+
     def initial_weights(self) -> Array:
         r"""Return the initial weights :math:`B_0` in latent and first fresh coordinates.
 
         Returns
         -------
         ndarray, shape (m, k + m)
-            :math:`(M(0),\ \mathrm{chol}(\rho^2 I - M(0) M(0)^T))`: each neuron's components along
-            the latent directions, then along m directions orthogonal to them.
+            :math:`(M(0),\ \mathrm{chol}(Q - M(0) M(0)^T))`, Q the Gram matrix: each neuron's
+            components along the latent directions, then along m directions orthogonal to them.
 
         Examples
         --------
@@ -567,6 +745,10 @@ class Problem:
         """
         m, k = self.m, self.k
         weights = np.zeros((m, k + m))
+        if not (self.init_gram is None and isinstance(self.init_radius, float)):
+            overlap = np.zeros((m, k)) if self.initial_overlap is None else self.initial_overlap
+            weights[:, :k], weights[:, k:] = starting_coordinates(self.gram, overlap)
+            return weights
         if self.initial_overlap is None:
             weights[:, k:] = self.init_radius * np.eye(m)
             return weights
@@ -599,10 +781,9 @@ class Problem:
 
         Examples
         --------
-        >>> Problem("linear", loss="logistic").sample_labels([[0.3]], [0.0])
-        Traceback (most recent call last):
-        ...
-        ValueError: label must return only -1 and +1 for loss 'logistic', got 0.3
+        >>> signs = Target("linear", classes="sign")
+        >>> Problem(signs, loss="logistic").sample_labels([[0.3], [-1.0]], [0.0, 0.0])
+        array([ 1., -1.])
         """
         y = self.target.sample_labels(z, eps)
         if self.loss.labels == "sign":
@@ -610,12 +791,35 @@ class Problem:
             if other.size:
                 raise ValueError(
                     f"label must return only -1 and +1 for loss {self.loss.name!r}, "
-                    f"got {float(other[0]):g}"
+                    f"got {float(other[0]):g} (Target(..., classes='sign') makes such labels)"
                 )
         return y
 
+    def check_labels(self) -> None:
+        """Raise unless the labels are what the loss allows, by trying some.
+
+        What solves and simulates calls it first, so that a wrong label is said before the work
+        begins.
+
+        Raises
+        ------
+        ValueError
+            As `sample_labels`.
+
+        Examples
+        --------
+        >>> Problem("linear", loss="logistic").check_labels()
+        Traceback (most recent call last):
+        ...
+        ValueError: label must return only -1 and +1 for loss 'logistic', got 0.12573
+        (Target(..., classes='sign') makes such labels)
+        """
+        if self.loss.labels == "sign":
+            rng = np.random.default_rng(0)
+            self.sample_labels(rng.standard_normal((64, self.k)), rng.standard_normal(64))
+
     def _key(self) -> tuple[object, ...]:
-        overlap = self.initial_overlap
+        overlap, gram = self.initial_overlap, self.init_gram
         return (
             self.target,
             self.network,
@@ -623,6 +827,8 @@ class Problem:
             self.init_radius,
             self.weight_decay,
             None if overlap is None else tuple(map(tuple, overlap.tolist())),
+            None if gram is None else tuple(map(tuple, gram.tolist())),
+            self.init_law,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -643,14 +849,21 @@ class Problem:
         True
         """
         catalogued = LOSSES.get(self.loss.name) == self.loss
-        overlap = self.initial_overlap
+        overlap, radius = self.initial_overlap, self.init_radius
+        # Later settings only where they are not the default: older files stay those of the problem.
+        later: dict[str, Any] = {}
+        if self.init_gram is not None:
+            later["init_gram"] = self.init_gram.tolist()
+        if self.init_law != "sphere":
+            later["init_law"] = self.init_law
         return {
             "target": self.target.to_config(),
             "network": self.network.to_config(),
             "loss": self.loss.name if catalogued else {"custom": self.loss.name},
-            "init_radius": self.init_radius,
+            "init_radius": radius if isinstance(radius, float) else list(radius),
             "weight_decay": self.weight_decay,
             "initial_overlap": None if overlap is None else overlap.tolist(),
+            **later,
         }
 
     @classmethod
@@ -668,7 +881,7 @@ class Problem:
         ----------
         config : mapping
             Keys ``target`` (required), ``network``, ``loss``, ``init_radius``, ``weight_decay``,
-            ``initial_overlap``.
+            ``initial_overlap``, ``init_gram``, ``init_law``.
         label, activation, loss : optional
             The custom laws, each needed where `config` says it is custom.
 
@@ -677,7 +890,8 @@ class Problem:
         ValueError
             If a key or value is not allowed, or a custom law is not supplied.
         """
-        keys = ("target", "network", "loss", "init_radius", "weight_decay", "initial_overlap")
+        keys = ("target", "network", "loss", "init_radius", "weight_decay", "initial_overlap",
+                "init_gram", "init_law")  # fmt: skip
         settings = check_keys("problem", config, keys, required=("target",))
         if isinstance(settings["target"], Mapping):
             settings["target"] = Target.from_config(settings["target"], label=label)
@@ -715,12 +929,42 @@ class Problem:
                 return None
         check_instance("problem", given, Problem)
         asked = given.to_config()
-        for key, stored in config.items():
-            if stored != asked[key]:
+        for key in {**config, **asked}:
+            stored, own = config.get(key), asked.get(key)
+            if stored != own:
                 raise ValueError(
-                    f"problem must be the one in the file; its {key} is {stored}, got {asked[key]}"
+                    f"problem must be the one in the file; its {key} is {stored}, got {own}"
                 )
         return given
+
+
+def _radius(
+    init_radius: float | ArrayLike | None, gram: Array | None, m: int
+) -> float | tuple[float, ...]:
+    """Return the radius or radii, which a Gram matrix decides."""
+    if gram is None:
+        return check_radius(1.0 if init_radius is None else init_radius, m)
+    own = np.sqrt(np.maximum(np.diag(gram), 0.0))
+    if init_radius is not None:
+        radii = np.broadcast_to(check_radius(init_radius, m), (m,))
+        if not np.allclose(radii, own, rtol=1e-12, atol=0.0):
+            raise ValueError(
+                "init_radius must be left out with init_gram, whose diagonal says "
+                f"{own.tolist()}, got {init_radius}"
+            )
+    return check_radius(own, m)
+
+
+def _class_law(
+    classes: str | None, threshold: float | None, flip: float | None, slope: float | None
+) -> ClassLaw | None:
+    """Return the law of the classes; None, and nothing else given, if there are none."""
+    if classes is not None:
+        return ClassLaw.of(classes, threshold, flip, slope)
+    for name, value in (("threshold", threshold), ("flip", flip), ("slope", slope)):
+        if value is not None:
+            raise ValueError(f"{name} must be left out without classes, got {value!r}")
+    return None
 
 
 def _name_of(function: object) -> str:

@@ -41,18 +41,24 @@ _RULE_OF_DIMENSION = {1: "fine", 2: "fine", 3: "coarse"}
 
 
 @lru_cache(maxsize=8)
-def normal_rule(name: str = "fine") -> tuple[FloatArray, FloatArray]:
+def normal_rule(
+    name: str = "fine", breaks: tuple[float, ...] = ()
+) -> tuple[FloatArray, FloatArray]:
     """Nodes and weights for the standard normal law, broken at zero.
 
     Parameters
     ----------
     name : {'fine', 'medium', 'coarse', 'shifted'}
+    breaks : tuple of float
+        Where else panels end.
 
     Returns
     -------
     nodes, weights : ndarray, shape (n,)
-        Symmetric nodes, increasing; weights sum to one and give unit variance.
+        Nodes increasing, symmetric without breaks; weights sum to one and give unit variance.
     """
+    if any(breaks):
+        return _broken_rule(name, breaks)
     ends, n = _RULES[name]
     x, w = np.polynomial.legendre.leggauss(n)
     half_nodes = []
@@ -73,8 +79,26 @@ def normal_rule(name: str = "fine") -> tuple[FloatArray, FloatArray]:
     return nodes, weights
 
 
+def _broken_rule(name: str, breaks: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
+    ends, n = _RULES[name]
+    inside = [b for b in breaks if abs(b) < ends[-1]]
+    points = sorted({*ends, *(-end for end in ends), *inside})
+    x, w = np.polynomial.legendre.leggauss(n)
+    left, right = np.array(points[:-1])[:, None], np.array(points[1:])[:, None]
+    nodes = (0.5 * (left + right) + 0.5 * (right - left) * x).ravel()
+    weights = (0.5 * (right - left) * w).ravel() * np.exp(-0.5 * nodes**2)
+    weights /= weights.sum()
+    nodes.setflags(write=False)
+    weights.setflags(write=False)
+    return nodes, weights
+
+
 @lru_cache(maxsize=4)
-def gaussian_nodes(dimension: int, name: str | None = None) -> tuple[FloatArray, FloatArray]:
+def gaussian_nodes(
+    dimension: int,
+    name: str | None = None,
+    breaks: tuple[tuple[float, ...], ...] | None = None,
+) -> tuple[FloatArray, FloatArray]:
     """Tensor rule for ``dimension`` independent standard normals.
 
     Parameters
@@ -83,6 +107,8 @@ def gaussian_nodes(dimension: int, name: str | None = None) -> tuple[FloatArray,
         1 to ``MAX_TENSOR_DIMENSION``.
     name : str, optional
         One-dimensional rule; by default the finest that keeps the product below 2e5 nodes.
+    breaks : tuple of tuple of float, optional
+        For each Gaussian, where its panels end besides; the product then has more nodes.
 
     Returns
     -------
@@ -91,10 +117,11 @@ def gaussian_nodes(dimension: int, name: str | None = None) -> tuple[FloatArray,
     """
     if not 1 <= dimension <= MAX_TENSOR_DIMENSION:
         raise ValueError(f"dimension must be in 1..{MAX_TENSOR_DIMENSION}, got {dimension}")
-    x, w = normal_rule(_RULE_OF_DIMENSION[dimension] if name is None else name)
-    grids = np.meshgrid(*[x] * dimension, indexing="ij")
-    weights = w
-    for _ in range(dimension - 1):
+    name = _RULE_OF_DIMENSION[dimension] if name is None else name
+    rules = [normal_rule(name, ends) for ends in breaks or ((),) * dimension]
+    grids = np.meshgrid(*[x for x, _ in rules], indexing="ij")
+    weights = rules[0][1]
+    for _, w in rules[1:]:
         weights = np.multiply.outer(weights, w)
     nodes = np.stack([grid.ravel() for grid in grids])
     weights = weights.ravel()

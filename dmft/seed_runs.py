@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft.alignment import hard_cosine
+from dmft.classification_error import expected_test_error, mean_test_error
 from dmft.descent import descend, project
 from dmft.finite_data import draw_run
 from dmft.finite_hessian import FiniteHessian
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from dmft.simulation_plan import SimulationPlan
 
 __all__ = [
+    "OF_CLASSES",
     "QUANTITIES",
     "SPECTRAL",
     "complete",
@@ -52,6 +54,8 @@ QUANTITIES = (
     "gradient_norm",
     "hard_cosine",
 )
+#: one more for labels -1 and +1,
+OF_CLASSES = "test_error"
 #: and those of each recorded Hessian, under ``hessian/STEP/NAME``.
 SPECTRAL = ("eigenvalues", "smallest", "largest", "overlaps", "residual")
 
@@ -150,6 +154,8 @@ def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         if data.test is not None:
             h = project(data.test.X, weights)
             arrays["test_loss"][step] = mean_loss(problem, h, data.test.y)
+            if problem.target.has_sign_labels:
+                arrays[OF_CLASSES][step] = mean_test_error(problem, h, data.test.y)
         if step in plan.hessian_steps:
             hessian = FiniteHessian(data.X, curvature(problem, r, data.y), problem.weight_decay)
             spectrum = hessian.spectrum(plan.n_extreme, plan.dense_limit, seed=seed)
@@ -183,6 +189,10 @@ def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         arrays["test_loss"][reached] = expected_test_loss(
             problem, run.overlap[reached], run.correlation[reached], _CUBATURE, scrambles
         )
+        if problem.target.has_sign_labels:
+            arrays[OF_CLASSES][reached] = expected_test_error(
+                problem, run.overlap[reached], run.correlation[reached], _CUBATURE, scrambles
+            )
     arrays["hard_cosine"][...] = hard_cosine(run.overlap, run.correlation, hard_basis)
     failed = [status for status in (run.status, *statuses) if not status.ok]
     return (failed[0] if failed else Status.SUCCESS).name, arrays
@@ -207,6 +217,8 @@ def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:
     """Shape of every array of a finished seed, by name."""
     m, k, n_times = plan.problem.m, plan.problem.k, plan.method.n_steps + 1
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(QUANTITIES, (n_times,))
+    if plan.problem.target.has_sign_labels:
+        shapes[OF_CLASSES] = (n_times,)
     shapes["correlation"] = shapes["gradient_covariance"] = (n_times, m, m)
     shapes["overlap"] = (n_times, m, k)
     size, count = m * plan.d, plan.n_extreme

@@ -18,7 +18,7 @@ from dmft.gradient_descent import GradientDescent
 from dmft.inputs import Inputs
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
-from dmft.seed_runs import QUANTITIES, SPECTRAL, complete, run_seeds
+from dmft.seed_runs import OF_CLASSES, QUANTITIES, SPECTRAL, complete, run_seeds
 from dmft.seed_store import SeedStore
 from dmft.simulation_plan import SimulationPlan, check_seeds, check_workers
 from rmt.status import NumericalFailure, Status
@@ -31,6 +31,7 @@ __all__ = ["SimulatedHessian", "Simulation", "simulate"]
 Array = NDArray[np.float64]
 
 _KIND = "simulation"
+_NAMES = (*QUANTITIES, OF_CLASSES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,8 @@ class Simulation:
     ``gradient_covariance``  (S, T+1, m, m)      G(t, t) = (1/n) sum_i g_i g_i^T
     ``train_loss``           (S, T+1)            mean loss over the samples
     ``test_loss``            (S, T+1)            mean loss over fresh samples
+    ``test_error``           (S, T+1)            P(y f < 0) on fresh samples; NaN unless labels
+                                                 are -1 and +1
     ``gradient_norm``        (S, T+1)            Frobenius norm of grad Risk, without weight decay
     ``hard_cosine``          (S, T+1)            largest squared cosine between a hard direction
                                                  and the span of the neurons
@@ -128,6 +131,7 @@ class Simulation:
     gradient_covariance: Array
     train_loss: Array
     test_loss: Array
+    test_error: Array
     gradient_norm: Array
     hard_cosine: Array
     hessian: dict[int, SimulatedHessian]
@@ -157,17 +161,17 @@ class Simulation:
     @functools.cached_property
     def mean(self) -> Mapping[str, Array]:
         """Mean over seeds of each quantity, by name."""
-        return {name: np.asarray(getattr(self, name).mean(axis=0)) for name in QUANTITIES}
+        return {name: np.asarray(getattr(self, name).mean(axis=0)) for name in _NAMES}
 
     @functools.cached_property
     def stderr(self) -> Mapping[str, Array]:
         """Standard error of each mean, by name; NaN with a single seed."""
         count = len(self.seeds)
         if count == 1:
-            return {name: np.full_like(getattr(self, name)[0], np.nan) for name in QUANTITIES}
+            return {name: np.full_like(getattr(self, name)[0], np.nan) for name in _NAMES}
         return {
             name: np.asarray(getattr(self, name).std(axis=0, ddof=1) / np.sqrt(count))
-            for name in QUANTITIES
+            for name in _NAMES
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -189,6 +193,8 @@ class Simulation:
             "statuses": [status.name for status in self.statuses],
         }
         arrays = {name: getattr(self, name) for name in QUANTITIES}
+        if np.isfinite(self.test_error).any():
+            arrays[OF_CLASSES] = self.test_error
         for step, hessian in self.hessian.items():
             for name in SPECTRAL:
                 arrays[f"hessian/{step}/{name}"] = getattr(hessian, name)
@@ -247,9 +253,11 @@ def simulate(
     r"""Run gradient descent at finite dimension, once for each seed.
 
     Each seed draws a uniformly random orthonormal frame of latent directions, inputs and labels,
-    and initial weights on the sphere of radius ``init_radius``; an overlap stated by the problem
-    (``initial_overlap``) is imposed exactly, the rest is uniform on the complement. Seeds run in
-    parallel processes with one BLAS thread each; the result does not depend on how many.
+    and initial weights on spheres of radius ``init_radius``; an overlap stated by the problem
+    (``initial_overlap``) and a Gram matrix (``init_gram``) are imposed exactly, the rest is uniform
+    on the complement. With ``init_law="gaussian"`` weights are Gaussian and all of this holds in
+    expectation only. Seeds run in parallel processes with one BLAS thread each; the result does not
+    depend on how many.
 
     A run needs the memory of its inputs, 8 n d bytes (and 8 n_test d more for inputs that are not
     Gaussian), besides small things; a Hessian with all its eigenvalues 16 (m d)^2 bytes.
@@ -285,8 +293,8 @@ def simulate(
         Largest order m d for which all eigenvalues are computed; beyond it the extreme ones, by
         Lanczos iteration with a Hessian that is never formed.
     n_test : int, optional
-        Fresh samples for the test loss of inputs that are not Gaussian; default min(n, 10000).
-        For Gaussian inputs the test loss is an exact expectation given the weights.
+        Fresh samples for test loss and error of inputs that are not Gaussian; default
+        min(n, 10000). For Gaussian inputs they are exact expectations given the weights.
     out : path-like, optional
         Folder that receives one file for every finished seed, at once. The same call resumes:
         complete files are read, damaged ones made again. Custom laws (a callable label, activation
@@ -386,6 +394,7 @@ def _assemble(
         hold_hard=config["hold_hard"],
         hard_overlap=None if hard_overlap is None else np.array(hard_overlap, dtype=np.float64),
         **{name: arrays[name] for name in QUANTITIES},
+        test_error=arrays.get(OF_CLASSES, np.full_like(arrays["test_loss"], np.nan)),
         hessian={
             step: SimulatedHessian(
                 step=step,

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._validation import check_finite_array, check_instance, check_integer, check_real
 from dmft.finite_data import ImposedOverlap
 from dmft.gradient_descent import GradientDescent
+from dmft.initialization import check_remainder
 from dmft.inputs import Inputs, get_inputs
 from dmft.problem import Problem
 from dmft.solver import worker_count
@@ -63,6 +64,7 @@ class SimulationPlan:
     ) -> SimulationPlan:
         """Check the arguments of `simulate`."""
         check_instance("problem", problem, Problem)
+        problem.check_labels()
         check_instance("method", method, GradientDescent)
         delta = check_real("delta", delta, minimum=0.0, exclusive=True)
         m, k = problem.m, problem.k
@@ -181,6 +183,11 @@ def _hessian_steps(steps: Iterable[int], n_steps: int) -> tuple[int, ...]:
 
 def _hard_overlap(problem: Problem, value: ArrayLike | None, hold_hard: bool) -> Array | None:
     """Check the imposed overlap; return it with shape (m, k_h)."""
+    if problem.init_law == "gaussian" and (value is not None or problem.starts_on_hard):
+        raise ValueError(
+            "init_law must be 'sphere' for an overlap with hard directions, which 'gaussian' would "
+            "give in expectation only"
+        )
     if hold_hard and problem.starts_on_hard:
         raise ValueError(
             "hold_hard must be False for a problem whose initial_overlap is not zero on the hard "
@@ -217,7 +224,9 @@ def _hard_overlap(problem: Problem, value: ArrayLike | None, hold_hard: bool) ->
         ) from None
     imposed = ImposedOverlap.of(problem, overlap).overlap
     largest = float(np.linalg.norm(imposed, 2))
-    if largest > problem.init_radius * (1.0 + 1e-12):
+    if not (problem.init_gram is None and isinstance(problem.init_radius, float)):
+        check_remainder("hard_overlap", problem.gram, imposed)
+    elif largest > problem.init_radius * (1.0 + 1e-12):
         raise ValueError(
             "hard_overlap must have singular values (together with initial_overlap) of at most "
             f"init_radius = {problem.init_radius:g}, got {largest:g}"

@@ -186,6 +186,7 @@ def solve(
         most_rows = sys.maxsize if keep_paths else 0
     else:
         raise ValueError(f"keep_paths must be True, False or None, got {keep_paths!r}")
+    problem.check_labels()
     hard_basis = problem.target.hard_basis  # found once, before the threads start
     n_workers = worker_count(threads, sampling.replicates)
 

@@ -12,13 +12,16 @@ name                 k   :math:`\varphi(z)`                                hard 
 ``hermite3``         1   :math:`z^3 - 3z`                                  none
 ``hermite4``         1   :math:`z^4 - 6z^2 + 3`                            :math:`z`
 ``hermite3-squared`` 1   :math:`(z^3 - 3z)^2`                              :math:`z`
+``tanh-hermite3``    2   :math:`\tanh(z_1 + z_2^3 - 3z_2)`                 none
 ==================== === ================================================= ===============
 
-The last three are for :func:`dmft.hardness`: the first of them tells of z, although its correlation
-with every function of z of degree below 3 vanishes.
+``hermite3`` and the two that follow it are for :func:`dmft.hardness`: the first of them tells of z,
+although its correlation with every function of z of degree below 3 vanishes.
 
 `Target` adds Gaussian noise of any size; that leaves the hard directions as they are (the noise
 convolves :math:`p(y)\,E[z|y]` with a Gaussian, which vanishes only if the function itself does).
+Or it makes labels -1 and +1 of the function (`dmft.classification`), after which a direction that
+was easy may be hard.
 """
 
 from __future__ import annotations
@@ -108,6 +111,10 @@ def _hermite3_squared(z: Array, eps: Array) -> Array:
     return np.square(_hermite3(z, eps))
 
 
+def _tanh_hermite3(z: Array, eps: Array) -> Array:
+    return np.asarray(np.tanh(z[:, 0] + z[:, 1] * (np.square(z[:, 1]) - 3.0)))
+
+
 #: The catalogue.
 TARGETS: dict[str, TargetFunction] = {
     entry.name: entry
@@ -121,6 +128,7 @@ TARGETS: dict[str, TargetFunction] = {
         TargetFunction("hermite3", 1, _hermite3, (), "z^3 - 3 z"),
         TargetFunction("hermite4", 1, _hermite4, (0,), "z^4 - 6 z^2 + 3"),
         TargetFunction("hermite3-squared", 1, _hermite3_squared, (0,), "(z^3 - 3 z)^2"),
+        TargetFunction("tanh-hermite3", 2, _tanh_hermite3, (), "tanh(z1 + z2^3 - 3 z2)"),
     )
 }
 

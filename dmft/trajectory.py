@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft._validation import check_integer
+from dmft.classification_error import expected_test_error
 from dmft.generalization import expected_test_loss
 from dmft.gradient_descent import GradientDescent
 from dmft.methods import Method, method_from_config
@@ -51,11 +52,13 @@ class Trajectory:
     ``response``             (T+1, T+1, m, m)           R(t, s), zero for s >= t
     ``train_loss``           (T+1,)                     E[l(r^t, y)]
     ``test_loss``            (T+1,)                     E[l(h^t, phi(z, eps))] on fresh data
+    ``test_error``           (T+1,)                     P(y f(h^t) < 0) on fresh data, labels +-1
     ``gradient_norm``        (T+1,)                     lim of the Frobenius norm of grad Risk
     =======================  =========================  ==========================================
 
     ``stderr`` maps each of these names to an array of the same shape. Directions that are hard
-    have overlap exactly zero. If the run ended early, T is the last step computed (``n_steps``)
+    have overlap exactly zero. ``test_error`` is NaN where labels are not -1 and +1 (see
+    ``Target.has_sign_labels``). If the run ended early, T is the last step computed (``n_steps``)
     and ``status`` says why.
 
     Attributes
@@ -91,6 +94,7 @@ class Trajectory:
         replicates: list[Run],
         *,
         test_losses: FloatArray | None = None,
+        test_errors: FloatArray | None = None,
     ) -> None:
         self.problem = problem
         self.delta = delta
@@ -99,6 +103,7 @@ class Trajectory:
         self._runs = [pooled, *replicates]
         self._problem_config: dict[str, Any] | None = None
         self._test_losses = test_losses
+        self._test_errors = test_errors
         self._values: dict[str, FloatArray] = {}
         self._errors: dict[str, FloatArray] = {}
         self._laws: dict[int, HessianLaw] = {}
@@ -174,6 +179,11 @@ class Trajectory:
     def test_loss(self) -> FloatArray:
         """Test loss, shape (T+1,)."""
         return self._value("test_loss")
+
+    @property
+    def test_error(self) -> FloatArray:
+        """Probability that the network has the wrong sign on fresh data, shape (T+1,), or NaN."""
+        return self._value("test_error")
 
     @property
     def gradient_norm(self) -> FloatArray:
@@ -349,6 +359,9 @@ class Trajectory:
         arrays: dict[str, NDArray[Any]] = {
             "test_loss": np.stack([_test_loss(self, index) for index in range(len(self._runs))])
         }
+        errors = [_test_error(self, index) for index in range(len(self._runs))]
+        if np.isfinite(errors).any():  # of labels -1 and +1
+            arrays["test_error"] = np.stack(errors)
         for index, run in enumerate(self._runs):
             for name in (*_STORED, *_STORED_LATER):
                 if (array := getattr(run, name)) is not None:
@@ -386,6 +399,7 @@ class Trajectory:
             runs[0],
             runs[1:],
             test_losses=arrays["test_loss"],
+            test_errors=arrays.get("test_error"),
         )
         trajectory._problem_config = config["problem"]
         return trajectory
@@ -570,6 +584,29 @@ def _test_loss(trajectory: Trajectory, index: int) -> FloatArray:
     return losses
 
 
+def _test_error(trajectory: Trajectory, index: int) -> FloatArray:
+    problem = trajectory.problem
+    if trajectory._test_errors is None and (problem is None or not problem.target.has_sign_labels):
+        return np.full(trajectory._n_times, np.nan)
+    if trajectory._test_errors is None:
+        assert problem is not None
+        n_replicates = len(trajectory._runs) - 1
+        trajectory._test_errors = np.stack(
+            [
+                expected_test_error(
+                    problem,
+                    _overlap(trajectory, i),
+                    _norm(trajectory, i),
+                    trajectory.sampling,
+                    range(n_replicates) if i == 0 else [i - 1],
+                )
+                for i in range(n_replicates + 1)
+            ]
+        )
+    errors: FloatArray = trajectory._test_errors[index]
+    return errors
+
+
 _QUANTITIES: dict[str, Callable[[Trajectory, int], FloatArray]] = {
     "correlation": _correlation,
     "norm": _norm,
@@ -578,5 +615,6 @@ _QUANTITIES: dict[str, Callable[[Trajectory, int], FloatArray]] = {
     "response": _response,
     "train_loss": _train_loss,
     "test_loss": _test_loss,
+    "test_error": _test_error,
     "gradient_norm": _gradient_norm,
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dmft import _kernels
-from dmft.activations import ACTIVATIONS, Activation, get_activation
+from dmft.activations import ACTIVATIONS, LEAK, Activation, get_activation
 
 MEMBERS = ("value", "derivative", "second_derivative")
 
@@ -22,7 +22,12 @@ DEFINITION = {
     "softplus": lambda r: mpmath.log(1 + mpmath.exp(r)),
     "silu": lambda r: r / (1 + mpmath.exp(-r)),
     "linear": lambda r: r,
+    "relu": lambda r: r if r > 0 else mpmath.mpf(0),
+    "leaky-relu": lambda r: r if r > 0 else r * mpmath.mpf(LEAK),
+    "abs": abs,
+    "clipped-linear": lambda r: max(min(r, mpmath.mpf(1)), mpmath.mpf(-1)),
 }
+KINKED = ("relu", "leaky-relu", "abs", "clipped-linear")
 
 _RNG = np.random.default_rng(20)
 CENTRE = np.concatenate([_RNG.uniform(-6.0, 6.0, 40), [0.0, 1e-9, -1e-9, 0.35, -0.35]])
@@ -60,9 +65,11 @@ def test_the_bank_of_definitions_is_complete():
 @pytest.mark.parametrize("evaluate", [by_numpy, by_kernel])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_matches_mpmath(name, evaluate):
+    # On a kink there is no derivative to compare with; there is a test of its own.
+    away = ~np.isin(CENTRE, ACTIVATIONS[name].kinks)
     # Around zeros of a derivative only the absolute error can be small.
     np.testing.assert_allclose(
-        evaluate(name, CENTRE), exact(name, "centre"), rtol=1e-14, atol=4e-16
+        evaluate(name, CENTRE[away]), exact(name, "centre")[:, away], rtol=1e-14, atol=4e-16
     )
     # In the tails every digit counts, down to where numbers of double precision end. An error of
     # 1e-16 in r^2/2 = 1250 is one of 1e-13 in its exponential.
@@ -78,6 +85,9 @@ def test_far_arguments_reach_their_limits_without_warnings(name, evaluate):
         "tanh": [[-1.0, 1.0], [0.0, 0.0], [0.0, 0.0]],
         "erf": [[-1.0, 1.0], [0.0, 0.0], [0.0, 0.0]],
         "linear": [[-1e4, 1e4], [1.0, 1.0], [0.0, 0.0]],
+        "leaky-relu": [[-1e2, 1e4], [0.01, 1.0], [0.0, 0.0]],
+        "abs": [[1e4, 1e4], [-1.0, 1.0], [0.0, 0.0]],
+        "clipped-linear": [[-1.0, 1.0], [0.0, 0.0], [0.0, 0.0]],
     }
     rectifier = [[0.0, 1e4], [0.0, 1.0], [0.0, 0.0]]
     np.testing.assert_array_equal(evaluate(name, r), limits.get(name, rectifier))
@@ -95,7 +105,47 @@ def test_shape_and_type_are_kept(name):
 
 def test_codes_are_those_of_the_kernels():
     codes = {name: activation.kernel_code for name, activation in ACTIVATIONS.items()}
-    assert codes == {name: getattr(_kernels, name.upper()) for name in ACTIVATIONS}
+    names = {name: name.upper().replace("-", "_") for name in ACTIVATIONS}
+    assert codes == {name: getattr(_kernels, names[name]) for name in ACTIVATIONS}
+    assert _kernels._LEAK == LEAK
+
+
+@pytest.mark.parametrize("evaluate", [by_numpy, by_kernel])
+def test_on_a_kink_the_slope_is_the_flatter_one(evaluate):
+    slopes = {"relu": [0.0], "leaky-relu": [LEAK], "abs": [0.0], "clipped-linear": [0.0, 0.0]}
+    for name in KINKED:
+        kinks = np.array(ACTIVATIONS[name].kinks)
+        _, slope, bend = evaluate(name, kinks)
+        np.testing.assert_array_equal(slope, slopes[name])
+        np.testing.assert_array_equal(bend, np.zeros(len(kinks)))
+        # The declared kinks are where the slope jumps, and the only places.
+        near = evaluate(name, np.concatenate([kinks - 1e-9, kinks + 1e-9]))[1].reshape(2, -1)
+        assert np.all(near[0] != near[1])
+    assert [name for name, entry in ACTIVATIONS.items() if entry.kinks] == list(KINKED)
+
+
+@pytest.mark.parametrize("evaluate", [by_numpy, by_kernel])
+@pytest.mark.parametrize("name", KINKED)
+def test_nan_stays_nan(name, evaluate):
+    value, slope, _ = evaluate(name, np.array([np.nan]))
+    assert np.isnan(value).all()
+    assert np.isnan(slope).all()
+
+
+def test_kinks_of_ones_own():
+    def hat(r):
+        return np.maximum(1.0 - np.abs(r), 0.0)
+
+    own = Activation(hat, hat, hat, kinks=[1, -1.0, 0, 0])
+    assert own.kinks == (-1.0, 0.0, 1.0)
+    duck = SimpleNamespace(value=hat, derivative=hat, second_derivative=hat, kinks=(0.5,))
+    assert get_activation(duck).kinks == (0.5,)
+    del duck.kinks
+    assert get_activation(duck).kinks == ()
+    with pytest.raises(ValueError, match="kinks must be a sequence of numbers, got shape"):
+        Activation(hat, hat, hat, kinks=0.0)
+    with pytest.raises(ValueError, match="kinks must have finite entries"):
+        Activation(hat, hat, hat, kinks=(np.inf,))
 
 
 def test_get_activation():

@@ -15,6 +15,11 @@ DEFINITION = {
     "square": lambda f, y: (f - y) ** 2 / 2,
     "pseudo-huber": lambda f, y: mpmath.sqrt(1 + (f - y) ** 2) - 1,
     "logistic": lambda f, y: mpmath.log(1 + mpmath.exp(-y * f)),
+    "smoothed-hinge": lambda f, y: (
+        mpmath.mpf(0)
+        if y * f >= 1
+        else ((1 - y * f) ** 2 / 2 if y * f > 0 else mpmath.mpf(1) / 2 - y * f)
+    ),
 }
 
 
@@ -84,8 +89,20 @@ def test_codes_are_those_of_the_kernels():
         assert loss.kernel_code == getattr(_kernels, name.upper().replace("-", "_"))
 
 
-def test_only_logistic_needs_signs():
-    assert {name for name, loss in LOSSES.items() if loss.labels == "sign"} == {"logistic"}
+@EVALUATORS
+def test_smoothed_hinge_at_its_joints_and_at_nan(evaluate):
+    f = np.array([-1.0, 0.0, 1.0, 2.0, np.nan])
+    for y in (1.0, -1.0):
+        value, slope, bend = evaluate("smoothed-hinge", y * f, np.full(5, y))
+        np.testing.assert_array_equal(value, [1.5, 0.5, 0.0, 0.0, np.nan])
+        np.testing.assert_array_equal(y * slope, [-1.0, -1.0, 0.0, 0.0, np.nan])
+        np.testing.assert_array_equal(bend, [0.0, 0.0, 0.0, 0.0, np.nan])
+
+
+def test_which_losses_need_signs_and_which_are_smooth():
+    signs = {name for name, loss in LOSSES.items() if loss.labels == "sign"}
+    assert signs == {"logistic", "smoothed-hinge"}
+    assert {name for name, loss in LOSSES.items() if not loss.smooth} == {"smoothed-hinge"}
 
 
 def test_get_loss():
@@ -106,5 +123,7 @@ def test_bad_losses_are_refused():
         get_loss(3)
     with pytest.raises(ValueError, match="labels must be one of 'real', 'sign'; got 'signs'"):
         Loss(np.add, np.add, np.add, labels="signs")
+    with pytest.raises(ValueError, match="smooth must be True or False, got 'no'"):
+        Loss(np.add, np.add, np.add, smooth="no")
     with pytest.raises(ValueError, match="loss 'mine': value must be callable"):
         Loss(None, np.add, np.add, name="mine")

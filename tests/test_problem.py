@@ -164,10 +164,10 @@ class TestNetwork:
 
 class TestProblem:
     def test_shorthands(self):
-        problem = Problem("product", {"second_layer": [1.0, 2.0]}, "logistic")
+        problem = Problem("product", {"second_layer": [1.0, 2.0]}, "pseudo-huber")
         assert problem.target == Target("product")
         assert problem.network == Network("gelu", [1.0, 2.0])
-        assert problem.loss is LOSSES["logistic"]
+        assert problem.loss is LOSSES["pseudo-huber"]
         assert (problem.m, problem.k) == (2, 2)
 
     @pytest.mark.parametrize(
@@ -194,12 +194,17 @@ class TestProblem:
         with pytest.raises(ValueError, match=message):
             Problem(**({"target": "easy-hard"} | settings))
 
-    def test_logistic_loss_needs_signs(self):
+    @pytest.mark.parametrize("loss", ["logistic", "smoothed-hinge"])
+    def test_losses_of_classes_need_signs(self, loss):
         z, eps = np.array([[0.5], [-2.0]]), np.zeros(2)
-        signs = Problem(Target(lambda z, eps: np.sign(z[:, 0])), loss="logistic")
+        signs = Problem(Target(lambda z, eps: np.sign(z[:, 0])), loss=loss)
         assert signs.sample_labels(z, eps).tolist() == [1.0, -1.0]
-        with pytest.raises(ValueError, match=r"only -1 and \+1 for loss 'logistic', got 0\.5"):
-            Problem(Target(first), loss="logistic").sample_labels(z, eps)
+        # At the door, and for labels that are only rarely others.
+        with pytest.raises(ValueError, match=rf"only -1 and \+1 for loss '{loss}', got 0\.1"):
+            Problem(Target(first), loss=loss).check_labels()
+        rarely = Target(lambda z, eps: np.where(z[:, 0] > 6.0, 0.5, 1.0))
+        with pytest.raises(ValueError, match=rf"only -1 and \+1 for loss '{loss}', got 0\.5"):
+            Problem(rarely, loss=loss).sample_labels([[7.0]], [0.0])
 
     @pytest.mark.parametrize("overlap", [None, [[0.3, 0.0], [-0.4, 0.0]], [[2.0, 0.0], [0.0, 0.0]]])
     def test_initial_weights_have_the_right_gram_matrix(self, overlap):

@@ -18,6 +18,7 @@ VALUES = {
     "hermite3": [-1.375, 2.0, 2.0],
     "hermite4": [1.5625, -2.0, -5.0],
     "hermite3-squared": [1.890625, 4.0, 4.0],
+    "tanh-hermite3": np.tanh([-1.5, 17.0, 2.0]),
 }
 
 

@@ -95,7 +95,7 @@ def _starts(
         return None
     if run.simulation.hard_overlap is not None:
         return [run.simulation.hard_overlap] * len(sizes)
-    return [run.problem.init_radius / math.sqrt(d) for d in sizes]
+    return [run.problem.largest_radius / math.sqrt(d) for d in sizes]
 
 
 def _start_line(run: RunFile, starts: list[Any] | None) -> str:

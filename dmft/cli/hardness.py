@@ -53,7 +53,7 @@ def run_hardness(arguments: argparse.Namespace) -> int:
 
 
 def _label_run(arguments: argparse.Namespace) -> _LabelRun:
-    """Return the label law asked for, with the noise of the command line."""
+    """Return the label law asked for, with the noise or the classes of the command line."""
     from dmft.config import load_preset, load_run
     from dmft.problem import Target
 
@@ -65,8 +65,13 @@ def _label_run(arguments: argparse.Namespace) -> _LabelRun:
         name, target = run.name, run.problem.target
     else:
         name, target = label, Target(label)
-    if arguments.noise is not None:
-        target = Target(target.label, target.k, arguments.noise, target.hard_directions)
+    given = stated(arguments, "noise", "classes", "flip", "slope", "threshold")
+    if given:
+        own = {} if target.classes is None else target.classes.to_config()
+        if given.get("classes", own.get("classes")) != own.get("classes"):
+            own = {}  # parameters belong to their law
+        settings = {"noise": target.noise, **own, **given}
+        target = Target(target.label, target.k, hard_directions=target.hard_directions, **settings)
     return _LabelRun(name, target)
 
 
@@ -113,7 +118,7 @@ def _lines(run: _LabelRun, result: Hardness) -> list[tuple[str, str]]:
         return ", ".join(map(_direction, columns.T)) or "none"
 
     lines = [
-        ("label", f"{target.name}{noise}, {result.k} latent direction{'s'[: result.k > 1]}"),
+        ("label", f"{target.description}{noise}, {result.k} latent direction{'s'[: result.k > 1]}"),
         ("easy directions", basis(result.easy_basis)),
         ("hard directions", basis(result.hard_basis)),
     ]

@@ -211,7 +211,10 @@ def problem_lines(run: RunFile) -> Lines:
     problem, m = run.problem, run.problem.m
     neurons = f"{m} {problem.network.activation.name} neuron{'s' if m > 1 else ''}"
     return [
-        ("problem", f"{run.name}: {problem.target.name}, {neurons}, {problem.loss.name} loss"),
+        (
+            "problem",
+            f"{run.name}: {problem.target.description}, {neurons}, {problem.loss.name} loss",
+        ),
         ("method", describe(run.method)),
     ]
 

@@ -189,6 +189,8 @@ def _simulation_column(run: Simulation) -> dict[str, str]:
         "test loss": last("test_loss"),
         "gradient norm": last("gradient_norm"),
     }
+    if math.isfinite(run.mean["test_error"][0]):  # of labels -1 and +1
+        column["test error"] = last("test_error")
     for j in range(run.m):
         column[f"squared norm C{j + 1}{j + 1}"] = last("correlation", j, j)
     import numpy as np

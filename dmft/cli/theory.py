@@ -214,7 +214,9 @@ def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
 
 
 def _trajectory_json(result: Trajectory) -> dict[str, Any]:
-    names = ("norm", "overlap", "train_loss", "test_loss", "gradient_norm")
+    names = ["norm", "overlap", "train_loss", "test_loss", "gradient_norm"]
+    if _has_test_error(result):
+        names.append("test_error")
     empty = result.steps.size == 0
     return {
         "delta": result.delta,
@@ -237,9 +239,16 @@ def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
         return with_error(float(value), float(error))
 
     lines += [("train loss", last("train_loss")), ("test loss", last("test_loss"))]
+    if _has_test_error(result):
+        lines.append(("test error", last("test_error")))
     lines.append(("gradient norm", last("gradient_norm")))
     lines.append(("unstable paths", _stability(result)))
     return lines
+
+
+def _has_test_error(result: Trajectory) -> bool:
+    """Whether labels are -1 and +1."""
+    return result.problem is not None and result.problem.target.has_sign_labels
 
 
 def _stability(result: Trajectory) -> str:

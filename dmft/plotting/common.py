@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from dmft.classification import describe_label
 from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, style
 
 if TYPE_CHECKING:
@@ -121,10 +122,14 @@ def describe(config: Mapping[str, Any]) -> str:
     problem, method = config.get("problem"), config.get("method")
     parts = []
     if problem:
-        label, activation = problem["target"]["label"], problem["network"]["activation"]
+        activation = problem["network"]["activation"]
         m = len(problem["network"]["second_layer"])
         neurons = f"{m} {name_of(activation)} neuron{'s' if m > 1 else ''}"
-        parts += [name_of(label), neurons, f"{name_of(problem['loss'])} loss"]
+        parts += [
+            name_of(describe_label(problem["target"])),
+            neurons,
+            f"{name_of(problem['loss'])} loss",
+        ]
         if problem["weight_decay"]:
             parts.append(rf"$\lambda = {problem['weight_decay']:g}$")
     if method and "step_size" in method:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from scipy.special import ndtri
 
+from dmft.classification import describe_label
 from dmft.plotting.common import (
     BLUE,
     CYCLE,
@@ -88,7 +89,7 @@ def _title(result: Hardness) -> str:
         number = format_number(result.delta_alg, result.delta_alg_stderr)
         threshold = rf"$\delta_{{alg}} =\ ${number}"
     text = (
-        f"{name_of(target['label'])}{noise}:  information exponent "
+        f"{name_of(describe_label(target))}{noise}:  information exponent "
         f"{shown(result.information_exponent)},  generative exponent "
         f"{shown(result.generative_exponent)},  {threshold}"
     )

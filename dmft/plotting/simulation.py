@@ -31,7 +31,7 @@ _STAGGER = 0.012
 
 
 def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
-    """Norms, overlaps, losses and gradient of every seed, and the Hessian where it was recorded.
+    """Norms, overlaps, losses and gradient of every seed; Hessian and test error where there are.
 
     Parameters
     ----------
@@ -45,7 +45,8 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
         the mean, as far as all seeds go. The overlaps are those with the easy directions; for the
         hard ones, whose sign is a matter of chance, the panel has the largest squared cosine with
         the neurons. With Hessians, two more panels: the smallest eigenvalue and the overlap of its
-        eigenvector with the hard directions, a mark for each seed and a line through the means.
+        eigenvector with the hard directions, a mark for each seed and a line through the means. For
+        labels -1 and +1 a panel of the test error comes last.
 
     Raises
     ------
@@ -58,8 +59,10 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
     if not runs:
         raise ValueError("simulations must be one Simulation or several, got none")
     recorded = any(run.hessian for run in runs)
+    classes = any(np.isfinite(run.test_error).any() for run in runs)
     with style():
-        figure, panels = new_figure((8.8, 9.2 if recorded else 6.4), 3 if recorded else 2, 2)
+        rows = 2 + recorded + classes
+        figure, panels = new_figure((8.8, 0.8 + 2.8 * rows), rows, 2)
         norms, overlaps, losses, gradient = panels[:4]
         _draw(norms, runs, [_norms(run) for run in runs])
         norms.set_ylabel(r"$C(t,t) = \Theta_t^{\top}\Theta_t$")
@@ -82,11 +85,16 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
             _draw_hessian(panels[5], runs, "overlaps")
             panels[5].set_ylabel("hard overlap\nof its eigenvector")
             panels[5].set_ylim(-0.03, 1.03)
+        if classes:
+            panels.pop().remove()
+            _draw(panels[-1], runs, [{"": run.test_error} for run in runs])
+            panels[-1].set_ylabel("test error")
+        along_steps = panels[:4] + panels[6 if recorded else 4 :]
         for axes in panels:
             axes.set_xlabel("step $t$")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             last = max(int(run.steps[-1]) for run in runs)
-            margin = 0.0 if axes in panels[:4] and last else 0.04 * max(last, 1)
+            margin = 0.0 if axes in along_steps and last else 0.04 * max(last, 1)
             axes.set_xlim(-margin, last + margin)
         figure.suptitle(_title(runs), fontsize=12)
         handles = [

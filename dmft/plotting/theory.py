@@ -189,11 +189,13 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
     -------
     matplotlib.figure.Figure
         Four panels: squared norms C_jj(t, t) and products of neurons; overlaps M(t) on the easy
-        directions (the hard ones are stated: zero); train and test loss; norm of the gradient.
+        directions (the hard ones are stated: zero); train and test loss; norm of the gradient. For
+        labels -1 and +1 a fifth: test error.
     """
+    classes = bool(np.isfinite(trajectory.test_error).any())
     with style():
-        figure, panels = new_figure((8.6, 6.2), 2, 2)
-        norms, overlaps, losses, gradient = panels
+        figure, panels = new_figure((8.6, 9.0 if classes else 6.2), 3 if classes else 2, 2)
+        norms, overlaps, losses, gradient = panels[:4]
         m, k = trajectory.m, trajectory.k
         config = config_of(trajectory)
         flow = "times" in config["method"]
@@ -237,6 +239,11 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         positive = trajectory.gradient_norm[trajectory.gradient_norm > 0]
         if len(positive) and positive.max() > 30 * positive.min():
             gradient.set_yscale("log")
+
+        if classes:
+            draw_band(panels[4], t, trajectory.test_error, trajectory.stderr["test_error"], 0, None)
+            panels[4].set_ylabel("test error")
+            panels.pop().remove()
 
         for axes in panels:
             axes.set_xlabel("time $t$" if flow else "step $t$")

@@ -9,6 +9,7 @@ trained.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -421,6 +422,8 @@ class Problem:
         :math:`\rho^2 I - M(0) M(0)^T \ge 0`. On a hard direction the limit says zero; an overlap
         given there follows a run of finite dimension out of its O(1) steps (see `dmft.solve`), and
         needs labels that do not change when all hard coordinates change sign.
+    second_layer_weight_decay : float
+        :math:`\lambda_a \ge 0`, for a method that trains the second layer.
 
     Raises
     ------
@@ -440,6 +443,7 @@ class Problem:
     init_radius: float
     weight_decay: float
     initial_overlap: Array | None
+    second_layer_weight_decay: float
 
     def __init__(
         self,
@@ -449,6 +453,7 @@ class Problem:
         init_radius: float = 1.0,
         weight_decay: float = 0.0,
         initial_overlap: ArrayLike | None = None,
+        second_layer_weight_decay: float = 0.0,
     ) -> None:
         if isinstance(target, str):
             target = Target(target)
@@ -471,6 +476,8 @@ class Problem:
         )
         overlap = None if initial_overlap is None else self._check_overlap(initial_overlap)
         object.__setattr__(self, "initial_overlap", overlap)
+        decay = check_real("second_layer_weight_decay", second_layer_weight_decay, minimum=0.0)
+        object.__setattr__(self, "second_layer_weight_decay", decay)
 
     def _check_overlap(self, initial_overlap: ArrayLike) -> Array:
         shape = (self.m, self.k)
@@ -538,8 +545,34 @@ class Problem:
         if self.initial_overlap is not None:
             overlap = overlap + self.initial_overlap
         return Problem(
-            self.target, self.network, self.loss, self.init_radius, self.weight_decay, overlap
+            self.target,
+            self.network,
+            self.loss,
+            self.init_radius,
+            self.weight_decay,
+            overlap,
+            second_layer_weight_decay=self.second_layer_weight_decay,
         )
+
+    def with_second_layer(self, second_layer: ArrayLike) -> Problem:
+        """Return the same problem with other weights in its second layer.
+
+        Parameters
+        ----------
+        second_layer : array_like, shape (m,)
+
+        Examples
+        --------
+        >>> Problem("product").with_second_layer([0.5]).network.second_layer
+        (0.5,)
+        """
+        network = Network(self.network.activation, np.asarray(second_layer), self.m)
+        if network == self.network:
+            return self
+        changed = copy.copy(self)
+        object.__setattr__(changed, "network", network)
+        changed.__dict__.pop("_support", None)  # what dmft.hessian has found for this network
+        return changed
 
     @property
     def m(self) -> int:
@@ -623,6 +656,7 @@ class Problem:
             self.init_radius,
             self.weight_decay,
             None if overlap is None else tuple(map(tuple, overlap.tolist())),
+            self.second_layer_weight_decay,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -651,6 +685,7 @@ class Problem:
             "init_radius": self.init_radius,
             "weight_decay": self.weight_decay,
             "initial_overlap": None if overlap is None else overlap.tolist(),
+            "second_layer_weight_decay": self.second_layer_weight_decay,
         }
 
     @classmethod
@@ -668,7 +703,7 @@ class Problem:
         ----------
         config : mapping
             Keys ``target`` (required), ``network``, ``loss``, ``init_radius``, ``weight_decay``,
-            ``initial_overlap``.
+            ``initial_overlap``, ``second_layer_weight_decay``.
         label, activation, loss : optional
             The custom laws, each needed where `config` says it is custom.
 
@@ -677,7 +712,8 @@ class Problem:
         ValueError
             If a key or value is not allowed, or a custom law is not supplied.
         """
-        keys = ("target", "network", "loss", "init_radius", "weight_decay", "initial_overlap")
+        laws = ("target", "network", "loss", "init_radius", "weight_decay", "initial_overlap")
+        keys = (*laws, "second_layer_weight_decay")
         settings = check_keys("problem", config, keys, required=("target",))
         if isinstance(settings["target"], Mapping):
             settings["target"] = Target.from_config(settings["target"], label=label)

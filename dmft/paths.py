@@ -210,6 +210,7 @@ class Paths:
         n_gradients: int,
         rows: FloatArray,
         few: int,
+        mask: FloatArray,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
         """`combine`, the gradients of a compiled law, and `average`, in one pass over a block.
 
@@ -234,6 +235,8 @@ class Paths:
             The first m receive ``g - forecast @ (gradients - outside)[chosen]``.
         few : int
             How many of `rows` to multiply with the basis.
+        mask : ndarray, shape (paths of the block,) or (0,)
+            Factors that the first m of `rows` receive, if any.
 
         Returns
         -------
@@ -272,6 +275,7 @@ class Paths:
             products,
             with_gradients,
             squares,
+            mask,
         )
         return products, with_gradients, squares, losses, above
 

@@ -52,11 +52,14 @@ class Trajectory:
     ``train_loss``           (T+1,)                     E[l(r^t, y)]
     ``test_loss``            (T+1,)                     E[l(h^t, phi(z, eps))] on fresh data
     ``gradient_norm``        (T+1,)                     lim of the Frobenius norm of grad Risk
+    ``second_layer``         (T+1, m)                   a(t); constant unless it is trained
     =======================  =========================  ==========================================
 
-    ``stderr`` maps each of these names to an array of the same shape. Directions that are hard
-    have overlap exactly zero. If the run ended early, T is the last step computed (``n_steps``)
-    and ``status`` says why.
+    ``stderr`` maps each of these names to an array of the same shape. Losses, gradient norm and
+    G(t, t) are those of all samples also where steps use batches; the gradient at the earlier of
+    two unequal times is that of the batch in ``gradient_covariance``, and the one that R responds
+    to. Directions that are hard have overlap exactly zero. If the run ended early, T is the last
+    step computed (``n_steps``) and ``status`` says why.
 
     Attributes
     ----------
@@ -132,7 +135,7 @@ class Trajectory:
 
     @property
     def times(self) -> FloatArray:
-        """Time of each point computed, shape (T+1,); ``step_size * steps`` in gradient descent."""
+        """Time of each point computed, shape (T+1,): the sum of step sizes in gradient descent."""
         return self.method.times[: self._n_times]
 
     @property
@@ -181,6 +184,11 @@ class Trajectory:
         return self._value("gradient_norm")
 
     @property
+    def second_layer(self) -> FloatArray:
+        """a(t), shape (T+1, m)."""
+        return self._value("second_layer")
+
+    @property
     def stderr(self) -> Mapping[str, FloatArray]:
         """Standard error of each quantity over replicates, by name."""
         return _StandardErrors(self)
@@ -202,7 +210,7 @@ class Trajectory:
 
     @property
     def unstable_paths(self) -> UnstablePaths:
-        """Paths with ``step_size (D / delta + weight_decay) > 2``, at each step; see the class.
+        """Paths whose curvature is too large for the step, at each step; see the class.
 
         Computed again from the seed where the trajectory comes from a file without them.
 
@@ -455,6 +463,7 @@ def _stored_run(arrays: Mapping[str, NDArray[Any]], index: int, k: int, status: 
         status=status,
         left_out=arrays.get(f"left_out/{index}"),
         above=arrays.get(f"above/{index}"),
+        second_layer=arrays.get(f"second_layer/{index}"),
     )
 
 
@@ -470,7 +479,7 @@ _STORED = (
     "squared_gradient_norm",
 )
 # Older files do not have these.
-_STORED_LATER = ("left_out", "above")
+_STORED_LATER = ("left_out", "above", "second_layer")
 
 
 def _two_times(rows: FloatArray) -> FloatArray:
@@ -545,6 +554,15 @@ def _train_loss(trajectory: Trajectory, index: int) -> FloatArray:
     return trajectory._runs[index].train_loss[: trajectory._n_times]
 
 
+def _second_layer(trajectory: Trajectory, index: int) -> FloatArray:
+    layer = trajectory._runs[index].second_layer
+    if layer is None:  # a file from before it could be trained
+        config = trajectory._problem_config or {}
+        fixed = np.array(config["network"]["second_layer"], dtype=np.float64)
+        layer = np.tile(fixed, (trajectory._n_times, 1))
+    return layer[: trajectory._n_times]
+
+
 def _gradient_norm(trajectory: Trajectory, index: int) -> FloatArray:
     return np.sqrt(trajectory._runs[index].squared_gradient_norm[: trajectory._n_times])
 
@@ -554,6 +572,7 @@ def _test_loss(trajectory: Trajectory, index: int) -> FloatArray:
         problem = trajectory.problem
         assert problem is not None  # only a loaded trajectory lacks it, and it brings its losses
         n_replicates = len(trajectory._runs) - 1
+        trained = getattr(trajectory.method, "trains_second_layer", False)
         trajectory._test_losses = np.stack(
             [
                 expected_test_loss(
@@ -562,6 +581,7 @@ def _test_loss(trajectory: Trajectory, index: int) -> FloatArray:
                     _norm(trajectory, i),
                     trajectory.sampling,
                     range(n_replicates) if i == 0 else [i - 1],
+                    _second_layer(trajectory, i) if trained else None,
                 )
                 for i in range(n_replicates + 1)
             ]
@@ -579,4 +599,5 @@ _QUANTITIES: dict[str, Callable[[Trajectory, int], FloatArray]] = {
     "train_loss": _train_loss,
     "test_loss": _test_loss,
     "gradient_norm": _gradient_norm,
+    "second_layer": _second_layer,
 }

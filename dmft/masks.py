@@ -6,12 +6,14 @@ everything before (Gerbelot, Troiani, Mignacco, Krzakala & Zdeborova, arXiv:2210
 
 The averages over paths need the right law for each path, not independence between paths. The
 paths of a replicate are put in an order in which neighbours have similar leading coordinates, and
-cut into groups of neighbours; of each group as equal a share as possible is used. Averages of
-(b/p) times a function of the leading coordinates then fluctuate little.
+cut into small groups of neighbours; of each group as equal a share as possible is used, and of
+neighbouring groups too. Averages of (b/p) times a function of the leading coordinates then
+fluctuate little.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +29,9 @@ __all__ = ["MaskStream"]
 
 # The family of streams of a replicate; those of dmft.sampling have the small numbers.
 _MASKS = 16
-# Paths of a group of neighbours: many beside 1/p, so that the share of a group is nearly p.
-_GROUP = 64
+# Most paths in a group of neighbours, for a share p close to zero or one.
+_MOST_IN_GROUP = 64
+_GOLDEN = 0.5 * (5.0**0.5 - 1.0)
 # Leading coordinates by which neighbours are told.
 _MOST_COORDINATES = 4
 
@@ -60,19 +63,23 @@ class MaskStream:
         self._key = (sampling.seed, replicate)
         self._fraction = fraction
         self._order = _neighbours(leading[:_MOST_COORDINATES])
+        rarer = min(fraction, 1.0 - fraction)
+        bits = math.ceil(-math.log2(rarer)) if rarer > 0.0 else 0
+        self._size = min(2 ** max(bits, 1), _MOST_IN_GROUP)
 
     def block(self, step: int) -> FloatArray:
         """Factors b/p of a step, shape (n_paths,)."""
         seed, replicate = self._key
         sequence = np.random.SeedSequence(seed, spawn_key=(replicate, _MASKS, step))
         rng = np.random.Generator(np.random.SFC64(sequence))
-        n = len(self._order)
-        size = min(_GROUP, n)
+        n, size = len(self._order), self._size
         # In each group the numbers are 0, ..., size - 1 over size, in random order, all moved by
         # the same amount: each is uniform on [0, 1), and their number below p the same up to one.
+        # The amounts are equidistributed along the groups, so that these ones even out.
         places = np.argsort(rng.random((n // size, size)), axis=1)
+        moved = (rng.random() + _GOLDEN * np.arange(n // size)) % 1.0
         uniform = np.empty(n)
-        uniform[self._order] = ((places + rng.random((n // size, 1))) / size).ravel()
+        uniform[self._order] = ((places + moved[:, np.newaxis]) / size).ravel()
         return np.where(uniform < self._fraction, 1.0 / self._fraction, 0.0)
 
 

@@ -250,8 +250,7 @@ def solve_mirrored(
     n_workers = worker_count(threads, sampling.replicates)
     with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(sampling.replicates)))
-        replicates = range(sampling.replicates)
-        return _run(shared, streams, replicates, pool.map if n_workers > 1 else map)
+        return _run(shared, streams, pool.map if n_workers > 1 else map)
 
 
 def worker_count(threads: int | None, n_tasks: int) -> int:
@@ -356,13 +355,12 @@ def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Ru
     with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(n)))
         mapper = pool.map if n_workers > 1 else map
-        pooled = done[0] or _run(shared, streams, range(n), mapper, kept[0])
+        pooled = done[0] or _run(shared, streams, mapper, kept[0])
         if pooled.paths is not None and shared.basis_rows < sys.maxsize:
             shared = replace(shared, basis_rows=shared.basis_rows - pooled.paths.capacity)
         replicates = pool.map(
             lambda index: (
-                done[index]
-                or _run(shared, [streams[index - 1]], range(index - 1, index), map, kept[index])
+                done[index] or _run(shared, [streams[index - 1]], map, kept[index], first=index - 1)
             ),
             range(1, n + 1),
         )
@@ -372,13 +370,13 @@ def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Ru
 def _run(
     shared: _Shared,
     streams: list[GaussianStream],
-    replicates: range,
     run: Mapper,
     checkpoint: RunCheckpoint | None = None,
+    first: int = 0,
 ) -> Run:
-    """Follow the self-consistent process on the paths of the streams of some replicates."""
+    """Follow the self-consistent process on the paths of streams, of replicates `first` and on."""
     problem, method = shared.problem, shared.method
-    masks = [shared.masks(*pair) for pair in zip(replicates, streams, strict=True)]
+    masks = [shared.masks(index, stream) for index, stream in enumerate(streams, start=first)]
     process = Process(
         problem,
         shared.delta,

@@ -42,6 +42,7 @@ _AXIS_LABELS: Final = {
     "gradient_norm": r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$",
     "train_loss": "train loss",
     "test_loss": "test loss",
+    "second_layer": "second layer $a(t)$",
     "smallest_eigenvalue": "smallest eigenvalue",
     "hard_overlap": "its hard overlap",
 }

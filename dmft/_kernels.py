@@ -523,6 +523,7 @@ def step_kernel(
     with_gradients: Array,
     squares: Array,
     mask: Array,
+    unmasked: Array,
 ) -> None:
     """Pre-activations, gradients, and their products with the basis, in one visit.
 
@@ -530,9 +531,11 @@ def step_kernel(
     `with_gradients`, `squares` and the first m of `rows` as in `forecast_kernel`, and `products`
     (few, n_rows) with ``rows[:few] @ basis[:n_rows].T``.
 
-    With a `mask` (paths,), empty otherwise, the first m of `rows` are multiplied with it before.
+    With a `mask` (paths,), empty otherwise, the first m of `rows` are multiplied with it before,
+    and `unmasked` (m, n_rows) receives ``g @ basis[:n_rows].T``.
     """
     products[:] = 0.0
+    unmasked[:] = 0.0
     with_gradients[:] = 0.0
     squares[:] = 0.0
     above[:] = 0.0
@@ -560,6 +563,7 @@ def step_kernel(
             forecast, chosen, gradients, outside, start, stop, g, rows, with_gradients, squares
         )
         if len(mask):
+            _add_products(g, len(g), basis, n_rows, start, stop, unmasked)
             for j in range(len(g)):
                 for i in range(start, stop):
                     rows[j, i] *= mask[i]

@@ -121,7 +121,6 @@ def descend(
             weight=value,
             keep=t in keep,
             second_layer=layer.weights,
-            batch_fraction=method.batch_fraction,
         )
         if last:
             return

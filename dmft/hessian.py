@@ -131,16 +131,16 @@ def sampled_law(
     rmt.HessianLaw
         Of the run over all paths, with the laws of the others as its ``replicates``.
     """
+    # That of all paths for the replicates too: where a second layer is trained theirs differ by
+    # sampling noise, and the search is expensive.
     support = curvature_support(_problem_at(problem, runs[0], step), runs[0].weights[step])
 
     def law(index: int, **more: Any) -> HessianLaw:
         run = runs[index]
-        own, at = support, _problem_at(problem, run, step)
-        if at.network != problem.network:  # D has a range of its own
-            own = curvature_support(at, runs[0].weights[step])
+        at = _problem_at(problem, run, step)
         span = None if spans is None else spans[index]
         r = run.pre_activations[step]
-        return _law(at, delta, own, r, run.labels, run.latent, span=span, **more)
+        return _law(at, delta, support, r, run.labels, run.latent, span=span, **more)
 
     return law(0, replicates=[law(index) for index in range(1, len(runs))])
 

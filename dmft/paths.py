@@ -244,7 +244,8 @@ class Paths:
         with_gradients : ndarray, shape (m, n_gradients)
             Products of ``g - forecast @ gradients[chosen]`` with the gradients,
         squares : ndarray, shape (m,)
-            and sums of its squares.
+            and sums of its squares. With a mask, ``with_gradients`` are instead the products of g
+            without it with the basis, (m, n_rows).
         losses : ndarray, shape (paths of the block,)
         above : ndarray, shape (4,)
             Of the paths with a curvature above the limit: number, losses, squares of gradients and
@@ -255,6 +256,7 @@ class Paths:
         products, losses = np.empty((few, self._n_rows)), np.empty(len(labels))
         above, with_gradients = np.empty(4), np.empty((len(r), n_gradients))
         squares = np.empty(len(r))
+        unmasked = np.empty((len(r) if len(mask) else 0, self._n_rows))
         step_kernel(
             weights @ self.coordinate_coefficients,
             self._basis[block],
@@ -276,8 +278,9 @@ class Paths:
             with_gradients,
             squares,
             mask,
+            unmasked,
         )
-        return products, with_gradients, squares, losses, above
+        return products, unmasked if len(mask) else with_gradients, squares, losses, above
 
     def close(self) -> None:
         """Say that the paths will not grow any more: lets go of the pool."""

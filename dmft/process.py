@@ -11,7 +11,9 @@ method (gradient descent, the stages of a gradient flow) is exact in it (Celenta
 Montanari, arXiv:2112.07572).
 
 Most evaluations need the rows of the last few visits only (``dmft.window``). Not those of
-mini-batches, whose gradients ``(b/p) g`` with fresh b ~ Bernoulli(p) lie in no such span.
+mini-batches, whose gradients ``(b/p) g`` with fresh b ~ Bernoulli(p) lie in no such span. As b is
+independent of g and of q, E[(b/p) g q^T] = E[g q^T], and the average without b has less noise; b
+enters by the new direction.
 """
 
 from __future__ import annotations
@@ -74,6 +76,8 @@ class Evaluation:
     gradient : ndarray, shape (m, n_coordinates after the evaluation)
         Of the risk, without weight decay, in the coordinates q; of a batch of it, where there are
         batches.
+    square : float
+        Squared norm of the gradient of the risk over all samples.
     gamma : ndarray, shape (m, n_directions after the evaluation)
         ``g = gamma @ ghat``, or ``(b/p) g``.
     opened : ndarray of int
@@ -88,13 +92,14 @@ class Evaluation:
         Of the paths with a curvature above the limit: their fraction, and their shares of loss,
         squared gradients and squared pre-activations.
     second_layer_gradient : ndarray, shape (m,), or (0,)
-        E[dl/da], or E[(b/p) dl/da]; empty where it was not asked for.
+        E[dl/da]; empty where it was not asked for.
     status : Status
         DIVERGED if something is not finite, TOO_FEW_PATHS, OUT_OF_MEMORY; the rest is then
         meaningless.
     """
 
     gradient: FloatArray
+    square: float
     gamma: FloatArray
     opened: NDArray[np.intp]
     loss: float
@@ -318,7 +323,8 @@ class Process:
         self._streak = 0
         gradient = self._held(coefficients @ self.paths.coordinate_coefficients.T)
         left_out = float(np.sqrt(np.sum(unkept)))
-        return sums.evaluation(gradient, gamma, np.empty(0, dtype=np.intp), left_out)
+        square = float(np.sum(gradient**2)) + left_out**2 / self.delta
+        return sums.evaluation(gradient, square, gamma, np.empty(0, dtype=np.intp), left_out)
 
     # -- from the paths -----------------------------------------------------------------------
 
@@ -336,22 +342,24 @@ class Process:
         # Mini-batches: nothing is remembered, so nothing is forecast.
         forecast, chosen = window.forecast_for_visit(self._time)
         n_gradients = 0 if busy else window.gradients.n_rows
+        masked = self._mask_streams is not None
         point = None if known_point else weights
         sums = _Sums(
             paths.total(lambda b: self._visit_block(point, b, forecast, chosen, n_gradients, few)),
             m,
-            n_gradients,
+            paths.n_rows if masked else n_gradients,
             self._trains_second_layer,
         )
         nothing = np.empty(0, dtype=np.intp)
         if not sums.finite:
-            return sums.evaluation(weights, weights, nothing, 0.0, Status.DIVERGED)
+            return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.DIVERGED)
         if block is not None and paths.n_rows + 2 * m > _MAX_ROWS_PER_PATH * paths.n_paths:
-            return sums.evaluation(weights, weights, nothing, 0.0, Status.TOO_FEW_PATHS)
+            return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.TOO_FEW_PATHS)
         if block is not None and paths.n_rows + 2 * m > paths.most_rows:
-            return sums.evaluation(weights, weights, nothing, 0.0, Status.OUT_OF_MEMORY)
+            return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.OUT_OF_MEMORY)
         news = not busy and self._is_news(sums, smallest)
         first_new = paths.n_rows
+        of_all = self._of_all(sums) if masked else None
         found = paths.absorb(
             self._rows,
             sums.products(paths.n_rows),
@@ -363,8 +371,9 @@ class Process:
             images=not busy,
             held=self._held,
         )
+        correlation = self._held(found.correlation) if of_all is None else of_all[0]
         gradient = np.concatenate(
-            [self._held(found.correlation), -found.gamma_diagonal / np.sqrt(self.delta)], axis=1
+            [correlation, -found.gamma_diagonal / np.sqrt(self.delta)], axis=1
         )
         if self._uses_window:
             window.points.replace_reserved(weights, self.r)
@@ -382,7 +391,22 @@ class Process:
         self._streak = self._streak + 1 if len(found.kept) else 0
         gamma = np.concatenate([found.gamma_past, found.gamma_diagonal], axis=1)
         left_out = float(np.linalg.norm(found.dropped))
-        return sums.evaluation(gradient, gamma, found.kept, left_out)
+        square = float(np.sum(gradient**2)) + left_out**2 / self.delta
+        return sums.evaluation(
+            gradient, square if of_all is None else of_all[1], gamma, found.kept, left_out
+        )
+
+    def _of_all(self, sums: _Sums) -> tuple[FloatArray, float]:
+        """E[g q^T] without the batch, before its direction opens, and |grad Risk|^2.
+
+        The latter is ``|E[g q^T]|^2 + (E|g|^2 - |E[g ghat^T]|^2) / delta``: what is left of g
+        beside the earlier gradients, all of them of batches, would be its new direction. In the
+        limit that is ``|grad_batch|^2 - (1/p - 1) E|g|^2 / delta``.
+        """
+        correlation = self._held(sums.with_gradients @ self.paths.coordinate_coefficients.T)
+        past = sums.with_gradients @ self.paths.gradient_coefficients.T
+        rest = max(sums.mean_square - float(np.sum(past**2)), 0.0)
+        return correlation, float(np.sum(correlation**2)) + rest / self.delta
 
     def _visit_block(
         self,
@@ -433,7 +457,10 @@ class Process:
             else:
                 r[:] = self.paths.combine(weights, b)
                 _, losses = pre_activation_gradient(self._at, r, self.labels[b], out=g)
-                rows[:m] = g * mask if len(mask) else g
+                rows[:m] = g
+                if len(mask):
+                    with_gradients = self.paths.average(g, b)
+                    rows[:m] *= mask
                 above = self._above(r, g, losses, self.labels[b])
                 products = self.paths.average(rows[:few], b)
             left = np.einsum("ij,ij->i", rows[:m], rows[:m])
@@ -444,9 +471,7 @@ class Process:
         """Sum over a block of the gradients in the second layer, if they are asked for."""
         if not self._trains_second_layer:
             return np.empty(0)
-        mask = self._masks[b]
-        weights = mask if len(mask) else None
-        return second_layer_gradient(self._at, self.r[b], self.labels[b], weights)
+        return second_layer_gradient(self._at, self.r[b], self.labels[b])
 
     def _above(
         self, r: FloatArray, g: FloatArray, losses: FloatArray, labels: FloatArray
@@ -539,6 +564,11 @@ class _Sums:
         self.with_gradients = sums[: m * n_gradients].reshape(m, n_gradients)
         self._products = sums[m * n_gradients :]
 
+    @property
+    def mean_square(self) -> float:
+        """E|g|^2, of all samples."""
+        return float(np.trace(self._second_moment))
+
     def products(self, n_columns: int) -> FloatArray:
         """Averages of rows with rows, (j, n_columns)."""
         return self._products.reshape(-1, n_columns)
@@ -546,6 +576,7 @@ class _Sums:
     def evaluation(
         self,
         gradient: FloatArray,
+        square: float,
         gamma: FloatArray,
         opened: NDArray[np.intp],
         left_out: float,
@@ -557,6 +588,7 @@ class _Sums:
         above = np.divide(self._above, totals, out=np.zeros(4), where=known)
         return Evaluation(
             gradient,
+            square,
             gamma,
             opened,
             self._loss,

@@ -146,7 +146,6 @@ class Record:
         weight: float,
         keep: bool,
         second_layer: FloatArray | None = None,
-        batch_fraction: float = 1.0,
     ) -> None:
         """Add a time point.
 
@@ -163,29 +162,19 @@ class Record:
             Whether to keep the pre-activations.
         second_layer : ndarray, shape (m,), optional
             That of the problem if it is not given.
-        batch_fraction : float
-            Probability p with which each sample is in the batch that the gradient is of.
         """
         t = len(self._numbers)
-        delta = self._process.delta
-        square = float(np.sum(found.gradient**2)) + found.left_out**2 / delta
-        if batch_fraction < 1.0:
-            # |grad|^2 = |grad_batch|^2 - (1/p - 1) E|g|^2 / delta. The batch has its own estimate
-            # of E|(b/p) g|^2 = E|g|^2 / p, which is exchanged for that of all samples: it is exact
-            # up to their noise, and the noise of the batch drops out.
-            of_batch = float(np.sum(found.gamma**2)) + found.left_out**2
-            square += (float(np.trace(found.second_moment)) - of_batch) / delta
         if second_layer is None:
             second_layer = np.array(self._process.problem.network.second_layer)
         self._second_layer.append(second_layer)
         self._weights.append(weights)
         self._gamma.append(found.gamma)
         self._second_moment.append(found.second_moment)
-        self._numbers.append((found.loss, square, self.left_out))
+        self._numbers.append((found.loss, found.square, self.left_out))
         self._above.append(found.above)
         self._counts.append(counts)
         self.opened(t, found)
-        self.left_out += weight * found.left_out / np.sqrt(delta)
+        self.left_out += weight * found.left_out / np.sqrt(self._process.delta)
         if keep:
             self._pre_activations[t] = np.concatenate(self._process.r, axis=1)
 

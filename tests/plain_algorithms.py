@@ -7,6 +7,9 @@ Independent of ``dmft`` but for the numbers it is given: element-wise formulas a
     q^t      = zeta^t - ghat^t / sqrt(delta)
     V        = beta V + (E[gt^t q^T], -Gamma(t, t) / sqrt(delta)) + lam B,         B -= eta_t V
     W        = beta W + E[(b^t / p) L' sigma(r)] + lam_a a,                        a -= eta^a_t W
+
+b^t is independent of what is known at step t, so E[gt^t q^T] = E[g^t q^T] and the same in W: the
+averages may be taken with or without it.
 """
 
 from __future__ import annotations
@@ -29,12 +32,14 @@ def run(
     fraction=1.0,
     layer_decay=0.0,
     orthogonalise=True,
+    masked_averages=False,
 ):
     """Follow a `problems.Case` on the given random numbers, opening every direction.
 
     ``leading`` (k + m, N), ``fresh`` and ``masks`` step to (m, N) and to b^t (N,), ``etas`` and
     ``layer_etas`` (T,). Returns C(t, t), M(t), a(t), train loss, E[g g^T] and |grad Risk|^2 of all
     samples, each with T + 1 steps first; and "inferred" (T,), |grad Risk|^2 from that of the batch.
+    ``masked_averages``: whether averages that b^t drops out of are taken with it all the same.
     """
     value, slope = problems.ACTIVATIONS[case.activation][:2]
     loss, loss_slope = problems.LOSSES[case.loss][:2]
@@ -70,9 +75,11 @@ def run(
             break
         factor = masks(t) / fraction
         masked = g * factor
-        gradient = masked @ q.rows.T / n
+        chosen = masked if masked_averages else g
+        gradient = chosen @ q.rows.T / n
         gradient[:, :k] *= easy
-        layer_gradient = (value(r) * loss_slope(f, labels)) @ factor / n
+        counts = factor if masked_averages else np.ones(n)
+        layer_gradient = (value(r) * loss_slope(f, labels)) @ counts / n
         gamma, first = np.zeros((m, m)), ghat.n
         for j in range(m):
             row = masked[j].copy()
@@ -87,7 +94,7 @@ def run(
                 row[:] = basis.append_part_of(row.copy())
         for x, normalised in zip(zeta, new, strict=True):
             q.append(x - normalised / root)
-        noise = np.sum(masked**2) / n - np.trace(out["G"][-1])
+        noise = (1.0 / fraction - 1.0) * np.trace(out["G"][-1])
         out["inferred"].append(np.sum(gradient**2) + (np.sum(gamma**2) - noise) / case.delta)
         gradient = np.concatenate([gradient, -gamma / root], axis=1)
         B, V = (np.pad(x, ((0, 0), (0, m))) for x in (B, V))

@@ -219,10 +219,14 @@ def test_presets_read_and_are_documented(name):
 
 def test_the_presets_are_those_announced():
     assert preset_names() == (
+        "cosine-decay",
         "easy-hard",
+        "mini-batch",
+        "momentum",
         "product",
         "robust-phase-retrieval",
         "robust-phase-retrieval-gelu",
+        "trained-second-layer",
     )
 
 

@@ -740,11 +740,21 @@ def test_a_run_file_with_nonsense_is_refused(tmp_path, more, words):
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-@pytest.mark.parametrize("command", ["trajectory", "compare", "threshold", "curve", "sweep"])
-def test_commands_take_the_options(run_file, tmp_path, capsys, command):
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("trajectory", ""),
+        ("simulate", "--workers 1"),
+        ("compare", "--workers 1"),
+        ("spectrum", "--delta 4 --step 2"),
+        ("threshold", "--scan-points 2"),
+        ("curve", "--steps 2 4 --points 4 --max-solves 4"),
+        ("sweep", "--workers 1 --step 1"),
+    ],
+)
+def test_commands_take_the_options(run_file, tmp_path, capsys, command, more):
     given = [command, str(run_file), "--out", str(tmp_path / "out"), "--json"]
-    more = [] if command in ("trajectory", "threshold", "curve") else ["--workers", "1"]
-    assert main([*given, *more]) in (0, 3)  # small numbers of paths may find no threshold
+    assert main([*given, *more.split()]) in (0, 3)  # so few paths may find no threshold
     out, err = capsys.readouterr()
     assert json.loads(out)
     assert "Traceback" not in err

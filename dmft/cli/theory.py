@@ -207,7 +207,9 @@ def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
 
 
 def _trajectory_json(result: Trajectory) -> dict[str, Any]:
-    names = ("norm", "overlap", "train_loss", "test_loss", "gradient_norm")
+    names = ["norm", "overlap", "train_loss", "test_loss", "gradient_norm"]
+    if getattr(result.method, "trains_second_layer", False):
+        names.append("second_layer")
     empty = result.steps.size == 0
     return {
         "delta": result.delta,
@@ -231,6 +233,10 @@ def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
 
     lines += [("train loss", last("train_loss")), ("test loss", last("test_loss"))]
     lines.append(("gradient norm", last("gradient_norm")))
+    if getattr(result.method, "trains_second_layer", False):
+        layer, errors = result.second_layer[-1], result.stderr["second_layer"][-1]
+        for j, (value, error) in enumerate(zip(layer, errors, strict=True)):
+            lines.append((f"second layer a{j + 1}", with_error(float(value), float(error))))
     lines.append(("unstable paths", _stability(result)))
     return lines
 

@@ -686,6 +686,7 @@ n_paths = 128
 replicates = 2
 [threshold]
 bracket = [1.0, 12.0]
+scan_points = 2
 [trajectory]
 delta = 4.0
 [simulation]

@@ -41,6 +41,7 @@ from dmft.losses import Loss
 from dmft.problem import Network, Problem, Target
 from dmft.results import software_version
 from dmft.sampling import Sampling
+from dmft.schedules import Constant, Cosine, InverseTime, WarmUp
 from dmft.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver import solve
 from dmft.spectra import Spectrum, spectrum
@@ -55,6 +56,8 @@ __version__ = software_version()
 __all__ = [
     "Activation",
     "Comparison",
+    "Constant",
+    "Cosine",
     "Crossing",
     "Extrapolation",
     "GradientDescent",
@@ -62,6 +65,7 @@ __all__ = [
     "Grokking",
     "Hardness",
     "Inputs",
+    "InverseTime",
     "Loss",
     "Network",
     "NumericalFailure",
@@ -77,6 +81,7 @@ __all__ = [
     "ThresholdCurve",
     "Trajectory",
     "UnstablePaths",
+    "WarmUp",
     "compare",
     "delta_nn_curve",
     "fall_step",

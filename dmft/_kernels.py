@@ -180,6 +180,32 @@ def gradient_kernel(
 
 
 @nb.njit(**JIT)
+def second_layer_kernel(
+    r: Array, y: Array, a: Array, activation: int, loss: int, mask: Array, out: Array
+) -> None:
+    """Fill `out` (m,) with the sum over samples of ``dl/da = L' sigma(r)``.
+
+    With a `mask` (N,), empty otherwise, each sample counts that much.
+    """
+    m, n = r.shape
+    out[:] = 0.0
+    values = np.empty(m)
+    weight = 1.0
+    for i in range(n):
+        if len(mask):
+            weight = mask[i]
+            if weight == 0.0:
+                continue
+        f = 0.0
+        for j in range(m):
+            values[j] = _activation(activation, r[j, i])[0]
+            f += a[j] * values[j]
+        slope = weight * _loss(loss, f, y[i])[1]
+        for j in range(m):
+            out[j] += slope * values[j]
+
+
+@nb.njit(**JIT)
 def curvature_bound_kernel(
     r: Array, y: Array, a: Array, activation: int, loss: int, bound: Array
 ) -> None:
@@ -525,14 +551,20 @@ def step_kernel(
     products: Array,
     with_gradients: Array,
     squares: Array,
+    mask: Array,
+    unmasked: Array,
 ) -> None:
     """Pre-activations, gradients, and their products with the basis, in one visit.
 
     Fills `r` and `g` (m, paths), `losses` (paths,), `above` as in `gradient_kernel`,
     `with_gradients`, `squares` and the first m of `rows` as in `forecast_kernel`, and `products`
     (few, n_rows) with ``rows[:few] @ basis[:n_rows].T``.
+
+    With a `mask` (paths,), empty otherwise, the first m of `rows` are multiplied with it before,
+    and `unmasked` (m, n_rows) receives ``g @ basis[:n_rows].T``.
     """
     products[:] = 0.0
+    unmasked[:] = 0.0
     with_gradients[:] = 0.0
     squares[:] = 0.0
     above[:] = 0.0
@@ -559,6 +591,11 @@ def step_kernel(
         _subtract_forecast(
             forecast, chosen, gradients, outside, start, stop, g, rows, with_gradients, squares
         )
+        if len(mask):
+            _add_products(g, len(g), basis, n_rows, start, stop, unmasked)
+            for j in range(len(g)):
+                for i in range(start, stop):
+                    rows[j, i] *= mask[i]
         _add_products(rows, few, basis, n_rows, start, stop, products)
 
 

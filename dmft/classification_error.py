@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dmft.problem import Problem
+    from dmft.problem import Network, Problem
     from dmft.sampling import Sampling
 
     FloatArray = NDArray[np.float64]
@@ -51,6 +51,7 @@ def expected_test_error(
     norm: FloatArray,
     sampling: Sampling,
     replicates: Iterable[int],
+    second_layer: FloatArray | None = None,
 ) -> FloatArray:
     """Test error at given order parameters; NaN where labels are not -1 and +1.
 
@@ -64,6 +65,8 @@ def expected_test_error(
     sampling : Sampling
     replicates : iterable of int
         The replicates whose cubature points to use where no tensor rule suffices.
+    second_layer : ndarray, shape (n_times, m), optional
+        a(t), where it is not that of the problem.
 
     Returns
     -------
@@ -79,7 +82,10 @@ def expected_test_error(
     sampled: _Lines | None = None
     scrambles = list(replicates)
     for t, (M, C) in enumerate(zip(overlap, norm, strict=True)):
-        found = [rule.error(M, C) for rule in rules]
+        network = problem.network
+        if second_layer is not None:
+            network = problem.with_second_layer(second_layer[t]).network
+        found = [rule.error(network, M, C) for rule in rules]
         if found and abs(found[0] - found[1]) < _AGREEMENT:
             errors[t] = found[0]
             continue
@@ -87,7 +93,7 @@ def expected_test_error(
             parts = [cubature_normals(sampling, i, dimension, _LINES) for i in scrambles]
             points = np.concatenate(parts, axis=1)
             sampled = _Lines(problem, points, np.full(points.shape[1], 1.0 / points.shape[1]))
-        errors[t] = sampled.error(M, C)
+        errors[t] = sampled.error(network, M, C)
     return errors
 
 
@@ -120,18 +126,17 @@ class _Lines:
 
     def __init__(self, problem: Problem, points: FloatArray, weights: FloatArray) -> None:
         k, m = problem.k, problem.m
-        self._network = problem.network
         self._z, self._others = points[:k], points[k : k + m - 1]
         self._weights = weights
         self._up = positive_probability(problem, points)
 
-    def error(self, M: FloatArray, C: FloatArray) -> float:
+    def error(self, network: Network, M: FloatArray, C: FloatArray) -> float:
         """Return the average over the lines, at overlaps (m, k) and norms (m, m)."""
         values, vectors = np.linalg.eigh(C - M @ M.T)
         roots = vectors * np.sqrt(np.maximum(values, 0.0))
         start = M @ self._z + roots[:, :-1] @ self._others
         positive, negative = sign_masses(
-            self._network.output, start, roots[:, -1], self._network.activation.kinks
+            network.output, start, roots[:, -1], network.activation.kinks
         )
         return float(self._weights @ (self._up * negative + (1.0 - self._up) * positive))
 

@@ -23,6 +23,7 @@ import numpy as np
 from dmft._validation import check_choice, check_instance
 from dmft.agreement import THREE_SIGMA, Agreement, measure_agreement
 from dmft.classification import describe_label
+from dmft.gradient_descent import describe_method
 from dmft.results import read_result, write_result
 from dmft.smallest_eigenvalue import HessianPrediction, predict_smallest
 from dmft.trajectory import Trajectory
@@ -56,6 +57,7 @@ QUANTITIES: Final[dict[str, str]] = {
     "train_loss": "train loss",
     "test_loss": "test loss",
     "test_error": "test error",
+    "second_layer": "a(t)",
     "smallest_eigenvalue": "smallest eigenvalue",
     "hard_overlap": "its hard overlap",
 }
@@ -327,7 +329,7 @@ class Comparison:
         return "\n".join(
             [
                 f"{_problem_line(self.config['problem'])}",
-                f"delta = {self.delta:g}, step size {self.config['method']['step_size']:g}, "
+                f"delta = {self.delta:g}, {describe_method(self.config['method'])}, "
                 f"steps 0 to {self.last_step}",
                 f"theory:     {paths} paths, {replicates} replicates",
                 f"simulation: {runs}{held}",
@@ -491,8 +493,9 @@ def compare(
         Of the same problem, delta and method, one for each dimension. With two or more, simulated
         values are extrapolated to 1/d = 0.
     quantities : sequence of str, optional
-        Names in `QUANTITIES`. By default all that there are; the last two need Hessians recorded
-        by every simulation, and are the only ones that cost more than arithmetic.
+        Names in `QUANTITIES`. By default all that there are, a(t) where it is trained; the
+        last two need Hessians recorded by every simulation, and are the only ones that cost more
+        than arithmetic.
 
     Returns
     -------
@@ -523,8 +526,9 @@ def compare(
         check_choice("quantities", name, QUANTITIES)
     last = _last_step(trajectory, runs)
     found: dict[str, QuantityComparison] = {}
+    trained = getattr(trajectory.method, "trains_second_layer", False)
     for name in names:
-        if name in _READERS:
+        if name in _READERS and (trained or name != "second_layer"):
             labels, theory, stderr, samples = _read(name, trajectory, runs, last)
             if labels:
                 found[name] = _measure(name, trajectory, runs, labels, theory, stderr, samples)
@@ -689,6 +693,7 @@ _READERS: Final[dict[str, tuple[str, str]]] = {
     "train_loss": ("", "train_loss"),
     "test_loss": ("", "test_loss"),
     "test_error": ("", "test_error"),
+    "second_layer": ("a", "second_layer"),
 }
 
 
@@ -718,6 +723,9 @@ def _read(
             for j in range(problem.m)
             for i in names
         )
+    elif name == "second_layer":
+        m = problem.m
+        labels = tuple(f"{letter}{j + 1}" for j in range(m)) if m > 1 else ("",)
     elif value.ndim == 3:
         i, j = _pairs(problem.m)
         labels = _symmetric(letter, problem.m)

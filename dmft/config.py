@@ -19,10 +19,15 @@
     init_radius = 1.0             # or one for each neuron: [1.0, 0.5]
     weight_decay = 0.0            # and initial_overlap, an m x k matrix, init_gram, an m x m one,
                                   # init_law = "sphere" or "gaussian"
+    second_layer_weight_decay = 0.0   # where the second layer is trained
 
     [method]
-    step_size = 0.2
+    step_size = 0.2               # or a list, one for each step, or a schedule (dmft.schedules):
+                                  # { schedule = "cosine", peak = 0.4, final = 0.0 }
     n_steps = 40                  # or gradient flow: t_max = 100.0, and tol, times
+    batch_fraction = 1.0          # optional: share of the samples in each step,
+    momentum = 0.0                # heavy ball,
+    second_layer_step_size = 0.0  # second layer trained with that (or a list, or a schedule)
 
     [sampling]                    # optional
     n_paths = 16384               # and replicates, seed, rank_tolerance, sobol_blocks
@@ -140,11 +145,15 @@ class _Problem(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     initial_overlap: list[list[float]] | UnsetType = UNSET
     init_gram: list[list[float]] | UnsetType = UNSET
     init_law: str | UnsetType = UNSET
+    second_layer_weight_decay: float | UnsetType = UNSET
 
 
 class _Method(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    step_size: float | UnsetType = UNSET
+    step_size: float | list[float] | dict[str, Any] | UnsetType = UNSET
     n_steps: int | UnsetType = UNSET
+    batch_fraction: float | UnsetType = UNSET
+    momentum: float | UnsetType = UNSET
+    second_layer_step_size: float | list[float] | dict[str, Any] | UnsetType = UNSET
     t_max: float | UnsetType = UNSET
     tol: float | UnsetType = UNSET
     times: list[float] | UnsetType = UNSET
@@ -367,7 +376,8 @@ class RunFile:
 def _method(**settings: Any) -> Method:
     """Gradient descent or flow, whichever the table describes."""
     descent = not settings.keys() & {"t_max", "tol", "times"}
-    extra = settings.keys() & {"step_size", "n_steps"}
+    options = {"batch_fraction", "momentum", "second_layer_step_size"}
+    extra = settings.keys() & {"step_size", "n_steps", *options}
     if extra and not descent:
         raise ValueError(
             f"{min(extra)} belongs to gradient descent, t_max, tol and times to gradient flow: "

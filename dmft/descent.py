@@ -5,9 +5,10 @@ The step of Montanari & Wang, arXiv:2602.01434,
 .. math:: \Theta \leftarrow \Theta - \eta\Big[\frac1n \sum_i x_i\, g_i^T + \lambda\Theta\Big],
           \qquad g_i = \partial\ell/\partial r_i, \quad r_i = \Theta^T x_i,
 
-read literally. The inputs are visited once a step, in blocks of rows that stay in cache: while a
-block is there it gives the pre-activations and takes part in the gradient. The size of a block
-depends on d alone, and the order of summation is fixed: same data, same bits.
+read literally, or with the mini-batches, momentum, step sizes and second layer of its method, see
+`dmft.GradientDescent`. The inputs are visited once a step, in blocks of rows that stay in cache:
+while a block is there it gives the pre-activations and takes part in the gradient. The size of a
+block depends on d alone, and the order of summation is fixed: same data, same bits.
 
 Weights are (m, d) arrays, one row per neuron.
 """
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft.gradients import pre_activation_gradient
+from dmft.gradients import pre_activation_gradient, second_layer_gradient
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ class Descent:
     train_loss : ndarray, shape (T+1,)
         Mean loss over the samples.
     gradient_norm : ndarray, shape (T+1,)
-        Frobenius norm of the gradient of the risk, without weight decay.
+        Frobenius norm of the gradient of the risk over all samples, without weight decay.
+    second_layer : ndarray, shape (T+1, m)
+        The second layer a.
     status : Status
         SUCCESS or DIVERGED.
     """
@@ -66,6 +69,7 @@ class Descent:
     gradient_covariance: Array
     train_loss: Array
     gradient_norm: Array
+    second_layer: Array
     status: Status
 
 
@@ -78,7 +82,8 @@ def descend(
     method: GradientDescent,
     *,
     hold_hard: bool = False,
-    visit: Callable[[int, Array, Array], None] | None = None,
+    masks: Callable[[int], NDArray[np.bool_]] | None = None,
+    visit: Callable[..., None] | None = None,
 ) -> Descent:
     """Run gradient descent on given data from given weights.
 
@@ -97,13 +102,28 @@ def descend(
     method : GradientDescent
     hold_hard : bool
         Set the hard components of the weights to zero at the start and after every step.
+    masks : callable, optional
+        Step to the samples (n,) of its batch; needed where ``method.batch_fraction`` is below 1.
     visit : callable, optional
-        Called as ``visit(step, weights (m, d), r (m, n))`` at every step before it is taken.
+        Called as ``visit(step, weights (m, d), r (m, n))`` at every step before it is taken; with
+        the second layer (m,) as one more argument where it is trained.
 
     Returns
     -------
     Descent
+
+    Raises
+    ------
+    ValueError
+        If the method uses batches and there are no ``masks``.
     """
+    p, beta = method.batch_fraction, method.momentum
+    if p < 1.0 and masks is None:
+        raise ValueError(f"masks must be given for batch_fraction = {p:g}, got None")
+    etas, layer_etas = method.step_sizes, method.second_layer_step_sizes
+    trains = method.trains_second_layer
+    layer = np.array(problem.network.second_layer)
+    velocity, layer_velocity = np.zeros(np.shape(weights)), np.zeros_like(layer)
     m, k, n, n_times = problem.m, problem.k, len(X), method.n_steps + 1
     hard = problem.target.hard_basis
     held = hard.T @ frame if hold_hard else None
@@ -114,15 +134,23 @@ def descend(
     covariance = np.full((n_times, m, m), np.nan)
     train_loss = np.full(n_times, np.nan)
     gradient_norm = np.full(n_times, np.nan)
+    second_layer = np.full((n_times, m), np.nan)
     status = Status.SUCCESS
     if held is not None:
         _remove(theta, held)
     largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(theta**2)))
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(n_times):
-            gradient, second_moment, loss = _pass(problem, X, y, theta, r)
-            squared_norm = float(np.sum(theta**2))
-            if not (squared_norm < largest and np.isfinite(loss) and np.isfinite(gradient).all()):
+            if not (float(np.sum(theta**2)) < largest and np.isfinite(layer).all()):
+                status = Status.DIVERGED
+                break
+            at = problem.with_second_layer(layer) if trains else problem
+            last = t + 1 == n_times
+            batch = None
+            if p < 1.0 and masks is not None and not last:
+                batch = np.where(masks(t), 1.0 / p, 0.0)
+            gradient, of_batch, second_moment, loss = _pass(at, X, y, theta, r, batch)
+            if not (np.isfinite(loss) and np.isfinite(gradient).all()):
                 status = Status.DIVERGED
                 break
             correlation[t] = theta @ theta.T
@@ -132,25 +160,41 @@ def descend(
             covariance[t] = second_moment
             train_loss[t] = loss
             gradient_norm[t] = np.linalg.norm(gradient)
+            second_layer[t] = layer
             if visit is not None:
-                visit(t, theta, r)
-            if t + 1 < n_times:
-                gradient += problem.weight_decay * theta
-                theta -= method.step_size * gradient
-                if held is not None:
-                    _remove(theta, held)
-    return Descent(correlation, overlap, covariance, train_loss, gradient_norm, status)
+                visit(t, theta, r, *([layer] if trains else []))
+            if last:
+                break
+            if trains:
+                layer_gradient = second_layer_gradient(at, r, y, batch) / n
+                layer_gradient += problem.second_layer_weight_decay * layer
+                layer_velocity = beta * layer_velocity + layer_gradient
+                layer = layer - layer_etas[t] * layer_velocity
+            of_batch += problem.weight_decay * theta
+            if beta:
+                velocity *= beta
+                velocity += of_batch
+                of_batch = velocity
+            theta -= etas[t] * of_batch
+            if held is not None:
+                _remove(theta, held)
+    return Descent(
+        correlation, overlap, covariance, train_loss, gradient_norm, second_layer, status
+    )
 
 
 def _pass(
-    problem: Problem, X: Array, y: Array, theta: Array, r: Array
-) -> tuple[Array, Array, float]:
-    """One visit to the inputs: gradient (m, d), (1/n) sum g g^T, mean loss; fills `r` (m, n)."""
+    problem: Problem, X: Array, y: Array, theta: Array, r: Array, batch: Array | None = None
+) -> tuple[Array, Array, Array, float]:
+    """One visit to the inputs: gradient (m, d), (1/n) sum g g^T, mean loss; fills `r` (m, n).
+
+    The gradient is that of all samples, and then that of a batch with factors ``batch`` (n,).
+    """
     # Here, so that numba is loaded by those who simulate only.
     from dmft._passes import accumulate_kernel, project_kernel
 
     m, (n, d) = problem.m, X.shape
-    gradient = np.zeros((m, d))
+    gradient = np.zeros((m if batch is None else 2 * m, d))
     second_moment = np.zeros((m, m))
     total = 0.0
     for rows in row_blocks(n, d):
@@ -159,10 +203,12 @@ def _pass(
         project_kernel(block, theta, g)
         r[:, rows] = g
         _, loss = pre_activation_gradient(problem, g, y[rows], out=g)
-        accumulate_kernel(block, g, gradient)
+        both = g if batch is None else np.concatenate([g, g * batch[rows]])
+        accumulate_kernel(block, both, gradient)
         second_moment += g @ g.T
         total += float(np.sum(loss))
-    return gradient / n, second_moment / n, total / n
+    gradient /= n
+    return gradient[:m], gradient[-m:], second_moment / n, total / n
 
 
 def project(X: Array, theta: Array) -> Array:

@@ -56,6 +56,8 @@ _LEAST_WEIGHT = 0.3
 _LEAST_STEP = 1e-12  # relative to the time reached
 _MAX_STAGES = 250
 _MAX_REJECTIONS = 30
+# Evaluations of steps smaller than this, relative to the largest, are as exact as theirs.
+_LEAST_VALUE = 1e-3
 
 
 def descend(
@@ -68,7 +70,7 @@ def descend(
     progress: Callable[[int], None] | None = None,
     checkpoint: RunCheckpoint | None = None,
 ) -> None:
-    """Gradient descent from the initial weights of the problem.
+    """Gradient descent from the initial weights of the problem, with momentum if there is any.
 
     Parameters
     ----------
@@ -87,36 +89,90 @@ def descend(
         Where to go on from, and to keep how far it has come.
     """
     problem = process.problem
-    k, eta, lam = problem.k, method.step_size, problem.weight_decay
+    k, lam, beta = problem.k, problem.weight_decay, method.momentum
+    etas, values = method.step_sizes, method.direction_weights
+    # The size of steps in general, which says how exact an evaluation must be. A step of its own
+    # that is far smaller may leave out more, but what is reported of the gradient must be right.
+    usual = method.largest_direction_weight or 1.0
+    limits = method.curvature_limits(process.delta, lam)
     B = problem.initial_weights()
+    V = np.zeros_like(B)
+    layer = _SecondLayer(process, method)
     largest = _largest(B)
     resumed = None if checkpoint is None else checkpoint.resume(process, record)
     if resumed is not None:
-        B = resumed["weights"]
+        B, V = resumed["weights"], resumed["velocity"]
+        layer.weights, layer.velocity = resumed["second_layer"]
         if progress is not None:
             progress(record.n_times)
     for t in range(record.n_times, method.n_steps + 1):
-        if not np.sum(B**2) < largest:
+        if not (np.sum(B**2) < largest and layer.is_bounded):
             record.status = Status.DIVERGED
             return
         last = t == method.n_steps
+        value = float(values[t])
         counts = process.counts
-        found = process.evaluate(B, eta, tolerance, None if last else t)
+        process.limit = float(limits[t])
+        found = process.evaluate(
+            B,
+            max(value, _LEAST_VALUE * usual),
+            tolerance,
+            None if last or value == 0.0 else t,
+            second_layer=layer.weights if layer.is_trained else None,
+            batch=t,
+        )
         if not found.status.ok:
             record.status = found.status
             return
-        record.add(B, found, counts, weight=eta, keep=t in keep)
+        record.add(
+            B,
+            found,
+            counts,
+            weight=value,
+            keep=t in keep,
+            second_layer=layer.weights,
+        )
         if last:
             return
-        gradient = found.gradient
+        eta, gradient = float(etas[t]), found.gradient
         if forcing is not None:
             gradient = gradient.copy()
             gradient[:, :k] += forcing[t]
-        B = _combined((1.0 - eta * lam, B), (-eta, gradient))
+        if beta:
+            V = _combined((beta, V), (1.0, gradient), (lam, B))
+            B = _combined((1.0, B), (-eta, V))
+        else:
+            B = _combined((1.0 - eta * lam, B), (-eta, gradient))
+        if layer.is_trained:
+            layer.step(t, found.second_layer_gradient)
         if progress is not None:
             progress(1)
         if checkpoint is not None:
-            checkpoint.offer(partial(dict, weights=B))
+            state = {"weights": B, "velocity": V, "second_layer": (layer.weights, layer.velocity)}
+            checkpoint.offer(partial(dict, state))
+
+
+class _SecondLayer:
+    """Weights of the second layer, and how they move."""
+
+    def __init__(self, process: Process, method: GradientDescent) -> None:
+        problem = process.problem
+        self.is_trained = method.trains_second_layer
+        self.weights = np.array(problem.network.second_layer)
+        self.velocity = np.zeros_like(self.weights)
+        self._etas, self._beta = method.second_layer_step_sizes, method.momentum
+        self._decay = problem.second_layer_weight_decay
+        self._largest = _largest(self.weights)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the run can go on."""
+        return bool(np.sum(self.weights**2) < self._largest)
+
+    def step(self, t: int, gradient: FloatArray) -> None:
+        """Take step t."""
+        self.velocity = self._beta * self.velocity + gradient + self._decay * self.weights
+        self.weights = self.weights - self._etas[t] * self.velocity
 
 
 def flow(

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from dmft.inputs import Inputs, InputSampler
     from dmft.problem import Problem
 
-__all__ = ["ImposedOverlap", "RunData", "TestData", "draw_run"]
+__all__ = ["ImposedOverlap", "RunData", "TestData", "draw_batch", "draw_run"]
 
 Array = NDArray[np.float64]
 
 # Families of random numbers. Each is a stream of its own, so that no one of them depends on how
 # many numbers another takes.
 _FRAME, _WEIGHTS, _INPUTS, _NOISE, _TEST = range(5)
+_BATCHES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +143,31 @@ def draw_run(
         rng = stream(_TEST)
         test = TestData(*_samples(problem, sampler, frame, n_test, rng, rng))
     return RunData(X, y, weights, frame, test)
+
+
+def draw_batch(n: int, d: int, seed: int, fraction: float, step: int) -> NDArray[np.bool_]:
+    """Draw which samples a step uses, each with probability `fraction`, independently.
+
+    A function of (seed, d, n, step), from streams that nothing else in `draw_run` draws from.
+
+    Parameters
+    ----------
+    n, d : int
+    seed : int
+    fraction : float
+    step : int
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Examples
+    --------
+    >>> draw_batch(1000, 50, 0, 0.25, step=3).mean()
+    np.float64(0.241)
+    """
+    sequence = np.random.SeedSequence(seed, spawn_key=(_BATCHES, d, n, step))
+    return np.random.default_rng(sequence).random(n) < fraction
 
 
 def _samples(

@@ -33,6 +33,7 @@ def expected_test_loss(
     norm: FloatArray,
     sampling: Sampling,
     replicates: Iterable[int],
+    second_layer: FloatArray | None = None,
 ) -> FloatArray:
     r"""Test loss ``E[l(h, phi(z, eps))]`` with (z, h) ~ N(0, [[I, M^T], [M, C(t, t)]]).
 
@@ -49,6 +50,8 @@ def expected_test_loss(
     sampling : Sampling
     replicates : iterable of int
         The replicates whose cubature points to use where the tensor rule does not suffice.
+    second_layer : ndarray, shape (n_times, m), optional
+        Of the network at each time; that of the problem if it is not given.
 
     Returns
     -------
@@ -70,7 +73,8 @@ def expected_test_loss(
     factors = _square_root(norm - overlap @ np.swapaxes(overlap, 1, 2))
     losses = np.empty(len(overlap))
     for t, (M, factor) in enumerate(zip(overlap, factors, strict=True)):
-        losses[t] = mean_loss(problem, M @ z + factor @ xi, labels, weights)
+        at = problem if second_layer is None else problem.with_second_layer(second_layer[t])
+        losses[t] = mean_loss(at, M @ z + factor @ xi, labels, weights)
     return losses
 
 

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from dmft.losses import Loss
     from dmft.problem import Problem
 
-__all__ = ["compiled_law", "curvature", "curvature_bound", "mean_loss", "pre_activation_gradient"]
+__all__ = [
+    "compiled_law",
+    "curvature",
+    "curvature_bound",
+    "mean_loss",
+    "pre_activation_gradient",
+    "second_layer_gradient",
+]
 
 Array = NDArray[np.float64]
 
@@ -95,6 +102,59 @@ def pre_activation_gradient(
     np.multiply(slopes, a[:, None], out=out)
     out *= _of_f(problem.loss, "derivative", f, y)
     return out, loss_out
+
+
+def second_layer_gradient(
+    problem: Problem, r: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None
+) -> Array:
+    r"""Sum over samples of the gradient in the second layer.
+
+    .. math:: \sum_i w_i\, \partial\ell_i/\partial a_j
+              = \sum_i w_i\, L'(f_i, y_i)\, \sigma(r_{ji})
+
+    Parameters
+    ----------
+    problem : Problem
+        Supplies activation, second layer and loss.
+    r : array_like, shape (m, N)
+        Pre-activations, one column per sample.
+    y : array_like, shape (N,)
+        Labels.
+    weights : array_like, shape (N,), optional
+        What each sample counts. Default 1.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, or a custom activation or loss returns a wrong shape.
+
+    Examples
+    --------
+    >>> from dmft.problem import Problem
+    >>> problem = Problem(target="phase-retrieval", network={"activation": "quadratic"})
+    >>> second_layer_gradient(problem, [[1.0, 2.0]], [0.0, 3.0])
+    array([5.])
+    """
+    r, y = _samples(problem, r, y, "r")
+    weights = np.empty(0) if weights is None else np.asarray(weights, dtype=np.float64)
+    if len(weights) and weights.shape != y.shape:
+        raise ValueError(f"weights must have shape {y.shape}, got shape {weights.shape}")
+    network = problem.network
+    a = np.array(network.second_layer)
+    codes = _kernel_codes(network.activation, problem.loss)
+    if codes is not None:
+        from dmft._kernels import second_layer_kernel
+
+        total = np.empty(len(r))
+        second_layer_kernel(r, y, a, *codes, weights, total)
+        return total
+    values = _of_r(network.activation, "value", r)
+    slopes = _of_f(problem.loss, "derivative", a @ values, y)
+    return np.asarray(values @ (slopes * weights if len(weights) else slopes))
 
 
 def curvature(problem: Problem, r: ArrayLike, y: ArrayLike, *, out: Array | None = None) -> Array:

@@ -218,6 +218,7 @@ def predict_grokking(
     delta : float
         Samples per dimension n/d > 0.
     method : GradientDescent
+        With one step size, full batches, no momentum, and a second layer that is fixed.
     d : int or sequence of int
         Dimensions to predict for.
     hard_overlap : optional
@@ -258,6 +259,7 @@ def predict_grokking(
     check_instance("sampling", sampling, Sampling)
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
     dimensions = _checked_dimensions(d, problem)
+    _check_method(method)
     levels = _checked_probabilities(probabilities)
     n_draws = check_integer("n_draws", n_draws, minimum=4)
     means = _checked_overlaps(hard_overlap, problem, len(dimensions))
@@ -393,12 +395,14 @@ def effective_start(
     ------
     ValueError
         If the problem has no hard direction, labels that are not even in them, an initial radius
-        of zero, or an overlap with them of its own; if ``method`` has no step.
+        of zero, or an overlap with them of its own; if ``method`` has no step, or options beside
+        its one step size.
     NumericalFailure
         If gradient descent diverges within the linear stage.
     """
     sampling = Sampling() if sampling is None else sampling
     _check_problem(problem)
+    _check_method(method)
     if method.n_steps < 1:
         raise ValueError(f"method must have n_steps >= 1, got {method.n_steps}")
     m, k_h = problem.m, problem.target.hard_basis.shape[1]
@@ -426,11 +430,11 @@ def effective_start(
             raise NumericalFailure(run.status, f"Steps computed: {run.n_times - 1}.")
     last = len(gain) - 1
 
-    method = GradientDescent(step_size=method.step_size, n_steps=last)
+    method = method.until(last)
     modes, weights = _noise_modes(problem, delta, method, sampling, threads)
     noise = np.zeros_like(gain)
     for mode, weight in zip(modes, weights, strict=True):
-        scale = push / (method.step_size * float(np.sum(np.abs(mode))))
+        scale = push / (float(method.step_sizes[0]) * float(np.sum(np.abs(mode))))
         forcing = scale * mode @ problem.target.hard_basis.T
         run = solve_mirrored(problem, delta, method, sampling, forcing, threads=threads)
         if not run.status.ok:
@@ -471,6 +475,15 @@ def _noise_modes(
     kept = weights > _SMALLEST_MODE * weights.sum()
     modes = vectors[:, kept].T.reshape(-1, n_steps, m, len(hard))
     return modes, weights[kept]
+
+
+def _check_method(method: GradientDescent) -> None:
+    """Raise unless the noise of the data adds up as the law of the effective start has it."""
+    if not method.is_plain:
+        raise ValueError(
+            "method must be full-batch gradient descent of the first layer with one step size and "
+            f"no momentum to predict grokking, got {method!r}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,22 +146,32 @@ def sampled_law(
     rmt.HessianLaw
         Of the run over all paths, with the laws of the others as its ``replicates``.
     """
-    support = curvature_support(problem, runs[0].weights[step])
+    # That of all paths for the replicates too: where a second layer is trained theirs differ by
+    # sampling noise, and the search is expensive.
+    support = curvature_support(_problem_at(problem, runs[0], step), runs[0].weights[step])
 
     def law(index: int, **more: Any) -> HessianLaw:
         run = runs[index]
+        at = _problem_at(problem, run, step)
         span = None if spans is None else spans[index]
         r = run.pre_activations[step]
-        return _law(problem, delta, support, r, run.labels, run.latent, span=span, **more)
+        return _law(at, delta, support, r, run.labels, run.latent, span=span, **more)
 
     return law(0, replicates=[law(index) for index in range(1, len(runs))])
+
+
+def _problem_at(problem: Problem, run: Run, step: int) -> Problem:
+    """Return the problem with the second layer that a run has at a step."""
+    layer = run.second_layer
+    return problem if layer is None else problem.with_second_layer(layer[step])
 
 
 def sampled_span(problem: Problem, run: Run, step: int) -> Span:
     """Coordinates and gradients of the paths of a run before a step.
 
     Its ``defect`` is the weight that what was left out of the gradients would have received so far,
-    ``sum_t step_size |g^t - its kept part| / sqrt(delta)``.
+    ``sum_t w_t |g^t - its kept part| / sqrt(delta)`` with w_t the step size, or what momentum makes
+    of it (`dmft.GradientDescent.direction_weights`).
 
     Parameters
     ----------

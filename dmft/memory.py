@@ -21,7 +21,12 @@ _ROWS_PER_NEURON = 3 * WINDOW_LENGTH + 8
 
 
 def rows_within(
-    max_memory: float, problem: Problem, sampling: Sampling, n_kept: int, mirrored: bool
+    max_memory: float,
+    problem: Problem,
+    sampling: Sampling,
+    n_kept: int,
+    mirrored: bool,
+    batches: bool = False,
 ) -> int:
     """Rows that the basis of each run of a solve may have.
 
@@ -38,6 +43,8 @@ def rows_within(
         Number of steps whose pre-activations are kept.
     mirrored : bool
         Whether every path comes twice.
+    batches : bool
+        Whether steps use batches, for which each path has a factor.
 
     Returns
     -------
@@ -61,6 +68,8 @@ def rows_within(
     base = (n_leading + m * sampling.sobol_blocks) * drawn
     base += (_ROWS_PER_NEURON * m + n_leading + k + 3) * n_paths  # of the runs at work
     base += (2 * n_kept * m + k + 1) * n_paths  # of those, and of the run over all paths
+    if batches:  # factors of both, order of the paths, numbers drawn
+        base += 5 * n_paths
     # A row over all paths; while it grows, a block of each replicate has its old rows beside it.
     blocks = replicates * min(BLOCK_PATHS, n_paths // replicates)
     row = n_paths + (2 * blocks) // 3

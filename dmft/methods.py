@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dmft.gradient_descent import GradientDescent
+from dmft.gradient_descent import GradientDescent, describe_method
 from dmft.gradient_flow import GradientFlow
 
 __all__ = [
@@ -30,7 +30,7 @@ def describe(method: Method) -> str:
     ('gradient descent, step size 0.2', 'gradient flow, tolerance 0.001')
     """
     if isinstance(method, GradientDescent):
-        return f"gradient descent, step size {method.step_size:g}"
+        return f"gradient descent, {describe_method(method.to_config())}"
     return f"gradient flow, tolerance {method.tol:g}"
 
 

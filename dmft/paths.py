@@ -224,6 +224,7 @@ class Paths:
         n_gradients: int,
         rows: FloatArray,
         few: int,
+        mask: FloatArray,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
         """`combine`, the gradients of a compiled law, and `average`, in one pass over a block.
 
@@ -248,6 +249,8 @@ class Paths:
             The first m receive ``g - forecast @ (gradients - outside)[chosen]``.
         few : int
             How many of `rows` to multiply with the basis.
+        mask : ndarray, shape (paths of the block,) or (0,)
+            Factors that the first m of `rows` receive, if any.
 
         Returns
         -------
@@ -255,7 +258,8 @@ class Paths:
         with_gradients : ndarray, shape (m, n_gradients)
             Products of ``g - forecast @ gradients[chosen]`` with the gradients,
         squares : ndarray, shape (m,)
-            and sums of its squares.
+            and sums of its squares. With a mask, ``with_gradients`` are instead the products of g
+            without it with the basis, (m, n_rows).
         losses : ndarray, shape (paths of the block,)
         above : ndarray, shape (4,)
             Of the paths with a curvature above the limit: number, losses, squares of gradients and
@@ -266,6 +270,7 @@ class Paths:
         products, losses = np.empty((few, self._n_rows)), np.empty(len(labels))
         above, with_gradients = np.empty(4), np.empty((len(r), n_gradients))
         squares = np.empty(len(r))
+        unmasked = np.empty((len(r) if len(mask) else 0, self._n_rows))
         step_kernel(
             weights @ self.coordinate_coefficients,
             self._basis[block],
@@ -286,8 +291,10 @@ class Paths:
             products,
             with_gradients,
             squares,
+            mask,
+            unmasked,
         )
-        return products, with_gradients, squares, losses, above
+        return products, unmasked if len(mask) else with_gradients, squares, losses, above
 
     def close(self) -> None:
         """Say that the paths will not grow any more: lets go of the pool."""

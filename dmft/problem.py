@@ -9,6 +9,7 @@ trained.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -559,6 +560,8 @@ class Problem:
         How weights are drawn at finite dimension: on spheres, where radii, a Gram matrix and
         overlaps given hold exactly, or Gaussian, where they hold in expectation. The limit is the
         same; runs of dimension d differ by :math:`O(d^{-1/2})`.
+    second_layer_weight_decay : float
+        :math:`\lambda_a \ge 0`, for a method that trains the second layer.
 
     Raises
     ------
@@ -583,6 +586,7 @@ class Problem:
     initial_overlap: Array | None
     init_gram: Array | None
     init_law: str
+    second_layer_weight_decay: float
 
     def __init__(
         self,
@@ -594,6 +598,7 @@ class Problem:
         initial_overlap: ArrayLike | None = None,
         init_gram: ArrayLike | None = None,
         init_law: str = "sphere",
+        second_layer_weight_decay: float = 0.0,
     ) -> None:
         if isinstance(target, str):
             target = Target(target)
@@ -619,6 +624,8 @@ class Problem:
         )
         overlap = None if initial_overlap is None else self._check_overlap(initial_overlap)
         object.__setattr__(self, "initial_overlap", overlap)
+        decay = check_real("second_layer_weight_decay", second_layer_weight_decay, minimum=0.0)
+        object.__setattr__(self, "second_layer_weight_decay", decay)
 
     def _check_overlap(self, initial_overlap: ArrayLike) -> Array:
         shape = (self.m, self.k)
@@ -696,7 +703,28 @@ class Problem:
             overlap,
             self.init_gram,
             self.init_law,
+            second_layer_weight_decay=self.second_layer_weight_decay,
         )
+
+    def with_second_layer(self, second_layer: ArrayLike) -> Problem:
+        """Return the same problem with other weights in its second layer.
+
+        Parameters
+        ----------
+        second_layer : array_like, shape (m,)
+
+        Examples
+        --------
+        >>> Problem("product").with_second_layer([0.5]).network.second_layer
+        (0.5,)
+        """
+        network = Network(self.network.activation, np.asarray(second_layer), self.m)
+        if network == self.network:
+            return self
+        changed = copy.copy(self)
+        object.__setattr__(changed, "network", network)
+        changed.__dict__.pop("_support", None)  # what dmft.hessian has found for this network
+        return changed
 
     @property
     def m(self) -> int:
@@ -829,6 +857,7 @@ class Problem:
             None if overlap is None else tuple(map(tuple, overlap.tolist())),
             None if gram is None else tuple(map(tuple, gram.tolist())),
             self.init_law,
+            self.second_layer_weight_decay,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -856,6 +885,8 @@ class Problem:
             later["init_gram"] = self.init_gram.tolist()
         if self.init_law != "sphere":
             later["init_law"] = self.init_law
+        if self.second_layer_weight_decay:
+            later["second_layer_weight_decay"] = self.second_layer_weight_decay
         return {
             "target": self.target.to_config(),
             "network": self.network.to_config(),
@@ -881,7 +912,7 @@ class Problem:
         ----------
         config : mapping
             Keys ``target`` (required), ``network``, ``loss``, ``init_radius``, ``weight_decay``,
-            ``initial_overlap``, ``init_gram``, ``init_law``.
+            ``initial_overlap``, ``init_gram``, ``init_law``, ``second_layer_weight_decay``.
         label, activation, loss : optional
             The custom laws, each needed where `config` says it is custom.
 
@@ -891,7 +922,7 @@ class Problem:
             If a key or value is not allowed, or a custom law is not supplied.
         """
         keys = ("target", "network", "loss", "init_radius", "weight_decay", "initial_overlap",
-                "init_gram", "init_law")  # fmt: skip
+                "init_gram", "init_law", "second_layer_weight_decay")  # fmt: skip
         settings = check_keys("problem", config, keys, required=("target",))
         if isinstance(settings["target"], Mapping):
             settings["target"] = Target.from_config(settings["target"], label=label)

@@ -10,7 +10,10 @@ evaluation, wherever in the space known so far, adds what it must to that space;
 method (gradient descent, the stages of a gradient flow) is exact in it (Celentano, Cheng &
 Montanari, arXiv:2112.07572).
 
-Most evaluations need the rows of the last few visits only (``dmft.window``).
+Most evaluations need the rows of the last few visits only (``dmft.window``). Not those of
+mini-batches, whose gradients ``(b/p) g`` with fresh b ~ Bernoulli(p) lie in no such span. As b is
+independent of g and of q, E[(b/p) g q^T] = E[g q^T], and the average without b has less noise; b
+enters by the new direction.
 """
 
 from __future__ import annotations
@@ -21,7 +24,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.gradients import compiled_law, curvature_bound, pre_activation_gradient
+from dmft.gradients import (
+    compiled_law,
+    curvature_bound,
+    pre_activation_gradient,
+    second_layer_gradient,
+)
 from dmft.paths import Paths
 from dmft.window import Window, widened
 from rmt.status import Status
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dmft.masks import MaskStream
     from dmft.paths import Mapper
     from dmft.problem import Problem
     from dmft.sampling import GaussianStream
@@ -66,9 +75,12 @@ class Evaluation:
     Attributes
     ----------
     gradient : ndarray, shape (m, n_coordinates after the evaluation)
-        Of the risk, without weight decay, in the coordinates q.
+        Of the risk, without weight decay, in the coordinates q; of a batch of it, where there are
+        batches.
+    square : float
+        Squared norm of the gradient of the risk over all samples.
     gamma : ndarray, shape (m, n_directions after the evaluation)
-        ``g = gamma @ ghat``.
+        ``g = gamma @ ghat``, or ``(b/p) g``.
     opened : ndarray of int
         Neurons for which a direction was opened, increasing.
     loss : float
@@ -80,18 +92,22 @@ class Evaluation:
     above : ndarray, shape (4,)
         Of the paths with a curvature above the limit: their fraction, and their shares of loss,
         squared gradients and squared pre-activations.
+    second_layer_gradient : ndarray, shape (m,), or (0,)
+        E[dl/da]; empty where it was not asked for.
     status : Status
         DIVERGED if something is not finite, TOO_FEW_PATHS, OUT_OF_MEMORY; the rest is then
         meaningless.
     """
 
     gradient: FloatArray
+    square: float
     gamma: FloatArray
     opened: NDArray[np.intp]
     loss: float
     second_moment: FloatArray
     left_out: float
     above: FloatArray
+    second_layer_gradient: FloatArray
     status: Status = Status.SUCCESS
 
 
@@ -110,8 +126,10 @@ class Process:
     mirrored : bool
         Every path also with the signs of the hard coordinates changed. Otherwise the overlap with
         hard directions stays what it is.
-    limit : float
-        Curvature above which paths are counted.
+    masks : list of MaskStream, optional
+        The batches, one for each stream; all samples count where there are none.
+    trains_second_layer : bool
+        Whether evaluations return the gradient in the second layer.
     most_rows : int
         Rows that the basis of the paths may have.
     rows_per_path : float
@@ -121,6 +139,8 @@ class Process:
 
     Attributes
     ----------
+    limit : float
+        Curvature above which paths are counted; infinite unless it is set.
     paths : Paths
     labels, latent : list of ndarray, shapes (paths of the block,) and (k, paths of the block)
     r : list of ndarray, shape (m, paths of the block)
@@ -137,7 +157,8 @@ class Process:
         run: Mapper,
         *,
         mirrored: bool = False,
-        limit: float = np.inf,
+        masks: list[MaskStream] | None = None,
+        trains_second_layer: bool = False,
         most_rows: int = sys.maxsize,
         rows_per_path: float = 0.25,
         exact: bool = False,
@@ -145,10 +166,13 @@ class Process:
         m, k = problem.m, problem.k
         self.problem = problem
         self.delta = delta
+        self.limit = np.inf
         self._streams = streams
         self._run = run
-        self._limit = limit
         self._rows_per_path = rows_per_path
+        self._mask_streams = masks
+        self._trains_second_layer = trains_second_layer
+        self._at = problem  # with the second layer of this evaluation
         self._mirror = problem.target.mirror if mirrored else None
         self._hard_basis = problem.target.hard_basis
         self._law = compiled_law(problem)
@@ -168,12 +192,13 @@ class Process:
         self.r = [np.empty((m, size)) for size in sizes]
         self._g = [np.empty((m, size)) for size in sizes]
         self._rows = [np.empty((2 * m, size)) for size in sizes]
+        self._masks = [np.empty(0 if masks is None else size) for size in sizes]
         self._window = Window(m, sizes)
         self._known = [(np.empty(size), np.empty(4)) for size in sizes]  # losses, high curvature
         self._time = 0
         # Paths and their mirror images must see the same decisions, to rounding: none are left to
         # a window whose tolerance is that of the larger, common part.
-        self._uses_window = self._law is not None and not mirrored
+        self._uses_window = self._law is not None and not mirrored and masks is None
         self._streak = 0  # consecutive evaluations, so far, that opened a direction
         self.n_visits = 0
 
@@ -209,7 +234,14 @@ class Process:
         self.n_visits = state["n_visits"]
 
     def evaluate(
-        self, weights: FloatArray, step: float, tolerance: float, block: int | None
+        self,
+        weights: FloatArray,
+        step: float,
+        tolerance: float,
+        block: int | None,
+        *,
+        second_layer: FloatArray | None = None,
+        batch: int = 0,
     ) -> Evaluation:
         """Gradient of the risk at a point.
 
@@ -218,16 +250,25 @@ class Process:
         weights : ndarray, shape (m, <= n_coordinates)
             Zero on coordinates beyond its width.
         step : float
-            What the gradient is going to be multiplied with.
+            What the gradient is going to be multiplied with, > 0.
         tolerance : float
             Directions that would receive a weight below this are not opened.
         block : int or None
             Which Gaussians a new direction receives; None to open none.
+        second_layer : ndarray, shape (m,), optional
+            That of the network; the one of the problem if it is not given.
+        batch : int
+            Which of the batches to use, where there are any.
 
         Returns
         -------
         Evaluation
         """
+        if second_layer is not None:
+            self._at = self.problem.with_second_layer(second_layer)
+            self._law = compiled_law(self._at)
+        if self._mask_streams is not None:
+            self._draw_masks(batch)
         smallest = tolerance * np.sqrt(self.delta) / step
         weights = widened(weights, self.paths.n_coordinates)
         self._time += 1
@@ -262,7 +303,7 @@ class Process:
                     points.n_rows,
                     labels,
                     *self._law,  # type: ignore[misc]  # evaluate() has looked
-                    self._limit,
+                    self.limit,
                     forecast,
                     gradients.rows[b],
                     gradients.n_rows,
@@ -274,9 +315,10 @@ class Process:
                     products,
                 )
             squares = np.einsum("ij,ij->i", rest, rest)
-            return _sums(r, losses, g, squares, above, squares, products, np.empty((0, 0)))
+            outer = self._second_layer_products(b)
+            return _sums(r, losses, g, squares, above, squares, outer, products, np.empty((0, 0)))
 
-        sums = _Sums(self.paths.total(evaluate), m, gradients.n_rows)
+        sums = _Sums(self.paths.total(evaluate), m, gradients.n_rows, self._trains_second_layer)
         if not sums.finite:
             return None
         along, rest = self._against_window(sums)
@@ -294,7 +336,8 @@ class Process:
         self._streak = 0
         gradient = self._held(coefficients @ self.paths.coordinate_coefficients.T)
         left_out = float(np.sqrt(np.sum(unkept)))
-        return sums.evaluation(gradient, gamma, np.empty(0, dtype=np.intp), left_out)
+        square = float(np.sum(gradient**2)) + left_out**2 / self.delta
+        return sums.evaluation(gradient, square, gamma, np.empty(0, dtype=np.intp), left_out)
 
     # -- from the paths -----------------------------------------------------------------------
 
@@ -309,23 +352,27 @@ class Process:
             few = 2 * m
             self._draw(block)
         busy = self._streak >= _BUSY or not self._uses_window
+        # Mini-batches: nothing is remembered, so nothing is forecast.
         forecast, chosen = window.forecast_for_visit(self._time)
         n_gradients = 0 if busy else window.gradients.n_rows
+        masked = self._mask_streams is not None
         point = None if known_point else weights
         sums = _Sums(
             paths.total(lambda b: self._visit_block(point, b, forecast, chosen, n_gradients, few)),
             m,
-            n_gradients,
+            paths.n_rows if masked else n_gradients,
+            self._trains_second_layer,
         )
         nothing = np.empty(0, dtype=np.intp)
         if not sums.finite:
-            return sums.evaluation(weights, weights, nothing, 0.0, Status.DIVERGED)
+            return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.DIVERGED)
         if block is not None and paths.n_rows + 2 * m > self._rows_per_path * paths.n_paths:
-            return sums.evaluation(weights, weights, nothing, 0.0, Status.TOO_FEW_PATHS)
+            return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.TOO_FEW_PATHS)
         if block is not None and paths.n_rows + 2 * m > paths.most_rows:
-            return sums.evaluation(weights, weights, nothing, 0.0, Status.OUT_OF_MEMORY)
+            return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.OUT_OF_MEMORY)
         news = not busy and self._is_news(sums, smallest)
         first_new = paths.n_rows
+        of_all = self._of_all(sums) if masked else None
         found = paths.absorb(
             self._rows,
             sums.products(paths.n_rows),
@@ -337,12 +384,13 @@ class Process:
             images=not busy,
             held=self._held,
         )
+        correlation = self._held(found.correlation) if of_all is None else of_all[0]
         gradient = np.concatenate(
-            [self._held(found.correlation), -found.gamma_diagonal / np.sqrt(self.delta)], axis=1
+            [correlation, -found.gamma_diagonal / np.sqrt(self.delta)], axis=1
         )
         if self._uses_window:
             window.points.replace_reserved(weights, self.r)
-        if self._law is not None:
+        if self._law is not None and self._mask_streams is None:
             if (news or len(found.kept) or busy) and found.left_out is not None:
                 outside = [rows[:m] for rows in self._rows]
                 for rest in outside:
@@ -356,7 +404,22 @@ class Process:
         self._streak = self._streak + 1 if len(found.kept) else 0
         gamma = np.concatenate([found.gamma_past, found.gamma_diagonal], axis=1)
         left_out = float(np.linalg.norm(found.dropped))
-        return sums.evaluation(gradient, gamma, found.kept, left_out)
+        square = float(np.sum(gradient**2)) + left_out**2 / self.delta
+        return sums.evaluation(
+            gradient, square if of_all is None else of_all[1], gamma, found.kept, left_out
+        )
+
+    def _of_all(self, sums: _Sums) -> tuple[FloatArray, float]:
+        """E[g q^T] without the batch, before its direction opens, and |grad Risk|^2.
+
+        The latter is ``|E[g q^T]|^2 + (E|g|^2 - |E[g ghat^T]|^2) / delta``: what is left of g
+        beside the earlier gradients, all of them of batches, would be its new direction. In the
+        limit that is ``|grad_batch|^2 - (1/p - 1) E|g|^2 / delta``.
+        """
+        correlation = self._held(sums.with_gradients @ self.paths.coordinate_coefficients.T)
+        past = sums.with_gradients @ self.paths.gradient_coefficients.T
+        rest = max(sums.mean_square - float(np.sum(past**2)), 0.0)
+        return correlation, float(np.sum(correlation**2)) + rest / self.delta
 
     def _visit_block(
         self,
@@ -378,6 +441,7 @@ class Process:
         losses, above = self._known[b]
         remembered = self._window.gradients
         gradients, outside = remembered.rows[b], remembered.outside[b]
+        mask = self._masks[b]
         with_gradients, squares = np.empty((m, n_gradients)), np.zeros(m)
         with np.errstate(over="ignore", invalid="ignore"):
             if weights is None:
@@ -390,7 +454,7 @@ class Process:
                     weights,
                     b,
                     self._law,
-                    self._limit,
+                    self.limit,
                     self.labels[b],
                     r,
                     g,
@@ -401,23 +465,34 @@ class Process:
                     n_gradients,
                     rows,
                     few,
+                    mask,
                 )
             else:
                 r[:] = self.paths.combine(weights, b)
-                _, losses = pre_activation_gradient(self.problem, r, self.labels[b], out=g)
+                _, losses = pre_activation_gradient(self._at, r, self.labels[b], out=g)
                 rows[:m] = g
+                if len(mask):
+                    with_gradients = self.paths.average(g, b)
+                    rows[:m] *= mask
                 above = self._above(r, g, losses, self.labels[b])
                 products = self.paths.average(rows[:few], b)
             left = np.einsum("ij,ij->i", rows[:m], rows[:m])
-            return _sums(r, losses, g, left, above, squares, with_gradients, products)
+            outer = self._second_layer_products(b)
+            return _sums(r, losses, g, left, above, squares, outer, with_gradients, products)
+
+    def _second_layer_products(self, b: int) -> FloatArray:
+        """Sum over a block of the gradients in the second layer, if they are asked for."""
+        if not self._trains_second_layer:
+            return np.empty(0)
+        return second_layer_gradient(self._at, self.r[b], self.labels[b])
 
     def _above(
         self, r: FloatArray, g: FloatArray, losses: FloatArray, labels: FloatArray
     ) -> FloatArray:
         """Paths with a curvature above the limit, as the compiled kernels count them."""
-        if not np.isfinite(self._limit):
+        if not np.isfinite(self.limit):
             return np.zeros(4)
-        high = curvature_bound(self.problem, r, labels) > self._limit
+        high = curvature_bound(self._at, r, labels) > self.limit
         return np.array(
             [high.sum(), losses[high].sum(), *(np.sum(x[:, high] ** 2) for x in (g, r))]
         )
@@ -429,6 +504,14 @@ class Process:
         for rows, (stream, columns) in zip(self._rows, self._owners, strict=True):
             numbers = fresh[stream][:, columns]
             rows[m:] = numbers if self._mirror is None else np.tile(numbers, 2)
+
+    def _draw_masks(self, batch: int) -> None:
+        """Fill in the batch; a path and its mirror image are used together."""
+        streams = self._mask_streams or []
+        drawn = list(self._run(lambda stream: stream.block(batch), streams))
+        for mask, (stream, columns) in zip(self._masks, self._owners, strict=True):
+            numbers = drawn[stream][columns]
+            mask[:] = numbers if self._mirror is None else np.tile(numbers, 2)
 
     def _against_window(self, sums: _Sums) -> tuple[FloatArray, FloatArray]:
         """Split what a forecast left of the gradients: along those remembered, squares beyond."""
@@ -461,6 +544,7 @@ def _sums(
     squares: FloatArray,
     above: FloatArray,
     against_window: FloatArray,
+    outer: FloatArray,
     with_gradients: FloatArray,
     products: FloatArray,
 ) -> FloatArray:
@@ -472,6 +556,7 @@ def _sums(
             (g @ g.T).ravel(),
             squares,
             against_window,
+            outer,
             with_gradients.ravel(),
             products.ravel(),
         ]
@@ -481,15 +566,21 @@ def _sums(
 class _Sums:
     """Averages over the paths, taken apart."""
 
-    def __init__(self, sums: FloatArray, m: int, n_gradients: int) -> None:
+    def __init__(self, sums: FloatArray, m: int, n_gradients: int, has_outer: bool) -> None:
         self.finite = bool(np.isfinite(sums).all())
         self._loss, self._square, self._above = float(sums[0]), float(sums[1]), sums[2:6]
         self._second_moment = sums[6 : 6 + m * m].reshape(m, m)
         self.squares = sums[6 + m * m : 6 + m * m + m]
         self.against_window = sums[6 + m * m + m : 6 + m * m + 2 * m]
         sums = sums[6 + m * m + 2 * m :]
+        self._outer, sums = np.split(sums, [m if has_outer else 0])
         self.with_gradients = sums[: m * n_gradients].reshape(m, n_gradients)
         self._products = sums[m * n_gradients :]
+
+    @property
+    def mean_square(self) -> float:
+        """E|g|^2, of all samples."""
+        return float(np.trace(self._second_moment))
 
     def products(self, n_columns: int) -> FloatArray:
         """Averages of rows with rows, (j, n_columns)."""
@@ -498,6 +589,7 @@ class _Sums:
     def evaluation(
         self,
         gradient: FloatArray,
+        square: float,
         gamma: FloatArray,
         opened: NDArray[np.intp],
         left_out: float,
@@ -508,7 +600,16 @@ class _Sums:
         known = np.isfinite(totals) & (totals > 0)
         above = np.divide(self._above, totals, out=np.zeros(4), where=known)
         return Evaluation(
-            gradient, gamma, opened, self._loss, self._second_moment, left_out, above, status
+            gradient,
+            square,
+            gamma,
+            opened,
+            self._loss,
+            self._second_moment,
+            left_out,
+            above,
+            self._outer,
+            status,
         )
 
 

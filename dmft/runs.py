@@ -39,6 +39,7 @@ class Run:
     gradient_second_moment : ndarray, shape (n_times, m, m)
         E[g^t g^t^T].
     train_loss, squared_gradient_norm : ndarray, shape (n_times,)
+        Those of all samples, also where steps use batches.
     counts : ndarray of int, shape (n_times, 3)
         Coordinates, directions and rows of the basis that ``paths`` held *before* each step.
     latent : ndarray, shape (k, n_paths)
@@ -52,6 +53,8 @@ class Run:
         squared pre-activations.
     n_visits : int
         Evaluations that read the whole basis.
+    second_layer : ndarray, shape (n_times, m), or None
+        That of the network at each time; None in files from before it could be trained.
     paths : Paths or None
         The coordinates and directions themselves, where they were kept. Those of an earlier step
         are the leading ones, see ``counts``.
@@ -74,6 +77,7 @@ class Run:
     left_out: FloatArray | None = None
     above: FloatArray | None = None
     n_visits: int = 0
+    second_layer: FloatArray | None = None
 
     @property
     def n_times(self) -> int:
@@ -126,6 +130,7 @@ class Record:
         self._second_moment: list[FloatArray] = []
         self._numbers: list[tuple[float, float, float]] = []
         self._above: list[FloatArray] = []
+        self._second_layer: list[FloatArray] = []
         self._counts: list[tuple[int, int, int]] = []
         self._direction_step: list[int] = []
         self._direction_neuron: list[int] = []
@@ -140,6 +145,7 @@ class Record:
         *,
         weight: float,
         keep: bool,
+        second_layer: FloatArray | None = None,
     ) -> None:
         """Add a time point.
 
@@ -154,18 +160,21 @@ class Record:
             The step that the gradient is used for.
         keep : bool
             Whether to keep the pre-activations.
+        second_layer : ndarray, shape (m,), optional
+            That of the problem if it is not given.
         """
         t = len(self._numbers)
-        delta = self._process.delta
-        square = float(np.sum(found.gradient**2)) + found.left_out**2 / delta
+        if second_layer is None:
+            second_layer = np.array(self._process.problem.network.second_layer)
+        self._second_layer.append(second_layer)
         self._weights.append(weights)
         self._gamma.append(found.gamma)
         self._second_moment.append(found.second_moment)
-        self._numbers.append((found.loss, square, self.left_out))
+        self._numbers.append((found.loss, found.square, self.left_out))
         self._above.append(found.above)
         self._counts.append(counts)
         self.opened(t, found)
-        self.left_out += weight * found.left_out / np.sqrt(delta)
+        self.left_out += weight * found.left_out / np.sqrt(self._process.delta)
         if keep:
             self._pre_activations[t] = np.concatenate(self._process.r, axis=1)
 
@@ -187,6 +196,7 @@ class Record:
             "second_moment": np.array(self._second_moment),
             "numbers": np.array(self._numbers),
             "above": np.array(self._above),
+            "second_layer": np.array(self._second_layer),
             "counts": np.array(self._counts),
             "direction_step": self._direction_step,
             "direction_neuron": self._direction_neuron,
@@ -202,6 +212,7 @@ class Record:
         self._second_moment = list(state["second_moment"])
         self._numbers = [(a, b, c) for a, b, c in state["numbers"].tolist()]
         self._above = list(state["above"])
+        self._second_layer = list(state["second_layer"])
         self._counts = [(a, b, c) for a, b, c in state["counts"].tolist()]
         self._direction_step = state["direction_step"]
         self._direction_neuron = state["direction_neuron"]
@@ -228,6 +239,7 @@ class Record:
             status=self.status,
             left_out=numbers[:, 2].copy(),
             above=np.array(self._above).reshape(-1, 4),
+            second_layer=np.array(self._second_layer).reshape(-1, m),
             n_visits=process.n_visits,
         )
 

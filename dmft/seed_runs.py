@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dmft.alignment import hard_cosine
 from dmft.classification_error import expected_test_error, mean_test_error
 from dmft.descent import descend, project
-from dmft.finite_data import draw_run
+from dmft.finite_data import draw_batch, draw_run
 from dmft.finite_hessian import FiniteHessian
 from dmft.generalization import expected_test_loss
 from dmft.gradients import curvature, mean_loss
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OF_CLASSES",
     "QUANTITIES",
+    "SECOND_LAYER",
     "SPECTRAL",
     "complete",
     "finish_seed",
@@ -56,6 +57,8 @@ QUANTITIES = (
 )
 #: one more for labels -1 and +1,
 OF_CLASSES = "test_error"
+#: that of a second layer that is trained,
+SECOND_LAYER = "second_layer"
 #: and those of each recorded Hessian, under ``hessian/STEP/NAME``.
 SPECTRAL = ("eigenvalues", "smallest", "largest", "overlaps", "residual")
 
@@ -146,18 +149,20 @@ def _interrupt_for_parent_only() -> Iterator[None]:
 def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
     """Run one seed in this thread; return the name of its status, and its arrays."""
     problem, hard_basis = plan.problem, plan.problem.target.hard_basis
+    method = plan.method
     data = draw_run(problem, plan.n, plan.d, seed, plan.inputs, plan.imposed, plan.n_test)
     arrays = {name: np.full(shape, np.nan) for name, shape in _shapes(plan).items()}
     statuses: list[Status] = []
 
-    def visit(step: int, weights: Array, r: Array) -> None:
+    def visit(step: int, weights: Array, r: Array, layer: Array | None = None) -> None:
+        at = problem if layer is None else problem.with_second_layer(layer)
         if data.test is not None:
             h = project(data.test.X, weights)
-            arrays["test_loss"][step] = mean_loss(problem, h, data.test.y)
+            arrays["test_loss"][step] = mean_loss(at, h, data.test.y)
             if problem.target.has_sign_labels:
-                arrays[OF_CLASSES][step] = mean_test_error(problem, h, data.test.y)
+                arrays[OF_CLASSES][step] = mean_test_error(at, h, data.test.y)
         if step in plan.hessian_steps:
-            hessian = FiniteHessian(data.X, curvature(problem, r, data.y), problem.weight_decay)
+            hessian = FiniteHessian(data.X, curvature(at, r, data.y), problem.weight_decay)
             spectrum = hessian.spectrum(plan.n_extreme, plan.dense_limit, seed=seed)
             statuses.append(spectrum.status)
             on_hard = spectrum.vectors @ (hard_basis.T @ data.frame).T
@@ -177,21 +182,35 @@ def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         data.y,
         data.weights,
         data.frame,
-        plan.method,
+        method,
         hold_hard=plan.hold_hard,
+        masks=lambda step: draw_batch(plan.n, plan.d, seed, method.batch_fraction, step),
         visit=visit,
     )
     for name in ("correlation", "overlap", "gradient_covariance", "train_loss", "gradient_norm"):
         arrays[name][...] = getattr(run, name)
+    trains = method.trains_second_layer
+    if trains:
+        arrays[SECOND_LAYER][...] = run.second_layer
     reached = np.isfinite(run.train_loss)
     if data.test is None:
         scrambles = range(min(1 + plan.d // _DIMENSIONS_PER_SCRAMBLE, _MAX_SCRAMBLES))
         arrays["test_loss"][reached] = expected_test_loss(
-            problem, run.overlap[reached], run.correlation[reached], _CUBATURE, scrambles
+            problem,
+            run.overlap[reached],
+            run.correlation[reached],
+            _CUBATURE,
+            scrambles,
+            run.second_layer[reached] if trains else None,
         )
         if problem.target.has_sign_labels:
             arrays[OF_CLASSES][reached] = expected_test_error(
-                problem, run.overlap[reached], run.correlation[reached], _CUBATURE, scrambles
+                problem,
+                run.overlap[reached],
+                run.correlation[reached],
+                _CUBATURE,
+                scrambles,
+                run.second_layer[reached] if trains else None,
             )
     arrays["hard_cosine"][...] = hard_cosine(run.overlap, run.correlation, hard_basis)
     failed = [status for status in (run.status, *statuses) if not status.ok]
@@ -221,6 +240,8 @@ def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:
         shapes[OF_CLASSES] = (n_times,)
     shapes["correlation"] = shapes["gradient_covariance"] = (n_times, m, m)
     shapes["overlap"] = (n_times, m, k)
+    if plan.method.trains_second_layer:
+        shapes[SECOND_LAYER] = (n_times, m)
     size, count = m * plan.d, plan.n_extreme
     for step in plan.hessian_steps:
         extreme: dict[str, tuple[int, ...]] = dict.fromkeys(SPECTRAL, (count,))

@@ -18,7 +18,14 @@ from dmft.gradient_descent import GradientDescent
 from dmft.inputs import Inputs
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
-from dmft.seed_runs import OF_CLASSES, QUANTITIES, SPECTRAL, complete, run_seeds
+from dmft.seed_runs import (
+    OF_CLASSES,
+    QUANTITIES,
+    SECOND_LAYER,
+    SPECTRAL,
+    complete,
+    run_seeds,
+)
 from dmft.seed_store import SeedStore
 from dmft.simulation_plan import SimulationPlan, check_seeds, check_workers
 from rmt.status import NumericalFailure, Status
@@ -31,7 +38,7 @@ __all__ = ["SimulatedHessian", "Simulation", "simulate"]
 Array = NDArray[np.float64]
 
 _KIND = "simulation"
-_NAMES = (*QUANTITIES, OF_CLASSES)
+_NAMES = (*QUANTITIES, OF_CLASSES, SECOND_LAYER)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +94,12 @@ class Simulation:
     ``gradient_norm``        (S, T+1)            Frobenius norm of grad Risk, without weight decay
     ``hard_cosine``          (S, T+1)            largest squared cosine between a hard direction
                                                  and the span of the neurons
+    ``second_layer``         (S, T+1, m)         a(t); constant unless it is trained
     =======================  ==================  =================================================
 
     ``mean`` and ``stderr`` map each of these names to its mean over seeds and the standard error
     of that mean. Entries are NaN from the step at which a run diverged; ``statuses`` says which.
+    Losses, gradient norm and G are those of all samples, also where steps use batches.
 
     Attributes
     ----------
@@ -134,6 +143,7 @@ class Simulation:
     test_error: Array
     gradient_norm: Array
     hard_cosine: Array
+    second_layer: Array
     hessian: dict[int, SimulatedHessian]
     statuses: tuple[Status, ...]
     config: dict[str, Any] = field(default_factory=dict)
@@ -192,7 +202,7 @@ class Simulation:
             "seeds": list(self.seeds),
             "statuses": [status.name for status in self.statuses],
         }
-        arrays = {name: getattr(self, name) for name in QUANTITIES}
+        arrays = {name: getattr(self, name) for name in (*QUANTITIES, SECOND_LAYER)}
         if np.isfinite(self.test_error).any():
             arrays[OF_CLASSES] = self.test_error
         for step, hessian in self.hessian.items():
@@ -258,6 +268,9 @@ def simulate(
     on the complement. With ``init_law="gaussian"`` weights are Gaussian and all of this holds in
     expectation only. Seeds run in parallel processes with one BLAS thread each; the result does not
     depend on how many.
+
+    Mini-batches are drawn for each seed and step from a stream of their own: runs with and without
+    them have the same data and initial weights.
 
     A run needs the memory of its inputs, 8 n d bytes (and 8 n_test d more for inputs that are not
     Gaussian), besides small things; a Hessian with all its eigenvalues 16 (m d)^2 bytes.
@@ -383,6 +396,11 @@ def _assemble(
     """Put the stacked arrays of all seeds into a result."""
     hard_overlap = config["hard_overlap"]
     size = config["d"] * arrays["overlap"].shape[2]
+    second_layer = arrays.get(SECOND_LAYER)
+    if second_layer is None:  # it is not trained
+        fixed = np.array(config["problem"]["network"]["second_layer"], dtype=np.float64)
+        reached = np.isfinite(arrays["train_loss"])[..., np.newaxis]
+        second_layer = np.where(reached, fixed, np.nan)
     return Simulation(
         problem=problem,
         delta=config["delta"],
@@ -395,6 +413,7 @@ def _assemble(
         hard_overlap=None if hard_overlap is None else np.array(hard_overlap, dtype=np.float64),
         **{name: arrays[name] for name in QUANTITIES},
         test_error=arrays.get(OF_CLASSES, np.full_like(arrays["test_loss"], np.nan)),
+        second_layer=second_layer,
         hessian={
             step: SimulatedHessian(
                 step=step,

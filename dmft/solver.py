@@ -39,6 +39,7 @@ import numpy as np
 from dmft._validation import check_instance, check_integer, check_real
 from dmft.drivers import descend, flow
 from dmft.gradient_descent import GradientDescent
+from dmft.masks import MaskStream
 from dmft.methods import METHODS, Method
 from dmft.problem import Problem
 from dmft.process import Process
@@ -177,7 +178,8 @@ def solve(
         from dmft.memory import rows_within
 
         mirrored, n_kept = problem.starts_on_hard, len(set(steps))
-        basis_rows = rows_within(max_memory, problem, sampling, n_kept, mirrored)
+        batches = getattr(method, "batch_fraction", 1.0) < 1.0
+        basis_rows = rows_within(max_memory, problem, sampling, n_kept, mirrored, batches)
     if keep_paths is None:
         # The run over all paths and those of the replicates hold as many rows of numbers each.
         n_columns = 2 * sampling.n_paths * sampling.replicates
@@ -329,6 +331,13 @@ class _Shared:
     forcing: FloatArray | None = None
     basis_rows: int = sys.maxsize  # that the paths may have
 
+    def masks(self, replicate: int, stream: GaussianStream) -> MaskStream | None:
+        """Batches of one replicate; None where every step uses all samples."""
+        fraction = getattr(self.method, "batch_fraction", 1.0)
+        if fraction == 1.0:
+            return None
+        return MaskStream(self.sampling, replicate, fraction, stream.leading())
+
     def stream(self, replicate: int) -> GaussianStream:
         """Random numbers of one replicate: latent coordinates, initial weights, noise, blocks."""
         problem = self.problem
@@ -361,7 +370,9 @@ def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Ru
         if pooled.paths is not None and shared.basis_rows < sys.maxsize:
             shared = replace(shared, basis_rows=shared.basis_rows - pooled.paths.capacity)
         replicates = pool.map(
-            lambda index: done[index] or _run(shared, [streams[index - 1]], map, kept[index]),
+            lambda index: (
+                done[index] or _run(shared, [streams[index - 1]], map, kept[index], first=index - 1)
+            ),
             range(1, n + 1),
         )
         return [pooled, *replicates]
@@ -372,20 +383,20 @@ def _run(
     streams: list[GaussianStream],
     run: Mapper,
     checkpoint: RunCheckpoint | None = None,
+    first: int = 0,
 ) -> Run:
-    """Follow the self-consistent process on the paths of the given streams."""
+    """Follow the self-consistent process on the paths of streams, of replicates `first` and on."""
     problem, method = shared.problem, shared.method
-    limit = np.inf
-    if isinstance(method, GradientDescent):
-        limit = shared.delta * (2.0 / method.step_size - problem.weight_decay)
     tolerance = shared.sampling.effective_rank_tolerance
+    masks = [shared.masks(index, stream) for index, stream in enumerate(streams, start=first)]
     process = Process(
         problem,
         shared.delta,
         streams,
         run,
         mirrored=shared.mirrored,
-        limit=limit,
+        masks=[mask for mask in masks if mask is not None] or None,
+        trains_second_layer=isinstance(method, GradientDescent) and method.trains_second_layer,
         most_rows=shared.basis_rows,
         exact=tolerance <= _EXACT,
         rows_per_path=_MOST_ROWS_PER_PATH if len(streams) > 1 else _MOST_ROWS_OF_REPLICATE,

@@ -7,8 +7,9 @@ Seen from a single sample, gradient descent is a map with the slope
 .. math:: \eta (D / \delta + \lambda) > 2
 
 the sample overshoots its minimum by more than it was away from it. That is what gradient descent
-with such a step does, and the theory follows it; but averages carried by a few such paths are noisy
-(and their standard errors with them), and are those of the step, not of the problem. Gradient
+with such a step does, and the theory follows it (with momentum, batches or a schedule the limit is
+that of :meth:`dmft.GradientDescent.curvature_limits`); but averages carried by a few such paths are
+noisy (and their standard errors with them), and are those of the step, not of the problem. Gradient
 flow has no unstable paths.
 """
 

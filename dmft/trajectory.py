@@ -54,12 +54,15 @@ class Trajectory:
     ``test_loss``            (T+1,)                     E[l(h^t, phi(z, eps))] on fresh data
     ``test_error``           (T+1,)                     P(y f(h^t) < 0) on fresh data, labels +-1
     ``gradient_norm``        (T+1,)                     lim of the Frobenius norm of grad Risk
+    ``second_layer``         (T+1, m)                   a(t); constant unless it is trained
     =======================  =========================  ==========================================
 
-    ``stderr`` maps each of these names to an array of the same shape. Directions that are hard
-    have overlap exactly zero. ``test_error`` is NaN where labels are not -1 and +1 (see
-    ``Target.has_sign_labels``). If the run ended early, T is the last step computed (``n_steps``)
-    and ``status`` says why.
+    ``stderr`` maps each of these names to an array of the same shape. Losses, gradient norm and
+    G(t, t) are those of all samples also where steps use batches; the gradient at the earlier of
+    two unequal times is that of the batch in ``gradient_covariance``, and the one that R responds
+    to. Directions that are hard have overlap exactly zero. ``test_error`` is NaN where labels are
+    not -1 and +1 (see ``Target.has_sign_labels``). If the run ended early, T is the last step
+    computed (``n_steps``) and ``status`` says why.
 
     Attributes
     ----------
@@ -137,7 +140,7 @@ class Trajectory:
 
     @property
     def times(self) -> FloatArray:
-        """Time of each point computed, shape (T+1,); ``step_size * steps`` in gradient descent."""
+        """Time of each point computed, shape (T+1,): the sum of step sizes in gradient descent."""
         return self.method.times[: self._n_times]
 
     @property
@@ -191,6 +194,11 @@ class Trajectory:
         return self._value("gradient_norm")
 
     @property
+    def second_layer(self) -> FloatArray:
+        """a(t), shape (T+1, m)."""
+        return self._value("second_layer")
+
+    @property
     def stderr(self) -> Mapping[str, FloatArray]:
         """Standard error of each quantity over replicates, by name."""
         return _StandardErrors(self)
@@ -212,7 +220,7 @@ class Trajectory:
 
     @property
     def unstable_paths(self) -> UnstablePaths:
-        """Paths with ``step_size (D / delta + weight_decay) > 2``, at each step; see the class.
+        """Paths whose curvature is too large for the step, at each step; see the class.
 
         Computed again from the seed where the trajectory comes from a file without them.
 
@@ -469,6 +477,7 @@ def _stored_run(arrays: Mapping[str, NDArray[Any]], index: int, k: int, status: 
         status=status,
         left_out=arrays.get(f"left_out/{index}"),
         above=arrays.get(f"above/{index}"),
+        second_layer=arrays.get(f"second_layer/{index}"),
     )
 
 
@@ -484,7 +493,7 @@ _STORED = (
     "squared_gradient_norm",
 )
 # Older files do not have these.
-_STORED_LATER = ("left_out", "above")
+_STORED_LATER = ("left_out", "above", "second_layer")
 
 
 def _two_times(rows: FloatArray) -> FloatArray:
@@ -559,6 +568,15 @@ def _train_loss(trajectory: Trajectory, index: int) -> FloatArray:
     return trajectory._runs[index].train_loss[: trajectory._n_times]
 
 
+def _second_layer(trajectory: Trajectory, index: int) -> FloatArray:
+    layer = trajectory._runs[index].second_layer
+    if layer is None:  # a file from before it could be trained
+        config = trajectory._problem_config or {}
+        fixed = np.array(config["network"]["second_layer"], dtype=np.float64)
+        layer = np.tile(fixed, (trajectory._n_times, 1))
+    return layer[: trajectory._n_times]
+
+
 def _gradient_norm(trajectory: Trajectory, index: int) -> FloatArray:
     return np.sqrt(trajectory._runs[index].squared_gradient_norm[: trajectory._n_times])
 
@@ -568,6 +586,7 @@ def _test_loss(trajectory: Trajectory, index: int) -> FloatArray:
         problem = trajectory.problem
         assert problem is not None  # only a loaded trajectory lacks it, and it brings its losses
         n_replicates = len(trajectory._runs) - 1
+        trained = getattr(trajectory.method, "trains_second_layer", False)
         trajectory._test_losses = np.stack(
             [
                 expected_test_loss(
@@ -576,6 +595,7 @@ def _test_loss(trajectory: Trajectory, index: int) -> FloatArray:
                     _norm(trajectory, i),
                     trajectory.sampling,
                     range(n_replicates) if i == 0 else [i - 1],
+                    _second_layer(trajectory, i) if trained else None,
                 )
                 for i in range(n_replicates + 1)
             ]
@@ -591,6 +611,7 @@ def _test_error(trajectory: Trajectory, index: int) -> FloatArray:
     if trajectory._test_errors is None:
         assert problem is not None
         n_replicates = len(trajectory._runs) - 1
+        trained = getattr(trajectory.method, "trains_second_layer", False)
         trajectory._test_errors = np.stack(
             [
                 expected_test_error(
@@ -599,6 +620,7 @@ def _test_error(trajectory: Trajectory, index: int) -> FloatArray:
                     _norm(trajectory, i),
                     trajectory.sampling,
                     range(n_replicates) if i == 0 else [i - 1],
+                    _second_layer(trajectory, i) if trained else None,
                 )
                 for i in range(n_replicates + 1)
             ]
@@ -617,4 +639,5 @@ _QUANTITIES: dict[str, Callable[[Trajectory, int], FloatArray]] = {
     "test_loss": _test_loss,
     "test_error": _test_error,
     "gradient_norm": _gradient_norm,
+    "second_layer": _second_layer,
 }

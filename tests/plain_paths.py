@@ -21,6 +21,7 @@ import numpy as np
 import dmft
 from dmft import solver
 from dmft.gradients import pre_activation_gradient
+from dmft.sampling import GaussianStream
 
 Array = np.ndarray
 
@@ -134,6 +135,13 @@ def same_numbers(
     problem: dmft.Problem, sampling: dmft.Sampling
 ) -> tuple[Array, Callable[[int], Array]]:
     """Arguments ``leading`` and ``fresh`` of `run`: the numbers of the solver."""
+    drawn = streams(problem, sampling)
+    leading = np.concatenate([stream.leading() for stream in drawn], axis=1)
+    return leading, lambda t: np.concatenate([stream.block(t) for stream in drawn], axis=1)
+
+
+def streams(problem: dmft.Problem, sampling: dmft.Sampling) -> list[GaussianStream]:
+    """Random numbers of each replicate, as the solver has them."""
     shared = solver._Shared(
         problem,
         1.0,
@@ -144,9 +152,7 @@ def same_numbers(
         problem.target.hard_basis,
         None,
     )
-    streams = [shared.stream(i) for i in range(sampling.replicates)]
-    leading = np.concatenate([stream.leading() for stream in streams], axis=1)
-    return leading, lambda t: np.concatenate([stream.block(t) for stream in streams], axis=1)
+    return [shared.stream(i) for i in range(sampling.replicates)]
 
 
 class _Rows:

@@ -222,12 +222,16 @@ def test_presets_read_and_are_documented(name):
 def test_the_presets_are_those_announced():
     assert preset_names() == (
         "correlated-initialisation",
+        "cosine-decay",
         "easy-hard",
         "logistic-flips",
+        "mini-batch",
+        "momentum",
         "product",
         "relu",
         "robust-phase-retrieval",
         "robust-phase-retrieval-gelu",
+        "trained-second-layer",
     )
 
 

@@ -264,6 +264,13 @@ def _add_method(
     group = parser.add_argument_group("method, in place of what the run file says")
     group.add_argument("--step-size", type=float, metavar="ETA", help="step size")
     group.add_argument("--n-steps", type=int, metavar="T", dest=n_steps, help=text)
+    group.add_argument(
+        "--batch-fraction", type=float, metavar="P", help="share of the samples in each step"
+    )
+    group.add_argument("--momentum", type=float, metavar="BETA", help="momentum, 0 to 1")
+    group.add_argument(
+        "--second-layer-step-size", type=float, metavar="ETA", help="train the second layer too"
+    )
     if flow:
         group.add_argument("--t-max", type=float, metavar="TIME", help="gradient flow to this time")
         group.add_argument("--tol", type=float, metavar="TOL", help="tolerance of its steps")
@@ -357,7 +364,9 @@ def _method(arguments: argparse.Namespace, in_file: Method) -> Method:
     """Return the method of the run file with the overrides of the command line."""
     from dmft.methods import GradientDescent, GradientFlow
 
-    descent = stated(arguments, "step_size", "n_steps")
+    descent = stated(
+        arguments, "step_size", "n_steps", "batch_fraction", "momentum", "second_layer_step_size"
+    )
     flow = stated(arguments, "t_max", "tol")
     if descent and flow:
         raise UsageError("give --step-size and --n-steps, or --t-max and --tol: not both")

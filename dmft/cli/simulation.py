@@ -193,6 +193,9 @@ def _simulation_column(run: Simulation) -> dict[str, str]:
         column["test error"] = last("test_error")
     for j in range(run.m):
         column[f"squared norm C{j + 1}{j + 1}"] = last("correlation", j, j)
+    if run.method.trains_second_layer:
+        for j in range(run.m):
+            column[f"second layer a{j + 1}"] = last("second_layer", j)
     import numpy as np
 
     assert run.problem is not None  # it was simulated, not loaded

@@ -30,7 +30,6 @@ __all__ = ["run_sweep"]
 
 def run_sweep(arguments: argparse.Namespace) -> int:
     """Simulate over a grid of delta and sizes, and draw in the theory."""
-    from dmft.gradient_descent import GradientDescent
     from dmft.settings import check_steps
     from dmft.sweeps import sweep
 
@@ -51,7 +50,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             result = sweep(
                 run.problem,
                 grid,
-                GradientDescent(step_size=descent_of(run).step_size, n_steps=budget),
+                dataclasses.replace(descent_of(run), n_steps=budget),
                 d=sizes,
                 seeds=settings.seeds,
                 recovery=settings.recovery,

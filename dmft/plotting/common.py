@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dmft.classification import describe_label
+from dmft.gradient_descent import describe_method
 from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, style
 
 if TYPE_CHECKING:
@@ -133,8 +134,16 @@ def describe(config: Mapping[str, Any]) -> str:
         if problem["weight_decay"]:
             parts.append(rf"$\lambda = {problem['weight_decay']:g}$")
     if method and "step_size" in method:
-        parts.append(rf"$\eta = {method['step_size']:g}$")
+        if method.keys() == {"step_size", "n_steps"} and has_one_step_size(method):
+            parts.append(rf"$\eta = {method['step_size']:g}$")
+        else:
+            parts.append(describe_method(method))
     return ", ".join(parts)
+
+
+def has_one_step_size(method: Mapping[str, Any]) -> bool:
+    """Whether the method of a configuration is gradient descent with steps of one size."""
+    return isinstance(method.get("step_size"), float)
 
 
 def name_of(entry: str | Mapping[str, str]) -> str:

@@ -43,6 +43,7 @@ _AXIS_LABELS: Final = {
     "train_loss": "train loss",
     "test_loss": "test loss",
     "test_error": "test error",
+    "second_layer": "second layer $a(t)$",
     "smallest_eigenvalue": "smallest eigenvalue",
     "hard_overlap": "its hard overlap",
 }

@@ -16,6 +16,7 @@ from dmft.plotting.common import (
     VERMILLION,
     describe,
     format_number,
+    has_one_step_size,
     new_figure,
     sentence,
     style,
@@ -56,7 +57,8 @@ def plot_curve(curve: ThresholdCurve) -> Figure:
         figure, (axes, edges) = new_figure((10.2, 4.5), 1, 2)
         time_label = "time  $t$"
         if "step_size" in curve.config["method"]:
-            time_label = r"time  $\eta t$"
+            one_size = has_one_step_size(curve.config["method"])
+            time_label = r"time  $\eta t$" if one_size else r"time  $\sum_t \eta_t$"
         _draw_threshold(axes, curve)
         _draw_edges(edges, curve)
         for panel in (axes, edges):
@@ -209,7 +211,7 @@ def _time_axis(axes: Axes, curve: ThresholdCurve) -> None:
         return
     first = float(t[t > 0][0])
     _logarithmic_after(axes, first, float(t[-1]), 0 in steps)
-    if "step_size" in curve.config["method"]:
+    if has_one_step_size(curve.config["method"]):  # otherwise steps are not even in time
         above = axes.twiny()
         scale = float(steps[-1] / t[-1])
         _logarithmic_after(above, first * scale, float(steps[-1]), 0 in steps)

@@ -68,14 +68,14 @@ def shared_by_runs(case, delta, method, given):
     return solver._Shared(case, delta, method, given, frozenset(), 0, hard, None)
 
 
-def in_turns(functions: dict, repeat: int = 3) -> dict:
+def in_turns(functions: dict, repeat: int = 3, clock=time.perf_counter) -> dict:
     """Shortest time of each function, and its last result; the functions take turns."""
     best, results = dict.fromkeys(functions, np.inf), {}
     for _ in range(repeat):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = clock()
             results[name] = function()
-            best[name] = min(best[name], time.perf_counter() - start)
+            best[name] = min(best[name], clock() - start)
     return {name: (best[name], results[name]) for name in functions}
 
 
@@ -573,6 +573,54 @@ def section_flow() -> None:
             )
 
 
+# -- options -------------------------------------------------------------------------------------
+
+
+def section_options() -> None:
+    """What batches, momentum, schedules and a trained second layer cost, beside plain descent."""
+    n_steps, n_paths = (20, 512) if QUICK else (40, 16384)
+    heading(f"options of the method, T {n_steps}, 8 x {n_paths}: processor time, in turns")
+    options = {
+        "plain": {},
+        "mini-batches of a half": {"batch_fraction": 0.5},
+        "momentum 0.9": {"step_size": 0.02, "momentum": 0.9},
+        "cosine": {"step_size": dmft.Cosine(0.4, warmup_steps=5)},
+        "second layer": {"second_layer_step_size": 0.1},
+        "all": {
+            "step_size": dmft.Cosine(0.04, warmup_steps=5),
+            "batch_fraction": 0.5,
+            "momentum": 0.9,
+            "second_layer_step_size": 0.01,
+        },
+    }
+    for name, layer in (("one GELU neuron", [1.0]), ("two", [1.0, -0.5])):
+        case, given = problem(second_layer=layer, target="easy-hard"), sampling(n_paths)
+        # Every direction opened in every step: what plain descent costs at the rank of batches.
+        jobs = {"plain, every direction": ({}, sampling(n_paths, 1e-300))}
+        jobs |= {option: (settings, given) for option, settings in options.items()}
+        solves = {
+            option: lambda settings=settings, own=own, case=case: dmft.solve(
+                case,
+                6.0,
+                dmft.GradientDescent(**{"step_size": 0.2, "n_steps": n_steps, **settings}),
+                own,
+                hessian_steps=(),
+                threads=THREADS,
+            )
+            for option, (settings, own) in jobs.items()
+        }
+        found = in_turns(solves, 1 if QUICK else 3, time.process_time)
+        plain, exact = found["plain"][0], found["plain, every direction"][0]
+        for option, (seconds, trajectory) in found.items():
+            ratio = seconds / plain
+            line(
+                f"{name}, {option}: {seconds:.2f} s, rank {trajectory.rank}, "
+                f"{trajectory._runs[0].n_visits} visits: {ratio:.2f} x plain, "
+                f"{seconds / exact:.2f} x plain with every direction   "
+                f"{verdict(ratio <= 1.5)} (1.5)"
+            )
+
+
 # -- precision -----------------------------------------------------------------------------------
 
 
@@ -611,6 +659,7 @@ SECTIONS = {
     "lines": section_lines,
     "precision": section_precision,
     "flow": section_flow,
+    "options": section_options,
 }
 
 

@@ -19,6 +19,7 @@ from dmft.plotting.common import (
     has_one_step_size,
     new_figure,
     sentence,
+    set_title,
     style,
 )
 from rmt.status import Status
@@ -66,7 +67,7 @@ def plot_curve(curve: ThresholdCurve) -> Figure:
         title = describe(curve.config)
         if not curve.status.ok:
             axes.set_title(sentence(curve.status), color=VERMILLION)
-        figure.suptitle(title, fontsize=12)
+        set_title(figure, title)
         engine = figure.get_layout_engine()
         if isinstance(engine, ConstrainedLayoutEngine):  # room for the limit between the panels
             engine.set(wspace=0.06)

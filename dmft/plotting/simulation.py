@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from dmft._validation import check_instance
-from dmft.plotting.common import CYCLE, DASHES, GREY, describe, new_figure, style
+from dmft.plotting.common import CYCLE, DASHES, GREY, describe, new_figure, set_title, style
 from dmft.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
             last = max(int(run.steps[-1]) for run in runs)
             margin = 0.0 if axes in along_steps and last else 0.04 * max(last, 1)
             axes.set_xlim(-margin, last + margin)
-        figure.suptitle(_title(runs), fontsize=12)
+        set_title(figure, _title(runs))
         handles = [
             Line2D([], [], color=CYCLE[index % len(CYCLE)], label=_size_label(run))
             for index, run in enumerate(runs)

@@ -23,6 +23,7 @@ from dmft.plotting.common import (
     log_ticks,
     new_figure,
     sentence,
+    set_title,
     style,
 )
 
@@ -267,7 +268,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         title = f"{describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"
         if not trajectory.status.ok:
             title += f"\n{trajectory.status.name} after step {trajectory.n_steps}"
-        figure.suptitle(title, fontsize=12)
+        set_title(figure, title)
     return figure
 
 
@@ -307,7 +308,7 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
         place = rf"$\delta = {spectrum.delta:g}$, {_place(spectrum.config, spectrum.step)}"
         if left:
             axes.set_title(place)
-            figure.suptitle(describe(spectrum.config), fontsize=12)
+            set_title(figure, describe(spectrum.config))
         else:
             axes.set_title(f"{describe(spectrum.config)}\n{place}")
         handles, labels = axes.get_legend_handles_labels()

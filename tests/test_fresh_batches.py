@@ -6,6 +6,7 @@ import pytest
 import dmft
 from dmft.cli import main
 from dmft.fresh_batches import neuron_factor
+from dmft.gradients import curvature, pre_activation_gradient
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=8, seed=2)
 PAIR = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
@@ -71,19 +72,32 @@ def test_first_step_is_that_of_reused_samples():
     np.testing.assert_allclose(one.overlap[1], other.overlap[1], atol=1e-12)
 
 
-def test_outliers_in_all_directions_are_those_of_independent_weights():
-    """That of an easy direction: large samples at one dimension."""
-    method = fresh(8)
-    law = dmft.solve(PAIR, 4.0, method, SAMPLING).hessian(8)
-    found = law.outliers()
-    assert found
-    assert np.isfinite([outlier.value for outlier in found]).all()
-    runs = dmft.simulate(
-        PAIR, 4.0, method, d=300, seeds=6, hold_hard=True, hessian_steps=(8,), workers=1
-    )
-    lowest = runs.hessian[8].eigenvalues[:, 0]
-    error = np.hypot(lowest.std(ddof=1) / np.sqrt(6), 0.01)
-    assert abs(min(outlier.value for outlier in found) - lowest.mean()) < 4.0 * error
+def test_outlier_of_an_easy_direction():
+    """Its value, and its overlaps with the latent direction and with the neuron, at d = 200."""
+    problem = dmft.Problem("linear", dmft.Network("quadratic", [0.5]), "pseudo-huber")
+    delta, d, eta, n_steps = 40.0, 200, 0.1, 8
+    law = dmft.solve(problem, delta, fresh(n_steps, eta), SAMPLING).hessian(n_steps)
+    (outlier,) = law.outliers()
+    assert outlier.hard_overlap == 0.0
+    found = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        theta = rng.standard_normal(d)
+        theta[0] = 0.0
+        theta /= np.linalg.norm(theta)
+        for _ in range(n_steps + 1):
+            x = rng.standard_normal((round(delta * d), d))
+            r, y = (x @ theta)[np.newaxis], x[:, 0]
+            D = curvature(problem, r, y)[:, 0, 0]
+            at = theta / np.linalg.norm(theta)
+            g, _ = pre_activation_gradient(problem, r, y)
+            theta = theta - eta * (g[0] @ x) / len(x)
+        values, vectors = np.linalg.eigh((x.T * D) @ x / len(x))
+        found.append((values[0], vectors[0, 0] ** 2, (vectors[:, 0] @ at) ** 2))
+    mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(12)
+    assert abs(mean[0] - outlier.value) < 4.0 * error[0]
+    assert abs(mean[1] - outlier.latent_overlap[0]) < 4.0 * error[1]
+    assert abs(mean[2] - outlier.neuron_overlap[0, 0]) < 4.0 * error[2] + 5.0 / d
 
 
 def test_threshold_with_fresh_samples():

@@ -1,0 +1,468 @@
+r"""delta_NN at one time from gradient flow to large steps, and with fresh batches for comparison.
+
+Gradient descent with step :math:`\eta` reaches time :math:`\tau` after :math:`\tau/\eta` steps. As
+:math:`\eta \to 0` its threshold (Montanari & Wang, arXiv:2602.01434) becomes that of gradient flow.
+It changes with :math:`\eta` for two reasons: a step is not a flow, and the same n samples are used
+in every step, so that the weights remember them. With a fresh batch of n samples in each step the
+second is gone; what is left of the samples is the noise of single gradients.
+
+Large steps make single samples unstable (`dmft.stability`). Where these carry averages, or descent
+diverges, the result says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft._validation import check_finite_array, check_instance, check_integer, check_real
+from dmft.folders import check_folder
+from dmft.gradient_descent import GradientDescent
+from dmft.gradient_flow import GradientFlow
+from dmft.problem import Problem
+from dmft.sampling import Sampling
+from dmft.smallest_eigenvalue import HessianPrediction, predict_smallest
+from dmft.stability import SHARE_TOLERANCE
+from dmft.threshold import find_delta_nn
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from dmft.methods import Method
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = [
+    "EigenvalueCheck",
+    "SimulationCheck",
+    "StepAxis",
+    "StepSeries",
+    "StepSizes",
+    "find_step_axis",
+]
+
+_ROUNDING = 1e-9  # of the number of steps, within which a step size divides the time
+_NUMBERS = ("step_sizes", "n_steps", "value", "stderr", "unstable_share")
+
+
+# -- what is asked -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StepSizes:
+    r"""A time at which to find delta_NN, and the step sizes with which to get there.
+
+    Parameters
+    ----------
+    step_sizes : sequence of float
+        Different numbers >= 0, of which 0 stands for gradient flow; kept in increasing order. Each
+        must divide the time.
+    time : float
+        :math:`\tau > 0`, the sum of all step sizes.
+    network : str, optional
+        Name of the network; default: the first.
+    compare_fresh : bool
+        Also take every step with a batch of n new samples. Gradient flow has no such version.
+    flow_tol : float
+        Tolerance of the gradient flow.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or a step size does not divide the time.
+
+    Examples
+    --------
+    >>> StepSizes([0.4, 0, 0.1], time=8.0).step_sizes
+    (0.0, 0.1, 0.4)
+    >>> StepSizes([0.3], time=8.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: step_sizes must divide time = 8 into whole steps, got 0.3 (26.6667 steps)
+    """
+
+    step_sizes: tuple[float, ...]
+    time: float
+    network: str | None = None
+    compare_fresh: bool = False
+    flow_tol: float = 1e-3
+
+    def __post_init__(self) -> None:
+        time = check_real("time", self.time, minimum=0.0, exclusive=True)
+        sizes = check_finite_array(
+            "step_sizes", self.step_sizes, ndim=1, expected="a sequence of numbers >= 0"
+        )
+        if not len(sizes) or len(np.unique(sizes)) < len(sizes) or sizes.min() < 0.0:
+            raise ValueError(
+                f"step_sizes must be one or more different numbers >= 0, got {sizes.tolist()}"
+            )
+        for size in sizes[sizes > 0.0].tolist():
+            _n_steps(time, size)
+        GradientFlow(time, self.flow_tol)
+        object.__setattr__(self, "time", time)
+        object.__setattr__(self, "step_sizes", tuple(sorted(sizes.tolist())))
+
+    @property
+    def n_searches(self) -> int:
+        """How many thresholds that makes."""
+        positive = sum(size > 0.0 for size in self.step_sizes)
+        return len(self.step_sizes) + (positive if self.compare_fresh else 0)
+
+
+@dataclass(frozen=True)
+class SimulationCheck:
+    """Runs of finite dimension beside the step axis, at its largest step size with a threshold.
+
+    Parameters
+    ----------
+    d : int
+        Input dimension.
+    seeds : int
+        Number of runs at each delta, at least 2.
+    factors : sequence of float
+        Values of delta, in units of the threshold.
+    workers : int, optional
+        Processes, as in :func:`dmft.simulate`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> SimulationCheck(d=400, seeds=4)
+    SimulationCheck(d=400, seeds=4, factors=(0.6, 1.0, 1.6), workers=None)
+    """
+
+    d: int
+    seeds: int = 8
+    factors: tuple[float, ...] = (0.6, 1.0, 1.6)
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("d", self.d, minimum=1)
+        check_integer("seeds", self.seeds, minimum=2)
+        factors = check_finite_array(
+            "factors", self.factors, ndim=1, expected="a sequence of positive numbers"
+        )
+        if not len(factors) or factors.min() <= 0.0:
+            raise ValueError(f"factors must be one or more positive numbers, got {self.factors!r}")
+        object.__setattr__(self, "factors", tuple(factors.tolist()))
+
+
+# -- what comes out ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class StepSeries:
+    """delta_NN at one time, for S step sizes.
+
+    Attributes
+    ----------
+    step_sizes : ndarray, shape (S,)
+        Increasing; 0 is gradient flow.
+    n_steps : ndarray of int, shape (S,)
+        Steps to the time; 0 for gradient flow.
+    value, stderr : ndarray, shape (S,)
+        As in :class:`dmft.Threshold`; NaN where there is none.
+    unstable_share : ndarray, shape (S,)
+        Of each threshold: what paths carry that the step makes unstable. NaN without a value.
+    statuses : tuple of Status
+        Of each threshold.
+    """
+
+    step_sizes: FloatArray
+    n_steps: NDArray[np.intp]
+    value: FloatArray
+    stderr: FloatArray
+    unstable_share: FloatArray
+    statuses: tuple[Status, ...]
+
+    @property
+    def unstable(self) -> NDArray[np.bool_]:
+        """Where unstable paths carry so much that the value is that of the step size, (S,)."""
+        return np.asarray(self.unstable_share > SHARE_TOLERANCE)
+
+
+@dataclass(frozen=True)
+class EigenvalueCheck:
+    """Smallest eigenvalue of the Hessian at the time of the axis: theory and finite dimension.
+
+    Attributes
+    ----------
+    delta : float
+    fresh : bool
+        Whether each step had a batch of its own.
+    step_size : float
+    step : int
+    d, seeds : int
+    status : Status
+        Of theory and runs; other than SUCCESS, there is nothing to compare.
+    prediction : HessianPrediction or None
+        Both values with their errors, and both overlaps with the hard space
+        (`dmft.smallest_eigenvalue`); None where theory or runs ended early.
+    """
+
+    delta: float
+    fresh: bool
+    step_size: float
+    step: int
+    d: int
+    seeds: int
+    status: Status
+    prediction: HessianPrediction | None
+
+    def to_config(self) -> dict[str, Any]:
+        """Return it as plain types."""
+        found = None if self.prediction is None else vars(self.prediction)
+        return {**vars(self), "status": self.status.name, "prediction": found}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> EigenvalueCheck:
+        """Return the check described by `config`, the inverse of `to_config`."""
+        found = config["prediction"]
+        return cls(
+            **{
+                **config,
+                "status": Status[config["status"]],
+                "prediction": None if found is None else HessianPrediction(**found),
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StepAxis:
+    """delta_NN at one time against the step size.
+
+    Attributes
+    ----------
+    network : str
+        Name of the network.
+    time : float
+    reuse : StepSeries
+        The same n samples in every step.
+    fresh : StepSeries or None
+        n new samples in every step.
+    check : tuple of EigenvalueCheck
+        Runs of finite dimension beside it, if asked for.
+    """
+
+    network: str
+    time: float
+    reuse: StepSeries
+    fresh: StepSeries | None = None
+    check: tuple[EigenvalueCheck, ...] = ()
+
+    @property
+    def series(self) -> tuple[StepSeries, ...]:
+        """Reuse, and fresh batches if there are any."""
+        return (self.reuse,) if self.fresh is None else (self.reuse, self.fresh)
+
+    @property
+    def status(self) -> Status:
+        """SUCCESS, or the first other status of a point."""
+        statuses = [status for series in self.series for status in series.statuses]
+        statuses += [entry.status for entry in self.check]
+        return next((status for status in statuses if not status.ok), Status.SUCCESS)
+
+    def parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return what a file holds: plain types and arrays."""
+        config = {
+            "network": self.network,
+            "time": self.time,
+            "statuses": [[status.name for status in series.statuses] for series in self.series],
+            "check": [entry.to_config() for entry in self.check],
+        }
+        arrays = {
+            f"{kind}_{name}": getattr(series, name)
+            for kind, series in zip(("reuse", "fresh"), self.series, strict=False)
+            for name in _NUMBERS
+        }
+        return config, arrays
+
+    @classmethod
+    def of_parts(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> StepAxis:
+        """Return the axis of which these are the :meth:`parts`."""
+        series = [
+            StepSeries(
+                **{name: arrays[f"{kind}_{name}"] for name in _NUMBERS},
+                statuses=tuple(Status[name] for name in names),
+            )
+            for kind, names in zip(("reuse", "fresh"), config["statuses"], strict=False)
+        ]
+        return cls(
+            config["network"],
+            config["time"],
+            series[0],
+            series[1] if len(series) > 1 else None,
+            tuple(map(EigenvalueCheck.from_config, config["check"])),
+        )
+
+
+# -- finding it ----------------------------------------------------------------------------------
+
+
+def find_step_axis(
+    problem: Problem,
+    bracket: Sequence[float],
+    asked: StepSizes,
+    sampling: Sampling,
+    *,
+    name: str = "",
+    simulate: SimulationCheck | None = None,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    max_memory: float | None = None,
+) -> StepAxis:
+    """Find delta_NN at one time for every step size, one after the other.
+
+    Parameters
+    ----------
+    problem : Problem
+    bracket : pair of float
+    asked : StepSizes
+        Its ``network`` is not looked at.
+    sampling : Sampling
+    name : str
+        What to call the network.
+    simulate : SimulationCheck, optional
+    threads, progress, checkpoint, max_memory
+        As in :func:`dmft.find_delta_nn`; each search has a subfolder of ``checkpoint``.
+
+    Returns
+    -------
+    StepAxis
+
+    Raises
+    ------
+    ValueError
+        As :func:`dmft.find_delta_nn`.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
+    >>> sampling = dmft.Sampling(n_paths=128, replicates=4)
+    >>> axis = find_step_axis(problem, (1, 4), StepSizes([0, 0.2, 0.4], 0.8), sampling)
+    >>> axis.reuse.n_steps, axis.status.name
+    (array([0, 4, 2]), 'SUCCESS')
+    """
+    check_instance("asked", asked, StepSizes)
+    folder = None if checkpoint is None else check_folder(checkpoint, "checkpoint")
+
+    def find(sizes: Sequence[float], kind: str) -> StepSeries:
+        found = []
+        for size in sizes:
+            found.append(
+                find_delta_nn(
+                    problem,
+                    _method(asked, size, fresh=kind == "fresh"),
+                    bracket,
+                    sampling=sampling,
+                    threads=threads,
+                    progress=progress,
+                    checkpoint=None if folder is None else folder / f"{kind}-{size!r}",
+                    max_memory=max_memory,
+                )
+            )
+        return StepSeries(
+            step_sizes=np.array(sizes, dtype=np.float64),
+            n_steps=np.array([_n_steps(asked.time, size) for size in sizes], dtype=np.intp),
+            value=np.array([threshold.value for threshold in found]),
+            stderr=np.array([threshold.stderr for threshold in found]),
+            unstable_share=np.array([threshold.unstable_share for threshold in found]),
+            statuses=tuple(threshold.status for threshold in found),
+        )
+
+    reuse = find(asked.step_sizes, "reuse")
+    fresh = None
+    if asked.compare_fresh:
+        fresh = find([size for size in asked.step_sizes if size > 0.0], "fresh")
+    check: list[EigenvalueCheck] = []
+    known = np.flatnonzero((reuse.step_sizes > 0.0) & np.isfinite(reuse.value))
+    if simulate is not None and len(known):
+        largest = known[-1]
+        for factor in simulate.factors:
+            delta = float(f"{factor * reuse.value[largest]:.4g}")
+            for is_fresh in (False, True)[: 1 + asked.compare_fresh]:
+                method = _method(asked, float(reuse.step_sizes[largest]), fresh=is_fresh)
+                assert isinstance(method, GradientDescent)  # the step size is not zero
+                check.append(_check(problem, delta, method, sampling, simulate, is_fresh, threads))
+                if progress is not None:
+                    progress(1)
+    return StepAxis(name, asked.time, reuse, fresh, tuple(check))
+
+
+def _method(asked: StepSizes, step_size: float, *, fresh: bool) -> Method:
+    """Return the method that gets to the time with such steps."""
+    if step_size == 0.0:
+        return GradientFlow(asked.time, asked.flow_tol, [0.0, asked.time])
+    n_steps = _n_steps(asked.time, step_size)
+    return _fresh(step_size, n_steps) if fresh else GradientDescent(step_size, n_steps)
+
+
+def _fresh(step_size: float, n_steps: int) -> GradientDescent:
+    """Gradient descent with n new samples in each step."""
+    config = {"step_size": step_size, "n_steps": n_steps, "fresh_batches": True}
+    return GradientDescent.from_config(config)
+
+
+def _n_steps(time: float, step_size: float) -> int:
+    """Return how many steps of such a size make the time; 0 for gradient flow."""
+    if step_size == 0.0:
+        return 0
+    n_steps = round(time / step_size)
+    if n_steps < 1 or abs(n_steps * step_size - time) > _ROUNDING * time:
+        raise ValueError(
+            f"step_sizes must divide time = {time:g} into whole steps, got {step_size:g} "
+            f"({time / step_size:g} steps)"
+        )
+    return n_steps
+
+
+def _check(
+    problem: Problem,
+    delta: float,
+    method: GradientDescent,
+    sampling: Sampling,
+    asked: SimulationCheck,
+    fresh: bool,
+    threads: int | None,
+) -> EigenvalueCheck:
+    """Lay the smallest eigenvalue of runs beside that of the theory, at the last step."""
+    from dmft.simulation import simulate
+    from dmft.solver import solve
+
+    step = method.n_steps
+    trajectory = solve(problem, delta, method, sampling, hessian_steps=[step], threads=threads)
+    status, prediction = trajectory.status, None
+    if status.ok:
+        runs = simulate(
+            problem,
+            delta,
+            method,
+            asked.d,
+            asked.seeds,
+            hold_hard=True,
+            hessian_steps=[step],
+            n_extreme=min(2, problem.m * asked.d),
+            workers=asked.workers,
+        )
+        status = runs.status
+        if status.ok:
+            prediction = predict_smallest(trajectory.hessian(step), [runs], step).prediction
+    step_size = float(method.step_sizes[0])
+    return EigenvalueCheck(delta, fresh, step_size, step, asked.d, asked.seeds, status, prediction)

@@ -49,7 +49,8 @@ from dmft.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver import solve
 from dmft.spectra import Spectrum, spectrum
 from dmft.stability import UnstablePaths
-from dmft.step_axis import SimulationCheck, StepAxis, StepSizes
+from dmft.step_axis import StepAxis
+from dmft.step_sizes import SimulationCheck, StepSizes
 from dmft.sweeps import Sweep, sweep
 from dmft.threshold import Crossing, Threshold, find_delta_nn
 from dmft.trajectory import Trajectory

@@ -24,7 +24,8 @@ from dmft.horizon import ThresholdCurve, delta_nn_curve
 from dmft.problem import Network, Problem, Target
 from dmft.results import read_result, write_result
 from dmft.sampling import Sampling
-from dmft.step_axis import SimulationCheck, StepAxis, StepSizes, find_step_axis
+from dmft.step_axis import StepAxis, find_step_axis
+from dmft.step_sizes import SimulationCheck, StepSizes
 from dmft.threshold import check_question
 from rmt.status import NumericalFailure, Status
 

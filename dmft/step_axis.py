@@ -6,6 +6,9 @@ It changes with :math:`\eta` for two reasons: a step is not a flow, and the same
 in every step, so that the weights remember them. With a fresh batch of n samples in each step the
 second is gone; what is left of the samples is the noise of single gradients.
 
+The points share their random numbers, so that they differ by much less than each of them is off.
+The roots of single replicates are kept for that: differences have errors of their own.
+
 Large steps make single samples unstable (`dmft.stability`). Where these carry averages, or descent
 diverges, the result says so.
 """
@@ -22,12 +25,12 @@ from dmft._validation import check_instance
 from dmft.folders import check_folder
 from dmft.gradient_descent import GradientDescent
 from dmft.gradient_flow import GradientFlow
+from dmft.horizon import delta_nn_curve
 from dmft.problem import Problem
 from dmft.sampling import Sampling
 from dmft.smallest_eigenvalue import HessianPrediction, predict_smallest
 from dmft.stability import SHARE_TOLERANCE
 from dmft.step_sizes import SimulationCheck, StepSizes, steps_to
-from dmft.threshold import find_delta_nn
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ __all__ = [
     "find_step_axis",
 ]
 
-_NUMBERS = ("step_sizes", "n_steps", "value", "stderr", "unstable_share")
+_NUMBERS = ("step_sizes", "n_steps", "value", "stderr", "replicates", "unstable_share")
 
 
 # -- what comes out ------------------------------------------------------------------------------
@@ -63,18 +66,23 @@ class StepSeries:
         Increasing; 0 is gradient flow.
     n_steps : ndarray of int, shape (S,)
         Steps to the time; 0 for gradient flow.
-    value, stderr : ndarray, shape (S,)
-        As in :class:`dmft.Threshold`; NaN where there is none.
+    value : ndarray, shape (S,)
+        delta_NN; NaN where there is none.
+    stderr : ndarray, shape (S,)
+        Standard error over replicates and that of the location, added in squares.
+    replicates : ndarray, shape (R, S)
+        Roots of single replicates.
     unstable_share : ndarray, shape (S,)
         Of each threshold: what paths carry that the step makes unstable. NaN without a value.
     statuses : tuple of Status
-        Of each threshold.
+        Of each threshold, as in :class:`dmft.ThresholdCurve`.
     """
 
     step_sizes: FloatArray
     n_steps: NDArray[np.intp]
     value: FloatArray
     stderr: FloatArray
+    replicates: FloatArray
     unstable_share: FloatArray
     statuses: tuple[Status, ...]
 
@@ -82,6 +90,24 @@ class StepSeries:
     def unstable(self) -> NDArray[np.bool_]:
         """Where unstable paths carry so much that the value is that of the step size, (S,)."""
         return np.asarray(self.unstable_share > SHARE_TOLERANCE)
+
+    def shift(self, reference: StepSeries, index: int = 0) -> tuple[FloatArray, FloatArray]:
+        """Difference from a point of this or another series, and its standard error.
+
+        Parameters
+        ----------
+        reference : StepSeries
+            Of the same sampling, so that errors in common cancel.
+        index : int
+            Point of `reference`.
+
+        Returns
+        -------
+        difference, stderr : ndarray, shape (S,)
+        """
+        paired = self.replicates - reference.replicates[:, index, np.newaxis]
+        error = paired.std(axis=0, ddof=1) / np.sqrt(len(paired))
+        return self.value - reference.value[index], error
 
 
 @dataclass(frozen=True)
@@ -228,7 +254,7 @@ def find_step_axis(
         What to call the network.
     simulate : SimulationCheck, optional
     threads, progress, checkpoint, max_memory
-        As in :func:`dmft.find_delta_nn`; each search has a subfolder of ``checkpoint``.
+        As in :func:`dmft.delta_nn_curve`; each search has a subfolder of ``checkpoint``.
 
     Returns
     -------
@@ -237,7 +263,7 @@ def find_step_axis(
     Raises
     ------
     ValueError
-        As :func:`dmft.find_delta_nn`.
+        As :func:`dmft.delta_nn_curve`.
 
     References
     ----------
@@ -258,25 +284,29 @@ def find_step_axis(
     def find(sizes: Sequence[float], kind: str) -> StepSeries:
         found = []
         for size in sizes:
-            found.append(
-                find_delta_nn(
-                    problem,
-                    _method(asked, size, fresh=kind == "fresh"),
-                    bracket,
-                    sampling=sampling,
-                    threads=threads,
-                    progress=progress,
-                    checkpoint=None if folder is None else folder / f"{kind}-{size!r}",
-                    max_memory=max_memory,
-                )
+            method = _method(asked, size, fresh=kind == "fresh")
+            curve = delta_nn_curve(
+                problem,
+                method,
+                bracket,
+                [method.n_steps],
+                sampling,
+                threads=threads,
+                progress=progress,
+                checkpoint=None if folder is None else folder / f"{kind}-{size!r}",
+                max_memory=max_memory,
             )
+            found.append(curve)
         return StepSeries(
             step_sizes=np.array(sizes, dtype=np.float64),
             n_steps=np.array([steps_to(asked.time, size) for size in sizes], dtype=np.intp),
-            value=np.array([threshold.value for threshold in found]),
-            stderr=np.array([threshold.stderr for threshold in found]),
-            unstable_share=np.array([threshold.unstable_share for threshold in found]),
-            statuses=tuple(threshold.status for threshold in found),
+            value=np.array([curve.value[0] for curve in found]),
+            stderr=np.array(
+                [np.hypot(curve.stderr[0], curve.interpolation_error[0]) for curve in found]
+            ),
+            replicates=np.stack([curve.replicates[:, 0] for curve in found], axis=1),
+            unstable_share=np.array([curve.unstable_share[0] for curve in found]),
+            statuses=tuple(curve.statuses[0] for curve in found),
         )
 
     reuse = find(asked.step_sizes, "reuse")

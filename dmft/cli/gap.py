@@ -158,8 +158,11 @@ def _axis_json(axis: StepAxis) -> dict[str, Any]:
     def series(found: StepSeries | None) -> dict[str, Any] | None:
         if found is None:
             return None
+        shift, error = found.shift(axis.reuse)
         return {
             **vars(found),
+            "shift": shift,
+            "shift_stderr": error,
             "statuses": [status.name for status in found.statuses],
             "unstable": found.unstable,
         }
@@ -211,15 +214,19 @@ def _table(result: AlgorithmicGap) -> str:
 
 def _axis_tables(axis: StepAxis) -> list[str]:
     """Threshold for each step size; then eigenvalues beside simulations."""
-    head = ["step size", "steps", "delta_NN", "unstable", "status"]
+    first_size = axis.reuse.step_sizes[0]
+    change = f"change from {f'{first_size:g}' if first_size else 'flow'}"
+    head = ["step size", "steps", "delta_NN", change, "unstable", "status"]
     rows = []
     for series, kind in zip(axis.series, ("", " fresh"), strict=False):
+        shift, error = series.shift(axis.reuse)
         for row, size in enumerate(series.step_sizes):
             rows.append(
                 [
                     f"{size:g}{kind}" if size else "flow",
                     str(series.n_steps[row]) if size else "",
                     _cell(float(series.value[row]), float(series.stderr[row])),
+                    _cell(float(shift[row]), float(error[row])) if error[row] else "",
                     _share(float(series.unstable_share[row])),
                     series.statuses[row].name,
                 ]

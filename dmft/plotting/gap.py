@@ -6,8 +6,8 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from matplotlib.transforms import blended_transform_factory
 
 from dmft.classification import describe_label
 from dmft.gradient_descent import describe_method
@@ -59,8 +59,10 @@ def plot_gap(result: AlgorithmicGap) -> Figure:
         Left: delta_NN(t) of each network with a band of one standard error, on a logarithmic axis
         of time with time 0 at its left end, and delta_alg. Next, where it was asked for: delta_NN
         at one time against the step size, gradient flow at the left end; then the smallest
-        eigenvalue of the Hessian at the largest step size beside simulations. Open marks: unstable
-        paths carry more than 1 % of an average. Crosses at the bottom: no value.
+        eigenvalue of the Hessian at the largest step size beside simulations. Thick bars: error of
+        the difference from the first point. Open marks: unstable paths carry more than 1 % of an
+        average; beside simulations, too close to the edge to be compared. Crosses at the bottom:
+        no value.
     """
     axis = result.step_axis
     columns = 1 + (axis is not None) + bool(axis is not None and axis.check)
@@ -80,6 +82,9 @@ def plot_gap(result: AlgorithmicGap) -> Figure:
             title += f"\n{sentence(result.status)}"
         color = "black" if result.status.ok else VERMILLION
         figure.suptitle(title, fontsize=12, color=color)
+        engine = figure.get_layout_engine()
+        if isinstance(engine, ConstrainedLayoutEngine):  # room for the names between the panels
+            engine.set(wspace=0.06)
     return figure
 
 
@@ -117,11 +122,13 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
         axes.set_ylim(low / pad, high * pad)
         _log_ticks_of_y(axes, low, high)
     if with_delta:
+        # Four digits are more than can be seen.
+        shown_delta = format_number(delta, delta_error if delta_error > 1e-4 * delta else 0.0)
         lower_end = max(delta - delta_error, 0.1 * delta)
         axes.axhspan(lower_end, delta + delta_error, color="black", alpha=0.15, linewidth=0)
         axes.axhline(delta, color="black", linestyle="--", linewidth=1.4, label="delta_alg")
         axes.annotate(
-            rf"$\delta_{{\mathrm{{alg}}}} =\ ${format_number(delta, delta_error)}", (0.98, delta),
+            rf"$\delta_{{\mathrm{{alg}}}} =\ ${shown_delta}", (0.98, delta),
             xycoords=("axes fraction", "data"), xytext=(0, 4), textcoords="offset points",
             ha="right", va="bottom",
         )  # fmt: skip
@@ -149,7 +156,7 @@ def _draw_missing(axes: Axes, x: FloatArray, color: str, row: int) -> None:
     """Crosses at the bottom of the panel, in a row of their own for each curve."""
     if len(x):
         axes.plot(
-            x, np.full(len(x), 0.03 + 0.03 * row), "x", color=color, markersize=6,
+            x, np.full(len(x), 0.03 + 0.05 * row), "x", color=color, markersize=6,
             markeredgewidth=1.5, transform=axes.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
 
@@ -230,9 +237,9 @@ def _draw_steps(axes: Axes, axis: StepAxis, index: int, n_networks: int) -> None
     axes.set_ylabel(rf"$\delta_{{\mathrm{{NN}}}}$ at time {axis.time:g}")
     axes.set_title(name_of(axis.network))
     heights: list[float] = []
-    for row, (series, label) in enumerate(zip(axis.series, (_REUSE, _FRESH), strict=False)):
+    for row, series in enumerate(axis.series):
         chosen = index if row == 0 else _other(index, n_networks)
-        _draw_series(axes, series, chosen, label, row)
+        _draw_series(axes, axis, series, chosen, row)
         known = np.isfinite(series.value)
         heights += (series.value - series.stderr)[known].tolist()
         heights += (series.value + series.stderr)[known].tolist()
@@ -240,28 +247,32 @@ def _draw_steps(axes: Axes, axis: StepAxis, index: int, n_networks: int) -> None
         low, high = min(heights), max(heights)
         margin = 0.1 * (high - low) or 0.1 * high
         axes.set_ylim(max(low - margin, 0.0), high + 2.2 * margin)
+    axes.plot([], [], "-", color=GREY, linewidth=4, alpha=0.5, label="error of the difference")
     if any(series.unstable.any() for series in axis.series):
         axes.plot([], [], "o", color=GREY, markerfacecolor="white", label="unstable paths matter")
     axes.legend(loc="best", fontsize="small")
 
 
-def _draw_series(axes: Axes, series: StepSeries, index: int, label: str, row: int) -> None:
+def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row: int) -> None:
+    """Values with two bars: the error of each, and thick, that of its difference from the first."""
     color = CYCLE[index % len(CYCLE)]
     known = np.isfinite(series.value)
     x, value = series.step_sizes[known], series.value[known]
-    axes.errorbar(
-        x, value, series.stderr[known], fmt="none", ecolor=color, elinewidth=1.2, capsize=2
-    )
-    _draw_points(axes, x, value, series.unstable[known], index, label)
-    missing = series.step_sizes[~known]
-    _draw_missing(axes, missing, color, row)
-    transform = blended_transform_factory(axes.transData, axes.transAxes)
-    failed = [status for status in series.statuses if not status.ok]
-    for size, status in zip(missing, failed, strict=False):
-        axes.annotate(
-            status.name, (size, 0.03 + 0.03 * row), xycoords=transform, xytext=(-6, 0),
-            textcoords="offset points", ha="right", va="center", color=color, fontsize="small",
-        )  # fmt: skip
+    _, paired = series.shift(axis.reuse)
+    for error, width in ((series.stderr[known], 1.0), (paired[known], 4.0)):
+        alpha = 0.5 if width > 1.0 else 1.0
+        axes.errorbar(
+            x, value, np.nan_to_num(error), fmt="none", ecolor=color, elinewidth=width, alpha=alpha
+        )
+    _draw_points(axes, x, value, series.unstable[known], index, (_REUSE, _FRESH)[row])
+    _draw_missing(axes, series.step_sizes[~known], color, row)
+    for size, status in zip(series.step_sizes, series.statuses, strict=True):
+        if not status.ok:
+            axes.annotate(
+                status.name, (size, 0.03 + 0.05 * row), xycoords=("data", "axes fraction"),
+                xytext=(-6, 0), textcoords="offset points", ha="right", va="center", color=color,
+                fontsize="small",
+            )  # fmt: skip
 
 
 def _other(index: int, n_networks: int) -> int:
@@ -288,9 +299,21 @@ def _draw_check(axes: Axes, axis: StepAxis, index: int, n_networks: int) -> None
             label=f"theory, {label}",
         )  # fmt: skip
         axes.errorbar(
-            delta, _column(found, "simulated"), _column(found, "simulated_stderr"), fmt="s",
-            color=color, markersize=5, capsize=2, label=f"runs, {label}",
+            delta, _column(found, "simulated"), _column(found, "simulated_stderr"), fmt="none",
+            ecolor=color, capsize=2,
         )  # fmt: skip
+        for entry in found:
+            assert entry.prediction is not None  # those without are left out
+            axes.plot(
+                [entry.delta], [entry.prediction.simulated], "s", color=color, markersize=5.5,
+                markerfacecolor=color if entry.prediction.compared else "white",
+            )  # fmt: skip
+        axes.plot([], [], "s", color=color, label=f"runs, {label}")
+    for series, fresh in zip(axis.series, (False, True), strict=False):
+        at = float(series.value[series.step_sizes == first.step_size][0])
+        if np.isfinite(at):
+            chosen = _other(index, n_networks) if fresh else index
+            axes.axvline(at, color=CYCLE[chosen % len(CYCLE)], linestyle=":", linewidth=1.4)
     if any(entry.prediction for entry in axis.check):
         axes.legend(loc="best", fontsize="small")
     else:

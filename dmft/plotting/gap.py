@@ -270,8 +270,8 @@ def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row
         if not status.ok:
             axes.annotate(
                 status.name, (size, 0.03 + 0.05 * row), xycoords=("data", "axes fraction"),
-                xytext=(-6, 0), textcoords="offset points", ha="right", va="center", color=color,
-                fontsize="small",
+                xytext=(0, 7), textcoords="offset points", ha="center", va="bottom", color=color,
+                rotation=90, fontsize="small",
             )  # fmt: skip
 
 

@@ -53,6 +53,7 @@ def curve(**changes):
         "left_edge_stderr": np.full((4, 7), 0.001),
         "edge_at_threshold": edge,
         "edge_at_threshold_stderr": np.full(7, 0.001),
+        "unstable_share": np.zeros(7),
         "limit": limit(),
         "config": CONFIG,
     }
@@ -131,7 +132,7 @@ def test_few_steps(tmp_path, steps):
         for name in (
             "steps", "times", "value", "stderr", "interpolation_error", "replicates", "gap",
             "gap_stderr", "left_edge", "left_edge_stderr", "edge_at_threshold",
-            "edge_at_threshold_stderr",
+            "edge_at_threshold_stderr", "unstable_share",
         )
     }  # fmt: skip
     figure = plot_curve(

@@ -48,7 +48,7 @@ def result(hardness, axis=None, curves=None):
     share = np.where(np.arange(N) == 2, 0.05, 0.0)
     curves = curves or {
         "gelu": curve(unstable_share=share),
-        "softplus": curve(value=curve().value * 0.98, unstable_share=np.zeros(N)),
+        "softplus": curve(value=curve().value * 0.98),
     }
     config = {
         "target": dmft.Target("phase-retrieval").to_config(),
@@ -170,7 +170,7 @@ def test_what_has_no_value_is_marked(hardness, tmp_path):
         value=np.full(N, np.nan), statuses=(Status.UNBOUNDED_EDGE,) * N,
         unstable_share=np.full(N, np.nan), limit=limit(status=Status.NOT_SETTLED),
     )  # fmt: skip
-    full = curve(unstable_share=np.zeros(N))
+    full = curve()
     figure = plot_gap(result(hardness, curves={"gelu": full, "square": nothing}))
     (crosses,) = marks(figure.axes[0], "x")
     np.testing.assert_allclose(crosses.get_xdata(), full.times)
@@ -191,10 +191,8 @@ def test_one_horizon_only(hardness, tmp_path):
         for name in (
             "steps", "times", "value", "stderr", "interpolation_error", "replicates", "gap",
             "gap_stderr", "left_edge", "left_edge_stderr", "edge_at_threshold",
-            "edge_at_threshold_stderr",
+            "edge_at_threshold_stderr", "unstable_share",
         )
     }  # fmt: skip
-    one = dataclasses.replace(
-        full, **cut, unstable_share=np.zeros(1), statuses=full.statuses[:1], crossings=((),)
-    )
+    one = dataclasses.replace(full, **cut, statuses=full.statuses[:1], crossings=((),))
     save_figure(plot_gap(result(hardness, curves={"gelu": one})), tmp_path / "figure.png")

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -31,7 +31,8 @@ from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -263,7 +264,9 @@ def algorithmic_gap(
         check_instance("simulate", simulate, SimulationCheck)
         if step_axis is None:
             raise ValueError("simulate must come with step_axis, beside which runs stand")
-    folder = None if checkpoint is None else check_folder(checkpoint, "checkpoint")
+    folders: dict[str, Path | None] = dict.fromkeys(named)
+    if checkpoint is not None:
+        folders |= _folders(check_folder(checkpoint, "checkpoint"), named)
 
     curves = {
         name: delta_nn_curve(
@@ -276,10 +279,10 @@ def algorithmic_gap(
             max_solves=max_solves,
             threads=threads,
             progress=progress,
-            checkpoint=None if folder is None else folder / f"{index}-{_slug(name)}",
+            checkpoint=folders[name],
             max_memory=max_memory,
         )
-        for index, (name, problem) in enumerate(named.items())
+        for name, problem in named.items()
     }
     axis = None
     if step_axis is not None:
@@ -292,7 +295,7 @@ def algorithmic_gap(
             simulate=simulate,
             threads=threads,
             progress=progress,
-            checkpoint=None if folder is None else folder / f"steps-{_slug(chosen)}",
+            checkpoint=_beside(folders[chosen], "step-sizes"),
             max_memory=max_memory,
         )
     result = AlgorithmicGap(
@@ -452,6 +455,21 @@ def _chosen(step_axis: StepSizes | None, named: Mapping[str, Problem]) -> str:
     return check_choice("network", step_axis.network, list(named))
 
 
-def _slug(name: str) -> str:
-    """Return the name as that of a folder."""
-    return re.sub(r"[^\w.]+", "-", name).strip("-").lower()
+def _folders(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Return a folder for each network, by its name as far as that can be one."""
+    found: dict[str, Path] = {}
+    for name in names:
+        path = folder / (re.sub(r"[^\w.]+", "-", name).strip("-.").lower() or "network")
+        while path in found.values():
+            path = _beside(path, "other")
+        found[name] = path
+    return found
+
+
+@overload
+def _beside(path: Path, word: str) -> Path: ...
+@overload
+def _beside(path: None, word: str) -> None: ...
+def _beside(path: Path | None, word: str) -> Path | None:
+    """Return the path of a folder next to one, if there is one."""
+    return None if path is None else path.with_name(f"{path.name}-{word}")

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from dmft.fresh_batches import AnyProcess
     from dmft.methods import Method
     from dmft.problem import Problem
-    from dmft.process import Process
     from dmft.runs import Record
     from dmft.sampling import Sampling
 
@@ -169,7 +169,7 @@ class RunCheckpoint:
         self._checkpoint = checkpoint
         self._path = checkpoint.folder / f"run-{name}.npz"
         self._due = time.monotonic() + checkpoint.seconds
-        self._process: Process | None = None
+        self._process: AnyProcess | None = None
         self._record: Record | None = None
 
     def finished(self) -> Run | None:
@@ -183,7 +183,7 @@ class RunCheckpoint:
         for path in self._snapshots():
             path.unlink(missing_ok=True)
 
-    def resume(self, process: Process, record: Record) -> dict[str, Any] | None:
+    def resume(self, process: AnyProcess, record: Record) -> dict[str, Any] | None:
         """Bring process and record to where the newest snapshot is; returns that of the driver.
 
         Parameters

@@ -27,6 +27,7 @@
     n_steps = 40                  # or gradient flow: t_max = 100.0, and tol, times
     batch_fraction = 1.0          # optional: share of the samples in each step,
     momentum = 0.0                # heavy ball,
+    fresh_batches = false         # whether each step has n samples of its own,
     second_layer_step_size = 0.0  # second layer trained with that (or a list, or a schedule)
 
     [sampling]                    # optional
@@ -167,6 +168,7 @@ class _Method(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     n_steps: int | UnsetType = UNSET
     batch_fraction: float | UnsetType = UNSET
     momentum: float | UnsetType = UNSET
+    fresh_batches: bool | UnsetType = UNSET
     second_layer_step_size: float | list[float] | dict[str, Any] | UnsetType = UNSET
     t_max: float | UnsetType = UNSET
     tol: float | UnsetType = UNSET
@@ -415,7 +417,7 @@ class RunFile:
 def _method(**settings: Any) -> Method:
     """Gradient descent or flow, whichever the table describes."""
     descent = not settings.keys() & {"t_max", "tol", "times"}
-    options = {"batch_fraction", "momentum", "second_layer_step_size"}
+    options = {"batch_fraction", "momentum", "second_layer_step_size", "fresh_batches"}
     extra = settings.keys() & {"step_size", "n_steps", *options}
     if extra and not descent:
         raise ValueError(

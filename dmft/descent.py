@@ -83,6 +83,7 @@ def descend(
     *,
     hold_hard: bool = False,
     masks: Callable[[int], NDArray[np.bool_]] | None = None,
+    fresh: Callable[[int], tuple[Array, Array]] | None = None,
     visit: Callable[..., None] | None = None,
 ) -> Descent:
     """Run gradient descent on given data from given weights.
@@ -104,6 +105,9 @@ def descend(
         Set the hard components of the weights to zero at the start and after every step.
     masks : callable, optional
         Step to the samples (n,) of its batch; needed where ``method.batch_fraction`` is below 1.
+    fresh : callable, optional
+        Step >= 1 to the samples (X, y) it uses in place of the first; needed where
+        ``method.fresh_batches``.
     visit : callable, optional
         Called as ``visit(step, weights (m, d), r (m, n))`` at every step before it is taken; with
         the second layer (m,) as one more argument where it is trained.
@@ -115,11 +119,13 @@ def descend(
     Raises
     ------
     ValueError
-        If the method uses batches and there are no ``masks``.
+        If the method uses batches and there are no ``masks``, or fresh ones and no ``fresh``.
     """
     p, beta = method.batch_fraction, method.momentum
     if p < 1.0 and masks is None:
         raise ValueError(f"masks must be given for batch_fraction = {p:g}, got None")
+    if method.fresh_batches and fresh is None:
+        raise ValueError("fresh must be given for fresh_batches, got None")
     etas, layer_etas = method.step_sizes, method.second_layer_step_sizes
     trains = method.trains_second_layer
     layer = np.array(problem.network.second_layer)
@@ -146,6 +152,8 @@ def descend(
                 break
             at = problem.with_second_layer(layer) if trains else problem
             last = t + 1 == n_times
+            if method.fresh_batches and fresh is not None and t:
+                X, y = fresh(t)
             batch = None
             if p < 1.0 and masks is not None and not last:
                 batch = np.where(masks(t), 1.0 / p, 0.0)

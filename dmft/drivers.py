@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.checkpoints import RunCheckpoint
+    from dmft.fresh_batches import AnyProcess
     from dmft.gradient_descent import GradientDescent
     from dmft.gradient_flow import GradientFlow
     from dmft.process import Evaluation, Process
@@ -50,9 +51,6 @@ _FIRST_STEP = 1e-2  # where nothing decays
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.3, 1.0
 _SAFETY_OF_STEP, _LEAST_FACTOR, _MOST_FACTOR = 0.8, 0.1, 2.0
 _FIRST_STEP = 1e-2  # where nothing decays
-# However short the steps, a direction weighs what it adds up to in this time over the largest rate
-# of decay: errors of the slope that were allowed to grow as steps shrink would shrink them further.
-_LEAST_WEIGHT = 0.3
 _LEAST_STEP = 1e-12  # relative to the time reached
 _MAX_STAGES = 250
 _MAX_REJECTIONS = 30
@@ -61,7 +59,7 @@ _LEAST_VALUE = 1e-3
 
 
 def descend(
-    process: Process,
+    process: AnyProcess,
     record: Record,
     method: GradientDescent,
     tolerance: float,
@@ -155,7 +153,7 @@ def descend(
 class _SecondLayer:
     """Weights of the second layer, and how they move."""
 
-    def __init__(self, process: Process, method: GradientDescent) -> None:
+    def __init__(self, process: AnyProcess, method: GradientDescent) -> None:
         problem = process.problem
         self.is_trained = method.trains_second_layer
         self.weights = np.array(problem.network.second_layer)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dmft.inputs import Inputs, InputSampler
     from dmft.problem import Problem
 
-__all__ = ["ImposedOverlap", "RunData", "TestData", "draw_batch", "draw_run"]
+__all__ = ["ImposedOverlap", "RunData", "TestData", "draw_batch", "draw_fresh", "draw_run"]
 
 Array = NDArray[np.float64]
 
@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 # many numbers another takes.
 _FRAME, _WEIGHTS, _INPUTS, _NOISE, _TEST = range(5)
 _BATCHES = 16
+_FRESH = 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +91,8 @@ class RunData:
     frame : ndarray, shape (k, d)
         Latent directions, orthonormal rows.
     test : TestData or None
+    sampler : InputSampler
+        Source of further inputs of the same law.
     """
 
     X: Array
@@ -97,6 +100,7 @@ class RunData:
     weights: Array
     frame: Array
     test: TestData | None
+    sampler: InputSampler
 
 
 def draw_run(
@@ -142,7 +146,7 @@ def draw_run(
     if n_test is not None:
         rng = stream(_TEST)
         test = TestData(*_samples(problem, sampler, frame, n_test, rng, rng))
-    return RunData(X, y, weights, frame, test)
+    return RunData(X, y, weights, frame, test, sampler)
 
 
 def draw_batch(n: int, d: int, seed: int, fraction: float, step: int) -> NDArray[np.bool_]:
@@ -164,10 +168,36 @@ def draw_batch(n: int, d: int, seed: int, fraction: float, step: int) -> NDArray
     Examples
     --------
     >>> draw_batch(1000, 50, 0, 0.25, step=3).mean()
-    np.float64(0.241)
+    np.float64(0.252)
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(_BATCHES, d, n, step))
     return np.random.default_rng(sequence).random(n) < fraction
+
+
+def draw_fresh(
+    problem: Problem, n: int, data: RunData, seed: int, step: int
+) -> tuple[Array, Array]:
+    """Draw the samples of a step that uses them alone: inputs (n, d), labels (n,).
+
+    A function of (seed, d, n, step), from streams that nothing else in `draw_run` draws from.
+
+    Parameters
+    ----------
+    problem : Problem
+    n : int
+    data : RunData
+        The run; supplies latent directions and the law of the inputs.
+    seed : int
+    step : int
+
+    Returns
+    -------
+    X : ndarray, shape (n, d)
+    y : ndarray, shape (n,)
+    """
+    sequence = np.random.SeedSequence(seed, spawn_key=(_FRESH, data.sampler.d, n, step))
+    rng, noise = (np.random.default_rng(one) for one in sequence.spawn(2))
+    return _samples(problem, data.sampler, data.frame, n, rng, noise)
 
 
 def _samples(

@@ -23,7 +23,12 @@ StepSize = float | Sequence[float] | Array | Schedule | Mapping[str, Any]
 _LEFT_OF_MOMENTUM = 1e-3
 # ... or after this many steps, for a momentum so close to one that no run would see the end.
 _LONGEST_MEMORY = 10_000
-_DEFAULTS = {"batch_fraction": 1.0, "momentum": 0.0, "second_layer_step_size": 0.0}
+_DEFAULTS = {
+    "batch_fraction": 1.0,
+    "momentum": 0.0,
+    "second_layer_step_size": 0.0,
+    "fresh_batches": False,
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,6 +63,9 @@ class GradientDescent:
         :math:`0 \le \beta < 1` (heavy ball).
     second_layer_step_size : float, sequence of float, or schedule
         :math:`\eta^a_t`, as `step_size`; the number zero for a second layer that is fixed.
+    fresh_batches : bool
+        Whether each step takes n samples that no other step has seen, in place of the same ones
+        again and again (`dmft.fresh_batches`).
 
     Raises
     ------
@@ -81,6 +89,7 @@ class GradientDescent:
     batch_fraction: float = 1.0
     momentum: float = 0.0
     second_layer_step_size: StepSize = 0.0
+    fresh_batches: bool = False
     # Of a run cut short: what step sizes it would have had. They say what a direction is worth.
     _later: tuple[float, ...] = field(default=(), init=False, compare=False)
 
@@ -92,6 +101,13 @@ class GradientDescent:
         momentum = check_real("momentum", self.momentum)
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum must be at least 0 and below 1, got {momentum:g}")
+        if not isinstance(self.fresh_batches, bool):
+            raise ValueError(f"fresh_batches must be True or False, got {self.fresh_batches!r}")
+        if self.fresh_batches and fraction < 1.0:
+            raise ValueError(
+                "batch_fraction must be 1 with fresh_batches (whose size is that of delta), "
+                f"got {fraction:g}"
+            )
         second = self.second_layer_step_size
         checked = {
             "step_size": _checked("step_size", self.step_size, n_steps),
@@ -131,6 +147,7 @@ class GradientDescent:
         """Whether this is full-batch descent of the first layer with one step size throughout."""
         sizes = self._sizes(max(self.n_steps, 1))
         options = self.batch_fraction < 1.0 or self.momentum > 0.0 or self.trains_second_layer
+        options = options or self.fresh_batches
         return not options and bool(np.all(sizes == sizes[0]))
 
     @property
@@ -215,6 +232,7 @@ class GradientDescent:
             self.batch_fraction,
             self.momentum,
             _over(second, self.n_steps),
+            self.fresh_batches,
         )
         object.__setattr__(method, "_later", known[step:])
         return method
@@ -278,6 +296,8 @@ def describe_method(config: Mapping[str, Any]) -> str:
         parts.append(f"momentum {config['momentum']:g}")
     if "second_layer_step_size" in config:
         parts.append(f"second layer {_described(config['second_layer_step_size'])}")
+    if config.get("fresh_batches"):
+        parts.append("fresh batches")
     return ", ".join(parts)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft.fresh_batches import neuron_factor
 from dmft.generalization import tensor_rule_suffices
 from dmft.gradients import curvature
 from dmft.labelled_points import labelled, noise_coordinates
@@ -166,7 +167,7 @@ def _problem_at(problem: Problem, run: Run, step: int) -> Problem:
     return problem if layer is None else problem.with_second_layer(layer[step])
 
 
-def sampled_span(problem: Problem, run: Run, step: int) -> Span:
+def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) -> Span:
     """Coordinates and gradients of the paths of a run before a step.
 
     Its ``defect`` is the weight that what was left out of the gradients would have received so far,
@@ -179,6 +180,9 @@ def sampled_span(problem: Problem, run: Run, step: int) -> Span:
     run : Run
         With its paths.
     step : int
+    fresh : bool
+        Whether the Hessian is that of samples no step has seen: weights then count as far as they
+        are correlated, and no gradients do.
 
     Returns
     -------
@@ -190,12 +194,15 @@ def sampled_span(problem: Problem, run: Run, step: int) -> Span:
         raise ValueError("run must have kept its paths")
     k = problem.k
     n_coordinates, n_directions, n_rows = (int(count) for count in run.counts[step])
+    neurons = run.weights[step]
+    if fresh:
+        neurons = np.concatenate([neurons[:, :k], neuron_factor(neurons, k)[0]], axis=1)
     return Span(
         run.paths.blocks(n_rows),
         run.paths.coordinate_coefficients[:n_coordinates, :n_rows],
         run.paths.gradient_coefficients[:n_directions, :n_rows],
         latent=k,
-        neurons=run.weights[step][:, :n_coordinates],
+        neurons=neurons[:, :n_coordinates],
         hard=_hard_coordinates(problem, n_coordinates),
         defect=float(run.left_out[step]),
     )

@@ -572,8 +572,9 @@ class _Sums:
         self._second_moment = sums[6 : 6 + m * m].reshape(m, m)
         self.squares = sums[6 + m * m : 6 + m * m + m]
         self.against_window = sums[6 + m * m + m : 6 + m * m + 2 * m]
-        sums = sums[6 + m * m + 2 * m :]
-        self._outer, sums = np.split(sums, [m if has_outer else 0])
+        first = 6 + m * m + 2 * m
+        start = first + m if has_outer else first
+        self._outer, sums = sums[first:start], sums[start:]
         self.with_gradients = sums[: m * n_gradients].reshape(m, n_gradients)
         self._products = sums[m * n_gradients :]
 

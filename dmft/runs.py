@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dmft.fresh_batches import AnyProcess
     from dmft.paths import Paths
-    from dmft.process import Evaluation, Process
+    from dmft.process import Evaluation
 
     FloatArray = NDArray[np.float64]
 
@@ -122,7 +123,7 @@ class Record:
         `Run.left_out` so far.
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: AnyProcess) -> None:
         self.status = Status.SUCCESS
         self._process = process
         self._weights = _Ragged(process.problem.m)

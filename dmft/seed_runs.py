@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dmft.alignment import hard_cosine
 from dmft.classification_error import expected_test_error, mean_test_error
 from dmft.descent import descend, project
-from dmft.finite_data import draw_batch, draw_run
+from dmft.finite_data import draw_batch, draw_fresh, draw_run
 from dmft.finite_hessian import FiniteHessian
 from dmft.generalization import expected_test_loss
 from dmft.gradients import curvature, mean_loss
@@ -153,6 +153,12 @@ def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
     data = draw_run(problem, plan.n, plan.d, seed, plan.inputs, plan.imposed, plan.n_test)
     arrays = {name: np.full(shape, np.nan) for name, shape in _shapes(plan).items()}
     statuses: list[Status] = []
+    samples = data.X, data.y  # of the step
+
+    def fresh(step: int) -> tuple[Array, Array]:
+        nonlocal samples
+        samples = draw_fresh(problem, plan.n, data, seed, step)
+        return samples
 
     def visit(step: int, weights: Array, r: Array, layer: Array | None = None) -> None:
         at = problem if layer is None else problem.with_second_layer(layer)
@@ -162,7 +168,8 @@ def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
             if problem.target.has_sign_labels:
                 arrays[OF_CLASSES][step] = mean_test_error(at, h, data.test.y)
         if step in plan.hessian_steps:
-            hessian = FiniteHessian(data.X, curvature(at, r, data.y), problem.weight_decay)
+            X, y = samples
+            hessian = FiniteHessian(X, curvature(at, r, y), problem.weight_decay)
             spectrum = hessian.spectrum(plan.n_extreme, plan.dense_limit, seed=seed)
             statuses.append(spectrum.status)
             on_hard = spectrum.vectors @ (hard_basis.T @ data.frame).T
@@ -185,6 +192,7 @@ def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         method,
         hold_hard=plan.hold_hard,
         masks=lambda step: draw_batch(plan.n, plan.d, seed, method.batch_fraction, step),
+        fresh=fresh,
         visit=visit,
     )
     for name in ("correlation", "overlap", "gradient_covariance", "train_loss", "gradient_norm"):

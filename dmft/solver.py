@@ -38,6 +38,7 @@ import numpy as np
 
 from dmft._validation import check_instance, check_integer, check_real
 from dmft.drivers import descend, flow
+from dmft.fresh_batches import FreshProcess
 from dmft.gradient_descent import GradientDescent
 from dmft.masks import MaskStream
 from dmft.methods import METHODS, Method
@@ -172,6 +173,11 @@ def solve(
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
     if max_memory is not None:
         max_memory = check_real("max_memory", max_memory, minimum=0.0, exclusive=True)
+    if getattr(method, "fresh_batches", False) and problem.starts_on_hard:
+        raise ValueError(
+            "fresh_batches must be False for a problem that starts with an overlap with a hard "
+            "direction: the response of hard directions is known for samples used again only"
+        )
     steps = _steps_to_keep(problem, method, sampling, hessian_steps, max_memory)
     basis_rows = sys.maxsize
     if max_memory is not None:
@@ -389,18 +395,23 @@ def _run(
     problem, method = shared.problem, shared.method
     tolerance = shared.sampling.effective_rank_tolerance
     masks = [shared.masks(index, stream) for index, stream in enumerate(streams, start=first)]
-    process = Process(
-        problem,
-        shared.delta,
-        streams,
-        run,
-        mirrored=shared.mirrored,
-        masks=[mask for mask in masks if mask is not None] or None,
-        trains_second_layer=isinstance(method, GradientDescent) and method.trains_second_layer,
-        most_rows=shared.basis_rows,
-        exact=tolerance <= _EXACT,
-        rows_per_path=_MOST_ROWS_PER_PATH if len(streams) > 1 else _MOST_ROWS_OF_REPLICATE,
-    )
+    trains = isinstance(method, GradientDescent) and method.trains_second_layer
+    process: Process | FreshProcess
+    if isinstance(method, GradientDescent) and method.fresh_batches:
+        process = FreshProcess(problem, shared.delta, streams, trains_second_layer=trains)
+    else:
+        process = Process(
+            problem,
+            shared.delta,
+            streams,
+            run,
+            mirrored=shared.mirrored,
+            masks=[mask for mask in masks if mask is not None] or None,
+            trains_second_layer=trains,
+            most_rows=shared.basis_rows,
+            exact=tolerance <= _EXACT,
+            rows_per_path=_MOST_ROWS_PER_PATH if len(streams) > 1 else _MOST_ROWS_OF_REPLICATE,
+        )
     record = Record(process)
     if isinstance(method, GradientDescent):
         descend(
@@ -413,7 +424,7 @@ def _run(
             shared.progress,
             checkpoint,
         )
-    else:
+    elif isinstance(process, Process):
         flow(process, record, method, tolerance, shared.keep, shared.progress, checkpoint)
     process.close()
     # In limited memory, three times: for the run over all paths, and for the replicates, with room.

@@ -325,7 +325,11 @@ class Trajectory:
             runs = self._runs
             if any(run.paths is None for run in runs):
                 runs = self._again(step, keep_paths=True)
-            self._spans = step, [sampled_span(self.problem, run, step) for run in runs]
+            fresh = getattr(self.method, "fresh_batches", False)
+            self._spans = (
+                step,
+                [sampled_span(self.problem, run, step, fresh=fresh) for run in runs],
+            )
         return self._spans[1][index]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dmft import Status
 from dmft.algorithmic_gap import name_networks, wide_networks
 from dmft.step_axis import find_step_axis
 
+ALGORITHMIC_GAP = importlib.import_module("dmft.algorithmic_gap")
 STEP_AXIS = importlib.import_module("dmft.step_axis")
 SAMPLING = dmft.Sampling(n_paths=128, replicates=4, seed=3)
 METHOD = dmft.GradientDescent(0.2, 4)
@@ -215,8 +216,14 @@ def test_a_checkpoint_has_a_folder_for_each_network(tmp_path):
 
     first = run()
     folders = sorted(path.name for path in (tmp_path / "kept").iterdir())
-    assert folders == ["0-gelu", "1-softplus", "steps-gelu"]
+    assert folders == ["gelu", "gelu-step-sizes", "softplus"]
     np.testing.assert_array_equal(run().curves["gelu"].value, first.curves["gelu"].value)
+
+
+def test_names_of_folders_are_different(tmp_path):
+    folders = ALGORITHMIC_GAP._folders(tmp_path, ["a b", "a/b", "gelu, 2 neurons", ".."])
+    names = [path.name for path in folders.values()]
+    assert names == ["a-b", "a-b-other", "gelu-2-neurons", "network"]
 
 
 def test_names_say_what_differs():

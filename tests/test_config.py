@@ -224,6 +224,7 @@ def test_the_presets_are_those_announced():
         "correlated-initialisation",
         "cosine-decay",
         "easy-hard",
+        "fresh-batches",
         "logistic-flips",
         "mini-batch",
         "momentum",

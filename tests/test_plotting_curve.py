@@ -132,7 +132,8 @@ def test_few_steps(tmp_path, steps):
         for name in (
             "steps", "times", "value", "stderr", "interpolation_error", "replicates", "gap",
             "gap_stderr", "left_edge", "left_edge_stderr", "edge_at_threshold",
-            "edge_at_threshold_stderr", "unstable_share",
+            "edge_at_threshold_stderr",
+            "unstable_share",
         )
     }  # fmt: skip
     figure = plot_curve(

@@ -317,6 +317,12 @@ def _add_method(
     group.add_argument(
         "--second-layer-step-size", type=float, metavar="ETA", help="train the second layer too"
     )
+    group.add_argument(
+        "--fresh-batches",
+        action="store_const",
+        const=True,
+        help="n samples of its own for each step, in place of the same ones again",
+    )
     if flow:
         group.add_argument("--t-max", type=float, metavar="TIME", help="gradient flow to this time")
         group.add_argument("--tol", type=float, metavar="TOL", help="tolerance of its steps")
@@ -417,9 +423,8 @@ def _method(arguments: argparse.Namespace, in_file: Method) -> Method:
     """Return the method of the run file with the overrides of the command line."""
     from dmft.methods import GradientDescent, GradientFlow
 
-    descent = stated(
-        arguments, "step_size", "n_steps", "batch_fraction", "momentum", "second_layer_step_size"
-    )
+    names = ("step_size", "n_steps", "batch_fraction", "momentum", "second_layer_step_size")
+    descent = stated(arguments, *names, "fresh_batches")
     flow = stated(arguments, "t_max", "tol")
     if descent and flow:
         raise UsageError("give --step-size and --n-steps, or --t-max and --tol: not both")

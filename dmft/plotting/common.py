@@ -54,8 +54,12 @@ __all__ = [
     "new_figure",
     "save_figure",
     "sentence",
+    "set_title",
     "style",
 ]
+
+# Of a title, on average.
+_LETTERS_PER_INCH = 10.5
 
 # Curves are told apart by colour and by dashes.
 CYCLE: Final = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
@@ -141,6 +145,22 @@ def describe(config: Mapping[str, Any]) -> str:
         else:
             parts.append(describe_method(method))
     return ", ".join(parts)
+
+
+def set_title(figure: Figure, text: str) -> None:
+    """Put a title above a figure, broken after commas where it would be wider than the figure."""
+    most = int(_LETTERS_PER_INCH * figure.get_figwidth())
+    lines = []
+    for line in text.split("\n"):
+        start = ""
+        for part in line.split(", "):
+            joined = f"{start}, {part}" if start else part
+            if start and len(joined) > most:
+                lines.append(f"{start},")
+                joined = part
+            start = joined
+        lines.append(start)
+    figure.suptitle("\n".join(lines), fontsize=12)
 
 
 def has_one_step_size(method: Mapping[str, Any]) -> bool:

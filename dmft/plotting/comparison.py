@@ -17,6 +17,7 @@ from dmft.plotting.common import (
     VERMILLION,
     describe,
     new_figure,
+    set_title,
     style,
 )
 from dmft.plotting.theory import draw_spectrum, limit_to, useful_range, zero_of
@@ -93,7 +94,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
             panels[(2 * row + 1) * columns + column].remove()
         lines = [describe(comparison.config), rf"$\delta = {comparison.delta:g}$"]
         title = (", " if wide else "\n").join(lines)
-        figure.suptitle(f"{title}\n{_outcome(comparison, wide)}", fontsize=12)
+        set_title(figure, f"{title}\n{_outcome(comparison, wide)}")
         figure.legend(handles=_keys(comparison), loc="outside lower center", ncols=5 if wide else 2)
     return figure
 
@@ -287,7 +288,7 @@ def plot_hessian_comparison(
         zoom.set_title("around the left edge")
         _draw_overlaps(scatter, runs, smallest)
         place = rf"$\delta = {trajectory.delta:g}$, step {step}"
-        figure.suptitle(f"{describe(theory.config)}, {place}", fontsize=12)
+        set_title(figure, f"{describe(theory.config)}, {place}")
         handles, labels = whole.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure

@@ -21,6 +21,7 @@ from dmft.plotting.common import (
     logarithmic_after,
     new_figure,
     sentence,
+    set_title,
     style,
 )
 from rmt.status import Status
@@ -68,7 +69,7 @@ def plot_curve(curve: ThresholdCurve) -> Figure:
         title = describe(curve.config)
         if not curve.status.ok:
             axes.set_title(sentence(curve.status), color=VERMILLION)
-        figure.suptitle(title, fontsize=12)
+        set_title(figure, title)
         engine = figure.get_layout_engine()
         if isinstance(engine, ConstrainedLayoutEngine):  # room for the limit between the panels
             engine.set(wspace=0.06)

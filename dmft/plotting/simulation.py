@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from dmft._validation import check_instance
-from dmft.plotting.common import CYCLE, DASHES, GREY, describe, new_figure, style
+from dmft.plotting.common import CYCLE, DASHES, GREY, describe, new_figure, set_title, style
 from dmft.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
         the mean, as far as all seeds go. The overlaps are those with the easy directions; for the
         hard ones, whose sign is a matter of chance, the panel has the largest squared cosine with
         the neurons. With Hessians, two more panels: the smallest eigenvalue and the overlap of its
-        eigenvector with the hard directions, a mark for each seed and a line through the means. For
-        labels -1 and +1 a panel of the test error comes last.
+        eigenvector with the hard directions, a mark for each seed and a line through the means. At
+        the end a panel of the test error, for labels -1 and +1, and one of the second layer, if it
+        is trained.
 
     Raises
     ------
@@ -60,8 +61,9 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
         raise ValueError("simulations must be one Simulation or several, got none")
     recorded = any(run.hessian for run in runs)
     classes = any(np.isfinite(run.test_error).any() for run in runs)
+    trains = any(np.ptp(run.second_layer, axis=1).any() for run in runs)
     with style():
-        rows = 2 + recorded + classes
+        rows = 2 + recorded + (classes or trains)
         figure, panels = new_figure((8.8, 0.8 + 2.8 * rows), rows, 2)
         norms, overlaps, losses, gradient = panels[:4]
         _draw(norms, runs, [_norms(run) for run in runs])
@@ -85,10 +87,19 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
             _draw_hessian(panels[5], runs, "overlaps")
             panels[5].set_ylabel("hard overlap\nof its eigenvector")
             panels[5].set_ylim(-0.03, 1.03)
+        further = panels[4 + 2 * recorded :]
         if classes:
+            _draw(further[0], runs, [{"": run.test_error} for run in runs])
+            further[0].set_ylabel("test error")
+        if trains:
+            names = [f"$a_{j + 1}$" for j in range(runs[0].second_layer.shape[-1])]
+            layers = [
+                dict(zip(names, run.second_layer.transpose(2, 0, 1), strict=True)) for run in runs
+            ]
+            _draw(further[classes], runs, layers)
+            further[classes].set_ylabel("second layer $a(t)$")
+        if classes != trains:
             panels.pop().remove()
-            _draw(panels[-1], runs, [{"": run.test_error} for run in runs])
-            panels[-1].set_ylabel("test error")
         along_steps = panels[:4] + panels[6 if recorded else 4 :]
         for axes in panels:
             axes.set_xlabel("step $t$")
@@ -96,7 +107,7 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
             last = max(int(run.steps[-1]) for run in runs)
             margin = 0.0 if axes in along_steps and last else 0.04 * max(last, 1)
             axes.set_xlim(-margin, last + margin)
-        figure.suptitle(_title(runs), fontsize=12)
+        set_title(figure, _title(runs))
         handles = [
             Line2D([], [], color=CYCLE[index % len(CYCLE)], label=_size_label(run))
             for index, run in enumerate(runs)

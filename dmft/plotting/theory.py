@@ -23,6 +23,7 @@ from dmft.plotting.common import (
     log_ticks,
     new_figure,
     sentence,
+    set_title,
     style,
 )
 
@@ -189,12 +190,15 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
     -------
     matplotlib.figure.Figure
         Four panels: squared norms C_jj(t, t) and products of neurons; overlaps M(t) on the easy
-        directions (the hard ones are stated: zero); train and test loss; norm of the gradient. For
-        labels -1 and +1 a fifth: test error.
+        directions (the hard ones are stated: zero); train and test loss; norm of the gradient.
+        Then, where there is something to say: test error, for labels -1 and +1, and the second
+        layer, if it is trained.
     """
     classes = bool(np.isfinite(trajectory.test_error).any())
+    trains = getattr(trajectory.method, "trains_second_layer", False)
+    more = classes or trains
     with style():
-        figure, panels = new_figure((8.6, 9.0 if classes else 6.2), 3 if classes else 2, 2)
+        figure, panels = new_figure((8.6, 9.0 if more else 6.2), 3 if more else 2, 2)
         norms, overlaps, losses, gradient = panels[:4]
         m, k = trajectory.m, trajectory.k
         config = config_of(trajectory)
@@ -243,6 +247,13 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         if classes:
             draw_band(panels[4], t, trajectory.test_error, trajectory.stderr["test_error"], 0, None)
             panels[4].set_ylabel("test error")
+        if trains:
+            axes = panels[4 + classes]
+            value, error = trajectory.second_layer, trajectory.stderr["second_layer"]
+            for j in range(m):
+                draw_band(axes, t, value[:, j], error[:, j], j, f"$a_{j + 1}$" if m > 1 else None)
+            axes.set_ylabel("second layer  $a(t)$")
+        if classes != trains:
             panels.pop().remove()
 
         for axes in panels:
@@ -257,7 +268,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         title = f"{describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"
         if not trajectory.status.ok:
             title += f"\n{trajectory.status.name} after step {trajectory.n_steps}"
-        figure.suptitle(title, fontsize=12)
+        set_title(figure, title)
     return figure
 
 
@@ -297,7 +308,7 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
         place = rf"$\delta = {spectrum.delta:g}$, {_place(spectrum.config, spectrum.step)}"
         if left:
             axes.set_title(place)
-            figure.suptitle(describe(spectrum.config), fontsize=12)
+            set_title(figure, describe(spectrum.config))
         else:
             axes.set_title(f"{describe(spectrum.config)}\n{place}")
         handles, labels = axes.get_legend_handles_labels()

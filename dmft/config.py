@@ -48,8 +48,8 @@
                                   # max_solves, as there
     step_sizes = [0, 0.1, 0.2]    # 0 is gradient flow; delta_NN with these at
     time = 8.0                    # this time, of
-    network = "gelu"              # this network (default: the first); and compare_fresh = true,
-                                  # d and seeds of runs beside the largest step
+    network = "gelu"              # this network (default: the first); and compare_fresh = false
+                                  # for none with fresh batches, d and seeds of runs
 
     [trajectory]                  # optional
     delta = 6.0

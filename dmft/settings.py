@@ -169,7 +169,7 @@ class GapSettings:
     network : str, optional
         The one that the step sizes are about; the first if None.
     compare_fresh : bool
-        Whether step sizes are also tried with a fresh batch in each step.
+        Whether step sizes are also tried with samples of its own for each step.
     d : int, optional
         Dimension of runs beside the largest step size; no runs if None.
     seeds : int
@@ -186,7 +186,7 @@ class GapSettings:
     step_sizes: tuple[float, ...] | None = None
     time: float | None = None
     network: str | None = None
-    compare_fresh: bool = False
+    compare_fresh: bool = True
     d: int | None = None
     seeds: int = 8
 

@@ -275,8 +275,8 @@ def find_step_axis(
     >>> problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
     >>> sampling = dmft.Sampling(n_paths=128, replicates=4)
     >>> axis = find_step_axis(problem, (1, 4), StepSizes([0, 0.2, 0.4], 0.8), sampling)
-    >>> axis.reuse.n_steps, axis.status.name
-    (array([0, 4, 2]), 'SUCCESS')
+    >>> axis.reuse.n_steps, axis.fresh.n_steps, axis.status.name
+    (array([0, 4, 2]), array([4, 2]), 'SUCCESS')
     """
     check_instance("asked", asked, StepSizes)
     folder = None if checkpoint is None else check_folder(checkpoint, "checkpoint")
@@ -333,13 +333,7 @@ def _method(asked: StepSizes, step_size: float, *, fresh: bool) -> Method:
     if step_size == 0.0:
         return GradientFlow(asked.time, asked.flow_tol, [0.0, asked.time])
     n_steps = steps_to(asked.time, step_size)
-    return _fresh(step_size, n_steps) if fresh else GradientDescent(step_size, n_steps)
-
-
-def _fresh(step_size: float, n_steps: int) -> GradientDescent:
-    """Gradient descent with n new samples in each step."""
-    config = {"step_size": step_size, "n_steps": n_steps, "fresh_batches": True}
-    return GradientDescent.from_config(config)
+    return GradientDescent(step_size, n_steps, fresh_batches=fresh)
 
 
 def _check(

@@ -28,7 +28,7 @@ class StepSizes:
     network : str, optional
         Name of the network; default: the first.
     compare_fresh : bool
-        Also take every step with a batch of n new samples. Gradient flow has no such version.
+        Also give every step n samples of its own. Gradient flow has no such version.
     flow_tol : float
         Tolerance of the gradient flow.
 
@@ -50,7 +50,7 @@ class StepSizes:
     step_sizes: tuple[float, ...]
     time: float
     network: str | None = None
-    compare_fresh: bool = False
+    compare_fresh: bool = True
     flow_tol: float = 1e-3
 
     def __post_init__(self) -> None:

@@ -71,7 +71,8 @@ def test_no_ratio_without_a_finite_delta_alg(found):
 
 def test_the_step_axis_is_that_of_single_searches(found):
     axis = found.step_axis
-    assert (axis.network, axis.time, axis.fresh) == ("gelu", 0.8, None)
+    assert (axis.network, axis.time) == ("gelu", 0.8)
+    assert axis.fresh.step_sizes.tolist() == [0.2, 0.4]
     assert axis.reuse.step_sizes.tolist() == [0.0, 0.2, 0.4]
     assert axis.reuse.n_steps.tolist() == [0, 4, 2]
     methods = [
@@ -83,6 +84,9 @@ def test_the_step_axis_is_that_of_single_searches(found):
         one = dmft.find_delta_nn(problem(), method, BRACKET, sampling=SAMPLING)
         assert one.value == pytest.approx(axis.reuse.value[index], abs=0.3 * one.stderr)
         assert one.unstable_share == pytest.approx(axis.reuse.unstable_share[index], abs=1e-3)
+    fresh = dmft.GradientDescent(0.4, 2, fresh_batches=True)
+    one = dmft.find_delta_nn(problem(), fresh, BRACKET, sampling=SAMPLING)
+    assert one.value == pytest.approx(axis.fresh.value[-1], abs=0.3 * one.stderr)
     assert not axis.reuse.unstable.any()
 
 
@@ -135,15 +139,8 @@ def test_a_step_axis_that_is_missing_or_has_fresh_batches_comes_back(found, tmp_
     assert dmft.AlgorithmicGap.load(tmp_path / "gap.npz").step_axis is None
 
 
-def test_fresh_batches_stand_beside_reuse(monkeypatch):
-    asked = []
-
-    def fresh(step_size, n_steps):
-        asked.append((step_size, n_steps))
-        return dmft.GradientDescent(step_size, n_steps)
-
-    monkeypatch.setattr(STEP_AXIS, "_fresh", fresh)
-    sizes = dmft.StepSizes([0, 0.2, 0.4], time=0.4, compare_fresh=True)
+def test_fresh_batches_stand_beside_reuse():
+    sizes = dmft.StepSizes([0, 0.2, 0.4], time=0.4)
     assert sizes.n_searches == 5
     axis = find_step_axis(
         problem(),
@@ -152,16 +149,19 @@ def test_fresh_batches_stand_beside_reuse(monkeypatch):
         SAMPLING,
         simulate=dmft.SimulationCheck(d=60, seeds=2, factors=(1.5, 3.0), workers=1),
     )
-    assert asked[:2] == [(0.2, 2), (0.4, 1)]
     assert axis.fresh.step_sizes.tolist() == [0.2, 0.4]
-    np.testing.assert_array_equal(axis.fresh.value, axis.reuse.value[1:])
+    # After one step from independent weights nothing has been used twice; the Hessian is that of
+    # the same samples, or of new ones.
+    assert axis.status is Status.SUCCESS
     assert [(entry.fresh, entry.step) for entry in axis.check] == [
         (False, 1), (True, 1), (False, 1), (True, 1),
     ]  # fmt: skip
     assert axis.check[0].delta == pytest.approx(1.5 * axis.reuse.value[-1], rel=1e-3)
+    only = dmft.StepSizes([0, 0.2, 0.4], time=0.4, compare_fresh=False)
+    assert only.n_searches == 3
 
 
-def test_runs_beside_the_largest_step_agree_with_the_theory(tmp_path):
+def test_runs_beside_the_largest_step_agree_with_the_theory():
     axis = find_step_axis(
         problem(),
         (1.0, 4.0),
@@ -169,19 +169,23 @@ def test_runs_beside_the_largest_step_agree_with_the_theory(tmp_path):
         dmft.Sampling(n_paths=512, replicates=4),
         simulate=dmft.SimulationCheck(d=300, seeds=6, factors=(3.0,), workers=1),
     )
-    (entry,) = axis.check
-    assert (entry.d, entry.seeds, entry.step, entry.step_size) == (300, 6, 2, 0.4)
-    seen = entry.prediction
-    assert seen.kind == "hard outlier"
-    # One size only: a bias of order 1/d is left.
-    assert seen.simulated == pytest.approx(seen.value, abs=0.05)
-    assert seen.simulated_overlap == pytest.approx(seen.overlap, abs=0.12)
-    assert dmft.step_axis.EigenvalueCheck.from_config(entry.to_config()) == entry
+    assert [entry.fresh for entry in axis.check] == [False, True]
+    for entry in axis.check:
+        assert (entry.d, entry.seeds, entry.step, entry.step_size) == (300, 6, 2, 0.4)
+        seen = entry.prediction
+        assert seen.kind == "hard outlier"
+        # One size only: a bias of order 1/d is left.
+        assert seen.simulated == pytest.approx(seen.value, abs=0.05)
+        assert seen.simulated_overlap == pytest.approx(seen.overlap, abs=0.12)
+        assert STEP_AXIS.EigenvalueCheck.from_config(entry.to_config()) == entry
 
 
 def test_a_step_that_is_too_large_has_a_status_and_no_value():
     axis = find_step_axis(
-        problem("quadratic"), (1.0, 4.0), dmft.StepSizes([0.2, 4.0], time=4.0), SAMPLING
+        problem("quadratic"),
+        (1.0, 4.0),
+        dmft.StepSizes([0.2, 4.0], time=4.0, compare_fresh=False),
+        SAMPLING,
     )
     assert np.isnan(axis.reuse.value[-1])
     assert not axis.reuse.statuses[-1].ok

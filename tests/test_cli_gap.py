@@ -1,6 +1,5 @@
 """The command that sets networks against delta_alg: files, numbers, exit codes, bad input."""
 
-import importlib
 import json
 import os
 
@@ -101,18 +100,20 @@ def test_json_of_the_step_axis_and_runs(call):
     assert axis["reuse"]["value"] == loaded.reuse.value.tolist()
     assert axis["reuse"]["shift"][0] == 0.0
     assert axis["reuse"]["statuses"] == ["SUCCESS", "SUCCESS"]
-    assert axis["fresh"] is None
-    assert [entry["d"] for entry in axis["check"]] == [40] * 3
+    assert axis["fresh"]["step_sizes"] == [0.2]
+    assert [(entry["d"], entry["fresh"]) for entry in axis["check"]] == [
+        (40, False),
+        (40, True),
+    ] * 3
     code, out, _ = call("--steps", 0, "--d", 40, "--seeds", 2, "--workers", 1)
     assert "lowest eigenvalue at step 2 of size 0.2, d = 40, 2 seeds" in out
 
 
-def test_fresh_batches(call, monkeypatch):
-    module = importlib.import_module("dmft.step_axis")
-    monkeypatch.setattr(module, "_fresh", dmft.GradientDescent)
-    code, out, _ = call("--compare-fresh", "--steps", 0)
-    assert code == 0
-    assert "0.2 fresh" in out
+def test_fresh_batches(call):
+    code, out, _ = call("--steps", 0)
+    assert (code, "0.2 fresh" in out) == (0, True)
+    code, out, _ = call("--no-fresh", "--steps", 0, "--json")
+    assert (code, json.loads(out)["step_axis"]["fresh"]) == (0, None)
 
 
 def test_a_threshold_outside_the_bracket(call):

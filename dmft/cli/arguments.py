@@ -269,7 +269,11 @@ def _add_gap(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--time", type=float, metavar="TIME", help="time that all of them reach")
     group.add_argument("--network", metavar="NAME", help="which network (default: the first)")
     group.add_argument(
-        "--compare-fresh", action="store_true", default=None, help="also with fresh batches"
+        "--no-fresh",
+        action="store_false",
+        dest="compare_fresh",
+        default=None,
+        help="leave out fresh batches",
     )
     group.add_argument("--d", type=int, metavar="D", help="simulate beside the largest step")
     group.add_argument("--seeds", type=int, metavar="S", help="number of runs at each delta")

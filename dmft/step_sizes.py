@@ -98,12 +98,12 @@ class SimulationCheck:
     Examples
     --------
     >>> SimulationCheck(d=400, seeds=4)
-    SimulationCheck(d=400, seeds=4, factors=(0.5, 1.0, 2.0), workers=None)
+    SimulationCheck(d=400, seeds=4, factors=(0.5, 0.75, 1.0, 1.5, 2.0), workers=None)
     """
 
     d: int
     seeds: int = 8
-    factors: tuple[float, ...] = (0.5, 1.0, 2.0)
+    factors: tuple[float, ...] = (0.5, 0.75, 1.0, 1.5, 2.0)
     workers: int | None = None
 
     def __post_init__(self) -> None:

@@ -104,7 +104,7 @@ def test_json_of_the_step_axis_and_runs(call):
     assert [(entry["d"], entry["fresh"]) for entry in axis["check"]] == [
         (40, False),
         (40, True),
-    ] * 3
+    ] * 5
     code, out, _ = call("--steps", 0, "--d", 40, "--seeds", 2, "--workers", 1)
     assert "lowest eigenvalue at step 2 of size 0.2, d = 40, 2 seeds" in out
 

@@ -263,7 +263,7 @@ def _cell(value: float, error: float) -> str:
     if not math.isfinite(value):
         return "none"
     # The extreme nodes of a quadrature move an edge by less than any digit shown.
-    return with_error(value, error if error > 1e-7 * abs(value) else 0.0)
+    return with_error(value, 0.0 if error <= 1e-7 * abs(value) else error)
 
 
 def _share(share: float) -> str:

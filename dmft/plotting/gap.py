@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_gap"]
 
 _LINE = 0.052  # height of a label, in panels
+_UNSTABLE = "unstable paths matter"
 _REUSE, _FRESH = "same samples in every step", "fresh samples in every step"
 
 
@@ -77,7 +78,9 @@ def plot_gap(result: AlgorithmicGap) -> Figure:
         target, method = result.config["target"], result.config["method"]
         noise = f" + {target['noise']:g} noise" if target.get("noise") else ""
         how = describe_method(method) if "step_size" in method else "gradient flow"
-        title = f"{name_of(describe_label(target))}{noise}, {how}"
+        losses = {name_of(curve.config["problem"]["loss"]) for curve in result.curves.values()}
+        loss = f", {losses.pop()} loss" if len(losses) == 1 else ""
+        title = f"{name_of(describe_label(target))}{noise}{loss}, {how}"
         if not result.status.ok:
             title += f"\n{sentence(result.status)}"
         color = "black" if result.status.ok else VERMILLION
@@ -136,6 +139,9 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
         infinite = bool(np.isinf(delta))
         words = r"$\delta_{\mathrm{alg}} = \infty$" if infinite else "no hard direction"
         axes.text(0.98, 0.03, words, transform=axes.transAxes, ha="right", va="bottom")
+    if any((curve.unstable_share > SHARE_TOLERANCE).any() for _, curve in curves):
+        (mark,) = axes.plot([], [], "o", color=GREY, markerfacecolor="white", label=_UNSTABLE)
+        axes.legend(handles=[mark], loc="upper left", fontsize="small")
     _label_ends(axes, ends)
 
 
@@ -249,7 +255,7 @@ def _draw_steps(axes: Axes, axis: StepAxis, index: int, n_networks: int) -> None
         axes.set_ylim(max(low - margin, 0.0), high + 2.2 * margin)
     axes.plot([], [], "-", color=GREY, linewidth=4, alpha=0.5, label="error of the difference")
     if any(series.unstable.any() for series in axis.series):
-        axes.plot([], [], "o", color=GREY, markerfacecolor="white", label="unstable paths matter")
+        axes.plot([], [], "o", color=GREY, markerfacecolor="white", label=_UNSTABLE)
     axes.legend(loc="best", fontsize="small")
 
 
@@ -296,7 +302,7 @@ def _draw_check(axes: Axes, axis: StepAxis, index: int, n_networks: int) -> None
         label = "fresh" if fresh else "same samples"
         axes.plot(
             delta, _column(found, "value"), color=color, linestyle=DASHES[chosen % len(DASHES)],
-            label=f"theory, {label}",
+            marker=".", label=f"theory, {label}",
         )  # fmt: skip
         axes.errorbar(
             delta, _column(found, "simulated"), _column(found, "simulated_stderr"), fmt="none",
@@ -314,6 +320,7 @@ def _draw_check(axes: Axes, axis: StepAxis, index: int, n_networks: int) -> None
         if np.isfinite(at):
             chosen = _other(index, n_networks) if fresh else index
             axes.axvline(at, color=CYCLE[chosen % len(CYCLE)], linestyle=":", linewidth=1.4)
+    axes.plot([], [], color=GREY, linestyle=":", linewidth=1.4, label=r"$\delta_{\mathrm{NN}}$")
     if any(entry.prediction for entry in axis.check):
         axes.legend(loc="best", fontsize="small")
     else:

@@ -36,6 +36,7 @@ from rmt.status import Status
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -50,6 +51,7 @@ __all__ = [
     "find_step_axis",
 ]
 
+_KINDS = ("reuse", "fresh")
 _NUMBERS = ("step_sizes", "n_steps", "value", "stderr", "replicates", "unstable_share")
 
 
@@ -201,7 +203,7 @@ class StepAxis:
         }
         arrays = {
             f"{kind}_{name}": getattr(series, name)
-            for kind, series in zip(("reuse", "fresh"), self.series, strict=False)
+            for kind, series in zip(_KINDS, self.series, strict=False)
             for name in _NUMBERS
         }
         return config, arrays
@@ -214,7 +216,7 @@ class StepAxis:
                 **{name: arrays[f"{kind}_{name}"] for name in _NUMBERS},
                 statuses=tuple(Status[name] for name in names),
             )
-            for kind, names in zip(("reuse", "fresh"), config["statuses"], strict=False)
+            for kind, names in zip(_KINDS, config["statuses"], strict=False)
         ]
         return cls(
             config["network"],
@@ -284,7 +286,7 @@ def find_step_axis(
     def find(sizes: Sequence[float], kind: str) -> StepSeries:
         found = []
         for size in sizes:
-            method = _method(asked, size, fresh=kind == "fresh")
+            method = _method(asked, size, fresh=kind == _KINDS[1])
             curve = delta_nn_curve(
                 problem,
                 method,
@@ -309,10 +311,10 @@ def find_step_axis(
             statuses=tuple(curve.statuses[0] for curve in found),
         )
 
-    reuse = find(asked.step_sizes, "reuse")
+    reuse = find(asked.step_sizes, _KINDS[0])
     fresh = None
     if asked.compare_fresh:
-        fresh = find([size for size in asked.step_sizes if size > 0.0], "fresh")
+        fresh = find([size for size in asked.step_sizes if size > 0.0], _KINDS[1])
     check: list[EigenvalueCheck] = []
     known = np.flatnonzero((reuse.step_sizes > 0.0) & np.isfinite(reuse.value))
     if simulate is not None and len(known):
@@ -322,7 +324,20 @@ def find_step_axis(
             for is_fresh in (False, True)[: 1 + asked.compare_fresh]:
                 method = _method(asked, float(reuse.step_sizes[largest]), fresh=is_fresh)
                 assert isinstance(method, GradientDescent)  # the step size is not zero
-                check.append(_check(problem, delta, method, sampling, simulate, is_fresh, threads))
+                own = None if folder is None else folder / f"check-{_KINDS[is_fresh]}-{delta!r}"
+                check.append(
+                    _check(
+                        problem,
+                        delta,
+                        method,
+                        sampling,
+                        simulate,
+                        is_fresh,
+                        threads,
+                        own,
+                        max_memory,
+                    )
+                )
                 if progress is not None:
                     progress(1)
     return StepAxis(name, asked.time, reuse, fresh, tuple(check))
@@ -344,13 +359,24 @@ def _check(
     asked: SimulationCheck,
     fresh: bool,
     threads: int | None,
+    folder: Path | None,
+    max_memory: float | None,
 ) -> EigenvalueCheck:
     """Lay the smallest eigenvalue of runs beside that of the theory, at the last step."""
     from dmft.simulation import simulate
     from dmft.solver import solve
 
     step = method.n_steps
-    trajectory = solve(problem, delta, method, sampling, hessian_steps=[step], threads=threads)
+    trajectory = solve(
+        problem,
+        delta,
+        method,
+        sampling,
+        hessian_steps=[step],
+        threads=threads,
+        checkpoint=None if folder is None else folder / "theory",
+        max_memory=max_memory,
+    )
     status, prediction = trajectory.status, None
     if status.ok:
         runs = simulate(
@@ -362,6 +388,7 @@ def _check(
             hold_hard=True,
             hessian_steps=[step],
             n_extreme=min(2, problem.m * asked.d),
+            out=None if folder is None else folder / f"d{asked.d}",
             workers=asked.workers,
         )
         status = runs.status

@@ -214,6 +214,7 @@ def test_a_checkpoint_has_a_folder_for_each_network(tmp_path):
             method=dmft.GradientDescent(0.2, 1),
             sampling=SAMPLING,
             step_axis=dmft.StepSizes([0.2], time=0.2),
+            simulate=dmft.SimulationCheck(d=40, seeds=2, factors=(1.0,), workers=1),
             n_points=2**18,
             checkpoint=tmp_path / "kept",
         )
@@ -221,7 +222,12 @@ def test_a_checkpoint_has_a_folder_for_each_network(tmp_path):
     first = run()
     folders = sorted(path.name for path in (tmp_path / "kept").iterdir())
     assert folders == ["gelu", "gelu-step-sizes", "softplus"]
-    np.testing.assert_array_equal(run().curves["gelu"].value, first.curves["gelu"].value)
+    again = run()
+    np.testing.assert_array_equal(again.curves["gelu"].value, first.curves["gelu"].value)
+    kept = [entry.prediction.simulated for entry in first.step_axis.check]
+    assert [entry.prediction.simulated for entry in again.step_axis.check] == kept
+    names = sorted(path.name[:12] for path in (tmp_path / "kept" / "gelu-step-sizes").iterdir())
+    assert names == ["check-fresh-", "check-reuse-", "fresh-0.2", "reuse-0.2"]
 
 
 def test_names_of_folders_are_different(tmp_path):

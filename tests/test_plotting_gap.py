@@ -151,11 +151,12 @@ def test_runs_beside_the_largest_step(hardness, tmp_path):
     checks = (check(2.0, compared=False), check(8.0), check(2.0, True), check(8.0, True))
     axis = dmft.StepAxis("gelu", 8.0, series(), series(), checks)
     figure = plot_gap(result(hardness, axis))
-    *_, panel = figure.axes
-    assert len(figure.axes) == 3
+    _, _, panel, overlaps = figure.axes
     assert "d = 400" in panel.get_title()
     np.testing.assert_allclose(line(panel, "theory, same samples").get_xdata(), [2.0, 8.0])
     assert len(marks(panel, "s", "white")) == 1
+    np.testing.assert_allclose(line(overlaps, "theory, fresh").get_ydata(), [0.4, 0.4])
+    np.testing.assert_allclose(marks(overlaps, "s")[0].get_ydata(orig=False), [0.41])
     assert "runs, fresh" in words(figure)
     save_figure(figure, tmp_path / "figure.png")
     failed = dataclasses.replace(check(2.0), status=Status.DIVERGED, prediction=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -60,10 +60,10 @@ def plot_gap(result: AlgorithmicGap) -> Figure:
         Left: delta_NN(t) of each network with a band of one standard error, on a logarithmic axis
         of time with time 0 at its left end, and delta_alg. Next, where it was asked for: delta_NN
         at one time against the step size, gradient flow at the left end; then the smallest
-        eigenvalue of the Hessian at the largest step size beside simulations. Thick bars: error of
-        the difference from the first point. Open marks: unstable paths carry more than 1 % of an
-        average; beside simulations, too close to the edge to be compared. Crosses at the bottom:
-        no value.
+        eigenvalue of the Hessian at the largest step size, and the overlap of its eigenvector with
+        the hard directions, beside simulations. Thick bars: error of the difference from the first
+        point. Open marks: unstable paths carry more than 1 % of an average; beside simulations, too
+        close to the edge to be compared. Crosses at the bottom: no value.
     """
     axis = result.step_axis
     columns = 1 + (axis is not None) + bool(axis is not None and axis.check)
@@ -74,7 +74,13 @@ def plot_gap(result: AlgorithmicGap) -> Figure:
             index = list(result.curves).index(axis.network)
             _draw_steps(panels[1], axis, index, len(result.curves))
             if axis.check:
-                _draw_check(panels[2], axis, index, len(result.curves))
+                place = panels[2].get_subplotspec()
+                assert place is not None  # made by subplots
+                panels[2].remove()
+                stacked = place.subgridspec(2, 1, hspace=0.05)
+                upper = figure.add_subplot(stacked[0])
+                lower = figure.add_subplot(stacked[1], sharex=upper)
+                _draw_check(upper, lower, axis, index, len(result.curves))
         target, method = result.config["target"], result.config["method"]
         noise = f" + {target['noise']:g} noise" if target.get("noise") else ""
         how = describe_method(method) if "step_size" in method else "gradient flow"
@@ -286,49 +292,53 @@ def _other(index: int, n_networks: int) -> int:
     return n_networks if n_networks < len(CYCLE) else index + 1
 
 
-def _draw_check(axes: Axes, axis: StepAxis, index: int, n_networks: int) -> None:
-    """Smallest eigenvalue against delta: theory as a line, runs as squares with errors."""
+def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int, n_networks: int) -> None:
+    """Smallest eigenvalue and its hard overlap: theory as lines, runs as squares with errors."""
     first = axis.check[0]
-    axes.set_xlabel(r"$\delta$")
-    axes.set_ylabel("smallest eigenvalue of the Hessian")
-    axes.set_title(rf"step {first.step}, $\eta = {first.step_size:g}$, $d = {first.d}$")
+    upper.set_title(rf"step {first.step}, $\eta = {first.step_size:g}$, $d = {first.d}$")
+    upper.set_ylabel("smallest eigenvalue")
+    upper.tick_params(labelbottom=False)
+    lower.set_ylabel("its hard overlap")
+    lower.set_xlabel(r"$\delta$")
     for fresh in (False, True):
-        found = [entry for entry in axis.check if entry.fresh is fresh and entry.prediction]
-        if not found:
-            continue
+        found = [entry for entry in axis.check if entry.fresh is fresh]
         chosen = _other(index, n_networks) if fresh else index
-        color = CYCLE[chosen % len(CYCLE)]
-        delta = [entry.delta for entry in found]
         label = "fresh" if fresh else "same samples"
-        axes.plot(
-            delta, _column(found, "value"), color=color, linestyle=DASHES[chosen % len(DASHES)],
-            marker=".", label=f"theory, {label}",
-        )  # fmt: skip
-        axes.errorbar(
-            delta, _column(found, "simulated"), _column(found, "simulated_stderr"), fmt="none",
-            ecolor=color, capsize=2,
-        )  # fmt: skip
-        for entry in found:
-            assert entry.prediction is not None  # those without are left out
-            axes.plot(
-                [entry.delta], [entry.prediction.simulated], "s", color=color, markersize=5.5,
-                markerfacecolor=color if entry.prediction.compared else "white",
-            )  # fmt: skip
-        axes.plot([], [], "s", color=color, label=f"runs, {label}")
+        _draw_runs(upper, found, "value", "simulated", chosen, label)
+        _draw_runs(lower, found, "overlap", "simulated_overlap", chosen, label)
     for series, fresh in zip(axis.series, (False, True), strict=False):
         at = float(series.value[series.step_sizes == first.step_size][0])
         if np.isfinite(at):
             chosen = _other(index, n_networks) if fresh else index
-            axes.axvline(at, color=CYCLE[chosen % len(CYCLE)], linestyle=":", linewidth=1.4)
-    axes.plot([], [], color=GREY, linestyle=":", linewidth=1.4, label=r"$\delta_{\mathrm{NN}}$")
+            for axes in (upper, lower):
+                axes.axvline(at, color=CYCLE[chosen % len(CYCLE)], linestyle=":", linewidth=1.4)
+    upper.plot([], [], color=GREY, linestyle=":", linewidth=1.4, label=r"$\delta_{\mathrm{NN}}$")
     if any(entry.prediction for entry in axis.check):
-        axes.legend(loc="best", fontsize="small")
+        upper.legend(loc="best", fontsize="small", ncols=2)
     else:
-        axes.text(
-            0.5, 0.5, sentence(first.status), transform=axes.transAxes, ha="center",
+        upper.text(
+            0.5, 0.5, sentence(first.status), transform=upper.transAxes, ha="center",
             color=VERMILLION,
         )  # fmt: skip
 
 
-def _column(checks: Sequence[EigenvalueCheck], name: str) -> list[Any]:
-    return [getattr(entry.prediction, name) for entry in checks]
+def _draw_runs(
+    axes: Axes, checks: Sequence[EigenvalueCheck], theory: str, runs: str, index: int, label: str
+) -> None:
+    """Draw one quantity of the theory, and of the runs where these have it."""
+    color, dashes = CYCLE[index % len(CYCLE)], DASHES[index % len(DASHES)]
+    found = [(entry.delta, entry.prediction) for entry in checks if entry.prediction is not None]
+    if not found:
+        return
+    delta = [at for at, _ in found]
+    lines = [getattr(prediction, theory) for _, prediction in found]
+    if theory == "overlap":  # at an edge it vanishes in the limit
+        lines = np.nan_to_num(lines)
+    axes.plot(delta, lines, color=color, linestyle=dashes, marker=".", label=f"theory, {label}")
+    for at, prediction in found:
+        axes.errorbar(
+            [at], [getattr(prediction, runs)], [getattr(prediction, f"{runs}_stderr")], fmt="s",
+            color=color, markersize=5.5, capsize=2,
+            markerfacecolor=color if prediction.compared else "white",
+        )  # fmt: skip
+    axes.plot([], [], "s", color=color, label=f"runs, {label}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -72,7 +72,7 @@ def plot_gap(result: AlgorithmicGap) -> Figure:
         _draw_curves(panels[0], result)
         if axis is not None:
             index = list(result.curves).index(axis.network)
-            _draw_steps(panels[1], axis, index, len(result.curves))
+            _draw_steps(panels[1], axis, index)
             if axis.check:
                 place = panels[2].get_subplotspec()
                 assert place is not None  # made by subplots
@@ -80,7 +80,7 @@ def plot_gap(result: AlgorithmicGap) -> Figure:
                 stacked = place.subgridspec(2, 1, hspace=0.05)
                 upper = figure.add_subplot(stacked[0])
                 lower = figure.add_subplot(stacked[1], sharex=upper)
-                _draw_check(upper, lower, axis, index, len(result.curves))
+                _draw_check(upper, lower, axis, index)
         target, method = result.config["target"], result.config["method"]
         noise = f" + {target['noise']:g} noise" if target.get("noise") else ""
         how = describe_method(method) if "step_size" in method else "gradient flow"
@@ -115,7 +115,8 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
         if len(t):
             lower = np.maximum(value - error, 0.1 * value)
             axes.fill_between(t, lower, value + error, color=color, alpha=0.25, linewidth=0)
-            _draw_points(axes, t, value, curve.unstable_share[known] > SHARE_TOLERANCE, index, name)
+            unstable = curve.unstable_share[known] > SHARE_TOLERANCE
+            _draw_points(axes, t, value, unstable, _look(index, False), name)
             ends.append((name, float(value[-1]), color))
             shown += [float(lower.min()), float((value + error).max())]
         _draw_missing(axes, curve.times[~known], color, index)
@@ -152,11 +153,16 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
 
 
 def _draw_points(
-    axes: Axes, x: FloatArray, value: FloatArray, unstable: NDArray[np.bool_], index: int, name: str
+    axes: Axes,
+    x: FloatArray,
+    value: FloatArray,
+    unstable: NDArray[np.bool_],
+    look: tuple[str, Any],
+    name: str,
 ) -> None:
     """Draw a line with a mark for each point, open where it is unstable."""
-    color = CYCLE[index % len(CYCLE)]
-    axes.plot(x, value, color=color, linestyle=DASHES[index % len(DASHES)], label=name)
+    color, dashes = look
+    axes.plot(x, value, color=color, linestyle=dashes, label=name)
     for chosen, face in ((~unstable, color), (unstable, "white")):
         axes.plot(
             x[chosen], value[chosen], "o", color=color, markerfacecolor=face, markersize=4.5,
@@ -233,7 +239,7 @@ def _log_ticks_of_y(axes: Axes, low: float, high: float) -> None:
 # -- against the step size -----------------------------------------------------------------------
 
 
-def _draw_steps(axes: Axes, axis: StepAxis, index: int, n_networks: int) -> None:
+def _draw_steps(axes: Axes, axis: StepAxis, index: int) -> None:
     sizes = axis.reuse.step_sizes
     positive = sizes[sizes > 0.0]
     if len(positive):
@@ -250,8 +256,7 @@ def _draw_steps(axes: Axes, axis: StepAxis, index: int, n_networks: int) -> None
     axes.set_title(name_of(axis.network))
     heights: list[float] = []
     for row, series in enumerate(axis.series):
-        chosen = index if row == 0 else _other(index, n_networks)
-        _draw_series(axes, axis, series, chosen, row)
+        _draw_series(axes, axis, series, index, row)
         known = np.isfinite(series.value)
         heights += (series.value - series.stderr)[known].tolist()
         heights += (series.value + series.stderr)[known].tolist()
@@ -267,16 +272,19 @@ def _draw_steps(axes: Axes, axis: StepAxis, index: int, n_networks: int) -> None
 
 def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row: int) -> None:
     """Values with two bars: the error of each, and thick, that of its difference from the first."""
-    color = CYCLE[index % len(CYCLE)]
+    look = color, _ = _look(index, row == 1)
     known = np.isfinite(series.value)
     x, value = series.step_sizes[known], series.value[known]
     _, paired = series.shift(axis.reuse)
-    for error, width in ((series.stderr[known], 1.0), (paired[known], 4.0)):
+    bars = [(series.stderr[known], 1.0)]
+    if row == 0:  # errors in common cancel
+        bars.append((paired[known], 4.0))
+    for error, width in bars:
         alpha = 0.5 if width > 1.0 else 1.0
         axes.errorbar(
             x, value, np.nan_to_num(error), fmt="none", ecolor=color, elinewidth=width, alpha=alpha
         )
-    _draw_points(axes, x, value, series.unstable[known], index, (_REUSE, _FRESH)[row])
+    _draw_points(axes, x, value, series.unstable[known], look, (_REUSE, _FRESH)[row])
     _draw_missing(axes, series.step_sizes[~known], color, row)
     for size, status in zip(series.step_sizes, series.statuses, strict=True):
         if not status.ok:
@@ -287,12 +295,14 @@ def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row
             )  # fmt: skip
 
 
-def _other(index: int, n_networks: int) -> int:
-    """Return a colour that no network has, or at least not this one."""
-    return n_networks if n_networks < len(CYCLE) else index + 1
+def _look(index: int, fresh: bool) -> tuple[str, Any]:
+    """Colour and dashes of a network; those of fresh batches are no network's."""
+    if fresh:
+        return "black", DASHES[1]
+    return CYCLE[index % len(CYCLE)], DASHES[index % len(DASHES)]
 
 
-def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int, n_networks: int) -> None:
+def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int) -> None:
     """Smallest eigenvalue and its hard overlap: theory as lines, runs as squares with errors."""
     first = axis.check[0]
     upper.set_title(rf"step {first.step}, $\eta = {first.step_size:g}$, $d = {first.d}$")
@@ -302,19 +312,23 @@ def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int, n_networks
     lower.set_xlabel(r"$\delta$")
     for fresh in (False, True):
         found = [entry for entry in axis.check if entry.fresh is fresh]
-        chosen = _other(index, n_networks) if fresh else index
-        label = "fresh" if fresh else "same samples"
-        _draw_runs(upper, found, "value", "simulated", chosen, label)
-        _draw_runs(lower, found, "overlap", "simulated_overlap", chosen, label)
+        _draw_runs(upper, found, "value", "simulated", _look(index, fresh))
+        _draw_runs(lower, found, "overlap", "simulated_overlap", _look(index, fresh))
     for series, fresh in zip(axis.series, (False, True), strict=False):
         at = float(series.value[series.step_sizes == first.step_size][0])
         if np.isfinite(at):
-            chosen = _other(index, n_networks) if fresh else index
+            color, _ = _look(index, fresh)
             for axes in (upper, lower):
-                axes.axvline(at, color=CYCLE[chosen % len(CYCLE)], linestyle=":", linewidth=1.4)
-    upper.plot([], [], color=GREY, linestyle=":", linewidth=1.4, label=r"$\delta_{\mathrm{NN}}$")
+                axes.axvline(at, color=color, linestyle=":", linewidth=1.4)
+    # Colours are those of the panel before.
+    lower.plot([], [], "-", color=GREY, marker=".", label="theory")
+    lower.plot([], [], "s", color=GREY, label="runs")
+    lower.plot([], [], ":", color=GREY, linewidth=1.4, label=r"$\delta_{\mathrm{NN}}$")
     if any(entry.prediction for entry in axis.check):
-        upper.legend(loc="best", fontsize="small", ncols=2)
+        lower.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize="small",
+            borderaxespad=0.2,
+        )  # fmt: skip
     else:
         upper.text(
             0.5, 0.5, sentence(first.status), transform=upper.transAxes, ha="center",
@@ -323,10 +337,10 @@ def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int, n_networks
 
 
 def _draw_runs(
-    axes: Axes, checks: Sequence[EigenvalueCheck], theory: str, runs: str, index: int, label: str
+    axes: Axes, checks: Sequence[EigenvalueCheck], theory: str, runs: str, look: tuple[str, Any]
 ) -> None:
     """Draw one quantity of the theory, and of the runs where these have it."""
-    color, dashes = CYCLE[index % len(CYCLE)], DASHES[index % len(DASHES)]
+    color, dashes = look
     found = [(entry.delta, entry.prediction) for entry in checks if entry.prediction is not None]
     if not found:
         return
@@ -334,11 +348,10 @@ def _draw_runs(
     lines = [getattr(prediction, theory) for _, prediction in found]
     if theory == "overlap":  # at an edge it vanishes in the limit
         lines = np.nan_to_num(lines)
-    axes.plot(delta, lines, color=color, linestyle=dashes, marker=".", label=f"theory, {label}")
+    axes.plot(delta, lines, color=color, linestyle=dashes, marker=".")
     for at, prediction in found:
         axes.errorbar(
             [at], [getattr(prediction, runs)], [getattr(prediction, f"{runs}_stderr")], fmt="s",
             color=color, markersize=5.5, capsize=2,
             markerfacecolor=color if prediction.compared else "white",
         )  # fmt: skip
-    axes.plot([], [], "s", color=color, label=f"runs, {label}")

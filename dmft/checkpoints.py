@@ -22,6 +22,7 @@ from dmft.folders import CONFIGURATION, check_folder, first_difference, read_con
 from dmft.gradients import curvature, pre_activation_gradient
 from dmft.results import DamagedResultError, software_version, whole_file
 from dmft.runs import Run
+from dmft.sampling import RANDOM_NUMBERS
 from dmft.snapshots import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def configuration(
         "sampling": sampling.to_config(),
         "hessian_steps": sorted(set(keep)),
         "version": software_version(),
+        "random numbers": RANDOM_NUMBERS,
     }
 
 

@@ -49,8 +49,6 @@ _FIRST_STEP = 1e-2  # where nothing decays
 # allowed to grow as steps shrink would shrink them further. However long, what a gradient adds is
 # forgotten by most directions within the second.
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.3, 1.0
-_SAFETY_OF_STEP, _LEAST_FACTOR, _MOST_FACTOR = 0.8, 0.1, 2.0
-_FIRST_STEP = 1e-2  # where nothing decays
 _LEAST_STEP = 1e-12  # relative to the time reached
 _MAX_STAGES = 250
 _MAX_REJECTIONS = 30

@@ -104,7 +104,12 @@ def label_suits_rules(problem: Problem) -> bool:
         z = nodes[:k]
         eps = nodes[k] if uses_noise else np.zeros(nodes.shape[1])
         if target.classes is None:
-            labels = np.tanh(problem.sample_labels(np.ascontiguousarray(z.T), eps))
+            labels = target.sample_labels(np.ascontiguousarray(z.T), eps)
+            if problem.loss.labels == "sign" and np.any(np.abs(labels) != 1.0):
+                # The rules are symmetric: a class boundary may pass through their nodes. Labels
+                # that are no classes elsewhere have been refused (`Problem.check_labels`).
+                raise _BoundaryError
+            labels = np.tanh(labels)
         else:
             labels = target.class_probability(np.ascontiguousarray(z.T))
         products: FloatArray = np.concatenate([np.ones((1, z.shape[1])), z, z**2, z * z[::-1]])
@@ -112,8 +117,15 @@ def label_suits_rules(problem: Problem) -> bool:
 
     known: dict[str, bool] = problem.__dict__.setdefault("_tensor_rule", {})
     if "suffices" not in known:
-        known["suffices"] = rules_agree(moments, k + int(uses_noise))
+        try:
+            known["suffices"] = rules_agree(moments, k + int(uses_noise))
+        except _BoundaryError:
+            known["suffices"] = False
     return known["suffices"]
+
+
+class _BoundaryError(Exception):
+    """A node of a rule lies on the boundary of a class."""
 
 
 def _square_root(matrices: FloatArray) -> FloatArray:

@@ -333,12 +333,12 @@ def _checked(
 
 
 def _sizes(given: StepSize, n: int, n_steps: int) -> Array:
-    """Step sizes of the first n steps; a list that is shorter goes on with zeros."""
+    """Step sizes of the first n steps; a list that is shorter goes on with its last entry."""
     if isinstance(given, Schedule):
         return given.sizes(n, n_steps)
     if not isinstance(given, tuple):
         return np.full(n, given)
-    sizes = np.zeros(n)
+    sizes = np.full(n, given[-1] if given else 0.0)
     sizes[: len(given)] = given[:n]
     return sizes
 

@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 from dmft._validation import check_integer, check_real
 from dmft.digital_nets import nested_scrambles, sobol_digits
 
-__all__ = ["RANK_TOLERANCE_FLOOR", "HardCoordinates", "Sampling"]
+__all__ = ["RANDOM_NUMBERS", "RANK_TOLERANCE_FLOOR", "HardCoordinates", "Sampling"]
 
 RANK_TOLERANCE_FLOOR = 1e-12
 """Smallest rank tolerance ever used: below it, normalised rounding errors become directions."""
 
+RANDOM_NUMBERS = 2
+"""Raised whenever the same seed begins to give other numbers: unfinished work must not mix them."""
+
 _SOBOL_BITS = 30  # one Sobol sequence holds at most 2**30 points
 # The families of streams spawned from one seed.
 _LEADING, _FRESH, _CUBATURE, _HARD = 0, 1, 2, 3
-# Where the easy coordinates are while the hard ones are ordered: nowhere special.
-_EASY_AT = 0.8
+# Easy coordinates over which the label is averaged to order the hard ones.
+_EASY_POINTS = 16
 
 
 @dataclass(frozen=True)
@@ -131,13 +134,26 @@ class HardCoordinates:
     def ordered(
         self, n_points: int, seed: np.random.SeedSequence
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Coordinates along the basis (k_h, n_points) and noise (n_points,), by label."""
+        """Coordinates along the basis (k_h, n_points) and noise (n_points,), by label.
+
+        By the average label over a few easy coordinates: a single one could put all points of a
+        discontinuous label in one class. Ties are broken by what Hessians depend on besides.
+        """
+        from scipy.special import ndtri
+
         k, k_h = self.basis.shape
         points = sobol_normals(k_h + int(self.uses_noise), n_points, seed)
         hard, noise = points[:k_h], points[k_h] if self.uses_noise else np.zeros(n_points)
-        easy = np.full(k, _EASY_AT)
-        z = (easy - self.basis @ (self.basis.T @ easy))[:, np.newaxis] + self.basis @ hard
-        order = np.argsort(self.label(np.ascontiguousarray(z.T), noise), kind="stable")
+        n_easy = _EASY_POINTS if k > k_h else 1
+        quantiles = ndtri((np.arange(n_easy) + 0.5) / n_easy)
+        rng = np.random.default_rng(0)  # always the same Latin hypercube
+        easy = np.array([rng.permutation(quantiles) for _ in range(k - k_h)])
+        around = self.easy_basis() @ easy.reshape(k - k_h, n_easy)
+        total = np.zeros(n_points)
+        for at in around.T:
+            z = at[:, np.newaxis] + self.basis @ hard
+            total += self.label(np.ascontiguousarray(z.T), noise)
+        order = np.lexsort((np.sum(hard**2, axis=0), np.round(total, 12)))
         return hard[:, order], noise[order]
 
     def easy_basis(self) -> NDArray[np.float64]:

@@ -38,6 +38,7 @@ import numpy as np
 
 from dmft._validation import check_instance, check_integer, check_real
 from dmft.drivers import descend, flow
+from dmft.folders import check_folder, read_configuration
 from dmft.fresh_batches import FreshProcess
 from dmft.gradient_descent import GradientDescent
 from dmft.masks import MaskStream
@@ -178,7 +179,10 @@ def solve(
             "fresh_batches must be False for a problem that starts with an overlap with a hard "
             "direction: the response of hard directions is known for samples used again only"
         )
-    steps = _steps_to_keep(problem, method, sampling, hessian_steps, max_memory)
+    wanted = hessian_steps
+    if wanted is None and checkpoint is not None:
+        wanted = _recorded_steps(checkpoint, method)
+    steps = _steps_to_keep(problem, method, sampling, wanted, max_memory)
     basis_rows = sys.maxsize
     if max_memory is not None:
         from dmft.memory import rows_within
@@ -298,6 +302,19 @@ def single_threaded_blas() -> Iterator[None]:
             _blas_users.pop()
             if not _blas_users:
                 limiter.restore_original_limits()
+
+
+def _recorded_steps(checkpoint: str | os.PathLike[str], method: Method) -> list[int] | None:
+    """Return the steps kept by the solve that a folder is of, if it may be this one.
+
+    What is kept by default depends on ``max_memory``, which may be another one by now.
+    """
+    with contextlib.suppress(OSError):  # for the checkpoint to report
+        recorded = read_configuration(check_folder(checkpoint, "checkpoint")) or {}
+        steps = recorded.get("hessian_steps")
+        if isinstance(steps, list) and all(step in range(method.n_steps + 1) for step in steps):
+            return steps
+    return None
 
 
 def _steps_to_keep(

@@ -774,3 +774,19 @@ def test_the_command_line_overrides_the_file(run_file, tmp_path, capsys):
     assert main([*given, "--t-max", "1", "--momentum", "0.5"]) == 2
     assert main(["grokking", str(run_file), "--d", "50", "--delta", "4"]) == 2
     assert "method must be full-batch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_list_of_equal_steps_is_a_number(momentum):
+    """Also in what counts beyond the last step: weights of directions, unstable paths."""
+    problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    sampling = dmft.Sampling(n_paths=512, replicates=2, rank_tolerance=1e-4)
+    eta = 0.3 if momentum == 0.0 else 0.02
+    one, other = (
+        dmft.solve(problem, 1.5, dmft.GradientDescent(size, 30, momentum=momentum), sampling)
+        for size in (eta, [eta] * 30)
+    )
+    for name in ("norm", "train_loss", "gradient_covariance"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
+    assert one.unstable_paths.fraction.tobytes() == other.unstable_paths.fraction.tobytes()
+    assert one.rank == other.rank

@@ -498,3 +498,16 @@ def test_the_command_goes_on(tmp_path, capsys, monkeypatch):
         assert (folder / "run-001.npz").exists()
     assert main([*command, "--checkpoint", str(folder), "--delta", "3"]) == 2
     assert "made with delta = 2.0, asked for is 3.0" in capsys.readouterr().err
+
+
+def test_more_memory_goes_on(tmp_path):
+    """What is kept by default would be another matter with more memory."""
+    changes = {"method": dmft.GradientDescent(0.2, 30)}
+    sampling = dmft.Sampling(n_paths=1024, replicates=2, seed=1, rank_tolerance=1e-12)
+    least = 8 * 2 * 1024 * 110
+    short = solve(tmp_path, sampling=sampling, max_memory=least, **changes)
+    assert short.status is dmft.Status.OUT_OF_MEMORY
+    longer = solve(tmp_path, sampling=sampling, max_memory=1e9, **changes)
+    assert longer.status.ok
+    whole = solve(sampling=sampling, **changes)
+    assert longer.norm.tobytes() == whole.norm.tobytes()

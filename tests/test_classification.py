@@ -336,3 +336,16 @@ def test_configurations_round_trip():
         assert Target.from_config(target.to_config()) == target
     assert signs(flip=0.1) != signs(flip=0.2)
     assert ClassLaw.of("logistic") == ClassLaw("logistic", 0.0, None, 1.0)
+
+
+def test_a_boundary_through_the_nodes_of_a_rule():
+    """Labels are classes with probability one; z1 = -z2 happens on symmetric rules alone."""
+    target = Target(lambda z, eps: np.sign(z[:, 0] + z[:, 1]), k=2)
+    same = Target(lambda z, eps: np.sign(z[:, 0] + z[:, 1] + 1e-9), k=2)
+    sampling = dmft.Sampling(n_paths=512, replicates=4)
+    found = []
+    for each in (target, same):
+        problem = Problem(each, Network("tanh", [1.0]), "logistic")
+        trajectory = dmft.solve(problem, 3.0, dmft.GradientDescent(0.5, 3), sampling)
+        found.append((trajectory.test_loss[3], trajectory.test_error[3]))
+    np.testing.assert_allclose(found[0], found[1], rtol=0.01)

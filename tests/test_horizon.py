@@ -358,7 +358,9 @@ def test_a_search_that_was_stopped_goes_on(kind, tmp_path, monkeypatch):
     evaluations = []
     evaluate = Process.evaluate
     monkeypatch.setattr(
-        Process, "evaluate", lambda self, *a: evaluations.append(1) or evaluate(self, *a)
+        Process,
+        "evaluate",
+        lambda self, *a, **k: evaluations.append(1) or evaluate(self, *a, **k),
     )
 
     def search(**settings):

@@ -152,7 +152,10 @@ DRAWS = 8
 
 @cache
 def expected_extremes(m, step):
-    """Mean and standard deviation of the extreme eigenvalues, (left, right), from the law alone."""
+    """Extreme eigenvalues, (left, right), from the law alone: mean, its error, and the spread.
+
+    The draws from one law share the sampling error of that law's own paths.
+    """
     d = SIZE // m
     n = round(CASES[m].delta * d)
     rng = np.random.default_rng(step)
@@ -164,15 +167,16 @@ def expected_extremes(m, step):
             scales.append(airy_scale(few, m * d))
             places.append(np.array(few.edges()) + inwards * scales[-1])
     scale, place = np.nanmean(scales, axis=0), np.nanmean(places, axis=0)
-    return place, np.hypot(np.nanstd(places, axis=0, ddof=1), TRACY_WIDOM_STD * scale)
+    own = np.nanmean(np.reshape(places, (-1, DRAWS, 2)), axis=1)
+    error = own.std(axis=0, ddof=1) / np.sqrt(len(own))
+    return place, error, np.hypot(np.nanstd(places, axis=0, ddof=1), TRACY_WIDOM_STD * scale)
 
 
 def deviation(m, step, side):
     """Mean extreme eigenvalue minus its prediction, and the standard error."""
     found = np.array([values[0 if side == 0 else -1] for values, _ in simulated(m)[step]])
-    place, spread = expected_extremes(m, step)
-    count = 1.0 / len(found) + 1.0 / (DRAWS * len(laws(m)[step]))
-    return found.mean() - place[side], spread[side] * np.sqrt(count)
+    place, error, spread = expected_extremes(m, step)
+    return found.mean() - place[side], np.hypot(error[side], spread[side] / np.sqrt(len(found)))
 
 
 @EACH

@@ -437,6 +437,12 @@ def _method(arguments: argparse.Namespace, in_file: Method) -> Method:
             return dataclasses.replace(in_file, **descent)
         if "t_max" not in flow:
             raise UsageError("--tol belongs to gradient flow: give --t-max too")
+        options = in_file.to_config().keys() - {"step_size", "n_steps"}
+        if options:
+            raise UsageError(
+                "--t-max is full-batch gradient flow of the first layer; the run file has "
+                f"{', '.join(sorted(options))}"
+            )
         return GradientFlow(**flow)
     if descent:
         raise UsageError("the run file has a gradient flow: give --t-max and --tol, no steps")

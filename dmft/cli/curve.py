@@ -81,17 +81,13 @@ def run_curve(arguments: argparse.Namespace) -> int:
 
 def _curve_run(arguments: argparse.Namespace) -> RunFile:
     """Return the run file with the overrides of the command line, and the curve's own horizon."""
-    from dmft.methods import GradientDescent
-
     run = run_file(arguments)
     given = stated(arguments, "bracket", "steps", "points", "max_solves", "n_steps")
     settings = dataclasses.replace(run.curve, **given)
     method = run.method
     if settings.n_steps is not None:
-        if isinstance(method, GradientDescent) and settings.n_steps > method.n_steps:
-            method = dataclasses.replace(method, n_steps=settings.n_steps)
-        else:
-            method = method.until(settings.n_steps)
+        # Steps are what they are in every other command: a schedule is not stretched.
+        method = method.until(settings.n_steps)
     return dataclasses.replace(run, method=method, curve=settings)
 
 

@@ -50,7 +50,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             result = sweep(
                 run.problem,
                 grid,
-                dataclasses.replace(descent_of(run), n_steps=budget),
+                descent_of(run).until(budget),
                 d=sizes,
                 seeds=settings.seeds,
                 recovery=settings.recovery,

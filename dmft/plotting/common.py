@@ -42,6 +42,7 @@ __all__ = [
     "PURPLE",
     "SKY",
     "VERMILLION",
+    "broken",
     "config_of",
     "describe",
     "draw_band",
@@ -147,8 +148,13 @@ def describe(config: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def set_title(figure: Figure, text: str) -> None:
+def set_title(figure: Figure, text: str, color: str = "black") -> None:
     """Put a title above a figure, broken after commas where it would be wider than the figure."""
+    figure.suptitle(broken(text, figure), fontsize=12, color=color)
+
+
+def broken(text: str, figure: Figure) -> str:
+    """Return a title in lines no wider than the figure, broken after commas."""
     most = int(_LETTERS_PER_INCH * figure.get_figwidth())
     lines = []
     for line in text.split("\n"):
@@ -157,10 +163,10 @@ def set_title(figure: Figure, text: str) -> None:
             joined = f"{start}, {part}" if start else part
             if start and len(joined) > most:
                 lines.append(f"{start},")
-                joined = part
+                joined = part.lstrip()
             start = joined
         lines.append(start)
-    figure.suptitle("\n".join(lines), fontsize=12)
+    return "\n".join(lines)
 
 
 def has_one_step_size(method: Mapping[str, Any]) -> bool:

@@ -8,7 +8,16 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from dmft.grokking import fall_step
-from dmft.plotting.common import BLUE, GREEN, GREY, VERMILLION, describe, new_figure, style
+from dmft.plotting.common import (
+    BLUE,
+    GREEN,
+    GREY,
+    VERMILLION,
+    describe,
+    new_figure,
+    set_title,
+    style,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,11 +91,11 @@ def plot_grokking(
         _draw_times(times, grokking, simulations)
         delta = grokking.config["delta"]
         low, high = grokking.probabilities[0], grokking.probabilities[-1]
-        figure.suptitle(
+        set_title(
+            figure,
             f"{describe(grokking.config)}, $\\delta = {delta:g}$\n"
             f"lines: predicted median run, bands: {low:.0%} to {high:.0%} of runs"
             + ("; thin lines and points: simulated runs" if len(simulations) else ""),
-            fontsize=12,
         )
     return figure
 

@@ -19,6 +19,7 @@ from dmft.plotting.common import (
     name_of,
     new_figure,
     sentence,
+    set_title,
     style,
 )
 
@@ -71,7 +72,7 @@ def plot_hardness(result: Hardness) -> Figure:
             given = "\nand the easy coordinates" if first else ""
             right.set_ylabel(f"variance told by the label{given}")
         color = "black" if result.status.ok else VERMILLION
-        figure.suptitle(_title(result), color=color, fontsize="medium")
+        set_title(figure, _title(result), color)
     return figure
 
 
@@ -89,7 +90,7 @@ def _title(result: Hardness) -> str:
         number = format_number(result.delta_alg, result.delta_alg_stderr)
         threshold = rf"$\delta_{{alg}} =\ ${number}"
     text = (
-        f"{name_of(describe_label(target))}{noise}:  information exponent "
+        f"{name_of(describe_label(target))}{noise},  information exponent "
         f"{shown(result.information_exponent)},  generative exponent "
         f"{shown(result.generative_exponent)},  {threshold}"
     )

@@ -17,6 +17,7 @@ from dmft.plotting.common import (
     format_number,
     log_ticks,
     new_figure,
+    set_title,
     style,
 )
 from dmft.sweeps import Sweep
@@ -95,10 +96,10 @@ def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) 
             panels[3].set_ylabel("hard overlap of its eigenvector")
             panels[3].set_ylim(-0.03, 1.03)
         count = f"{len(sweep.seeds)} seed{'s' if len(sweep.seeds) != 1 else ''} per point"
-        figure.suptitle(
+        set_title(
+            figure,
             f"{describe(sweep.config)}\n{count}, recovered "
             rf"if $\cos^2 \geq {sweep.recovery:g}$ within {sweep.n_steps} steps",
-            fontsize=12,
         )
         _legend(figure, panels[0], len(lines))
     return figure

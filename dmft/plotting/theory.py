@@ -15,6 +15,7 @@ from dmft.plotting.common import (
     GREY,
     PURPLE,
     VERMILLION,
+    broken,
     config_of,
     describe,
     draw_band,
@@ -80,7 +81,7 @@ def plot_threshold(threshold: Threshold) -> Figure:
         axes.set_xscale("log")
         axes.set_xlabel(r"samples per dimension  $\delta = n/d$")
         axes.set_ylabel(f"hard gap of the Hessian at {_place(threshold.config, threshold.step)}")
-        axes.set_title(describe(threshold.config))
+        axes.set_title(broken(describe(threshold.config), figure))
         axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
         if len(delta):
             axes.fill_between(delta, gap - error, gap + error, color=BLUE, alpha=0.2, linewidth=0)
@@ -108,7 +109,7 @@ def plot_threshold(threshold: Threshold) -> Figure:
                 _enlarge_crossing(axes, threshold, delta, gap, error)
         else:
             title = f"{describe(threshold.config)}\n{sentence(threshold.status)}"
-            axes.set_title(title, color=VERMILLION)
+            axes.set_title(broken(title, figure), color=VERMILLION)
         log_ticks(axes, threshold.bracket)
         if len(delta):
             _region_names(axes, left=bool(np.isfinite(threshold.gap[0])))
@@ -310,7 +311,7 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
             axes.set_title(place)
             set_title(figure, describe(spectrum.config))
         else:
-            axes.set_title(f"{describe(spectrum.config)}\n{place}")
+            axes.set_title(broken(f"{describe(spectrum.config)}\n{place}", figure))
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3 if left else 2)
     return figure

@@ -24,10 +24,13 @@ D                   second derivative of the loss in r, (m, m)             ``Hes
 A_h(z)              hard block whose zeros are the outliers                ``hard_matrix``
 delta_NN(t)         smallest delta above which the hard outlier stays      ``find_delta_nn``,
                                                                            ``delta_nn_curve``
+delta_alg           the same for the best polynomial-time algorithms       ``hardness``,
+                                                                           ``algorithmic_gap``
 ==================  =====================================================  =======================
 """
 
 from dmft.activations import Activation
+from dmft.algorithmic_gap import AlgorithmicGap, algorithmic_gap
 from dmft.comparison import Comparison, compare
 from dmft.config import load_preset, load_run, preset_names
 from dmft.extrapolation import Extrapolation
@@ -46,6 +49,8 @@ from dmft.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver import solve
 from dmft.spectra import Spectrum, spectrum
 from dmft.stability import UnstablePaths
+from dmft.step_axis import StepAxis
+from dmft.step_sizes import SimulationCheck, StepSizes
 from dmft.sweeps import Sweep, sweep
 from dmft.threshold import Crossing, Threshold, find_delta_nn
 from dmft.trajectory import Trajectory
@@ -55,6 +60,7 @@ __version__ = software_version()
 
 __all__ = [
     "Activation",
+    "AlgorithmicGap",
     "Comparison",
     "Constant",
     "Cosine",
@@ -73,8 +79,11 @@ __all__ = [
     "Sampling",
     "SimulatedHessian",
     "Simulation",
+    "SimulationCheck",
     "Spectrum",
     "Status",
+    "StepAxis",
+    "StepSizes",
     "Sweep",
     "Target",
     "Threshold",
@@ -82,6 +91,7 @@ __all__ = [
     "Trajectory",
     "UnstablePaths",
     "WarmUp",
+    "algorithmic_gap",
     "compare",
     "delta_nn_curve",
     "fall_step",

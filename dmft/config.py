@@ -40,6 +40,17 @@
     bracket = [0.5, 16.0]         # default: that of [threshold]
     n_steps = 400                 # default: that of [method]; and steps, points, max_solves
 
+    [gap]                         # optional: networks beside delta_alg, `delta-nn gap`
+    activations = ["gelu", "quadratic"]   # default: that of [network]
+    losses = ["pseudo-huber"]     # default: that of [problem]
+    widths = [1, 2]               # neurons, second layer 1/m each; default: that of [network]
+    bracket = [0.5, 16.0]         # default: that of [curve]; and n_steps, steps, points,
+                                  # max_solves, as there
+    step_sizes = [0, 0.1, 0.2]    # 0 is gradient flow; delta_NN with these at
+    time = 8.0                    # this time, of
+    network = "gelu"              # this network (default: the first); and compare_fresh = false
+                                  # for none with fresh batches, d and seeds of runs
+
     [trajectory]                  # optional
     delta = 6.0
 
@@ -62,7 +73,8 @@
 
 Settings left out have the defaults of :class:`dmft.Target`, :class:`dmft.Network`,
 :class:`dmft.Problem`, :class:`dmft.Sampling`, :func:`dmft.find_delta_nn`,
-:func:`dmft.delta_nn_curve`, :func:`dmft.simulate` and :func:`dmft.sweep`. Labels, activations and
+:func:`dmft.delta_nn_curve`, :func:`dmft.algorithmic_gap`, :func:`dmft.simulate` and
+:func:`dmft.sweep`. Labels, activations and
 losses of your own need Python: a run file knows the catalogues only.
 """
 
@@ -87,6 +99,7 @@ from dmft.problem import Network, Problem, Target
 from dmft.sampling import Sampling
 from dmft.settings import (
     CurveSettings,
+    GapSettings,
     SimulationSettings,
     SpectrumSettings,
     SweepSettings,
@@ -97,6 +110,7 @@ from dmft.settings import (
 
 __all__ = [
     "CurveSettings",
+    "GapSettings",
     "RunFile",
     "SimulationSettings",
     "SpectrumSettings",
@@ -183,6 +197,23 @@ class _Curve(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_solves: int | UnsetType = UNSET
 
 
+class _Gap(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    activations: list[str] | UnsetType = UNSET
+    losses: list[str] | UnsetType = UNSET
+    widths: list[int] | UnsetType = UNSET
+    bracket: tuple[float, float] | UnsetType = UNSET
+    n_steps: int | UnsetType = UNSET
+    steps: list[int] | UnsetType = UNSET
+    points: int | UnsetType = UNSET
+    max_solves: int | UnsetType = UNSET
+    step_sizes: list[float] | UnsetType = UNSET
+    time: float | UnsetType = UNSET
+    network: str | UnsetType = UNSET
+    compare_fresh: bool | UnsetType = UNSET
+    d: int | UnsetType = UNSET
+    seeds: int | UnsetType = UNSET
+
+
 class _Trajectory(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     delta: float | UnsetType = UNSET
 
@@ -227,6 +258,7 @@ class _File(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sampling: _Sampling = _Sampling()
     threshold: _Threshold = _Threshold()
     curve: _Curve = _Curve()
+    gap: _Gap = _Gap()
     trajectory: _Trajectory = _Trajectory()
     spectrum: _Spectrum = _Spectrum()
     simulation: _Simulation = _Simulation()
@@ -241,6 +273,7 @@ _TABLES: dict[str, type[_Table]] = {
     "sampling": _Sampling,
     "threshold": _Threshold,
     "curve": _Curve,
+    "gap": _Gap,
     "trajectory": _Trajectory,
     "spectrum": _Spectrum,
     "simulation": _Simulation,
@@ -264,6 +297,7 @@ class RunFile:
     sampling : Sampling
     threshold : ThresholdSettings
     curve : CurveSettings
+    gap : GapSettings
     trajectory : TrajectorySettings
     spectrum : SpectrumSettings
     simulation : SimulationSettings
@@ -284,6 +318,7 @@ class RunFile:
     sampling: Sampling = field(default_factory=Sampling)
     threshold: ThresholdSettings = field(default_factory=ThresholdSettings)
     curve: CurveSettings = field(default_factory=CurveSettings)
+    gap: GapSettings = field(default_factory=GapSettings)
     trajectory: TrajectorySettings = field(default_factory=TrajectorySettings)
     spectrum: SpectrumSettings = field(default_factory=SpectrumSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
@@ -332,6 +367,7 @@ class RunFile:
             sampling=build("sampling", Sampling, **tables.sampling.settings()),
             threshold=build("threshold", ThresholdSettings, **tables.threshold.settings()),
             curve=build("curve", CurveSettings, **tables.curve.settings()),
+            gap=build("gap", GapSettings, **tables.gap.settings()),
             trajectory=build("trajectory", TrajectorySettings, **tables.trajectory.settings()),
             spectrum=build("spectrum", SpectrumSettings, **tables.spectrum.settings()),
             simulation=build("simulation", SimulationSettings, **tables.simulation.settings()),
@@ -343,6 +379,8 @@ class RunFile:
         simulated, swept, n_steps = run.simulation, run.sweep, run.method.n_steps
         horizon = n_steps if run.curve.n_steps is None else run.curve.n_steps
         build("curve", check_steps, "steps", run.curve.steps or (), horizon)
+        horizon = n_steps if run.gap.n_steps is None else run.gap.n_steps
+        build("gap", check_steps, "steps", run.gap.steps or (), horizon)
         build("simulation", check_steps, "hessian_steps", simulated.hessian_steps, n_steps)
         if swept.hessian_step is not None:
             budget = n_steps if swept.n_steps is None else swept.n_steps
@@ -362,6 +400,7 @@ class RunFile:
             "sampling": self.sampling.to_config(),
             "threshold": vars(self.threshold),
             "curve": vars(self.curve),
+            "gap": vars(self.gap),
             "trajectory": vars(self.trajectory),
             "spectrum": vars(self.spectrum),
             "simulation": vars(self.simulation),

@@ -36,7 +36,7 @@ What counts as nonzero
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -200,21 +200,7 @@ class Hardness:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        config = {
-            **self.config,
-            **{name: getattr(self, name) for name in (*_SCALARS, *_TUPLES)},
-            "n_easy": [test.n_easy for test in self.rounds],
-            "status": self.status.name,
-        }
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        for index, test in enumerate(self.rounds):
-            arrays[f"explained_{index}"] = np.stack([test.explained, test.stderr])
-            arrays[f"directions_{index}"] = test.directions
-        if self.profile is not None:
-            arrays["profile"] = np.vstack(
-                [self.profile.y, self.profile.probability, self.profile.mean]
-            )
-        write_result(path, _KIND, config, arrays)
+        write_result(path, _KIND, *self.parts())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Hardness:
@@ -225,7 +211,29 @@ class Hardness:
         ValueError
             If the file is of another kind, or was written by a newer version.
         """
-        config, arrays = read_result(path, _KIND)
+        return cls.of_parts(*read_result(path, _KIND))
+
+    def parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return what a file holds: plain types and arrays."""
+        config = {
+            **self.config,
+            **{name: getattr(self, name) for name in (*_SCALARS, *_TUPLES)},
+            "n_easy": [test.n_easy for test in self.rounds],
+            "status": self.status.name,
+        }
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
+        for index, test in enumerate(self.rounds):
+            arrays[f"explained_{index}"] = np.stack([test.explained, test.stderr])
+            arrays[f"directions_{index}"] = test.directions
+        if self.profile is not None:
+            arrays["profile"] = np.vstack(
+                [self.profile.y, self.profile.probability, self.profile.mean]
+            )
+        return config, arrays
+
+    @classmethod
+    def of_parts(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Hardness:
+        """Return the result of which these are the :meth:`parts`."""
         profile = arrays.get("profile")
         settings: dict[str, Any] = {name: config[name] for name in _SCALARS}
         settings |= {name: tuple(config[name]) for name in _TUPLES}

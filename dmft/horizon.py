@@ -37,7 +37,7 @@ from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -163,14 +163,7 @@ class ThresholdCurve:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        config = {
-            **self.config,
-            "statuses": [status.name for status in self.statuses],
-            "crossings": [[vars(crossing) for crossing in step] for step in self.crossings],
-            "bracket": list(self.bracket),
-            "limit": self.limit.to_config(),
-        }
-        write_result(path, _KIND, config, {name: getattr(self, name) for name in _ARRAYS})
+        write_result(path, _KIND, *self.parts())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ThresholdCurve:
@@ -181,8 +174,26 @@ class ThresholdCurve:
         ValueError
             If the file is not a threshold curve, or was written by a newer version.
         """
-        config, arrays = read_result(path, _KIND)
-        arrays.setdefault("unstable_share", np.full(len(arrays["steps"]), np.nan))  # version 0.1
+        return cls.of_parts(*read_result(path, _KIND))
+
+    def parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return what a file holds: plain types and arrays."""
+        config = {
+            **self.config,
+            "statuses": [status.name for status in self.statuses],
+            "crossings": [[vars(crossing) for crossing in step] for step in self.crossings],
+            "bracket": list(self.bracket),
+            "limit": self.limit.to_config(),
+        }
+        return config, {name: getattr(self, name) for name in _ARRAYS}
+
+    @classmethod
+    def of_parts(
+        cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> ThresholdCurve:
+        """Return the curve of which these are the :meth:`parts`."""
+        missing = np.full(len(arrays["steps"]), np.nan)
+        found: dict[str, Any] = {"unstable_share": missing, **arrays}  # not in version 0.1
         return cls(
             statuses=tuple(Status[name] for name in config["statuses"]),
             crossings=tuple(
@@ -191,7 +202,7 @@ class ThresholdCurve:
             bracket=(config["bracket"][0], config["bracket"][1]),
             limit=Extrapolation.from_config(config["limit"]),
             config={name: config[name] for name in ("problem", "method", "sampling")},
-            **arrays,
+            **found,
         )
 
 

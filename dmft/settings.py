@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dmft._validation import check_integer, check_real
+from dmft.activations import get_activation
 from dmft.inputs import Inputs, get_inputs
+from dmft.losses import get_loss
+from dmft.step_sizes import SimulationCheck, StepSizes
 
 __all__ = [
     "CurveSettings",
+    "GapSettings",
     "SimulationSettings",
     "SpectrumSettings",
     "SweepSettings",
@@ -139,6 +143,90 @@ class CurveSettings:
         for name in ("points", "max_solves"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), minimum=4)
+
+
+@dataclass(frozen=True)
+class GapSettings:
+    """Arguments of :func:`dmft.algorithmic_gap`; None where the run file is silent.
+
+    Attributes
+    ----------
+    activations, losses : tuple of str, optional
+        Catalogue names; those of network and problem if None.
+    widths : tuple of int, optional
+        Numbers of neurons, with equal second-layer weights 1/m; the second layer of the network
+        if None.
+    bracket : tuple of float, optional
+        That of the curve, or of the threshold, if None.
+    n_steps : int, optional
+        Last step of the curves; that of the method if None.
+    steps : tuple of int, optional
+        Ascending.
+    points, max_solves : int, optional
+    step_sizes : tuple of float, optional
+        0 for gradient flow; only with ``time``.
+    time : float, optional
+    network : str, optional
+        The one that the step sizes are about; the first if None.
+    compare_fresh : bool
+        Whether step sizes are also tried with samples of its own for each step.
+    d : int, optional
+        Dimension of runs beside the largest step size; no runs if None.
+    seeds : int
+    """
+
+    activations: tuple[str, ...] | None = None
+    losses: tuple[str, ...] | None = None
+    widths: tuple[int, ...] | None = None
+    bracket: tuple[float, float] | None = None
+    n_steps: int | None = None
+    steps: tuple[int, ...] | None = None
+    points: int | None = None
+    max_solves: int | None = None
+    step_sizes: tuple[float, ...] | None = None
+    time: float | None = None
+    network: str | None = None
+    compare_fresh: bool = True
+    d: int | None = None
+    seeds: int = 8
+
+    def __post_init__(self) -> None:
+        for name, check in (("activations", get_activation), ("losses", get_loss)):
+            if getattr(self, name) is not None:
+                names = tuple(check(entry).name for entry in getattr(self, name))
+                object.__setattr__(self, name, names)
+        if self.widths is not None:
+            widths = tuple(check_integer("widths", m, minimum=1) for m in self.widths)
+            object.__setattr__(self, "widths", widths)
+        if self.bracket is not None:
+            _check_bracket(self.bracket)
+        if self.n_steps is not None:
+            check_integer("n_steps", self.n_steps, minimum=0)
+        if self.steps is not None:
+            steps = tuple(check_integer("steps", step, minimum=0) for step in self.steps)
+            object.__setattr__(self, "steps", steps)
+        for name in ("points", "max_solves"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), minimum=4)
+        if self.step_sizes is not None:
+            object.__setattr__(self, "step_sizes", tuple(self.step_sizes))
+        if (self.step_sizes is None) != (self.time is None):
+            raise ValueError("step_sizes and time must come together: one of them is missing")
+        if self.d is not None and self.step_sizes is None:
+            raise ValueError("d must come with step_sizes and time, beside which runs stand")
+        _ = self.step_axis, self.simulation
+
+    @property
+    def step_axis(self) -> StepSizes | None:
+        """What is asked about step sizes; None for nothing."""
+        if self.step_sizes is None or self.time is None:
+            return None
+        return StepSizes(self.step_sizes, self.time, self.network, self.compare_fresh)
+
+    @property
+    def simulation(self) -> SimulationCheck | None:
+        """Runs beside them; None for none."""
+        return None if self.d is None else SimulationCheck(self.d, self.seeds)
 
 
 @dataclass(frozen=True)

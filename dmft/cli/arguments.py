@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from dmft.config import RunFile
     from dmft.methods import GradientDescent, Method
 
-__all__ = ["command_parser", "descent_of", "in_bytes", "run_file", "setting", "stated"]
+__all__ = [
+    "command_parser",
+    "descent_of",
+    "in_bytes",
+    "overlaid",
+    "run_file",
+    "setting",
+    "stated",
+]
 
 _FORMATS = ("png", "pdf", "svg")
 
@@ -40,6 +48,11 @@ it (--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-start. {_R
 _HARDNESS = """Finds easy and hard directions, information and generative exponents, and the
 samples per dimension delta_alg above which polynomial-time algorithms recover a hard direction,
 each with an error estimate. Nothing but the label matters, so a catalogue name will do."""
+
+_GAP = """Networks are all combinations of activations, losses and widths; one of m neurons has
+second-layer weights 1/m. Draws delta_NN(t) of each beside delta_alg of the label and, with
+--step-sizes and --time, delta_NN at that time against the step size (0: gradient flow). With
+--label and no more: one GELU neuron, pseudo-Huber loss, 40 steps of size 0.2."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -101,6 +114,13 @@ def command_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--require-limit", action="store_true", help="exit with 3 if the limit is not settled"
     )
+    _add_method(sub, flow=True)
+    _add_sampling(sub)
+    _add_resources(_add_output(sub))
+
+    sub = command("gap", "gap", "set delta_NN of several networks against delta_alg", _GAP, _THEORY)
+    _add_source(sub).add_argument("--label", metavar="NAME", help="a label of the catalogue")
+    _add_gap(sub)
     _add_method(sub, flow=True)
     _add_sampling(sub)
     _add_resources(_add_output(sub))
@@ -205,10 +225,11 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
+def _add_source(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("what to run (one of)")
     group.add_argument("file", nargs="?", metavar="FILE", help="a TOML run file")
     group.add_argument("--preset", metavar="NAME", help=f"see `{PROGRAM} presets`")
+    return group
 
 
 def _add_label(parser: argparse.ArgumentParser) -> None:
@@ -228,6 +249,35 @@ def _add_label(parser: argparse.ArgumentParser) -> None:
 
 def _add_delta(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delta", type=float, help="samples per dimension n/d")
+
+
+def _add_gap(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("networks, in place of what the run file says")
+    group.add_argument("--activations", nargs="+", metavar="NAME", help="one or several")
+    group.add_argument("--losses", nargs="+", metavar="NAME", help="one or several")
+    group.add_argument("--widths", nargs="+", type=int, metavar="M", help="numbers of neurons")
+    group.add_argument(
+        "--bracket", nargs=2, type=float, metavar=("LO", "HI"), help="range of delta to search"
+    )
+    group.add_argument("--steps", nargs="+", type=int, metavar="T", help="horizons t")
+    group.add_argument("--points", type=int, metavar="N", help="values of delta to begin with")
+    group.add_argument("--max-solves", type=int, metavar="N", help="values of delta at most")
+    group = parser.add_argument_group("step sizes, in place of what the run file says")
+    group.add_argument(
+        "--step-sizes", nargs="+", type=float, metavar="ETA", help="0 for gradient flow"
+    )
+    group.add_argument("--time", type=float, metavar="TIME", help="time that all of them reach")
+    group.add_argument("--network", metavar="NAME", help="which network (default: the first)")
+    group.add_argument(
+        "--no-fresh",
+        action="store_false",
+        dest="compare_fresh",
+        default=None,
+        help="leave out fresh batches",
+    )
+    group.add_argument("--d", type=int, metavar="D", help="simulate beside the largest step")
+    group.add_argument("--seeds", type=int, metavar="S", help="number of runs at each delta")
+    group.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
 
 
 def _add_simulation(parser: argparse.ArgumentParser) -> None:
@@ -325,14 +375,20 @@ def stated(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def run_file(arguments: argparse.Namespace) -> RunFile:
     """Read the run file or preset, with the overrides of the command line."""
-    from dmft._validation import check_integer
     from dmft.config import load_preset, load_run
 
     if (arguments.file is None) == (arguments.preset is None):
         raise UsageError("give either a TOML run file or --preset NAME")
+    run = load_run(arguments.file) if arguments.preset is None else load_preset(arguments.preset)
+    return overlaid(arguments, run)
+
+
+def overlaid(arguments: argparse.Namespace, run: RunFile) -> RunFile:
+    """Return the run file with the overrides of the command line."""
+    from dmft._validation import check_integer
+
     for name, value in stated(arguments, "threads", "workers").items():
         check_integer(name, value, minimum=1)
-    run = load_run(arguments.file) if arguments.preset is None else load_preset(arguments.preset)
     sampling = stated(arguments, "n_paths", "replicates", "seed")
     if stated(arguments, "t_max"):  # a flow in place of the file's method has its own horizon
         run = dataclasses.replace(
@@ -340,6 +396,7 @@ def run_file(arguments: argparse.Namespace) -> RunFile:
             threshold=dataclasses.replace(run.threshold, step=None),
             spectrum=dataclasses.replace(run.spectrum, step=None),
             curve=dataclasses.replace(run.curve, n_steps=None, steps=None),
+            gap=dataclasses.replace(run.gap, n_steps=None, steps=None),
         )
     return dataclasses.replace(
         run,

@@ -1,4 +1,4 @@
-"""Figures: gap against delta, trajectory, spectrum, label law, theory beside simulation.
+"""Figures: thresholds, delta_NN beside delta_alg, trajectory, spectrum, theory beside simulation.
 
 The only package of ``dmft`` that imports matplotlib. One module for each subject; what they share
 is in ``common``.
@@ -6,6 +6,7 @@ is in ``common``.
 
 from dmft.plotting.common import save_figure, style
 from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
+from dmft.plotting.gap import plot_gap
 from dmft.plotting.grokking import plot_grokking
 from dmft.plotting.hardness import plot_hardness
 from dmft.plotting.horizon import plot_curve
@@ -17,6 +18,7 @@ __all__ = [
     "plot_comparison",
     "plot_curve",
     "plot_flow",
+    "plot_gap",
     "plot_grokking",
     "plot_hardness",
     "plot_hessian_comparison",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from dmft.classification import describe_label
 from dmft.gradient_descent import describe_method
@@ -48,7 +48,9 @@ __all__ = [
     "draw_band",
     "format_number",
     "hard_coordinates",
+    "log_subs",
     "log_ticks",
+    "logarithmic_after",
     "name_of",
     "new_figure",
     "save_figure",
@@ -230,3 +232,25 @@ def config_of(trajectory: Trajectory) -> Mapping[str, Any]:
     """Problem and method as plain types, for `describe`."""
     problem = trajectory.problem.to_config() if trajectory.problem is not None else None
     return {"problem": problem, "method": trajectory.method.to_config()}
+
+
+def logarithmic_after(axes: Axes, first: float, last: float, with_zero: bool) -> None:
+    """Scale, range and ticks from 0 (or the first point) to the last."""
+    pad = (last / first) ** 0.03 if last > first else 1.1
+    if with_zero:
+        axes.set_xscale("symlog", linthresh=first, linscale=0.4)
+        axes.set_xlim(-0.25 * first, last * pad)
+    else:
+        axes.set_xscale("log")
+        axes.set_xlim(first / pad, last * pad)
+    locator = LogLocator(subs=log_subs(first, last))
+    ticks = [float(tick) for tick in locator.tick_values(first, last)]
+    ticks = [tick for tick in ticks if 1.5 * first <= tick <= last * pad or tick == first]
+    axes.xaxis.set_major_locator(FixedLocator([0.0, *ticks] if with_zero else ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def log_subs(first: float, last: float) -> tuple[float, ...]:
+    """Multiples of powers of ten that get a number, on a logarithmic axis of such length."""
+    return (1.0, 2.0, 5.0) if last < 100 * first else (1.0,)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dmft.plotting.common import (
     BLUE,
@@ -17,6 +17,8 @@ from dmft.plotting.common import (
     describe,
     format_number,
     has_one_step_size,
+    log_subs,
+    logarithmic_after,
     new_figure,
     sentence,
     set_title,
@@ -178,7 +180,7 @@ def _draw_edges(axes: Axes, curve: ThresholdCurve) -> None:
         return
     _guide(axes, *min(drawn, key=lambda line: float(line[1][-1])))
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        axis.set_major_locator(LogLocator(subs=_subs(*limits)))
+        axis.set_major_locator(LogLocator(subs=log_subs(*limits)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
     axes.legend(loc="lower left")
@@ -211,32 +213,10 @@ def _time_axis(axes: Axes, curve: ThresholdCurve) -> None:
     if len(t) < 2 or t[-1] <= 0:
         return
     first = float(t[t > 0][0])
-    _logarithmic_after(axes, first, float(t[-1]), 0 in steps)
+    logarithmic_after(axes, first, float(t[-1]), 0 in steps)
     if has_one_step_size(curve.config["method"]):  # otherwise steps are not even in time
         above = axes.twiny()
         scale = float(steps[-1] / t[-1])
-        _logarithmic_after(above, first * scale, float(steps[-1]), 0 in steps)
+        logarithmic_after(above, first * scale, float(steps[-1]), 0 in steps)
         above.set_xlabel("step")
         above.grid(False)
-
-
-def _logarithmic_after(axes: Axes, first: float, last: float, with_zero: bool) -> None:
-    """Scale, range and ticks from 0 (or the first point) to the last."""
-    pad = (last / first) ** 0.03 if last > first else 1.1
-    if with_zero:
-        axes.set_xscale("symlog", linthresh=first, linscale=0.4)
-        axes.set_xlim(-0.25 * first, last * pad)
-    else:
-        axes.set_xscale("log")
-        axes.set_xlim(first / pad, last * pad)
-    locator = LogLocator(subs=_subs(first, last))
-    ticks = [float(tick) for tick in locator.tick_values(first, last)]
-    ticks = [tick for tick in ticks if 1.5 * first <= tick <= last * pad or tick == first]
-    axes.xaxis.set_major_locator(FixedLocator([0.0, *ticks] if with_zero else ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _subs(first: float, last: float) -> tuple[float, ...]:
-    """Multiples of powers of ten that get a number, on a logarithmic axis of such length."""
-    return (1.0, 2.0, 5.0) if last < 100 * first else (1.0,)

@@ -1,0 +1,273 @@
+"""The command that sets networks against the best algorithm for one label."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft.cli.arguments import in_bytes, overlaid, run_file, setting, stated
+from dmft.cli.exits import DONE, NUMERICAL, UsageError
+from dmft.cli.output import Output, paths_line, progress, resumable, text_table, with_error
+from dmft.stability import SHARE_TOLERANCE
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from dmft.algorithmic_gap import AlgorithmicGap
+    from dmft.config import RunFile
+    from dmft.problem import Problem
+    from dmft.step_axis import EigenvalueCheck, StepAxis, StepSeries
+
+__all__ = ["run_gap"]
+
+_POINTS = 9  # as delta_nn_curve and find_delta_nn
+_REFINEMENTS = 5  # what either usually takes after the first grid
+_STEP_SIZE, _N_STEPS = 0.2, 40  # where only a label is given
+_NUMBERS = ("activations", "losses", "widths", "bracket", "steps", "points", "max_solves")
+_AXIS = ("step_sizes", "time", "network", "compare_fresh", "d", "seeds")
+
+
+def run_gap(arguments: argparse.Namespace) -> int:
+    """Find delta_alg, delta_NN of several networks, and how it changes with the step size."""
+    from dmft.algorithmic_gap import algorithmic_gap
+
+    run = _gap_run(arguments)
+    settings, problems = run.gap, _networks(run)
+    in_file = (settings.bracket, run.curve.bracket, run.threshold.bracket)
+    known = next((bracket for bracket in in_file if bracket is not None), None)
+    bracket = setting(None, known, "gap.bracket", "--bracket LO HI")
+    numbers = {
+        name: getattr(settings, name)
+        for name in ("points", "max_solves")
+        if getattr(settings, name) is not None
+    }
+    check = settings.simulation
+    if check is not None and arguments.workers is not None:
+        check = dataclasses.replace(check, workers=arguments.workers)
+    axis = settings.step_axis
+    total = len(problems) * (numbers.get("points", _POINTS) + _REFINEMENTS)
+    total += 0 if axis is None else axis.n_searches * (_POINTS + _REFINEMENTS)
+    with Output(arguments, run) as output:
+        with resumable(arguments.checkpoint), progress(total, "values of delta") as advance:
+            result = algorithmic_gap(
+                run.problem.target,
+                problems,
+                bracket,
+                method=run.method,
+                steps=settings.steps,
+                sampling=run.sampling,
+                step_axis=axis,
+                simulate=check,
+                threads=arguments.threads,
+                progress=advance,
+                checkpoint=arguments.checkpoint,
+                max_memory=in_bytes(arguments.max_memory),
+                **numbers,
+            )
+        output.save("gap", result)
+        from dmft.plotting import plot_gap
+
+        output.draw("gap", plot_gap(result))
+    tables = [_table(result), *([] if result.step_axis is None else _axis_tables(result.step_axis))]
+    output.report("gap", result.status, _json(result), _lines(run, result), "\n\n".join(tables))
+    return DONE if result.status.ok else NUMERICAL
+
+
+def _gap_run(arguments: argparse.Namespace) -> RunFile:
+    """Return the run file, or that of a label, with the command line and its own horizon."""
+    from dmft.methods import GradientDescent
+
+    if arguments.label is None:
+        run = run_file(arguments)
+    elif arguments.file is None and arguments.preset is None:
+        run = overlaid(arguments, _run_of_label(arguments.label))
+    else:
+        raise UsageError("give --label NAME, a TOML run file, or --preset NAME: one of them")
+    given = stated(arguments, *_NUMBERS, *_AXIS, "n_steps")
+    settings = dataclasses.replace(run.gap, **given)
+    method = run.method
+    if settings.n_steps is not None:
+        if isinstance(method, GradientDescent) and settings.n_steps > method.n_steps:
+            method = dataclasses.replace(method, n_steps=settings.n_steps)
+        else:
+            method = method.until(settings.n_steps)
+    return dataclasses.replace(run, method=method, gap=settings)
+
+
+def _run_of_label(label: str) -> RunFile:
+    """Return a run file with nothing but a label: one GELU neuron, pseudo-Huber loss."""
+    from dmft.config import RunFile
+    from dmft.methods import GradientDescent
+    from dmft.problem import Problem
+
+    problem = Problem(label, loss="pseudo-huber")
+    return RunFile(label, problem, GradientDescent(_STEP_SIZE, _N_STEPS))
+
+
+def _networks(run: RunFile) -> list[Problem]:
+    """Return the problems that the settings ask for; none twice."""
+    from dmft.algorithmic_gap import wide_networks
+
+    found = run.gap
+    for name in ("activations", "losses", "widths"):
+        entries = getattr(found, name) or ()
+        if len(set(entries)) < len(entries):
+            raise ValueError(f"{name} must be different, got {', '.join(map(str, entries))}")
+    problems = wide_networks(
+        run.problem, found.activations or (), found.losses or (), found.widths or ()
+    )
+    for problem in problems:
+        problem.check_labels()
+    return problems
+
+
+# -- what is said --------------------------------------------------------------------------------
+
+
+def _json(result: AlgorithmicGap) -> dict[str, Any]:
+    return {
+        "delta_alg": result.delta_alg,
+        "delta_alg_infinite": math.isinf(result.delta_alg),
+        "delta_alg_stderr": result.delta_alg_stderr,
+        "hardness_status": result.hardness.status.name,
+        "networks": {
+            name: {
+                "steps": curve.steps,
+                "times": curve.times,
+                "value": curve.value,
+                "stderr": curve.stderr,
+                "interpolation_error": curve.interpolation_error,
+                "statuses": [status.name for status in curve.statuses],
+                "unstable_share": curve.unstable_share,
+                "ratio": ratio.value,
+                "ratio_stderr": ratio.stderr,
+                "limit": curve.limit.to_config(),
+                "problem": result.config["networks"][name],
+            }
+            for (name, curve), ratio in zip(result.curves.items(), result.gap.values(), strict=True)
+        },
+        "step_axis": None if result.step_axis is None else _axis_json(result.step_axis),
+    }
+
+
+def _axis_json(axis: StepAxis) -> dict[str, Any]:
+    def series(found: StepSeries | None) -> dict[str, Any] | None:
+        if found is None:
+            return None
+        shift, error = found.shift(axis.reuse)
+        return {
+            **vars(found),
+            "shift": shift,
+            "shift_stderr": error,
+            "statuses": [status.name for status in found.statuses],
+            "unstable": found.unstable,
+        }
+
+    return {
+        "network": axis.network,
+        "time": axis.time,
+        "reuse": series(axis.reuse),
+        "fresh": series(axis.fresh),
+        "check": [entry.to_config() for entry in axis.check],
+    }
+
+
+def _lines(run: RunFile, result: AlgorithmicGap) -> list[tuple[str, str]]:
+    from dmft.methods import describe
+
+    value = with_error(result.delta_alg, result.delta_alg_stderr)
+    if math.isinf(result.delta_alg):
+        value = "infinite: no number of order d samples is enough"
+    if not result.hardness.status.ok:
+        value += f"; {result.hardness.status.name}"
+    return [
+        ("label", f"{run.name}: {run.problem.target.description}"),
+        ("method", describe(run.method)),
+        paths_line(run),
+        ("delta_alg", value),
+    ]
+
+
+def _table(result: AlgorithmicGap) -> str:
+    """First and last horizon of every network, and how far the last is from delta_alg."""
+    head = ["network", "step", "delta_NN", "of delta_alg", "unstable", "status"]
+    rows = []
+    for (name, curve), ratio in zip(result.curves.items(), result.gap.values(), strict=True):
+        for row in dict.fromkeys((0, len(curve.steps) - 1)):
+            error = float(np.hypot(curve.stderr[row], curve.interpolation_error[row]))
+            rows.append(
+                [
+                    name if row == 0 else "",
+                    str(curve.steps[row]),
+                    _cell(float(curve.value[row]), error),
+                    f"{ratio.value[row]:.2f}" if np.isfinite(ratio.value[row]) else "none",
+                    _share(float(curve.unstable_share[row])),
+                    curve.statuses[row].name,
+                ]
+            )
+    return text_table(head, rows)
+
+
+def _axis_tables(axis: StepAxis) -> list[str]:
+    """Threshold for each step size; then eigenvalues beside simulations."""
+    first_size = axis.reuse.step_sizes[0]
+    change = f"change from {f'{first_size:g}' if first_size else 'flow'}"
+    head = ["step size", "steps", "delta_NN", change, "unstable", "status"]
+    rows = []
+    for series, kind in zip(axis.series, ("", " fresh"), strict=False):
+        shift, error = series.shift(axis.reuse)
+        for row, size in enumerate(series.step_sizes):
+            rows.append(
+                [
+                    f"{size:g}{kind}" if size else "flow",
+                    str(series.n_steps[row]) if size else "",
+                    _cell(float(series.value[row]), float(series.stderr[row])),
+                    _cell(float(shift[row]), float(error[row])) if error[row] else "",
+                    _share(float(series.unstable_share[row])),
+                    series.statuses[row].name,
+                ]
+            )
+    tables = [f"{axis.network}, time {axis.time:g}\n{text_table(head, rows)}"]
+    if axis.check:
+        first = axis.check[0]
+        title = (
+            f"lowest eigenvalue at step {first.step} of size {first.step_size:g}, "
+            f"d = {first.d}, {first.seeds} seeds"
+        )
+        head = ["delta", "is", "theory", "simulated", "overlap: theory", "simulated"]
+        tables.append(f"{title}\n{text_table(head, list(map(_check_row, axis.check)))}")
+    return tables
+
+
+def _check_row(entry: EigenvalueCheck) -> Sequence[str]:
+    delta = f"{entry.delta:g}{' fresh' if entry.fresh else ''}"
+    found = entry.prediction
+    if found is None:
+        return [delta, entry.status.name, "none", "none", "none", "none"]
+    kind = found.kind if found.compared else f"{found.kind} (close)"
+    return [
+        delta,
+        kind,
+        _cell(found.value, found.stderr),
+        _cell(found.simulated, found.simulated_stderr),
+        _cell(found.overlap, found.overlap_stderr),
+        _cell(found.simulated_overlap, found.simulated_overlap_stderr),
+    ]
+
+
+def _cell(value: float, error: float) -> str:
+    if not math.isfinite(value):
+        return "none"
+    # The extreme nodes of a quadrature move an edge by less than any digit shown.
+    return with_error(value, 0.0 if error <= 1e-7 * abs(value) else error)
+
+
+def _share(share: float) -> str:
+    """Name what unstable paths carry; marked where that is too much."""
+    if not math.isfinite(share):
+        return "none"
+    return f"{share:.1%}{' *' if share > SHARE_TOLERANCE else ''}" if share else "0"

@@ -1,0 +1,211 @@
+"""The command that sets networks against delta_alg: files, numbers, exit codes, bad input."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from commands import called
+
+import dmft
+
+RUN = """
+[target]
+label = "phase-retrieval"
+[network]
+activation = "gelu"
+[problem]
+loss = "pseudo-huber"
+[method]
+step_size = 0.2
+n_steps = 3
+[sampling]
+n_paths = 128
+replicates = 4
+seed = 5
+[curve]
+bracket = [0.6, 4.0]
+[gap]
+activations = ["quadratic", "gelu"]
+n_steps = 2
+step_sizes = [0, 0.2]
+time = 0.4
+network = "gelu"
+"""
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(RUN, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def call(tmp_path, run_file, capsys):
+    """Run the command with results in ``out``: exit code, stdout, stderr."""
+
+    def run(*arguments, source=(str(run_file),)):
+        return called(
+            capsys, ["gap", *source, "--out", str(tmp_path / "out"), *map(str, arguments)]
+        )
+
+    run.out = tmp_path / "out"
+    return run
+
+
+def test_gap(call):
+    code, out, err = call()
+    assert (code, err) == (0, "")
+    assert sorted(os.listdir(call.out)) == ["small-gap.npz", "small-gap.png"]
+    loaded = dmft.AlgorithmicGap.load(call.out / "small-gap.npz")
+    assert loaded.curves["gelu"].steps.tolist() == [0, 1, 2]  # the gap's own horizon
+    assert loaded.config["sampling"]["seed"] == 5
+    assert loaded.config["bracket"] == [0.6, 4.0]  # that of the curve
+    assert loaded.step_axis.network == "gelu"
+    assert "1.69276 (quadrature)" in out
+    assert "0.92302" in out
+    lines = {line.split()[0]: line.split() for line in out.splitlines() if line}
+    assert float(lines["delta_alg"][1]) == pytest.approx(0.5, abs=1e-4)
+    assert "gelu, time 0.4" in out
+    assert lines["flow"][-1] == "SUCCESS"
+
+
+def test_a_label_and_the_command_line(call):
+    code, out, err = call(
+        "--json", "--activations", "gelu", "--losses", "pseudo-huber", "--widths", 1, 2,
+        "--step-size", 0.1, "--n-steps", 1, "--bracket", 0.5, 6, "--n-paths", 128,
+        "--replicates", 4, "--seed", 5,
+        source=["--label", "phase-retrieval"],
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    assert data["delta_alg"] == pytest.approx(0.5, abs=1e-4)
+    assert list(data["networks"]) == ["gelu", "gelu, 2 neurons"]
+    one, two = data["networks"].values()
+    assert one["value"][0] == pytest.approx(1.69276, abs=1e-5)
+    assert one["ratio"][0] == pytest.approx(3.3855, abs=1e-3)
+    assert two["problem"]["network"]["second_layer"] == [0.5, 0.5]
+    assert data["step_axis"] is None
+    assert data["config"]["method"] == {"step_size": 0.1, "n_steps": 1}
+    assert data["config"]["gap"]["widths"] == [1, 2]
+    assert [os.path.basename(path) for path in data["files"]] == sorted(os.listdir(call.out))
+
+
+def test_json_of_the_step_axis_and_runs(call):
+    code, out, _ = call("--json", "--steps", 0, "--d", 40, "--seeds", 2, "--workers", 1)
+    assert code == 0
+    axis = json.loads(out)["step_axis"]
+    loaded = dmft.AlgorithmicGap.load(call.out / "small-gap.npz").step_axis
+    assert axis["reuse"]["value"] == loaded.reuse.value.tolist()
+    assert axis["reuse"]["shift"][0] == 0.0
+    assert axis["reuse"]["statuses"] == ["SUCCESS", "SUCCESS"]
+    assert axis["fresh"]["step_sizes"] == [0.2]
+    assert [(entry["d"], entry["fresh"]) for entry in axis["check"]] == [
+        (40, False),
+        (40, True),
+    ] * 5
+    code, out, _ = call("--steps", 0, "--d", 40, "--seeds", 2, "--workers", 1)
+    assert "lowest eigenvalue at step 2 of size 0.2, d = 40, 2 seeds" in out
+
+
+def test_fresh_batches(call):
+    code, out, _ = call("--steps", 0)
+    assert (code, "0.2 fresh" in out) == (0, True)
+    code, out, _ = call("--no-fresh", "--steps", 0, "--json")
+    assert (code, json.loads(out)["step_axis"]["fresh"]) == (0, None)
+
+
+def test_a_threshold_outside_the_bracket(call):
+    code, out, _ = call("--bracket", 3, 4, "--steps", 0)
+    assert code == 3
+    assert "NO_BRACKET" in out
+    assert sorted(os.listdir(call.out)) == ["small-gap.npz", "small-gap.png"]
+
+
+def test_gradient_flow(call):
+    code, out, _ = call("--json", "--t-max", 0.4, "--tol", 0.01)
+    assert code == 0
+    times = json.loads(out)["networks"]["gelu"]["times"]
+    assert (times[0], times[-1]) == (0.0, 0.4)
+
+
+def test_a_preset_has_settings_of_its_own():
+    gap = dmft.load_preset("robust-phase-retrieval-gelu").gap
+    assert gap.activations == ("gelu", "quadratic", "softplus")
+    assert gap.step_axis.time == 8.0
+    assert dmft.load_preset("product").gap.step_axis is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--label", "phase-retrieval"], ["--label", "one of them"]),
+        (["--bracket", 8, 1], ["bracket", "lower < upper", "(8, 1)"]),
+        (["--activations", "glu"], ["activation", "'glu'", "did you mean"]),
+        (["--activations", "gelu", "gelu"], ["activations must be different"]),
+        (["--losses", "huber"], ["loss", "pseudo-huber"]),
+        (["--widths", 0], ["widths", ">= 1", "0"]),
+        (["--step-sizes", 0.3], ["divide time = 0.4", "0.3"]),
+        (["--network", "relu"], ["network must be one of", "'relu'"]),
+        (["--steps", 9], ["steps", "0..2", "9"]),
+        (["--points", 3], ["points", ">= 4", "3"]),
+        (["--d", 0], ["d must be", ">= 1"]),
+        (["--threads", 0], ["threads", ">= 1", "0"]),
+    ],
+)
+def test_bad_arguments(call, arguments, words):
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("delta-nn: error: ")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+    assert not call.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["run file or --preset"]),
+        (["--label", "linear", "--bracket", "1", "2"], ["hard direction", "linear"]),
+        (["--label", "phase"], ["label", "'phase'"]),
+        (["--label", "phase-retrieval"], ["gap.bracket", "--bracket LO HI"]),
+        (["--label", "phase-retrieval", "--time", "8"], ["step_sizes and time"]),
+    ],
+)
+def test_bad_sources(call, arguments, words):
+    code, out, err = call(source=arguments)
+    assert (code, out) == (2, "")
+    for word in words:
+        assert word in err
+    assert not call.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("time = 0.4", "times = 0.4", ["gap.times", "did you mean 'time'?"]),
+        ("time = 0.4", "time = 0.5", ["[gap]", "divide time = 0.5"]),
+        ("time = 0.4\n", "", ["[gap]", "step_sizes and time must come together"]),
+        ("n_steps = 2", "steps = [0, 9]", ["[gap]", "steps", "0..n_steps = 0..3", "9"]),
+        ('["quadratic", "gelu"]', '"gelu"', ["gap.activations", "an array"]),
+        ('"quadratic"', '"cubic"', ["[gap]", "activation", "'cubic'"]),
+    ],
+)
+def test_bad_files(call, run_file, old, new, words):
+    assert old in RUN
+    run_file.write_text(RUN.replace(old, new), encoding="utf-8")
+    code, out, err = call()
+    assert (code, out) == (2, "")
+    for word in words:
+        assert word in err
+    assert not call.out.exists()
+
+
+def test_a_run_file_comes_back_from_its_tables(run_file):
+    run = dmft.load_run(run_file)
+    again = dmft.config.RunFile.from_config(run.to_config(), "small")
+    assert again == run
+    assert again.gap.step_axis.step_sizes == (0.0, 0.2)
+    assert np.isclose(again.gap.time, 0.4)

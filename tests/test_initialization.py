@@ -169,10 +169,17 @@ def test_semidefinite_factor_drops_rounding_pivots():
     rng = np.random.default_rng(0)
     for rank in (1, 2, 3):
         root = rng.standard_normal((4, rank))
-        factor = semidefinite_factor(root @ root.T, 10.0)
+        factor = semidefinite_factor(root @ root.T, np.full(4, 10.0))
         np.testing.assert_allclose(factor @ factor.T, root @ root.T, atol=1e-13)
         assert np.count_nonzero(np.diag(factor)) == rank
         assert np.array_equal(factor, np.tril(factor))
+
+
+@pytest.mark.parametrize("overlap", [None, np.array([[0.6, 0.0], [0.0, 0.0]])])
+def test_a_tiny_radius_beside_a_large_one_is_kept(overlap):
+    problem = two(init_radius=[1.0, 1e-8], initial_overlap=overlap)
+    first = 1.0 if overlap is None else 0.8
+    np.testing.assert_allclose(problem.initial_weights()[:, 2:], np.diag([first, 1e-8]), rtol=1e-12)
 
 
 # -- finite dimension ----------------------------------------------------------------------------

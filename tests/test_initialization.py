@@ -209,6 +209,18 @@ def test_radii_hold_exactly_and_equal_neurons_are_equal():
                                rtol=1e-12)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("radii", "overlap"),
+    [([1.0, 1.0], OVERLAP), ([0.5, 2.0], OVERLAP), ([1.0, 1.0], [[0.8, 0.0], [0.6, 0.0]])],
+)
+def test_radii_hold_exactly_beside_an_overlap(radii, overlap):
+    run = start(two(init_radius=radii, initial_overlap=overlap))
+    norms = np.diagonal(run.correlation[:, 0], axis1=1, axis2=2)
+    np.testing.assert_allclose(norms, np.tile(np.square(radii), (4, 1)), rtol=1e-12)
+    expected = np.tile(np.asarray(overlap)[:, 0], (4, 1))
+    np.testing.assert_allclose(run.overlap[:, 0, :, 0], expected, atol=1e-13)
+
+
 def test_gaussian_weights_hold_them_in_expectation():
     problem = two(init_gram=GRAM, initial_overlap=OVERLAP, init_law="gaussian")
     d, seeds = 50, 200

@@ -323,7 +323,13 @@ def predict_grokking(
 
 def _random_start(problem: Problem) -> FloatArray:
     """Covariance of the overlaps (m, k_h), flattened, of a random start, times d."""
-    return np.asarray(np.kron(problem.gram, np.eye(problem.target.hard_basis.shape[1])))
+    return np.asarray(np.kron(_rest(problem), np.eye(problem.target.hard_basis.shape[1])))
+
+
+def _rest(problem: Problem) -> FloatArray:
+    """Gram matrix (m, m) of what the overlap with easy directions leaves of the neurons."""
+    overlap = problem.initial_overlap
+    return problem.gram if overlap is None else problem.gram - overlap @ overlap.T
 
 
 def _fall_level(plateau: _Followed, runs: list[_Followed]) -> float:

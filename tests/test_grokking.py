@@ -6,7 +6,14 @@ import problems
 import pytest
 
 import dmft
-from dmft.grokking import Grokking, effective_start, fall_step, predict_grokking
+from dmft.finite_data import ImposedOverlap, _initial_weights
+from dmft.grokking import (
+    Grokking,
+    _random_start,
+    effective_start,
+    fall_step,
+    predict_grokking,
+)
 from dmft.solver import solve_mirrored
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=4, seed=3)
@@ -129,6 +136,28 @@ def test_mean_and_spread_of_simulated_overlaps():
     assert np.all(np.abs(mean - gain * start)[1:] < 3.5 * np.sqrt(spread[1:] / seeds))
     # A variance over 300 runs is known to 8 % (one standard error).
     assert np.all(np.abs(spread[1:] / variance[1:] - 1.0) < 3.5 * np.sqrt(2.0 / seeds))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"init_gram": [[1.0, 0.5], [0.5, 0.8]]},
+        {"init_radius": [1.0, 0.7], "init_law": "gaussian"},
+        {"init_radius": 1.0},
+    ],
+)
+@pytest.mark.parametrize("overlap", [None, [[0.8, 0.0], [0.2, 0.0]]])
+def test_covariance_of_a_random_start(settings, overlap):
+    network = dmft.Network("gelu", [1.0, -0.5])
+    problem = dmft.Problem("easy-hard", network, initial_overlap=overlap, **settings)
+    imposed, d, draws = ImposedOverlap.of(problem, None), 150, 4000
+    frame, rng = np.eye(2, d), np.random.default_rng(5)
+    hard = [_initial_weights(problem, frame, imposed, rng)[:, 1] for _ in range(draws)]
+    expected = _random_start(problem)
+    variance = np.diag(expected)
+    # Of Gaussian entries; the d - 2 free coordinates of a sphere are told from d at 1 %.
+    error = np.sqrt((expected**2 + np.outer(variance, variance)) / draws)
+    assert np.all(np.abs(d * np.cov(hard, rowvar=False) - expected) < 4.0 * error + 0.02)
 
 
 def test_neurons_that_do_not_interact_have_no_cross_gain():

@@ -215,6 +215,34 @@ def test_two_neurons_follow_drawn_starts():
     assert found.hard_cosine[0, 0, -1] > 0.5
 
 
+def test_a_small_neuron_beside_a_large_one():
+    network = dmft.Network("quadratic", [1.0, 1.0])
+    problem = dmft.Problem("phase-retrieval", network, "pseudo-huber", init_radius=[1.0, 0.05])
+    few = dmft.Sampling(n_paths=256, replicates=2)
+    found = predict_grokking(problem, 6.0, step(6), 4000, sampling=few, n_draws=4)
+    assert np.isfinite(found.hard_cosine).all()
+    sizes = np.abs(found.start[0, :, :, 0]).max(axis=0)
+    assert 0.0 < sizes[1] < 0.05
+    # The pushes are small beside either neuron: the other direction of the gain is linear too.
+    law = effective_start(problem, 6.0, step(6), few)
+    assert law.last_step == 6
+    np.testing.assert_array_equal(law.gain[0, :, 0, :, 0], np.eye(2))
+    with pytest.raises(ValueError, match=r"small start: .* init_radius is \[1\.0, 0\.05\]$"):
+        predict_grokking(
+            problem, 6.0, step(2), 4000, sampling=few, n_draws=4, hard_overlap=[[0.0], [0.0499]]
+        )
+
+
+def test_a_large_overlap_with_an_easy_direction_leaves_little_room():
+    problem = dmft.Problem("easy-hard", dmft.Network("gelu"), "pseudo-huber",
+                           initial_overlap=[[0.9999, 0.0]])  # fmt: skip
+    few = dmft.Sampling(n_paths=256, replicates=2)
+    found = predict_grokking(problem, 8.0, step(3), 10**6, sampling=few)
+    assert np.isfinite(found.hard_cosine).all()
+    with pytest.raises(ValueError, match="d must be large enough for a small start"):
+        predict_grokking(problem, 8.0, step(3), 10**6, sampling=few, hard_overlap=0.0135)
+
+
 def test_an_imposed_overlap_is_the_mean_of_the_start():
     sampling = dmft.Sampling(n_paths=256, replicates=2)
     found = predict_grokking(

@@ -184,6 +184,8 @@ def check_finite_array(
     array([ 1. , -0.5])
     """
     try:
+        if np.asarray(value).dtype.kind == "c":  # numpy would drop the imaginary part
+            raise TypeError("complex numbers")
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be {expected}, got {_shown(value)}") from None

@@ -233,8 +233,8 @@ def _initial_weights(
     With F the imposed latent directions and Q the Gram matrix of the problem,
 
     - ``M0 F + S U``, ``S^2 = Q - M0 M0^T`` and U independent uniform unit vectors orthogonal to F,
-      on spheres: ``Theta^T Theta`` is Q in the limit, as the theory has it, and exactly on its
-      diagonal where nothing is imposed;
+      on spheres, with the rows of ``S U`` stretched to the lengths that they have in the limit:
+      ``Theta^T Theta`` is Q in the limit, as the theory has it, and exactly on its diagonal;
     - ``M0 F + L V``, ``L L^T = Q - M0 M0^T`` and V uniform orthonormal rows orthogonal to F, where
       a Gram matrix is given: it holds exactly;
     - ``M0 F + L W``, W with independent entries N(0, 1/d), for Gaussian weights: Gram matrix and
@@ -256,7 +256,11 @@ def _initial_weights(
     rest = problem.gram - imposed.overlap @ imposed.overlap.T
     values, vectors = np.linalg.eigh(rest)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    return np.ascontiguousarray(imposed.overlap @ known + root @ units)
+    beside = root @ units
+    if m > 1 and np.any(imposed.overlap):
+        length, wanted = np.linalg.norm(beside, axis=1), np.sqrt(np.maximum(np.diag(rest), 0.0))
+        beside *= np.divide(wanted, length, out=np.zeros_like(length), where=length > 0.0)[:, None]
+    return np.ascontiguousarray(imposed.overlap @ known + beside)
 
 
 def _complement(basis: Array) -> Array:

@@ -323,7 +323,20 @@ def predict_grokking(
 
 def _random_start(problem: Problem) -> FloatArray:
     """Covariance of the overlaps (m, k_h), flattened, of a random start, times d."""
-    return np.asarray(np.kron(problem.gram, np.eye(problem.target.hard_basis.shape[1])))
+    return np.asarray(np.kron(_rest(problem), np.eye(problem.target.hard_basis.shape[1])))
+
+
+def _rest(problem: Problem) -> FloatArray:
+    """Gram matrix (m, m) of what the overlap with easy directions leaves of the neurons."""
+    overlap = problem.initial_overlap
+    return problem.gram if overlap is None else problem.gram - overlap @ overlap.T
+
+
+def free_radii(problem: Problem) -> FloatArray:
+    """Radii (m,) that the overlap with easy directions leaves of the neurons."""
+    if problem.initial_overlap is None:
+        return np.full(problem.m, problem.init_radius)
+    return np.sqrt(np.maximum(np.diag(_rest(problem)), 0.0))
 
 
 def _fall_level(plateau: _Followed, runs: list[_Followed]) -> float:
@@ -406,12 +419,13 @@ def effective_start(
     if method.n_steps < 1:
         raise ValueError(f"method must have n_steps >= 1, got {method.n_steps}")
     m, k_h = problem.m, problem.target.hard_basis.shape[1]
-    size, push = m * k_h, _PUSH * problem.largest_radius
+    size, radii = m * k_h, free_radii(problem)
+    pushes = np.repeat(_PUSH * radii, k_h)
 
     gain = np.zeros((method.n_steps + 1, size, size))
     for index in range(size):
         start = np.zeros(size)
-        start[index] = push
+        start[index] = pushes[index]
         run = solve_mirrored(
             problem.with_hard_overlap(start.reshape(m, k_h)),
             delta,
@@ -421,9 +435,9 @@ def effective_start(
         )
         gain = gain[: run.n_times]
         moved = _hard_overlap(run, problem)[: len(gain)]
-        gain[:, :, index] = moved.reshape(len(gain), size) / push
-        grown = np.abs(moved).max(axis=(1, 2)) > _END_OF_LINEAR_STAGE * problem.largest_radius
-        left = np.flatnonzero(grown)
+        gain[:, :, index] = moved.reshape(len(gain), size) / pushes[index]
+        grown = np.abs(moved) > _END_OF_LINEAR_STAGE * radii[:, np.newaxis]
+        left = np.flatnonzero(grown.any(axis=(1, 2)))
         if len(left):
             gain = gain[: max(int(left[0]), 2)]
         elif not run.status.ok:
@@ -434,7 +448,7 @@ def effective_start(
     modes, weights = _noise_modes(problem, delta, method, sampling, threads)
     noise = np.zeros_like(gain)
     for mode, weight in zip(modes, weights, strict=True):
-        scale = push / (float(method.step_sizes[0]) * float(np.sum(np.abs(mode))))
+        scale = float(pushes.min()) / (float(method.step_sizes[0]) * float(np.sum(np.abs(mode))))
         forcing = scale * mode @ problem.target.hard_basis.T
         run = solve_mirrored(problem, delta, method, sampling, forcing, threads=threads)
         if not run.status.ok:
@@ -587,21 +601,22 @@ def _check_problem(problem: Problem) -> None:
         )
     if problem.init_radius == 0.0:
         raise ValueError("problem must have init_radius > 0, got 0")
-    smallest = float(np.linalg.eigvalsh(problem.gram)[0])
+    smallest = float(np.linalg.eigvalsh(_rest(problem))[0])
     if smallest <= 1e-9 * problem.largest_radius**2:  # no neuron could move by itself
         raise ValueError(
-            "problem must start with linearly independent neurons, got a Gram matrix of smallest "
-            f"eigenvalue {smallest:.3g}"
+            "problem must start with linearly independent neurons, got a Gram matrix (less what "
+            f"initial_overlap takes) of smallest eigenvalue {smallest:.3g}"
         )
 
 
 def _check_starts(starts: list[FloatArray], dimension: int, problem: Problem) -> None:
-    largest = max(float(np.linalg.norm(start, 2)) for start in starts)
-    if largest > _LARGEST_START * problem.largest_radius:
+    room = _LARGEST_START**2 * _rest(problem)
+    if any(np.linalg.eigvalsh(room - start @ start.T)[0] < 0.0 for start in starts):
+        largest = max(float(np.linalg.norm(start, 2)) for start in starts)
         raise ValueError(
             "d must be large enough for a small start: with the noise of the data the overlap at "
             f"d = {dimension} starts at {largest:.2g}, and init_radius is "
-            f"{problem.largest_radius:g}"
+            f"{np.array(problem.init_radius).tolist()}"
         )
 
 

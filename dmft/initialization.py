@@ -111,24 +111,25 @@ def check_remainder(name: str, gram: Array, overlap: Array) -> None:
         )
 
 
-def semidefinite_factor(matrix: Array, scale: float) -> Array:
+def semidefinite_factor(matrix: Array, scales: Array) -> Array:
     """Lower triangular L with L L^T = `matrix` (m, m), symmetric positive semidefinite.
 
-    Pivots that are rounding of `scale` are zero, and with them their column: the usual factor does
-    not exist there, and a square root of the rounding would be noise of size 1e-8.
+    Pivots that are rounding of their row's entry of `scales` (m,) are zero, and with them their
+    column: the usual factor does not exist there, and a square root of the rounding would be noise
+    of 1e-8 of the row.
 
     Examples
     --------
-    >>> semidefinite_factor(np.array([[1.0, 1.0], [1.0, 1.0]]), 1.0)
+    >>> semidefinite_factor(np.array([[1.0, 1.0], [1.0, 1.0]]), np.ones(2))
     array([[1., 0.],
            [1., 0.]])
     """
     m = len(matrix)
     factor = np.zeros((m, m))
-    smallest = 16.0 * m * np.finfo(np.float64).eps * scale
+    smallest = 16.0 * m * np.finfo(np.float64).eps * scales
     for j in range(m):
         column = matrix[j:, j] - factor[j:, :j] @ factor[j, :j]
-        if column[0] > smallest:
+        if column[0] > smallest[j]:
             factor[j:, j] = column / np.sqrt(column[0])
     return factor
 
@@ -150,8 +151,7 @@ def starting_coordinates(gram: Array, overlap: Array) -> tuple[Array, Array]:
     factor : ndarray, shape (m, m)
         L with L L^T = Q - M M^T. Neurons that are equal in Q and M are equal in it to the bit.
     """
-    scale = float(np.max(np.diag(gram), initial=0.0))
-    factor = semidefinite_factor(gram - overlap @ overlap.T, scale)
+    factor = semidefinite_factor(gram - overlap @ overlap.T, np.diag(gram))
     for j in range(1, len(gram)):
         for i in range(j):
             if np.array_equal(gram[i], gram[j]) and np.array_equal(overlap[i], overlap[j]):

@@ -23,6 +23,7 @@ from rmt.status import Status
 __all__ = ["Branch", "atom_at_zero", "distribution", "moments", "solve", "typical_size"]
 
 _ROUNDING: Final = 1e-13  # an atom of less is the rounding of a mass of 0 at a critical ratio
+_RANK: Final = 1e-12  # singular values of D of less, relative to its largest entry, are rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +114,15 @@ def atom_at_zero(atoms: Atoms) -> float:
     bound = float(np.trace(residue)) / m
     scale = np.abs(d).max(axis=(1, 2), initial=0.0, keepdims=True)
     unit = np.divide(d, scale, out=np.zeros_like(d), where=scale > 0)
+    # D V loses at most the kernel of D: a D that is nearly singular is not.
+    full = (np.linalg.svd(unit, compute_uv=False) > _RANK).sum(axis=1)
     best = 0.0
     for dim in range(1, m + 1):
         singular = np.linalg.svd(unit @ frame[:, :dim], compute_uv=False)
-        for tolerance in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2):  # the frame is approximate
-            rank = (singular > tolerance).sum(axis=1)
+        # The frame is approximate, but all of it is the whole space, where ranks are those of D.
+        tolerances = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2) if dim < m else (_RANK,)
+        for tolerance in tolerances:
+            rank = np.maximum((singular > tolerance).sum(axis=1), full - (m - dim))
             mass = (dim - ratio * float(p @ rank)) / m
             if max(best, _ROUNDING) < mass <= bound * (1.0 + 1e-9) + 1e-12:
                 best = mass

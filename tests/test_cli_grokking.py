@@ -71,6 +71,30 @@ def test_prediction_alone_from_a_random_start(call):
     assert loaded.config["hard_overlap"] is None
 
 
+def test_the_default_start_of_each_neuron_is_in_proportion_to_its_radius(tmp_path, capsys):
+    path = tmp_path / "two.toml"
+    path.write_text(
+        """
+[target]
+label = "phase-retrieval"
+[network]
+activation = "quadratic"
+second_layer = [1.0, 1.0]
+[problem]
+loss = "pseudo-huber"
+init_radius = [1.0, 0.05]
+[method]
+step_size = 0.2
+n_steps = 3
+"""
+    )
+    arguments = [*OPTIONS, "--n-steps", 3, "--d", 400, "--seeds", 1, "--out", tmp_path / "out"]
+    code, _, err = called(capsys, ["grokking", *map(str, [path, *arguments])])
+    assert code == 3, err  # no fall in so few steps
+    runs = dmft.Simulation.load(tmp_path / "out" / "two-grokking-d400.npz")
+    np.testing.assert_allclose(runs.overlap[0, 0, :, 0], [0.05, 0.0025])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

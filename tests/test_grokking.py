@@ -6,7 +6,14 @@ import problems
 import pytest
 
 import dmft
-from dmft.grokking import Grokking, effective_start, fall_step, predict_grokking
+from dmft.finite_data import ImposedOverlap, _initial_weights
+from dmft.grokking import (
+    Grokking,
+    _random_start,
+    effective_start,
+    fall_step,
+    predict_grokking,
+)
 from dmft.solver import solve_mirrored
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=4, seed=3)
@@ -131,6 +138,28 @@ def test_mean_and_spread_of_simulated_overlaps():
     assert np.all(np.abs(spread[1:] / variance[1:] - 1.0) < 3.5 * np.sqrt(2.0 / seeds))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"init_gram": [[1.0, 0.5], [0.5, 0.8]]},
+        {"init_radius": [1.0, 0.7], "init_law": "gaussian"},
+        {"init_radius": 1.0},
+    ],
+)
+@pytest.mark.parametrize("overlap", [None, [[0.8, 0.0], [0.2, 0.0]]])
+def test_covariance_of_a_random_start(settings, overlap):
+    network = dmft.Network("gelu", [1.0, -0.5])
+    problem = dmft.Problem("easy-hard", network, initial_overlap=overlap, **settings)
+    imposed, d, draws = ImposedOverlap.of(problem, None), 150, 4000
+    frame, rng = np.eye(2, d), np.random.default_rng(5)
+    hard = [_initial_weights(problem, frame, imposed, rng)[:, 1] for _ in range(draws)]
+    expected = _random_start(problem)
+    variance = np.diag(expected)
+    # Of Gaussian entries; the d - 2 free coordinates of a sphere are told from d at 1 %.
+    error = np.sqrt((expected**2 + np.outer(variance, variance)) / draws)
+    assert np.all(np.abs(d * np.cov(hard, rowvar=False) - expected) < 4.0 * error + 0.02)
+
+
 def test_neurons_that_do_not_interact_have_no_cross_gain():
     """At two neurons with opposite weights the gain is symmetric under their exchange."""
     problem = dmft.Problem("product", dmft.Network("quadratic", [0.5, -0.5]), loss="pseudo-huber")
@@ -184,6 +213,34 @@ def test_two_neurons_follow_drawn_starts():
     assert found.start.shape == (1, 1, 2, 2)
     assert found.hard_cosine[0, 0, 0] < 0.2
     assert found.hard_cosine[0, 0, -1] > 0.5
+
+
+def test_a_small_neuron_beside_a_large_one():
+    network = dmft.Network("quadratic", [1.0, 1.0])
+    problem = dmft.Problem("phase-retrieval", network, "pseudo-huber", init_radius=[1.0, 0.05])
+    few = dmft.Sampling(n_paths=256, replicates=2)
+    found = predict_grokking(problem, 6.0, step(6), 4000, sampling=few, n_draws=4)
+    assert np.isfinite(found.hard_cosine).all()
+    sizes = np.abs(found.start[0, :, :, 0]).max(axis=0)
+    assert 0.0 < sizes[1] < 0.05
+    # The pushes are small beside either neuron: the other direction of the gain is linear too.
+    law = effective_start(problem, 6.0, step(6), few)
+    assert law.last_step == 6
+    np.testing.assert_array_equal(law.gain[0, :, 0, :, 0], np.eye(2))
+    with pytest.raises(ValueError, match=r"small start: .* init_radius is \[1\.0, 0\.05\]$"):
+        predict_grokking(
+            problem, 6.0, step(2), 4000, sampling=few, n_draws=4, hard_overlap=[[0.0], [0.0499]]
+        )
+
+
+def test_a_large_overlap_with_an_easy_direction_leaves_little_room():
+    problem = dmft.Problem("easy-hard", dmft.Network("gelu"), "pseudo-huber",
+                           initial_overlap=[[0.9999, 0.0]])  # fmt: skip
+    few = dmft.Sampling(n_paths=256, replicates=2)
+    found = predict_grokking(problem, 8.0, step(3), 10**6, sampling=few)
+    assert np.isfinite(found.hard_cosine).all()
+    with pytest.raises(ValueError, match="d must be large enough for a small start"):
+        predict_grokking(problem, 8.0, step(3), 10**6, sampling=few, hard_overlap=0.0135)
 
 
 def test_an_imposed_overlap_is_the_mean_of_the_start():

@@ -169,10 +169,17 @@ def test_semidefinite_factor_drops_rounding_pivots():
     rng = np.random.default_rng(0)
     for rank in (1, 2, 3):
         root = rng.standard_normal((4, rank))
-        factor = semidefinite_factor(root @ root.T, 10.0)
+        factor = semidefinite_factor(root @ root.T, np.full(4, 10.0))
         np.testing.assert_allclose(factor @ factor.T, root @ root.T, atol=1e-13)
         assert np.count_nonzero(np.diag(factor)) == rank
         assert np.array_equal(factor, np.tril(factor))
+
+
+@pytest.mark.parametrize("overlap", [None, np.array([[0.6, 0.0], [0.0, 0.0]])])
+def test_a_tiny_radius_beside_a_large_one_is_kept(overlap):
+    problem = two(init_radius=[1.0, 1e-8], initial_overlap=overlap)
+    first = 1.0 if overlap is None else 0.8
+    np.testing.assert_allclose(problem.initial_weights()[:, 2:], np.diag([first, 1e-8]), rtol=1e-12)
 
 
 # -- finite dimension ----------------------------------------------------------------------------
@@ -200,6 +207,18 @@ def test_radii_hold_exactly_and_equal_neurons_are_equal():
     run = dmft.simulate(equal, 3.0, METHOD, 50, 2, workers=1)
     np.testing.assert_allclose(run.correlation, run.correlation[:, :, :1, :1] + np.zeros((2, 2)),
                                rtol=1e-12)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("radii", "overlap"),
+    [([1.0, 1.0], OVERLAP), ([0.5, 2.0], OVERLAP), ([1.0, 1.0], [[0.8, 0.0], [0.6, 0.0]])],
+)
+def test_radii_hold_exactly_beside_an_overlap(radii, overlap):
+    run = start(two(init_radius=radii, initial_overlap=overlap))
+    norms = np.diagonal(run.correlation[:, 0], axis1=1, axis2=2)
+    np.testing.assert_allclose(norms, np.tile(np.square(radii), (4, 1)), rtol=1e-12)
+    expected = np.tile(np.asarray(overlap)[:, 0], (4, 1))
+    np.testing.assert_allclose(run.overlap[:, 0, :, 0], expected, atol=1e-13)
 
 
 def test_gaussian_weights_hold_them_in_expectation():

@@ -249,6 +249,14 @@ def test_positive_weights_of_rank_one(m, ratio):
     assert eigenvalues.min() == pytest.approx(left, abs=0.02 * law.edges().right)
 
 
+@pytest.mark.parametrize("m", [2, 3])
+def test_nearly_singular_weights_have_no_atom(m):
+    """D = v v^T + 1e-9 I has full rank: eigenvalues are small, not zero."""
+    v = np.random.default_rng(m).standard_normal((8, m))
+    law = rmt.HessianLaw(v[:, :, None] * v[:, None, :] + 1e-9 * np.eye(m), 1.5)
+    assert law.atom_at_zero() == 0.0
+
+
 def test_atom_from_a_few_heavy_weights():
     """Three vectors carry nearly all the mass: the direction orthogonal to them has an atom."""
     v = np.random.default_rng(2).standard_normal((5, 4))

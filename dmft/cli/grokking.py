@@ -89,13 +89,22 @@ def _starts(
 ) -> list[Any] | None:
     """Return the initial overlap at each size; None for a random start.
 
-    That of the run file, or one standard deviation of a random start.
+    That of the run file, or one standard deviation of a random start, for each neuron its own.
     """
+    import numpy as np
+
+    from dmft.grokking import free_radii
+
     if arguments.random_start:
         return None
     if run.simulation.hard_overlap is not None:
         return [run.simulation.hard_overlap] * len(sizes)
-    return [run.problem.largest_radius / math.sqrt(d) for d in sizes]
+    problem = run.problem
+    if problem.initial_overlap is None and isinstance(problem.init_radius, float):
+        return [problem.init_radius / math.sqrt(d) for d in sizes]
+    shape = problem.m, problem.target.hard_basis.shape[1]
+    radii = np.broadcast_to(free_radii(problem)[:, np.newaxis], shape)
+    return [radii / math.sqrt(d) for d in sizes]
 
 
 def _start_line(run: RunFile, starts: list[Any] | None) -> str:

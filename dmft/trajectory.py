@@ -586,24 +586,8 @@ def _gradient_norm(trajectory: Trajectory, index: int) -> FloatArray:
 
 
 def _test_loss(trajectory: Trajectory, index: int) -> FloatArray:
-    if trajectory._test_losses is None:
-        problem = trajectory.problem
-        assert problem is not None  # only a loaded trajectory lacks it, and it brings its losses
-        n_replicates = len(trajectory._runs) - 1
-        trained = getattr(trajectory.method, "trains_second_layer", False)
-        trajectory._test_losses = np.stack(
-            [
-                expected_test_loss(
-                    problem,
-                    _overlap(trajectory, i),
-                    _norm(trajectory, i),
-                    trajectory.sampling,
-                    range(n_replicates) if i == 0 else [i - 1],
-                    _second_layer(trajectory, i) if trained else None,
-                )
-                for i in range(n_replicates + 1)
-            ]
-        )
+    if trajectory._test_losses is None:  # a loaded trajectory brings them
+        trajectory._test_losses = _on_fresh_data(trajectory, expected_test_loss)
     losses: FloatArray = trajectory._test_losses[index]
     return losses
 
@@ -613,24 +597,28 @@ def _test_error(trajectory: Trajectory, index: int) -> FloatArray:
     if trajectory._test_errors is None and (problem is None or not problem.target.has_sign_labels):
         return np.full(trajectory._n_times, np.nan)
     if trajectory._test_errors is None:
-        assert problem is not None
-        n_replicates = len(trajectory._runs) - 1
-        trained = getattr(trajectory.method, "trains_second_layer", False)
-        trajectory._test_errors = np.stack(
-            [
-                expected_test_error(
-                    problem,
-                    _overlap(trajectory, i),
-                    _norm(trajectory, i),
-                    trajectory.sampling,
-                    range(n_replicates) if i == 0 else [i - 1],
-                    _second_layer(trajectory, i) if trained else None,
-                )
-                for i in range(n_replicates + 1)
-            ]
-        )
+        trajectory._test_errors = _on_fresh_data(trajectory, expected_test_error)
     errors: FloatArray = trajectory._test_errors[index]
     return errors
+
+
+def _on_fresh_data(trajectory: Trajectory, average: Callable[..., FloatArray]) -> FloatArray:
+    """Averages over fresh data of each run, (replicates + 1, n_times)."""
+    n_replicates = len(trajectory._runs) - 1
+    trained = getattr(trajectory.method, "trains_second_layer", False)
+    return np.stack(
+        [
+            average(
+                trajectory.problem,
+                _overlap(trajectory, i),
+                _norm(trajectory, i),
+                trajectory.sampling,
+                range(n_replicates) if i == 0 else [i - 1],
+                _second_layer(trajectory, i) if trained else None,
+            )
+            for i in range(n_replicates + 1)
+        ]
+    )
 
 
 _QUANTITIES: dict[str, Callable[[Trajectory, int], FloatArray]] = {

@@ -36,7 +36,7 @@ import rmt
 from rmt.overlay import TRACY_WIDOM_MEAN, TRACY_WIDOM_STD, airy_scale, kolmogorov_distance
 
 STEPS = (0, 5, 20)
-SEEDS = range(5)
+SEEDS = range(8)
 SIZE = 2000
 
 
@@ -114,7 +114,7 @@ def laws(m):
     """For each step, laws of the trajectory from independent seeds: their spread is its error."""
     problem, method = CASES[m].to_dmft()
     found = {step: [] for step in STEPS}
-    for seed in range(5):
+    for seed in range(8):
         trajectory = dmft.solve(
             problem,
             delta=CASES[m].delta,

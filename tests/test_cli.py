@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from commands import called
+from commands import commands_on
 
 import dmft
 from dmft.cli import main
@@ -38,26 +38,7 @@ delta = 3.0
 [spectrum]
 delta = 8.0
 """
-
-
-@pytest.fixture
-def run_file(tmp_path):
-    path = tmp_path / "small.toml"
-    path.write_text(RUN, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def call(tmp_path, run_file, capsys):
-    """Run a command on the file with results in ``out``: exit code, stdout, stderr."""
-
-    def run(command, *arguments, source=(str(run_file),)):
-        return called(
-            capsys, [command, *source, "--out", str(tmp_path / "out"), *map(str, arguments)]
-        )
-
-    run.out = tmp_path / "out"
-    return run
+run_file, call = commands_on(RUN)
 
 
 def names(folder):

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from commands import commands_on
 
 import dmft
-from dmft.cli import main
 from dmft.config import RunFile
 
 RUN = """
@@ -48,23 +48,15 @@ delta = 3.0
 d = [30, 40]
 seeds = 3
 """
+run_file, answer = commands_on(RUN, options=("--json",))
 
 
 @pytest.fixture
-def run_file(tmp_path):
-    path = tmp_path / "small.toml"
-    path.write_text(RUN, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def call(run_file, tmp_path, capsys):
+def call(answer):
     """Run a command on the file: exit code and its JSON, or its error."""
 
-    def command(name, *arguments, source=None):
-        argv = [name, str(run_file) if source is None else source, *map(str, arguments)]
-        code = main([*argv, "--json", "--out", str(tmp_path / "out")])
-        out, err = capsys.readouterr()
+    def command(*arguments, **source):
+        code, out, err = answer(*arguments, **source)
         return code, json.loads(out) if out else None, err
 
     return command
@@ -150,12 +142,12 @@ def test_hardness_of_classes(call):
     assert code == 0
     assert found["hard_basis"] == [[0.0], [1.0]]
     options = ("--classes", "sign", "--threshold", 1, "--flip", 0.2, "--n-points", 2**18)
-    code, found, _ = call("hardness", *options, source="phase-retrieval")
+    code, found, _ = call("hardness", *options, source=["phase-retrieval"])
     assert code == 0
     assert found["generative_exponent"] == 2
     code, found, _ = call("hardness", "--classes", "logistic", "--n-points", 2**18)
     assert code == 0  # of the file's label, without the flips that belong to the sign
-    code, _, err = call("hardness", "--flip", 0.2, source="linear")
+    code, _, err = call("hardness", "--flip", 0.2, source=["linear"])
     assert code == 2
     assert "without classes" in err
 

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from commands import called
+from commands import commands_on
 
 import dmft
 
@@ -32,26 +32,7 @@ step_sizes = [0, 0.2]
 time = 0.4
 network = "gelu"
 """
-
-
-@pytest.fixture
-def run_file(tmp_path):
-    path = tmp_path / "small.toml"
-    path.write_text(RUN, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def call(tmp_path, run_file, capsys):
-    """Run the command with results in ``out``: exit code, stdout, stderr."""
-
-    def run(*arguments, source=(str(run_file),)):
-        return called(
-            capsys, ["gap", *source, "--out", str(tmp_path / "out"), *map(str, arguments)]
-        )
-
-    run.out = tmp_path / "out"
-    return run
+run_file, call = commands_on(RUN, "gap")
 
 
 def test_gap(call):

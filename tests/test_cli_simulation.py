@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from commands import called
+from commands import commands_on
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from test_cli import assert_one_line, hear_interrupts, names
 
@@ -51,13 +51,7 @@ d = 20
 seeds = 2
 n_steps = 40
 """
-
-
-@pytest.fixture
-def run_file(tmp_path):
-    path = tmp_path / "small.toml"
-    path.write_text(RUN, encoding="utf-8")
-    return path
+run_file, call = commands_on(RUN, options=("--workers", "1"))
 
 
 @pytest.fixture
@@ -72,19 +66,6 @@ def _blank_figures(request, monkeypatch):
         for name in ("plot_comparison", "plot_hessian_comparison", "plot_simulation", "plot_sweep"):
             monkeypatch.setattr(f"dmft.plotting.{name}", lambda *_: None)
         monkeypatch.setattr("dmft.plotting.save_figure", lambda _, path: path.touch() or path)
-
-
-@pytest.fixture
-def call(tmp_path, run_file, capsys):
-    """Run a command on the file with results in ``out``: exit code, stdout, stderr."""
-
-    def run(command, *arguments):
-        out = str(tmp_path / "out")
-        arguments = map(str, ["--workers", 1, "--out", out, *arguments])
-        return called(capsys, [command, str(run_file), *arguments])
-
-    run.out = tmp_path / "out"
-    return run
 
 
 def simulated(run_file, d, seeds=3, **options):

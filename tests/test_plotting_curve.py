@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from test_plotting import texts
 
 import dmft
 from dmft import Extrapolation, Status, ThresholdCurve
@@ -60,15 +61,6 @@ def curve(**changes):
     return ThresholdCurve(**{**settings, **changes})
 
 
-def words(figure):
-    found = [figure.get_suptitle()]
-    for axes in figure.axes:
-        found += [axes.get_title(), *(text.get_text() for text in axes.texts)]
-        if axes.get_legend() is not None:
-            found += [text.get_text() for text in axes.get_legend().get_texts()]
-    return " | ".join(found)
-
-
 def marker(axes, kind):
     return [line for line in axes.lines if line.get_marker() == kind and len(line.get_xdata())]
 
@@ -85,10 +77,10 @@ def test_both_panels(tmp_path):
     np.testing.assert_allclose(line.get_ydata(), curve().value)
     assert (right.get_xscale(), right.get_yscale()) == ("log", "log")
     np.testing.assert_allclose(right.lines[0].get_ydata(), -curve().edge_at_threshold[1:])
-    assert "delta = 3" in words(figure)
-    assert "slope" in words(figure)
-    assert "limit: 6.1 (5.9 to 6.4)" in words(figure)
-    assert "not settled" not in words(figure)
+    assert "delta = 3" in texts(figure)
+    assert "slope" in texts(figure)
+    assert "limit: 6.1 (5.9 to 6.4)" in texts(figure)
+    assert "not settled" not in texts(figure)
     (diamond,) = marker(left, "D")
     assert diamond.get_ydata()[0] == 6.1
     assert diamond.get_xdata()[0] > 1  # beyond the right margin
@@ -99,13 +91,13 @@ def test_both_panels(tmp_path):
 def test_an_open_interval_has_an_arrow():
     open_above = limit(value=np.nan, upper=np.inf, status=Status.NOT_SETTLED)
     figure = plot_curve(curve(limit=open_above))
-    assert "limit: above 5.9" in words(figure)
-    assert "not settled" in words(figure)
+    assert "limit: above 5.9" in texts(figure)
+    assert "not settled" in texts(figure)
     assert len(marker(figure.axes[0], "^")) == 1
     assert not marker(figure.axes[0], "D")
     nothing = limit(value=np.nan, lower=-np.inf, upper=np.inf, status=Status.NOT_SETTLED)
     figure = plot_curve(curve(limit=nothing))
-    assert "limit: open" in words(figure)
+    assert "limit: open" in texts(figure)
     assert len(marker(figure.axes[0], "v")) == 1
 
 
@@ -155,9 +147,9 @@ def test_no_values_at_all(tmp_path):
             limit=limit(value=np.nan, lower=-np.inf, upper=np.inf, status=Status.NOT_SETTLED),
         )
     )  # fmt: skip
-    assert "no threshold at any step" in words(figure)
-    assert "no left edge below zero" in words(figure)
-    assert "UNBOUNDED_EDGE" in words(figure)
+    assert "no threshold at any step" in texts(figure)
+    assert "no left edge below zero" in texts(figure)
+    assert "UNBOUNDED_EDGE" in texts(figure)
     save_figure(figure, tmp_path / "figure.png")
 
 
@@ -166,4 +158,4 @@ def test_a_method_without_steps_has_one_axis_of_time():
     figure = plot_curve(curve(config=flow))
     assert len(figure.axes) == 2
     assert r"\eta" not in figure.axes[0].get_xlabel()
-    assert r"\eta" not in words(figure)
+    assert r"\eta" not in texts(figure)

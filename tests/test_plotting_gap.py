@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from test_plotting import texts
 from test_plotting_curve import curve, limit
 
 import dmft
@@ -57,15 +58,6 @@ def result(hardness, axis=None, curves=None):
     return dmft.AlgorithmicGap(hardness, curves, axis, config)
 
 
-def words(figure):
-    found = [figure.get_suptitle()]
-    for axes in figure.axes:
-        found += [axes.get_title(), *(text.get_text() for text in axes.texts)]
-        if axes.get_legend() is not None:
-            found += [text.get_text() for text in axes.get_legend().get_texts()]
-    return " | ".join(found)
-
-
 def line(axes, label):
     (found,) = [one for one in axes.lines if one.get_label() == label]
     return found
@@ -93,9 +85,9 @@ def test_curves_beside_delta_alg(hardness, tmp_path):
     assert r"\eta t" in axes.get_xlabel()
     (unstable,) = marks(axes, "o", "white")
     np.testing.assert_allclose(unstable.get_xdata(), curve().times[2:3])
-    assert "gelu" in words(figure)
-    assert r"\delta_{\mathrm{alg}}" in words(figure)
-    assert "0.5" in words(figure)
+    assert "gelu" in texts(figure)
+    assert r"\delta_{\mathrm{alg}}" in texts(figure)
+    assert "0.5" in texts(figure)
     path = save_figure(figure, tmp_path / "figure.png")
     assert path.read_bytes().startswith(b"\x89PNG")
 
@@ -141,7 +133,7 @@ def test_step_sizes(hardness, tmp_path):
     assert unstable.get_xdata().tolist() == [1.0]
     (cross,) = marks(right, "x")
     assert cross.get_xdata().tolist() == [1.0]
-    assert "DIVERGED" in words(figure)
+    assert "DIVERGED" in texts(figure)
     figure.canvas.draw()
     assert [tick.get_text() for tick in right.get_xticklabels()] == ["flow", "0.1", "0.4", "1"]
     save_figure(figure, tmp_path / "figure.png")
@@ -159,12 +151,12 @@ def test_runs_beside_the_largest_step(hardness, tmp_path):
     assert len(marks(panel, "s", "white")) == 1
     np.testing.assert_allclose(marks(overlaps, ".")[1].get_ydata(), [0.4, 0.4])
     np.testing.assert_allclose(marks(overlaps, "s")[0].get_ydata(orig=False), [0.41])
-    assert "runs" in words(figure)
+    assert "runs" in texts(figure)
     save_figure(figure, tmp_path / "figure.png")
     failed = dataclasses.replace(check(2.0), status=Status.DIVERGED, prediction=None)
     axis = dmft.StepAxis("gelu", 8.0, series(), None, (failed,))
     figure = plot_gap(result(hardness, axis))
-    assert "DIVERGED" in words(figure)
+    assert "DIVERGED" in texts(figure)
     save_figure(figure, tmp_path / "figure.png")
 
 
@@ -177,14 +169,14 @@ def test_what_has_no_value_is_marked(hardness, tmp_path):
     figure = plot_gap(result(hardness, curves={"gelu": full, "square": nothing}))
     (crosses,) = marks(figure.axes[0], "x")
     np.testing.assert_allclose(crosses.get_xdata(), full.times)
-    assert "square: none" in words(figure)
-    assert "UNBOUNDED_EDGE" in words(figure)
+    assert "square: none" in texts(figure)
+    assert "UNBOUNDED_EDGE" in texts(figure)
     save_figure(figure, tmp_path / "figure.png")
 
 
 def test_a_label_without_a_finite_delta_alg(hardness):
     infinite = dataclasses.replace(hardness, delta_alg=np.inf, delta_alg_stderr=np.nan)
-    assert r"\infty" in words(plot_gap(result(infinite)))
+    assert r"\infty" in texts(plot_gap(result(infinite)))
 
 
 def test_one_horizon_only(hardness, tmp_path):

@@ -190,3 +190,20 @@ def test_a_run_file_comes_back_from_its_tables(run_file):
     assert again == run
     assert again.gap.step_axis.step_sizes == (0.0, 0.2)
     assert np.isclose(again.gap.time, 0.4)
+
+
+@pytest.mark.parametrize("n_steps", [2, 8])
+def test_the_horizon_does_not_stretch_a_schedule(run_file, n_steps):
+    """As of the curve: steps are what they are for the threshold, and go on where it ends."""
+    from dmft.cli.arguments import command_parser
+    from dmft.cli.gap import _gap_run
+
+    cosine = 'step_size = { schedule = "cosine", peak = 0.4, final = 0.1 }'
+    text = RUN.replace("step_size = 0.2", cosine).replace("n_steps = 2", f"n_steps = {n_steps}")
+    run_file.write_text(text, encoding="utf-8")
+    method = dmft.load_run(run_file).method
+    run = _gap_run(command_parser().parse_args(["gap", str(run_file)]))
+    assert (method.n_steps, run.method.n_steps) == (3, n_steps)
+    common = min(n_steps, 3)
+    np.testing.assert_array_equal(run.method.step_sizes[:common], method.step_sizes[:common])
+    np.testing.assert_allclose(run.method.step_sizes[3:], 0.1)

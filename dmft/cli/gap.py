@@ -79,8 +79,6 @@ def run_gap(arguments: argparse.Namespace) -> int:
 
 def _gap_run(arguments: argparse.Namespace) -> RunFile:
     """Return the run file, or that of a label, with the command line and its own horizon."""
-    from dmft.methods import GradientDescent
-
     if arguments.label is None:
         run = run_file(arguments)
     elif arguments.file is None and arguments.preset is None:
@@ -91,10 +89,8 @@ def _gap_run(arguments: argparse.Namespace) -> RunFile:
     settings = dataclasses.replace(run.gap, **given)
     method = run.method
     if settings.n_steps is not None:
-        if isinstance(method, GradientDescent) and settings.n_steps > method.n_steps:
-            method = dataclasses.replace(method, n_steps=settings.n_steps)
-        else:
-            method = method.until(settings.n_steps)
+        # Steps are what they are in every other command: a schedule is not stretched.
+        method = method.until(settings.n_steps)
     return dataclasses.replace(run, method=method, gap=settings)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_plotting import texts
 from test_plotting_curve import curve, limit
+from test_plotting_titles import LONG, inside
 
 import dmft
 from dmft import Status
@@ -191,3 +192,12 @@ def test_one_horizon_only(hardness, tmp_path):
     }  # fmt: skip
     one = dataclasses.replace(full, **cut, statuses=full.statuses[:1], crossings=((),))
     save_figure(plot_gap(result(hardness, curves={"gelu": one})), tmp_path / "figure.png")
+
+
+def test_a_long_title_is_broken(hardness):
+    target = dmft.Target("phase-retrieval", noise=0.25)
+    shown = result(hardness)
+    config = {**shown.config, "target": target.to_config(), "method": LONG.to_config()}
+    figure = plot_gap(dataclasses.replace(shown, config=config))
+    assert "\n" in figure.get_suptitle()
+    assert inside(figure)

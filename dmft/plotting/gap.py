@@ -23,6 +23,7 @@ from dmft.plotting.common import (
     name_of,
     new_figure,
     sentence,
+    set_title,
     style,
 )
 from dmft.stability import SHARE_TOLERANCE
@@ -90,7 +91,7 @@ def plot_gap(result: AlgorithmicGap) -> Figure:
         if not result.status.ok:
             title += f"\n{sentence(result.status)}"
         color = "black" if result.status.ok else VERMILLION
-        figure.suptitle(title, fontsize=12, color=color)
+        set_title(figure, title, color)
         engine = figure.get_layout_engine()
         if isinstance(engine, ConstrainedLayoutEngine):  # room for the names between the panels
             engine.set(wspace=0.06)

@@ -526,9 +526,8 @@ def compare(
         check_choice("quantities", name, QUANTITIES)
     last = _last_step(trajectory, runs)
     found: dict[str, QuantityComparison] = {}
-    trained = getattr(trajectory.method, "trains_second_layer", False)
     for name in names:
-        if name in _READERS and (trained or name != "second_layer"):
+        if name in _READERS:
             labels, theory, stderr, samples = _read(name, trajectory, runs, last)
             if labels:
                 found[name] = _measure(name, trajectory, runs, labels, theory, stderr, samples)
@@ -700,12 +699,16 @@ _READERS: Final[dict[str, tuple[str, str]]] = {
 def _read(
     name: str, trajectory: Trajectory, runs: Sequence[Simulation], last: int
 ) -> tuple[tuple[str, ...], FloatArray, FloatArray, list[FloatArray]]:
-    """Labels, theory, its error (T+1, entries), and seeds (S, T+1, entries) of each size."""
+    """Labels, theory, its error (T+1, entries), and seeds (S, T+1, entries) of each size.
+
+    No labels where there is nothing to compare.
+    """
     problem = trajectory.problem
     assert problem is not None
     letter, attribute = _READERS[name]
-    if name == "test_error" and not problem.target.has_sign_labels:
-        return (), np.empty((0, 0)), np.empty((0, 0)), []
+    has_no_classes = name == "test_error" and not problem.target.has_sign_labels
+    if has_no_classes or (name == "second_layer" and not trajectory.method.trains_second_layer):
+        return (), np.empty((0, 0)), np.empty((0, 0)), []  # nothing to compare
     value, error = getattr(trajectory, name), trajectory.stderr[name]
     samples = [np.asarray(getattr(run, attribute)) for run in runs]
     times = np.arange(trajectory.n_steps + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,11 @@ class GradientFlow:
         ...
     ValueError: t_max must be a finite number >= 0, got -1.0
     """
+
+    #: Options of `GradientDescent` that its limit of small steps does without.
+    batch_fraction: ClassVar[float] = 1.0
+    trains_second_layer: ClassVar[bool] = False
+    fresh_batches: ClassVar[bool] = False
 
     t_max: float
     tol: float = 1e-3

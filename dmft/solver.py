@@ -174,7 +174,7 @@ def solve(
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
     if max_memory is not None:
         max_memory = check_real("max_memory", max_memory, minimum=0.0, exclusive=True)
-    if getattr(method, "fresh_batches", False) and problem.starts_on_hard:
+    if method.fresh_batches and problem.starts_on_hard:
         raise ValueError(
             "fresh_batches must be False for a problem that starts with an overlap with a hard "
             "direction: the response of hard directions is known for samples used again only"
@@ -188,7 +188,7 @@ def solve(
         from dmft.memory import rows_within
 
         mirrored, n_kept = problem.starts_on_hard, len(set(steps))
-        batches = getattr(method, "batch_fraction", 1.0) < 1.0
+        batches = method.batch_fraction < 1.0
         basis_rows = rows_within(max_memory, problem, sampling, n_kept, mirrored, batches)
     if keep_paths is None:
         # The run over all paths and those of the replicates hold as many rows of numbers each.
@@ -356,7 +356,7 @@ class _Shared:
 
     def masks(self, replicate: int, stream: GaussianStream) -> MaskStream | None:
         """Batches of one replicate; None where every step uses all samples."""
-        fraction = getattr(self.method, "batch_fraction", 1.0)
+        fraction = self.method.batch_fraction
         if fraction == 1.0:
             return None
         return MaskStream(self.sampling, replicate, fraction, stream.leading())

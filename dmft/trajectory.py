@@ -325,7 +325,7 @@ class Trajectory:
             runs = self._runs
             if any(run.paths is None for run in runs):
                 runs = self._again(step, keep_paths=True)
-            fresh = getattr(self.method, "fresh_batches", False)
+            fresh = self.method.fresh_batches
             self._spans = (
                 step,
                 [sampled_span(self.problem, run, step, fresh=fresh) for run in runs],
@@ -605,7 +605,7 @@ def _test_error(trajectory: Trajectory, index: int) -> FloatArray:
 def _on_fresh_data(trajectory: Trajectory, average: Callable[..., FloatArray]) -> FloatArray:
     """Averages over fresh data of each run, (replicates + 1, n_times)."""
     n_replicates = len(trajectory._runs) - 1
-    trained = getattr(trajectory.method, "trains_second_layer", False)
+    trained = trajectory.method.trains_second_layer
     return np.stack(
         [
             average(

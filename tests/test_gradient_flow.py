@@ -234,6 +234,16 @@ def test_bad_settings_are_refused(settings, message):
         dmft.GradientFlow(**settings)
 
 
+def test_options_of_descent_are_not_settings_of_a_flow():
+    """They can be asked for, as of any method, but not given."""
+    flow = dmft.GradientFlow(1.0)
+    found = (flow.batch_fraction, flow.trains_second_layer, flow.fresh_batches)
+    assert found == (1.0, False, False)
+    assert set(flow.to_config()) == {"t_max", "tol", "times"}
+    with pytest.raises(TypeError, match="batch_fraction"):
+        dmft.GradientFlow(1.0, batch_fraction=0.5)
+
+
 def test_equal_settings_are_equal_methods():
     flow = dmft.GradientFlow(1.0, 1e-2, [0.0, 1.0])
     assert flow == dmft.GradientFlow(1.0, 1e-2, np.array([0.0, 1.0]))

@@ -217,7 +217,7 @@ def _trajectory_json(result: Trajectory) -> dict[str, Any]:
     names = ["norm", "overlap", "train_loss", "test_loss", "gradient_norm"]
     if _has_test_error(result):
         names.append("test_error")
-    if getattr(result.method, "trains_second_layer", False):
+    if result.method.trains_second_layer:
         names.append("second_layer")
     empty = result.steps.size == 0
     return {
@@ -244,7 +244,7 @@ def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
     if _has_test_error(result):
         lines.append(("test error", last("test_error")))
     lines.append(("gradient norm", last("gradient_norm")))
-    if getattr(result.method, "trains_second_layer", False):
+    if result.method.trains_second_layer:
         layer, errors = result.second_layer[-1], result.stderr["second_layer"][-1]
         for j, (value, error) in enumerate(zip(layer, errors, strict=True)):
             lines.append((f"second layer a{j + 1}", with_error(float(value), float(error))))

@@ -196,7 +196,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         layer, if it is trained.
     """
     classes = bool(np.isfinite(trajectory.test_error).any())
-    trains = getattr(trajectory.method, "trains_second_layer", False)
+    trains = trajectory.method.trains_second_layer
     more = classes or trains
     with style():
         figure, panels = new_figure((8.6, 9.0 if more else 6.2), 3 if more else 2, 2)

@@ -273,7 +273,9 @@ def simulate(
     them have the same data and initial weights.
 
     A run needs the memory of its inputs, 8 n d bytes (and 8 n_test d more for inputs that are not
-    Gaussian), besides small things; a Hessian with all its eigenvalues 16 (m d)^2 bytes.
+    Gaussian), besides small things; with ``fresh_batches`` three times 8 n d: those of the start,
+    of the step before, and of the step while they are drawn. A Hessian with all its eigenvalues
+    needs 16 (m d)^2 bytes.
 
     Parameters
     ----------

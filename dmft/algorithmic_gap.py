@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -21,6 +21,7 @@ from dmft._validation import check_choice, check_instance
 from dmft.folders import check_folder
 from dmft.hardness import Hardness, hardness
 from dmft.horizon import ThresholdCurve, delta_nn_curve
+from dmft.losses import get_loss
 from dmft.problem import Network, Problem, Target
 from dmft.results import read_result, write_result
 from dmft.sampling import Sampling
@@ -369,17 +370,7 @@ def wide_networks(
                 f"init_radius are stated for each neuron; got {len(layer)}"
             )
     return [
-        Problem(
-            base.target,
-            Network(activation, layer),
-            loss,
-            init_radius=None if base.init_gram is not None else base.init_radius,
-            weight_decay=base.weight_decay,
-            initial_overlap=base.initial_overlap,
-            init_gram=base.init_gram,
-            init_law=base.init_law,
-            second_layer_weight_decay=base.second_layer_weight_decay,
-        )
+        replace(base, network=Network(activation, layer), loss=get_loss(loss))
         for activation in (activations or [base.network.activation])
         for loss in (losses or [base.loss])
         for layer in layers

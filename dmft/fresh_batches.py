@@ -138,8 +138,9 @@ class FreshProcess:
         step: float,
         tolerance: float,
         block: int | None,
+        *,
         second_layer: FloatArray | None = None,
-        batch: int | None = None,
+        batch: int = 0,
     ) -> Evaluation:
         """Gradient of the risk on new samples; parameters are those of `Process.evaluate`."""
         problem, k, m = self.problem, self.problem.k, self.problem.m

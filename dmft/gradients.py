@@ -140,9 +140,7 @@ def second_layer_gradient(
     array([5.])
     """
     r, y = _samples(problem, r, y, "r")
-    weights = np.empty(0) if weights is None else np.asarray(weights, dtype=np.float64)
-    if len(weights) and weights.shape != y.shape:
-        raise ValueError(f"weights must have shape {y.shape}, got shape {weights.shape}")
+    weights = np.empty(0) if weights is None else _weights(weights, y)
     network = problem.network
     a = np.array(network.second_layer)
     codes = _kernel_codes(network.activation, problem.loss)
@@ -287,12 +285,7 @@ def mean_loss(
     0.25
     """
     h, y = _samples(problem, h, y, "h")
-    if weights is None:
-        weights = np.full(y.shape, 1.0 / max(y.size, 1))
-    else:
-        weights = np.asarray(weights, dtype=np.float64)
-        if weights.shape != y.shape:
-            raise ValueError(f"weights must have shape {y.shape}, got shape {weights.shape}")
+    weights = np.full(y.shape, 1.0 / max(y.size, 1)) if weights is None else _weights(weights, y)
     network = problem.network
     a = np.array(network.second_layer)
     codes = _kernel_codes(network.activation, problem.loss)
@@ -313,6 +306,14 @@ def _samples(problem: Problem, r: ArrayLike, y: ArrayLike, name: str) -> tuple[A
     if y.shape != r.shape[1:]:
         raise ValueError(f"y must have shape ({r.shape[1]},), got shape {y.shape}")
     return r, y
+
+
+def _weights(weights: ArrayLike, y: Array) -> Array:
+    """Return weights of samples as a float64 array, one for each label."""
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.shape != y.shape:
+        raise ValueError(f"weights must have shape {y.shape}, got shape {weights.shape}")
+    return weights
 
 
 def _output(name: str, out: Array | None, shape: tuple[int, ...]) -> Array:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -561,7 +561,7 @@ class Problem:
         overlaps given hold exactly, or Gaussian, where they hold in expectation. The limit is the
         same; runs of dimension d differ by :math:`O(d^{-1/2})`.
     second_layer_weight_decay : float
-        :math:`\lambda_a \ge 0`, for a method that trains the second layer.
+        :math:`\lambda_a \ge 0`, for a method that trains the second layer; others ignore it.
 
     Raises
     ------
@@ -694,17 +694,7 @@ class Problem:
         overlap = np.broadcast_to(hard_overlap, (self.m, hard.shape[1])) @ hard.T
         if self.initial_overlap is not None:
             overlap = overlap + self.initial_overlap
-        return Problem(
-            self.target,
-            self.network,
-            self.loss,
-            self.init_radius,
-            self.weight_decay,
-            overlap,
-            self.init_gram,
-            self.init_law,
-            second_layer_weight_decay=self.second_layer_weight_decay,
-        )
+        return replace(self, initial_overlap=overlap)
 
     def with_second_layer(self, second_layer: ArrayLike) -> Problem:
         """Return the same problem with other weights in its second layer.

@@ -203,16 +203,11 @@ def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
     reached = np.isfinite(run.train_loss)
     if data.test is None:
         scrambles = range(min(1 + plan.d // _DIMENSIONS_PER_SCRAMBLE, _MAX_SCRAMBLES))
-        arrays["test_loss"][reached] = expected_test_loss(
-            problem,
-            run.overlap[reached],
-            run.correlation[reached],
-            _CUBATURE,
-            scrambles,
-            run.second_layer[reached] if trains else None,
-        )
+        averages = {"test_loss": expected_test_loss}
         if problem.target.has_sign_labels:
-            arrays[OF_CLASSES][reached] = expected_test_error(
+            averages[OF_CLASSES] = expected_test_error
+        for name, average in averages.items():
+            arrays[name][reached] = average(
                 problem,
                 run.overlap[reached],
                 run.correlation[reached],

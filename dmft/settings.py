@@ -133,16 +133,7 @@ class CurveSettings:
     max_solves: int | None = None
 
     def __post_init__(self) -> None:
-        if self.bracket is not None:
-            _check_bracket(self.bracket)
-        if self.n_steps is not None:
-            check_integer("n_steps", self.n_steps, minimum=0)
-        if self.steps is not None:
-            steps = tuple(check_integer("steps", step, minimum=0) for step in self.steps)
-            object.__setattr__(self, "steps", steps)
-        for name in ("points", "max_solves"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), minimum=4)
+        _check_curve(self)
 
 
 @dataclass(frozen=True)
@@ -198,16 +189,7 @@ class GapSettings:
         if self.widths is not None:
             widths = tuple(check_integer("widths", m, minimum=1) for m in self.widths)
             object.__setattr__(self, "widths", widths)
-        if self.bracket is not None:
-            _check_bracket(self.bracket)
-        if self.n_steps is not None:
-            check_integer("n_steps", self.n_steps, minimum=0)
-        if self.steps is not None:
-            steps = tuple(check_integer("steps", step, minimum=0) for step in self.steps)
-            object.__setattr__(self, "steps", steps)
-        for name in ("points", "max_solves"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), minimum=4)
+        _check_curve(self)
         if self.step_sizes is not None:
             object.__setattr__(self, "step_sizes", tuple(self.step_sizes))
         if (self.step_sizes is None) != (self.time is None):
@@ -380,6 +362,20 @@ class SweepSettings:
         lower, upper = self.bracket
         powers = (index / (self.points - 1) for index in range(self.points))
         return tuple(float(f"{lower * (upper / lower) ** power:.4g}") for power in powers)
+
+
+def _check_curve(settings: CurveSettings | GapSettings) -> None:
+    """Check what is asked about thresholds along the horizon."""
+    if settings.bracket is not None:
+        _check_bracket(settings.bracket)
+    if settings.n_steps is not None:
+        check_integer("n_steps", settings.n_steps, minimum=0)
+    if settings.steps is not None:
+        steps = tuple(check_integer("steps", step, minimum=0) for step in settings.steps)
+        object.__setattr__(settings, "steps", steps)
+    for name in ("points", "max_solves"):
+        if getattr(settings, name) is not None:
+            check_integer(name, getattr(settings, name), minimum=4)
 
 
 def _check_bracket(bracket: tuple[float, float]) -> None:

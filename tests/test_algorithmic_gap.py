@@ -262,6 +262,10 @@ def test_wide_networks():
     assert {one.init_radius for one in found} == {1.5}
     assert [one.network.activation.name for one in found] == ["gelu", "gelu", "relu", "relu"]
     assert wide_networks(problem()) == [problem()]
+    gram = [[1.0, 0.3], [0.3, 0.5]]
+    given = problem(second_layer=[1, 1], init_gram=gram, init_law="gaussian", weight_decay=0.1)
+    (own,) = wide_networks(given, ["relu"], widths=[2])
+    assert own == problem("relu", [0.5, 0.5], init_gram=gram, init_law="gaussian", weight_decay=0.1)
     with pytest.raises(ValueError, match="widths must be the 2 of the problem"):
         wide_networks(problem(second_layer=[1, 1], init_radius=[1, 2]), widths=[2, 3])
     with pytest.raises(ValueError, match="widths"):

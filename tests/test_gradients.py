@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from dmft.activations import ACTIVATIONS, Activation
-from dmft.gradients import curvature, mean_loss, pre_activation_gradient
+from dmft.gradients import (
+    curvature,
+    mean_loss,
+    pre_activation_gradient,
+    second_layer_gradient,
+)
 from dmft.losses import LOSSES, Loss
 from dmft.problem import Network, Problem
 
@@ -158,6 +163,8 @@ def test_wrong_shapes_are_refused():
         curvature(problem, r, y[:100])
     with pytest.raises(ValueError, match=r"weights must have shape \(200,\), got shape \(3,\)"):
         mean_loss(problem, r, y, np.ones(3))
+    with pytest.raises(ValueError, match=r"weights must have shape \(200,\), got shape \(3,\)"):
+        second_layer_gradient(problem, r, y, np.ones(3))
     with pytest.raises(ValueError, match=r"out must be a float64 array of shape \(3, 200\), got f"):
         pre_activation_gradient(problem, r, y, out=np.empty((3, 200), dtype=np.float32))
 

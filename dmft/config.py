@@ -181,6 +181,7 @@ class _Sampling(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seed: int | UnsetType = UNSET
     rank_tolerance: float | UnsetType = UNSET
     sobol_blocks: int | UnsetType = UNSET
+    compression: float | UnsetType = UNSET
 
 
 class _Threshold(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):

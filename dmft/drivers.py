@@ -109,6 +109,7 @@ def descend(
         value = float(values[t])
         counts = process.counts
         process.limit = float(limits[t])
+        process.clock = t + 1.0
         found = process.evaluate(
             B,
             max(value, _LEAST_VALUE * usual),
@@ -141,6 +142,8 @@ def descend(
             B = _combined((1.0 - eta * lam, B), (-eta, gradient))
         if layer.is_trained:
             layer.step(t, found.second_layer_gradient)
+        (B, V), left_out = process.compress([B, V], max(value, _LEAST_VALUE * usual), tolerance)
+        record.left_out += value * left_out / math.sqrt(process.delta)
         if progress is not None:
             progress(1)
         if checkpoint is not None:
@@ -198,6 +201,8 @@ def flow(
             for found in integrator.opened:
                 record.opened(max(index - 1, 0), found)
             integrator.opened.clear()
+            if integrator.status.ok:
+                integrator.compress()
             if checkpoint is not None and integrator.status.ok:
                 checkpoint.offer(integrator.state)
         if not integrator.status.ok:
@@ -298,6 +303,7 @@ class _Integrator:
             h = self._h
             if self._rate > 0.0:
                 h = min(h, 0.65 * _MAX_STAGES**2 / self._rate)
+            self._process.clock = start.time + h
             if start.time + h <= start.time * (1.0 + _LEAST_STEP):
                 break
             end = self._attempt(start, h)
@@ -324,6 +330,15 @@ class _Integrator:
                 return
             self.left_out = left_out
         self.status = Status.DIVERGED
+
+    def compress(self) -> None:
+        """Let go of directions that no longer matter, now and then."""
+        points = [self._last, self._next]
+        vectors = [vector for point in points for vector in (point.weights, point.slope)]
+        vectors, left_out = self._process.compress(vectors, self.weight, self.tolerance)
+        self._last = _Point(points[0].time, vectors[0], vectors[1])
+        self._next = _Point(points[1].time, vectors[2], vectors[3])
+        self.left_out += self.weight * left_out / math.sqrt(self._process.delta)
 
     def _attempt(self, start: _Point, h: float) -> FloatArray | None:
         """Weights after a step, None if a stage left the region where numbers are finite."""

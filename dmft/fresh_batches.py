@@ -88,6 +88,8 @@ class FreshProcess:
         As there, with one block.
     n_visits : int
         Evaluations so far.
+    clock : float
+        Of no effect.
     limit : float
         Of no effect: a sample that is seen once cannot be thrown out of its minimum.
     """
@@ -104,6 +106,7 @@ class FreshProcess:
         self.problem = problem
         self.delta = delta
         self.limit = np.inf
+        self.clock = 1.0
         self.n_visits = 0
         self._n_blocks = 0  # opened
         self._trains_second_layer = trains_second_layer
@@ -131,6 +134,12 @@ class FreshProcess:
         """Go back to a `state`."""
         self.n_visits = state["n_visits"]
         self._n_blocks = state["n_blocks"]
+
+    def compress(
+        self, vectors: list[FloatArray], step: float, tolerance: float
+    ) -> tuple[list[FloatArray], float]:
+        """As there: no direction of samples that are not seen again is kept, none can be let go."""
+        return vectors, 0.0
 
     def evaluate(
         self,

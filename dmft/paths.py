@@ -125,9 +125,9 @@ class Paths:
     Attributes
     ----------
     n_coordinates : int
-        Length of q: leading coordinates plus fresh ones kept so far.
+        Length of q: leading coordinates plus fresh ones kept so far, but what `compress` let go.
     n_directions : int
-        Number of normalised gradients kept so far.
+        Number of normalised gradients kept so far, but for those.
     most_rows : int
         As given.
     """
@@ -151,6 +151,7 @@ class Paths:
         self._basis = [np.empty((rows, block.shape[1])) for block in leading]
         self._q = np.zeros((rows, rows))
         self._ghat = np.zeros((rows, rows))
+        self._frame: FloatArray | None = None
         self._faint_below = faint
         self._faint = np.zeros((0, 0))  # orthonormal coefficient vectors; shorter ones are padded
         self._largest = 0.0  # gradient so far
@@ -183,6 +184,25 @@ class Paths:
     def gradient_coefficients(self) -> FloatArray:
         """H with ghat = H w, shape (n_directions, n_rows); a view."""
         return self._ghat[: self.n_directions, : self._n_rows]
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether `compress` has let go of anything."""
+        return self._frame is not None
+
+    @property
+    def n_opened(self) -> int:
+        """Directions kept so far, those that `compress` has combined or let go too."""
+        return self.n_directions if self._frame is None else self._frame.shape[1]
+
+    def in_opened(self, rows: FloatArray) -> FloatArray:
+        """Components along the directions as they were opened, (..., n_directions -> n_opened).
+
+        Also of weights along the coordinates that belong to them.
+        """
+        if self._frame is None:
+            return rows
+        return np.asarray(rows @ self._frame[: rows.shape[-1]])
 
     def basis(self, block: int) -> FloatArray:
         """Return the orthonormal rows w on a block, (n_rows, paths of the block); a view."""
@@ -306,6 +326,7 @@ class Paths:
             "basis": self.blocks(self._n_rows),
             "q": self.coordinate_coefficients,
             "ghat": self.gradient_coefficients,
+            "frame": self._frame,
             "faint": self._faint,
             "largest": self._largest,
             "capacity": self.capacity,
@@ -317,6 +338,7 @@ class Paths:
         self._n_rows = q.shape[1]
         capacity = max(min(capacity, self.most_rows), self._n_rows)
         self.n_coordinates, self.n_directions = len(q), len(ghat)
+        self._frame = state["frame"]
         self._faint, self._largest = state["faint"], state["largest"]
         for b, stored in enumerate(state["basis"]):
             self._basis[b] = np.empty((capacity, stored.shape[1]))
@@ -432,6 +454,37 @@ class Paths:
             left_out,
         )
 
+    def compress(self, rotation: FloatArray) -> None:
+        """Keep combinations of directions, and of the coordinates that belong to them, alone.
+
+        Not for paths with faint rows: their space is not kept track of.
+
+        Parameters
+        ----------
+        rotation : ndarray, shape (n_kept, n_directions)
+            With orthonormal rows.
+        """
+        first, n_rows = self.n_leading, self._n_rows
+        q = self.coordinate_coefficients
+        q = np.concatenate([q[:first], rotation @ q[first:]])
+        ghat = rotation @ self.gradient_coefficients
+        constant = np.zeros((1, n_rows))
+        constant[0, 0] = 1.0
+        span = _row_space(np.concatenate([constant, q, ghat]))
+        n_kept = len(span)
+
+        def narrow(b: int) -> None:
+            self._basis[b][:n_kept] = span @ self._basis[b][:n_rows]
+
+        list(self._run(narrow, range(len(self._basis))))
+        self._n_rows = n_kept
+        for table, rows in ((self._q, q), (self._ghat, ghat)):
+            table[:] = 0.0
+            table[: len(rows), :n_kept] = rows @ span.T
+        self._frame = rotation if self._frame is None else rotation @ self._frame
+        self.n_directions = len(ghat)
+        self.n_coordinates = len(q)
+
     def _open(
         self, rows: Blocks, gaussians: FloatArray, kept: list[int], first_new: int, delta: float
     ) -> tuple[FloatArray, FloatArray]:
@@ -462,6 +515,9 @@ class Paths:
             made.append(vector)
             coordinate = vector - self._ghat[direction, : self._n_rows] / np.sqrt(delta)
             self._append_coordinate(coordinate)
+            if self._frame is not None:
+                self._frame = np.pad(self._frame, ((0, 1), (0, 1)))
+                self._frame[-1, -1] = 1.0
         return np.array(mixed), np.array([self._padded(v)[first_new:] for v in made])
 
     def _add_new_coordinates(
@@ -672,3 +728,12 @@ class Paths:
             self._basis[b] = larger
         self._q = np.pad(self._q, ((0, new - old), (0, new - old)))
         self._ghat = np.pad(self._ghat, ((0, new - old), (0, new - old)))
+
+
+def _row_space(rows: FloatArray) -> FloatArray:
+    """Orthonormal basis (n, j) of the space that rows (i, j) span."""
+    from scipy.linalg import qr
+
+    basis, triangle, _ = qr(rows.T, mode="economic", pivoting=True)
+    sizes = np.abs(np.diagonal(triangle))
+    return np.ascontiguousarray(basis[:, sizes > _SPAN_TOLERANCE * sizes[0]].T)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.compression import Activity
 from dmft.gradients import (
     compiled_law,
     curvature_bound,
@@ -136,9 +137,14 @@ class Process:
         TOO_FEW_PATHS beyond this.
     exact : bool
         Whether rounding errors must not grow: for tolerances at which they could be told.
+    compression : float
+        Directions are let go when they have long been smaller than this much of the smallest one
+        that is opened; 0 to keep all. Not with mirror images, nor when exact.
 
     Attributes
     ----------
+    clock : float
+        Time of the next evaluations, > 0; set by who asks for them.
     limit : float
         Curvature above which paths are counted; infinite unless it is set.
     paths : Paths
@@ -162,11 +168,16 @@ class Process:
         most_rows: int = sys.maxsize,
         rows_per_path: float = 0.25,
         exact: bool = False,
+        compression: float = 0.0,
     ) -> None:
         m, k = problem.m, problem.k
         self.problem = problem
         self.delta = delta
         self.limit = np.inf
+        self.clock = 1.0
+        self._compression = compression
+        keeps_all = compression == 0.0 or mirrored or exact
+        self._activity = None if keeps_all else Activity(delta)
         self._streams = streams
         self._run = run
         self._rows_per_path = rows_per_path
@@ -221,6 +232,7 @@ class Process:
             "time": self._time,
             "streak": self._streak,
             "n_visits": self.n_visits,
+            "activity": None if self._activity is None else self._activity.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -232,6 +244,8 @@ class Process:
         self._time = state["time"]
         self._streak = state["streak"]
         self.n_visits = state["n_visits"]
+        if self._activity is not None:
+            self._activity.restore(state["activity"])
 
     def evaluate(
         self,
@@ -280,6 +294,40 @@ class Process:
                     return found
                 return self._visit(weights, smallest, block, known_point=True)
         return self._visit(weights, smallest, block, known_point=False)
+
+    def compress(
+        self, vectors: list[FloatArray], step: float, tolerance: float
+    ) -> tuple[list[FloatArray], float]:
+        """Let go of directions that no longer matter, now and then.
+
+        Parameters
+        ----------
+        vectors : list of ndarray, shape (m, <= n_coordinates)
+            Weights and gradients that are still needed.
+        step, tolerance : float
+            As in `evaluate`.
+
+        Returns
+        -------
+        vectors : list of ndarray
+            The same, in the coordinates that are left.
+        left_out : float
+            Root mean square of what gradients lately had along the directions let go.
+        """
+        paths, first = self.paths, self.paths.n_leading
+        if self._activity is None or not paths.n_directions:
+            return vectors, 0.0
+        fresh = [widened(vector, paths.n_coordinates)[:, first:] for vector in vectors]
+        smallest = self._compression * tolerance * np.sqrt(self.delta) / step
+        found = self._activity.rotation(np.concatenate(fresh), smallest)
+        if found is None:
+            return vectors, 0.0
+        rotation, left_out = found
+        paths.compress(rotation)
+        self._window.clear()
+        self._streak = 0
+        pairs = zip(vectors, fresh, strict=True)
+        return [np.concatenate([v[:, :first], x @ rotation.T], axis=1) for v, x in pairs], left_out
 
     # -- from the window ----------------------------------------------------------------------
 
@@ -337,6 +385,7 @@ class Process:
         gradient = self._held(coefficients @ self.paths.coordinate_coefficients.T)
         left_out = float(np.sqrt(np.sum(unkept)))
         square = float(np.sum(gradient**2)) + left_out**2 / self.delta
+        self._take_note(gamma, gradient)
         return sums.evaluation(gradient, square, gamma, np.empty(0, dtype=np.intp), left_out)
 
     # -- from the paths -----------------------------------------------------------------------
@@ -403,11 +452,16 @@ class Process:
                 window.gradients.basis_has_grown(new_rows, first_new)
         self._streak = self._streak + 1 if len(found.kept) else 0
         gamma = np.concatenate([found.gamma_past, found.gamma_diagonal], axis=1)
+        self._take_note(gamma, gradient)
         left_out = float(np.linalg.norm(found.dropped))
         square = float(np.sum(gradient**2)) + left_out**2 / self.delta
         return sums.evaluation(
             gradient, square if of_all is None else of_all[1], gamma, found.kept, left_out
         )
+
+    def _take_note(self, gamma: FloatArray, gradient: FloatArray) -> None:
+        if self._activity is not None:
+            self._activity.add(self.clock, gamma, gradient[:, self.paths.n_leading :])
 
     def _of_all(self, sums: _Sums) -> tuple[FloatArray, float]:
         """E[g q^T] without the batch, before its direction opens, and |grad Risk|^2.

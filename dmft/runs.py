@@ -79,6 +79,7 @@ class Run:
     above: FloatArray | None = None
     n_visits: int = 0
     second_layer: FloatArray | None = None
+    is_compressed: bool = False
 
     @property
     def n_times(self) -> int:
@@ -168,8 +169,12 @@ class Record:
         if second_layer is None:
             second_layer = np.array(self._process.problem.network.second_layer)
         self._second_layer.append(second_layer)
+        paths, first = self._process.paths, self._process.problem.k + self._process.problem.m
+        if paths.is_compressed:
+            opened = paths.in_opened(weights[:, first:])
+            weights = np.concatenate([weights[:, :first], opened], axis=1)
         self._weights.append(weights)
-        self._gamma.append(found.gamma)
+        self._gamma.append(paths.in_opened(found.gamma))
         self._second_moment.append(found.second_moment)
         self._numbers.append((found.loss, found.square, self.left_out))
         self._above.append(found.above)
@@ -236,7 +241,8 @@ class Record:
             labels=np.concatenate(process.labels),
             pre_activations=self._pre_activations,
             counts=np.array(self._counts, dtype=np.intp).reshape(-1, 3),
-            paths=process.paths if keep_paths else None,
+            paths=process.paths if keep_paths and not process.paths.is_compressed else None,
+            is_compressed=process.paths.is_compressed,
             status=self.status,
             left_out=numbers[:, 2].copy(),
             above=np.array(self._above).reshape(-1, 4),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft._validation import check_integer, check_real
 from dmft.digital_nets import nested_scrambles, sobol_digits
+from dmft.gradient_flow import GradientFlow
+
+if TYPE_CHECKING:
+    from dmft.methods import Method
 
 __all__ = ["RANDOM_NUMBERS", "RANK_TOLERANCE_FLOOR", "HardCoordinates", "Sampling"]
 
@@ -20,6 +24,7 @@ RANK_TOLERANCE_FLOOR = 1e-12
 RANDOM_NUMBERS = 2
 """Raised whenever the same seed begins to give other numbers: unfinished work must not mix them."""
 
+_COMPRESSION_OF_FLOW = 0.02
 _SOBOL_BITS = 30  # one Sobol sequence holds at most 2**30 points
 # The families of streams spawned from one seed.
 _LEADING, _FRESH, _CUBATURE, _HARD = 0, 1, 2, 3
@@ -77,6 +82,7 @@ class Sampling:
     seed: int = 0
     rank_tolerance: float = 1e-10
     sobol_blocks: int = 4
+    compression: float | None = None
 
     def __post_init__(self) -> None:
         n = check_integer("n_paths", self.n_paths, minimum=1)
@@ -90,11 +96,22 @@ class Sampling:
             object.__setattr__(self, name, value)
         tolerance = check_real("rank_tolerance", self.rank_tolerance, minimum=0.0)
         object.__setattr__(self, "rank_tolerance", tolerance)
+        if self.compression is not None:
+            compression = check_real("compression", self.compression, minimum=0.0)
+            if compression > 1.0:
+                raise ValueError(f"compression must be at most 1, got {compression:g}")
+            object.__setattr__(self, "compression", compression)
 
     @property
     def effective_rank_tolerance(self) -> float:
         """``rank_tolerance``, raised to the rounding floor where it lies below it."""
         return max(self.rank_tolerance, RANK_TOLERANCE_FLOOR)
+
+    def compression_along(self, method: Method) -> float:
+        """``compression``, or what it is by default along the trajectory of a method."""
+        if self.compression is not None:
+            return self.compression
+        return _COMPRESSION_OF_FLOW if isinstance(method, GradientFlow) else 0.0
 
     def to_config(self) -> dict[str, Any]:
         """Plain-type description, the inverse of ``Sampling(**config)``."""
@@ -104,6 +121,7 @@ class Sampling:
             "seed": self.seed,
             "rank_tolerance": self.rank_tolerance,
             "sobol_blocks": self.sobol_blocks,
+            "compression": self.compression,
         }
 
 

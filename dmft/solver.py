@@ -427,6 +427,7 @@ def _run(
             trains_second_layer=trains,
             most_rows=shared.basis_rows,
             exact=tolerance <= _EXACT,
+            compression=shared.sampling.compression_along(method),
             rows_per_path=_MOST_ROWS_PER_PATH if len(streams) > 1 else _MOST_ROWS_OF_REPLICATE,
         )
     record = Record(process)

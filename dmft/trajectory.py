@@ -145,8 +145,14 @@ class Trajectory:
 
     @property
     def rank(self) -> int:
-        """Number of fresh directions kept in the run over all paths."""
-        return len(self._runs[0].direction_step)
+        """Number of fresh directions kept in the run over all paths.
+
+        Where some have been let go: the most that it held at a time recorded.
+        """
+        run = self._runs[0]
+        if run.is_compressed and run.counts is not None:
+            return int(run.counts[:, 1].max())
+        return len(run.direction_step)
 
     @property
     def correlation(self) -> FloatArray:
@@ -325,6 +331,11 @@ class Trajectory:
             runs = self._runs
             if any(run.paths is None for run in runs):
                 runs = self._again(step, keep_paths=True)
+            if any(run.is_compressed for run in runs):
+                raise ValueError(
+                    "compression must be 0 in the Sampling of a trajectory whose outliers in all "
+                    "directions are asked for: they depend on directions that this one has let go"
+                )
             fresh = self.method.fresh_batches
             self._spans = (
                 step,

@@ -64,6 +64,13 @@ class Window:
         self._recent: list[FloatArray] = []
         self._visits: list[tuple[int, NDArray[np.intp]]] = []
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self.points.clear()
+        self.gradients.clear()
+        self._recent = []
+        self._visits = []
+
     def state(self) -> dict[str, Any]:
         """Everything remembered, in what ``dmft.snapshots.pack`` accepts."""
         return {
@@ -195,6 +202,13 @@ class Remembered:
         self._next = 0
         self._vectors: list[FloatArray] = [np.zeros(0)] * reserved
         self._factors: tuple[FloatArray, FloatArray, FloatArray] | None = None
+
+    def clear(self) -> None:
+        """Forget everything but that rows are reserved."""
+        self.n_rows = self._reserved
+        self._next = 0
+        self._vectors = [np.zeros(0)] * self._reserved
+        self._factors = None
 
     def state(self) -> dict[str, Any]:
         """Everything remembered, in what ``dmft.snapshots.pack`` accepts."""
@@ -330,6 +344,13 @@ class RememberedGradients(Remembered):
         self._root = None
         for own, rows in zip(self.outside, state["outside"], strict=True):
             own[: self.n_rows] = rows
+
+    def clear(self) -> None:
+        """Forget everything."""
+        super().clear()
+        self._gram[:] = 0.0
+        self._squares[:] = 0.0
+        self._root = None
 
     def add_with_rest(self, vectors: FloatArray, rows: Blocks, outside: Blocks) -> NDArray[np.intp]:
         """`add`, with the parts of the rows outside the span."""

@@ -233,6 +233,25 @@ def test_a_long_run_with_many_steps_from_the_window(tmp_path, monkeypatch):
     assert_same_bits(solve(tmp_path, **arguments), whole)
 
 
+def test_a_run_that_lets_go_of_directions(tmp_path, monkeypatch):
+    """What gradients lately had along each is part of what a run goes on from."""
+    flow = dmft.GradientFlow(40.0, 1e-2, np.linspace(0.0, 40.0, 21))
+    problem = dmft.load_preset("robust-phase-retrieval").problem
+    sampling = dmft.Sampling(n_paths=512, replicates=2, seed=1, compression=0.1)
+    arguments = {"problem": problem, "method": flow, "sampling": sampling}
+    whole = solve(**arguments)
+    assert whole._runs[0].is_compressed
+    count, offer = itertools.count(1), RunCheckpoint.offer
+    monkeypatch.setattr(
+        RunCheckpoint, "offer", lambda *pair: None if next(count) % 31 else offer(*pair)
+    )
+    for _ in range(3):
+        stopped(tmp_path, 8, **arguments)
+    found = solve(tmp_path, **arguments)
+    assert found._runs[0].is_compressed
+    assert_same_bits(found, whole)
+
+
 def test_a_finished_folder_is_read_and_left_as_it_is(tmp_path, monkeypatch):
     first = solve(tmp_path)
     before = contents(tmp_path)

@@ -117,7 +117,7 @@ class AlgorithmicGap:
             missing = np.full(len(curve.value), np.nan)
             return GapRatio(missing, missing)
         ratio = curve.value / delta
-        own = np.hypot(curve.stderr, curve.interpolation_error) / delta
+        own = curve.error / delta
         return GapRatio(ratio, np.hypot(own, ratio * error / delta))
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -31,7 +31,7 @@
     second_layer_step_size = 0.0  # second layer trained with that (or a list, or a schedule)
 
     [sampling]                    # optional
-    n_paths = 16384               # and replicates, seed, rank_tolerance, sobol_blocks
+    n_paths = 16384               # and replicates, seed, rank_tolerance, sobol_blocks, compression
 
     [threshold]                   # optional: what `delta-nn threshold` needs
     bracket = [1.0, 12.0]         # and step, scan_points

@@ -99,6 +99,7 @@ def extrapolate(
     values: FloatArray,
     replicates: FloatArray,
     errors: FloatArray | None = None,
+    bias: FloatArray | None = None,
 ) -> Extrapolation:
     """Limit of a curve from its late part, with an interval.
 
@@ -119,6 +120,8 @@ def extrapolate(
         of a point is their standard deviation divided by sqrt(R).
     errors : ndarray, shape (n,), optional
         Further errors of the points, independent of each other (interpolation).
+    bias : ndarray, shape (n,), optional
+        What all values may be off by together; counts as a standard error of that size.
 
     Returns
     -------
@@ -137,12 +140,13 @@ def extrapolate(
     times, values, replicates = times[known], values[known], replicates[:, known]
     errors = np.zeros(len(times)) if errors is None else np.nan_to_num(errors[known])
     errors = np.hypot(errors, _ROUNDING * np.abs(values))
+    bias = np.zeros(len(times)) if bias is None else bias[known]
     last = float(values[-1]) if len(values) else np.nan
     for fraction in _WINDOWS:
         late = (times > 0) & (times >= (times[-1] / fraction if len(times) else 0.0))
         if late.sum() < _FEWEST:
             break
-        points = _Points(times[late], values[late], replicates[:, late], errors[late])
+        points = _Points(times[late], values[late], replicates[:, late], errors[late], bias[late])
         found = _allowed(points)
         if found is not None:
             limits, lower, upper, powers = found
@@ -173,16 +177,21 @@ class _Points:
     """The late part of a curve, with weights and the quantile of its errors."""
 
     def __init__(
-        self, times: FloatArray, values: FloatArray, replicates: FloatArray, errors: FloatArray
+        self,
+        times: FloatArray,
+        values: FloatArray,
+        replicates: FloatArray,
+        errors: FloatArray,
+        bias: FloatArray,
     ) -> None:
         from scipy.stats import t as student
 
-        self.times, self.values, self.replicates = times, values, replicates
+        self.times, self.values, self.replicates, self.bias = times, values, replicates, bias
         self.errors = np.hypot(errors, _RESOLUTION * np.ptp(values))
         count = len(replicates)
         self.quantile = float(student.ppf(0.5 + LEVEL / 2, count - 1))
         # Standard deviations over a few replicates scatter; neighbours in time share them.
-        variance = replicates.var(axis=0, ddof=1) / count + self.errors**2
+        variance = replicates.var(axis=0, ddof=1) / count + self.errors**2 + bias**2
         padded = np.pad(np.log(variance), 2, mode="edge")
         self.weights = np.exp(-0.5 * np.convolve(padded, np.full(5, 0.2), "valid"))
         margin = self.quantile * float(np.sqrt(variance[-1]))
@@ -203,6 +212,7 @@ class _Points:
         each = np.einsum("...jq,ij->...iq", functionals, self.replicates)
         variance = each.var(axis=-2, ddof=1) / len(self.replicates)
         variance += np.einsum("...jq,j->...q", functionals**2, self.errors**2)
+        variance += np.einsum("...jq,j->...q", functionals, self.bias) ** 2
         return value, np.sqrt(variance)
 
 

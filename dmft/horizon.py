@@ -114,7 +114,7 @@ class ThresholdCurve:
     left_edge, left_edge_stderr : ndarray, shape (n, S)
         Left edge of the bulk, and its error as in :meth:`rmt.HessianLaw.edge_errors`.
     edge_at_threshold, edge_at_threshold_stderr : ndarray, shape (S,)
-        Left edge at delta = delta_NN(t).
+        Left edge at delta = delta_NN(t); its error contains that of finitely many paths.
     unstable_share : ndarray, shape (S,)
         What paths that the finite step makes unstable carry of any average up to a step, at
         delta = delta_NN(t), as in :class:`dmft.Threshold`; above 0.01 the threshold is that of the
@@ -150,6 +150,24 @@ class ThresholdCurve:
     unstable_share: FloatArray
     limit: Extrapolation
     config: dict[str, Any] = field(repr=False)
+
+    @property
+    def bias(self) -> FloatArray:
+        """Bias of `value` that is left by finitely many paths, as far as replicates tell.
+
+        Shape (S,). Values come from R times as many paths as those of each replicate, and the bias
+        is inversely proportional to their number: ``(mean of replicates - value) / (R - 1)``. It is
+        small beside ``stderr`` but for late times, when paths overfit the many directions that the
+        weights have moved in; where it is larger, it is no more than an order of magnitude.
+        """
+        count = len(self.replicates)
+        return np.asarray((self.replicates.mean(axis=0) - self.value) / (count - 1))
+
+    @property
+    def error(self) -> FloatArray:
+        """All of it: root of the squares of ``stderr``, ``interpolation_error``, ``bias``, (S,)."""
+        squares = self.stderr**2 + self.interpolation_error**2 + self.bias**2
+        return np.asarray(np.sqrt(squares))
 
     @property
     def n_evaluations(self) -> int:
@@ -586,14 +604,16 @@ def _locate(table: _Table, index: int) -> _Root:
         cubic.at(float(np.clip(at, x[0], x[-1])), edge)
         for at, edge in zip(np.log(replicates), edges[1:], strict=True)
     ]
+    edge = float(cubic.at(root, edges[0]))
     spread = float(_stderr(np.array(own_edges)[:, np.newaxis])[0])
+    spread = float(np.hypot(spread, (np.mean(own_edges) - edge) / (len(own_edges) - 1)))
     return _Root(
         status,
         tuple(located),
         value,
         replicates,
         error,
-        float(cubic.at(root, edges[0])),
+        edge,
         float(np.hypot(spread, table.sensitivity(index, value))),
         table.unstable_share(index, value),
     )
@@ -645,7 +665,8 @@ def _curve(table: _Table, found: list[_Root], bracket: tuple[float, float]) -> T
     replicates = np.stack([root.replicates if root.has_value else missing for root in found], 1)
     statuses = [Status.MAX_STEPS if root.excess > 1.0 else root.status for root in found]
     times = np.asarray(table.method.times, dtype=np.float64)[table.steps]
-    limit = extrapolate(times, value, replicates, error)
+    bias = (replicates.mean(axis=0) - value) / (len(replicates) - 1)
+    limit = extrapolate(times, value, replicates, error, bias)
     if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late
         limit = dataclasses.replace(limit, status=Status.NOT_SETTLED)
     return ThresholdCurve(

@@ -214,10 +214,14 @@ class Paths:
 
     def combine(self, weights: FloatArray, block: int) -> FloatArray:
         """Pre-activations ``r = B q`` on a block: (m, n_coordinates) -> (m, paths of the block)."""
+        return self.combine_rows(weights @ self.coordinate_coefficients, block)
+
+    def combine_rows(self, coefficients: FloatArray, block: int) -> FloatArray:
+        """Combine rows of the basis on a block: (m, n_rows) -> (m, paths of the block)."""
         from dmft._kernels import combine_kernel
 
-        r = np.empty((len(weights), self._basis[block].shape[1]))
-        combine_kernel(weights @ self.coordinate_coefficients, self._basis[block], self._n_rows, r)
+        r = np.empty((len(coefficients), self._basis[block].shape[1]))
+        combine_kernel(coefficients, self._basis[block], self._n_rows, r)
         return r
 
     def average(self, rows: FloatArray, block: int) -> FloatArray:
@@ -230,7 +234,7 @@ class Paths:
 
     def visit(
         self,
-        weights: FloatArray,
+        coefficients: FloatArray,
         block: int,
         law: CompiledLaw,
         limit: float,
@@ -246,11 +250,11 @@ class Paths:
         few: int,
         mask: FloatArray,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-        """`combine`, the gradients of a compiled law, and `average`, in one pass over a block.
+        """`combine_rows`, gradients of a compiled law, and `average`, in one pass over a block.
 
         Parameters
         ----------
-        weights : ndarray, shape (m, n_coordinates)
+        coefficients : ndarray, shape (m, n_rows)
         block : int
         law : tuple
             Second layer, and codes of activation and loss.
@@ -292,7 +296,7 @@ class Paths:
         squares = np.empty(len(r))
         unmasked = np.empty((len(r) if len(mask) else 0, self._n_rows))
         step_kernel(
-            weights @ self.coordinate_coefficients,
+            coefficients,
             self._basis[block],
             self._n_rows,
             labels,

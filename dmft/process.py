@@ -55,6 +55,8 @@ __all__ = ["BLOCK_PATHS", "Evaluation", "Process"]
 _FAINT = 3e-4
 # Paths visited together: a block of the basis then fits in the second-level cache for long.
 BLOCK_PATHS = 4096
+# Few paths make two blocks, for two threads, down to this size of a block.
+_LEAST_BLOCK = 1024
 # A step is taken from the window if this much of the smallest direction kept is left of its
 # gradient there: less than the steps that open no direction leave out.
 _WINDOW_REST = 0.5
@@ -187,7 +189,7 @@ class Process:
         self._mirror = problem.target.mirror if mirrored else None
         self._hard_basis = problem.target.hard_basis
         self._law = compiled_law(problem)
-        leading, self._owners = _blocks([stream.leading() for stream in streams], k, self._mirror)
+        leading, self._pieces = _blocks([stream.leading() for stream in streams], k, self._mirror)
         self.labels = []
         for block in leading:
             eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
@@ -405,7 +407,7 @@ class Process:
         forecast, chosen = window.forecast_for_visit(self._time)
         n_gradients = 0 if busy else window.gradients.n_rows
         masked = self._mask_streams is not None
-        point = None if known_point else weights
+        point = None if known_point else weights @ paths.coordinate_coefficients
         sums = _Sums(
             paths.total(lambda b: self._visit_block(point, b, forecast, chosen, n_gradients, few)),
             m,
@@ -477,7 +479,7 @@ class Process:
 
     def _visit_block(
         self,
-        weights: FloatArray | None,
+        coefficients: FloatArray | None,
         b: int,
         forecast: FloatArray,
         chosen: NDArray[np.intp],
@@ -486,7 +488,8 @@ class Process:
     ) -> FloatArray:
         """One visit to a block: pre-activations, gradients, and all averages they enter.
 
-        Without weights, pre-activations and gradients are those that the window has left.
+        Without coefficients in the basis, pre-activations and gradients are those that the window
+        has left.
         """
         from dmft._kernels import forecast_kernel
 
@@ -498,14 +501,14 @@ class Process:
         mask = self._masks[b]
         with_gradients, squares = np.empty((m, n_gradients)), np.zeros(m)
         with np.errstate(over="ignore", invalid="ignore"):
-            if weights is None:
+            if coefficients is None:
                 forecast_kernel(
                     forecast, chosen, gradients, outside, g, rows, with_gradients, squares
                 )
                 products = self.paths.average(rows[:few], b)
             elif self._law is not None:
                 products, with_gradients, squares, losses, above = self.paths.visit(
-                    weights,
+                    coefficients,
                     b,
                     self._law,
                     self.limit,
@@ -522,7 +525,7 @@ class Process:
                     mask,
                 )
             else:
-                r[:] = self.paths.combine(weights, b)
+                r[:] = self.paths.combine_rows(coefficients, b)
                 _, losses = pre_activation_gradient(self._at, r, self.labels[b], out=g)
                 rows[:m] = g
                 if len(mask):
@@ -555,16 +558,16 @@ class Process:
         """Fill in fresh Gaussians."""
         m = self.problem.m
         fresh = list(self._run(lambda stream: stream.block(block), self._streams))
-        for rows, (stream, columns) in zip(self._rows, self._owners, strict=True):
-            numbers = fresh[stream][:, columns]
+        for rows, pieces in zip(self._rows, self._pieces, strict=True):
+            numbers = np.concatenate([fresh[i][:, columns] for i, columns in pieces], axis=1)
             rows[m:] = numbers if self._mirror is None else np.tile(numbers, 2)
 
     def _draw_masks(self, batch: int) -> None:
         """Fill in the batch; a path and its mirror image are used together."""
         streams = self._mask_streams or []
         drawn = list(self._run(lambda stream: stream.block(batch), streams))
-        for mask, (stream, columns) in zip(self._masks, self._owners, strict=True):
-            numbers = drawn[stream][columns]
+        for mask, pieces in zip(self._masks, self._pieces, strict=True):
+            numbers = np.concatenate([drawn[i][columns] for i, columns in pieces])
             mask[:] = numbers if self._mirror is None else np.tile(numbers, 2)
 
     def _against_window(self, sums: _Sums) -> tuple[FloatArray, FloatArray]:
@@ -670,21 +673,31 @@ class _Sums:
 
 def _blocks(
     streams: list[FloatArray], k: int, mirror: Callable[[FloatArray], FloatArray] | None
-) -> tuple[list[FloatArray], list[tuple[int, slice]]]:
-    """Split the paths of each stream into blocks that stay in cache during a visit.
+) -> tuple[list[FloatArray], list[list[tuple[int, slice]]]]:
+    """Split the paths of all streams into blocks that stay in cache during a visit.
 
     With ``mirror``, the second half of each block are the mirror images of the first. Returns the
-    blocks, and for each its stream and columns there (of the first half).
+    blocks, and for each the streams and columns that its paths (of the first half) come from.
     """
-    blocks, owners = [], []
-    width = BLOCK_PATHS if mirror is None else BLOCK_PATHS // 2
+    total = sum(leading.shape[1] for leading in streams)
+    width = min(BLOCK_PATHS, max(_LEAST_BLOCK, total // 2))
+    if mirror is not None:
+        width //= 2
+    pieces: list[list[tuple[int, slice]]] = []
+    room = 0
     for index, leading in enumerate(streams):
         for start in range(0, leading.shape[1], width):
-            columns = slice(start, min(start + width, leading.shape[1]))
-            block = leading[:, columns]
-            if mirror is not None:
-                image = np.concatenate([mirror(block[:k]), block[k:]])
-                block = np.concatenate([block, image], axis=1)
-            blocks.append(np.ascontiguousarray(block))
-            owners.append((index, columns))
-    return blocks, owners
+            stop = min(start + width, leading.shape[1])
+            if stop - start > room:
+                pieces.append([])
+                room = width
+            pieces[-1].append((index, slice(start, stop)))
+            room -= stop - start
+    blocks = []
+    for of_block in pieces:
+        block = np.concatenate([streams[i][:, columns] for i, columns in of_block], axis=1)
+        if mirror is not None:
+            image = np.concatenate([mirror(block[:k]), block[k:]])
+            block = np.concatenate([block, image], axis=1)
+        blocks.append(np.ascontiguousarray(block))
+    return blocks, pieces

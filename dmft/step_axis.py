@@ -303,9 +303,7 @@ def find_step_axis(
             step_sizes=np.array(sizes, dtype=np.float64),
             n_steps=np.array([steps_to(asked.time, size) for size in sizes], dtype=np.intp),
             value=np.array([curve.value[0] for curve in found]),
-            stderr=np.array(
-                [np.hypot(curve.stderr[0], curve.interpolation_error[0]) for curve in found]
-            ),
+            stderr=np.array([curve.error[0] for curve in found]),
             replicates=np.stack([curve.replicates[:, 0] for curve in found], axis=1),
             unstable_share=np.array([curve.unstable_share[0] for curve in found]),
             statuses=tuple(curve.statuses[0] for curve in found),

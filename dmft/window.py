@@ -372,8 +372,8 @@ class RememberedGradients(Remembered):
     def basis_has_grown(self, new: Blocks, first: int) -> None:
         """Take new rows of the basis, the first of which has index ``first``, into account."""
         n, width = self.n_rows, first + len(new[0])
-        if not n or width == first:
-            return
+        if not n or width == first or not self._gram[:n, :n].any():
+            return  # vectors may be shorter than the basis: they have nothing along its later rows
         products = np.zeros((n, len(new[0])))
         for rest, rows in zip(self.outside, new, strict=True):
             products += rest[:n] @ rows.T

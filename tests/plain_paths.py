@@ -37,6 +37,7 @@ def run(
     *,
     rank_tolerance: float = 1e-12,
     orthogonalise: bool = False,
+    faint: float = FAINT,
 ) -> tuple[Array, int]:
     """Follow gradient descent on the given random numbers.
 
@@ -52,6 +53,8 @@ def run(
     orthogonalise : bool
         Whether fresh blocks are made orthogonal, as sample averages, to everything before them but
         what is new and faint in a gradient, and of unit variance.
+    faint : float
+        What is faint, relative to the largest gradient.
 
     Returns
     -------
@@ -96,7 +99,7 @@ def run(
         if orthogonalise:
             for row, j in zip(new, kept, strict=True):
                 part, size = basis.append_part_of(row.copy())
-                if size * gamma[j, kept.index(j)] >= FAINT * largest:
+                if size * gamma[j, kept.index(j)] >= faint * largest:
                     avoided.append(part)
             for row in zeta:
                 row[:], _ = avoided.append_part_of(row.copy())

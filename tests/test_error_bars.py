@@ -93,3 +93,28 @@ def test_error_shrinks_faster_than_plain_monte_carlo(case):
     coarse, fine = typical_error(512), typical_error(8192)
     ratio = {key: fine[key] / coarse[key] for key in coarse}
     assert np.exp(np.mean(np.log(list(ratio.values())))) < 0.22, ratio
+
+
+def test_the_bias_of_few_paths_is_told_by_the_replicates():
+    """Late in a flow paths overfit: inversely proportional to their number, and of known sign."""
+    problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
+    flow = dmft.GradientFlow(400.0, 1e-2, [0.0, 400.0])
+    few, many = (dmft.solve(problem, 6.0, flow, dmft.Sampling(n, seed=1)) for n in (512, 2048))
+    off = few.bias["train_loss"][-1], many.bias["train_loss"][-1]
+    assert off[0] < off[1] < 0.0
+    assert 2.0 < off[0] / off[1] < 10.0
+    left = few.train_loss[-1] - off[0] - (many.train_loss[-1] - off[1])
+    assert abs(left) < abs(few.train_loss[-1] - many.train_loss[-1])
+
+
+def test_bias_is_the_mean_of_the_replicates_against_the_value():
+    problem = dmft.Problem("product", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
+    found = dmft.solve(problem, 4.0, dmft.GradientDescent(0.2, 6), dmft.Sampling(256, 4))
+    for name in ("norm", "correlation", "test_loss"):
+        mean = np.mean(list(found.per_replicate(name)), axis=0)
+        np.testing.assert_allclose(
+            found.bias[name], (mean - getattr(found, name)) / 3, atol=1e-12, err_msg=name
+        )
+    assert set(found.bias) == set(found.stderr)
+    with pytest.raises(KeyError):
+        found.bias["loss"]

@@ -102,6 +102,15 @@ def test_further_errors_widen_the_interval():
     assert wide.upper - wide.lower > 2 * (narrow.upper - narrow.lower)
 
 
+def test_a_bias_widens_the_interval_to_where_points_would_be_without():
+    values, replicates = noisy(CURVES["power 1"], 0.003, np.random.default_rng(7))
+    bias = 0.5 * TIMES / (5.0 + TIMES)
+    narrow = extrapolate(TIMES, values + bias, replicates)
+    wide = extrapolate(TIMES, values + bias, replicates, bias=bias)
+    assert not narrow.lower < LIMIT < narrow.upper
+    assert wide.lower < LIMIT < wide.upper
+
+
 def test_curves_without_noise_are_extrapolated_exactly():
     values = 10 - 8 / (1 + TIMES)
     limit = extrapolate(TIMES, values, np.tile(values, (8, 1)))

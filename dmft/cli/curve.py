@@ -98,6 +98,7 @@ def _json(result: ThresholdCurve) -> dict[str, Any]:
         "value": result.value,
         "stderr": result.stderr,
         "interpolation_error": result.interpolation_error,
+        "bias": result.bias,
         "statuses": [status.name for status in result.statuses],
         "crossings": [[vars(crossing) for crossing in step] for step in result.crossings],
         "bracket": result.bracket,
@@ -148,7 +149,7 @@ def _table(result: ThresholdCurve) -> str:
         (
             str(result.steps[row]),
             f"{result.times[row]:.4g}",
-            _cell(result.value[row], result.stderr[row]),
+            _cell(result.value[row], result.error[row]),
             _cell(result.edge_at_threshold[row], result.edge_at_threshold_stderr[row]),
             result.statuses[row].name,
         )

@@ -137,6 +137,7 @@ def _json(result: AlgorithmicGap) -> dict[str, Any]:
                 "value": curve.value,
                 "stderr": curve.stderr,
                 "interpolation_error": curve.interpolation_error,
+                "bias": curve.bias,
                 "statuses": [status.name for status in curve.statuses],
                 "unstable_share": curve.unstable_share,
                 "ratio": ratio.value,
@@ -194,7 +195,7 @@ def _table(result: AlgorithmicGap) -> str:
     rows = []
     for (name, curve), ratio in zip(result.curves.items(), result.gap.values(), strict=True):
         for row in dict.fromkeys((0, len(curve.steps) - 1)):
-            error = float(np.hypot(curve.stderr[row], curve.interpolation_error[row]))
+            error = float(curve.error[row])
             rows.append(
                 [
                     name if row == 0 else "",

@@ -29,6 +29,7 @@ __all__ = ["run_spectrum", "run_threshold", "run_trajectory", "threshold_of"]
 
 _SCAN_POINTS = 9  # as find_delta_nn
 _REFINEMENTS = 5  # what the root search usually takes after the scan
+_ROUNDING = 1e-9  # a bias smaller than this of a value is none
 
 
 def run_threshold(arguments: argparse.Namespace) -> int:
@@ -226,6 +227,7 @@ def _trajectory_json(result: Trajectory) -> dict[str, Any]:
         "rank": result.rank,
         **{name: [] if empty else getattr(result, name) for name in names},
         "stderr": {name: [] if empty else result.stderr[name] for name in names},
+        "bias": {name: [] if empty else result.bias[name] for name in names},
         "stability": result.stability_status.name,
         "unstable_paths": vars(result.unstable_paths),
     }
@@ -249,7 +251,19 @@ def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
         for j, (value, error) in enumerate(zip(layer, errors, strict=True)):
             lines.append((f"second layer a{j + 1}", with_error(float(value), float(error))))
     lines.append(("unstable paths", _stability(result)))
+    if too_few := _biased(result):
+        lines.append(("finite paths", too_few))
     return lines
+
+
+def _biased(result: Trajectory) -> str:
+    """Say what the last values owe to the number of paths, if it is more than their errors."""
+    found = []
+    for name, words in (("train_loss", "train loss"), ("gradient_norm", "gradient norm")):
+        bias, error = float(result.bias[name][-1]), float(result.stderr[name][-1])
+        if abs(bias) > max(error, _ROUNDING * abs(float(getattr(result, name)[-1]))):
+            found.append(f"{words} off by about {bias:.2g}")
+    return f"{', '.join(found)}; raise n_paths" if found else ""
 
 
 def _has_test_error(result: Trajectory) -> bool:

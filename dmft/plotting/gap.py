@@ -112,7 +112,7 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
         color = CYCLE[index % len(CYCLE)]
         known = np.isfinite(curve.value)
         t, value = curve.times[known], curve.value[known]
-        error = np.hypot(curve.stderr[known], curve.interpolation_error[known])
+        error = curve.error[known]
         if len(t):
             lower = np.maximum(value - error, 0.1 * value)
             axes.fill_between(t, lower, value + error, color=color, alpha=0.25, linewidth=0)

@@ -79,7 +79,7 @@ def plot_curve(curve: ThresholdCurve) -> Figure:
 def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
     known = np.isfinite(curve.value)
     t, value = curve.times[known], curve.value[known]
-    error = np.hypot(curve.stderr[known], curve.interpolation_error[known])
+    error = curve.error[known]
     _time_axis(axes, curve)
     axes.set_ylabel(r"threshold  $\delta_{\mathrm{NN}}(t)$")
     if not len(t):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.chebyshev import chebyshev_stages, n_chebyshev_stages
 from dmft.gradients import curvature_bound
+from dmft.legendre import error_factor, legendre_stages, n_legendre_stages
 from dmft.window import widened
 from rmt.status import Status
 
@@ -302,7 +302,7 @@ class _Integrator:
         for _ in range(_MAX_REJECTIONS):
             h = self._h
             if self._rate > 0.0:
-                h = min(h, 0.65 * _MAX_STAGES**2 / self._rate)
+                h = min(h, 0.5 * _MAX_STAGES**2 / self._rate)
             self._process.clock = start.time + h
             if start.time + h <= start.time * (1.0 + _LEAST_STEP):
                 break
@@ -317,8 +317,12 @@ class _Integrator:
                 self.left_out = left_out
                 self._h = 0.25 * h
                 continue
+            factor = error_factor(n_legendre_stages(h * self._rate))
             estimate = _combined(
-                (0.8, start.weights), (-0.8, end), (0.4 * h, start.slope), (0.4 * h, slope)
+                (factor, start.weights),
+                (-factor, end),
+                (0.5 * factor * h, start.slope),
+                (0.5 * factor * h, slope),
             )
             size = max(np.linalg.norm(x) for x in (start.weights, end, h * slope))
             error = float(np.linalg.norm(estimate) / (self._tol * size)) if size else 0.0
@@ -342,7 +346,7 @@ class _Integrator:
 
     def _attempt(self, start: _Point, h: float) -> FloatArray | None:
         """Weights after a step, None if a stage left the region where numbers are finite."""
-        stages = chebyshev_stages(n_chebyshev_stages(h * self._rate))
+        stages = legendre_stages(n_legendre_stages(h * self._rate))
         self._weigh(2.0 * h / len(stages))
         before = current = start.weights
         slope = start.slope

@@ -234,6 +234,7 @@ class Process:
             "time": self._time,
             "streak": self._streak,
             "n_visits": self.n_visits,
+            "clock": self.clock,
             "activity": None if self._activity is None else self._activity.state(),
         }
 
@@ -246,6 +247,7 @@ class Process:
         self._time = state["time"]
         self._streak = state["streak"]
         self.n_visits = state["n_visits"]
+        self.clock = state["clock"]
         if self._activity is not None:
             self._activity.restore(state["activity"])
 

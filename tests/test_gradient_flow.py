@@ -5,7 +5,7 @@ import pytest
 from problems import marchenko_pastur_nodes
 
 import dmft
-from dmft.chebyshev import chebyshev_stages, n_chebyshev_stages
+from dmft.legendre import error_factor, legendre_stages, n_legendre_stages
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=8, seed=3)
 RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
@@ -20,29 +20,41 @@ def linear(weight_decay=0.5, m=1):
     )
 
 
-@pytest.mark.parametrize("s", [2, 3, 7, 40])
+def one_step(s, slope, y, h):
+    start, before, current = y, y, y
+    of_start = slope(y)
+    value = of_start
+    for j, stage in enumerate(legendre_stages(s)):
+        if j:
+            value = slope(current)
+        new = stage.of_start * start + stage.of_last * current
+        new = new + stage.of_second_last * before
+        new = new + h * (stage.slope * value + stage.slope_of_start * of_start)
+        before, current = current, new
+    return current
+
+
+@pytest.mark.parametrize("s", [3, 5, 7, 41])
 def test_stages_integrate_a_parabola_exactly_and_stay_stable(s):
-    """y' = 2 t (as an autonomous pair), then y' = -lam y at the largest step allowed."""
-
-    def step(slope, y, h):
-        start, before, current = y, y, y
-        of_start = slope(y)
-        value = of_start
-        for j, stage in enumerate(chebyshev_stages(s)):
-            if j:
-                value = slope(current)
-            new = stage.of_start * start + stage.of_last * current
-            new = new + stage.of_second_last * before
-            new = new + h * (stage.slope * value + stage.slope_of_start * of_start)
-            before, current = current, new
-        return current
-
-    found = step(lambda y: np.array([1.0, 2.0 * y[0]]), np.array([0.5, 0.25]), 0.3)
+    """y' = 2 t (as an autonomous pair), then y' = -lam y up to the largest step allowed."""
+    found = one_step(s, lambda y: np.array([1.0, 2.0 * y[0]]), np.array([0.5, 0.25]), 0.3)
     np.testing.assert_allclose(found, [0.8, 0.64], rtol=1e-12)
-    stable = (s - 1) ** 2 / 1.54  # where s stages are still enough
-    assert n_chebyshev_stages(0.999 * ((s - 1) ** 2 - 1) / 1.54) <= s
-    rates = np.linspace(0.0, stable - 1.0 / 1.54, 2001)
-    assert np.abs(step(lambda y: -rates * y, np.ones_like(rates), 1.0)).max() <= 1.0 + 1e-12
+    stable = (s**2 + s - 2) / 2
+    assert n_legendre_stages(stable) == s
+    assert n_legendre_stages(stable + 1e-9) == s + 2
+    rates = np.linspace(0.0, stable, 2001)
+    left = one_step(s, lambda y: -rates * y, np.ones_like(rates), 1.0)
+    assert np.abs(left).max() <= 1.0 + 1e-12
+    assert np.abs(left[rates > 1.0]).max() < 0.78  # fast modes decay in every step
+
+
+@pytest.mark.parametrize("s", [3, 5, 13])
+def test_the_error_of_a_step_is_known_to_leading_order(s):
+    """Of y' = y, where every derivative is one."""
+    h = 1e-2
+    end = one_step(s, lambda y: y, np.ones(1), h)
+    estimate = error_factor(s) * (1.0 - end + 0.5 * h * (1.0 + end))
+    assert estimate == pytest.approx(np.exp(h) - end, rel=3e-2)
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])

@@ -445,9 +445,11 @@ class Process:
             window.points.replace_reserved(weights, self.r)
         if self._law is not None and self._mask_streams is None:
             if (news or len(found.kept) or busy) and found.left_out is not None:
-                outside = [rows[:m] for rows in self._rows]
-                for rest in outside:
-                    rest[~found.left_out] = 0.0
+                outside = None
+                if found.left_out.any():
+                    outside = [rows[:m] for rows in self._rows]
+                    for rest in outside:
+                        rest[~found.left_out] = 0.0
                 window.remember(self._time, found.coefficients, self._g, outside)
                 if found.images is not None:
                     window.points.add(gradient, found.images)

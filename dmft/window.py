@@ -152,7 +152,9 @@ class Window:
         """Take note of the gradients of an evaluation without a visit, (m, gradients)."""
         self._recent = [c, *self._recent[:1]]
 
-    def remember(self, time: int, coefficients: FloatArray, rows: Blocks, outside: Blocks) -> None:
+    def remember(
+        self, time: int, coefficients: FloatArray, rows: Blocks, outside: Blocks | None
+    ) -> None:
         """Add the gradients of a visit.
 
         Parameters
@@ -162,7 +164,7 @@ class Window:
         coefficients : ndarray, shape (m, n_rows)
             In the basis of the paths.
         rows, outside : list of ndarray, shape (m, paths of the block)
-            The gradients, and what of them lies outside the span of the basis.
+            The gradients, and what of them lies outside the span of the basis; None for nothing.
         """
         slots = self.gradients.add_with_rest(coefficients, rows, outside)
         self._visits = [(time, slots), *self._visits[:1]]
@@ -352,16 +354,21 @@ class RememberedGradients(Remembered):
         self._squares[:] = 0.0
         self._root = None
 
-    def add_with_rest(self, vectors: FloatArray, rows: Blocks, outside: Blocks) -> NDArray[np.intp]:
-        """`add`, with the parts of the rows outside the span."""
+    def add_with_rest(
+        self, vectors: FloatArray, rows: Blocks, outside: Blocks | None
+    ) -> NDArray[np.intp]:
+        """`add`, with the parts of the rows outside the span; None where there are none."""
         slots = self.add(vectors, rows)
-        for own, new in zip(self.outside, outside, strict=True):
-            own[slots] = new
         n = self.n_rows
         products = np.zeros((len(slots), n))
-        for rest in self.outside:
-            products += rest[slots] @ rest[:n].T
-        products /= self._n_paths
+        if outside is None:
+            for own in self.outside:
+                own[slots] = 0.0
+        else:
+            for own, new in zip(self.outside, outside, strict=True):
+                own[slots] = new
+                products += own[slots] @ own[:n].T
+            products /= self._n_paths
         self._gram[slots, :n] = products
         self._gram[:n, slots] = products.T
         for slot, vector in zip(slots, vectors, strict=True):

@@ -42,6 +42,8 @@ _LEAST = 64
 _GROWTH = 1.25
 # and how many of them must go.
 _LEAST_SHARE = 0.1
+# Mean squares are known to this much of the largest; nothing is let go for less.
+_ROUNDING = 1e-14
 
 
 class Activity:
@@ -117,6 +119,8 @@ class Activity:
         moment -= fixed.T @ (fixed @ moment)
         moment -= (moment @ fixed.T) @ fixed
         values, vectors = np.linalg.eigh(moment)
+        if smallest**2 < _ROUNDING * values[-1]:
+            return None
         active = values >= smallest**2
         kept = np.concatenate([fixed, vectors[:, active].T])
         if len(kept) > (1.0 - _LEAST_SHARE) * n:
@@ -124,7 +128,7 @@ class Activity:
         # The fixed rows have eigenvalue zero but for rounding: once more, to be safe.
         rotation = np.linalg.qr(kept.T)[0].T
         self._moment = rotation @ moment_of(self._moment, n) @ rotation.T
-        self._looked_at = len(rotation)
+        self._looked_at = max(len(rotation), _LEAST / _GROWTH)
         return rotation, float(np.sqrt(np.sum(np.maximum(values[~active], 0.0))))
 
     def _flush(self) -> None:

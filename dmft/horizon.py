@@ -667,6 +667,8 @@ def _curve(table: _Table, found: list[_Root], bracket: tuple[float, float]) -> T
     times = np.asarray(table.method.times, dtype=np.float64)[table.steps]
     bias = (replicates.mean(axis=0) - value) / (len(replicates) - 1)
     limit = extrapolate(times, value, replicates, error, bias)
+    if np.isfinite(limit.lower):
+        limit = dataclasses.replace(limit, lower=max(limit.lower, 0.0))
     if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late
         limit = dataclasses.replace(limit, status=Status.NOT_SETTLED)
     return ThresholdCurve(

@@ -86,6 +86,12 @@ class Run:
         """Number of time points reached."""
         return len(self.train_loss)
 
+    def has_let_go(self, step: int) -> bool:
+        """Whether directions that gradients opened before a step were let go before it."""
+        if not self.is_compressed or self.counts is None:
+            return False
+        return int(self.counts[step, 1]) < int(np.count_nonzero(self.direction_step < step))
+
     def state(self) -> dict[str, Any]:
         """Everything but the paths, in what ``dmft.snapshots.pack`` accepts."""
         return {

@@ -21,7 +21,7 @@ __all__ = ["RANDOM_NUMBERS", "RANK_TOLERANCE_FLOOR", "HardCoordinates", "Samplin
 RANK_TOLERANCE_FLOOR = 1e-12
 """Smallest rank tolerance ever used: below it, normalised rounding errors become directions."""
 
-RANDOM_NUMBERS = 2
+RANDOM_NUMBERS = 3
 """Raised whenever the same seed begins to give other numbers: unfinished work must not mix them."""
 
 _COMPRESSION_OF_FLOW = 0.02
@@ -61,6 +61,14 @@ class Sampling:
     sobol_blocks : int
         Number of leading fresh blocks (of m coordinates each) driven by Sobol points, after the
         latent coordinates, the initial weights and the label noise. Later blocks are pseudo-random.
+    compression : float, optional
+        Directions are let go when what gradients had along them has long been less than this much
+        of what would open them, so that the rank of a long run stays bounded; 0 keeps them all,
+        1 is the most. Default: 0 for gradient descent, 0.02 along a gradient flow. Of no effect
+        where directions are opened that are smaller than rounding can tell (for gradient descent
+        at rank tolerances below about 1e-7), with fresh batches, and where hard directions are
+        followed. Of the Hessian of a run that has let go of any, outliers in hard directions only
+        are known.
 
     Raises
     ------

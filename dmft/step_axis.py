@@ -71,7 +71,7 @@ class StepSeries:
     value : ndarray, shape (S,)
         delta_NN; NaN where there is none.
     stderr : ndarray, shape (S,)
-        Standard error over replicates and that of the location, added in squares.
+        `ThresholdCurve.error`: over replicates, of the location and of finitely many paths.
     replicates : ndarray, shape (R, S)
         Roots of single replicates.
     unstable_share : ndarray, shape (S,)

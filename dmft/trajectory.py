@@ -19,7 +19,7 @@ from dmft.runs import Run
 from dmft.sampling import Sampling
 from dmft.solver import solve
 from dmft.stability import UnstablePaths
-from rmt.status import Status
+from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     import os
@@ -341,13 +341,14 @@ class Trajectory:
         if self._spans is None or self._spans[0] != step:
             assert self.problem is not None  # hessian() asks for it
             runs = self._runs
+            if any(run.has_let_go(step) for run in runs):
+                raise NumericalFailure(
+                    Status.ILL_CONDITIONED,
+                    "Directions were let go that outliers depend on; compression must be 0 in "
+                    "Sampling.",
+                )
             if any(run.paths is None for run in runs):
                 runs = self._again(step, keep_paths=True)
-            if any(run.is_compressed for run in runs):
-                raise ValueError(
-                    "compression must be 0 in the Sampling of a trajectory whose outliers in all "
-                    "directions are asked for: they depend on directions that this one has let go"
-                )
             fresh = self.method.fresh_batches
             self._spans = (
                 step,
@@ -389,6 +390,7 @@ class Trajectory:
             "method": self.method.to_config(),
             "sampling": self.sampling.to_config(),
             "status": [run.status.name for run in self._runs],
+            "compressed": [run.is_compressed for run in self._runs],
             "k": self.k,
         }
         arrays: dict[str, NDArray[Any]] = {
@@ -426,6 +428,8 @@ class Trajectory:
             _stored_run(arrays, index, config["k"], Status[status])
             for index, status in enumerate(config["status"])
         ]
+        for run, is_compressed in zip(runs, config.get("compressed", ()), strict=False):
+            run.is_compressed = is_compressed
         trajectory = cls(
             problem,
             config["delta"],
@@ -508,6 +512,7 @@ def _stored_run(arrays: Mapping[str, NDArray[Any]], index: int, k: int, status: 
         labels=np.empty(0),
         status=status,
         left_out=arrays.get(f"left_out/{index}"),
+        counts=arrays.get(f"counts/{index}"),
         above=arrays.get(f"above/{index}"),
         second_layer=arrays.get(f"second_layer/{index}"),
     )
@@ -525,7 +530,7 @@ _STORED = (
     "squared_gradient_norm",
 )
 # Older files do not have these.
-_STORED_LATER = ("left_out", "above", "second_layer")
+_STORED_LATER = ("left_out", "above", "second_layer", "counts")
 
 
 def _two_times(rows: FloatArray) -> FloatArray:

@@ -226,6 +226,8 @@ class HessianLaw:
         ------
         ValueError
             If the span that the callable made does not fit the law.
+        NumericalFailure
+            Whatever the callable raises, if it has none to give.
         """
         if self._span is None or isinstance(self._span, Span):
             return self._span
@@ -868,7 +870,10 @@ class HessianLaw:
     @cached_property
     def _all_outliers(self) -> tuple[tuple[Outlier, ...], Status, str]:
         """All outliers (only the hard ones if the status is not SUCCESS), status and detail."""
-        span = self.span
+        try:
+            span = self.span
+        except NumericalFailure as failure:
+            return self._hard_outliers, failure.status, failure.detail
         assert span is not None
         status, detail = Status.SUCCESS, ""
         # Hard outliers do not feel the rest; they get the overlaps the span can tell.

@@ -63,7 +63,8 @@ class Status(enum.Enum):
     )
     ILL_CONDITIONED = (
         "The matrix to be inverted is too ill-conditioned for a reliable answer; use fewer steps, "
-        "or a smaller rank_tolerance (tol, of a gradient flow) if directions were dropped."
+        "a smaller rank_tolerance (tol, of a gradient flow) if directions were dropped, or "
+        "compression = 0 if they were let go."
     )
     UNDECIDED = (
         "Whether a direction is hard, or a coefficient zero, could not be decided within the "

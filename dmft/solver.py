@@ -113,7 +113,8 @@ def solve(
     keep_paths : bool, optional
         Whether the paths stay in memory for the outliers of a Hessian in all directions. By
         default while they fit in 256 MB and ``hessian_steps`` is not given. Without them, those
-        outliers are still available: the run is repeated from its seed.
+        outliers are still available: the run is repeated from its seed. Those of a
+        run that let go of directions (``Sampling.compression``) are never kept.
     threads : int, optional
         Replicates solved at the same time; default: the number of cores, at most ``replicates``.
         The result does not depend on it.

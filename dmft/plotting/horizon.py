@@ -90,7 +90,7 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
         return
     axes.fill_between(t, value - error, value + error, color=BLUE, alpha=0.25, linewidth=0)
     axes.plot(
-        t, value, "o-", color=BLUE, markersize=3.5, label=r"$\delta_{\mathrm{NN}}$, $\pm$ s.e."
+        t, value, "o-", color=BLUE, markersize=3.5, label=r"$\delta_{\mathrm{NN}}$, $\pm$ error"
     )
     last = rf"last: {format_number(float(value[-1]), float(error[-1]))}"
     axes.plot([], [], " ", label=last)

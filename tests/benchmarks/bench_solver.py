@@ -538,15 +538,15 @@ def thresholds() -> None:
                 problem(a),
                 dmft.GradientDescent(0.2, 40),
                 (1, 12),
-                sampling=sampling(n),
+                sampling=sampling(n, replicates=10),
                 threads=THREADS,
             )
         )
         relative = found.stderr / found.value
         reached = relative <= 0.005 and seconds <= 15.0
         line(
-            f"find_delta_nn, {name}, T 40: {found.value:.4f} +- {100 * relative:.2f} % in "
-            f"{seconds:.1f} s   {verdict(reached)} (0.5 %, 15 s)"
+            f"find_delta_nn, {name}, T 40, 10 x {n_paths}: {found.value:.4f} +- "
+            f"{100 * relative:.2f} % in {seconds:.1f} s   {verdict(reached)} (0.5 %, 15 s)"
         )
 
 

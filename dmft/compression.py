@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.window import widened
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -112,10 +114,10 @@ class Activity:
             return None
         self._looked_at = n
         self._flush()
+        self._grow(n)
         _, sizes, rows = np.linalg.svd(protected, full_matrices=False)
         fixed = rows[sizes > 1e-14 * max(sizes[0], 1e-300)]
-        moment = np.zeros((n, n))
-        moment[: len(self._moment), : len(self._moment)] = self._moment / self._total
+        moment = self._moment / self._total
         moment -= fixed.T @ (fixed @ moment)
         moment -= (moment @ fixed.T) @ fixed
         values, vectors = np.linalg.eigh(moment)
@@ -127,7 +129,7 @@ class Activity:
             return None
         # The fixed rows have eigenvalue zero but for rounding: once more, to be safe.
         rotation = np.linalg.qr(kept.T)[0].T
-        self._moment = rotation @ moment_of(self._moment, n) @ rotation.T
+        self._moment = rotation @ self._moment @ rotation.T
         self._looked_at = max(len(rotation), _LEAST / _GROWTH)
         return rotation, float(np.sqrt(np.sum(np.maximum(values[~active], 0.0))))
 
@@ -136,17 +138,12 @@ class Activity:
         if not self._pending:
             return
         n = max(rows.shape[1] for rows in self._pending)
-        table = np.zeros((sum(len(rows) for rows in self._pending), n))
-        start = 0
-        for rows in self._pending:
-            table[start : start + len(rows), : rows.shape[1]] = rows
-            start += len(rows)
-        self._moment = moment_of(self._moment, n) + table.T @ table
+        table = np.concatenate([widened(rows, n) for rows in self._pending])
+        self._grow(n)
+        self._moment = self._moment + table.T @ table
         self._pending.clear()
 
-
-def moment_of(moment: FloatArray, n: int) -> FloatArray:
-    """Averages of n directions, zero along those that came later."""
-    out = np.zeros((n, n))
-    out[: len(moment), : len(moment)] = moment
-    return out
+    def _grow(self, n: int) -> None:
+        """Make room for n directions; averages along those that came later are zero."""
+        more = n - len(self._moment)
+        self._moment = np.pad(self._moment, (0, more))

@@ -108,12 +108,13 @@ def descend(
             return
         last = t == method.n_steps
         value = float(values[t])
+        step = max(value, _LEAST_VALUE * usual)
         counts = process.counts
         process.limit = float(limits[t])
         process.clock = t + 1.0
         found = process.evaluate(
             B,
-            max(value, _LEAST_VALUE * usual),
+            step,
             tolerance,
             None if last or value == 0.0 else t,
             second_layer=layer.weights if layer.is_trained else None,
@@ -143,7 +144,7 @@ def descend(
             B = _combined((1.0 - eta * lam, B), (-eta, gradient))
         if layer.is_trained:
             layer.step(t, found.second_layer_gradient)
-        (B, V), left_out = process.compress([B, V], max(value, _LEAST_VALUE * usual), tolerance)
+        (B, V), left_out = process.compress([B, V], step, tolerance)
         record.left_out += value * left_out / math.sqrt(process.delta)
         if progress is not None:
             progress(1)
@@ -202,8 +203,6 @@ def flow(
             for found in integrator.opened:
                 record.opened(max(index - 1, 0), found)
             integrator.opened.clear()
-            if integrator.status.ok:
-                integrator.compress()
             if checkpoint is not None and integrator.status.ok:
                 checkpoint.offer(integrator.state)
         if not integrator.status.ok:
@@ -308,7 +307,8 @@ class _Integrator:
             self._process.clock = start.time + h
             if start.time + h <= start.time * (1.0 + _LEAST_STEP):
                 break
-            end = self._attempt(start, h)
+            n_stages = n_legendre_stages(h * self._rate)
+            end = self._attempt(start, h, n_stages)
             slope = None if end is None else self._slope_for_steps(end, h)
             if self.status is Status.DIVERGED:
                 # Too long a step: a flow on a loss that is bounded below cannot.
@@ -319,7 +319,7 @@ class _Integrator:
                 self.left_out = left_out
                 self._h = 0.25 * h
                 continue
-            factor = error_factor(n_legendre_stages(h * self._rate))
+            factor = error_factor(n_stages)
             estimate = _combined(
                 (factor, start.weights),
                 (-factor, end),
@@ -333,11 +333,12 @@ class _Integrator:
             if error <= 1.0:
                 self._last, self._next = start, _Point(start.time + h, end, slope)
                 self._rate = self._largest_rate()
+                self._compress()
                 return
             self.left_out = left_out
         self.status = Status.DIVERGED
 
-    def compress(self) -> None:
+    def _compress(self) -> None:
         """Let go of directions that no longer matter, now and then."""
         points = [self._last, self._next]
         vectors = [vector for point in points for vector in (point.weights, point.slope)]
@@ -346,10 +347,10 @@ class _Integrator:
         self._next = _Point(points[1].time, vectors[2], vectors[3])
         self.left_out += self.weight * left_out / math.sqrt(self._process.delta)
 
-    def _attempt(self, start: _Point, h: float) -> FloatArray | None:
+    def _attempt(self, start: _Point, h: float, n_stages: int) -> FloatArray | None:
         """Weights after a step, None if a stage left the region where numbers are finite."""
-        stages = legendre_stages(n_legendre_stages(h * self._rate))
-        self._weigh(2.0 * h / len(stages))
+        stages = legendre_stages(n_stages)
+        self._weigh(2.0 * h / n_stages)
         before = current = start.weights
         slope = start.slope
         for j, stage in enumerate(stages):

@@ -22,7 +22,7 @@ from dmft.extrapolation import Extrapolation, extrapolate
 from dmft.hessian import initial_law
 from dmft.interpolation import LocalPolynomial, disagreement, nearest_opening, root_between
 from dmft.results import read_result, write_result
-from dmft.sampling import Sampling
+from dmft.sampling import Sampling, bias_of_paths
 from dmft.solver import single_threaded_blas, solve, worker_count
 from dmft.threshold import (
     Crossing,
@@ -160,8 +160,7 @@ class ThresholdCurve:
         small beside ``stderr`` but for late times, when paths overfit the many directions that the
         weights have moved in; where it is larger, it is no more than an order of magnitude.
         """
-        count = len(self.replicates)
-        return np.asarray((self.replicates.mean(axis=0) - self.value) / (count - 1))
+        return _bias(self.value, self.replicates)
 
     @property
     def error(self) -> FloatArray:
@@ -530,6 +529,11 @@ def _stderr(replicates: FloatArray) -> FloatArray:
     return np.where(replicates.max(axis=-2) == replicates.min(axis=-2), 0.0, error)
 
 
+def _bias(value: FloatArray | float, replicates: FloatArray) -> FloatArray:
+    """Return `bias_of_paths` for replicates along the first axis."""
+    return bias_of_paths(value, replicates.mean(axis=0), len(replicates))
+
+
 # -- where the gap has its roots ------------------------------------------------------------------
 
 
@@ -606,7 +610,7 @@ def _locate(table: _Table, index: int) -> _Root:
     ]
     edge = float(cubic.at(root, edges[0]))
     spread = float(_stderr(np.array(own_edges)[:, np.newaxis])[0])
-    spread = float(np.hypot(spread, (np.mean(own_edges) - edge) / (len(own_edges) - 1)))
+    spread = float(np.hypot(spread, _bias(edge, np.array(own_edges))))
     return _Root(
         status,
         tuple(located),
@@ -665,8 +669,7 @@ def _curve(table: _Table, found: list[_Root], bracket: tuple[float, float]) -> T
     replicates = np.stack([root.replicates if root.has_value else missing for root in found], 1)
     statuses = [Status.MAX_STEPS if root.excess > 1.0 else root.status for root in found]
     times = np.asarray(table.method.times, dtype=np.float64)[table.steps]
-    bias = (replicates.mean(axis=0) - value) / (len(replicates) - 1)
-    limit = extrapolate(times, value, replicates, error, bias)
+    limit = extrapolate(times, value, replicates, error, _bias(value, replicates))
     if np.isfinite(limit.lower):
         limit = dataclasses.replace(limit, lower=max(limit.lower, 0.0))
     if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late

@@ -50,7 +50,6 @@ def legendre_stages(s: int) -> tuple[Stage, ...]:
     j = np.arange(s + 1, dtype=np.float64)
     b = np.full(s + 1, 1.0 / 3.0)
     b[2:] = (j[2:] ** 2 + j[2:] - 2.0) / (2.0 * j[2:] * (j[2:] + 1.0))
-    b[2] = 1.0 / 3.0
     w1 = 4.0 / (s**2 + s - 2.0)
     stages = [Stage(1.0, 0.0, 0.0, b[1] * w1, 0.0)]
     for i in range(2, s + 1):

@@ -190,19 +190,16 @@ class Paths:
         """Whether `compress` has let go of anything."""
         return self._frame is not None
 
-    @property
-    def n_opened(self) -> int:
-        """Directions kept so far, those that `compress` has combined or let go too."""
-        return self.n_directions if self._frame is None else self._frame.shape[1]
+    def in_opened(self, rows: FloatArray, n_leading: int = 0) -> FloatArray:
+        """Components along all directions as they were opened: (j, n_directions) -> (j, n_opened).
 
-    def in_opened(self, rows: FloatArray) -> FloatArray:
-        """Components along the directions as they were opened, (..., n_directions -> n_opened).
-
-        Also of weights along the coordinates that belong to them.
+        Of weights along coordinates the first ``n_leading`` stay as they are.
         """
         if self._frame is None:
             return rows
-        return np.asarray(rows @ self._frame[: rows.shape[-1]])
+        fresh = rows[:, n_leading:]
+        opened = fresh @ self._frame[: fresh.shape[1]]
+        return np.concatenate([rows[:, :n_leading], opened], axis=1)
 
     def basis(self, block: int) -> FloatArray:
         """Return the orthonormal rows w on a block, (n_rows, paths of the block); a view."""

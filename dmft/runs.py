@@ -175,11 +175,8 @@ class Record:
         if second_layer is None:
             second_layer = np.array(self._process.problem.network.second_layer)
         self._second_layer.append(second_layer)
-        paths, first = self._process.paths, self._process.problem.k + self._process.problem.m
-        if paths.is_compressed:
-            opened = paths.in_opened(weights[:, first:])
-            weights = np.concatenate([weights[:, :first], opened], axis=1)
-        self._weights.append(weights)
+        paths = self._process.paths
+        self._weights.append(paths.in_opened(weights, paths.n_leading))
         self._gamma.append(paths.in_opened(found.gamma))
         self._second_moment.append(found.second_moment)
         self._numbers.append((found.loss, found.square, self.left_out))

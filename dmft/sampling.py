@@ -16,7 +16,7 @@ from dmft.gradient_flow import GradientFlow
 if TYPE_CHECKING:
     from dmft.methods import Method
 
-__all__ = ["RANDOM_NUMBERS", "RANK_TOLERANCE_FLOOR", "HardCoordinates", "Sampling"]
+__all__ = ["RANDOM_NUMBERS", "RANK_TOLERANCE_FLOOR", "HardCoordinates", "Sampling", "bias_of_paths"]
 
 RANK_TOLERANCE_FLOOR = 1e-12
 """Smallest rank tolerance ever used: below it, normalised rounding errors become directions."""
@@ -131,6 +131,16 @@ class Sampling:
             "sobol_blocks": self.sobol_blocks,
             "compression": self.compression,
         }
+
+
+def bias_of_paths(
+    value: NDArray[np.float64] | float, mean: NDArray[np.float64] | float, replicates: int
+) -> NDArray[np.float64]:
+    """Bias of a value that finitely many paths leave, from the mean over replicates.
+
+    The value comes from all paths together, and the bias is inversely proportional to their number.
+    """
+    return np.asarray((mean - value) / (replicates - 1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from dmft.methods import Method, method_from_config
 from dmft.problem import Problem
 from dmft.results import read_result, write_result
 from dmft.runs import Run
-from dmft.sampling import Sampling
+from dmft.sampling import Sampling, bias_of_paths
 from dmft.solver import solve
 from dmft.stability import UnstablePaths
 from rmt.status import NumericalFailure, Status
@@ -424,12 +424,12 @@ class Trajectory:
         """
         config, arrays = read_result(path, _KIND)
         problem = Problem.of_record(config["problem"], problem)
+        statuses = config["status"]
+        compressed = config.get("compressed", [False] * len(statuses))  # not in older files
         runs = [
-            _stored_run(arrays, index, config["k"], Status[status])
-            for index, status in enumerate(config["status"])
+            _stored_run(arrays, index, config["k"], Status[status], compressed[index])
+            for index, status in enumerate(statuses)
         ]
-        for run, is_compressed in zip(runs, config.get("compressed", ()), strict=False):
-            run.is_compressed = is_compressed
         trajectory = cls(
             problem,
             config["delta"],
@@ -477,7 +477,7 @@ class Trajectory:
         return self._spreads[name]
 
     def _bias(self, name: str) -> FloatArray:
-        return np.asarray((self._spread(name)[1] - self._value(name)) / (len(self._runs) - 2))
+        return bias_of_paths(self._value(name), self._spread(name)[1], len(self._runs) - 1)
 
 
 class _ByQuantity(Mapping[str, "FloatArray"]):
@@ -498,7 +498,9 @@ class _ByQuantity(Mapping[str, "FloatArray"]):
         return len(_QUANTITIES)
 
 
-def _stored_run(arrays: Mapping[str, NDArray[Any]], index: int, k: int, status: Status) -> Run:
+def _stored_run(
+    arrays: Mapping[str, NDArray[Any]], index: int, k: int, status: Status, is_compressed: bool
+) -> Run:
     """Run number ``index`` of a file: everything but its paths."""
     return Run(
         weights=arrays[f"weights/{index}"],
@@ -515,6 +517,7 @@ def _stored_run(arrays: Mapping[str, NDArray[Any]], index: int, k: int, status: 
         counts=arrays.get(f"counts/{index}"),
         above=arrays.get(f"above/{index}"),
         second_layer=arrays.get(f"second_layer/{index}"),
+        is_compressed=is_compressed,
     )
 
 

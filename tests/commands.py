@@ -4,6 +4,15 @@ import pytest
 
 from dmft.cli import main
 
+RETRIEVAL = """
+[target]
+label = "phase-retrieval"
+[network]
+activation = "gelu"
+[problem]
+loss = "pseudo-huber"
+"""
+
 
 def called(capsys, arguments):
     """Exit code, stdout and stderr of a command."""

@@ -10,19 +10,14 @@ import time
 
 import numpy as np
 import pytest
-from commands import commands_on
+from commands import RETRIEVAL, commands_on
 
 import dmft
 from dmft.cli import main
 
-RUN = """
+RUN = f"""
 title = "Small"
-[target]
-label = "phase-retrieval"
-[network]
-activation = "gelu"
-[problem]
-loss = "pseudo-huber"
+{RETRIEVAL}
 [method]
 step_size = 0.2
 n_steps = 2

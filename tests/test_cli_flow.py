@@ -4,17 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from commands import called
+from commands import RETRIEVAL, called
 
 import dmft
 
-FLOW = """
-[target]
-label = "phase-retrieval"
-[network]
-activation = "gelu"
-[problem]
-loss = "pseudo-huber"
+FLOW = f"""
+{RETRIEVAL}
 [method]
 t_max = 2.0
 tol = 1e-2
@@ -129,3 +124,15 @@ def test_spectrum_of_a_flow_that_has_let_go_of_directions(call):
     assert "hard ones only" in out
     assert "compression = 0 if they were let go" in out
     assert "hard gap" in out
+
+
+def test_a_bias_larger_than_the_error_is_told(call, monkeypatch):
+    assert "finite paths" not in call("trajectory", FLOW)[1]
+    bias = dmft.Trajectory._bias
+    monkeypatch.setattr(
+        dmft.Trajectory, "_bias", lambda self, name: bias(self, name) + 3.0 * self.stderr[name]
+    )
+    lines = call("trajectory", FLOW)[1].splitlines()
+    told = next(line for line in lines if line.startswith("finite paths"))
+    assert "train loss off by about" in told
+    assert told.endswith("raise n_paths")

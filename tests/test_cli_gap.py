@@ -5,17 +5,12 @@ import os
 
 import numpy as np
 import pytest
-from commands import commands_on
+from commands import RETRIEVAL, commands_on
 
 import dmft
 
-RUN = """
-[target]
-label = "phase-retrieval"
-[network]
-activation = "gelu"
-[problem]
-loss = "pseudo-huber"
+RUN = f"""
+{RETRIEVAL}
 [method]
 step_size = 0.2
 n_steps = 3

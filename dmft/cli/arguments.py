@@ -373,6 +373,14 @@ def stated(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def until(method: Method, n_steps: int | None) -> Method:
+    """Return the method with a horizon of its own, if one is stated.
+
+    Steps are what they are in every other command: a schedule is not stretched.
+    """
+    return method if n_steps is None else method.until(n_steps)
+
+
 def run_file(arguments: argparse.Namespace) -> RunFile:
     """Read the run file or preset, with the overrides of the command line."""
     from dmft.config import load_preset, load_run

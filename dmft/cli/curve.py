@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.cli.arguments import in_bytes, run_file, setting, stated
+from dmft.cli.arguments import in_bytes, run_file, setting, stated, until
 from dmft.cli.exits import DONE, NUMERICAL
 from dmft.cli.output import (
     Output,
+    cell,
     paths_line,
     problem_lines,
     progress,
     resumable,
     text_table,
-    with_error,
 )
 from dmft.stability import SHARE_TOLERANCE
 
@@ -84,10 +84,7 @@ def _curve_run(arguments: argparse.Namespace) -> RunFile:
     run = run_file(arguments)
     given = stated(arguments, "bracket", "steps", "points", "max_solves", "n_steps")
     settings = dataclasses.replace(run.curve, **given)
-    method = run.method
-    if settings.n_steps is not None:
-        # Steps are what they are in every other command: a schedule is not stretched.
-        method = method.until(settings.n_steps)
+    method = until(run.method, settings.n_steps)
     return dataclasses.replace(run, method=method, curve=settings)
 
 
@@ -149,17 +146,10 @@ def _table(result: ThresholdCurve) -> str:
         (
             str(result.steps[row]),
             f"{result.times[row]:.4g}",
-            _cell(result.value[row], result.error[row]),
-            _cell(result.edge_at_threshold[row], result.edge_at_threshold_stderr[row]),
+            cell(result.value[row], result.error[row]),
+            cell(result.edge_at_threshold[row], result.edge_at_threshold_stderr[row]),
             result.statuses[row].name,
         )
         for row in rows
     ]
     return text_table(head, cells)
-
-
-def _cell(value: float, error: float) -> str:
-    if not np.isfinite(value):
-        return "none"
-    # The extreme nodes of a quadrature move an edge by less than any digit shown.
-    return with_error(float(value), float(error) if error > 1e-7 * abs(value) else 0.0)

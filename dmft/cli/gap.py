@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.cli.arguments import in_bytes, overlaid, run_file, setting, stated
+from dmft.cli.arguments import in_bytes, overlaid, run_file, setting, stated, until
 from dmft.cli.exits import DONE, NUMERICAL, UsageError
-from dmft.cli.output import Output, paths_line, progress, resumable, text_table, with_error
+from dmft.cli.output import (
+    Output,
+    cell,
+    paths_line,
+    progress,
+    resumable,
+    text_table,
+    with_error,
+)
 from dmft.stability import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
@@ -87,10 +95,7 @@ def _gap_run(arguments: argparse.Namespace) -> RunFile:
         raise UsageError("give --label NAME, a TOML run file, or --preset NAME: one of them")
     given = stated(arguments, *_NUMBERS, *_AXIS, "n_steps")
     settings = dataclasses.replace(run.gap, **given)
-    method = run.method
-    if settings.n_steps is not None:
-        # Steps are what they are in every other command: a schedule is not stretched.
-        method = method.until(settings.n_steps)
+    method = until(run.method, settings.n_steps)
     return dataclasses.replace(run, method=method, gap=settings)
 
 
@@ -200,7 +205,7 @@ def _table(result: AlgorithmicGap) -> str:
                 [
                     name if row == 0 else "",
                     str(curve.steps[row]),
-                    _cell(float(curve.value[row]), error),
+                    cell(float(curve.value[row]), error),
                     f"{ratio.value[row]:.2f}" if np.isfinite(ratio.value[row]) else "none",
                     _share(float(curve.unstable_share[row])),
                     curve.statuses[row].name,
@@ -222,8 +227,8 @@ def _axis_tables(axis: StepAxis) -> list[str]:
                 [
                     f"{size:g}{kind}" if size else "flow",
                     str(series.n_steps[row]) if size else "",
-                    _cell(float(series.value[row]), float(series.stderr[row])),
-                    _cell(float(shift[row]), float(error[row])) if error[row] else "",
+                    cell(float(series.value[row]), float(series.stderr[row])),
+                    cell(float(shift[row]), float(error[row])) if error[row] else "",
                     _share(float(series.unstable_share[row])),
                     series.statuses[row].name,
                 ]
@@ -249,18 +254,11 @@ def _check_row(entry: EigenvalueCheck) -> Sequence[str]:
     return [
         delta,
         kind,
-        _cell(found.value, found.stderr),
-        _cell(found.simulated, found.simulated_stderr),
-        _cell(found.overlap, found.overlap_stderr),
-        _cell(found.simulated_overlap, found.simulated_overlap_stderr),
+        cell(found.value, found.stderr),
+        cell(found.simulated, found.simulated_stderr),
+        cell(found.overlap, found.overlap_stderr),
+        cell(found.simulated_overlap, found.simulated_overlap_stderr),
     ]
-
-
-def _cell(value: float, error: float) -> str:
-    if not math.isfinite(value):
-        return "none"
-    # The extreme nodes of a quadrature move an edge by less than any digit shown.
-    return with_error(value, 0.0 if error <= 1e-7 * abs(value) else error)
 
 
 def _share(share: float) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Output",
+    "cell",
     "inputs_line",
     "keeping_seeds",
     "paths_line",
@@ -273,3 +274,11 @@ def with_error(value: float, stderr: float) -> str:
         return f"{value:.6g} (error unknown)"
     digits = min(max(1 - math.floor(math.log10(stderr)), 0), 8)
     return f"{value:.{digits}f} +- {stderr:.{digits}f}"
+
+
+def cell(value: float, error: float) -> str:
+    """Write a number of a table with its error; "none" where there is none."""
+    if not math.isfinite(value):
+        return "none"
+    # The extreme nodes of a quadrature move an edge by less than any digit shown.
+    return with_error(float(value), 0.0 if error <= 1e-7 * abs(value) else float(error))

@@ -277,8 +277,8 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
 #
 # The basis is by far the largest array, and every product with it is limited by reading it. These
 # kernels visit it in slices of columns that stay in the second-level cache, and do to a slice all
-# that is to be done before they move on. Four rows of the basis are taken at a time, with two of
-# the few, so that each number read serves eight operations.
+# that is to be done before they move on. Four rows of the basis are taken at a time, with up to
+# three or four of the few, so that a number read serves as many operations as registers allow.
 
 # Sums may be taken in any order (within a slice, always the same one); nan and inf are kept.
 _JIT_SUMS: dict[str, Any] = {**JIT, "fastmath": {"reassoc", "contract", "nsz"}}
@@ -294,88 +294,335 @@ def _columns_per_slice(n_rows: int) -> int:
 
 
 @nb.njit(**_JIT_SUMS)
-def _add_combination(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, sign: float, out: Array
+def _aligned(n_rows: int, n_columns: int) -> Array:
+    """Array that begins on a cache line, as those of ``dmft.aligned``."""
+    numbers = np.empty(n_rows * n_columns + 7)
+    first = (-(numbers.ctypes.data // 8)) % 8
+    return numbers[first : first + n_rows * n_columns].reshape(n_rows, n_columns)
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_combination_to_one(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
 ) -> None:
-    """Add ``sign * coefficients @ basis`` to `out` on columns start to stop."""
-    few = coefficients.shape[0]
-    whole = n_rows // 4 * 4
-    for i in range(0, whole, 4):
+    """`_add_combination` to the first of `out`, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = out[0, at : at + n]
+    for i in range(0, n_rows, 4):
         w0 = basis[i, start:stop]
         w1 = basis[i + 1, start:stop]
         w2 = basis[i + 2, start:stop]
         w3 = basis[i + 3, start:stop]
-        for j in range(few):
-            c0 = sign * coefficients[j, i]
-            c1 = sign * coefficients[j, i + 1]
-            c2 = sign * coefficients[j, i + 2]
-            c3 = sign * coefficients[j, i + 3]
-            target = out[j, start:stop]
-            for p in range(stop - start):
-                target[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+        c0 = coefficients[0, i]
+        c1 = coefficients[0, i + 1]
+        c2 = coefficients[0, i + 2]
+        c3 = coefficients[0, i + 3]
+        for p in range(n):
+            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_combination_to_two(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
+) -> None:
+    """`_add_combination` to the first two of `out`, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = out[0, at : at + n]
+    y = out[1, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        c0 = coefficients[0, i]
+        c1 = coefficients[0, i + 1]
+        c2 = coefficients[0, i + 2]
+        c3 = coefficients[0, i + 3]
+        d0 = coefficients[1, i]
+        d1 = coefficients[1, i + 1]
+        d2 = coefficients[1, i + 2]
+        d3 = coefficients[1, i + 3]
+        for p in range(n):
+            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_combination_to_three(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
+) -> None:
+    """`_add_combination` to the first three of `out`, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = out[0, at : at + n]
+    y = out[1, at : at + n]
+    z = out[2, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        c0 = coefficients[0, i]
+        c1 = coefficients[0, i + 1]
+        c2 = coefficients[0, i + 2]
+        c3 = coefficients[0, i + 3]
+        d0 = coefficients[1, i]
+        d1 = coefficients[1, i + 1]
+        d2 = coefficients[1, i + 2]
+        d3 = coefficients[1, i + 3]
+        e0 = coefficients[2, i]
+        e1 = coefficients[2, i + 1]
+        e2 = coefficients[2, i + 2]
+        e3 = coefficients[2, i + 3]
+        for p in range(n):
+            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+            z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_combination_to_four(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
+) -> None:
+    """`_add_combination` to the first four of `out`, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = out[0, at : at + n]
+    y = out[1, at : at + n]
+    z = out[2, at : at + n]
+    v = out[3, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        c0 = coefficients[0, i]
+        c1 = coefficients[0, i + 1]
+        c2 = coefficients[0, i + 2]
+        c3 = coefficients[0, i + 3]
+        d0 = coefficients[1, i]
+        d1 = coefficients[1, i + 1]
+        d2 = coefficients[1, i + 2]
+        d3 = coefficients[1, i + 3]
+        e0 = coefficients[2, i]
+        e1 = coefficients[2, i + 1]
+        e2 = coefficients[2, i + 2]
+        e3 = coefficients[2, i + 3]
+        f0 = coefficients[3, i]
+        f1 = coefficients[3, i + 1]
+        f2 = coefficients[3, i + 2]
+        f3 = coefficients[3, i + 3]
+        for p in range(n):
+            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+            z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+            v[p] += f0 * w0[p] + f1 * w1[p] + f2 * w2[p] + f3 * w3[p]
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_combination(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
+) -> None:
+    """Add ``coefficients @ basis`` on columns start to stop to `out`, from column `at`."""
+    few = coefficients.shape[0]
+    whole = n_rows // 4 * 4
+    for j in range(0, few, 4):
+        some, target = coefficients[j:], out[j:]
+        if few - j == 1:
+            _add_combination_to_one(some, basis, whole, start, stop, target, at)
+        elif few - j == 2:
+            _add_combination_to_two(some, basis, whole, start, stop, target, at)
+        elif few - j == 3:
+            _add_combination_to_three(some, basis, whole, start, stop, target, at)
+        else:
+            _add_combination_to_four(some, basis, whole, start, stop, target, at)
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
         for j in range(few):
-            c = sign * coefficients[j, i]
-            target = out[j, start:stop]
+            c = coefficients[j, i]
+            x = out[j, at : at + stop - start]
             for p in range(stop - start):
-                target[p] += c * row[p]
+                x[p] += c * row[p]
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_products_of_one(
+    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+) -> None:
+    """`_add_products` of the first row, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = rows[0, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        x0 = x1 = x2 = x3 = 0.0
+        for p in range(n):
+            x0 += x[p] * w0[p]
+            x1 += x[p] * w1[p]
+            x2 += x[p] * w2[p]
+            x3 += x[p] * w3[p]
+        out[0, i] += x0
+        out[0, i + 1] += x1
+        out[0, i + 2] += x2
+        out[0, i + 3] += x3
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_products_of_two(
+    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+) -> None:
+    """`_add_products` of the first two rows, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = rows[0, at : at + n]
+    y = rows[1, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        x0 = x1 = x2 = x3 = 0.0
+        y0 = y1 = y2 = y3 = 0.0
+        for p in range(n):
+            x0 += x[p] * w0[p]
+            x1 += x[p] * w1[p]
+            x2 += x[p] * w2[p]
+            x3 += x[p] * w3[p]
+            y0 += y[p] * w0[p]
+            y1 += y[p] * w1[p]
+            y2 += y[p] * w2[p]
+            y3 += y[p] * w3[p]
+        out[0, i] += x0
+        out[0, i + 1] += x1
+        out[0, i + 2] += x2
+        out[0, i + 3] += x3
+        out[1, i] += y0
+        out[1, i + 1] += y1
+        out[1, i + 2] += y2
+        out[1, i + 3] += y3
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_products_of_three(
+    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+) -> None:
+    """`_add_products` of the first three rows, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = rows[0, at : at + n]
+    y = rows[1, at : at + n]
+    z = rows[2, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        x0 = x1 = x2 = x3 = 0.0
+        y0 = y1 = y2 = y3 = 0.0
+        z0 = z1 = z2 = z3 = 0.0
+        for p in range(n):
+            x0 += x[p] * w0[p]
+            x1 += x[p] * w1[p]
+            x2 += x[p] * w2[p]
+            x3 += x[p] * w3[p]
+            y0 += y[p] * w0[p]
+            y1 += y[p] * w1[p]
+            y2 += y[p] * w2[p]
+            y3 += y[p] * w3[p]
+            z0 += z[p] * w0[p]
+            z1 += z[p] * w1[p]
+            z2 += z[p] * w2[p]
+            z3 += z[p] * w3[p]
+        out[0, i] += x0
+        out[0, i + 1] += x1
+        out[0, i + 2] += x2
+        out[0, i + 3] += x3
+        out[1, i] += y0
+        out[1, i + 1] += y1
+        out[1, i + 2] += y2
+        out[1, i + 3] += y3
+        out[2, i] += z0
+        out[2, i + 1] += z1
+        out[2, i + 2] += z2
+        out[2, i + 3] += z3
+
+
+@nb.njit(**_JIT_SUMS)
+def _add_products_of_four(
+    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+) -> None:
+    """`_add_products` of the first four rows, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = rows[0, at : at + n]
+    y = rows[1, at : at + n]
+    z = rows[2, at : at + n]
+    v = rows[3, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        x0 = x1 = x2 = x3 = 0.0
+        y0 = y1 = y2 = y3 = 0.0
+        z0 = z1 = z2 = z3 = 0.0
+        v0 = v1 = v2 = v3 = 0.0
+        for p in range(n):
+            x0 += x[p] * w0[p]
+            x1 += x[p] * w1[p]
+            x2 += x[p] * w2[p]
+            x3 += x[p] * w3[p]
+            y0 += y[p] * w0[p]
+            y1 += y[p] * w1[p]
+            y2 += y[p] * w2[p]
+            y3 += y[p] * w3[p]
+            z0 += z[p] * w0[p]
+            z1 += z[p] * w1[p]
+            z2 += z[p] * w2[p]
+            z3 += z[p] * w3[p]
+            v0 += v[p] * w0[p]
+            v1 += v[p] * w1[p]
+            v2 += v[p] * w2[p]
+            v3 += v[p] * w3[p]
+        out[0, i] += x0
+        out[0, i + 1] += x1
+        out[0, i + 2] += x2
+        out[0, i + 3] += x3
+        out[1, i] += y0
+        out[1, i + 1] += y1
+        out[1, i + 2] += y2
+        out[1, i + 3] += y3
+        out[2, i] += z0
+        out[2, i + 1] += z1
+        out[2, i + 2] += z2
+        out[2, i + 3] += z3
+        out[3, i] += v0
+        out[3, i + 1] += v1
+        out[3, i + 2] += v2
+        out[3, i + 3] += v3
 
 
 @nb.njit(**_JIT_SUMS)
 def _add_products(
-    rows: Array, few: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+    rows: Array, few: int, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
 ) -> None:
-    """Add ``rows[:few] @ basis.T`` over columns start to stop to `out`."""
+    """Add ``rows[:few] @ basis.T`` over columns start to stop to `out`; rows from column `at`."""
     whole = n_rows // 4 * 4
-    pairs = few // 2 * 2
-    for i in range(0, whole, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        for j in range(0, pairs, 2):
-            x = rows[j, start:stop]
-            y = rows[j + 1, start:stop]
-            x0 = x1 = x2 = x3 = 0.0
-            y0 = y1 = y2 = y3 = 0.0
-            for p in range(stop - start):
-                x0 += x[p] * w0[p]
-                x1 += x[p] * w1[p]
-                x2 += x[p] * w2[p]
-                x3 += x[p] * w3[p]
-                y0 += y[p] * w0[p]
-                y1 += y[p] * w1[p]
-                y2 += y[p] * w2[p]
-                y3 += y[p] * w3[p]
-            out[j, i] += x0
-            out[j, i + 1] += x1
-            out[j, i + 2] += x2
-            out[j, i + 3] += x3
-            out[j + 1, i] += y0
-            out[j + 1, i + 1] += y1
-            out[j + 1, i + 2] += y2
-            out[j + 1, i + 3] += y3
-        if pairs < few:
-            x = rows[pairs, start:stop]
-            x0 = x1 = x2 = x3 = 0.0
-            for p in range(stop - start):
-                x0 += x[p] * w0[p]
-                x1 += x[p] * w1[p]
-                x2 += x[p] * w2[p]
-                x3 += x[p] * w3[p]
-            out[pairs, i] += x0
-            out[pairs, i + 1] += x1
-            out[pairs, i + 2] += x2
-            out[pairs, i + 3] += x3
+    for j in range(0, few, 4):
+        some, target = rows[j:], out[j:]
+        if few - j == 1:
+            _add_products_of_one(some, at, basis, whole, start, stop, target)
+        elif few - j == 2:
+            _add_products_of_two(some, at, basis, whole, start, stop, target)
+        elif few - j == 3:
+            _add_products_of_three(some, at, basis, whole, start, stop, target)
+        else:
+            _add_products_of_four(some, at, basis, whole, start, stop, target)
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
         for j in range(few):
-            x = rows[j, start:stop]
-            x0 = 0.0
+            x = rows[j, at : at + stop - start]
+            total = 0.0
             for p in range(stop - start):
-                x0 += x[p] * row[p]
-            out[j, i] += x0
+                total += x[p] * row[p]
+            out[j, i] += total
 
 
 @nb.njit(**_JIT_SUMS)
@@ -386,7 +633,7 @@ def combine_kernel(coefficients: Array, basis: Array, n_rows: int, out: Array) -
     step = _columns_per_slice(n_rows)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        _add_combination(coefficients, basis, n_rows, start, stop, 1.0, out)
+        _add_combination(coefficients, basis, n_rows, start, stop, out, start)
 
 
 @nb.njit(**_JIT_SUMS)
@@ -397,7 +644,7 @@ def average_kernel(rows: Array, basis: Array, n_rows: int, out: Array) -> None:
     step = _columns_per_slice(n_rows)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        _add_products(rows, rows.shape[0], basis, n_rows, start, stop, out)
+        _add_products(rows, rows.shape[0], start, basis, n_rows, start, stop, out)
 
 
 @nb.njit(**_JIT_SUMS)
@@ -416,16 +663,17 @@ def remove_kernel(
     Fills `combined` with ``wanted @ basis[:n_rows]``, and `out` (again, n_rows) with the products
     of the first `again` rows, as they are now, with the basis.
     """
+    minus = -coefficients
     out[:] = 0.0
     combined[:] = 0.0
     n = basis.shape[1]
     step = _columns_per_slice(n_rows)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        _add_combination(coefficients, basis, n_rows, start, stop, -1.0, rows)
-        _add_combination(wanted, basis, n_rows, start, stop, 1.0, combined)
+        _add_combination(minus, basis, n_rows, start, stop, rows, start)
+        _add_combination(wanted, basis, n_rows, start, stop, combined, start)
         if again:
-            _add_products(rows, again, basis, n_rows, start, stop, out)
+            _add_products(rows, again, start, basis, n_rows, start, stop, out)
 
 
 @nb.njit(**_JIT_SUMS)
@@ -447,7 +695,7 @@ def _evaluate(
 ) -> None:
     """Pre-activations ``coefficients @ basis`` and their gradients on columns start to stop."""
     r[:, start:stop] = 0.0
-    _add_combination(coefficients, basis, n_rows, start, stop, 1.0, r)
+    _add_combination(coefficients, basis, n_rows, start, stop, r, start)
     gradient_kernel(
         r[:, start:stop],
         y[start:stop],
@@ -489,7 +737,8 @@ def _subtract_forecast(
         for p in range(stop - start):
             square += rest[p] * rest[p]
         squares[j] += square
-    _add_products(rows, m, gradients, with_gradients.shape[1], start, stop, with_gradients)
+    n_gradients = with_gradients.shape[1]
+    _add_products(rows, m, start, gradients, n_gradients, start, stop, with_gradients)
     for j in range(m):
         rest = rows[j, start:stop]
         for i in range(len(chosen)):
@@ -529,10 +778,76 @@ def forecast_kernel(
 
 
 @nb.njit(**_JIT_SUMS)
-def step_kernel(
-    coefficients: Array,
+def _write_rows(
+    stacked: Array,
+    corrected: Indices,
+    from_rows: Array,
+    old_rows: Array,
     basis: Array,
-    n_rows: int,
+    n_stored: int,
+    start: int,
+    stop: int,
+    work: Array,
+) -> None:
+    """Bring the basis up to date on columns start to stop, and combine its rows.
+
+    `work` receives ``stacked @ basis[:n_stored]`` as the basis is before. The first of these rows
+    replace those `corrected`; the next ones, with ``from_rows @ old_rows``, are written behind the
+    rows stored.
+    """
+    n_corrected, n_new = len(corrected), len(from_rows)
+    n = stop - start
+    work[:, :n] = 0.0
+    _add_combination(stacked, basis, n_stored, start, stop, work, 0)
+    for i in range(n_corrected):
+        basis[corrected[i], start:stop] = work[i, :n]
+    for i in range(n_new):
+        target = basis[n_stored + i, start:stop]
+        target[:] = work[n_corrected + i, :n]
+        for j in range(from_rows.shape[1]):
+            c = from_rows[i, j]
+            if c != 0.0:
+                row = old_rows[j, start:stop]
+                for p in range(n):
+                    target[p] += c * row[p]
+
+
+@nb.njit(**_JIT_SUMS)
+def write_kernel(
+    stacked: Array,
+    corrected: Indices,
+    from_rows: Array,
+    old_rows: Array,
+    checked: Indices,
+    basis: Array,
+    n_stored: int,
+    out: Array,
+) -> None:
+    """`step_kernel` without a step; `out` receives the products of the rows `checked`."""
+    out[:] = 0.0
+    n_rows = n_stored + len(from_rows)
+    n = basis.shape[1]
+    step = _columns_per_slice(n_rows)
+    work = _aligned(len(stacked), step)
+    look = _aligned(len(checked), step)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _write_rows(stacked, corrected, from_rows, old_rows, basis, n_stored, start, stop, work)
+        for j in range(len(checked)):
+            look[j, : stop - start] = basis[checked[j], start:stop]
+        _add_products(look, len(checked), 0, basis, n_rows, start, stop, out)
+
+
+@nb.njit(**_JIT_SUMS)
+def step_kernel(
+    stacked: Array,
+    corrected: Indices,
+    from_rows: Array,
+    old_rows: Array,
+    checked: Indices,
+    of_new: Array,
+    basis: Array,
+    n_stored: int,
     y: Array,
     a: Array,
     activation: int,
@@ -552,51 +867,66 @@ def step_kernel(
     with_gradients: Array,
     squares: Array,
     mask: Array,
-    unmasked: Array,
 ) -> None:
-    """Pre-activations, gradients, and their products with the basis, in one visit.
+    """Bring the basis up to date, find pre-activations and gradients, and average, in one visit.
+
+    Rows of the basis are corrected and written as in `_write_rows`. The last m rows of `stacked`
+    and `of_new` (m, new rows) give the pre-activations ``r`` as combinations of the rows stored
+    before and of the new ones.
 
     Fills `r` and `g` (m, paths), `losses` (paths,), `above` as in `gradient_kernel`,
-    `with_gradients`, `squares` and the first m of `rows` as in `forecast_kernel`, and `products`
-    (few, n_rows) with ``rows[:few] @ basis[:n_rows].T``.
-
-    With a `mask` (paths,), empty otherwise, the first m of `rows` are multiplied with it before,
-    and `unmasked` (m, n_rows) receives ``g @ basis[:n_rows].T``.
+    `with_gradients`, `squares` and the first m of `rows` as in `forecast_kernel`. With a `mask`
+    (paths,), empty otherwise, the first m of `rows` are then multiplied with it. `products`
+    receives the products with the basis, up to date, of ``rows[:few]``, of g if there is a mask,
+    and of the rows `checked`.
     """
     products[:] = 0.0
-    unmasked[:] = 0.0
     with_gradients[:] = 0.0
     squares[:] = 0.0
     above[:] = 0.0
-    n = r.shape[1]
+    m, n = r.shape
+    n_new = len(from_rows)
+    n_rows = n_stored + n_new
+    n_masked = m if len(mask) else 0
+    first = len(stacked) - m
     step = _columns_per_slice(n_rows)
+    work = _aligned(len(stacked), step)
+    look = _aligned(few + n_masked + len(checked), step)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        _evaluate(
-            coefficients,
-            basis,
-            n_rows,
-            start,
-            stop,
-            y,
+        width = stop - start
+        _write_rows(stacked, corrected, from_rows, old_rows, basis, n_stored, start, stop, work)
+        for j in range(m):
+            target = r[j, start:stop]
+            target[:] = work[first + j, :width]
+            for i in range(n_new):
+                c = of_new[j, i]
+                row = basis[n_stored + i, start:stop]
+                for p in range(width):
+                    target[p] += c * row[p]
+        gradient_kernel(
+            r[:, start:stop],
+            y[start:stop],
             a,
             activation,
             loss,
             limit,
-            r,
-            g,
-            losses,
+            g[:, start:stop],
+            losses[start:stop],
             above,
         )
         _subtract_forecast(
             forecast, chosen, gradients, outside, start, stop, g, rows, with_gradients, squares
         )
-        if len(mask):
-            _add_products(g, len(g), basis, n_rows, start, stop, unmasked)
-            for j in range(len(g)):
-                for i in range(start, stop):
-                    rows[j, i] *= mask[i]
-        _add_products(rows, few, basis, n_rows, start, stop, products)
+        for j in range(n_masked):
+            look[few + j, :width] = g[j, start:stop]
+            for i in range(start, stop):
+                rows[j, i] *= mask[i]
+        for j in range(few):
+            look[j, :width] = rows[j, start:stop]
+        for j in range(len(checked)):
+            look[few + n_masked + j, :width] = basis[checked[j], start:stop]
+        _add_products(look, len(look), 0, basis, n_rows, start, stop, products)
 
 
 @nb.njit(**_JIT_SUMS)
@@ -624,6 +954,7 @@ def window_kernel(
     Fills `rest` (>= m, paths) with ``g - forecast @ gradients`` and `products` (m, n_gradients)
     with its products with the gradients.
     """
+    minus = -forecast
     products[:] = 0.0
     above[:] = 0.0
     m, n = r.shape
@@ -648,5 +979,5 @@ def window_kernel(
         )
         for j in range(m):
             rest[j, start:stop] = g[j, start:stop]
-        _add_combination(forecast, gradients, n_gradients, start, stop, -1.0, rest)
-        _add_products(rest, m, gradients, n_gradients, start, stop, products)
+        _add_combination(minus, gradients, n_gradients, start, stop, rest, start)
+        _add_products(rest, m, start, gradients, n_gradients, start, stop, products)

@@ -23,7 +23,7 @@ from dmft.hessian import initial_law
 from dmft.interpolation import LocalPolynomial, disagreement, nearest_opening, root_between
 from dmft.results import read_result, write_result
 from dmft.sampling import Sampling, bias_of_paths
-from dmft.solver import single_threaded_blas, solve, worker_count
+from dmft.solver import solve
 from dmft.threshold import (
     Crossing,
     _Gap,
@@ -33,6 +33,7 @@ from dmft.threshold import (
     sign_changes,
     status_of_scan,
 )
+from dmft.workers import single_threaded_blas, worker_count
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:

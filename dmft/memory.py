@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["rows_within"]
 
 # Rows over all paths that a run holds besides the basis: for each neuron those of the window
-# (points, gradients, what of these lies outside), and eight for the last point, pre-activations,
-# gradients, what is not known of them, fresh Gaussians, images of a step.
-_ROWS_PER_NEURON = 3 * WINDOW_LENGTH + 8
+# (points, gradients, what of these lies outside), and ten for the last point, pre-activations,
+# gradients, what is not known of them, fresh Gaussians (both also of the step before), images of a
+# step.
+_ROWS_PER_NEURON = 3 * WINDOW_LENGTH + 10
 
 
 def rows_within(

@@ -36,11 +36,16 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
+from dmft.aligned import aligned_empty
+from dmft.residuals import Correction, InNumbers, OnPaths, Unwritten
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
     from numpy.typing import NDArray
+
+    from dmft.residuals import Residuals
 
     FloatArray = NDArray[np.float64]
     CompiledLaw = tuple[FloatArray, int, int]
@@ -54,7 +59,7 @@ if TYPE_CHECKING:
         def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]: ...
 
 
-__all__ = ["Absorbed", "Paths"]
+__all__ = ["Absorbed", "Paths", "Visit"]
 
 # A part of a row smaller than this, relative to the row, is rounding: the row lies in the span.
 _SPAN_TOLERANCE = 1e-13
@@ -67,6 +72,9 @@ _SECOND_PASS_BELOW = 0.5
 _PYTHAGORAS = 1e-13
 # Parts outside the span smaller than this much of the smallest direction kept are left out of it.
 _LEAST_EXTENSION = 0.3
+# What a row leaves outside the span is known by numbers alone if its square is more than this much
+# of that of the row: rounding errors are then some thirty times those of the row.
+_LEAST_IN_NUMBERS = 1e-3
 _GROWTH = 1.5
 
 
@@ -104,6 +112,31 @@ class Absorbed:
     images: Blocks | None
     dropped: FloatArray
     left_out: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """What a visit does to the basis before it uses it, and the point it evaluates.
+
+    Attributes
+    ----------
+    stacked : ndarray, shape (corrected rows + new rows + m, n_stored)
+        Combinations of the rows stored so far.
+    corrected, checked : ndarray of int
+    from_rows : ndarray, shape (new rows, j)
+    of_new : ndarray, shape (m, new rows)
+    rows : list of ndarray
+    n_stored : int
+        See ``dmft._kernels.step_kernel``.
+    """
+
+    stacked: FloatArray
+    corrected: NDArray[np.intp]
+    checked: NDArray[np.intp]
+    from_rows: FloatArray
+    of_new: FloatArray
+    rows: Blocks
+    n_stored: int
 
 
 class Paths:
@@ -148,19 +181,22 @@ class Paths:
         self._n_rows = 0
         self.most_rows = most_rows
         rows = min(max(capacity, 2 * self.n_leading + 2), most_rows)
-        self._basis = [np.empty((rows, block.shape[1])) for block in leading]
+        self._basis = [aligned_empty((rows, block.shape[1])) for block in leading]
         self._q = np.zeros((rows, rows))
         self._ghat = np.zeros((rows, rows))
         self._frame: FloatArray | None = None
         self._faint_below = faint
         self._faint = np.zeros((0, 0))  # orthonormal coefficient vectors; shorter ones are padded
         self._largest = 0.0  # gradient so far
-        self._append_row([np.ones(block.shape[1]) for block in leading], 1.0)
-        for i in range(self.n_leading):
-            row = [block[i].copy() for block in leading]
-            coefficients = [self._orthogonalise(row, earlier) for earlier in range(self._n_rows)]
-            norm = np.sqrt(self._dot(row, row))
-            self._append_row(row, norm)
+        self._unwritten: Unwritten | None = None
+        self._correction: Correction | None = None
+        first = [np.concatenate([np.ones((1, block.shape[1])), block]) for block in leading]
+        residuals = OnPaths(first, self._basis, 0)
+        self._append(residuals, 0, 1.0)
+        for i in range(1, self.n_leading + 1):
+            coefficients = [residuals.take_off(i, earlier) for earlier in range(i)]
+            norm = np.sqrt(residuals.square(i))
+            self._append(residuals, i, norm)
             self._append_coordinate(np.append(coefficients, norm))
 
     # -- reading -----------------------------------------------------------------------------
@@ -169,6 +205,12 @@ class Paths:
     def n_rows(self) -> int:
         """Rows of the basis in use."""
         return self._n_rows
+
+    @property
+    def _n_stored(self) -> int:
+        """Rows of the basis that are written."""
+        unwritten = 0 if self._unwritten is None else len(self._unwritten.from_rows)
+        return self._n_rows - unwritten
 
     @property
     def capacity(self) -> int:
@@ -203,10 +245,12 @@ class Paths:
 
     def basis(self, block: int) -> FloatArray:
         """Return the orthonormal rows w on a block, (n_rows, paths of the block); a view."""
+        self.finish()
         return self._basis[block][: self._n_rows]
 
     def blocks(self, n_rows: int) -> Blocks:
         """Return the first rows of the basis on every block; views."""
+        self.finish()
         return [basis[:n_rows] for basis in self._basis]
 
     def combine(self, weights: FloatArray, block: int) -> FloatArray:
@@ -217,6 +261,7 @@ class Paths:
         """Combine rows of the basis on a block: (m, n_rows) -> (m, paths of the block)."""
         from dmft._kernels import combine_kernel
 
+        self.finish()
         r = np.empty((len(coefficients), self._basis[block].shape[1]))
         combine_kernel(coefficients, self._basis[block], self._n_rows, r)
         return r
@@ -225,13 +270,31 @@ class Paths:
         """Sum products of rows with the basis over a block: (j, paths) -> (j, n_rows)."""
         from dmft._kernels import average_kernel
 
+        self.finish()
         products = np.empty((len(rows), self._n_rows))
         average_kernel(rows, self._basis[block], self._n_rows, products)
         return products
 
+    def begin_visit(self, coefficients: FloatArray) -> Visit:
+        """Prepare a visit that combines rows of the basis, (m, n_rows), as pre-activations."""
+        nothing = np.empty(0, dtype=np.intp)
+        checked, from_rows, rows = nothing, np.empty((0, 0)), [np.empty((0, 0))] * len(self._basis)
+        n_stored = self._n_stored
+        of_new = np.ascontiguousarray(coefficients[:, n_stored:])
+        stacked = np.ascontiguousarray(coefficients[:, :n_stored])
+        if self._unwritten is not None:
+            checked, from_rows = self._unwritten.checked, self._unwritten.from_rows
+            rows = self._unwritten.rows
+            stacked = np.concatenate([self._unwritten.from_basis, stacked])
+        corrected = nothing
+        if self._correction is not None:
+            corrected = self._correction.rows
+            stacked = np.concatenate([self._correction.matrix, self._correction.of_stored(stacked)])
+        return Visit(stacked, corrected, checked, from_rows, of_new, rows, n_stored)
+
     def visit(
         self,
-        coefficients: FloatArray,
+        visit: Visit,
         block: int,
         law: CompiledLaw,
         limit: float,
@@ -251,7 +314,7 @@ class Paths:
 
         Parameters
         ----------
-        coefficients : ndarray, shape (m, n_rows)
+        visit : Visit
         block : int
         law : tuple
             Second layer, and codes of activation and loss.
@@ -275,12 +338,12 @@ class Paths:
 
         Returns
         -------
-        products : ndarray, shape (few, n_rows)
+        products : ndarray, shape (few [+ m] + rows to be measured, n_rows)
+            Of ``rows[:few]``, of g itself where there is a mask, and what `end_visit` needs.
         with_gradients : ndarray, shape (m, n_gradients)
             Products of ``g - forecast @ gradients[chosen]`` with the gradients,
         squares : ndarray, shape (m,)
-            and sums of its squares. With a mask, ``with_gradients`` are instead the products of g
-            without it with the basis, (m, n_rows).
+            and sums of its squares.
         losses : ndarray, shape (paths of the block,)
         above : ndarray, shape (4,)
             Of the paths with a curvature above the limit: number, losses, squares of gradients and
@@ -288,14 +351,19 @@ class Paths:
         """
         from dmft._kernels import step_kernel
 
-        products, losses = np.empty((few, self._n_rows)), np.empty(len(labels))
+        n_products = few + (len(r) if len(mask) else 0) + len(visit.checked)
+        products, losses = np.empty((n_products, self._n_rows)), np.empty(len(labels))
         above, with_gradients = np.empty(4), np.empty((len(r), n_gradients))
         squares = np.empty(len(r))
-        unmasked = np.empty((len(r) if len(mask) else 0, self._n_rows))
         step_kernel(
-            coefficients,
+            visit.stacked,
+            visit.corrected,
+            visit.from_rows,
+            visit.rows[block],
+            visit.checked,
+            visit.of_new,
             self._basis[block],
-            self._n_rows,
+            visit.n_stored,
             labels,
             *law,
             limit,
@@ -313,24 +381,67 @@ class Paths:
             with_gradients,
             squares,
             mask,
-            unmasked,
         )
-        return products, unmasked if len(mask) else with_gradients, squares, losses, above
+        return products, with_gradients, squares, losses, above
+
+    def end_visit(self, visit: Visit, products: FloatArray) -> FloatArray:
+        """Take note that a visit has been to every block.
+
+        Takes the averages over paths of its products, and returns those with the basis proper.
+        """
+        self._unwritten = self._correction = None
+        n_checked = len(visit.checked)
+        if not n_checked:
+            return products
+        kept = len(products) - n_checked
+        self._correction = Correction.of(visit.checked, products[kept:])
+        return self._correction.of_corrected(products[:kept])
+
+    def finish(self) -> None:
+        """Write the rows of the basis that are left to be written.
+
+        A visit does it at no cost; everything else that reads the basis begins with this. Not to
+        be called by concurrent threads unless there is nothing to do.
+        """
+        from dmft._kernels import write_kernel
+
+        while self._unwritten is not None or self._correction is not None:
+            visit = self.begin_visit(np.empty((0, self._n_rows)))
+
+            def write(b: int, visit: Visit = visit) -> FloatArray:
+                products = np.empty((len(visit.checked), self._n_rows))
+                write_kernel(
+                    visit.stacked,
+                    visit.corrected,
+                    visit.from_rows,
+                    visit.rows[b],
+                    visit.checked,
+                    self._basis[b],
+                    visit.n_stored,
+                    products,
+                )
+                return products
+
+            self.end_visit(visit, self.total(write))
 
     def close(self) -> None:
         """Say that the paths will not grow any more: lets go of the pool."""
+        self.finish()
         self._run = map
 
     def state(self) -> dict[str, Any]:
         """Everything the paths hold, in what ``dmft.snapshots.pack`` accepts."""
         return {
-            "basis": self.blocks(self._n_rows),
+            "basis": [basis[: self._n_stored] for basis in self._basis],
             "q": self.coordinate_coefficients,
             "ghat": self.gradient_coefficients,
             "frame": self._frame,
             "faint": self._faint,
             "largest": self._largest,
             "capacity": self.capacity,
+            # Not written before: a run that goes on from here must find the same bits.
+            "unwritten": None if self._unwritten is None else vars(self._unwritten),
+            "correction": None if self._correction is None else vars(self._correction),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -342,12 +453,15 @@ class Paths:
         self._frame = state["frame"]
         self._faint, self._largest = state["faint"], state["largest"]
         for b, stored in enumerate(state["basis"]):
-            self._basis[b] = np.empty((capacity, stored.shape[1]))
-            self._basis[b][: self._n_rows] = stored
+            self._basis[b] = aligned_empty((capacity, stored.shape[1]))
+            self._basis[b][: len(stored)] = stored
             state["basis"][b] = None  # never all blocks twice
         self._q, self._ghat = np.zeros((capacity, capacity)), np.zeros((capacity, capacity))
         self._q[: len(q), : self._n_rows] = q
         self._ghat[: len(ghat), : self._n_rows] = ghat
+        unwritten, correction = state["unwritten"], state["correction"]
+        self._unwritten = None if unwritten is None else Unwritten(**unwritten)
+        self._correction = None if correction is None else Correction(**correction)
 
     # -- growing -----------------------------------------------------------------------------
 
@@ -365,21 +479,23 @@ class Paths:
         delta: float | None,
         known: FloatArray | float = 0.0,
         *,
+        gram: FloatArray | None = None,
         wanted: bool = False,
         images: bool = True,
         held: Callable[[FloatArray], FloatArray] | None = None,
     ) -> Absorbed:
         """Gram-Schmidt the gradients of a step, and open the coordinates worth keeping.
 
-        The paths are visited only if some direction is kept, or if it takes a visit to know.
+        The paths are visited only if some direction is kept, or if it takes a visit to know; not
+        even then if ``gram`` says enough and no images are to be made.
 
         Parameters
         ----------
         rows : list of ndarray, shape (2 m, paths of the block)
-            What is not known of the gradients g^t, then raw Gaussians zeta^t. Overwritten. The
-            latter are made orthogonal, as sample averages, to everything the paths hold but the
-            faint rows, and given unit variance; what is left of the former is what lies outside the
-            basis.
+            What is not known of the gradients g^t, then raw Gaussians zeta^t. Overwritten, or held
+            until the next visit. The latter are made orthogonal, as sample averages, to everything
+            the paths hold but the faint rows, and given unit variance; what is left of the former
+            is what lies outside the basis.
         coefficients : ndarray, shape (2 m, n_rows)
             Sample averages of ``rows`` with the basis; m rows of them where ``delta`` is None.
         squares : ndarray, shape (m,)
@@ -391,6 +507,8 @@ class Paths:
         known : ndarray, shape (m, n_rows), optional
             Coefficients of the part of the gradients that ``rows`` leave out; it lies in the span
             of the basis. The smaller the rest, the more can be said of it without a visit.
+        gram : ndarray, shape (2 m, 2 m), optional
+            Sample averages of products of ``rows`` with each other.
         wanted : bool
             Whether to find what lies outside the basis even if it is too small to be kept.
         images : bool
@@ -408,7 +526,7 @@ class Paths:
         gradients, gaussians = coefficients[:m], coefficients[m:]
         outside = squares - np.sum(gradients**2, axis=1)
         extension = np.empty((m, 0))
-        left_out = made = None
+        left_out = made = later = None
         lost = np.sqrt(np.maximum(outside, 0.0))
         inside = gradients + known
         past = self.gradient_coefficients
@@ -426,24 +544,35 @@ class Paths:
             if may_open and len(self._faint):
                 parts = np.concatenate([parts, self._along_faint(gaussians)])
             n_parts = (len(parts) if images else 0) if may_open else m
-            gradients, combined = self._remove(
-                rows, gradients, gaussians if may_open else gaussians[:0], parts[:n_parts]
-            )
-            if n_parts:
-                made = [block[:m] for block in combined]
-            for block, rest in zip(combined, rows, strict=True):
-                news_there = block[m : 2 * m]
-                news_there += rest[: len(news_there)]
             # A direction worth keeping may lie partly in the span.
             least = _LEAST_EXTENSION * smallest if may_open else smallest
-            extension, lost, left_out = self._extend_basis(gradients, rows, least)
+            if may_open and not images and gram is not None:
+                later = _later(InNumbers(gram, coefficients), squares, least)
+            residuals: Residuals
+            if later is not None:
+                residuals = later
+            else:
+                self.finish()
+                gradients, combined = self._remove(
+                    rows, gradients, gaussians if may_open else gaussians[:0], parts[:n_parts]
+                )
+                residuals = OnPaths(rows, self._basis, first_new)
+                if n_parts:
+                    made = [block[:m] for block in combined]
+                for block, rest in zip(combined, rows, strict=True):
+                    news_there = block[m : 2 * m]
+                    news_there += rest[: len(news_there)]
+            extension, lost, left_out = self._extend_basis(gradients, residuals, least)
         full = np.concatenate([gradients + known, extension], axis=1)
         correlation = full[:, :first_new] @ self._q[: self.n_coordinates, :first_new].T
         gamma_past, gamma_diagonal, kept, unkept = self._orthonormalise(full, smallest)
         if delta is not None and kept:
-            opened = self._open(rows, gaussians, kept, first_new, delta)
+            opened = self._open(residuals, gaussians, kept, first_new, delta)
             if made is not None:
                 self._add_new_coordinates(made, combined, gamma_diagonal, kept, opened, delta)
+        if later is not None:
+            doubtful = later.leaves(m) < _SECOND_PASS_BELOW**2 * squares
+            self._unwritten = later.unwritten(rows, np.flatnonzero(doubtful))
         return Absorbed(
             correlation,
             gamma_past,
@@ -465,6 +594,7 @@ class Paths:
         rotation : ndarray, shape (n_kept, n_directions)
             With orthonormal rows.
         """
+        self.finish()
         first, n_rows = self.n_leading, self._n_rows
         q = self.coordinate_coefficients
         q = np.concatenate([q[:first], rotation @ q[first:]])
@@ -487,7 +617,12 @@ class Paths:
         self.n_coordinates = len(q)
 
     def _open(
-        self, rows: Blocks, gaussians: FloatArray, kept: list[int], first_new: int, delta: float
+        self,
+        residuals: Residuals,
+        gaussians: FloatArray,
+        kept: list[int],
+        first_new: int,
+        delta: float,
     ) -> tuple[FloatArray, FloatArray]:
         """Add the Gaussians of the neurons kept to the basis, and their coordinates to q.
 
@@ -498,16 +633,15 @@ class Paths:
         mixed: list[FloatArray] = []
         made: list[FloatArray] = []
         for direction, j in enumerate(kept, start=self.n_directions - len(kept)):
-            zeta = [block[m + j] for block in rows]
-            more = [self._orthogonalise(zeta, new) for new in range(first_new, self._n_rows)]
+            more = [residuals.take_off(m + j, new) for new in range(self._n_rows - first_new)]
             components = np.concatenate([gaussians[j], more])
             along = self._along_faint(components)
             mix = np.zeros(m)
             mix[j] = 1.0
             for earlier, vector in zip(mixed, made, strict=True):
                 mix -= (vector @ components[: len(vector)]) * earlier
-            size = np.sqrt(self._dot(zeta, zeta))
-            self._append_row(zeta, size)
+            size = np.sqrt(residuals.square(m + j))
+            self._append(residuals, m + j, size)
             vector = np.append(along, size)
             norm = float(np.linalg.norm(vector))
             vector /= norm
@@ -616,7 +750,7 @@ class Paths:
         return gamma_past, gamma_diagonal[:, : len(kept)], kept, unkept
 
     def _extend_basis(
-        self, coefficients: FloatArray, remainder: Blocks, smallest: float
+        self, coefficients: FloatArray, residuals: Residuals, smallest: float
     ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
         """Append the parts outside the span as basis rows.
 
@@ -628,14 +762,13 @@ class Paths:
         lost = np.zeros(m)
         left_out = np.ones(m, dtype=bool)
         for j in range(m):
-            row = [block[j] for block in remainder]
-            size = np.sqrt(np.sum(coefficients[j] ** 2) + self._dot(row, row))
+            size = np.sqrt(np.sum(coefficients[j] ** 2) + residuals.square(j))
             for i in range(self._n_rows - first):
-                extension[j, i] = self._orthogonalise(row, first + i)
-            norm = np.sqrt(self._dot(row, row))
+                extension[j, i] = residuals.take_off(j, i)
+            norm = np.sqrt(residuals.square(j))
             if norm >= smallest and norm > _SPAN_TOLERANCE * size:
                 extension[j, self._n_rows - first] = norm
-                self._append_row(row, norm)
+                self._append(residuals, j, norm)
                 left_out[j] = False
                 if norm < self._faint_below * self._largest:
                     self._add_faint_row()
@@ -654,7 +787,7 @@ class Paths:
         """
         m, n_rows = gradients.shape
         coefficients = np.concatenate([gradients, rest])
-        combined = [np.empty((len(parts), block.shape[1])) for block in rows]
+        combined = [aligned_empty((len(parts), block.shape[1])) for block in rows]
 
         def subtract(b: int) -> FloatArray:
             chosen = rows[b][: len(coefficients)]
@@ -697,23 +830,10 @@ class Paths:
         )
         return products
 
-    def _orthogonalise(self, row: Blocks, earlier: int) -> float:
-        """Subtract from one row its part along a basis row; returns the coefficient."""
-        other = [basis[earlier] for basis in self._basis]
-        coefficient = self._dot(other, row)
-        for x, y in zip(row, other, strict=True):
-            x -= coefficient * y
-        return coefficient
-
-    def _dot(self, a: Blocks, b: Blocks) -> float:
-        """Average over paths of a product of two rows."""
-        return float(sum(float(x @ y) for x, y in zip(a, b, strict=True)) / self.n_paths)
-
-    def _append_row(self, row: Blocks, norm: float) -> None:
+    def _append(self, residuals: Residuals, row: int, norm: float) -> None:
         if self._n_rows == len(self._basis[0]):
             self._grow()
-        for basis, block in zip(self._basis, row, strict=True):
-            np.divide(block, norm, out=basis[self._n_rows])
+        residuals.append(row, norm)
         self._n_rows += 1
 
     def _append_coordinate(self, coefficients: FloatArray) -> None:
@@ -723,12 +843,21 @@ class Paths:
     def _grow(self) -> None:
         old = len(self._basis[0])
         new = min(int(_GROWTH * old) + 1, self.most_rows)
-        for b, basis in enumerate(self._basis):
-            larger = np.empty((new, basis.shape[1]))
-            larger[:old] = basis
+
+        def grow(b: int) -> None:
+            larger = aligned_empty((new, self._basis[b].shape[1]))
+            larger[:old] = self._basis[b]
             self._basis[b] = larger
+
+        list(self._run(grow, range(len(self._basis))))
         self._q = np.pad(self._q, ((0, new - old), (0, new - old)))
         self._ghat = np.pad(self._ghat, ((0, new - old), (0, new - old)))
+
+
+def _later(residuals: InNumbers, squares: FloatArray, least: float) -> InNumbers | None:
+    """Residuals of gradients all of which numbers can tell to be larger than ``least``."""
+    bounds = np.maximum(_LEAST_IN_NUMBERS * squares, (1.01 * least) ** 2)
+    return residuals if np.all(residuals.leaves(len(squares)) > bounds) else None
 
 
 def _row_space(rows: FloatArray) -> FloatArray:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.aligned import aligned_empty
 from dmft.compression import Activity
 from dmft.gradients import (
     compiled_law,
@@ -31,13 +32,13 @@ from dmft.gradients import (
     pre_activation_gradient,
     second_layer_gradient,
 )
-from dmft.paths import Paths
+from dmft.paths import Paths, Visit
 from dmft.window import Window, widened
 from rmt.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
     from numpy.typing import NDArray
 
@@ -47,14 +48,17 @@ if TYPE_CHECKING:
     from dmft.sampling import GaussianStream
 
     FloatArray = NDArray[np.float64]
+    S = TypeVar("S")
 
 __all__ = ["BLOCK_PATHS", "Evaluation", "Process"]
 
 # Of an exact process: rounding errors then stay below 1e-10 over hundreds of steps, and sampling
 # errors are hardly larger than without faint rows.
 _FAINT = 3e-4
-# Paths visited together: a block of the basis then fits in the second-level cache for long.
-BLOCK_PATHS = 4096
+# Rows of the basis that an exact process has room for from the start: it will need them.
+_EXACT_CAPACITY = 512
+# Paths that a thread works on at a time; compiled kernels take them in slices that fit a cache.
+BLOCK_PATHS = 8192
 # Few paths make two blocks, for two threads, down to this size of a block.
 _LEAST_BLOCK = 1024
 # A step is taken from the window if this much of the smallest direction kept is left of its
@@ -190,6 +194,8 @@ class Process:
         self._hard_basis = problem.target.hard_basis
         self._law = compiled_law(problem)
         leading, self._pieces = _blocks([stream.leading() for stream in streams], k, self._mirror)
+        used = [i for pieces in self._pieces for i, _ in pieces]
+        self._splits_streams = len(used) > len(set(used))
         self.labels = []
         for block in leading:
             eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
@@ -198,13 +204,15 @@ class Process:
         self.paths = Paths(
             [block[: k + m] for block in leading],
             run,
+            capacity=_EXACT_CAPACITY if exact else 128,
             most_rows=most_rows,
             faint=_FAINT if exact else 0.0,
         )
         sizes = [block.shape[1] for block in leading]
-        self.r = [np.empty((m, size)) for size in sizes]
-        self._g = [np.empty((m, size)) for size in sizes]
-        self._rows = [np.empty((2 * m, size)) for size in sizes]
+        self.r = [aligned_empty((m, size)) for size in sizes]
+        self._g = [aligned_empty((m, size)) for size in sizes]
+        self._rows = [aligned_empty((2 * m, size)) for size in sizes]
+        self._other_rows = [aligned_empty((2 * m, size)) for size in sizes]
         self._masks = [np.empty(0 if masks is None else size) for size in sizes]
         self._window = Window(m, sizes)
         self._known = [(np.empty(size), np.empty(4)) for size in sizes]  # losses, high curvature
@@ -368,9 +376,10 @@ class Process:
                 )
             squares = np.einsum("ij,ij->i", rest, rest)
             outer = self._second_layer_products(b)
-            return _sums(r, losses, g, squares, above, squares, outer, products, np.empty((0, 0)))
+            none = np.empty((0, 0))
+            return _sums(r, losses, g, none, above, squares, outer, products, none)
 
-        sums = _Sums(self.paths.total(evaluate), m, gradients.n_rows, self._trains_second_layer)
+        sums = _Sums(self.paths.total(evaluate), m, gradients.n_rows, 0, self._trains_second_layer)
         if not sums.finite:
             return None
         along, rest = self._against_window(sums)
@@ -401,6 +410,8 @@ class Process:
         paths, window, m = self.paths, self._window, len(weights)
         self.n_visits += 1
         few = m
+        # The paths may still hold the last ones.
+        self._rows, self._other_rows = self._other_rows, self._rows
         if block is not None:
             few = 2 * m
             self._draw(block)
@@ -409,11 +420,18 @@ class Process:
         forecast, chosen = window.forecast_for_visit(self._time)
         n_gradients = 0 if busy else window.gradients.n_rows
         masked = self._mask_streams is not None
-        point = None if known_point else weights @ paths.coordinate_coefficients
+        point: FloatArray | Visit | None = None
+        if not known_point:
+            point = weights @ paths.coordinate_coefficients
+            if self._law is not None:
+                point = paths.begin_visit(point)
+        if not isinstance(point, Visit):
+            paths.finish()
         sums = _Sums(
             paths.total(lambda b: self._visit_block(point, b, forecast, chosen, n_gradients, few)),
             m,
-            paths.n_rows if masked else n_gradients,
+            n_gradients,
+            few,
             self._trains_second_layer,
         )
         nothing = np.empty(0, dtype=np.intp)
@@ -425,14 +443,19 @@ class Process:
             return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.OUT_OF_MEMORY)
         news = not busy and self._is_news(sums, smallest)
         first_new = paths.n_rows
-        of_all = self._of_all(sums) if masked else None
+        products = sums.products(paths.n_rows)
+        if isinstance(point, Visit):
+            products = paths.end_visit(point, products)
+        of_all = self._of_all(sums, products[few:]) if masked else None
         found = paths.absorb(
             self._rows,
-            sums.products(paths.n_rows),
-            sums.squares,
+            products[:few],
+            np.diagonal(sums.gram)[:m],
             np.inf if block is None else smallest,
             None if block is None else self.delta,
             window.gradients.combine(forecast, paths.n_rows, chosen),
+            # What was remembered of earlier gradients must be compared with new rows at once.
+            gram=None if window.gradients.has_outside else sums.gram,
             wanted=news,
             images=not busy,
             held=self._held,
@@ -453,7 +476,7 @@ class Process:
                 window.remember(self._time, found.coefficients, self._g, outside)
                 if found.images is not None:
                     window.points.add(gradient, found.images)
-            if paths.n_rows > first_new:
+            if paths.n_rows > first_new and window.gradients.has_outside:
                 new_rows = [paths.basis(b)[first_new:] for b in range(len(self.r))]
                 window.gradients.basis_has_grown(new_rows, first_new)
         self._streak = self._streak + 1 if len(found.kept) else 0
@@ -469,21 +492,21 @@ class Process:
         if self._activity is not None:
             self._activity.add(self.clock, gamma, gradient[:, self.paths.n_leading :])
 
-    def _of_all(self, sums: _Sums) -> tuple[FloatArray, float]:
+    def _of_all(self, sums: _Sums, products: FloatArray) -> tuple[FloatArray, float]:
         """E[g q^T] without the batch, before its direction opens, and |grad Risk|^2.
 
         The latter is ``|E[g q^T]|^2 + (E|g|^2 - |E[g ghat^T]|^2) / delta``: what is left of g
         beside the earlier gradients, all of them of batches, would be its new direction. In the
         limit that is ``|grad_batch|^2 - (1/p - 1) E|g|^2 / delta``.
         """
-        correlation = self._held(sums.with_gradients @ self.paths.coordinate_coefficients.T)
-        past = sums.with_gradients @ self.paths.gradient_coefficients.T
+        correlation = self._held(products @ self.paths.coordinate_coefficients.T)
+        past = products @ self.paths.gradient_coefficients.T
         rest = max(sums.mean_square - float(np.sum(past**2)), 0.0)
         return correlation, float(np.sum(correlation**2)) + rest / self.delta
 
     def _visit_block(
         self,
-        coefficients: FloatArray | None,
+        point: FloatArray | Visit | None,
         b: int,
         forecast: FloatArray,
         chosen: NDArray[np.intp],
@@ -492,7 +515,7 @@ class Process:
     ) -> FloatArray:
         """One visit to a block: pre-activations, gradients, and all averages they enter.
 
-        Without coefficients in the basis, pre-activations and gradients are those that the window
+        Without a point, pre-activations and gradients are those that the window
         has left.
         """
         from dmft._kernels import forecast_kernel
@@ -505,14 +528,15 @@ class Process:
         mask = self._masks[b]
         with_gradients, squares = np.empty((m, n_gradients)), np.zeros(m)
         with np.errstate(over="ignore", invalid="ignore"):
-            if coefficients is None:
+            if point is None:
                 forecast_kernel(
                     forecast, chosen, gradients, outside, g, rows, with_gradients, squares
                 )
                 products = self.paths.average(rows[:few], b)
-            elif self._law is not None:
+            elif isinstance(point, Visit):
+                assert self._law is not None
                 products, with_gradients, squares, losses, above = self.paths.visit(
-                    coefficients,
+                    point,
                     b,
                     self._law,
                     self.limit,
@@ -529,17 +553,18 @@ class Process:
                     mask,
                 )
             else:
-                r[:] = self.paths.combine_rows(coefficients, b)
+                r[:] = self.paths.combine_rows(point, b)
                 _, losses = pre_activation_gradient(self._at, r, self.labels[b], out=g)
                 rows[:m] = g
+                looked_at = rows[:few]
                 if len(mask):
-                    with_gradients = self.paths.average(g, b)
                     rows[:m] *= mask
+                    looked_at = np.concatenate([looked_at, g])
                 above = self._above(r, g, losses, self.labels[b])
-                products = self.paths.average(rows[:few], b)
-            left = np.einsum("ij,ij->i", rows[:m], rows[:m])
+                products = self.paths.average(looked_at, b)
+            gram = rows[:few] @ rows[:few].T
             outer = self._second_layer_products(b)
-            return _sums(r, losses, g, left, above, squares, outer, with_gradients, products)
+            return _sums(r, losses, g, gram, above, squares, outer, with_gradients, products)
 
     def _second_layer_products(self, b: int) -> FloatArray:
         """Sum over a block of the gradients in the second layer, if they are asked for."""
@@ -561,18 +586,28 @@ class Process:
     def _draw(self, block: int) -> None:
         """Fill in fresh Gaussians."""
         m = self.problem.m
-        fresh = list(self._run(lambda stream: stream.block(block), self._streams))
-        for rows, pieces in zip(self._rows, self._pieces, strict=True):
-            numbers = np.concatenate([fresh[i][:, columns] for i, columns in pieces], axis=1)
-            rows[m:] = numbers if self._mirror is None else np.tile(numbers, 2)
+        targets = [rows[m:] for rows in self._rows]
+        self._fill(targets, self._streams, lambda stream: stream.block(block))
 
     def _draw_masks(self, batch: int) -> None:
         """Fill in the batch; a path and its mirror image are used together."""
-        streams = self._mask_streams or []
-        drawn = list(self._run(lambda stream: stream.block(batch), streams))
-        for mask, pieces in zip(self._masks, self._pieces, strict=True):
-            numbers = np.concatenate([drawn[i][columns] for i, columns in pieces])
-            mask[:] = numbers if self._mirror is None else np.tile(numbers, 2)
+        self._fill(self._masks, self._mask_streams or [], lambda stream: stream.block(batch))
+
+    def _fill(
+        self, targets: list[FloatArray], streams: list[S], draw: Callable[[S], FloatArray]
+    ) -> None:
+        """Fill in numbers of the streams, (..., paths of the block)."""
+        drawn = list(self._run(draw, streams)) if self._splits_streams else None
+
+        def fill(b: int) -> None:
+            numbers = [
+                (draw(streams[i]) if drawn is None else drawn[i])[..., columns]
+                for i, columns in self._pieces[b]
+            ]
+            together = np.concatenate(numbers, axis=-1)
+            targets[b][...] = together if self._mirror is None else np.tile(together, 2)
+
+        list(self._run(fill, range(len(targets))))
 
     def _against_window(self, sums: _Sums) -> tuple[FloatArray, FloatArray]:
         """Split what a forecast left of the gradients: along those remembered, squares beyond."""
@@ -602,7 +637,7 @@ def _sums(
     r: FloatArray,
     losses: FloatArray,
     g: FloatArray,
-    squares: FloatArray,
+    gram: FloatArray,
     above: FloatArray,
     against_window: FloatArray,
     outer: FloatArray,
@@ -615,7 +650,7 @@ def _sums(
             [np.sum(losses), np.vdot(r, r)],
             above,
             (g @ g.T).ravel(),
-            squares,
+            gram.ravel(),
             against_window,
             outer,
             with_gradients.ravel(),
@@ -627,17 +662,24 @@ def _sums(
 class _Sums:
     """Averages over the paths, taken apart."""
 
-    def __init__(self, sums: FloatArray, m: int, n_gradients: int, has_outer: bool) -> None:
+    def __init__(
+        self, sums: FloatArray, m: int, n_gradients: int, few: int, has_outer: bool
+    ) -> None:
         self.finite = bool(np.isfinite(sums).all())
         self._loss, self._square, self._above = float(sums[0]), float(sums[1]), sums[2:6]
-        self._second_moment = sums[6 : 6 + m * m].reshape(m, m)
-        self.squares = sums[6 + m * m : 6 + m * m + m]
-        self.against_window = sums[6 + m * m + m : 6 + m * m + 2 * m]
-        first = 6 + m * m + 2 * m
-        start = first + m if has_outer else first
-        self._outer, sums = sums[first:start], sums[start:]
-        self.with_gradients = sums[: m * n_gradients].reshape(m, n_gradients)
-        self._products = sums[m * n_gradients :]
+        first = 6
+
+        def take(size: int) -> FloatArray:
+            nonlocal first
+            first += size
+            return sums[first - size : first]
+
+        self._second_moment = take(m * m).reshape(m, m)
+        self.gram = take(few * few).reshape(few, few)
+        self.against_window = take(m)
+        self._outer = take(m if has_outer else 0)
+        self.with_gradients = take(m * n_gradients).reshape(m, n_gradients)
+        self._products = sums[first:]
 
     @property
     def mean_square(self) -> float:

@@ -20,7 +20,7 @@ from dmft.finite_hessian import FiniteHessian
 from dmft.generalization import expected_test_loss
 from dmft.gradients import curvature, mean_loss
 from dmft.sampling import Sampling
-from dmft.solver import single_threaded_blas
+from dmft.workers import single_threaded_blas
 from rmt.status import Status
 
 if TYPE_CHECKING:

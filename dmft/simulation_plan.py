@@ -17,7 +17,7 @@ from dmft.gradient_descent import GradientDescent
 from dmft.initialization import check_remainder
 from dmft.inputs import Inputs, get_inputs
 from dmft.problem import Problem
-from dmft.solver import worker_count
+from dmft.workers import worker_count
 
 __all__ = ["SimulationPlan", "check_seeds", "check_workers"]
 

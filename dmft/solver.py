@@ -28,7 +28,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -47,11 +46,12 @@ from dmft.problem import Problem
 from dmft.process import Process
 from dmft.runs import Record, Run
 from dmft.sampling import RANK_TOLERANCE_FLOOR, GaussianStream, HardCoordinates, Sampling
+from dmft.workers import sharing, single_threaded_blas, worker_count, worth
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any
+    from collections.abc import Callable
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["single_threaded_blas", "solve", "worker_count"]
+__all__ = ["solve", "solve_mirrored"]
 
 # Pre-activations are kept by default while they fit in this much memory,
 _KEEP_BYTES = 512 * 2**20
@@ -268,41 +268,13 @@ def solve_mirrored(
     n_workers = worker_count(threads, sampling.replicates)
     with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(sampling.replicates)))
-        return _run(shared, streams, pool.map if n_workers > 1 else map)
+        return _run(shared, streams, _shared_blocks(shared, pool, n_workers))
 
 
-def worker_count(threads: int | None, n_tasks: int) -> int:
-    """Return the number of threads to use for ``n_tasks`` independent tasks."""
-    if threads is None:
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-        threads = available or os.cpu_count() or 1
-    else:
-        threads = check_integer("threads", threads, minimum=1)
-    return max(1, min(threads, n_tasks))
-
-
-_blas_lock = threading.Lock()
-_blas_users: list[Any] = []  # the limiter, once for each solve in progress
-
-
-@contextlib.contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Limit BLAS to one thread: the replicates are the parallel axis, and bits must not depend.
-
-    The limit holds for the whole process; solves that overlap share it, and the last one lifts it.
-    """
-    from threadpoolctl import threadpool_limits
-
-    with _blas_lock:
-        limiter = _blas_users[0] if _blas_users else threadpool_limits(limits=1, user_api="blas")
-        _blas_users.append(limiter)
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _blas_users.pop()
-            if not _blas_users:
-                limiter.restore_original_limits()
+def _shared_blocks(shared: _Shared, pool: Executor, n_workers: int) -> Mapper:
+    """Return what a run over all paths visits its blocks with."""
+    n_paths = shared.sampling.n_paths * shared.sampling.replicates
+    return sharing(pool, worth(n_workers, n_paths, shared.problem.m, of_one_run=True))
 
 
 def _recorded_steps(checkpoint: str | os.PathLike[str], method: Method) -> list[int] | None:
@@ -387,13 +359,17 @@ def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Ru
             shared.progress(steps)
         if all(done):
             return [run for run in done if run]
-    with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
+    side_by_side = worth(n_workers, shared.sampling.n_paths, shared.problem.m)
+    with (
+        single_threaded_blas(),
+        ThreadPoolExecutor(n_workers) as pool,
+        ThreadPoolExecutor(side_by_side) as of_runs,
+    ):
         streams = list(pool.map(shared.stream, range(n)))
-        mapper = pool.map if n_workers > 1 else map
-        pooled = done[0] or _run(shared, streams, mapper, kept[0])
+        pooled = done[0] or _run(shared, streams, _shared_blocks(shared, pool, n_workers), kept[0])
         if pooled.paths is not None and shared.basis_rows < sys.maxsize:
             shared = replace(shared, basis_rows=shared.basis_rows - pooled.paths.capacity)
-        replicates = pool.map(
+        replicates = of_runs.map(
             lambda index: (
                 done[index] or _run(shared, [streams[index - 1]], map, kept[index], first=index - 1)
             ),

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.aligned import aligned_zeros
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -197,7 +199,7 @@ class Remembered:
     """
 
     def __init__(self, length: int, block_sizes: list[int], reserved: int = 0) -> None:
-        self.rows = [np.zeros((reserved + length, size)) for size in block_sizes]
+        self.rows = [aligned_zeros((reserved + length, size)) for size in block_sizes]
         self.n_rows = reserved
         self._length = length
         self._reserved = reserved
@@ -322,11 +324,17 @@ class RememberedGradients(Remembered):
 
     def __init__(self, length: int, block_sizes: list[int]) -> None:
         super().__init__(length, block_sizes)
-        self.outside = [np.zeros((length, size)) for size in block_sizes]
+        self.outside = [aligned_zeros((length, size)) for size in block_sizes]
         self._n_paths = sum(block_sizes)
         self._gram = np.zeros((length, length))
         self._squares = np.zeros(length)
         self._root: FloatArray | None = None
+
+    @property
+    def has_outside(self) -> bool:
+        """Whether anything lies outside."""
+        n = self.n_rows
+        return bool(self._gram[:n, :n].any())
 
     def state(self) -> dict[str, Any]:
         """Everything remembered, in what ``dmft.snapshots.pack`` accepts."""
@@ -379,7 +387,7 @@ class RememberedGradients(Remembered):
     def basis_has_grown(self, new: Blocks, first: int) -> None:
         """Take new rows of the basis, the first of which has index ``first``, into account."""
         n, width = self.n_rows, first + len(new[0])
-        if not n or width == first or not self._gram[:n, :n].any():
+        if not n or width == first or not self.has_outside:
             return  # vectors may be shorter than the basis: they have nothing along its later rows
         products = np.zeros((n, len(new[0])))
         for rest, rows in zip(self.outside, new, strict=True):

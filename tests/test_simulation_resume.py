@@ -19,7 +19,7 @@ from children import contents, forked, killed
 import dmft
 from dmft.results import write_result
 from dmft.seed_store import SeedStore
-from dmft.solver import worker_count
+from dmft.workers import worker_count
 
 N_SEEDS, D = 30, 16
 METHOD = dmft.GradientDescent(0.3, 5)

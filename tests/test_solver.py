@@ -353,7 +353,7 @@ def test_a_label_that_works_in_place_changes_nothing():
 def test_overlapping_solves_leave_blas_as_it_was():
     from threadpoolctl import threadpool_info
 
-    from dmft.solver import single_threaded_blas
+    from dmft.workers import single_threaded_blas
 
     def threads():
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]

@@ -35,7 +35,7 @@ import plain_paths
 
 import dmft
 import dmft._kernels
-from dmft import paths, process, solver
+from dmft import paths, process, solver, workers
 from dmft.sampling import GaussianStream
 
 THREADS = 2
@@ -76,9 +76,9 @@ def sampling(
 def pooled_run(case, delta, method, given, threads=1):
     """The run over the paths of all replicates, without those of each replicate."""
     shared = shared_by_runs(case, delta, method, given)
-    with solver.single_threaded_blas(), ThreadPoolExecutor(threads) as pool:
+    with workers.single_threaded_blas(), ThreadPoolExecutor(threads) as pool:
         streams = list(pool.map(shared.stream, range(given.replicates)))
-        return solver._run(shared, streams, pool.map if threads > 1 else map)
+        return solver._run(shared, streams, workers.sharing(pool, threads))
 
 
 def shared_by_runs(case, delta, method, given):
@@ -237,7 +237,7 @@ def section_parts() -> None:
     for label, activation, second_layer, n_steps, n_paths, tolerance in cases[: 1 if QUICK else 3]:
         case, m = problem(activation, second_layer), len(second_layer)
         method = dmft.GradientDescent(0.2, n_steps)
-        with solver.single_threaded_blas(), stopwatch(places) as times:
+        with workers.single_threaded_blas(), stopwatch(places) as times:
             start = time.perf_counter()
             run = pooled_run(case, 6.0, method, sampling(n_paths, tolerance))
             total = time.perf_counter() - start

@@ -1,0 +1,91 @@
+"""How the work of a solve is shared out among threads.
+
+Threads take turns at the interpreter, and each turn costs as much as some hundred thousand
+operations of a compiled kernel. So small solves are faster on one thread (``worth``), and work on
+blocks of paths is handed over in one piece for each thread (``sharing``). Results do not depend on
+any of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from dmft._validation import check_integer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor
+    from typing import Any, TypeVar
+
+    from dmft.paths import Mapper
+
+    T = TypeVar("T")
+    R = TypeVar("R")
+
+__all__ = ["sharing", "single_threaded_blas", "worker_count", "worth"]
+
+# Paths, times the square of the number of neurons, from which on a second thread pays: for runs
+# side by side, and for the blocks of one run.
+_RUNS_SIDE_BY_SIDE = 8192
+_BLOCKS_OF_A_RUN = 32768
+
+
+def worker_count(threads: int | None, n_tasks: int) -> int:
+    """Return the number of threads to use for ``n_tasks`` independent tasks."""
+    if threads is None:
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        threads = available or os.cpu_count() or 1
+    else:
+        threads = check_integer("threads", threads, minimum=1)
+    return max(1, min(threads, n_tasks))
+
+
+def worth(n_workers: int, n_paths: int, m: int, *, of_one_run: bool = False) -> int:
+    """How many of the threads to use for runs over ``n_paths`` paths each, or for one run."""
+    least = _BLOCKS_OF_A_RUN if of_one_run else _RUNS_SIDE_BY_SIDE
+    return n_workers if n_paths * m * m >= least else 1
+
+
+def sharing(pool: Executor, n_workers: int) -> Mapper:
+    """Return a ``map`` that shares out its items: one part is done here, the others by the pool."""
+    if n_workers == 1:
+        return map
+
+    def run(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        def of_share(share: list[T]) -> list[R]:
+            return [function(item) for item in share]
+
+        whole = list(items)
+        shares = [whole[first::n_workers] for first in range(n_workers)]
+        others = [pool.submit(of_share, share) for share in shares[1:] if share]
+        done = [of_share(shares[0]), *(future.result() for future in others)]
+        return [done[i % n_workers][i // n_workers] for i in range(len(whole))]
+
+    return run
+
+
+_blas_lock = threading.Lock()
+_blas_users: list[Any] = []  # the limiter, once for each solve in progress
+
+
+@contextlib.contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Limit BLAS to one thread: the replicates are the parallel axis, and bits must not depend.
+
+    The limit holds for the whole process; solves that overlap share it, and the last one lifts it.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with _blas_lock:
+        limiter = _blas_users[0] if _blas_users else threadpool_limits(limits=1, user_api="blas")
+        _blas_users.append(limiter)
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users.pop()
+            if not _blas_users:
+                limiter.restore_original_limits()

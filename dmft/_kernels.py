@@ -424,9 +424,11 @@ def _add_combination(
     """Add ``coefficients @ basis`` on columns start to stop to `out`, from column `at`."""
     few = coefficients.shape[0]
     whole = n_rows // 4 * 4
-    for j in range(0, few, 4):
+    # One first, alone: memory delivers the slice faster to a loop that does little with it.
+    j = 0
+    while j < few:
         some, target = coefficients[j:], out[j:]
-        if few - j == 1:
+        if j == 0 or few - j == 1:
             _add_combination_to_one(some, basis, whole, start, stop, target, at)
         elif few - j == 2:
             _add_combination_to_two(some, basis, whole, start, stop, target, at)
@@ -434,6 +436,7 @@ def _add_combination(
             _add_combination_to_three(some, basis, whole, start, stop, target, at)
         else:
             _add_combination_to_four(some, basis, whole, start, stop, target, at)
+        j += 1 if j == 0 else 4
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
         for j in range(few):
@@ -629,7 +632,7 @@ def _add_products(
 def combine_kernel(coefficients: Array, basis: Array, n_rows: int, out: Array) -> None:
     """Fill `out` (j, paths) with ``coefficients (j, n_rows) @ basis[:n_rows]``."""
     out[:] = 0.0
-    n = basis.shape[1]
+    n = out.shape[1]
     step = _columns_per_slice(n_rows)
     for start in range(0, n, step):
         stop = min(start + step, n)
@@ -640,7 +643,7 @@ def combine_kernel(coefficients: Array, basis: Array, n_rows: int, out: Array) -
 def average_kernel(rows: Array, basis: Array, n_rows: int, out: Array) -> None:
     """Fill `out` (j, n_rows) with ``rows (j, paths) @ basis[:n_rows].T``."""
     out[:] = 0.0
-    n = basis.shape[1]
+    n = rows.shape[1]
     step = _columns_per_slice(n_rows)
     for start in range(0, n, step):
         stop = min(start + step, n)
@@ -666,7 +669,7 @@ def remove_kernel(
     minus = -coefficients
     out[:] = 0.0
     combined[:] = 0.0
-    n = basis.shape[1]
+    n = rows.shape[1]
     step = _columns_per_slice(n_rows)
     for start in range(0, n, step):
         stop = min(start + step, n)
@@ -821,12 +824,15 @@ def write_kernel(
     checked: Indices,
     basis: Array,
     n_stored: int,
+    n: int,
     out: Array,
 ) -> None:
-    """`step_kernel` without a step; `out` receives the products of the rows `checked`."""
+    """`step_kernel` without a step; `out` receives the products of the rows `checked`.
+
+    All on the first n columns: of the basis there may be more, here and in other kernels.
+    """
     out[:] = 0.0
     n_rows = n_stored + len(from_rows)
-    n = basis.shape[1]
     step = _columns_per_slice(n_rows)
     work = _aligned(len(stacked), step)
     look = _aligned(len(checked), step)

@@ -1,7 +1,9 @@
 """Arrays that begin on a cache line.
 
 The widest loads of a processor are as wide as a cache line. Of rows that begin elsewhere each of
-them touches two, and compiled kernels on data in cache take up to twice as long.
+them touches two, and compiled kernels on data in cache take up to twice as long. And a cache keeps
+few lines whose addresses differ by a large power of two: columns of an array with rows that long
+(``padded_rows`` avoids it) evict each other.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["aligned_empty", "aligned_zeros"]
+__all__ = ["aligned_empty", "aligned_zeros", "padded_rows"]
 
 _LINE = 64  # bytes of a cache line
+_PADDING = 72  # numbers: an odd number of cache lines
 
 
 def aligned_empty(shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -32,3 +35,11 @@ def aligned_zeros(shape: tuple[int, ...]) -> NDArray[np.float64]:
     array = aligned_empty(shape)
     array[...] = 0.0
     return array
+
+
+def padded_rows(n_rows: int, n_columns: int) -> NDArray[np.float64]:
+    """`aligned_empty` of at least so many columns, the rows of which do not share a cache line set.
+
+    Rows of few columns, or of a number that is no multiple of a power of two, are what they are.
+    """
+    return aligned_empty((n_rows, n_columns + (0 if n_columns % 512 else _PADDING)))

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from dmft.aligned import aligned_empty
+from dmft.aligned import aligned_empty, padded_rows
 from dmft.residuals import Correction, InNumbers, OnPaths, Unwritten
 
 if TYPE_CHECKING:
@@ -181,7 +181,11 @@ class Paths:
         self._n_rows = 0
         self.most_rows = most_rows
         rows = min(max(capacity, 2 * self.n_leading + 2), most_rows)
-        self._basis = [aligned_empty((rows, block.shape[1])) for block in leading]
+        # For compiled kernels, with columns more than there are paths; and without these.
+        self._padded = [padded_rows(rows, block.shape[1]) for block in leading]
+        self._basis = [
+            padded[:, : block.shape[1]] for padded, block in zip(self._padded, leading, strict=True)
+        ]
         self._q = np.zeros((rows, rows))
         self._ghat = np.zeros((rows, rows))
         self._frame: FloatArray | None = None
@@ -263,7 +267,7 @@ class Paths:
 
         self.finish()
         r = np.empty((len(coefficients), self._basis[block].shape[1]))
-        combine_kernel(coefficients, self._basis[block], self._n_rows, r)
+        combine_kernel(coefficients, self._padded[block], self._n_rows, r)
         return r
 
     def average(self, rows: FloatArray, block: int) -> FloatArray:
@@ -272,7 +276,7 @@ class Paths:
 
         self.finish()
         products = np.empty((len(rows), self._n_rows))
-        average_kernel(rows, self._basis[block], self._n_rows, products)
+        average_kernel(rows, self._padded[block], self._n_rows, products)
         return products
 
     def begin_visit(self, coefficients: FloatArray) -> Visit:
@@ -362,7 +366,7 @@ class Paths:
             visit.rows[block],
             visit.checked,
             visit.of_new,
-            self._basis[block],
+            self._padded[block],
             visit.n_stored,
             labels,
             *law,
@@ -416,8 +420,9 @@ class Paths:
                     visit.from_rows,
                     visit.rows[b],
                     visit.checked,
-                    self._basis[b],
+                    self._padded[b],
                     visit.n_stored,
+                    self._basis[b].shape[1],
                     products,
                 )
                 return products
@@ -453,8 +458,7 @@ class Paths:
         self._frame = state["frame"]
         self._faint, self._largest = state["faint"], state["largest"]
         for b, stored in enumerate(state["basis"]):
-            self._basis[b] = aligned_empty((capacity, stored.shape[1]))
-            self._basis[b][: len(stored)] = stored
+            self._make_block(b, capacity, stored)
             state["basis"][b] = None  # never all blocks twice
         self._q, self._ghat = np.zeros((capacity, capacity)), np.zeros((capacity, capacity))
         self._q[: len(q), : self._n_rows] = q
@@ -538,26 +542,31 @@ class Paths:
             np.any(outside + np.sum(news**2, axis=1) >= smallest**2)
         )
         if wanted or may_open or np.any(outside >= smallest**2):
-            correlation = inside @ self.coordinate_coefficients.T
-            correlation = correlation if held is None else held(correlation)
-            parts = np.concatenate([correlation @ self.coordinate_coefficients, news])
-            if may_open and len(self._faint):
-                parts = np.concatenate([parts, self._along_faint(gaussians)])
-            n_parts = (len(parts) if images else 0) if may_open else m
             # A direction worth keeping may lie partly in the span.
             least = _LEAST_EXTENSION * smallest if may_open else smallest
             if may_open and not images and gram is not None:
-                later = _later(InNumbers(gram, coefficients), squares, least)
+                numbers = InNumbers(gram, coefficients)
+                leaves = numbers.leaves(m)
+                if np.all(leaves > np.maximum(_LEAST_IN_NUMBERS * squares, (1.01 * least) ** 2)):
+                    later = numbers
             residuals: Residuals
             if later is not None:
                 residuals = later
             else:
                 self.finish()
+                parts = np.empty((0, first_new))
+                if images or not may_open:
+                    correlation = inside @ self.coordinate_coefficients.T
+                    correlation = correlation if held is None else held(correlation)
+                    parts = correlation @ self.coordinate_coefficients
+                if images and may_open:
+                    along = self._along_faint(gaussians) if len(self._faint) else gaussians[:0]
+                    parts = np.concatenate([parts, news, along])
                 gradients, combined = self._remove(
-                    rows, gradients, gaussians if may_open else gaussians[:0], parts[:n_parts]
+                    rows, gradients, gaussians if may_open else gaussians[:0], parts
                 )
                 residuals = OnPaths(rows, self._basis, first_new)
-                if n_parts:
+                if len(parts):
                     made = [block[:m] for block in combined]
                 for block, rest in zip(combined, rows, strict=True):
                     news_there = block[m : 2 * m]
@@ -571,7 +580,7 @@ class Paths:
             if made is not None:
                 self._add_new_coordinates(made, combined, gamma_diagonal, kept, opened, delta)
         if later is not None:
-            doubtful = later.leaves(m) < _SECOND_PASS_BELOW**2 * squares
+            doubtful = leaves < _SECOND_PASS_BELOW**2 * squares
             self._unwritten = later.unwritten(rows, np.flatnonzero(doubtful))
         return Absorbed(
             correlation,
@@ -653,7 +662,10 @@ class Paths:
             if self._frame is not None:
                 self._frame = np.pad(self._frame, ((0, 1), (0, 1)))
                 self._frame[-1, -1] = 1.0
-        return np.array(mixed), np.array([self._padded(v)[first_new:] for v in made])
+        of_new = np.zeros((len(made), self._n_rows - first_new))
+        for row, vector in zip(of_new, made, strict=True):
+            row[: len(vector) - first_new] = vector[first_new:]
+        return np.array(mixed), of_new
 
     def _add_new_coordinates(
         self,
@@ -689,8 +701,10 @@ class Paths:
     def _add_faint_row(self) -> None:
         """Count the last row of the basis among the faint ones."""
         n_faint, width = self._faint.shape
-        self._faint = np.pad(self._faint, ((0, 1), (0, self._n_rows - width)))
-        self._faint[n_faint, -1] = 1.0
+        faint = np.zeros((n_faint + 1, self._n_rows))
+        faint[:n_faint, :width] = self._faint
+        faint[n_faint, -1] = 1.0
+        self._faint = faint
 
     def _avoid(self, vector: FloatArray) -> None:
         """Take a unit vector, the last component of which is new, out of the faint space.
@@ -708,10 +722,6 @@ class Paths:
         axis /= np.linalg.norm(axis)
         spanning -= np.outer(2.0 * axis, axis @ spanning)
         self._faint = spanning[:-1]
-
-    def _padded(self, vector: FloatArray) -> FloatArray:
-        """Coefficient vector with zeros for the rows that came later."""
-        return np.pad(vector, (0, self._n_rows - len(vector)))
 
     def _orthonormalise(
         self, full: FloatArray, smallest: float
@@ -826,7 +836,7 @@ class Paths:
         if parts is None or combined is None:
             parts, combined = np.empty((0, n_rows)), np.empty((0, rows.shape[1]))
         remove_kernel(
-            coefficients, rows, again, parts, combined, self._basis[block], n_rows, products
+            coefficients, rows, again, parts, combined, self._padded[block], n_rows, products
         )
         return products
 
@@ -835,6 +845,13 @@ class Paths:
             self._grow()
         residuals.append(row, norm)
         self._n_rows += 1
+
+    def _make_block(self, b: int, capacity: int, rows: FloatArray) -> None:
+        """Make room for the rows of a block, of which the first are given."""
+        n = rows.shape[1]
+        padded = padded_rows(capacity, n)
+        padded[: len(rows), :n] = rows
+        self._padded[b], self._basis[b] = padded, padded[:, :n]
 
     def _append_coordinate(self, coefficients: FloatArray) -> None:
         self._q[self.n_coordinates, : len(coefficients)] = coefficients
@@ -845,19 +862,11 @@ class Paths:
         new = min(int(_GROWTH * old) + 1, self.most_rows)
 
         def grow(b: int) -> None:
-            larger = aligned_empty((new, self._basis[b].shape[1]))
-            larger[:old] = self._basis[b]
-            self._basis[b] = larger
+            self._make_block(b, new, self._basis[b])
 
         list(self._run(grow, range(len(self._basis))))
         self._q = np.pad(self._q, ((0, new - old), (0, new - old)))
         self._ghat = np.pad(self._ghat, ((0, new - old), (0, new - old)))
-
-
-def _later(residuals: InNumbers, squares: FloatArray, least: float) -> InNumbers | None:
-    """Residuals of gradients all of which numbers can tell to be larger than ``least``."""
-    bounds = np.maximum(_LEAST_IN_NUMBERS * squares, (1.01 * least) ** 2)
-    return residuals if np.all(residuals.leaves(len(squares)) > bounds) else None
 
 
 def _row_space(rows: FloatArray) -> FloatArray:

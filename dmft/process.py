@@ -58,7 +58,7 @@ _FAINT = 3e-4
 # Rows of the basis that an exact process has room for from the start: it will need them.
 _EXACT_CAPACITY = 512
 # Paths that a thread works on at a time; compiled kernels take them in slices that fit a cache.
-BLOCK_PATHS = 8192
+BLOCK_PATHS = 16384
 # Few paths make two blocks, for two threads, down to this size of a block.
 _LEAST_BLOCK = 1024
 # A step is taken from the window if this much of the smallest direction kept is left of its
@@ -409,12 +409,10 @@ class Process:
         """Evaluate by visiting the paths; opens the directions worth keeping."""
         paths, window, m = self.paths, self._window, len(weights)
         self.n_visits += 1
-        few = m
+        few = m if block is None else 2 * m
         # The paths may still hold the last ones.
         self._rows, self._other_rows = self._other_rows, self._rows
-        if block is not None:
-            few = 2 * m
-            self._draw(block)
+        draw = self._gaussians(block)
         busy = self._streak >= _BUSY or not self._uses_window
         # Mini-batches: nothing is remembered, so nothing is forecast.
         forecast, chosen = window.forecast_for_visit(self._time)
@@ -427,8 +425,13 @@ class Process:
                 point = paths.begin_visit(point)
         if not isinstance(point, Visit):
             paths.finish()
+
+        def visit(b: int) -> FloatArray:
+            draw(b)
+            return self._visit_block(point, b, forecast, chosen, n_gradients, few)
+
         sums = _Sums(
-            paths.total(lambda b: self._visit_block(point, b, forecast, chosen, n_gradients, few)),
+            paths.total(visit),
             m,
             n_gradients,
             few,
@@ -583,20 +586,25 @@ class Process:
             [high.sum(), losses[high].sum(), *(np.sum(x[:, high] ** 2) for x in (g, r))]
         )
 
-    def _draw(self, block: int) -> None:
-        """Fill in fresh Gaussians."""
+    def _gaussians(self, block: int | None) -> Callable[[int], None]:
+        """Return what fills in the fresh Gaussians of a block of paths."""
+        if block is None:
+            return lambda b: None
         m = self.problem.m
         targets = [rows[m:] for rows in self._rows]
-        self._fill(targets, self._streams, lambda stream: stream.block(block))
+        return self._filling(targets, self._streams, lambda stream: stream.block(block))
 
     def _draw_masks(self, batch: int) -> None:
         """Fill in the batch; a path and its mirror image are used together."""
-        self._fill(self._masks, self._mask_streams or [], lambda stream: stream.block(batch))
+        fill = self._filling(
+            self._masks, self._mask_streams or [], lambda stream: stream.block(batch)
+        )
+        list(self._run(fill, range(len(self._masks))))
 
-    def _fill(
+    def _filling(
         self, targets: list[FloatArray], streams: list[S], draw: Callable[[S], FloatArray]
-    ) -> None:
-        """Fill in numbers of the streams, (..., paths of the block)."""
+    ) -> Callable[[int], None]:
+        """Return what fills in the numbers of the streams, (..., paths of the block)."""
         drawn = list(self._run(draw, streams)) if self._splits_streams else None
 
         def fill(b: int) -> None:
@@ -607,7 +615,7 @@ class Process:
             together = np.concatenate(numbers, axis=-1)
             targets[b][...] = together if self._mirror is None else np.tile(together, 2)
 
-        list(self._run(fill, range(len(targets))))
+        return fill
 
     def _against_window(self, sums: _Sums) -> tuple[FloatArray, FloatArray]:
         """Split what a forecast left of the gradients: along those remembered, squares beyond."""

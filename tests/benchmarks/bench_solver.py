@@ -232,7 +232,7 @@ def section_parts() -> None:
         (kernels, name)
         for name in ("step_kernel", "window_kernel", "forecast_kernel", "average_kernel")
     ]
-    places += [(kernels, "remove_kernel"), (P, "_visit"), (P, "_from_window"), (P, "_draw")]
+    places += [(kernels, "remove_kernel"), (P, "_visit"), (P, "_from_window")]
     places += [(GaussianStream, "block"), (paths.Paths, "absorb"), (paths.Paths, "_orthonormalise")]
     for label, activation, second_layer, n_steps, n_paths, tolerance in cases[: 1 if QUICK else 3]:
         case, m = problem(activation, second_layer), len(second_layer)
@@ -250,7 +250,7 @@ def section_parts() -> None:
         parts["averages with the basis"] += seconds.get("average_kernel", 0.0)
         parts["Gram-Schmidt: remove"] = seconds.get("remove_kernel", 0.0)
         parts["Gram-Schmidt: the rest"] = seconds["absorb"] - seconds.get("remove_kernel", 0.0)
-        parts["fresh Gaussians"] = seconds.get("_draw", 0.0)
+        parts["fresh Gaussians"] = seconds.get("block", 0.0)
         parts["steps from the window"] = seconds.get("_from_window", 0.0)
         parts["other"] = total - sum(parts.values())
         line(f"{label}: {total:.2f} s, rank {run.weights.shape[2]}, mean rows {n_rows}")
@@ -286,10 +286,14 @@ def section_plain() -> None:
                 "plain": lambda: plain_paths.run(
                     in_numpy(case), 6.0, method, leading, fresh, orthogonalise=True
                 ),
+                "ours": lambda: pooled_run(case, 6.0, method, given, THREADS),
+            }
+        )
+        found |= in_turns(
+            {
                 "bare": lambda: plain_paths.plain_monte_carlo(
                     in_numpy(case), 6.0, method, 8 * n_paths, 0
                 ),
-                "ours": lambda: pooled_run(case, 6.0, method, given, THREADS),
                 "solve": lambda: dmft.solve(case, 6.0, method, given, threads=THREADS),
                 "again": lambda: plain_paths.run(
                     case, 6.0, method, leading[:, other], reordered, orthogonalise=True

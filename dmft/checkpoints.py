@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "RunCheckpoint", "configuration"]
 
 _RUN, _SNAPSHOT = "finished run", "unfinished run"
+# Of what snapshots hold; to be changed with it. Those of another layout are of another solve.
+_LAYOUT = 2
 # Snapshots take no more than this fraction of the time.
 _MOST_TIME = 0.05
 
@@ -55,6 +57,7 @@ def configuration(
         "hessian_steps": sorted(set(keep)),
         "version": software_version(),
         "random numbers": RANDOM_NUMBERS,
+        "layout of snapshots": _LAYOUT,
     }
 
 

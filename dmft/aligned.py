@@ -16,10 +16,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["aligned_empty", "aligned_zeros", "padded_rows"]
+__all__ = ["PADDING", "aligned_empty", "aligned_zeros", "padded_rows"]
 
 _LINE = 64  # bytes of a cache line
-_PADDING = 72  # numbers: an odd number of cache lines
+PADDING = 72  # numbers: an odd number of cache lines
 
 
 def aligned_empty(shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -38,8 +38,5 @@ def aligned_zeros(shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def padded_rows(n_rows: int, n_columns: int) -> NDArray[np.float64]:
-    """`aligned_empty` of at least so many columns, the rows of which do not share a cache line set.
-
-    Rows of few columns, or of a number that is no multiple of a power of two, are what they are.
-    """
-    return aligned_empty((n_rows, n_columns + (0 if n_columns % 512 else _PADDING)))
+    """`aligned_empty` of so many columns, and `PADDING` more where they are a multiple of 512."""
+    return aligned_empty((n_rows, n_columns + (0 if n_columns % 512 else PADDING)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from dmft.process import BLOCK_PATHS
+from dmft.aligned import PADDING
+from dmft.process import BLOCK_PATHS, block_width
 from dmft.window import WINDOW_LENGTH
 
 if TYPE_CHECKING:
@@ -72,8 +73,10 @@ def rows_within(
     if batches:  # factors of both, order of the paths, numbers drawn
         base += 5 * n_paths
     # A row over all paths; while it grows, a block of each replicate has its old rows beside it.
-    blocks = replicates * min(BLOCK_PATHS, n_paths // replicates)
-    row = n_paths + (2 * blocks) // 3
+    of_replicate = n_paths // replicates
+    blocks = replicates * min(BLOCK_PATHS, of_replicate)
+    padding = PADDING * replicates * -(-of_replicate // block_width(of_replicate))
+    row = n_paths + padding + (2 * blocks) // 3
     square = 4 * replicates  # coefficients of coordinates and gradients, also while they grow
     least = 1 + k + 5 * m  # with what two gradients open
     needed = 8 * (base + (row + square * least) * least)

@@ -497,9 +497,9 @@ class Paths:
         ----------
         rows : list of ndarray, shape (2 m, paths of the block)
             What is not known of the gradients g^t, then raw Gaussians zeta^t. Overwritten, or held
-            until the next visit. The latter are made orthogonal, as sample averages, to everything
-            the paths hold but the faint rows, and given unit variance; what is left of the former
-            is what lies outside the basis.
+            until the next visit, and not to be changed before. The latter are made orthogonal, as
+            sample averages, to everything the paths hold but the faint rows, and given unit
+            variance; what is left of the former is what lies outside the basis.
         coefficients : ndarray, shape (2 m, n_rows)
             Sample averages of ``rows`` with the basis; m rows of them where ``delta`` is None.
         squares : ndarray, shape (m,)

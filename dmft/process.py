@@ -50,12 +50,13 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     S = TypeVar("S")
 
-__all__ = ["BLOCK_PATHS", "Evaluation", "Process"]
+__all__ = ["BLOCK_PATHS", "Evaluation", "Process", "block_width"]
 
 # Of an exact process: rounding errors then stay below 1e-10 over hundreds of steps, and sampling
 # errors are hardly larger than without faint rows.
 _FAINT = 3e-4
-# Rows of the basis that an exact process has room for from the start: it will need them.
+# Rows of the basis that an exact process has room for from the start, unless memory is limited: it
+# will need them.
 _EXACT_CAPACITY = 512
 # Paths that a thread works on at a time; compiled kernels take them in slices that fit a cache.
 BLOCK_PATHS = 16384
@@ -204,7 +205,7 @@ class Process:
         self.paths = Paths(
             [block[: k + m] for block in leading],
             run,
-            capacity=_EXACT_CAPACITY if exact else 128,
+            capacity=_EXACT_CAPACITY if exact and most_rows == sys.maxsize else 128,
             most_rows=most_rows,
             faint=_FAINT if exact else 0.0,
         )
@@ -212,6 +213,7 @@ class Process:
         self.r = [aligned_empty((m, size)) for size in sizes]
         self._g = [aligned_empty((m, size)) for size in sizes]
         self._rows = [aligned_empty((2 * m, size)) for size in sizes]
+        # The paths may hold the rows of a visit until the next one, which uses these.
         self._other_rows = [aligned_empty((2 * m, size)) for size in sizes]
         self._masks = [np.empty(0 if masks is None else size) for size in sizes]
         self._window = Window(m, sizes)
@@ -353,7 +355,7 @@ class Process:
         m = len(beta)
 
         def evaluate(b: int) -> FloatArray:
-            r, labels, g, rest = self.r[b], self.labels[b], self._g[b], self._rows[b][:m]
+            r, labels, g, rest = self.r[b], self.labels[b], self._g[b], self._other_rows[b][:m]
             losses, above = self._known[b]
             products = np.empty((m, gradients.n_rows))
             with np.errstate(over="ignore", invalid="ignore"):
@@ -410,7 +412,6 @@ class Process:
         paths, window, m = self.paths, self._window, len(weights)
         self.n_visits += 1
         few = m if block is None else 2 * m
-        # The paths may still hold the last ones.
         self._rows, self._other_rows = self._other_rows, self._rows
         draw = self._gaussians(block)
         busy = self._streak >= _BUSY or not self._uses_window
@@ -437,6 +438,10 @@ class Process:
             few,
             self._trains_second_layer,
         )
+        products = sums.products(paths.n_rows)
+        if isinstance(point, Visit):
+            # Whatever comes of it, rows have been written.
+            products = paths.end_visit(point, products)
         nothing = np.empty(0, dtype=np.intp)
         if not sums.finite:
             return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.DIVERGED)
@@ -446,9 +451,6 @@ class Process:
             return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.OUT_OF_MEMORY)
         news = not busy and self._is_news(sums, smallest)
         first_new = paths.n_rows
-        products = sums.products(paths.n_rows)
-        if isinstance(point, Visit):
-            products = paths.end_visit(point, products)
         of_all = self._of_all(sums, products[few:]) if masked else None
         found = paths.absorb(
             self._rows,
@@ -725,6 +727,11 @@ class _Sums:
         )
 
 
+def block_width(n_paths: int) -> int:
+    """Paths of a block, at most, of a run over so many."""
+    return min(BLOCK_PATHS, max(_LEAST_BLOCK, n_paths // 2))
+
+
 def _blocks(
     streams: list[FloatArray], k: int, mirror: Callable[[FloatArray], FloatArray] | None
 ) -> tuple[list[FloatArray], list[list[tuple[int, slice]]]]:
@@ -734,7 +741,7 @@ def _blocks(
     blocks, and for each the streams and columns that its paths (of the first half) come from.
     """
     total = sum(leading.shape[1] for leading in streams)
-    width = min(BLOCK_PATHS, max(_LEAST_BLOCK, total // 2))
+    width = block_width(total)
     if mirror is not None:
         width //= 2
     pieces: list[list[tuple[int, slice]]] = []

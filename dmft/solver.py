@@ -116,8 +116,8 @@ def solve(
         outliers are still available: the run is repeated from its seed. Those of a
         run that let go of directions (``Sampling.compression``) are never kept.
     threads : int, optional
-        Replicates solved at the same time; default: the number of cores, at most ``replicates``.
-        The result does not depend on it.
+        Threads at most; default: the number of cores, at most ``replicates``. Solves that are too
+        small to gain from more than one use one. The result does not depend on it.
     progress : callable, optional
         Called with 1 after each step of each of the ``replicates + 1`` runs, possibly from
         several threads. With the number of steps found in ``checkpoint``, where there are some.

@@ -205,3 +205,11 @@ def test_on_the_command_line(tmp_path, capsys):
     gigabytes = float(re.search(r"at least (\d+) bytes", error)[1]) / 1e9
     assert main([*command, f"{1.1 * gigabytes}"]) == 3
     assert "OUT_OF_MEMORY: The paths of the next step" in capsys.readouterr().out
+
+
+def test_an_exact_run_keeps_its_paths_within_a_budget():
+    case = dmft.Problem("linear", dmft.Network("tanh"))
+    sampling = dmft.Sampling(n_paths=1024, replicates=3, seed=1, rank_tolerance=0.0)
+    method = dmft.GradientDescent(0.3, 10)
+    trajectory = dmft.solve(case, 3.0, method, sampling, max_memory=4e7, keep_paths=True)
+    assert trajectory._runs[0].paths is not None

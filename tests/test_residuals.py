@@ -1,10 +1,19 @@
 """New rows of the basis by numbers, written a visit later, against Gram-Schmidt on the paths."""
 
+import copy
+
 import numpy as np
 import pytest
 
+import dmft
+import dmft.paths
+from dmft.aligned import PADDING, padded_rows
+from dmft.gradients import compiled_law
 from dmft.paths import Paths
-from dmft.residuals import Correction, InNumbers, OnPaths
+from dmft.process import Process
+from dmft.residuals import Correction, InNumbers, OnPaths, Unwritten
+from dmft.sampling import GaussianStream
+from rmt.status import Status
 
 N, DELTA = 512, 2.5
 
@@ -137,3 +146,145 @@ def test_rows_that_numbers_call_dependent_leave_nothing():
     row = np.random.default_rng(4).standard_normal((1, N))
     rows = np.concatenate([row, row])
     assert InNumbers(rows @ rows.T / N, np.zeros((2, 0))).leaves(2).tolist() == [0.0, 0.0]
+
+
+# -- visits ----------------------------------------------------------------------------------------
+
+PROBLEM = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
+NONE = np.empty(0)
+
+
+def visited(paths, coefficients, labels, rows):
+    """One visit to all blocks: pre-activations, and averages of ``rows[:2]`` with the basis."""
+    visit = paths.begin_visit(coefficients)
+    sizes = [block.shape[1] for block in rows]
+    r = [np.empty((1, n)) for n in sizes]
+
+    def of_block(b):
+        products, *_ = paths.visit(
+            visit, b, compiled_law(PROBLEM), np.inf, labels[b], r[b], np.empty((1, sizes[b])),
+            np.zeros((1, 0)), np.empty(0, dtype=np.intp), np.empty((0, sizes[b])),
+            np.empty((0, sizes[b])), 0, rows[b], 2, NONE,
+        )  # fmt: skip
+        return products
+
+    products = paths.end_visit(visit, paths.total(of_block))
+    return np.concatenate(r, axis=1), products
+
+
+def test_visits_see_the_basis_as_it_will_be_when_it_is_corrected(monkeypatch):
+    """Rows are written off by 1e-5: what the next two visits find must not be."""
+    proper = InNumbers.unwritten
+
+    def careless(self, rows, doubtful):
+        found = proper(self, rows, np.array([0]))
+        off = found.from_basis.copy()
+        off[0] += 1e-5
+        return Unwritten(found.rows, found.from_rows, off, found.checked)
+
+    monkeypatch.setattr(InNumbers, "unwritten", careless)
+    rng = np.random.default_rng(5)
+    paths, _ = grown(1, 2, later=True)
+    paths.finish()
+    labels = split(rng.standard_normal((1, N)) ** 2, 2)
+    labels = [block[0] for block in labels]
+    seen = []
+    for _ in range(3):
+        rows = split(rng.standard_normal((2, N)), 2)
+        weights = rng.standard_normal((1, paths.n_rows)) / 3
+        r, products = visited(paths, weights, labels, rows)
+        seen.append((weights, r, products, [block.copy() for block in rows]))
+        gram = paths.total(lambda b, rows=rows: rows[b] @ rows[b].T)
+        squares = np.diagonal(gram)[:1]
+        paths.absorb(rows, products, squares, 1e-12, DELTA, gram=gram, images=False)
+    assert paths._unwritten is not None
+    assert paths._correction is not None
+    paths.finish()
+    w = np.concatenate([paths.basis(b) for b in range(2)], axis=1)
+    assert np.abs(w @ w.T / N - np.eye(len(w))).max() < 1e-8
+    for index, (weights, r, products, rows) in enumerate(seen):
+        of_then = w[: weights.shape[1]]
+        averages = np.concatenate(rows, axis=1) @ of_then.T / N
+        np.testing.assert_allclose(products, averages, atol=1e-8)
+        # The point itself is a combination of the last two rows as they were first written.
+        off = np.abs(r - weights @ of_then).max()
+        assert off < (1e-3 if index else 1e-8)
+
+
+def process(case=PROBLEM, n_paths=1024, tolerance=1e-12):
+    sampling = dmft.Sampling(n_paths=n_paths, replicates=2, rank_tolerance=tolerance)
+    n_leading = case.k + case.m + int(case.target.uses_noise)
+    stream = GaussianStream(sampling, 0, n_leading, case.m)
+    return Process(case, 6.0, [stream], map, exact=tolerance < 1e-11)
+
+
+def descended(run, n_steps, *, before=None, eta=0.2):
+    """Weights after steps of gradient descent, and what was pending at each of them."""
+    B, pending = run.problem.initial_weights(), []
+    for t in range(n_steps):
+        if before is not None:
+            before(t, B)
+        found = run.evaluate(B, eta, 1e-12, t)
+        assert found.status.ok
+        wide = np.zeros_like(found.gradient)
+        wide[:, : B.shape[1]] = B
+        B = wide - eta * found.gradient
+        paths = run.paths
+        pending.append((paths._unwritten is not None, paths._correction is not None))
+    return B, pending
+
+
+@pytest.mark.parametrize("second_layer", [[1.0], [1.0, -0.5]])
+def test_steps_of_an_exact_run_are_those_on_the_paths(second_layer, monkeypatch):
+    case = dmft.Problem("phase-retrieval", dmft.Network("gelu", second_layer), "pseudo-huber")
+    later, pending = descended(process(case), 40)
+    assert sum(unwritten for unwritten, _ in pending) > 20
+    assert any(unwritten and corrected for unwritten, corrected in pending)
+    monkeypatch.setattr(dmft.paths, "_LEAST_IN_NUMBERS", np.inf)
+    at_once, pending = descended(process(case), 40)
+    assert not any(unwritten or corrected for unwritten, corrected in pending)
+    np.testing.assert_allclose(later, at_once, atol=1e-11)
+
+
+def test_an_evaluation_that_diverges_leaves_the_basis_as_it_should_be():
+    """A flow tries again with a shorter step."""
+    case = dmft.Problem("product", dmft.Network("quadratic", [1.0, -1.0]), "square")
+    tried, untouched = process(case), process(case)
+
+    def too_far(t, B):
+        if t == 18:
+            assert tried.evaluate(1e100 * B, 0.02, 1e-12, t).status is Status.DIVERGED
+
+    found, pending = descended(tried, 22, before=too_far, eta=0.02)
+    assert pending[17][0]
+    expected, _ = descended(untouched, 22, eta=0.02)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    w = tried.paths.basis(0)
+    assert np.abs(w @ w.T / w.shape[1] - np.eye(len(w))).max() < 1e-13
+
+
+def test_a_process_goes_on_to_the_same_bits_whatever_is_pending():
+    whole, states = process(), {}
+
+    def keep(t, B):
+        if whole.paths._unwritten is not None and whole.paths._correction is not None:
+            states[t] = copy.deepcopy((whole.state(), B))
+
+    descended(whole, 16, before=keep)
+    assert states
+    t, (state, B) = max(states.items())
+    resumed = process()
+    resumed.restore(state)
+    again = process()
+    descended(again, t)
+    ours, theirs = (run.evaluate(B, 0.2, 1e-12, t) for run in (resumed, again))
+    assert np.array_equal(ours.gradient, theirs.gradient)
+    for b in range(len(again.r)):
+        assert np.array_equal(resumed.paths.basis(b), again.paths.basis(b))
+
+
+def test_rows_a_power_of_two_apart_are_padded():
+    assert padded_rows(3, 4096).shape == (3, 4096 + PADDING)
+    assert padded_rows(3, 1000).shape == (3, 1000)
+    assert PADDING % 8 == 0
+    assert PADDING // 8 % 2 == 1

@@ -1,4 +1,4 @@
-r"""Compiled element-wise kernels: gradient, curvature and loss of one sample per column.
+r"""Compiled kernels: gradient, curvature and loss of one sample per column; visits to the paths.
 
 With :math:`f = \sum_j a_j \sigma(r_j)`,
 
@@ -10,6 +10,9 @@ With :math:`f = \sum_j a_j \sigma(r_j)`,
 
 Everything is serial and sums in a fixed order: same input, same bits. The codes of activations and
 losses are those of the catalogues. One exponential serves a value and both its derivatives.
+
+What visits the paths, below, calls these, and is in the same module for the sake of the cache of
+compiled functions, which does not see changes in another one.
 """
 
 import math
@@ -278,7 +281,7 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
 # The basis is by far the largest array, and every product with it is limited by reading it. These
 # kernels visit it in slices of columns that stay in the second-level cache, and do to a slice all
 # that is to be done before they move on. Four rows of the basis are taken at a time, with up to
-# three or four of the few, so that a number read serves as many operations as registers allow.
+# four of the few, so that a number read serves as many operations as registers allow.
 
 # Sums may be taken in any order (within a slice, always the same one); nan and inf are kept.
 _JIT_SUMS: dict[str, Any] = {**JIT, "fastmath": {"reassoc", "contract", "nsz"}}

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from dmft.aligned import PADDING
-from dmft.process import BLOCK_PATHS, block_width
+from dmft.process import block_width
 from dmft.window import WINDOW_LENGTH
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def rows_within(
     Examples
     --------
     >>> from dmft import Problem, Sampling
-    >>> 600 < rows_within(1e9, Problem("linear"), Sampling(), 0, False) < 900
+    >>> 500 < rows_within(1e9, Problem("linear"), Sampling(), 0, False) < 900
     True
     """
     m, k, replicates = problem.m, problem.k, sampling.replicates
@@ -72,10 +72,11 @@ def rows_within(
     base += (2 * n_kept * m + k + 1) * n_paths  # of those, and of the run over all paths
     if batches:  # factors of both, order of the paths, numbers drawn
         base += 5 * n_paths
-    # A row over all paths; while it grows, a block of each replicate has its old rows beside it.
+    # A row over all paths; while it grows, a block of each run at work has its old rows beside it.
     of_replicate = n_paths // replicates
-    blocks = replicates * min(BLOCK_PATHS, of_replicate)
-    padding = PADDING * replicates * -(-of_replicate // block_width(of_replicate))
+    width = block_width(of_replicate)
+    blocks = max(replicates * min(width, of_replicate), block_width(n_paths))
+    padding = PADDING * replicates * -(-of_replicate // width)
     row = n_paths + padding + (2 * blocks) // 3
     square = 4 * replicates  # coefficients of coordinates and gradients, also while they grow
     least = 1 + k + 5 * m  # with what two gradients open

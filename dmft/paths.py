@@ -864,7 +864,9 @@ class Paths:
         def grow(b: int) -> None:
             self._make_block(b, new, self._basis[b])
 
-        list(self._run(grow, range(len(self._basis))))
+        # In limited memory never more than one block twice.
+        run = self._run if self.most_rows == sys.maxsize else map
+        list(run(grow, range(len(self._basis))))
         self._q = np.pad(self._q, ((0, new - old), (0, new - old)))
         self._ghat = np.pad(self._ghat, ((0, new - old), (0, new - old)))
 

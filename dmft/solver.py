@@ -359,17 +359,13 @@ def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Ru
             shared.progress(steps)
         if all(done):
             return [run for run in done if run]
-    side_by_side = worth(n_workers, shared.sampling.n_paths, shared.problem.m)
-    with (
-        single_threaded_blas(),
-        ThreadPoolExecutor(n_workers) as pool,
-        ThreadPoolExecutor(side_by_side) as of_runs,
-    ):
+    with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(n)))
         pooled = done[0] or _run(shared, streams, _shared_blocks(shared, pool, n_workers), kept[0])
         if pooled.paths is not None and shared.basis_rows < sys.maxsize:
             shared = replace(shared, basis_rows=shared.basis_rows - pooled.paths.capacity)
-        replicates = of_runs.map(
+        side_by_side = worth(n_workers, shared.sampling.n_paths, shared.problem.m) > 1
+        replicates = (pool.map if side_by_side else map)(
             lambda index: (
                 done[index] or _run(shared, [streams[index - 1]], map, kept[index], first=index - 1)
             ),

@@ -52,9 +52,9 @@ class UnstablePaths:
     loss_share : ndarray, shape (T+1,)
         Their share of the train loss,
     gradient_share : ndarray, shape (T+1,)
-        of E[|g|^2], g the gradient of the loss in the pre-activations r,
+        of ``E[|g|^2]``, g the gradient of the loss in the pre-activations r,
     pre_activation_share : ndarray, shape (T+1,)
-        and of E[|r|^2].
+        and of ``E[|r|^2]``.
     stderr : dict of str to ndarray
         Standard error over replicates of each of them, by name.
 

@@ -6,3 +6,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "nu
 html_theme = "pydata_sphinx_theme"
 myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+
+# API pages are made from the docstrings; members stand on the page of their class.
+autosummary_generate = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False

@@ -214,6 +214,7 @@ class RunCheckpoint:
         self._due = time.monotonic() + checkpoint.seconds
         self._process: AnyProcess | None = None
         self._record: Record | None = None
+        self._resumed = self._path
 
     def finished(self) -> Run | None:
         """Return the run if it is finished."""
@@ -260,8 +261,13 @@ class RunCheckpoint:
                 if outline([process.state(), record.state()]) != stored:
                     raise ValueError("its arrays are not those of this run")
                 driver: dict[str, Any] = state["driver"]
+                self._resumed = path
                 return driver
         return None
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """Name the snapshot in whatever goes wrong with what `resume` returned."""
+        return reporting(self._resumed)
 
     def offer(self, driver: Callable[[], dict[str, Any]]) -> None:
         """Write a snapshot, if it is time for one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from dmft._validation import check_keys
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["check_settings"]
 
 _SAMPLING = tuple(Sampling().to_config())
-_CHECKS: dict[str, Callable[[Any], object]] = {
+_MAKERS: dict[str, Callable[[Any], Any]] = {
     "problem": lambda config: Problem.of_record(config, None),
-    "networks": lambda configs: [Problem.of_record(config, None) for config in configs.values()],
     "target": Target.of_record,
     "method": method_from_config,
     "sampling": lambda config: Sampling(**check_keys("sampling", config, _SAMPLING, _SAMPLING)),
@@ -39,7 +39,7 @@ def check_settings(config: Mapping[str, Any], *names: str) -> None:
     Raises
     ------
     ValueError
-        If a key is missing or one too many, or a setting is not allowed.
+        If a key is missing or one too many, or a setting is not allowed or incomplete.
 
     Examples
     --------
@@ -50,5 +50,15 @@ def check_settings(config: Mapping[str, Any], *names: str) -> None:
     """
     check_keys("config", config, names, names)
     for name in names:
-        if name in _CHECKS:
-            _CHECKS[name](config[name])
+        if name in _MAKERS:
+            _check(name, config[name])
+    if "networks" in names:
+        for problem in dict(config["networks"]).values():
+            _check("problem", problem)
+
+
+def _check(name: str, config: Any) -> None:
+    made = _MAKERS[name](config)
+    # None for custom laws, whose code is not in the file.
+    if made is not None and json.loads(json.dumps(made.to_config())) != config:
+        raise ValueError(f"the settings of {name} must be complete, got {config}")

@@ -25,6 +25,7 @@ from dmft.inputs import Inputs, get_inputs
 from dmft.logistic import LogisticCrossing, fit_crossing
 from dmft.problem import Problem
 from dmft.records import read_record, write_record
+from dmft.results import reporting
 from dmft.seed_runs import complete, finish_seed, run_tasks
 from dmft.seed_store import SeedStore
 from dmft.settings import check_deltas, check_sizes
@@ -248,12 +249,17 @@ class Sweep:
         ValueError
             If the file is not a sweep, is damaged, or was written by a newer version.
         """
-        return read_record(
+        found = read_record(
             path,
             _KIND,
             cls,
             lambda found: check_settings(found.config, "problem", "method", "inputs"),
         )
+        with reporting(path):
+            for name in np.unique(found.statuses):
+                if name not in Status.__members__:
+                    raise ValueError(f"statuses must be names of a Status, got {str(name)!r}")
+        return found
 
     def __repr__(self) -> str:
         return (

@@ -313,7 +313,8 @@ def _bind(axis: str, size: int, where: str, sizes: dict[str, int]) -> None:
     else:
         expected = sizes.setdefault(name, size - int(more or 0)) + int(more or 0)
     if size != expected or size < 0:
-        raise ValueError(f"{where} must have {axis} = {expected} there, got {size}")
+        wanted = f"{expected}" if name.isdecimal() else f"{axis} = {expected}"
+        raise ValueError(f"{where} must have {wanted} there, got {size}")
 
 
 def _dotted(where: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -335,6 +336,24 @@ def test_bits_flipped_anywhere_are_noticed_or_harmless(tmp_path):
             data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]
         )
         assert_same_bits(solve(tmp_path, **arguments), whole)
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    """The third snapshot does not fit: an OSError, and later the same bits."""
+    fsync, count = os.fsync, itertools.count()
+
+    def full(descriptor):
+        if next(count) == 3:  # the first was the configuration
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            solve(tmp_path, checkpoint_seconds=0)
+    names = {RECORD, "run-all.snapshot-00001.npz", "run-all.snapshot-00002.npz"}
+    assert set(contents(tmp_path)) == names
+    assert_same_bits(solve(tmp_path), solve())
 
 
 # ------------------------------------------------------------------ what is refused

@@ -10,7 +10,6 @@ not at all.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft.custom_laws import fingerprint
 from dmft.folders import (
     CONFIGURATION,
     check_folder,
@@ -26,7 +26,6 @@ from dmft.folders import (
     first_difference,
     read_configuration,
 )
-from dmft.gradients import curvature, pre_activation_gradient
 from dmft.records import read_record, write_record
 from dmft.results import (
     DamagedResultError,
@@ -64,7 +63,7 @@ def configuration(
     """Everything that the files of a solve depend on, as plain types."""
     return {
         "problem": problem.to_config(),
-        "code of custom laws": _fingerprint(problem),
+        "code of custom laws": fingerprint(problem),
         "delta": delta,
         "method": method.to_config(),
         "sampling": sampling.to_config(),
@@ -73,23 +72,6 @@ def configuration(
         "random numbers": RANDOM_NUMBERS,
         "layout of snapshots": _LAYOUT,
     }
-
-
-def _fingerprint(problem: Problem) -> str | None:
-    """Digest of what custom laws give at a few points: their names do not say what they do."""
-    config = problem.to_config()
-    laws = (config["target"]["label"], config["network"]["activation"], config["loss"])
-    if all(isinstance(law, str) for law in laws):
-        return None
-    rng = np.random.default_rng(0)
-    y = problem.sample_labels(rng.standard_normal((64, problem.k)), rng.standard_normal(64))
-    r = rng.standard_normal((problem.m, 64))
-    with np.errstate(all="ignore"):
-        values = [y, *pre_activation_gradient(problem, r, y), curvature(problem, r, y)]
-    digest = hashlib.sha256()
-    for array in values:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -306,7 +306,7 @@ def simulate(
     out : path-like, optional
         Folder that receives one file for every finished seed, at once. The same call resumes:
         complete files are read, damaged ones made again. Custom laws (a callable label, activation
-        or loss) are recorded by name only, so that changing one behind its name goes unnoticed.
+        or loss) are told apart by name and by what they give at a few thousand points.
     workers : int, optional
         Processes; default one for each core, at most one for each seed. With 1 everything runs in
         this process.
@@ -357,7 +357,7 @@ def simulate(
     if out is None:
         results = run_seeds(plan, chosen, None, n_workers, progress)
     else:
-        store = SeedStore(out, plan.config)
+        store = SeedStore(out, plan.config_of_files)
         results = {
             seed: (status, arrays)
             for seed, (status, arrays) in store.read(chosen).items()

@@ -441,7 +441,7 @@ class _Cell:
         if out is None:
             return None
         folder = check_folder(out) / f"d{self.plan.d}" / f"delta-{self.plan.delta!r}"
-        return SeedStore(folder, self.plan.config)
+        return SeedStore(folder, self.plan.config_of_files)
 
     def summary(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
         """Reduce a run to what the sweep keeps of it."""

@@ -495,7 +495,8 @@ def _check(stored: _Stored) -> None:
     check_settings(settings, *settings)
     m, k = len(stored.problem["network"]["second_layer"]), stored.problem["target"]["k"]
     for run in stored.runs:
-        if (run.weights.shape[1], len(run.latent)) != (m, k) or run.weights.shape[2] < k + m:
+        few = run.n_times > 0 and run.weights.shape[2] < k + m
+        if few or (run.weights.shape[1], len(run.latent)) != (m, k):
             raise ValueError(f"its runs are not those of {m} neurons and {k} latent directions")
     n_runs, n_times = stored.test_loss.shape
     n_steps = method_from_config(stored.method).n_steps

@@ -112,6 +112,59 @@ def test_every_kind_comes_back_to_the_bit(results, tmp_path):
                 other.load(tmp_path / "a.npz")
 
 
+CASES = {
+    "momentum, batches": (PROBLEM, dmft.GradientDescent([0.2, 0.1], 2, 0.5, momentum=0.9)),
+    "schedule, second layer": (
+        PROBLEM,
+        dmft.GradientDescent({"schedule": "cosine", "peak": 0.4}, 2, second_layer_step_size=1),
+    ),
+    "fresh batches": (PROBLEM, dmft.GradientDescent(0.2, 2, fresh_batches=True)),
+    "two radii": (
+        dmft.Problem("easy-hard", dmft.Network("tanh", [1, 2]), init_radius=[1, 0.5]),
+        dmft.GradientFlow(0),
+    ),
+    "mirrored": (
+        dmft.Problem("phase-retrieval", dmft.Network("gelu"), initial_overlap=[[0.2]]),
+        METHOD,
+    ),
+    "diverged": (
+        dmft.Problem("linear", dmft.Network("linear"), "square"),
+        dmft.GradientDescent(100, 50),
+    ),
+    "no step at all": (
+        dmft.Problem("modulus", dmft.Network("quadratic"), "square", init_radius=1e150),
+        METHOD,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_every_kind_of_run_comes_back(tmp_path, case):
+    result = dmft.solve(CASES[case][0], 2.0, CASES[case][1], SAMPLING)
+    result.save(tmp_path / "a.npz")
+    again = dmft.Trajectory.load(tmp_path / "a.npz")
+    assert same(held(again), held(result))
+    again.save(tmp_path / "b.npz")
+    assert (tmp_path / "b.npz").read_bytes() == (tmp_path / "a.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"inputs": "uniform"},
+        {"inputs": dmft.Inputs("covariance", spectrum=[1, 3])},
+        {"hard_overlap": 0.1},
+        {"hold_hard": True, "hessian_steps": [0, 2], "dense_limit": 5, "n_extreme": 2},
+    ],
+)
+def test_every_kind_of_simulation_comes_back(tmp_path, settings):
+    result = dmft.simulate(PROBLEM, 2.0, METHOD, 10, [7, 2], workers=1, **settings)
+    result.save(tmp_path / "a.npz")
+    again = dmft.Simulation.load(tmp_path / "a.npz")
+    assert same(held(again), held(result))
+    assert (again.method, again.inputs) == (result.method, result.inputs)
+
+
 def check(cls, path, data):
     """Load damaged contents: a line that names the file, or exactly these contents."""
     path.write_bytes(data)

@@ -26,15 +26,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmft._validation import check_integer, check_real
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    FloatArray = NDArray[np.float64]
+    from numpy.typing import ArrayLike
 
 __all__ = ["THREE_SIGMA", "Agreement", "extrapolation_weights", "measure_agreement"]
+
+FloatArray = NDArray[np.float64]
 
 #: Two-sided probability of more than three standard errors under a normal law.
 THREE_SIGMA: Final = 0.0027

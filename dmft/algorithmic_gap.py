@@ -23,10 +23,11 @@ from dmft.hardness import Hardness, hardness
 from dmft.horizon import ThresholdCurve, delta_nn_curve
 from dmft.losses import get_loss
 from dmft.problem import Network, Problem, Target
-from dmft.results import read_result, write_result
+from dmft.records import read_record, write_record
 from dmft.sampling import Sampling
 from dmft.step_axis import StepAxis, find_step_axis
 from dmft.step_sizes import SimulationCheck, StepSizes
+from dmft.stored_settings import check_settings
 from dmft.threshold import check_question
 from rmt.status import NumericalFailure, Status
 
@@ -122,21 +123,7 @@ class AlgorithmicGap:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        parts = {"hardness": self.hardness.parts()}
-        parts |= {f"curve{i}": curve.parts() for i, curve in enumerate(self.curves.values())}
-        if self.step_axis is not None:
-            parts["step_axis"] = self.step_axis.parts()
-        config = {
-            **self.config,
-            "names": list(self.curves),
-            "parts": {key: found for key, (found, _) in parts.items()},
-        }
-        arrays = {
-            f"{key}.{name}": array
-            for key, (_, found) in parts.items()
-            for name, array in found.items()
-        }
-        write_result(path, _KIND, config, arrays)
+        write_record(path, _KIND, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AlgorithmicGap:
@@ -145,25 +132,18 @@ class AlgorithmicGap:
         Raises
         ------
         ValueError
-            If the file is of another kind, or was written by a newer version.
+            If the file is of another kind, is damaged, or was written by a newer version.
         """
-        config, arrays = read_result(path, _KIND)
-        parts, names = config.pop("parts"), config.pop("names")
-        config.pop("version")
+        return read_record(path, _KIND, cls, _check)
 
-        def part(key: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-            start = f"{key}."
-            own = {name: array for name, array in arrays.items() if name.startswith(start)}
-            return parts[key], {name.removeprefix(start): array for name, array in own.items()}
 
-        return cls(
-            hardness=Hardness.of_parts(*part("hardness")),
-            curves={
-                name: ThresholdCurve.of_parts(*part(f"curve{i}")) for i, name in enumerate(names)
-            },
-            step_axis=StepAxis.of_parts(*part("step_axis")) if "step_axis" in parts else None,
-            config=config,
-        )
+def _check(gap: AlgorithmicGap) -> None:
+    check_settings(gap.config, "target", "networks", "method", "sampling", "bracket")
+    gap.hardness.check_settings()
+    for curve in gap.curves.values():
+        curve.check_settings()
+    if gap.curves.keys() != gap.config["networks"].keys():
+        raise ValueError("it has not one curve for each network")
 
 
 def algorithmic_gap(

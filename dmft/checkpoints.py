@@ -10,20 +10,33 @@ not at all.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.folders import CONFIGURATION, check_folder, first_difference, read_configuration
-from dmft.gradients import curvature, pre_activation_gradient
-from dmft.results import DamagedResultError, software_version, whole_file
+from dmft.custom_laws import fingerprint
+from dmft.folders import (
+    CONFIGURATION,
+    check_folder,
+    configuration_file,
+    first_difference,
+    read_configuration,
+)
+from dmft.records import read_record, write_record
+from dmft.results import (
+    DamagedResultError,
+    OtherFileError,
+    reporting,
+    software_version,
+    whole_file,
+)
 from dmft.runs import Run
 from dmft.sampling import RANDOM_NUMBERS
-from dmft.snapshots import read_snapshot, write_snapshot
+from dmft.snapshots import outline, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,7 +63,7 @@ def configuration(
     """Everything that the files of a solve depend on, as plain types."""
     return {
         "problem": problem.to_config(),
-        "code of custom laws": _fingerprint(problem),
+        "code of custom laws": fingerprint(problem),
         "delta": delta,
         "method": method.to_config(),
         "sampling": sampling.to_config(),
@@ -61,21 +74,13 @@ def configuration(
     }
 
 
-def _fingerprint(problem: Problem) -> str | None:
-    """Digest of what custom laws give at a few points: their names do not say what they do."""
-    config = problem.to_config()
-    laws = (config["target"]["label"], config["network"]["activation"], config["loss"])
-    if all(isinstance(law, str) for law in laws):
-        return None
-    rng = np.random.default_rng(0)
-    y = problem.sample_labels(rng.standard_normal((64, problem.k)), rng.standard_normal(64))
-    r = rng.standard_normal((problem.m, 64))
-    with np.errstate(all="ignore"):
-        values = [y, *pre_activation_gradient(problem, r, y), curvature(problem, r, y)]
-    digest = hashlib.sha256()
-    for array in values:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
+@dataclass(frozen=True)
+class _Finished:
+    """What the file of a finished run holds."""
+
+    name: str
+    configuration: dict[str, Any]
+    run: Run
 
 
 class Checkpoint:
@@ -117,14 +122,14 @@ class Checkpoint:
         self.folder.mkdir(parents=True, exist_ok=True)
         with _locked(self.folder):
             path = self.folder / CONFIGURATION
-            recorded = read_configuration(self.folder)
+            recorded = read_configuration(self.folder, "checkpoint")
             if recorded is not None:
                 self.check(path, recorded)
             else:
                 for path_of_run in sorted(self.folder.glob("run-*.npz")):
                     self.read(path_of_run)  # the runs may contradict where no record does
                 with whole_file(path) as stream:
-                    stream.write(json.dumps(self.config, indent=1).encode())
+                    stream.write(configuration_file(self.config))
             for leftover in self.folder.glob(".*.partial"):
                 leftover.unlink(missing_ok=True)
             yield
@@ -134,27 +139,41 @@ class Checkpoint:
         return RunCheckpoint(self, name)
 
     def read(self, path: Path) -> Any:
-        """Return the content of a file, None if it is missing or damaged.
+        """Return the run or the state in a file, None if it is missing or damaged.
 
         Raises
         ------
         ValueError
             If it is of another configuration, or something else.
         """
-        kind = _RUN if path.name.count(".") == 1 else _SNAPSHOT
+        name = path.name.removeprefix("run-").partition(".")[0]
         try:
-            config, value = read_snapshot(path, kind)
+            if path.name.count(".") == 1:
+                stored = read_record(path, _RUN, _Finished)
+                self._check_file(path, stored.configuration, name, stored.name)
+                return stored.run
+            header, value = read_snapshot(path, _SNAPSHOT)
+            with reporting(path):
+                self._check_file(path, header["configuration"], name, header["name"])
+            return value
         except (FileNotFoundError, DamagedResultError):
             return None
+
+    def _check_file(self, path: Path, config: Mapping[str, Any], wanted: str, name: str) -> None:
+        """Raise unless a file is of this solve, and of the run that it is named after."""
         self.check(path, config)
-        return value
+        if name != wanted:
+            raise OtherFileError(
+                "checkpoint must be a folder whose files hold the run they are named after; "
+                f"{path} holds run-{name}: move it back, or remove it"
+            )
 
     def check(self, path: Path, stored: Mapping[str, Any]) -> None:
         """Raise unless a file has the configuration asked for."""
         difference = first_difference("", stored, self.config)
         if difference is not None:
             key, there, asked = difference
-            raise ValueError(
+            raise OtherFileError(
                 f"checkpoint must be a folder of the same solve; {path} was made with "
                 f"{key} = {_short(there)}, asked for is {_short(asked)}: use another folder"
             )
@@ -172,19 +191,22 @@ class RunCheckpoint:
 
     def __init__(self, checkpoint: Checkpoint, name: str) -> None:
         self._checkpoint = checkpoint
+        self._name = name
         self._path = checkpoint.folder / f"run-{name}.npz"
         self._due = time.monotonic() + checkpoint.seconds
         self._process: AnyProcess | None = None
         self._record: Record | None = None
+        self._resumed = self._path
 
     def finished(self) -> Run | None:
         """Return the run if it is finished."""
-        state = self._checkpoint.read(self._path)
-        return None if state is None else Run.from_state(state)
+        run: Run | None = self._checkpoint.read(self._path)
+        return run
 
     def finish(self, run: Run) -> None:
         """Keep a finished run, without its paths."""
-        self._write(self._path, _RUN, run.state())
+        finished = _Finished(self._name, self._checkpoint.config, run)
+        write_record(self._path, _RUN, finished, compress=False)
         for path in self._snapshots():
             path.unlink(missing_ok=True)
 
@@ -201,24 +223,33 @@ class RunCheckpoint:
         Raises
         ------
         ValueError
-            If the labels are others than those of the snapshot.
+            If the labels are others than those of the snapshot, or it is of another run.
         """
         self._process, self._record = process, record
         for path in self._snapshots():
             state = self._checkpoint.read(path)
             if state is None:
                 continue
-            for ours, theirs in zip(process.labels, state["labels"], strict=True):
-                if not np.array_equal(ours, theirs):
-                    raise ValueError(
-                        f"checkpoint must be a folder of the same solve; {path} was made with "
-                        "other labels: use another folder"
-                    )
-            process.restore(state["process"])
-            record.restore(state["record"])
-            driver: dict[str, Any] = state["driver"]
-            return driver
+            with reporting(path):
+                for ours, theirs in zip(process.labels, state["labels"], strict=True):
+                    if not np.array_equal(ours, theirs):
+                        raise OtherFileError(
+                            f"checkpoint must be a folder of the same solve; {path} was made with "
+                            "other labels: use another folder"
+                        )
+                stored = outline([state["process"], state["record"]])
+                process.restore(state["process"])
+                record.restore(state["record"])
+                if outline([process.state(), record.state()]) != stored:
+                    raise ValueError("its arrays are not those of this run")
+                driver: dict[str, Any] = state["driver"]
+                self._resumed = path
+                return driver
         return None
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """Name the snapshot in whatever goes wrong with what `resume` returned."""
+        return reporting(self._resumed)
 
     def offer(self, driver: Callable[[], dict[str, Any]]) -> None:
         """Write a snapshot, if it is time for one.
@@ -239,7 +270,9 @@ class RunCheckpoint:
         }
         before = self._snapshots()
         number = 1 + max((_number(path) for path in before), default=0)
-        self._write(self._path.with_suffix(f".snapshot-{number:05d}.npz"), _SNAPSHOT, state)
+        header = {"configuration": self._checkpoint.config, "name": self._name}
+        path = self._path.with_suffix(f".snapshot-{number:05d}.npz")
+        write_snapshot(path, _SNAPSHOT, header, state)
         for path in before[1:]:
             path.unlink(missing_ok=True)
         if seconds:
@@ -251,9 +284,6 @@ class RunCheckpoint:
         found = self._path.parent.glob(f"{self._path.stem}.snapshot-*.npz")
         numbered = [path for path in found if _number(path)]
         return sorted(numbered, key=_number, reverse=True)
-
-    def _write(self, path: Path, kind: str, state: dict[str, Any]) -> None:
-        write_snapshot(path, kind, self._checkpoint.config, state)
 
 
 def _number(path: Path) -> int:

@@ -16,28 +16,26 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmft._validation import check_choice, check_instance
 from dmft.agreement import THREE_SIGMA, Agreement, measure_agreement
 from dmft.classification import describe_label
 from dmft.gradient_descent import describe_method
-from dmft.results import read_result, write_result
+from dmft.records import read_record, write_record
 from dmft.smallest_eigenvalue import HessianPrediction, predict_smallest
+from dmft.stored_settings import check_settings
 from dmft.trajectory import Trajectory
 from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
 
-    from numpy.typing import NDArray
-
     from dmft.problem import Problem
     from dmft.simulation import Simulation
-
-    FloatArray = NDArray[np.float64]
 
 __all__ = [
     "QUANTITIES",
@@ -47,6 +45,8 @@ __all__ = [
     "check_comparable",
     "compare",
 ]
+
+FloatArray = NDArray[np.float64]
 
 #: What can be compared, with the name it has in tables.
 QUANTITIES: Final[dict[str, str]] = {
@@ -69,26 +69,6 @@ _LIMIT: Final = 3.0
 # verdict must not call half of all entries chance.
 _CHANCE: Final = 0.05
 _WIDTH: Final = 100
-# Fields of a quantity by how they are stored.
-_ARRAYS: Final = (
-    "steps",
-    "theory",
-    "theory_stderr",
-    "simulated",
-    "simulated_stderr",
-    "deviation",
-    "stderr",
-    "ratio",
-    "degrees_of_freedom",
-    "p",
-)
-_SCALARS: Final = (
-    "entry_p",
-    "joint_p",
-    "joint_statistic",
-    "n_components",
-    "n_effective",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +91,9 @@ class QuantityComparison(Agreement):
     """
 
     name: str
-    steps: NDArray[np.intp]
-    labels: tuple[str, ...]
-    theory: FloatArray
+    steps: Annotated[NDArray[np.intp], "t"]
+    labels: Annotated[tuple[str, ...], "e"]
+    theory: Annotated[FloatArray, "t e"]
     runs: tuple[FloatArray, ...] = field(repr=False)
 
     @property
@@ -194,14 +174,14 @@ class Comparison:
     quantities: dict[str, QuantityComparison]
     hessian: tuple[HessianPrediction, ...]
     delta: float
-    sizes: tuple[int, ...]
-    samples: tuple[int, ...]
-    seeds: tuple[tuple[int, ...], ...]
-    last_step: int
+    sizes: Annotated[tuple[int, ...], "J"]
+    samples: Annotated[tuple[int, ...], "J"]
+    seeds: Annotated[tuple[tuple[int, ...], ...], "J"]
+    last_step: Annotated[int, "T"]
     hold_hard: bool
     follows_hard: bool
-    hard_rms: FloatArray
-    hard_cosine: FloatArray
+    hard_rms: Annotated[FloatArray, "J T+1"]
+    hard_cosine: Annotated[FloatArray, "J T+1"]
     status: Status
     notes: tuple[str, ...]
     config: dict[str, Any] = field(repr=False)
@@ -406,34 +386,7 @@ class Comparison:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write data, configuration, version and seeds to one ``.npz`` file (atomically)."""
-        arrays: dict[str, NDArray[Any]] = {
-            "hard_rms": self.hard_rms,
-            "hard_cosine": self.hard_cosine,
-        }
-        scalars = {}
-        for name, q in self.quantities.items():
-            arrays |= {f"{name}/{key}": getattr(q, key) for key in _ARRAYS}
-            arrays |= {f"{name}/runs/{j}": array for j, array in enumerate(q.runs)}
-            scalars[name] = {
-                "labels": list(q.labels),
-                "entry": list(q.entry),
-                **{key: getattr(q, key) for key in _SCALARS},
-            }
-        config = {
-            **self.config,
-            "quantities": scalars,
-            "hessian": [vars(entry) for entry in self.hessian],
-            "delta": self.delta,
-            "sizes": list(self.sizes),
-            "samples": list(self.samples),
-            "seeds": [list(seeds) for seeds in self.seeds],
-            "last_step": self.last_step,
-            "hold_hard": self.hold_hard,
-            "follows_hard": self.follows_hard,
-            "status": self.status.name,
-            "notes": list(self.notes),
-        }
-        write_result(path, _KIND, config, arrays)
+        write_record(path, _KIND, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Comparison:
@@ -442,40 +395,26 @@ class Comparison:
         Raises
         ------
         ValueError
-            If the file is not a comparison, or was written by a newer version.
+            If the file is not a comparison, is damaged, or was written by a newer version.
         """
-        config, arrays = read_result(path, _KIND)
-        n_sizes = len(config["sizes"])
-        quantities = {}
-        for name, scalars in config["quantities"].items():
-            fields: dict[str, Any] = {key: arrays[f"{name}/{key}"] for key in _ARRAYS}
-            fields |= {key: scalars[key] for key in _SCALARS}
-            quantities[name] = QuantityComparison(
-                name=name,
-                labels=tuple(scalars["labels"]),
-                entry=tuple(scalars["entry"]),
-                runs=tuple(arrays[f"{name}/runs/{j}"] for j in range(n_sizes)),
-                **fields,
-            )
-        return cls(
-            quantities=quantities,
-            hessian=tuple(HessianPrediction(**entry) for entry in config["hessian"]),
-            delta=config["delta"],
-            sizes=tuple(config["sizes"]),
-            samples=tuple(config["samples"]),
-            seeds=tuple(tuple(seeds) for seeds in config["seeds"]),
-            last_step=config["last_step"],
-            hold_hard=config["hold_hard"],
-            follows_hard=config["follows_hard"],
-            hard_rms=arrays["hard_rms"],
-            hard_cosine=arrays["hard_cosine"],
-            status=Status[config["status"]],
-            notes=tuple(config["notes"]),
-            config={key: config[key] for key in ("problem", "method", "sampling", "inputs")},
-        )
+        return read_record(path, _KIND, cls, _check)
 
     def __repr__(self) -> str:
         return f"Comparison(delta={self.delta:g}, sizes={self.sizes}, {self.verdict()!r})"
+
+
+def _check(comparison: Comparison) -> None:
+    check_settings(comparison.config, "problem", "method", "sampling", "inputs")
+    for name, quantity in comparison.quantities.items():
+        shape = quantity.theory.shape
+        arrays = [array for array in vars(quantity).values() if isinstance(array, np.ndarray)]
+        if any(array.shape != shape for array in arrays if array.ndim != 1):
+            raise ValueError(f"the arrays of {name} must all have shape {shape}")
+        runs = [(len(seeds), *shape) for seeds in comparison.seeds]
+        if [array.shape for array in quantity.runs] != runs or quantity.name != name:
+            raise ValueError(f"the runs of {name} must have shapes {runs}")
+        if name not in QUANTITIES:
+            raise ValueError(f"it has an unknown quantity {name!r}")
 
 
 def compare(

@@ -32,6 +32,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,9 +72,9 @@ class Profile:
         :math:`E[He_l(z)/\sqrt{l!} \mid y]` for the degrees 1 to L.
     """
 
-    y: Array
-    probability: Array
-    mean: Array
+    y: Annotated[Array, "n"]
+    probability: Annotated[Array, "n"]
+    mean: Annotated[Array, "L n"]
 
 
 @dataclass(frozen=True, eq=False)

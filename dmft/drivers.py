@@ -7,6 +7,7 @@ growing space of ``dmft.process``.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -97,9 +98,10 @@ def descend(
     layer = _SecondLayer(process, method)
     largest = _largest(B)
     resumed = None if checkpoint is None else checkpoint.resume(process, record)
-    if resumed is not None:
-        B, V = resumed["weights"], resumed["velocity"]
-        layer.weights, layer.velocity = resumed["second_layer"]
+    if checkpoint is not None and resumed is not None:
+        with checkpoint.reading():
+            B, V = resumed["weights"], resumed["velocity"]
+            layer.weights, layer.velocity = resumed["second_layer"]
         if progress is not None:
             progress(record.n_times)
     for t in range(record.n_times, method.n_steps + 1):
@@ -191,7 +193,8 @@ def flow(
     """
     resumed = None if checkpoint is None else checkpoint.resume(process, record)
     tolerance = max(tolerance, _RANK_PER_TOL * method.tol)
-    integrator = _Integrator(process, method, tolerance, resumed)
+    with contextlib.nullcontext() if checkpoint is None else checkpoint.reading():
+        integrator = _Integrator(process, method, tolerance, resumed)
     times = method.times
     if progress is not None and record.n_times > 1:
         progress(record.n_times - 1)

@@ -84,14 +84,8 @@ class Extrapolation:
     powers: tuple[float, float]
 
     def to_config(self) -> dict[str, Any]:
-        """Return plain types, the inverse of `from_config`."""
+        """Return plain types."""
         return {**vars(self), "status": self.status.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Extrapolation:
-        """Return the extrapolation described by `config`."""
-        pairs = {name: tuple(config[name]) for name in ("window", "powers")}
-        return cls(**{**config, **pairs, "status": Status[config["status"]]})
 
 
 def extrapolate(

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIGURATION", "check_folder", "first_difference", "read_configuration"]
+__all__ = [
+    "CONFIGURATION",
+    "check_folder",
+    "configuration_file",
+    "first_difference",
+    "read_configuration",
+]
 
 CONFIGURATION = "configuration.json"
 """Name of the file with the configuration that all others in the folder have."""
+
+_START = b'{\n"checksum": '
 
 
 def check_folder(folder: str | os.PathLike[str], name: str = "out") -> Path:
@@ -33,13 +42,39 @@ def check_folder(folder: str | os.PathLike[str], name: str = "out") -> Path:
     return Path(folder)
 
 
-def read_configuration(folder: Path) -> dict[str, Any] | None:
-    """Return the recorded configuration; None if there is none or the file is damaged."""
+def configuration_file(config: dict[str, Any]) -> bytes:
+    """Return what the file holds: JSON that begins with a checksum of all that follows it."""
+    text = b',\n"configuration": ' + json.dumps(config, indent=1).encode() + b"\n}\n"
+    return _START + b'"%08x"' % zlib.crc32(text) + text
+
+
+def read_configuration(folder: Path, name: str = "out") -> dict[str, Any] | None:
+    """Return the recorded configuration; None if there is none or the file is damaged.
+
+    Raises
+    ------
+    ValueError
+        If there is a file of this name that is somebody else's; `name` is that of the argument.
+    """
+    path = folder / CONFIGURATION
     try:
-        recorded = json.loads((folder / CONFIGURATION).read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
+        data = path.read_bytes()
+    except FileNotFoundError:
         return None
-    return recorded if isinstance(recorded, dict) else None
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    if "configuration" not in found and "checksum" not in found:
+        raise ValueError(
+            f"{name} must be a folder for results; {path} is not a file of delta-nn that says "
+            "which: use another folder"
+        )
+    config = found.get("configuration")
+    whole = isinstance(config, dict) and configuration_file(config) == data
+    return config if whole else None
 
 
 def first_difference(key: str, there: Any, asked: Any) -> tuple[str, Any, Any] | None:

@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmft._validation import check_instance, check_integer, check_real
 from dmft.alignment import hard_cosine
@@ -31,22 +32,23 @@ from dmft.generalization import expected_test_loss
 from dmft.gradient_descent import GradientDescent
 from dmft.gradients import pre_activation_gradient
 from dmft.problem import Problem
-from dmft.results import read_result, write_result
+from dmft.records import read_record, write_record
 from dmft.sampling import Sampling, cubature_normals
 from dmft.solver import solve_mirrored
+from dmft.stored_settings import check_settings
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from dmft.runs import Run
 
-    FloatArray = NDArray[np.float64]
-
 __all__ = ["Grokking", "StartLaw", "effective_start", "fall_step", "predict_grokking"]
+
+FloatArray = NDArray[np.float64]
 
 _KIND = "grokking"
 # Size of the pushes that responses are measured with, in units of the radius: large enough for the
@@ -131,16 +133,16 @@ class Grokking:
     config : dict
     """
 
-    d: tuple[int, ...]
-    probabilities: tuple[float, ...]
-    start: FloatArray
-    hard_cosine: FloatArray
-    train_loss: FloatArray
-    test_loss: FloatArray
-    fall_level: FloatArray
-    fall_time: FloatArray
-    start_covariance: FloatArray
-    gain: FloatArray
+    d: Annotated[tuple[int, ...], "n_d"]
+    probabilities: Annotated[tuple[float, ...], "n_q"]
+    start: Annotated[FloatArray, "n_d n_q m k_h"]
+    hard_cosine: Annotated[FloatArray, "n_d n_q T+1"]
+    train_loss: Annotated[FloatArray, "n_d n_q T+1"]
+    test_loss: Annotated[FloatArray, "n_d n_q T+1"]
+    fall_level: Annotated[FloatArray, "n_d"]
+    fall_time: Annotated[FloatArray, "n_d n_q"]
+    start_covariance: Annotated[FloatArray, "mk mk"]
+    gain: Annotated[FloatArray, "last+1"]
     status: Status
     config: dict[str, Any] = field(repr=False)
 
@@ -151,13 +153,7 @@ class Grokking:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        config = {
-            **self.config,
-            "d": list(self.d),
-            "probabilities": list(self.probabilities),
-            "status": self.status.name,
-        }
-        write_result(path, _KIND, config, {name: getattr(self, name) for name in _ARRAYS})
+        write_record(path, _KIND, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Grokking:
@@ -166,28 +162,13 @@ class Grokking:
         Raises
         ------
         ValueError
-            If the file is not one of these, or was written by a newer version.
+            If the file is not one of these, is damaged, or was written by a newer version.
         """
-        config, arrays = read_result(path, _KIND)
-        return cls(
-            d=tuple(config.pop("d")),
-            probabilities=tuple(config.pop("probabilities")),
-            status=Status[config.pop("status")],
-            config=config,
-            **arrays,
-        )
+        return read_record(path, _KIND, cls, _check)
 
 
-_ARRAYS = (
-    "start",
-    "hard_cosine",
-    "train_loss",
-    "test_loss",
-    "fall_level",
-    "fall_time",
-    "start_covariance",
-    "gain",
-)
+def _check(grokking: Grokking) -> None:
+    check_settings(grokking.config, "problem", "delta", "method", "sampling", "hard_overlap")
 
 
 def predict_grokking(

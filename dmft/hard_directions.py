@@ -32,6 +32,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,9 +77,9 @@ class RankTest:
         How many of them, the first ones, are found easy in this round.
     """
 
-    explained: Array
-    stderr: Array
-    directions: Array
+    explained: Annotated[Array, "p"]
+    stderr: Annotated[Array, "p"]
+    directions: Annotated[Array, "k p"]
     n_easy: int
 
 

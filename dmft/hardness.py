@@ -36,9 +36,9 @@ What counts as nonzero
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,8 @@ from dmft.hard_directions import (
 )
 from dmft.label_coefficients import LabelShares, label_shares
 from dmft.problem import Target
-from dmft.results import read_result, write_result
+from dmft.records import read_record, write_record
+from dmft.stored_settings import check_settings
 from dmft.weighted_points import sign_patterns
 from rmt.status import NumericalFailure, Status
 
@@ -82,27 +83,6 @@ _LOG2_POINTS_OF_MANY = 22  # of more
 _LOG2_POINTS_GIVEN_EASY = 24  # shared by the values of z_E
 _FEWER_FOR_DETECTION = 8  # degrees above 2 are only asked whether they are there
 _SMALLEST_N = 2**16
-_SCALARS = (
-    "k",
-    "rank_tolerance",
-    "information_exponent",
-    "generative_exponent",
-    "delta_alg",
-    "delta_alg_stderr",
-    "inverse_delta_alg",
-    "inverse_delta_alg_stderr",
-)
-_TUPLES = ("information_exponents", "generative_exponents")
-_ARRAYS = (
-    "easy_basis",
-    "hard_basis",
-    "sign_flips",
-    "information_share",
-    "information_share_stderr",
-    "generative_share",
-    "generative_share_stderr",
-    "first_recovered",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,25 +137,25 @@ class Hardness:
         Target, degree, points and seed as plain types.
     """
 
-    k: int
-    easy_basis: Array
-    hard_basis: Array
+    k: Annotated[int, "k"]
+    easy_basis: Annotated[Array, "k easy"]
+    hard_basis: Annotated[Array, "k hard"]
     rounds: tuple[RankTest, ...]
     rank_tolerance: float
-    sign_flips: NDArray[np.int64]
+    sign_flips: Annotated[NDArray[np.int64], "s k"]
     information_exponent: int | None
     generative_exponent: int | None
-    information_exponents: Exponents
-    generative_exponents: Exponents
-    information_share: Array
-    information_share_stderr: Array
-    generative_share: Array
-    generative_share_stderr: Array
+    information_exponents: Annotated[Exponents, "k"]
+    generative_exponents: Annotated[Exponents, "k"]
+    information_share: Annotated[Array, "L k"]
+    information_share_stderr: Annotated[Array, "L k"]
+    generative_share: Annotated[Array, "L q"]
+    generative_share_stderr: Annotated[Array, "L q"]
     delta_alg: float
     delta_alg_stderr: float
     inverse_delta_alg: float
     inverse_delta_alg_stderr: float
-    first_recovered: Array
+    first_recovered: Annotated[Array, "k k"]
     profile: Profile | None = field(repr=False)
     status: Status
     config: dict[str, Any] = field(repr=False)
@@ -200,7 +180,7 @@ class Hardness:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        write_result(path, _KIND, *self.parts())
+        write_record(path, _KIND, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Hardness:
@@ -209,46 +189,13 @@ class Hardness:
         Raises
         ------
         ValueError
-            If the file is of another kind, or was written by a newer version.
+            If the file is of another kind, is damaged, or was written by a newer version.
         """
-        return cls.of_parts(*read_result(path, _KIND))
+        return read_record(path, _KIND, cls, Hardness.check_settings)
 
-    def parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Return what a file holds: plain types and arrays."""
-        config = {
-            **self.config,
-            **{name: getattr(self, name) for name in (*_SCALARS, *_TUPLES)},
-            "n_easy": [test.n_easy for test in self.rounds],
-            "status": self.status.name,
-        }
-        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
-        for index, test in enumerate(self.rounds):
-            arrays[f"explained_{index}"] = np.stack([test.explained, test.stderr])
-            arrays[f"directions_{index}"] = test.directions
-        if self.profile is not None:
-            arrays["profile"] = np.vstack(
-                [self.profile.y, self.profile.probability, self.profile.mean]
-            )
-        return config, arrays
-
-    @classmethod
-    def of_parts(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Hardness:
-        """Return the result of which these are the :meth:`parts`."""
-        profile = arrays.get("profile")
-        settings: dict[str, Any] = {name: config[name] for name in _SCALARS}
-        settings |= {name: tuple(config[name]) for name in _TUPLES}
-        settings |= {name: arrays[name] for name in _ARRAYS}
-        rounds = []
-        for index, n_easy in enumerate(config["n_easy"]):
-            explained, stderr = arrays[f"explained_{index}"]
-            rounds.append(RankTest(explained, stderr, arrays[f"directions_{index}"], n_easy))
-        return cls(
-            **settings,
-            rounds=tuple(rounds),
-            profile=None if profile is None else Profile(profile[0], profile[1], profile[2:]),
-            status=Status[config["status"]],
-            config={name: config[name] for name in ("target", "max_degree", "n_points", "seed")},
-        )
+    def check_settings(self) -> None:
+        """Raise unless the settings are complete and allowed."""
+        check_settings(self.config, "target", "max_degree", "n_points", "seed")
 
 
 def hardness(

@@ -163,8 +163,7 @@ def sampled_law(
 
 def _problem_at(problem: Problem, run: Run, step: int) -> Problem:
     """Return the problem with the second layer that a run has at a step."""
-    layer = run.second_layer
-    return problem if layer is None else problem.with_second_layer(layer[step])
+    return problem.with_second_layer(run.second_layer[step])
 
 
 def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) -> Span:
@@ -190,7 +189,7 @@ def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) 
     """
     from rmt import Span
 
-    if run.paths is None or run.counts is None or run.left_out is None:
+    if run.paths is None:
         raise ValueError("run must have kept its paths")
     k = problem.k
     n_coordinates, n_directions, n_rows = (int(count) for count in run.counts[step])

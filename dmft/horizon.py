@@ -13,17 +13,19 @@ import dataclasses
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmft._validation import check_integer
 from dmft.extrapolation import Extrapolation, extrapolate
 from dmft.hessian import initial_law
 from dmft.interpolation import LocalPolynomial, disagreement, nearest_opening, root_between
-from dmft.results import read_result, write_result
+from dmft.records import read_record, write_record
 from dmft.sampling import Sampling, bias_of_paths
 from dmft.solver import solve
+from dmft.stored_settings import check_settings
 from dmft.threshold import (
     Crossing,
     _Gap,
@@ -38,17 +40,15 @@ from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Sequence
 
     from dmft.methods import Method
     from dmft.problem import Problem
     from rmt import HessianLaw
 
-    FloatArray = NDArray[np.float64]
-
 __all__ = ["ThresholdCurve", "default_steps", "delta_nn_curve"]
+
+FloatArray = NDArray[np.float64]
 
 _KIND = "threshold curve"
 _N_STEPS = 30
@@ -62,22 +62,6 @@ _NARROWEST = 0.5
 # A new delta keeps this fraction of the interval's length from its ends: nodes that are close
 # together tell little more than one.
 _MARGIN = 0.2
-_ARRAYS = (
-    "steps",
-    "times",
-    "value",
-    "stderr",
-    "interpolation_error",
-    "replicates",
-    "delta",
-    "gap",
-    "gap_stderr",
-    "left_edge",
-    "left_edge_stderr",
-    "edge_at_threshold",
-    "edge_at_threshold_stderr",
-    "unstable_share",
-)
 
 
 @dataclass(frozen=True)
@@ -132,23 +116,23 @@ class ThresholdCurve:
     Montanari and Wang, arXiv:2602.01434.
     """
 
-    steps: NDArray[np.intp]
-    times: FloatArray
-    value: FloatArray
-    stderr: FloatArray
-    interpolation_error: FloatArray
-    statuses: tuple[Status, ...]
-    replicates: FloatArray
-    crossings: tuple[tuple[Crossing, ...], ...]
+    steps: Annotated[NDArray[np.intp], "S"]
+    times: Annotated[FloatArray, "S"]
+    value: Annotated[FloatArray, "S"]
+    stderr: Annotated[FloatArray, "S"]
+    interpolation_error: Annotated[FloatArray, "S"]
+    statuses: Annotated[tuple[Status, ...], "S"]
+    replicates: Annotated[FloatArray, "R S"]
+    crossings: Annotated[tuple[tuple[Crossing, ...], ...], "S"]
     bracket: tuple[float, float]
-    delta: FloatArray
-    gap: FloatArray
-    gap_stderr: FloatArray
-    left_edge: FloatArray
-    left_edge_stderr: FloatArray
-    edge_at_threshold: FloatArray
-    edge_at_threshold_stderr: FloatArray
-    unstable_share: FloatArray
+    delta: Annotated[FloatArray, "n"]
+    gap: Annotated[FloatArray, "n S"]
+    gap_stderr: Annotated[FloatArray, "n S"]
+    left_edge: Annotated[FloatArray, "n S"]
+    left_edge_stderr: Annotated[FloatArray, "n S"]
+    edge_at_threshold: Annotated[FloatArray, "S"]
+    edge_at_threshold_stderr: Annotated[FloatArray, "S"]
+    unstable_share: Annotated[FloatArray, "S"]
     limit: Extrapolation
     config: dict[str, Any] = field(repr=False)
 
@@ -181,7 +165,7 @@ class ThresholdCurve:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        write_result(path, _KIND, *self.parts())
+        write_record(path, _KIND, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ThresholdCurve:
@@ -190,38 +174,13 @@ class ThresholdCurve:
         Raises
         ------
         ValueError
-            If the file is not a threshold curve, or was written by a newer version.
+            If the file is not a threshold curve, is damaged, or was written by a newer version.
         """
-        return cls.of_parts(*read_result(path, _KIND))
+        return read_record(path, _KIND, cls, ThresholdCurve.check_settings)
 
-    def parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Return what a file holds: plain types and arrays."""
-        config = {
-            **self.config,
-            "statuses": [status.name for status in self.statuses],
-            "crossings": [[vars(crossing) for crossing in step] for step in self.crossings],
-            "bracket": list(self.bracket),
-            "limit": self.limit.to_config(),
-        }
-        return config, {name: getattr(self, name) for name in _ARRAYS}
-
-    @classmethod
-    def of_parts(
-        cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-    ) -> ThresholdCurve:
-        """Return the curve of which these are the :meth:`parts`."""
-        missing = np.full(len(arrays["steps"]), np.nan)
-        found: dict[str, Any] = {"unstable_share": missing, **arrays}  # not in version 0.1
-        return cls(
-            statuses=tuple(Status[name] for name in config["statuses"]),
-            crossings=tuple(
-                tuple(Crossing(**crossing) for crossing in step) for step in config["crossings"]
-            ),
-            bracket=(config["bracket"][0], config["bracket"][1]),
-            limit=Extrapolation.from_config(config["limit"]),
-            config={name: config[name] for name in ("problem", "method", "sampling")},
-            **found,
-        )
+    def check_settings(self) -> None:
+        """Raise unless problem, method and sampling are complete and allowed."""
+        check_settings(self.config, "problem", "method", "sampling")
 
 
 def default_steps(times: FloatArray) -> list[int]:

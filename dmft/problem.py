@@ -414,6 +414,21 @@ class Target:
         settings["label"] = _supplied("label", settings["label"], label)
         return cls(**settings)
 
+    @classmethod
+    def of_record(cls, config: Mapping[str, Any]) -> Target | None:
+        """Return the target a result file speaks of; None if it has a custom label.
+
+        Raises
+        ------
+        ValueError
+            If the file describes none.
+        """
+        try:
+            return cls.from_config(config)
+        except ValueError:
+            cls.from_config(config, label=_first)
+            return None
+
 
 @dataclass(frozen=True, init=False)
 class Network:
@@ -941,12 +956,13 @@ class Problem:
         Raises
         ------
         ValueError
-            If `given` is not the problem of the file.
+            If `given` is not the problem of the file, or the file describes none.
         """
         if given is None:
             try:
                 return cls.from_config(config)
-            except ValueError:
+            except ValueError:  # for want of a custom law, or is there more to it?
+                cls.from_config(config, label=_first, activation="gelu", loss="square")
                 return None
         check_instance("problem", given, Problem)
         asked = given.to_config()
@@ -992,6 +1008,12 @@ def _name_of(function: object) -> str:
     """Name of a callable for messages and records."""
     name = getattr(function, "__name__", None)
     return name if isinstance(name, str) else type(function).__name__
+
+
+def _first(z: Array, eps: Array) -> Array:
+    """Stand in for a custom label where the other settings are looked at."""
+    first: Array = z[:, 0]
+    return first
 
 
 def _supplied(argument: str, entry: object, supplied: object | None) -> Any:

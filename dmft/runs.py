@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dmft.paths import Paths
+from dmft.records import NOT_STORED
 from rmt.status import Status
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from numpy.typing import NDArray
-
     from dmft.fresh_batches import AnyProcess
-    from dmft.paths import Paths
     from dmft.process import Evaluation
 
-    FloatArray = NDArray[np.float64]
-
 __all__ = ["Record", "Run"]
+
+FloatArray = NDArray[np.float64]
+IntegerArray = NDArray[np.intp]
 
 
 @dataclass
@@ -46,39 +47,39 @@ class Run:
     latent : ndarray, shape (k, n_paths)
     labels : ndarray, shape (n_paths,)
     pre_activations : dict of step to ndarray, shape (m, n_paths)
-    left_out : ndarray, shape (n_times,), or None
+    left_out : ndarray, shape (n_times,)
         Weight that the parts of gradients left out before each time would have received, summed:
         |step_size g_left| / sqrt(delta) each.
-    above : ndarray, shape (n_times, 4), or None
+    above : ndarray, shape (n_times, 4)
         Of the paths that a step makes unstable: fraction, and shares of loss, squared gradients and
         squared pre-activations.
     n_visits : int
         Evaluations that read the whole basis.
-    second_layer : ndarray, shape (n_times, m), or None
-        That of the network at each time; None in files from before it could be trained.
+    second_layer : ndarray, shape (n_times, m)
+        That of the network at each time.
     paths : Paths or None
         The coordinates and directions themselves, where they were kept. Those of an earlier step
         are the leading ones, see ``counts``.
     status : Status
     """
 
-    weights: FloatArray
-    gamma: FloatArray
-    direction_step: NDArray[np.intp]
-    direction_neuron: NDArray[np.intp]
-    gradient_second_moment: FloatArray
-    train_loss: FloatArray
-    squared_gradient_norm: FloatArray
-    latent: FloatArray
-    labels: FloatArray
-    pre_activations: dict[int, FloatArray] = field(default_factory=dict)
-    counts: NDArray[np.intp] | None = None
-    paths: Paths | None = None
+    weights: Annotated[FloatArray, "T m c"]
+    gamma: Annotated[FloatArray, "T m v"]
+    direction_step: Annotated[IntegerArray, "opened"]
+    direction_neuron: Annotated[IntegerArray, "opened"]
+    gradient_second_moment: Annotated[FloatArray, "T m m"]
+    train_loss: Annotated[FloatArray, "T"]
+    squared_gradient_norm: Annotated[FloatArray, "T"]
+    counts: Annotated[IntegerArray, "T 3"]
+    latent: Annotated[FloatArray, "k N"]
+    labels: Annotated[FloatArray, "N"]
+    left_out: Annotated[FloatArray, "T"]
+    above: Annotated[FloatArray, "T 4"]
+    second_layer: Annotated[FloatArray, "T m"]
+    pre_activations: dict[int, Annotated[FloatArray, "m N"]] = field(default_factory=dict)
+    paths: Paths | None = field(default=None, metadata=NOT_STORED)
     status: Status = Status.SUCCESS
-    left_out: FloatArray | None = None
-    above: FloatArray | None = None
     n_visits: int = 0
-    second_layer: FloatArray | None = None
     is_compressed: bool = False
 
     @property
@@ -88,31 +89,13 @@ class Run:
 
     def has_let_go(self, step: int) -> bool:
         """Whether directions that gradients opened before a step were let go before it."""
-        if not self.is_compressed or self.counts is None:
+        if not self.is_compressed:
             return False
         return int(self.counts[step, 1]) < int(np.count_nonzero(self.direction_step < step))
-
-    def state(self) -> dict[str, Any]:
-        """Everything but the paths, in what ``dmft.snapshots.pack`` accepts."""
-        return {
-            **{name: value for name, value in vars(self).items() if name not in _OTHERWISE},
-            "steps": list(self.pre_activations),
-            "values": list(self.pre_activations.values()),
-            "status": self.status.name,
-        }
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Run:
-        """Return the run that `state` describes, without paths."""
-        pairs = zip(state.pop("steps"), state.pop("values"), strict=True)
-        return cls(**{**state, "pre_activations": dict(pairs), "status": Status[state["status"]]})
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the paths: large, and computed again from the seed when needed."""
         return {**self.__dict__, "paths": None}
-
-
-_OTHERWISE = ("pre_activations", "paths", "status")
 
 
 class Record:

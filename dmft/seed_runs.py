@@ -232,7 +232,8 @@ def finish_seed(plan: SimulationPlan, seed: int, store: SeedStore | None) -> tup
 def complete(plan: SimulationPlan, status: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
     """Whether what a file holds is all of a finished seed."""
     shapes = {name: array.shape for name, array in arrays.items()}
-    return shapes == _shapes(plan) and status in Status.__members__
+    numbers = all(array.dtype == np.float64 for array in arrays.values())
+    return shapes == _shapes(plan) and numbers and status in Status.__members__
 
 
 def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:

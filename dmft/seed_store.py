@@ -10,8 +10,14 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmft.folders import CONFIGURATION, check_folder, first_difference, read_configuration
-from dmft.results import DamagedResultError, read_result, write_result
+from dmft.folders import (
+    CONFIGURATION,
+    check_folder,
+    configuration_file,
+    first_difference,
+    read_configuration,
+)
+from dmft.results import DamagedResultError, OtherFileError, read_result, reporting, write_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -84,16 +90,20 @@ class SeedStore:
                 continue
             try:
                 header, arrays = read_result(path, _KIND)
+                with reporting(path):
+                    stored, seed, status = (
+                        header[key] for key in ("configuration", "seed", "status")
+                    )
+                    self._check(path, stored)
+                    if path != self.path(int(name[1])) or seed != int(name[1]):
+                        raise OtherFileError(
+                            "out must be a folder whose files hold the seed they are named after; "
+                            f"{path} holds seed {seed}"
+                        )
             except DamagedResultError:
                 continue
-            self._check(path, header["configuration"])
-            if header["seed"] != int(name[1]):
-                raise ValueError(
-                    "out must be a folder whose files hold the seed they are named after; "
-                    f"{path} holds seed {header['seed']}"
-                )
-            if header["seed"] in wanted:
-                found[header["seed"]] = header["status"], arrays
+            if seed in wanted:
+                found[seed] = status, arrays
         return found
 
     def _check(self, path: Path, stored: Mapping[str, Any]) -> None:
@@ -101,7 +111,7 @@ class SeedStore:
         difference = first_difference("", stored, self.config)
         if difference is not None:
             key, there, asked = difference
-            raise ValueError(
+            raise OtherFileError(
                 f"out must be a folder of the same configuration; {path} was made with "
                 f"{key} = {there!r}, asked for is {asked!r}: use another folder"
             )
@@ -154,7 +164,7 @@ class SeedStore:
         if read_configuration(self.folder) is None:
             self.read(())  # the seeds may contradict where no record does
             temporary = self.folder / f".{path.name}.{uuid.uuid4().hex}.partial"
-            text = json.dumps(self.config, indent=1).encode()
+            text = configuration_file(self.config)
             try:
                 _create(temporary, text)
                 try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from dmft.gradient_descent import GradientDescent
 from dmft.inputs import Inputs
 from dmft.problem import Problem
-from dmft.results import read_result, write_result
+from dmft.records import NOT_STORED, read_fields, write_record
 from dmft.seed_runs import (
     OF_CLASSES,
     QUANTITIES,
@@ -28,6 +28,7 @@ from dmft.seed_runs import (
 )
 from dmft.seed_store import SeedStore
 from dmft.simulation_plan import SimulationPlan, check_seeds, check_workers
+from dmft.stored_settings import check_settings
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -63,11 +64,11 @@ class SimulatedHessian:
 
     step: int
     complete: bool
-    eigenvalues: Array
-    smallest: Array
-    largest: Array
-    overlaps: Array
-    residual: Array
+    eigenvalues: Annotated[Array, "S p"]
+    smallest: Annotated[Array, "S n_extreme"]
+    largest: Annotated[Array, "S n_extreme"]
+    overlaps: Annotated[Array, "S n_extreme"]
+    residual: Annotated[Array, "S"]
 
     @property
     def hard_overlap(self) -> Array:
@@ -126,26 +127,26 @@ class Simulation:
     Montanari and Wang, arXiv:2602.01434.
     """
 
-    problem: Problem | None
+    problem: Problem | None = field(metadata=NOT_STORED)
     delta: float
-    method: GradientDescent
+    method: GradientDescent = field(metadata=NOT_STORED)
     d: int
     n: int
-    seeds: tuple[int, ...]
-    inputs: Inputs
+    seeds: Annotated[tuple[int, ...], "S"]
+    inputs: Inputs = field(metadata=NOT_STORED)
     hold_hard: bool
-    hard_overlap: Array | None
-    correlation: Array
-    overlap: Array
-    gradient_covariance: Array
-    train_loss: Array
-    test_loss: Array
-    test_error: Array
-    gradient_norm: Array
-    hard_cosine: Array
-    second_layer: Array
+    hard_overlap: Annotated[Array | None, "m k_h"]
+    correlation: Annotated[Array, "S T m m"]
+    overlap: Annotated[Array, "S T m k"]
+    gradient_covariance: Annotated[Array, "S T m m"]
+    train_loss: Annotated[Array, "S T"]
+    test_loss: Annotated[Array, "S T"]
+    test_error: Annotated[Array, "S T"]
+    gradient_norm: Annotated[Array, "S T"]
+    hard_cosine: Annotated[Array, "S T"]
+    second_layer: Annotated[Array, "S T m"]
     hessian: dict[int, SimulatedHessian]
-    statuses: tuple[Status, ...]
+    statuses: Annotated[tuple[Status, ...], "S"]
     config: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -197,18 +198,7 @@ class Simulation:
         OSError
             If it cannot be written; nothing is left behind.
         """
-        config = {
-            "configuration": self.config,
-            "seeds": list(self.seeds),
-            "statuses": [status.name for status in self.statuses],
-        }
-        arrays = {name: getattr(self, name) for name in (*QUANTITIES, SECOND_LAYER)}
-        if np.isfinite(self.test_error).any():
-            arrays[OF_CLASSES] = self.test_error
-        for step, hessian in self.hessian.items():
-            for name in SPECTRAL:
-                arrays[f"hessian/{step}/{name}"] = getattr(hessian, name)
-        write_result(path, _KIND, config, arrays)
+        write_record(path, _KIND, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], problem: Problem | None = None) -> Simulation:
@@ -224,14 +214,17 @@ class Simulation:
         Raises
         ------
         ValueError
-            If the file is not a simulation, was written by a newer version, or belongs to another
-            problem than the one given.
+            If the file is not a simulation, is damaged, was written by a newer version, or belongs
+            to another problem than the one given.
         """
-        header, arrays = read_result(path, _KIND)
-        config = header["configuration"]
-        problem = Problem.of_record(config["problem"], problem)
-        statuses = tuple(Status[name] for name in header["statuses"])
-        return _assemble(problem, config, tuple(header["seeds"]), statuses, arrays)
+        fields = read_fields(path, _KIND, cls, _check)
+        config = fields["config"]
+        return cls(
+            problem=Problem.of_record(config["problem"], problem),
+            method=GradientDescent.from_config(config["method"]),
+            inputs=Inputs.from_config(config["inputs"]),
+            **fields,
+        )
 
     def __repr__(self) -> str:
         return (
@@ -313,7 +306,7 @@ def simulate(
     out : path-like, optional
         Folder that receives one file for every finished seed, at once. The same call resumes:
         complete files are read, damaged ones made again. Custom laws (a callable label, activation
-        or loss) are recorded by name only, so that changing one behind its name goes unnoticed.
+        or loss) are told apart by name and by what they give at a few thousand points.
     workers : int, optional
         Processes; default one for each core, at most one for each seed. With 1 everything runs in
         this process.
@@ -364,7 +357,7 @@ def simulate(
     if out is None:
         results = run_seeds(plan, chosen, None, n_workers, progress)
     else:
-        store = SeedStore(out, plan.config)
+        store = SeedStore(out, plan.config_of_files)
         results = {
             seed: (status, arrays)
             for seed, (status, arrays) in store.read(chosen).items()
@@ -403,17 +396,15 @@ def _assemble(
         fixed = np.array(config["problem"]["network"]["second_layer"], dtype=np.float64)
         reached = np.isfinite(arrays["train_loss"])[..., np.newaxis]
         second_layer = np.where(reached, fixed, np.nan)
+    parts: dict[str, Any] = {name: config[name] for name in _FIELDS}
+    parts |= {name: arrays[name] for name in QUANTITIES}
     return Simulation(
         problem=problem,
-        delta=config["delta"],
         method=GradientDescent.from_config(config["method"]),
-        d=config["d"],
-        n=config["n"],
-        seeds=seeds,
         inputs=Inputs.from_config(config["inputs"]),
-        hold_hard=config["hold_hard"],
         hard_overlap=None if hard_overlap is None else np.array(hard_overlap, dtype=np.float64),
-        **{name: arrays[name] for name in QUANTITIES},
+        seeds=seeds,
+        **parts,
         test_error=arrays.get(OF_CLASSES, np.full_like(arrays["test_loss"], np.nan)),
         second_layer=second_layer,
         hessian={
@@ -427,3 +418,37 @@ def _assemble(
         statuses=statuses,
         config=config,
     )
+
+
+# The configuration of a simulation; those that a result has as fields too, and all others.
+_FIELDS = ("delta", "d", "n", "hold_hard")
+_SETTINGS = (
+    *("problem", "method", "inputs", *_FIELDS, "hard_overlap"),
+    *("hessian_steps", "n_extreme", "dense_limit", "n_test", "draws"),
+)
+
+
+def _check(fields: dict[str, Any]) -> None:
+    """Raise unless the stored fields of a simulation are those of its configuration."""
+    config = fields["config"]
+    check_settings(config, *_SETTINGS)
+    for name in _FIELDS:
+        if fields[name] != config[name]:
+            raise ValueError(f"its {name} is {fields[name]}, that of its configuration is not")
+    m, k = len(config["problem"]["network"]["second_layer"]), config["problem"]["target"]["k"]
+    shape = len(fields["seeds"]), config["method"]["n_steps"] + 1, m, k
+    if fields["overlap"].shape != shape:
+        raise ValueError(f"its overlaps must have shape {shape}, got {fields['overlap'].shape}")
+    size, n_extreme = m * config["d"], config["n_extreme"]
+    is_complete = size <= config["dense_limit"]
+    shapes = (len(fields["seeds"]), size if is_complete else 2 * n_extreme), (shape[0], n_extreme)
+    if list(fields["hessian"]) != config["hessian_steps"]:
+        raise ValueError("it must have the Hessians of its configuration")
+    for step, found in fields["hessian"].items():
+        if (found.step, found.complete) != (step, is_complete):
+            raise ValueError(f"its Hessian at step {step} is of another step or not as complete")
+        if (found.eigenvalues.shape, found.smallest.shape) != shapes:
+            raise ValueError(f"its eigenvalues at step {step} must have shape {shapes[0]}")
+    hard, wanted = fields["hard_overlap"], config["hard_overlap"]
+    if np.shape(wanted) != np.shape(hard) or (hard is None) != (wanted is None):
+        raise ValueError("its hard_overlap is not that of its configuration")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dmft._validation import check_finite_array, check_instance, check_integer, check_real
+from dmft.custom_laws import fingerprint
 from dmft.finite_data import ImposedOverlap
 from dmft.gradient_descent import GradientDescent
 from dmft.initialization import check_remainder
@@ -128,6 +129,12 @@ class SimulationPlan:
             "n_test": self.n_test,
             "draws": _DRAWS,
         }
+
+    @functools.cached_property
+    def config_of_files(self) -> dict[str, Any]:
+        """`config` with what custom laws give, so that files of others by their name are told."""
+        code = fingerprint(self.problem)
+        return self.config if code is None else {**self.config, "code of custom laws": code}
 
 
 def check_seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.results import DamagedResultError, read_result, write_result
+from dmft.results import read_result, reporting, write_result
 
 if TYPE_CHECKING:
     import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["pack", "read_snapshot", "unpack", "write_snapshot"]
+__all__ = ["outline", "pack", "read_snapshot", "unpack", "write_snapshot"]
 
 
 def pack(value: Any) -> tuple[Any, dict[str, NDArray[Any]]]:
@@ -95,6 +95,17 @@ def unpack(structure: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     return {key: unpack(entry, arrays) for key, entry in structure.items()}
 
 
+def outline(value: Any) -> Any:
+    """Return the structure of what `pack` accepts, with types for values and shapes for arrays."""
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape
+    if isinstance(value, dict):
+        return {key: outline(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [outline(entry) for entry in value]
+    return type(value)
+
+
 def write_snapshot(
     path: str | os.PathLike[str], kind: str, config: Mapping[str, Any], value: Any
 ) -> None:
@@ -133,8 +144,5 @@ def read_snapshot(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, An
         If it is of another kind, or from a newer format.
     """
     header, arrays = read_result(path, kind)
-    try:
+    with reporting(path):
         return header["config"], unpack(header["structure"], arrays)
-    except (KeyError, TypeError) as error:
-        raise DamagedResultError(f"path must be a delta-nn {kind} file; {path} is damaged")\
-            from error  # fmt: skip

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmft._validation import check_integer
-from dmft.results import read_result, write_result
+from dmft.records import read_record, write_record
+from dmft.stored_settings import check_settings
 from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
 
-    from numpy.typing import NDArray
-
     from dmft.trajectory import Trajectory
     from rmt import HessianLaw, Outlier
 
-    FloatArray = NDArray[np.float64]
-
 __all__ = ["Spectrum", "SpectrumOutlier", "spectrum"]
 
+FloatArray = NDArray[np.float64]
+
 _KIND = "spectrum"
-_SCALARS = (
-    "delta",
-    "step",
-    "left_edge",
-    "left_edge_stderr",
-    "right_edge",
-    "right_edge_stderr",
-    "hard_gap",
-    "hard_gap_stderr",
-    "atom_at_zero",
-)
 
 
 @dataclass(frozen=True)
@@ -106,8 +95,8 @@ class Spectrum:
 
     delta: float
     step: int
-    x: FloatArray
-    density: FloatArray
+    x: Annotated[FloatArray, "n"]
+    density: Annotated[FloatArray, "n"]
     left_edge: float
     left_edge_stderr: float
     right_edge: float
@@ -132,14 +121,7 @@ class Spectrum:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        config = {
-            **self.config,
-            **{name: getattr(self, name) for name in _SCALARS},
-            "outliers": [vars(outlier) for outlier in self.outliers],
-            "status": self.status.name,
-            "outlier_status": self.outlier_status.name,
-        }
-        write_result(path, _KIND, config, {"x": self.x, "density": self.density})
+        write_record(path, _KIND, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Spectrum:
@@ -148,20 +130,13 @@ class Spectrum:
         Raises
         ------
         ValueError
-            If the file is not a spectrum, or was written by a newer version.
+            If the file is not a spectrum, is damaged, or was written by a newer version.
         """
-        config, arrays = read_result(path, _KIND)
-        return cls(
-            **{name: config[name] for name in _SCALARS},
-            x=arrays["x"],
-            density=arrays["density"],
-            outliers=tuple(
-                SpectrumOutlier(**{**entry, "latent_overlap": tuple(entry["latent_overlap"])})
-                for entry in config["outliers"]
-            ),
-            outlier_status=Status[config["outlier_status"]],
-            status=Status[config["status"]],
-            config={name: config[name] for name in ("problem", "method", "sampling")},
+        return read_record(
+            path,
+            _KIND,
+            cls,
+            lambda found: check_settings(found.config, "problem", "method", "sampling"),
         )
 
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmft._validation import check_instance
 from dmft.folders import check_folder
@@ -35,14 +36,10 @@ from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from dmft.methods import Method
-
-    FloatArray = NDArray[np.float64]
 
 __all__ = [
     "EigenvalueCheck",
@@ -50,6 +47,8 @@ __all__ = [
     "StepSeries",
     "find_step_axis",
 ]
+
+FloatArray = NDArray[np.float64]
 
 _KINDS = ("reuse", "fresh")
 _NUMBERS = ("step_sizes", "n_steps", "value", "stderr", "replicates", "unstable_share")
@@ -80,13 +79,13 @@ class StepSeries:
         Of each threshold, as in :class:`dmft.ThresholdCurve`.
     """
 
-    step_sizes: FloatArray
-    n_steps: NDArray[np.intp]
-    value: FloatArray
-    stderr: FloatArray
-    replicates: FloatArray
-    unstable_share: FloatArray
-    statuses: tuple[Status, ...]
+    step_sizes: Annotated[FloatArray, "S"]
+    n_steps: Annotated[NDArray[np.intp], "S"]
+    value: Annotated[FloatArray, "S"]
+    stderr: Annotated[FloatArray, "S"]
+    replicates: Annotated[FloatArray, "R S"]
+    unstable_share: Annotated[FloatArray, "S"]
+    statuses: Annotated[tuple[Status, ...], "S"]
 
     @property
     def unstable(self) -> NDArray[np.bool_]:
@@ -145,18 +144,6 @@ class EigenvalueCheck:
         found = None if self.prediction is None else vars(self.prediction)
         return {**vars(self), "status": self.status.name, "prediction": found}
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> EigenvalueCheck:
-        """Return the check described by `config`, the inverse of `to_config`."""
-        found = config["prediction"]
-        return cls(
-            **{
-                **config,
-                "status": Status[config["status"]],
-                "prediction": None if found is None else HessianPrediction(**found),
-            }
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class StepAxis:
@@ -192,39 +179,6 @@ class StepAxis:
         statuses = [status for series in self.series for status in series.statuses]
         statuses += [entry.status for entry in self.check]
         return next((status for status in statuses if not status.ok), Status.SUCCESS)
-
-    def parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Return what a file holds: plain types and arrays."""
-        config = {
-            "network": self.network,
-            "time": self.time,
-            "statuses": [[status.name for status in series.statuses] for series in self.series],
-            "check": [entry.to_config() for entry in self.check],
-        }
-        arrays = {
-            f"{kind}_{name}": getattr(series, name)
-            for kind, series in zip(_KINDS, self.series, strict=False)
-            for name in _NUMBERS
-        }
-        return config, arrays
-
-    @classmethod
-    def of_parts(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> StepAxis:
-        """Return the axis of which these are the :meth:`parts`."""
-        series = [
-            StepSeries(
-                **{name: arrays[f"{kind}_{name}"] for name in _NUMBERS},
-                statuses=tuple(Status[name] for name in names),
-            )
-            for kind, names in zip(_KINDS, config["statuses"], strict=False)
-        ]
-        return cls(
-            config["network"],
-            config["time"],
-            series[0],
-            series[1] if len(series) > 1 else None,
-            tuple(map(EigenvalueCheck.from_config, config["check"])),
-        )
 
 
 # -- finding it ----------------------------------------------------------------------------------

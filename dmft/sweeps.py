@@ -13,7 +13,7 @@ import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,13 @@ from dmft.gradient_descent import GradientDescent
 from dmft.inputs import Inputs, get_inputs
 from dmft.logistic import LogisticCrossing, fit_crossing
 from dmft.problem import Problem
-from dmft.results import read_result, write_result
+from dmft.records import read_record, write_record
+from dmft.results import reporting
 from dmft.seed_runs import complete, finish_seed, run_tasks
 from dmft.seed_store import SeedStore
 from dmft.settings import check_deltas, check_sizes
 from dmft.simulation_plan import SimulationPlan, check_seeds, check_workers
+from dmft.stored_settings import check_settings
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -48,7 +50,6 @@ _RESULTS = (
     "smallest_eigenvalue",
     "hard_overlap",
 )
-_SETTINGS = ("problem", "method", "inputs")
 # The default of `simulate`, so that it can read the folders of a sweep.
 _DENSE_LIMIT = 4000
 
@@ -89,19 +90,19 @@ class Sweep:
         Problem, method and inputs as plain types.
     """
 
-    d: tuple[int, ...]
-    deltas: FloatArray
-    seeds: tuple[int, ...]
+    d: Annotated[tuple[int, ...], "n_d"]
+    deltas: Annotated[FloatArray, "n_delta"]
+    seeds: Annotated[tuple[int, ...], "S"]
     recovery: float
     hessian_step: int | None
-    recovery_step: NDArray[np.int64]
-    final_cosine: FloatArray
-    largest_cosine: FloatArray
-    train_loss: FloatArray
-    test_loss: FloatArray
-    smallest_eigenvalue: FloatArray
-    hard_overlap: FloatArray
-    statuses: NDArray[np.str_]
+    recovery_step: Annotated[NDArray[np.int64], "n_d n_delta S"]
+    final_cosine: Annotated[FloatArray, "n_d n_delta S"]
+    largest_cosine: Annotated[FloatArray, "n_d n_delta S"]
+    train_loss: Annotated[FloatArray, "n_d n_delta S"]
+    test_loss: Annotated[FloatArray, "n_d n_delta S"]
+    smallest_eigenvalue: Annotated[FloatArray, "n_d n_delta S"]
+    hard_overlap: Annotated[FloatArray, "n_d n_delta S"]
+    statuses: Annotated[NDArray[np.str_], "n_d n_delta S"]
     config: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -237,17 +238,7 @@ class Sweep:
         OSError
             If it cannot be written; nothing is left behind.
         """
-        config = {
-            **{name: self.config[name] for name in _SETTINGS},
-            "d": list(self.d),
-            "seeds": list(self.seeds),
-            "recovery": self.recovery,
-            "hessian_step": self.hessian_step,
-        }
-        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _RESULTS}
-        write_result(
-            path, _KIND, config, {**arrays, "deltas": self.deltas, "statuses": self.statuses}
-        )
+        write_record(path, _KIND, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Sweep:
@@ -256,17 +247,19 @@ class Sweep:
         Raises
         ------
         ValueError
-            If the file is not a sweep, or was written by a newer version.
+            If the file is not a sweep, is damaged, or was written by a newer version.
         """
-        config, arrays = read_result(path, _KIND)
-        return cls(
-            d=tuple(config["d"]),
-            seeds=tuple(config["seeds"]),
-            recovery=config["recovery"],
-            hessian_step=config["hessian_step"],
-            config={name: config[name] for name in _SETTINGS},
-            **arrays,
+        found = read_record(
+            path,
+            _KIND,
+            cls,
+            lambda found: check_settings(found.config, "problem", "method", "inputs"),
         )
+        with reporting(path):
+            for name in np.unique(found.statuses):
+                if name not in Status.__members__:
+                    raise ValueError(f"statuses must be names of a Status, got {str(name)!r}")
+        return found
 
     def __repr__(self) -> str:
         return (
@@ -448,7 +441,7 @@ class _Cell:
         if out is None:
             return None
         folder = check_folder(out) / f"d{self.plan.d}" / f"delta-{self.plan.delta!r}"
-        return SeedStore(folder, self.plan.config)
+        return SeedStore(folder, self.plan.config_of_files)
 
     def summary(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
         """Reduce a run to what the sweep keeps of it."""

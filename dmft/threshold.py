@@ -10,28 +10,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmft._validation import check_instance, check_integer, check_real
 from dmft.folders import check_folder
 from dmft.methods import METHODS, Method
 from dmft.problem import Problem
-from dmft.results import read_result, write_result
+from dmft.records import read_record, write_record
 from dmft.sampling import Sampling
 from dmft.solver import solve
+from dmft.stored_settings import check_settings
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    FloatArray = NDArray[np.float64]
 
 __all__ = ["Crossing", "Threshold", "find_delta_nn"]
+
+FloatArray = NDArray[np.float64]
 
 _KIND = "threshold"
 # The root is located this much more finely than its sampling error: refining further is noise.
@@ -101,8 +102,8 @@ class Threshold:
     unstable_share : float
         Largest fraction of paths that a step makes unstable, or share of an average that they
         carry, along the trajectory to ``step`` at ``value`` (see :class:`dmft.UnstablePaths`); 0
-        at step 0, where no step is taken, NaN without a value or from an older file. Above 0.01
-        the step size matters more than it should; gradient flow is the cure.
+        at step 0, where no step is taken, NaN without a value. Above 0.01 the
+        step size matters more than it should; gradient flow is the cure.
     """
 
     value: float
@@ -111,9 +112,9 @@ class Threshold:
     crossings: tuple[Crossing, ...]
     step: int
     bracket: tuple[float, float]
-    delta: FloatArray
-    gap: FloatArray
-    gap_stderr: FloatArray
+    delta: Annotated[FloatArray, "n"]
+    gap: Annotated[FloatArray, "n"]
+    gap_stderr: Annotated[FloatArray, "n"]
     residual: float
     config: dict[str, Any] = field(repr=False)
     unstable_share: float = np.nan
@@ -130,19 +131,7 @@ class Threshold:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        config = {
-            **self.config,
-            "value": self.value,
-            "stderr": self.stderr,
-            "status": self.status.name,
-            "step": self.step,
-            "bracket": list(self.bracket),
-            "residual": self.residual,
-            "unstable_share": self.unstable_share,
-            "crossings": [vars(crossing) for crossing in self.crossings],
-        }
-        arrays = {"delta": self.delta, "gap": self.gap, "gap_stderr": self.gap_stderr}
-        write_result(path, _KIND, config, arrays)
+        write_record(path, _KIND, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Threshold:
@@ -151,21 +140,15 @@ class Threshold:
         Raises
         ------
         ValueError
-            If the file is not a threshold, or was written by a newer version.
+            If the file is not a threshold, is damaged, or was written by a newer version.
         """
-        config, arrays = read_result(path, _KIND)
-        return cls(
-            value=float(config["value"]),
-            stderr=float(config["stderr"]),
-            status=Status[config["status"]],
-            crossings=tuple(Crossing(**crossing) for crossing in config["crossings"]),
-            step=config["step"],
-            bracket=(config["bracket"][0], config["bracket"][1]),
-            residual=float(config["residual"]),
-            config={name: config[name] for name in ("problem", "method", "sampling")},
-            unstable_share=float(config.get("unstable_share", np.nan)),
-            **arrays,
-        )
+        return read_record(path, _KIND, cls, _check)
+
+
+def _check(threshold: Threshold) -> None:
+    check_settings(threshold.config, "problem", "method", "sampling")
+    if not threshold.n_evaluations:
+        raise ValueError("it has no evaluation of the gap")
 
 
 class _Gap:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmft._validation import check_integer
 from dmft.classification_error import expected_test_error
@@ -14,23 +16,22 @@ from dmft.generalization import expected_test_loss
 from dmft.gradient_descent import GradientDescent
 from dmft.methods import Method, method_from_config
 from dmft.problem import Problem
-from dmft.results import read_result, write_result
+from dmft.records import read_record, write_record
 from dmft.runs import Run
 from dmft.sampling import Sampling, bias_of_paths
 from dmft.solver import solve
 from dmft.stability import UnstablePaths
+from dmft.stored_settings import check_settings
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     import os
 
-    from numpy.typing import NDArray
-
     from rmt import HessianLaw, Span
 
-    FloatArray = NDArray[np.float64]
-
 __all__ = ["Trajectory"]
+
+FloatArray = NDArray[np.float64]
 
 _KIND = "trajectory"
 # Below this ratio of smallest to largest gradient innovation the response, which divides by the
@@ -150,7 +151,7 @@ class Trajectory:
         Where some have been let go: the most that it held at a time recorded.
         """
         run = self._runs[0]
-        if run.is_compressed and run.counts is not None:
+        if run.is_compressed:
             return int(run.counts[:, 1].max())
         return len(run.direction_step)
 
@@ -238,26 +239,10 @@ class Trajectory:
 
     @property
     def unstable_paths(self) -> UnstablePaths:
-        """Paths whose curvature is too large for the step, at each step; see the class.
-
-        Computed again from the seed where the trajectory comes from a file without them.
-
-        Raises
-        ------
-        ValueError
-            If that is needed, and the problem is unknown (loaded without it).
-        """
+        """Paths whose curvature is too large for the step, at each step; see the class."""
         if self._unstable_paths is None:
-            runs = self._runs
-            if any(run.above is None for run in runs) and self._n_times:
-                if self.problem is None:
-                    raise ValueError(
-                        "problem must be given to Trajectory.load for the unstable paths of a "
-                        "custom problem in an older file"
-                    )
-                runs = self._again(self.n_steps)
-            shares = [np.empty((0, 4)) if run.above is None else run.above for run in runs]
-            self._unstable_paths = UnstablePaths.of_runs([run[: self._n_times] for run in shares])
+            shares = [run.above[: self._n_times] for run in self._runs]
+            self._unstable_paths = UnstablePaths.of_runs(shares)
         return self._unstable_paths
 
     @property
@@ -384,26 +369,18 @@ class Trajectory:
         path : path-like
             The file; a missing ``.npz`` suffix is added.
         """
-        config = {
-            "problem": self.problem.to_config() if self.problem else self._problem_config,
-            "delta": self.delta,
-            "method": self.method.to_config(),
-            "sampling": self.sampling.to_config(),
-            "status": [run.status.name for run in self._runs],
-            "compressed": [run.is_compressed for run in self._runs],
-            "k": self.k,
-        }
-        arrays: dict[str, NDArray[Any]] = {
-            "test_loss": np.stack([_test_loss(self, index) for index in range(len(self._runs))])
-        }
-        errors = [_test_error(self, index) for index in range(len(self._runs))]
-        if np.isfinite(errors).any():  # of labels -1 and +1
-            arrays["test_error"] = np.stack(errors)
-        for index, run in enumerate(self._runs):
-            for name in (*_STORED, *_STORED_LATER):
-                if (array := getattr(run, name)) is not None:
-                    arrays[f"{name}/{index}"] = array
-        write_result(path, _KIND, config, arrays)
+        problem = self.problem.to_config() if self.problem else self._problem_config
+        assert problem is not None  # a loaded trajectory has one of the two
+        stored = _Stored(
+            problem=problem,
+            delta=self.delta,
+            method=self.method.to_config(),
+            sampling=self.sampling.to_config(),
+            runs=tuple(_without_paths(run) for run in self._runs),
+            test_loss=np.stack([_test_loss(self, index) for index in range(len(self._runs))]),
+            test_error=np.stack([_test_error(self, index) for index in range(len(self._runs))]),
+        )
+        write_record(path, _KIND, stored)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], problem: Problem | None = None) -> Trajectory:
@@ -422,31 +399,23 @@ class Trajectory:
             If the file is not a trajectory, was written by a newer version, or belongs to another
             problem than the one given.
         """
-        config, arrays = read_result(path, _KIND)
-        problem = Problem.of_record(config["problem"], problem)
-        statuses = config["status"]
-        compressed = config.get("compressed", [False] * len(statuses))  # not in older files
-        runs = [
-            _stored_run(arrays, index, config["k"], Status[status], compressed[index])
-            for index, status in enumerate(statuses)
-        ]
+        stored = read_record(path, _KIND, _Stored, _check)
         trajectory = cls(
-            problem,
-            config["delta"],
-            method_from_config(config["method"]),
-            Sampling(**config["sampling"]),
-            runs[0],
-            runs[1:],
-            test_losses=arrays["test_loss"],
-            test_errors=arrays.get("test_error"),
+            Problem.of_record(stored.problem, problem),
+            stored.delta,
+            method_from_config(stored.method),
+            Sampling(**stored.sampling),
+            stored.runs[0],
+            list(stored.runs[1:]),
+            test_losses=stored.test_loss,
+            test_errors=stored.test_error,
         )
-        trajectory._problem_config = config["problem"]
+        trajectory._problem_config = stored.problem
         return trajectory
 
     def __repr__(self) -> str:
         stability = ""
-        # Known without another solve?
-        if self._runs[0].above is not None and not self.stability_status.ok:
+        if not self.stability_status.ok:
             stability = f", stability={self.stability_status.name}"
         return (
             f"Trajectory(delta={self.delta:g}, n_steps={self.n_steps}, m={self.m}, k={self.k}, "
@@ -498,42 +467,46 @@ class _ByQuantity(Mapping[str, "FloatArray"]):
         return len(_QUANTITIES)
 
 
-def _stored_run(
-    arrays: Mapping[str, NDArray[Any]], index: int, k: int, status: Status, is_compressed: bool
-) -> Run:
-    """Run number ``index`` of a file: everything but its paths."""
-    return Run(
-        weights=arrays[f"weights/{index}"],
-        gamma=arrays[f"gamma/{index}"],
-        direction_step=arrays[f"direction_step/{index}"],
-        direction_neuron=arrays[f"direction_neuron/{index}"],
-        gradient_second_moment=arrays[f"gradient_second_moment/{index}"],
-        train_loss=arrays[f"train_loss/{index}"],
-        squared_gradient_norm=arrays[f"squared_gradient_norm/{index}"],
-        latent=np.empty((k, 0)),
-        labels=np.empty(0),
-        status=status,
-        left_out=arrays.get(f"left_out/{index}"),
-        counts=arrays.get(f"counts/{index}"),
-        above=arrays.get(f"above/{index}"),
-        second_layer=arrays.get(f"second_layer/{index}"),
-        is_compressed=is_compressed,
+# -- what a file holds -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """All of a trajectory but what is computed from the rest."""
+
+    problem: dict[str, Any]
+    delta: float
+    method: dict[str, Any]
+    sampling: dict[str, Any]
+    runs: Annotated[tuple[Run, ...], "R"]
+    test_loss: Annotated[FloatArray, "R T"]
+    test_error: Annotated[FloatArray, "R T"]
+
+
+def _without_paths(run: Run) -> Run:
+    """Return a run without all that is as long as its paths."""
+    return replace(
+        run, latent=run.latent[:, :0], labels=run.labels[:0], pre_activations={}, paths=None
     )
 
 
-# -- the quantities of one run -----------------------------------------------------------------
+def _check(stored: _Stored) -> None:
+    settings = {"problem": stored.problem, "method": stored.method, "sampling": stored.sampling}
+    check_settings(settings, *settings)
+    m, k = len(stored.problem["network"]["second_layer"]), stored.problem["target"]["k"]
+    for run in stored.runs:
+        few = run.n_times > 0 and run.weights.shape[2] < k + m
+        if few or (run.weights.shape[1], len(run.latent)) != (m, k):
+            raise ValueError(f"its runs are not those of {m} neurons and {k} latent directions")
+    n_runs, n_times = stored.test_loss.shape
+    n_steps = method_from_config(stored.method).n_steps
+    if n_times > n_steps + 1 or n_times != min(run.n_times for run in stored.runs):
+        raise ValueError(f"it has test losses at {n_times} times, not those of its runs")
+    if n_runs != stored.sampling["replicates"] + 1:
+        raise ValueError(f"it has {n_runs} runs, not those of its sampling")
 
-_STORED = (
-    "weights",
-    "gamma",
-    "direction_step",
-    "direction_neuron",
-    "gradient_second_moment",
-    "train_loss",
-    "squared_gradient_norm",
-)
-# Older files do not have these.
-_STORED_LATER = ("left_out", "above", "second_layer", "counts")
+
+# -- the quantities of one run -----------------------------------------------------------------
 
 
 def _two_times(rows: FloatArray) -> FloatArray:
@@ -609,12 +582,7 @@ def _train_loss(trajectory: Trajectory, index: int) -> FloatArray:
 
 
 def _second_layer(trajectory: Trajectory, index: int) -> FloatArray:
-    layer = trajectory._runs[index].second_layer
-    if layer is None:  # a file from before it could be trained
-        config = trajectory._problem_config or {}
-        fixed = np.array(config["network"]["second_layer"], dtype=np.float64)
-        layer = np.tile(fixed, (trajectory._n_times, 1))
-    return layer[: trajectory._n_times]
+    return trajectory._runs[index].second_layer[: trajectory._n_times]
 
 
 def _gradient_norm(trajectory: Trajectory, index: int) -> FloatArray:

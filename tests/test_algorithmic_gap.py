@@ -9,10 +9,10 @@ import pytest
 import dmft
 from dmft import Status
 from dmft.algorithmic_gap import name_networks, wide_networks
-from dmft.step_axis import find_step_axis
+from dmft.records import read_record, write_record
+from dmft.step_axis import StepAxis, find_step_axis
 
 ALGORITHMIC_GAP = importlib.import_module("dmft.algorithmic_gap")
-STEP_AXIS = importlib.import_module("dmft.step_axis")
 SAMPLING = dmft.Sampling(n_paths=128, replicates=4, seed=3)
 METHOD = dmft.GradientDescent(0.2, 4)
 BRACKET = (0.6, 5.0)
@@ -161,7 +161,7 @@ def test_fresh_batches_stand_beside_reuse():
     assert only.n_searches == 3
 
 
-def test_runs_beside_the_largest_step_agree_with_the_theory():
+def test_runs_beside_the_largest_step_agree_with_the_theory(tmp_path):
     axis = find_step_axis(
         problem(),
         (1.0, 4.0),
@@ -177,7 +177,8 @@ def test_runs_beside_the_largest_step_agree_with_the_theory():
         # One size only: a bias of order 1/d is left.
         assert seen.simulated == pytest.approx(seen.value, abs=0.05)
         assert seen.simulated_overlap == pytest.approx(seen.overlap, abs=0.12)
-        assert STEP_AXIS.EigenvalueCheck.from_config(entry.to_config()) == entry
+    write_record(tmp_path / "axis.npz", "step axis", axis)
+    assert read_record(tmp_path / "axis.npz", "step axis", StepAxis).check == axis.check
 
 
 def test_a_step_that_is_too_large_has_a_status_and_no_value():

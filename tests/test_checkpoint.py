@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -271,12 +272,11 @@ def test_a_run_that_ends_early_is_finished_too(tmp_path):
 
 
 def test_snapshots_are_rare_by_default(tmp_path, monkeypatch):
-    written = []
     monkeypatch.setattr(
-        "dmft.checkpoints.write_snapshot", lambda path, *_: written.append(path.name)
+        "dmft.checkpoints.write_snapshot", lambda path, *_: pytest.fail(f"wrote {path}")
     )
     solve(tmp_path)
-    assert written == ["run-all.npz", "run-000.npz", "run-001.npz"]
+    assert set(contents(tmp_path)) == {RECORD, "run-all.npz", "run-000.npz", "run-001.npz"}
 
 
 # ------------------------------------------------------------------ damage
@@ -338,6 +338,24 @@ def test_bits_flipped_anywhere_are_noticed_or_harmless(tmp_path):
         assert_same_bits(solve(tmp_path, **arguments), whole)
 
 
+def test_a_full_disk(tmp_path, monkeypatch):
+    """The third snapshot does not fit: an OSError, and later the same bits."""
+    fsync, count = os.fsync, itertools.count()
+
+    def full(descriptor):
+        if next(count) == 3:  # the first was the configuration
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            solve(tmp_path, checkpoint_seconds=0)
+    names = {RECORD, "run-all.snapshot-00001.npz", "run-all.snapshot-00002.npz"}
+    assert set(contents(tmp_path)) == names
+    assert_same_bits(solve(tmp_path), solve())
+
+
 # ------------------------------------------------------------------ what is refused
 
 
@@ -389,8 +407,9 @@ def test_another_version_and_other_code_are_refused(tmp_path, monkeypatch):
         solve(tmp_path)
 
 
-def test_other_labels_than_those_of_the_snapshot_are_refused(tmp_path):
-    """Equal at the points looked at, different elsewhere."""
+def test_other_labels_than_those_of_the_snapshot_are_refused(tmp_path, monkeypatch):
+    """Where what custom laws give at a few points does not tell them apart."""
+    monkeypatch.setattr("dmft.checkpoints.fingerprint", lambda _: None)
 
     def problem(kink):
         def label(z, eps):
@@ -407,7 +426,7 @@ def test_other_labels_than_those_of_the_snapshot_are_refused(tmp_path):
 def test_one_solve_at_a_time(tmp_path):
     pytest.importorskip("fcntl")
     stopped(tmp_path, 3)
-    config = json.loads((tmp_path / RECORD).read_text())
+    config = json.loads((tmp_path / RECORD).read_text())["configuration"]
     with (
         Checkpoint(tmp_path, config, 0.0).open(),
         pytest.raises(ValueError, match="checkpoint must be a folder that no other solve is using"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -66,6 +67,10 @@ def assert_same_bits(a, b):
 
 def finished(folder):
     return len(list(Path(folder).glob("seed-*.npz"))) if Path(folder).is_dir() else 0
+
+
+def recorded(folder):
+    return json.loads((folder / RECORD).read_text())["configuration"]
 
 
 def leftovers(folder):
@@ -258,7 +263,7 @@ def test_bits_flipped_anywhere_are_noticed_or_harmless(tmp_path):
 def test_file_with_an_array_missing_is_made_again(tmp_path):
     whole = simulate(tmp_path, seeds=2)
     good = contents(tmp_path)
-    store = SeedStore(tmp_path, whole.config)
+    store = SeedStore(tmp_path, recorded(tmp_path))
     _, arrays = store.read([1])[1]
     arrays.pop("test_loss")
     store.write(1, "SUCCESS", arrays)
@@ -298,6 +303,23 @@ def test_another_configuration_is_refused(tmp_path, key, change):
     assert f"{key} = " in message
     assert "another folder" in message
     assert str(tmp_path) in message
+    assert contents(tmp_path) == before
+
+
+def test_other_code_behind_a_name_is_refused(tmp_path):
+    """Also where it differs beyond three standard deviations only."""
+
+    def label(z, eps):
+        return z[:, 0] ** 2 + np.maximum(np.abs(z[:, 0]) - 3.0, 0.0)
+
+    problem = dmft.Problem(
+        dmft.Target(label, hard_directions=[0]), make_problem().network, "pseudo-huber"
+    )
+    assert problem.to_config() == make_problem().to_config()
+    simulate(tmp_path, seeds=1)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"made with code of custom laws = '.*use another folder"):
+        simulate(tmp_path, seeds=1, problem=problem)
     assert contents(tmp_path) == before
 
 
@@ -492,7 +514,7 @@ def test_racing_configurations(tmp_path):
 def test_missing_or_damaged_record(tmp_path, record):
     """As in a folder of an older version: the seeds tell, and the record is made again."""
     whole = simulate(tmp_path, seeds=2)
-    good = contents(tmp_path)
+    good, config = contents(tmp_path), recorded(tmp_path)
     path = tmp_path / RECORD
     path.unlink()
     if record is not None:
@@ -500,7 +522,7 @@ def test_missing_or_damaged_record(tmp_path, record):
     before = contents(tmp_path)
     with pytest.raises(ValueError, match=r"seed-00000\.npz was made with delta = 4\.0"):
         simulate(tmp_path, seeds=2, delta=5.0)
-    other = SeedStore(tmp_path, {**whole.config, "delta": 5.0})
+    other = SeedStore(tmp_path, {**config, "delta": 5.0})
     with pytest.raises(ValueError, match=r"delta = 4\.0"), other.open():
         pytest.fail("opened")
     assert contents(tmp_path) == before

@@ -8,7 +8,6 @@ import pytest
 import dmft
 from dmft.cli import main
 from dmft.gradients import curvature, curvature_bound, pre_activation_gradient
-from dmft.results import read_result, write_result
 from dmft.stability import UnstablePaths
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=4, seed=3)
@@ -138,7 +137,7 @@ def test_the_line_is_at_one_percent():
 # -- files ---------------------------------------------------------------------------------------
 
 
-def test_stored_with_the_trajectory_and_found_again_where_not(unstable, tmp_path):
+def test_stored_with_the_trajectory(unstable, tmp_path):
     path = tmp_path / "run.npz"
     unstable.save(path)
     loaded = dmft.Trajectory.load(path)
@@ -148,20 +147,6 @@ def test_stored_with_the_trajectory_and_found_again_where_not(unstable, tmp_path
         assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
         assert ours.stderr[name].tobytes() == theirs.stderr[name].tobytes()
     np.testing.assert_array_equal(loaded._runs[1].left_out, unstable._runs[1].left_out)
-    # A file of an earlier version holds neither.
-    config, arrays = read_result(path, "trajectory")
-    older = {n: a for n, a in arrays.items() if not n.startswith(("above/", "left_out/"))}
-    assert len(older) == len(arrays) - 10
-    del config["version"]
-    write_result(path, "trajectory", config, older)
-    loaded = dmft.Trajectory.load(path)
-    assert "stability" not in repr(loaded)  # which is not worth a solve
-    np.testing.assert_array_equal(loaded.unstable_paths.fraction, unstable.unstable_paths.fraction)
-    loaded.save(path)
-    config["problem"]["target"]["label"] = {"custom": "label"}
-    write_result(path, "trajectory", config, older)
-    with pytest.raises(ValueError, match=r"problem must be given to Trajectory\.load"):
-        _ = dmft.Trajectory.load(path).unstable_paths
 
 
 def test_a_threshold_says_what_its_root_rests_on(tmp_path):
@@ -173,11 +158,6 @@ def test_a_threshold_says_what_its_root_rests_on(tmp_path):
     threshold.save(tmp_path / "threshold.npz")
     loaded = dmft.Threshold.load(tmp_path / "threshold.npz")
     assert loaded.unstable_share == threshold.unstable_share
-    config, arrays = read_result(tmp_path / "threshold.npz", "threshold")
-    for name in ("version", "unstable_share"):
-        del config[name]
-    write_result(tmp_path / "threshold.npz", "threshold", config, arrays)
-    assert np.isnan(dmft.Threshold.load(tmp_path / "threshold.npz").unstable_share)
     start = dmft.find_delta_nn(problem, method, (0.5, 4), step=0, scan_points=3)
     assert start.unstable_share == 0.0
     none = dmft.find_delta_nn(problem, method, (4, 5), step=0, scan_points=2)

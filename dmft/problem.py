@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dmft._validation import (
+    as_array,
     check_choice,
     check_finite_array,
     check_instance,
@@ -184,8 +185,8 @@ class Target:
         >>> Target("product", noise=0.5).sample_labels([[1.0, 2.0], [3.0, -1.0]], [0.0, 2.0])
         array([ 2., -2.])
         """
-        z = np.asarray(z, dtype=np.float64)
-        eps = np.asarray(eps, dtype=np.float64)
+        z = as_array("z", z)
+        eps = as_array("eps", eps)
         if z.ndim != 2 or z.shape[1] != self.k:
             raise ValueError(f"z must have shape (N, {self.k}), got shape {z.shape}")
         n = z.shape[0]
@@ -218,7 +219,7 @@ class Target:
         """
         if self.classes is None:
             raise ValueError(f"classes must be given for the probability of a label {self.name!r}")
-        z = np.asarray(z, dtype=np.float64)
+        z = as_array("z", z)
         if z.ndim != 2 or z.shape[1] != self.k:
             raise ValueError(f"z must have shape (N, {self.k}), got shape {z.shape}")
         return self.classes.probability(self._values(z, np.zeros(len(z))))
@@ -483,7 +484,7 @@ class Network:
         >>> Network("quadratic", [1.0, -1.0]).output([[2.0, 3.0], [1.0, 1.0]])
         array([3., 8.])
         """
-        r = np.asarray(r, dtype=np.float64)
+        r = as_array("r", r)
         if r.ndim != 2 or r.shape[0] != self.m:
             raise ValueError(f"r must have shape ({self.m}, N), got shape {r.shape}")
         return np.asarray(np.array(self.second_layer) @ self.activation.value(r))

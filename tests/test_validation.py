@@ -1,5 +1,8 @@
 """Checks at the door."""
 
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -19,7 +22,9 @@ def test_a_complex_overlap_is_refused():
         dmft.Problem("linear", initial_overlap=[[0.1j]])
 
 
-@pytest.mark.parametrize("value", [[1, 2], ["1", "2"], np.array([1, 2], dtype=object)])
-def test_what_numpy_reads_as_numbers_is_accepted(value):
+@pytest.mark.parametrize(
+    "value", [[1, 2], [Fraction(1), Decimal(2)], np.array([1, 2], dtype=object)]
+)
+def test_numbers_of_any_type_are_accepted(value):
     array = check_finite_array("x", value, ndim=1, expected="numbers")
     np.testing.assert_array_equal(array, [1.0, 2.0])

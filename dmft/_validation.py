@@ -78,27 +78,25 @@ def check_instance(name: str, value: object, kind: type | tuple[type, ...]) -> N
 
 
 def check_derivatives(name: str, value: object) -> str:
-    """Return the name of an object with callables value, derivative and second_derivative.
+    """Return the name of an object with a callable value and perhaps derivatives.
 
     Raises
     ------
     ValueError
-        If one of the callables is missing.
+        If there is no callable value.
 
     Examples
     --------
     >>> check_derivatives("loss", 3)
     Traceback (most recent call last):
     ...
-    ValueError: loss must be a catalogue name or have callables value, derivative and
-    second_derivative; 3 lacks value, derivative, second_derivative
+    ValueError: loss must be a catalogue name or have a callable value, perhaps derivative and
+    second_derivative; 3 has none
     """
-    members = ("value", "derivative", "second_derivative")
-    missing = [member for member in members if not callable(getattr(value, member, None))]
-    if missing:
+    if not callable(getattr(value, "value", None)):
         raise ValueError(
-            f"{name} must be a catalogue name or have callables value, derivative and "
-            f"second_derivative; {value!r} lacks {', '.join(missing)}"
+            f"{name} must be a catalogue name or have a callable value, perhaps derivative and "
+            f"second_derivative; {value!r} has none"
         )
     given = getattr(value, "name", None)
     return given if isinstance(given, str) else "custom"

@@ -39,6 +39,7 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._validation import check_integer, check_real
 from dmft.hermite import hermite_product, hermite_values, multi_indices
 from dmft.weighted_points import sign_patterns
+from dmft.workers import single_threaded_blas
 
 __all__ = ["MAX_K", "RANK_TOLERANCE", "DirectionSearch", "RankTest", "find_hard", "hard_subspace"]
 
@@ -272,7 +273,18 @@ def _search(
     seed: int,
     uses_noise: bool,
 ) -> DirectionSearch:
-    """Search as `find_hard`, of any k."""
+    """Search as `find_hard`, of any k; bits do not depend on the number of threads."""
+    with single_threaded_blas():
+        return _search_on_one_thread(label, k, tolerance, seed, uses_noise)
+
+
+def _search_on_one_thread(
+    label: Callable[[Array, Array], ArrayLike],
+    k: int,
+    tolerance: float,
+    seed: int,
+    uses_noise: bool,
+) -> DirectionSearch:
     points, eps = _points(k, uses_noise, seed)
     frame = np.eye(k)
     for _ in range(_MAX_TURNS):

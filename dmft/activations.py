@@ -338,10 +338,12 @@ def get_activation(activation: Any) -> Activation:
     if isinstance(activation, str):
         return ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
     name = check_derivatives("activation", activation)
+    derivatives: list[Any] = [
+        getattr(activation, member, None) for member in ("derivative", "second_derivative")
+    ]
     return Activation(
         activation.value,
-        getattr(activation, "derivative", None),
-        getattr(activation, "second_derivative", None),
+        *derivatives,
         name=name,
         kinks=getattr(activation, "kinks", ()),
     )

@@ -275,7 +275,7 @@ def _merge_mixed(starts: NDArray[np.intp], weights: Array) -> NDArray[np.intp]:
     if not mixed.any():
         return starts
     near = np.convolve(mixed, np.ones(2 * _NEAR_MIXED + 1), mode="same") > 0.5
-    return starts[~(near & np.append(False, near[:-1]))]
+    return np.asarray(starts[~(near & np.append(False, near[:-1]))])
 
 
 def _weigh(index: NDArray[np.intp], weights: Array, bins: int) -> Array:
@@ -294,7 +294,7 @@ def _joins(single: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 def _widen(joins: NDArray[np.intp], merged: NDArray[np.bool_], mass: Array) -> NDArray[np.intp]:
     """Join merged bins with neighbours of three times their mass: four smaller ones show little."""
-    for i in np.flatnonzero(merged):
+    for i in np.flatnonzero(merged).tolist():
         low, high = i, i + 1
         while mass[low:high].sum() < _JOIN * mass[i] and high - low < len(mass):
             low, high = max(low - 1, 0), min(high + 1, len(mass))

@@ -249,7 +249,7 @@ def _typical(values: Array) -> float:
 
 def _distance(points: Array, kinks: tuple[float, ...]) -> Array:
     """Return the distance (n,) of points from the nearest kink, infinite if there is none."""
-    return np.abs(points[:, None] - np.array([*kinks, np.inf])).min(axis=1)
+    return np.asarray(np.abs(points[:, None] - np.array([*kinks, np.inf])).min(axis=1))
 
 
 def _slopes(function: Callable[..., Array], x: Array, *rest: Array) -> tuple[Array, Array]:

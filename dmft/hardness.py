@@ -319,7 +319,7 @@ def hardness(
     if target.k > MAX_K:
         raise ValueError(f"target must have at most {MAX_K} latent directions, got {target.k}")
     max_degree = check_integer("max_degree", max_degree, minimum=2)
-    seed = check_integer("seed", seed, minimum=0)
+    seed = check_integer("seed", seed, minimum=0, maximum=None)
     if n_points is not None:
         n_points = check_integer("n_points", n_points, minimum=_SMALLEST_N)
         if n_points & (n_points - 1):

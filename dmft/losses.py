@@ -263,10 +263,12 @@ def get_loss(loss: Any) -> Loss:
     if isinstance(loss, str):
         return LOSSES[check_choice("loss", loss, LOSSES)]
     name = check_derivatives("loss", loss)
+    derivatives: list[Any] = [
+        getattr(loss, member, None) for member in ("derivative", "second_derivative")
+    ]
     return Loss(
         loss.value,
-        getattr(loss, "derivative", None),
-        getattr(loss, "second_derivative", None),
+        *derivatives,
         name=name,
         labels=getattr(loss, "labels", "real"),
         smooth=getattr(loss, "smooth", True),

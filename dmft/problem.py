@@ -485,7 +485,7 @@ class Network:
         object.__setattr__(self, "activation", get_activation(activation))
         weights = check_finite_array(
             "second_layer",
-            list(second_layer) if isinstance(second_layer, Iterable) else second_layer,
+            second_layer if hasattr(second_layer, "__array__") else _listed(second_layer),
             ndim=1,
             expected="a sequence of numbers, one per neuron",
         )
@@ -1025,6 +1025,11 @@ def _name_of(function: object) -> str:
     """Name of a callable for messages and records."""
     name = getattr(function, "__name__", None)
     return name if isinstance(name, str) else type(function).__name__
+
+
+def _listed(values: object) -> object:
+    """Return iterables that are no text as lists, anything else as it is."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
 
 
 def _custom(law: Activation | Loss) -> dict[str, str]:

@@ -80,6 +80,8 @@ def _kind(minimum: float | None, maximum: float | None, exclusive: bool) -> str:
 
 def _number(value: Any) -> float | None:
     """Return a real scalar as a float, which may be NaN or infinite; None for anything else."""
+    if np.ma.is_masked(value):
+        return None
     if not isinstance(value, np.generic) and hasattr(value, "__array__"):
         value = np.asarray(value)
         if value.ndim:
@@ -97,13 +99,19 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def check_integer(name: str, value: object, *, minimum: int | None = None) -> int:
+def check_integer(
+    name: str,
+    value: object,
+    *,
+    minimum: int | None = None,
+    maximum: int | None = 2**63 - 1,
+) -> int:
     """Return `value` as an int; numpy integers are accepted, booleans and floats are not.
 
     Raises
     ------
     ValueError
-        If `value` is not an integer, or is below `minimum`.
+        If `value` is not an integer, is below `minimum` or above `maximum` (of seeds: None).
 
     Examples
     --------
@@ -124,6 +132,8 @@ def check_integer(name: str, value: object, *, minimum: int | None = None) -> in
         raise ValueError(message) from None
     if minimum is not None and number < minimum:
         raise ValueError(message)
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{message}, above {maximum}")
     return number
 
 
@@ -146,11 +156,11 @@ def check_array(
     ...
     ValueError: weights must be a rectangular array of real numbers, got [1.0, True]
     """
-    array = None if _has_boolean(value) else _as_array(value)
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} must be without masked entries, got {shown(value)}")
+    array = None if _has_hidden(value) else _as_array(value)
     if array is None:
         raise ValueError(f"{name} must be {expected}, got {shown(value)}")
-    if np.ma.isMaskedArray(value) and np.ma.is_masked(value):
-        raise ValueError(f"{name} must have no masked entries, got {shown(value)}")
     finite = np.isfinite(array)
     if not finite.all():
         bad = array.size - int(np.count_nonzero(finite))
@@ -191,7 +201,7 @@ def check_complex(name: str, value: object) -> NDArray[np.complex128]:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError):
         array = np.asarray(None)
-    if _has_boolean(value) or (array.size and array.dtype.kind not in "fiuc"):
+    if _has_hidden(value) or (array.size and array.dtype.kind not in "fiuc"):
         raise ValueError(f"{name} must be an array of complex numbers, got {shown(value)}")
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{name} must have finite entries, got {shown(value)}")
@@ -212,16 +222,22 @@ def _as_array(value: object) -> Array | None:
     return np.array(array, dtype=np.float64)
 
 
-def _has_boolean(value: object) -> bool:
-    """Whether a list, which numpy would read as numbers, has booleans among them."""
+def _has_hidden(value: object) -> bool:
+    """Whether lists, which numpy would read as numbers, have booleans or masks in them."""
     if isinstance(value, list | tuple):
-        return any(map(_has_boolean, value))
-    return isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == np.bool_
+        return any(map(_has_hidden, value))
+    if type(value) is float:
+        return False
+    is_boolean = isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_
+    return is_boolean or bool(np.ma.is_masked(value))
 
 
 def shown(value: object) -> str:
     """`repr` on one short line; numpy scalars appear as plain numbers."""
     if isinstance(value, np.generic):
         value = value.item()
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python prints no integer of more than some thousand digits
+        return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else "?"
     return text if len(text) <= 80 else text[:77] + "..."

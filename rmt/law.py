@@ -734,6 +734,8 @@ class HessianLaw:
         (5, 5)
         """
         d = check_integer("d", d, minimum=max(1, self.k_hard))
+        if not isinstance(seed, np.random.Generator):
+            seed = check_integer("seed", seed, minimum=0, maximum=None)
         rng = np.random.default_rng(seed)
         n = max(1, round(self._ratio * d))
         levels = (rng.permutation(n) + rng.random()) / n

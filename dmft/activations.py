@@ -338,12 +338,12 @@ def get_activation(activation: Any) -> Activation:
     if isinstance(activation, str):
         return ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
     name = check_derivatives("activation", activation)
-    derivatives: list[Any] = [
-        getattr(activation, member, None) for member in ("derivative", "second_derivative")
-    ]
+    first: Any = getattr(activation, "derivative", None)
+    second: Any = getattr(activation, "second_derivative", None)
     return Activation(
         activation.value,
-        *derivatives,
+        first,
+        second,
         name=name,
         kinks=getattr(activation, "kinks", ()),
     )

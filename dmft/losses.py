@@ -263,12 +263,12 @@ def get_loss(loss: Any) -> Loss:
     if isinstance(loss, str):
         return LOSSES[check_choice("loss", loss, LOSSES)]
     name = check_derivatives("loss", loss)
-    derivatives: list[Any] = [
-        getattr(loss, member, None) for member in ("derivative", "second_derivative")
-    ]
+    first: Any = getattr(loss, "derivative", None)
+    second: Any = getattr(loss, "second_derivative", None)
     return Loss(
         loss.value,
-        *derivatives,
+        first,
+        second,
         name=name,
         labels=getattr(loss, "labels", "real"),
         smooth=getattr(loss, "smooth", True),

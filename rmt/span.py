@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -181,7 +181,8 @@ class Span:
 
 
 def _blocks(basis: ArrayLike | Sequence[Array]) -> tuple[Array, ...]:
-    blocks = basis if isinstance(basis, list | tuple) and np.ndim(basis[0]) == 2 else [basis]
+    several = isinstance(basis, list | tuple) and len(basis) > 0 and _is_matrix(basis[0])
+    blocks: Sequence[Any] = basis if several else [basis]  # type: ignore[assignment]
     out: list[Array] = []
     for block in blocks:
         array = as_array("basis", block)
@@ -191,6 +192,13 @@ def _blocks(basis: ArrayLike | Sequence[Array]) -> tuple[Array, ...]:
             raise ValueError("basis must be finite, got entries that are NaN or infinite")
         out.append(array)
     return tuple(out)
+
+
+def _is_matrix(block: Any) -> bool:
+    try:
+        return np.ndim(block) == 2
+    except ValueError:  # rows of different lengths
+        return False
 
 
 def _matrix(value: ArrayLike, name: str, columns: int | None, rows: int | None = None) -> Array:

@@ -1,92 +1,28 @@
-"""Checks at the door: one-line ``ValueError``s that name argument, value and what is allowed."""
+"""Checks at the door: one-line ``ValueError``s that name argument, value and what is allowed.
+
+What counts as a number is decided in ``rmt._validation``, for both packages alike.
+"""
 
 from __future__ import annotations
 
 import difflib
-import math
-import operator
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rmt._validation import as_array, check_array, check_integer, check_real, shown
+
 __all__ = [
+    "as_array",
+    "check_array",
     "check_choice",
     "check_finite_array",
     "check_integer",
     "check_keys",
     "check_real",
 ]
-
-
-def check_real(
-    name: str, value: object, *, minimum: float | None = None, exclusive: bool = False
-) -> float:
-    """Return `value` as a finite float, not below `minimum` (above it if `exclusive`).
-
-    Raises
-    ------
-    ValueError
-        If `value` is not a real number, not finite, or out of range.
-
-    Examples
-    --------
-    >>> check_real("delta", 2, minimum=0.0, exclusive=True)
-    2.0
-    >>> check_real("delta", -1.0, minimum=0.0, exclusive=True)
-    Traceback (most recent call last):
-    ...
-    ValueError: delta must be a positive finite number, got -1.0
-    """
-    kind = "a finite number"
-    if minimum is not None:
-        if minimum == 0.0:
-            kind = "a positive finite number" if exclusive else "a finite number >= 0"
-        else:
-            kind = f"a finite number {'>' if exclusive else '>='} {minimum:g}"
-    message = f"{name} must be {kind}, got {_shown(value)}"
-    if isinstance(value, str | bytes | bool | np.bool_):
-        raise ValueError(message)
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(message) from None
-    if not math.isfinite(number):
-        raise ValueError(message)
-    if minimum is not None and (number < minimum or (exclusive and number == minimum)):
-        raise ValueError(message)
-    return number
-
-
-def check_integer(name: str, value: object, *, minimum: int | None = None) -> int:
-    """Return `value` as an int; numpy integers are accepted, booleans and floats are not.
-
-    Raises
-    ------
-    ValueError
-        If `value` is not an integer, or is below `minimum`.
-
-    Examples
-    --------
-    >>> check_integer("n_steps", 3, minimum=0)
-    3
-    >>> check_integer("n_steps", 2.5, minimum=0)
-    Traceback (most recent call last):
-    ...
-    ValueError: n_steps must be an integer >= 0, got 2.5
-    """
-    kind = "an integer" if minimum is None else f"an integer >= {minimum}"
-    message = f"{name} must be {kind}, got {_shown(value)}"
-    if isinstance(value, bool | np.bool_):
-        raise ValueError(message)
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise ValueError(message) from None
-    if minimum is not None and number < minimum:
-        raise ValueError(message)
-    return number
 
 
 def check_choice(name: str, value: object, allowed: Collection[str], *, also: str = "") -> str:
@@ -107,7 +43,7 @@ def check_choice(name: str, value: object, allowed: Collection[str], *, also: st
     if isinstance(value, str) and value in allowed:
         return value
     names = ", ".join(repr(entry) for entry in allowed)
-    message = f"{name} must be one of {names}{also}; got {_shown(value)}"
+    message = f"{name} must be one of {names}{also}; got {shown(value)}"
     if isinstance(value, str):
         folded = {entry.casefold(): entry for entry in allowed}
         wanted = value.strip().casefold().replace("_", "-").replace(" ", "-")
@@ -142,27 +78,25 @@ def check_instance(name: str, value: object, kind: type | tuple[type, ...]) -> N
 
 
 def check_derivatives(name: str, value: object) -> str:
-    """Return the name of an object with callables value, derivative and second_derivative.
+    """Return the name of an object with a callable value and perhaps derivatives.
 
     Raises
     ------
     ValueError
-        If one of the callables is missing.
+        If there is no callable value.
 
     Examples
     --------
     >>> check_derivatives("loss", 3)
     Traceback (most recent call last):
     ...
-    ValueError: loss must be a catalogue name or have callables value, derivative and
-    second_derivative; 3 lacks value, derivative, second_derivative
+    ValueError: loss must be a catalogue name or have a callable value, perhaps derivative and
+    second_derivative; 3 has none
     """
-    members = ("value", "derivative", "second_derivative")
-    missing = [member for member in members if not callable(getattr(value, member, None))]
-    if missing:
+    if not callable(getattr(value, "value", None)):
         raise ValueError(
-            f"{name} must be a catalogue name or have callables value, derivative and "
-            f"second_derivative; {value!r} lacks {', '.join(missing)}"
+            f"{name} must be a catalogue name or have a callable value, perhaps derivative and "
+            f"second_derivative; {value!r} has none"
         )
     given = getattr(value, "name", None)
     return given if isinstance(given, str) else "custom"
@@ -183,16 +117,9 @@ def check_finite_array(
     >>> check_finite_array("second_layer", [1, -0.5], ndim=1, expected="a sequence of numbers")
     array([ 1. , -0.5])
     """
-    try:
-        if np.asarray(value).dtype.kind == "c":  # numpy would drop the imaginary part
-            raise TypeError("complex numbers")
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be {expected}, got {_shown(value)}") from None
+    array = check_array(name, value, expected=expected)
     if array.ndim != ndim:
         raise ValueError(f"{name} must be {expected}, got shape {array.shape}")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} must have finite entries, got {_shown(array.tolist())}")
     return array
 
 
@@ -214,7 +141,7 @@ def check_keys(
     ValueError: a key of target must be one of 'label', 'noise'; got 'lable' (did you mean 'label'?)
     """
     if not isinstance(config, Mapping):
-        raise ValueError(f"{name} must be a table of settings, got {_shown(config)}")
+        raise ValueError(f"{name} must be a table of settings, got {shown(config)}")
     for key in config:
         if key not in allowed:
             check_choice(f"a key of {name}", key, allowed)
@@ -222,11 +149,3 @@ def check_keys(
         if key not in config:
             raise ValueError(f"{name} must have a key {key!r}, got {sorted(config)}")
     return dict(config)
-
-
-def _shown(value: object) -> str:
-    """`repr` on one short line; numpy scalars appear as plain numbers."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."

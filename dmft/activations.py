@@ -29,17 +29,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft._validation import check_choice, check_derivatives, check_finite_array
+from dmft.derivatives import complete_derivatives
 
 __all__ = ["ACTIVATIONS", "Activation", "get_activation"]
 
 Array = NDArray[np.float64]
+
+# Where functions of one's own are checked: irrational numbers, which no kink is likely to be.
+_POINTS = np.concatenate(
+    [np.linspace(-4.0, 4.0, 40), np.array([-24.0, -15.0, -9.0, -6.0, 6.0, 9.0, 15.0, 24.0])]
+) * (math.pi / 3.2)
+_DENSE = np.arange(-10.0, 10.0, 0.25) + 0.125
 
 _SQRT_2 = math.sqrt(2.0)
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
@@ -56,19 +63,29 @@ class Activation:
     ----------
     value, derivative, second_derivative : callable
         :math:`\sigma, \sigma', \sigma''`; each maps an array of any shape to a float array of the
-        same shape, element by element.
+        same shape, element by element. Derivatives given are checked against numerical ones; those
+        left out are found numerically (`dmft.derivatives`), to rounding or nearly so and at some
+        ten evaluations each.
     name : str
         How results and messages call it.
     kernel_code : int or None
         Number of the compiled twin of a catalogue entry; leave None for your own.
     kinks : tuple of float
         Arguments at which the first derivative jumps. Dynamics and Hessians need none of it;
-        quadrature does, which otherwise takes the activation to be smooth.
+        quadrature and numerical derivatives do, which otherwise take the activation to be smooth.
+
+    Attributes
+    ----------
+    derivatives : str
+        Where the derivatives come from: "given", "complex-step", "interpolation", or
+        "given, second by" one of the last two.
 
     Raises
     ------
     ValueError
-        If one of the three is not callable, or `kinks` is no sequence of numbers.
+        If one of the three is not callable or does not act element by element, if one is not the
+        derivative of the one before, if `kinks` is no sequence of numbers, or a derivative left out
+        cannot be found.
 
     Examples
     --------
@@ -76,21 +93,31 @@ class Activation:
     >>> cubic = Activation(lambda r: r**3, lambda r: 3 * r**2, lambda r: 6 * r, name="cubic")
     >>> cubic.derivative(np.array([1.0, 2.0]))
     array([ 3., 12.])
+
+    >>> sine = Activation(np.sin, name="sine")
+    >>> sine.derivatives, sine.second_derivative(np.array([0.5])).round(12)
+    ('complex-step', array([-0.47942554]))
+    >>> Activation(np.sin, np.sin)
+    Traceback (most recent call last):
+    ...
+    ValueError: activation 'custom': derivative must be the derivative of value, got ...
     """
 
     value: Callable[[Array], Array]
-    derivative: Callable[[Array], Array]
-    second_derivative: Callable[[Array], Array]
+    # Never None once built.
+    derivative: Callable[[Array], Array] = None  # type: ignore[assignment]
+    second_derivative: Callable[[Array], Array] = None  # type: ignore[assignment]
     name: str = "custom"
     kernel_code: int | None = None
     kinks: tuple[float, ...] = ()
+    derivatives: str = field(init=False, default="given")
 
     def __post_init__(self) -> None:
         for member in ("value", "derivative", "second_derivative"):
-            if not callable(getattr(self, member)):
+            given = getattr(self, member)
+            if not callable(given) and (given is not None or member == "value"):
                 raise ValueError(
-                    f"activation {self.name!r}: {member} must be callable, "
-                    f"got {getattr(self, member)!r}"
+                    f"activation {self.name!r}: {member} must be callable, got {given!r}"
                 )
         kinks = check_finite_array(
             f"activation {self.name!r}: kinks",
@@ -99,6 +126,23 @@ class Activation:
             expected="a sequence of numbers",
         )
         object.__setattr__(self, "kinks", tuple(sorted(set(kinks.tolist()))))
+        if self.kernel_code is None:  # the catalogue's own are for the tests to check
+            self._complete()
+
+    def _complete(self) -> None:
+        """Find the derivatives left out, check those given."""
+        what = f"activation {self.name!r}"
+        found = complete_derivatives(
+            what,
+            (self.value, self.derivative, self.second_derivative),
+            _POINTS,
+            dense=_DENSE,
+            kinks=self.kinks,
+            argument="r",
+            advice="state it in kinks",
+        )
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -266,8 +310,8 @@ def get_activation(activation: Any) -> Activation:
     Parameters
     ----------
     activation : str, Activation or object
-        A name in ``ACTIVATIONS``, or anything with callable attributes `value`, `derivative` and
-        `second_derivative` (and, if it likes, a `name` and `kinks`).
+        A name in ``ACTIVATIONS``, or anything with a callable attribute `value` (and, if it likes,
+        `derivative`, `second_derivative`, a `name` and `kinks`).
 
     Returns
     -------
@@ -276,7 +320,7 @@ def get_activation(activation: Any) -> Activation:
     Raises
     ------
     ValueError
-        If the name is unknown or the object lacks one of the callables.
+        If the name is unknown, the object has no value, or `Activation` refuses it.
 
     Examples
     --------
@@ -288,14 +332,18 @@ def get_activation(activation: Any) -> Activation:
     ValueError: activation must be one of 'quadratic', ... (did you mean 'gelu'?)
     """
     if isinstance(activation, Activation):
+        if activation.kernel_code is not None and ACTIVATIONS.get(activation.name) != activation:
+            return replace(activation, kernel_code=None)  # a changed copy of an entry: checked
         return activation
     if isinstance(activation, str):
         return ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
     name = check_derivatives("activation", activation)
+    first: Any = getattr(activation, "derivative", None)
+    second: Any = getattr(activation, "second_derivative", None)
     return Activation(
         activation.value,
-        activation.derivative,
-        activation.second_derivative,
+        first,
+        second,
         name=name,
         kinks=getattr(activation, "kinks", ()),
     )

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._validation import check_integer, check_real
+from dmft._validation import check_array, check_integer, check_real
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -313,10 +313,7 @@ def _effective_number(values: FloatArray, freedom: int) -> float:
 
 def _finite(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> FloatArray:
     """As a float array of finite numbers; of shape (S, *shape) with S > 0 if one is given."""
-    array = np.asarray(value, dtype=np.float64)
+    array = check_array(name, value)
     if shape is not None and (array.ndim == 0 or array.shape[1:] != shape or not len(array)):
         raise ValueError(f"{name} must have shape (S, *{shape}), got {array.shape}")
-    if not np.all(np.isfinite(array)):
-        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
-        raise ValueError(f"{name} must be finite, got {bad} entries that are not")
     return array

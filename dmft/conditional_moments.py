@@ -54,6 +54,8 @@ _SPLITS = 3  # rounds of splitting in four
 _SPLIT_ABOVE = 3e-7  # explained variance at stake in a bin
 _TAIL = 1e-10  # probability of the outermost bins, where there are points enough
 _JOIN = 4
+_MIXED = 0.1  # effective number of points of a bin, over their number, that shows a mixture
+_NEAR_MIXED = 4  # bins as near as this to such a one belong to it
 _TIE = 1e-12  # labels closer than this (relative) are one label computed in two ways
 _PROFILE_POINTS = 160
 
@@ -87,8 +89,9 @@ class ConditionalMoments:
         The multi-indices (a, b).
     value : ndarray, shape (P,)
     samples : ndarray, shape (16, P)
-        Independent contributions: the standard error of a linear combination of values is the
-        standard deviation of the same combination of samples, divided by 4.
+        Independent contributions (jackknife pseudo-values, or one for each set of z_E): the
+        standard error of a linear combination of values is the standard deviation of the same
+        combination of samples, divided by 4.
     loss : ndarray, shape (P,)
         Estimate of what is lost inside bins.
     profile : Profile or None
@@ -164,7 +167,7 @@ def conditional_moments(
         drawn = draw_points(q, uses_noise, _REPLICATES, n_points, np.random.default_rng([seed, 1]))
         labels = label(drawn.u @ asked.T, drawn.eps)
         bins = _Bins.of(drawn, labels)
-        value, samples, loss = _products(drawn, bins, pairs)
+        value, samples, loss = _products(drawn, bins, pairs, spread=True)
         profile = _profile(drawn, bins, labels, max(degrees)) if q == 1 else None
         if progress is not None:
             progress(1)
@@ -177,7 +180,8 @@ def conditional_moments(
         for node in _signed_normal(k_e, nodes, rng):
             drawn = draw_points(q, uses_noise, _NODE_REPLICATES, count, rng)
             labels = label(drawn.u @ asked.T + easy @ node, drawn.eps)
-            value, _, loss = _products(drawn, _Bins.of(drawn, labels), pairs)
+            bins = _Bins.of(drawn, labels)
+            value, _, loss = _products(drawn, bins, pairs, spread=False)
             sets[:, index] += np.stack([value, loss]) / nodes
             if progress is not None:
                 progress(1)
@@ -245,12 +249,34 @@ class _Bins:
                 break
             starts = _admit(np.sort(np.concatenate([starts, split])), allowed, fewest)
 
+        kept = _merge_mixed(starts, weights)
+        merged = np.diff(np.searchsorted(starts, np.append(kept, n))) > 1
+        starts = kept
         ends = np.append(starts[1:], n)
         flat = np.empty(n, dtype=np.intp)
         flat[order] = np.repeat(np.arange(len(starts)), ends - starts)
         index = flat.reshape(drawn.weights.shape)
         single = np.searchsorted(allowed, ends) - np.searchsorted(allowed, starts) == 1
-        return cls(index, _weigh(index, drawn.weights, len(starts)), _joins(single))
+        joins = _joins(single)
+        if merged.any():
+            joins = _widen(joins, merged, np.add.reduceat(weights, starts))
+        return cls(index, _weigh(index, drawn.weights, len(starts)), joins)
+
+
+def _merge_mixed(starts: NDArray[np.intp], weights: Array) -> NDArray[np.intp]:
+    """Return starts of bins without those where a few heavy points meet many light ones.
+
+    There one label comes from the middle of the Gaussian and from its tails, as in z^2 exp(-z^2)
+    near zero. Levels of the cumulative weight fall next to the heavy points, and bins between
+    would hold light ones only, as if the label told them apart.
+    """
+    sizes = np.diff(np.append(starts, len(weights)))
+    squares = np.add.reduceat(np.square(weights), starts)
+    mixed = np.square(np.add.reduceat(weights, starts)) < _MIXED * sizes * squares
+    if not mixed.any():
+        return starts
+    near = np.convolve(mixed, np.ones(2 * _NEAR_MIXED + 1), mode="same") > 0.5
+    return np.asarray(starts[~(near & np.append(False, near[:-1]))])
 
 
 def _weigh(index: NDArray[np.intp], weights: Array, bins: int) -> Array:
@@ -265,6 +291,16 @@ def _joins(single: NDArray[np.bool_]) -> NDArray[np.intp]:
     place = np.arange(len(single))
     since = place - np.maximum.accumulate(np.where(alone, place, 0))
     return np.flatnonzero(since % _JOIN == 0)
+
+
+def _widen(joins: NDArray[np.intp], merged: NDArray[np.bool_], mass: Array) -> NDArray[np.intp]:
+    """Join merged bins with neighbours of three times their mass: four smaller ones show little."""
+    for i in np.flatnonzero(merged).tolist():
+        low, high = i, i + 1
+        while mass[low:high].sum() < _JOIN * mass[i] and high - low < len(mass):
+            low, high = max(low - 1, 0), min(high + 1, len(mass))
+        joins = joins[(joins <= low) | (joins >= high)]
+    return joins
 
 
 def _admit(wanted: NDArray[np.intp], allowed: NDArray[np.intp], fewest: int) -> NDArray[np.intp]:
@@ -314,15 +350,15 @@ def _split(
 
 
 def _products(
-    drawn: WeightedPoints, bins: _Bins, pairs: Sequence[Pair]
+    drawn: WeightedPoints, bins: _Bins, pairs: Sequence[Pair], *, spread: bool
 ) -> tuple[Array, Array, Array]:
-    """Return values (P,), samples (R, P) and losses (P,)."""
+    """Return values (P,), jackknife pseudo-values (R, P), zero if no `spread`, and losses (P,)."""
     replicates, n = drawn.weights.shape
     highest = max(sum(a) for a, _ in pairs)
     u = drawn.u.reshape(replicates, n, -1)
     joined = np.add.reduceat(bins.weights, bins.joins, axis=1)
     value, loss = np.empty(len(pairs)), np.empty(len(pairs))
-    samples = np.empty((replicates, len(pairs)))
+    samples = np.zeros((replicates, len(pairs)))
     # One degree at a time: sums over bins of all replicates are large.
     for degree in sorted({sum(a) for a, _ in pairs}):
         powers = multi_indices(u.shape[2], degree, degree)
@@ -339,10 +375,21 @@ def _products(
             if sum(a) != degree:
                 continue
             i, j = place[a], place[b]
-            fine, samples[:, p] = _pair(sums, mean, bins.weights, i, j)
-            joint, _ = _pair(coarse, joined_mean, joined, i, j)
+            value[p] = _pair(sums, mean, i, j)
             # Halved: a loss that goes as 1/bins would be a third of this difference.
-            value[p], loss[p] = fine, 0.5 * (fine - joint)
+            loss[p] = 0.5 * (value[p] - _pair(coarse, joined_mean, i, j))
+        if not spread:
+            continue
+        # Each without one replicate. First-order influences would not do: where light points of the
+        # tails meet rare heavy ones, what a replicate changes is far from linear.
+        for r in range(replicates):
+            others = np.delete(np.arange(replicates), r)
+            rest = sums[:, others]
+            mean = _other_means(rest, bins.weights[others])
+            for p, (a, b) in enumerate(pairs):
+                if sum(a) == degree:
+                    left_out = _pair(rest, mean, place[a], place[b])
+                    samples[r, p] = replicates * value[p] - (replicates - 1) * left_out
     return value, samples, loss
 
 
@@ -365,12 +412,10 @@ def _other_means(sums: Array, weights: Array) -> Array:
     return np.asarray(mean)
 
 
-def _pair(sums: Array, mean: Array, weights: Array, i: int, j: int) -> tuple[float, Array]:
-    """Return E[m_i m_j] and the contribution (R,) of each replicate."""
+def _pair(sums: Array, mean: Array, i: int, j: int) -> float:
+    """Return E[m_i m_j]: each factor from other replicates."""
     crossed = 0.5 * (np.sum(sums[i] * mean[j], axis=1) + np.sum(sums[j] * mean[i], axis=1))
-    # First order in the replicate: it enters as a factor, as part of the means, and as the weight.
-    square = np.sum(weights * mean[i] * mean[j], axis=1)
-    return float(crossed.mean()), 2.0 * crossed - square
+    return float(crossed.mean())
 
 
 def _profile(drawn: WeightedPoints, bins: _Bins, labels: Array, highest: int) -> Profile:

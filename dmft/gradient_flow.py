@@ -2,14 +2,13 @@ r"""Gradient flow, the limit of gradient descent with small steps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._validation import check_integer, check_keys, check_real
+from dmft._validation import check_finite_array, check_integer, check_keys, check_real
 
 __all__ = ["GradientFlow"]
 
@@ -121,15 +120,9 @@ def _checked_times(times: object, t_max: float) -> NDArray[np.float64]:
         default = np.expm1(np.linspace(0.0, np.log1p(t_max), _POINTS + 1))
         default[-1] = t_max
         return default
-    if isinstance(times, str) or not isinstance(times, Sequence | np.ndarray):
-        raise ValueError(f"times must be increasing numbers from 0 to t_max, got {times!r}")
-    try:
-        checked = np.array(times, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"times must be increasing numbers from 0 to t_max, got {times!r}"
-        ) from None
-    good = checked.ndim == 1 and len(checked) > 0 and bool(np.all(np.diff(checked) > 0))
+    expected = "increasing numbers from 0 to t_max"
+    checked = check_finite_array("times", times, ndim=1, expected=expected)
+    good = len(checked) > 0 and bool(np.all(np.diff(checked) > 0))
     if not good or checked[0] != 0.0 or checked[-1] != t_max:
         raise ValueError(
             f"times must be increasing numbers from 0 to t_max = {t_max:g}, got {times!r}"

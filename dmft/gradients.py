@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dmft._validation import as_array
 from dmft.activations import ACTIVATIONS
 from dmft.losses import LOSSES
 
@@ -299,8 +300,7 @@ def mean_loss(
 
 def _samples(problem: Problem, r: ArrayLike, y: ArrayLike, name: str) -> tuple[Array, Array]:
     """Return pre-activations and labels as float64 arrays of matching shapes."""
-    r = np.asarray(r, dtype=np.float64)
-    y = np.asarray(y, dtype=np.float64)
+    r, y = as_array(name, r), as_array("y", y)
     if r.ndim != 2 or r.shape[0] != problem.m:
         raise ValueError(f"{name} must have shape ({problem.m}, N), got shape {r.shape}")
     if y.shape != r.shape[1:]:
@@ -310,7 +310,7 @@ def _samples(problem: Problem, r: ArrayLike, y: ArrayLike, name: str) -> tuple[A
 
 def _weights(weights: ArrayLike, y: Array) -> Array:
     """Return weights of samples as a float64 array, one for each label."""
-    weights = np.asarray(weights, dtype=np.float64)
+    weights = as_array("weights", weights)
     if weights.shape != y.shape:
         raise ValueError(f"weights must have shape {y.shape}, got shape {weights.shape}")
     return weights

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._validation import check_instance, check_integer, check_real
+from dmft._validation import check_array, check_instance, check_integer, check_real
 from dmft.alignment import hard_cosine
 from dmft.generalization import expected_test_loss
 from dmft.gradient_descent import GradientDescent
@@ -631,12 +631,12 @@ def _checked_overlaps(hard_overlap: Any, problem: Problem, count: int) -> FloatA
         return np.zeros((count, *shape))
     expected = f"a number, an array of shape (m, k_h) = {shape}, or one of those for each d"
     try:
-        given = np.asarray(hard_overlap, dtype=np.float64)
-    except (TypeError, ValueError):
+        given = check_array("hard_overlap", hard_overlap, expected=expected)
+    except ValueError:
         raise ValueError(f"hard_overlap must be {expected}, got {hard_overlap!r}") from None
     if given.ndim == 1:
         given = given[:, np.newaxis, np.newaxis]
-    if given.ndim not in (0, 2, 3) or not np.isfinite(given).all():
+    if given.ndim not in (0, 2, 3):
         raise ValueError(f"hard_overlap must be {expected}, got {hard_overlap!r}")
     try:
         means = np.broadcast_to(given, (count, *shape)).copy()

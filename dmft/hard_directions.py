@@ -40,6 +40,7 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._validation import check_integer, check_real
 from dmft.hermite import hermite_product, hermite_values, multi_indices
 from dmft.weighted_points import sign_patterns
+from dmft.workers import single_threaded_blas
 
 __all__ = ["MAX_K", "RANK_TOLERANCE", "DirectionSearch", "RankTest", "find_hard", "hard_subspace"]
 
@@ -212,6 +213,79 @@ def find_hard(
             f"k must be at most {MAX_K} for the hard directions to be found numerically, got {k}; "
             "state hard_directions"
         )
+    return _search(label, k, tolerance, seed, uses_noise)
+
+
+def refuse_easy(
+    label: Callable[[Array, Array], ArrayLike], hard: Array, *, uses_noise: bool, seed: int = 0
+) -> None:
+    """Raise if one of the directions said to be hard is clearly easy.
+
+    What is not clear is not refused; nor is a direction that is hard and not said to be: gradients
+    do not pick it up, which costs accuracy only.
+
+    Parameters
+    ----------
+    label : callable
+        ``(z (N, k), eps (N,)) -> y (N,)``, of any k.
+    hard : ndarray, shape (k, k_h)
+        Orthonormal basis of the directions said to be hard.
+    uses_noise, seed
+        As in `hard_subspace`.
+
+    Raises
+    ------
+    ValueError
+        With the direction and the variance that labels explain.
+
+    Examples
+    --------
+    >>> refuse_easy(lambda z, eps: z[:, 0] + z[:, 1] ** 2, np.eye(2)[:, :1], uses_noise=False)
+    Traceback (most recent call last):
+    ...
+    ValueError: hard_directions must be hard, yet labels explain 0.546 +- 0.0006 of the variance of
+    [1, 0] (950 standard errors); leave hard_directions out to have them found
+    """
+    found = _search(label, len(hard), RANK_TOLERANCE, seed, uses_noise)
+    given = 0
+    for test in found.rounds:
+        for j in range(test.n_easy):
+            inside = hard @ (hard.T @ test.directions[:, j])
+            share = float(inside @ inside)
+            value, error = share * test.explained[j], share * test.stderr[j]
+            if value > _CLEAR * RANK_TOLERANCE and value > _SIGNIFICANT * error:
+                direction = inside / np.sqrt(share)
+                direction *= np.sign(direction[np.argmax(np.abs(direction))])
+                shown = ", ".join(f"{x:.3g}" for x in direction + 0.0)
+                known = f", with the {given} easy directions before it" if given else ""
+                raise ValueError(
+                    f"hard_directions must be hard, yet labels{known} explain {value:.3g} +- "
+                    f"{error:.1g} of the variance of [{shown}] "
+                    f"({min(value / max(error, 1e-300), 1e6):.0f} standard errors); leave "
+                    "hard_directions out to have them found"
+                )
+        given += test.n_easy
+
+
+def _search(
+    label: Callable[[Array, Array], ArrayLike],
+    k: int,
+    tolerance: float,
+    seed: int,
+    uses_noise: bool,
+) -> DirectionSearch:
+    """Search as `find_hard`, of any k; bits do not depend on the number of threads."""
+    with single_threaded_blas():
+        return _search_on_one_thread(label, k, tolerance, seed, uses_noise)
+
+
+def _search_on_one_thread(
+    label: Callable[[Array, Array], ArrayLike],
+    k: int,
+    tolerance: float,
+    seed: int,
+    uses_noise: bool,
+) -> DirectionSearch:
     points, eps = _points(k, uses_noise, seed)
     frame = np.eye(k)
     for _ in range(_MAX_TURNS):
@@ -237,8 +311,10 @@ def _points(k: int, uses_noise: bool, seed: int) -> tuple[Array, Array]:
     from scipy.stats import qmc
 
     dimension = k + int(uses_noise)
-    patterns = sign_patterns(dimension)
-    n = 2 ** (_LOG2_POINTS[k] + int(uses_noise)) // (_REPLICATES * len(patterns))
+    # Of more directions than MAX_K there are too many patterns; the errors say what that costs.
+    one = np.ones((1, dimension))
+    patterns = sign_patterns(dimension) if k <= MAX_K else np.concatenate([one, -one])
+    n = 2 ** (_LOG2_POINTS.get(k, 17) + int(uses_noise)) // (_REPLICATES * len(patterns))
     draws = np.empty((_REPLICATES, n, dimension))
     for replicate, rng in enumerate(np.random.default_rng(seed).spawn(_REPLICATES)):
         uniform = qmc.Sobol(dimension, rng=rng).random(n)
@@ -303,7 +379,7 @@ def _find_easy(points: Array, scores: Array, tolerance: float) -> _Finding:
 
 def _moments(z_easy: Array, z_rest: Array, scores: Array) -> Array:
     """Return E[z_perp phi^T] (R, k_perp, p), one estimate per replicate, phi orthonormal."""
-    degree = _DEGREE[z_easy.shape[-1]]
+    degree = _DEGREE.get(z_easy.shape[-1], 3)
     n = scores.shape[1]
     gram: Array | float = 0.0
     raw = []

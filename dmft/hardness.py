@@ -62,6 +62,7 @@ from dmft.problem import Target
 from dmft.records import read_record, write_record
 from dmft.stored_settings import check_settings
 from dmft.weighted_points import sign_patterns
+from dmft.workers import single_threaded_blas
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -129,10 +130,13 @@ class Hardness:
     profile : Profile or None
         Conditional means E[He_l(z)/sqrt(l!) | y] against y, for k = 1.
     status : Status
-        SUCCESS; UNDECIDED if sampling errors leave open whether something is zero, or the hard
-        directions stated are not those found; NO_COEFFICIENT if there is no generative exponent up
-        to the degree scanned; NONFINITE if the label has no second moment, so that it has no
-        information exponent.
+        Of hard directions, generative exponents and delta_alg, for which bounded functions of the
+        label are enough. SUCCESS; UNDECIDED if sampling errors leave open whether something is
+        zero, information exponents included, or the hard directions stated are not those found;
+        NO_COEFFICIENT if there is no generative exponent up to the degree scanned.
+    information_status : Status
+        Of the information exponents. SUCCESS; NONFINITE if the label has no second moment, so that
+        there are none; UNDECIDED; NO_COEFFICIENT if there is none up to the degree scanned.
     config : dict
         Target, degree, points and seed as plain types.
     """
@@ -158,6 +162,7 @@ class Hardness:
     first_recovered: Annotated[Array, "k k"]
     profile: Profile | None = field(repr=False)
     status: Status
+    information_status: Status
     config: dict[str, Any] = field(repr=False)
 
     @property
@@ -232,7 +237,8 @@ def hardness(
     Raises
     ------
     ValueError
-        If an argument is not allowed, or the label fails or returns non-finite numbers.
+        If an argument is not allowed, the label fails or returns non-finite numbers, or a direction
+        stated to be hard is clearly easy.
 
     References
     ----------
@@ -257,12 +263,26 @@ def hardness(
     if target.k > MAX_K:
         raise ValueError(f"target must have at most {MAX_K} latent directions, got {target.k}")
     max_degree = check_integer("max_degree", max_degree, minimum=2)
-    seed = check_integer("seed", seed, minimum=0)
+    seed = check_integer("seed", seed, minimum=0, maximum=None)
     if n_points is not None:
         n_points = check_integer("n_points", n_points, minimum=_SMALLEST_N)
         if n_points & (n_points - 1):
             raise ValueError(f"n_points must be a power of two, got {n_points}")
 
+    with single_threaded_blas():
+        result = _hardness(target, max_degree, n_points, seed, progress)
+    if throw and not result.status.ok:
+        raise NumericalFailure(result.status)
+    return result
+
+
+def _hardness(
+    target: Target,
+    max_degree: int,
+    n_points: int | None,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> Hardness:
     search = find_hard(target.sample_labels, target.k, seed=seed, uses_noise=target.uses_noise)
     hard, agrees = _hard_basis(target, search)
     easy = _complement(hard)
@@ -302,8 +322,9 @@ def hardness(
     else:
         delta, delta_error = 1.0 / inverse, inverse_error / inverse**2
 
-    status = _status(search, agrees, of_label, information, share, error, of_hard)
-    result = Hardness(
+    of_information = _information_status(of_label, information)
+    status = _status(search, agrees, of_information, share, error, of_hard)
+    return Hardness(
         k=target.k,
         easy_basis=easy,
         hard_basis=hard,
@@ -325,6 +346,7 @@ def hardness(
         first_recovered=matrix,
         profile=moments.profile if target.k == 1 else None,
         status=status,
+        information_status=of_information,
         config={
             "target": target.to_config(),
             "max_degree": max_degree,
@@ -332,9 +354,6 @@ def hardness(
             "seed": seed,
         },
     )
-    if throw and not status.ok:
-        raise NumericalFailure(status)
-    return result
 
 
 def hardness_steps(target: Target) -> int:
@@ -358,8 +377,10 @@ def _hard_basis(target: Target, search: DirectionSearch) -> tuple[Array, bool]:
         return search.hard, search.doubtful is None
     try:
         stated = np.array(target.hard_basis)
-    except ValueError:  # of classes whose noise leaves it open
-        return search.hard, False
+    except ValueError:
+        if target.hard_directions is not None:  # they are easy
+            raise
+        return search.hard, False  # of classes whose noise leaves it open
     distance = np.linalg.norm(stated @ stated.T - search.hard @ search.hard.T)
     return stated, bool(distance < _SAME_SPACE)
 
@@ -491,11 +512,18 @@ def _resolved(share: Array, error: Array, exponents: Exponents) -> bool:
     )
 
 
+def _information_status(of_label: LabelShares, information: Exponents) -> Status:
+    if not of_label.finite:
+        return Status.NONFINITE
+    if not _resolved(of_label.value, of_label.stderr, information):
+        return Status.UNDECIDED
+    return Status.NO_COEFFICIENT if _least(information) is None else Status.SUCCESS
+
+
 def _status(
     search: DirectionSearch,
     agrees: bool,
-    of_label: LabelShares,
-    information: Exponents,
+    of_information: Status,
     share: Array,
     error: Array,
     of_hard: Exponents,
@@ -506,9 +534,7 @@ def _status(
         return Status.UNDECIDED
     if is_hard and not _resolved(share, error, of_hard):
         return Status.UNDECIDED
-    if not of_label.finite:
-        return Status.NONFINITE
-    if not _resolved(of_label.value, of_label.stderr, information):
+    if of_information is Status.UNDECIDED:
         return Status.UNDECIDED
     return Status.NO_COEFFICIENT if _least(of_hard) is None else Status.SUCCESS
 

@@ -8,6 +8,7 @@ be positive semidefinite; it may be singular, as for equal neurons.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -46,7 +47,8 @@ def check_radius(init_radius: float | ArrayLike, m: int) -> float | tuple[float,
     >>> check_radius([1.0, 0.5], 2), check_radius([1.0, 1.0], 2)
     ((1.0, 0.5), 1.0)
     """
-    if not isinstance(init_radius, list | tuple | np.ndarray) or np.ndim(init_radius) == 0:
+    sequence = isinstance(init_radius, Sequence) and not isinstance(init_radius, str | bytes)
+    if not sequence and not getattr(init_radius, "ndim", 0):
         return check_real("init_radius", init_radius, minimum=0.0)
     expected = f"a number >= 0 or a sequence of m = {m} of them"
     radii = check_finite_array("init_radius", init_radius, ndim=1, expected=expected)

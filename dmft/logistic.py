@@ -140,7 +140,7 @@ def fit_crossing(
     if not level < 1.0:
         raise ValueError(f"level must be between 0 and 1, got {level:g}")
     resamples = check_integer("resamples", resamples, minimum=1)
-    rng = np.random.default_rng(check_integer("seed", seed, minimum=0))
+    rng = np.random.default_rng(check_integer("seed", seed, minimum=0, maximum=None))
 
     if not _grows(x, k, n):
         return _no_crossing(Status.NO_BRACKET, level, np.nan, 0)

@@ -20,18 +20,25 @@ Derivatives are with respect to :math:`f`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft._validation import check_choice, check_derivatives
+from dmft.derivatives import complete_derivatives
 
 __all__ = ["LOSSES", "Loss", "get_loss"]
 
 Array = NDArray[np.float64]
+
+# Outputs at which losses of one's own are checked: irrational numbers, which no kink is likely to
+# be.
+_POINTS = math.pi / 3.2 * np.concatenate([np.linspace(-4.0, 4.0, 40), np.array([-9.0, 9.0])])
+_DENSE = np.arange(-6.0, 6.0, 0.25) + 0.125
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,9 @@ class Loss:
     ----------
     value, derivative, second_derivative : callable
         :math:`L, \partial_f L, \partial_f^2 L`; each maps arrays ``(f, y)`` of equal shape to a
-        float array of that shape, element by element.
+        float array of that shape, element by element. Derivatives given are checked against
+        numerical ones, at the labels -1 and +1 here and at those of the target in a `Problem`;
+        those left out are found numerically (`dmft.derivatives`).
     name : str
         How results and messages call it.
     kernel_code : int or None
@@ -52,10 +61,17 @@ class Loss:
     smooth : bool
         Whether :math:`\partial_f^2 L` is continuous. Quadrature relies on it.
 
+    Attributes
+    ----------
+    derivatives : str
+        Where the derivatives come from, as for `dmft.Activation`.
+
     Raises
     ------
     ValueError
-        If one of the three is not callable, or `labels` is unknown.
+        If one of the three is not callable or does not act element by element, if one is not the
+        derivative of the one before, if `labels` is unknown, or a derivative left out cannot be
+        found.
 
     Examples
     --------
@@ -64,27 +80,71 @@ class Loss:
     ...                lambda f, y: 3 * (f - y)**2, name="quartic")
     >>> quartic.derivative(np.array([3.0]), np.array([1.0]))
     array([8.])
+
+    >>> Loss(lambda f, y: np.log(np.cosh(f - y))).derivatives
+    'complex-step'
     """
 
     value: Callable[[Array, Array], Array]
-    derivative: Callable[[Array, Array], Array]
-    second_derivative: Callable[[Array, Array], Array]
+    # Never None once built.
+    derivative: Callable[[Array, Array], Array] = None  # type: ignore[assignment]
+    second_derivative: Callable[[Array, Array], Array] = None  # type: ignore[assignment]
     name: str = "custom"
     kernel_code: int | None = None
     labels: Literal["real", "sign"] = "real"
     smooth: bool = True
+    derivatives: str = field(init=False, default="given")
 
     def __post_init__(self) -> None:
         for member in ("value", "derivative", "second_derivative"):
-            if not callable(getattr(self, member)):
-                raise ValueError(
-                    f"loss {self.name!r}: {member} must be callable, got {getattr(self, member)!r}"
-                )
+            given = getattr(self, member)
+            if not callable(given) and (given is not None or member == "value"):
+                raise ValueError(f"loss {self.name!r}: {member} must be callable, got {given!r}")
         check_choice(f"loss {self.name!r}: labels", self.labels, ("real", "sign"))
         if not isinstance(self.smooth, bool):
             raise ValueError(
                 f"loss {self.name!r}: smooth must be True or False, got {self.smooth!r}"
             )
+        if self.kernel_code is None:  # the catalogue's own are for the tests to check
+            for name, value in self._completed(np.array([-1.0, 1.0])).items():
+                object.__setattr__(self, name, value)
+
+    def check_at(self, labels: Array) -> None:
+        """Raise unless the derivatives are right at given labels (n,).
+
+        Raises
+        ------
+        ValueError
+            With the first point at which they are not.
+
+        Examples
+        --------
+        A derivative that relies on y^2 = 1:
+
+        >>> loss = Loss(
+        ...     lambda f, y: np.logaddexp(0, -y * f), lambda f, y: -y / (1 + np.exp(y * f)),
+        ...     lambda f, y: 0.25 / np.cosh(f / 2) ** 2, name="mine",
+        ... )
+        >>> loss.check_at(np.array([0.5]))
+        Traceback (most recent call last):
+        ...
+        ValueError: loss 'mine': second_derivative must be the derivative of derivative, got ...
+        """
+        if self.kernel_code is None:
+            self._completed(labels)
+
+    def _completed(self, labels: Array) -> dict[str, Any]:
+        """Find the derivatives left out, check those given; return what is new."""
+        return complete_derivatives(
+            f"loss {self.name!r}",
+            (self.value, self.derivative, self.second_derivative),
+            np.repeat(_POINTS, len(labels)),
+            np.tile(labels, len(_POINTS)),
+            dense=np.repeat(_DENSE, len(labels)),
+            dense_rest=(np.tile(labels, len(_DENSE)),),
+            argument="f",
+            advice="give the derivatives",
+        )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -175,8 +235,8 @@ def get_loss(loss: Any) -> Loss:
     Parameters
     ----------
     loss : str, Loss or object
-        A name in ``LOSSES``, or anything with callable attributes `value`, `derivative` and
-        `second_derivative` (and, if it likes, a `name`, `labels` and `smooth`).
+        A name in ``LOSSES``, or anything with a callable attribute `value` (and, if it likes,
+        `derivative`, `second_derivative`, a `name`, `labels` and `smooth`).
 
     Returns
     -------
@@ -185,7 +245,7 @@ def get_loss(loss: Any) -> Loss:
     Raises
     ------
     ValueError
-        If the name is unknown or the object lacks one of the callables.
+        If the name is unknown, the object has no value, or `Loss` refuses it.
 
     Examples
     --------
@@ -197,14 +257,18 @@ def get_loss(loss: Any) -> Loss:
     ValueError: loss must be one of 'square', 'pseudo-huber', 'logistic', 'smoothed-hinge'; got 'huber' (did you mean 'pseudo-huber'?)
     """  # noqa: E501
     if isinstance(loss, Loss):
+        if loss.kernel_code is not None and LOSSES.get(loss.name) != loss:
+            return replace(loss, kernel_code=None)  # a changed copy of an entry: checked
         return loss
     if isinstance(loss, str):
         return LOSSES[check_choice("loss", loss, LOSSES)]
     name = check_derivatives("loss", loss)
+    first: Any = getattr(loss, "derivative", None)
+    second: Any = getattr(loss, "second_derivative", None)
     return Loss(
         loss.value,
-        loss.derivative,
-        loss.second_derivative,
+        first,
+        second,
         name=name,
         labels=getattr(loss, "labels", "real"),
         smooth=getattr(loss, "smooth", True),

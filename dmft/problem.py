@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dmft._validation import (
+    as_array,
     check_choice,
     check_finite_array,
     check_instance,
@@ -52,7 +53,8 @@ class Target:
     ----------
     label : str or callable
         A catalogue name (see `dmft.targets`), or a function ``(z (N, k), eps (N,)) -> y (N,)`` of
-        independent standard normal `z` and `eps`. With `classes`, the noise decides the class: the
+        independent standard normal `z` and `eps`, row by row and without chance of its own: it is
+        tried at once. With `classes`, the noise decides the class: the
         function is then asked at ``eps = 0``.
     k : int, optional
         Number of latent directions; a catalogue name implies it, for a callable the default is 1.
@@ -63,7 +65,8 @@ class Target:
         The latent directions that no number of O(1) steps can pick up: a sequence of coordinate
         indices, or an array (k, k_h) whose columns span them, or an empty sequence if there are
         none. Default None: known for the catalogue, found numerically for a callable and for
-        classes (`dmft.hard_directions.hard_subspace`).
+        classes (`dmft.hard_directions.hard_subspace`). On first use, a direction stated that labels
+        clearly tell of is refused; one that is hard and not stated is not.
     classes : {"sign", "logistic"}, optional
         Make labels -1 and +1 of the function: its sign, or +1 with probability
         :math:`1/(1 + e^{-\beta(\varphi(z) - \text{threshold})})`. See `dmft.classification`.
@@ -77,8 +80,9 @@ class Target:
     Raises
     ------
     ValueError
-        If an argument is not allowed; on first use if `label` fails, returns the wrong shape or
-        non-finite numbers, or its hard directions cannot be decided.
+        If an argument is not allowed; if `label` fails, returns the wrong shape or numbers that are
+        not real and finite, or other labels for the same rows; on first use if its hard directions
+        cannot be decided, or are stated wrongly.
 
     Examples
     --------
@@ -138,6 +142,30 @@ class Target:
         object.__setattr__(self, "noise", noise)
         object.__setattr__(self, "hard_directions", _hard_directions(hard_directions, k))
         object.__setattr__(self, "classes", law)
+        if not isinstance(label, str):
+            self._check_label()
+
+    def _check_label(self) -> None:
+        """Raise unless a label of one's own is a function of the rows of z and eps."""
+        rng = np.random.default_rng(0)
+        z, eps = rng.standard_normal((512, self.k)), rng.standard_normal(512)
+        y = self._values(z, eps)
+        other = np.flatnonzero(self._values(z, eps) != y)
+        if other.size:
+            raise ValueError(
+                f"label {self.name!r} must give the same labels every time, but {other.size} of "
+                "512 change when it is called again; noise comes from its argument eps"
+            )
+        # Fewer rows, in another order; matrix products then round differently.
+        some = np.arange(300)[::-1]
+        again = self._values(np.ascontiguousarray(z[some]), eps[some])
+        same = np.isclose(again, y[some], rtol=1e-9, atol=1e-12 * float(np.max(np.abs(y))))
+        if not same.all():
+            at = int(np.argmin(same))
+            raise ValueError(
+                f"label {self.name!r} must depend on one row of z and one eps only, but the same "
+                f"row gives {y[some][at]:.6g} among 512 and {again[at]:.6g} among 300 others"
+            )
 
     @property
     def name(self) -> str:
@@ -184,8 +212,8 @@ class Target:
         >>> Target("product", noise=0.5).sample_labels([[1.0, 2.0], [3.0, -1.0]], [0.0, 2.0])
         array([ 2., -2.])
         """
-        z = np.asarray(z, dtype=np.float64)
-        eps = np.asarray(eps, dtype=np.float64)
+        z = as_array("z", z)
+        eps = as_array("eps", eps)
         if z.ndim != 2 or z.shape[1] != self.k:
             raise ValueError(f"z must have shape (N, {self.k}), got shape {z.shape}")
         n = z.shape[0]
@@ -218,7 +246,7 @@ class Target:
         """
         if self.classes is None:
             raise ValueError(f"classes must be given for the probability of a label {self.name!r}")
-        z = np.asarray(z, dtype=np.float64)
+        z = as_array("z", z)
         if z.ndim != 2 or z.shape[1] != self.k:
             raise ValueError(f"z must have shape (N, {self.k}), got shape {z.shape}")
         return self.classes.probability(self._values(z, np.zeros(len(z))))
@@ -261,12 +289,12 @@ class Target:
         )
         try:
             raw = np.asarray(result)
-            if raw.dtype.kind == "c":
-                raise TypeError("complex labels")
+            if raw.dtype.kind not in "fiubO":  # comparisons return booleans
+                raise TypeError("labels that are no numbers")
             y = raw.astype(np.float64)
         except (TypeError, ValueError):
             raise ValueError(
-                f"{expected}{type(result).__name__} that is not real numbers"
+                f"{expected}{type(result).__name__} of {_dtype(result)}, not real numbers"
             ) from None
         if y.shape != (n,):
             raise ValueError(f"{expected}shape {y.shape}")
@@ -307,6 +335,10 @@ class Target:
             basis = np.eye(self.k)[:, np.array(stated, dtype=np.intp)]
         else:
             basis = _orthonormal(np.array(stated))
+        if self.hard_directions:
+            from dmft.hard_directions import refuse_easy
+
+            refuse_easy(self.sample_labels, basis, uses_noise=self.uses_noise)
         basis = np.ascontiguousarray(basis)
         basis.flags.writeable = False
         return basis
@@ -468,7 +500,7 @@ class Network:
         object.__setattr__(self, "activation", get_activation(activation))
         weights = check_finite_array(
             "second_layer",
-            list(second_layer) if isinstance(second_layer, Iterable) else second_layer,
+            second_layer if hasattr(second_layer, "__array__") else _listed(second_layer),
             ndim=1,
             expected="a sequence of numbers, one per neuron",
         )
@@ -498,7 +530,7 @@ class Network:
         >>> Network("quadratic", [1.0, -1.0]).output([[2.0, 3.0], [1.0, 1.0]])
         array([3., 8.])
         """
-        r = np.asarray(r, dtype=np.float64)
+        r = as_array("r", r)
         if r.ndim != 2 or r.shape[0] != self.m:
             raise ValueError(f"r must have shape ({self.m}, N), got shape {r.shape}")
         return np.asarray(np.array(self.second_layer) @ self.activation.value(r))
@@ -514,7 +546,7 @@ class Network:
         catalogued = ACTIVATIONS.get(self.activation.name) == self.activation
         name = self.activation.name
         return {
-            "activation": name if catalogued else {"custom": name},
+            "activation": name if catalogued else _custom(self.activation),
             "second_layer": list(self.second_layer),
         }
 
@@ -837,7 +869,7 @@ class Problem:
         Raises
         ------
         ValueError
-            As `sample_labels`.
+            As `sample_labels`, and if the derivatives of a loss of one's own are wrong at them.
 
         Examples
         --------
@@ -847,9 +879,10 @@ class Problem:
         ValueError: label must return only -1 and +1 for loss 'logistic', got 0.12573
         (Target(..., classes='sign') makes such labels)
         """
-        if self.loss.labels == "sign":
+        if self.loss.labels == "sign" or self.loss.kernel_code is None:
             rng = np.random.default_rng(0)
-            self.sample_labels(rng.standard_normal((64, self.k)), rng.standard_normal(64))
+            y = self.sample_labels(rng.standard_normal((64, self.k)), rng.standard_normal(64))
+            self.loss.check_at(np.unique(y)[:: max(1, len(np.unique(y)) // 8)])
 
     def _key(self) -> tuple[object, ...]:
         overlap, gram = self.initial_overlap, self.init_gram
@@ -895,7 +928,7 @@ class Problem:
         return {
             "target": self.target.to_config(),
             "network": self.network.to_config(),
-            "loss": self.loss.name if catalogued else {"custom": self.loss.name},
+            "loss": self.loss.name if catalogued else _custom(self.loss),
             "init_radius": radius if isinstance(radius, float) else list(radius),
             "weight_decay": self.weight_decay,
             "initial_overlap": None if overlap is None else overlap.tolist(),
@@ -1016,11 +1049,28 @@ def _first(z: Array, eps: Array) -> Array:
     return first
 
 
+def _listed(values: object) -> object:
+    """Return iterables that are no text as lists, anything else as it is."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
+
+
+def _custom(law: Activation | Loss) -> dict[str, str]:
+    """Return the entry of a law of one's own in a configuration."""
+    numerical = {} if law.derivatives == "given" else {"derivatives": law.derivatives}
+    return {"custom": law.name, **numerical}
+
+
+def _dtype(values: object) -> str:
+    """Return what a label function returned is made of."""
+    kind = getattr(values, "dtype", None)
+    return "other things" if kind is None else str(kind)
+
+
 def _supplied(argument: str, entry: object, supplied: object | None) -> Any:
     """Return the law a configuration entry stands for: itself, or what the caller supplies."""
     if not isinstance(entry, Mapping):
         return entry
-    check_keys(argument, entry, ("custom",), required=("custom",))
+    check_keys(argument, entry, ("custom", "derivatives"), required=("custom",))
     if supplied is None:
         raise ValueError(
             f"{argument} must be supplied: the configuration records only the name of a custom "

@@ -100,7 +100,8 @@ class Sampling:
             raise ValueError(f"n_paths must be at most 2**{_SOBOL_BITS - 1}, got {n}")
         object.__setattr__(self, "n_paths", n)
         for name, minimum in (("replicates", 2), ("seed", 0), ("sobol_blocks", 0)):
-            value = check_integer(name, getattr(self, name), minimum=minimum)
+            largest = None if name == "seed" else 2**63 - 1
+            value = check_integer(name, getattr(self, name), minimum=minimum, maximum=largest)
             object.__setattr__(self, name, value)
         tolerance = check_real("rank_tolerance", self.rank_tolerance, minimum=0.0)
         object.__setattr__(self, "rank_tolerance", tolerance)

@@ -150,8 +150,10 @@ def check_seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
     >>> check_seeds(3), check_seeds([7, 2])
     ((0, 1, 2), (7, 2))
     """
+    if isinstance(seeds, np.ndarray) and seeds.ndim == 0:
+        seeds = seeds[()]
     if isinstance(seeds, Iterable) and not isinstance(seeds, str | bytes):
-        chosen = tuple(check_integer("seeds", seed, minimum=0) for seed in seeds)
+        chosen = tuple(check_integer("seeds", seed, minimum=0, maximum=None) for seed in seeds)
         if not chosen:
             raise ValueError("seeds must be a number of seeds or a list of them, got an empty one")
         if len(set(chosen)) < len(chosen):

@@ -361,6 +361,7 @@ def check_question(
     check_instance("problem", problem, Problem)
     check_instance("method", method, METHODS)
     check_instance("sampling", sampling, Sampling)
+    problem.check_labels()  # at step 0 nothing is solved
     ends = _checked_bracket(bracket)
     if not problem.target.hard_basis.shape[1]:
         raise ValueError(

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rmt._packing import Array, CArray
+from rmt._validation import check_array, check_complex, check_real
 
 if TYPE_CHECKING:
     from rmt.law import HessianLaw
@@ -55,9 +56,12 @@ class ClosedForm(Protocol):
         """Build the general solver's version of this law."""
 
 
-def _positive(value: float, name: str) -> None:
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a positive finite number, got {value!r}")
+def _set_real(law: object, name: str, **limits: Any) -> None:
+    """Replace a field of a frozen dataclass by its checked value, a float."""
+    object.__setattr__(law, name, check_real(name, getattr(law, name), **limits))
+
+
+_POSITIVE: Final[dict[str, Any]] = {"minimum": 0.0, "exclusive": True}
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,8 @@ class MarchenkoPastur:
     name: ClassVar[str] = "marchenko-pastur"
 
     def __post_init__(self) -> None:
-        _positive(self.ratio, "ratio")
-        _positive(self.scale, "scale")
+        _set_real(self, "ratio", **_POSITIVE)
+        _set_real(self, "scale", **_POSITIVE)
 
     def _bulk(self) -> tuple[float, float]:
         root = 1.0 / math.sqrt(self.ratio)
@@ -95,7 +99,7 @@ class MarchenkoPastur:
 
     def stieltjes(self, z: ArrayLike) -> CArray:
         """Stieltjes transform E[1/(lambda - z)], from above on the real axis."""
-        x = np.asarray(z, dtype=np.complex128)
+        x = check_complex("z", z)
         left, right = self._bulk()
         root = np.sqrt(x - left) * np.sqrt(x - right)
         c = (self.scale * (self.ratio - 1.0) - self.ratio * x + self.ratio * root) / (
@@ -105,7 +109,7 @@ class MarchenkoPastur:
 
     def density(self, x: ArrayLike) -> Array:
         """Density of the continuous part."""
-        x = np.asarray(x, dtype=np.float64)
+        x = check_array("x", x)
         left, right = self._bulk()
         inside = (x > left) & (x < right)
         safe = np.where(inside, x, 0.5 * (left + right))
@@ -140,12 +144,12 @@ class TwoAtoms:
     name: ClassVar[str] = "two-atoms"
 
     def __post_init__(self) -> None:
-        _positive(self.ratio, "ratio")
-        if not 0 < self.p1 < 1:
-            raise ValueError(f"p1 must lie strictly between 0 and 1, got {self.p1!r}")
-        for name, value in (("d1", self.d1), ("d2", self.d2)):
-            if not np.isfinite(value) or value == 0:
-                raise ValueError(f"{name} must be finite and not 0, got {value!r}")
+        _set_real(self, "ratio", **_POSITIVE)
+        _set_real(self, "p1", minimum=0.0, maximum=1.0, exclusive=True)
+        for name in ("d1", "d2"):
+            _set_real(self, name)
+            if getattr(self, name) == 0:
+                raise ValueError(f"{name} must be finite and not 0, got {getattr(self, name)!r}")
 
     def _slope(self, c: CArray | Array) -> CArray:
         """Return dz/dc."""
@@ -182,7 +186,7 @@ class TwoAtoms:
 
         On the real axis outside the support all roots are real and the one with dz/dc > 0 counts.
         """
-        points = np.asarray(z, dtype=np.complex128)
+        points = check_complex("z", z)
         mean = self.p1 * self.d1 + (1 - self.p1) * self.d2
         both, product = self.d1 + self.d2, self.d1 * self.d2
         out = np.empty(points.shape, dtype=np.complex128)
@@ -205,7 +209,7 @@ class TwoAtoms:
 
     def density(self, x: ArrayLike) -> Array:
         """Density of the continuous part."""
-        return np.maximum(self.stieltjes(np.asarray(x, dtype=np.float64)).imag / np.pi, 0.0)
+        return np.maximum(self.stieltjes(check_array("x", x)).imag / np.pi, 0.0)
 
     def law(self) -> HessianLaw:
         """Build the general solver's version of this law."""
@@ -231,9 +235,8 @@ class SpikedCovariance:
     name: ClassVar[str] = "spiked-covariance"
 
     def __post_init__(self) -> None:
-        _positive(self.ratio, "ratio")
-        if not (np.isfinite(self.spike) and self.spike > -1):
-            raise ValueError(f"spike must be a finite number above -1, got {self.spike!r}")
+        _set_real(self, "ratio", **_POSITIVE)
+        _set_real(self, "spike", minimum=-1.0, exclusive=True)
 
     def edges(self) -> tuple[float, float]:
         """Edges of the Marchenko-Pastur bulk."""
@@ -279,7 +282,7 @@ class SpectralPhaseRetrieval:
     threshold: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
-        _positive(self.ratio, "ratio")
+        _set_real(self, "ratio", **_POSITIVE)
 
     def edges(self) -> tuple[float, float]:
         """Edges; the left one is in closed form up to the threshold only."""

@@ -13,6 +13,7 @@ from rmt import outliers as _outliers
 from rmt import span as _span
 from rmt import stieltjes as _stieltjes
 from rmt._packing import Array, Atoms, CArray
+from rmt._validation import check_array, check_complex, check_integer, check_real
 from rmt.edges import EdgePoint, Edges, RealBranch, real_branch, scalar_intervals
 from rmt.outliers import Outlier
 from rmt.span import Span
@@ -24,23 +25,9 @@ _T = TypeVar("_T")
 _STDERR_NAMES: Final = ("left_edge", "right_edge", "hard_gap", "smallest_eigenvalue")
 
 
-def _real(value: ArrayLike, name: str) -> Array:
-    try:
-        array = np.array(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array of real numbers") from error
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must be real, got an array of dtype {array.dtype}")
-    array = array.astype(np.float64)
-    if not np.all(np.isfinite(array)):
-        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
-        raise ValueError(f"{name} must be finite, got {bad} entries that are NaN or infinite")
-    return array
-
-
 def _symmetric(value: ArrayLike, name: str, *, allow_empty: bool = False) -> Array:
     """Validate (N,) or (N, m, m) symmetric weights; return (N, m, m)."""
-    array = _real(value, name)
+    array = check_array(name, value)
     if array.ndim == 1:
         array = array[:, None, None]
     if array.ndim != 3 or array.shape[1] != array.shape[2]:
@@ -147,10 +134,8 @@ class HessianLaw:
     ) -> None:
         self._weights = _frozen(_symmetric(weights, "weights"))
         n, m = self._weights.shape[:2]
-        self._ratio = _scalar(ratio, "ratio")
-        if not self._ratio > 0:
-            raise ValueError(f"ratio must be a positive finite number, got {ratio!r}")
-        self._shift = _scalar(shift, "shift")
+        self._ratio = check_real("ratio", ratio, minimum=0.0, exclusive=True)
+        self._shift = check_real("shift", shift)
         self._probabilities = _frozen(_masses(probabilities, n))
         self._hard = None if hard is None else _frozen(_hard_coordinates(hard, n))
         if support is None:
@@ -426,8 +411,7 @@ class HessianLaw:
         """
         mass = self._probabilities > 0
         available = int(np.count_nonzero(mass))
-        if isinstance(count, bool) or not isinstance(count, int | np.integer):
-            raise ValueError(f"count must be an integer, got {count!r}")
+        count = check_integer("count", count)
         if not 1 <= count < available:
             raise ValueError(f"count must be from 1 to {available - 1}, got {count}")
         values = np.linalg.eigvalsh(self._weights)
@@ -470,12 +454,7 @@ class HessianLaw:
         return self._solve(z, throw)[0]
 
     def _solve(self, z: ArrayLike, throw: bool) -> tuple[CArray, CArray]:
-        try:
-            points = np.asarray(z, dtype=np.complex128)
-        except (TypeError, ValueError) as error:
-            raise ValueError("z must be an array of complex numbers") from error
-        if not np.all(np.isfinite(points)):
-            raise ValueError("z must be finite, got entries that are NaN or infinite")
+        points = check_complex("z", z)
         flat = points.ravel() - self._shift
         if np.any(flat == 0) and self.atom_at_zero() > 0:
             raise ValueError(
@@ -553,7 +532,7 @@ class HessianLaw:
         NumericalFailure
             If a point could not be solved on the physical branch.
         """
-        points = _real(x, "x")
+        points = check_array("x", x)
         left, right = self.edges()
         out = np.zeros(points.shape)
         inside = (points > left) & (points < right)
@@ -629,7 +608,7 @@ class HessianLaw:
         >>> float(rmt.HessianLaw([1.0, -1.0], ratio=4.0).cdf(0.0).round(12))
         0.5
         """
-        points = _real(x, "x")
+        points = check_array("x", x)
         left, right = self.edges()
         out = np.where(points >= right, 1.0, 0.0)
         inside = (points > left) & (points < right)
@@ -663,7 +642,7 @@ class HessianLaw:
         ValueError
             If a fraction is not in (0, 1), or an edge is infinite.
         """
-        levels = _real(q, "q")
+        levels = check_array("q", q)
         if np.any((levels <= 0) | (levels >= 1)):
             raise ValueError("q must lie strictly between 0 and 1")
         left, right = self.edges()
@@ -715,9 +694,8 @@ class HessianLaw:
         (order,) array
             Normalised traces of the powers of H.
         """
-        if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 1:
-            raise ValueError(f"order must be an integer of at least 1, got {order!r}")
-        raw = _stieltjes.moments(self._weights, self._probabilities, self._ratio, int(order))
+        order = check_integer("order", order, minimum=1)
+        raw = _stieltjes.moments(self._weights, self._probabilities, self._ratio, order)
         raw = np.concatenate([[1.0], raw])
         if self._shift == 0.0:
             return raw[1:]
@@ -726,7 +704,7 @@ class HessianLaw:
         return np.array(
             [
                 sum(comb(k, j) * self._shift ** (k - j) * raw[j] for j in range(k + 1))
-                for k in range(1, int(order) + 1)
+                for k in range(1, order + 1)
             ]
         )
 
@@ -755,26 +733,27 @@ class HessianLaw:
         >>> law.sample_matrix(5, seed=0).shape
         (5, 5)
         """
-        if isinstance(d, bool) or not isinstance(d, int | np.integer) or d < max(1, self.k_hard):
-            raise ValueError(f"d must be an integer of at least {max(1, self.k_hard)}, got {d!r}")
+        d = check_integer("d", d, minimum=max(1, self.k_hard))
+        if not isinstance(seed, np.random.Generator):
+            seed = check_integer("seed", seed, minimum=0, maximum=None)
         rng = np.random.default_rng(seed)
-        n = max(1, round(self._ratio * int(d)))
+        n = max(1, round(self._ratio * d))
         levels = (rng.permutation(n) + rng.random()) / n
         drawn = np.searchsorted(np.cumsum(self._probabilities), levels, side="right")
         drawn = np.minimum(drawn, np.flatnonzero(self._probabilities)[-1])
-        x = rng.standard_normal((n, int(d)))
+        x = rng.standard_normal((n, d))
         if self._hard is not None:
             x[:, : self.k_hard] = self._hard[drawn]
         m = self.m
-        h = np.empty((m, int(d), m, int(d)))
+        h = np.empty((m, d, m, d))
         for a in range(m):
             for b in range(a + 1):
                 block = (x.T * self._weights[drawn, a, b]) @ x / n
                 h[a, :, b, :] = block
                 h[b, :, a, :] = block.T
-        matrix = h.reshape(m * int(d), m * int(d))
+        matrix = h.reshape(m * d, m * d)
         matrix = 0.5 * (matrix + matrix.T)
-        matrix[np.diag_indices(m * int(d))] += self._shift
+        matrix[np.diag_indices(m * d)] += self._shift
         return matrix
 
     # -- hard directions ---------------------------------------------------------------------
@@ -802,7 +781,7 @@ class HessianLaw:
             If hard was not given or z lies between the edges.
         """
         self._require_hard()
-        point = _scalar(z, "z")
+        point = check_real("z", z)
         left, right = self.edges()
         if left < point < right or not (self._bounded_below or self._bounded_above):
             raise ValueError(f"z must lie outside the bulk ({left!r}, {right!r}), got {z!r}")
@@ -1050,20 +1029,10 @@ def _described(
     )
 
 
-def _scalar(value: Any, name: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a finite number, got {value!r}") from error
-    if not np.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
-    return number
-
-
 def _masses(probabilities: ArrayLike | None, n: int) -> Array:
     if probabilities is None:
         return np.full(n, 1.0 / n)
-    p = _real(probabilities, "probabilities")
+    p = check_array("probabilities", probabilities)
     if p.shape != (n,):
         raise ValueError(f"probabilities must have shape ({n},) like weights, got {p.shape}")
     if np.any(p < 0):
@@ -1075,7 +1044,7 @@ def _masses(probabilities: ArrayLike | None, n: int) -> Array:
 
 
 def _hard_coordinates(hard: ArrayLike, n: int) -> Array:
-    z = _real(hard, "hard")
+    z = check_array("hard", hard)
     if z.ndim == 1:
         z = z[:, None]
     if z.ndim != 2 or z.shape[0] != n:
@@ -1098,8 +1067,8 @@ def _replicate_laws(laws: Sequence[HessianLaw], m: int, k_hard: int) -> tuple[He
 def _group_labels(groups: int | ArrayLike | None, n: int) -> NDArray[np.int64] | None:
     if groups is None:
         return None
-    array = np.asarray(groups)
-    if array.dtype.kind not in "iu":
+    array = check_array("groups", groups, expected="an integer or integer labels")
+    if np.any(array != np.rint(array)):
         raise ValueError(f"groups must be an integer or integer labels, got {groups!r}")
     if array.ndim == 0:
         count = int(array)

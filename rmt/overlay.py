@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from rmt._validation import as_array, check_integer, check_real
+
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
@@ -104,6 +106,7 @@ def airy_scale(law: HessianLaw, size: int) -> tuple[float, float]:
     >>> bool(abs(airy_scale(rmt.HessianLaw([1.0], 4.0), d)[1] / exact - 1) < 1e-3)
     True
     """
+    size = check_integer("size", size, minimum=1)
     edges = law.edges()
     finite = [edge for edge in edges if np.isfinite(edge)]
     widths = []
@@ -174,15 +177,13 @@ def compare_spectrum(
     >>> bool(result.distance < 0.02)
     True
     """
-    for name, number, least in (("k_extreme", k_extreme, 1), ("dense_limit", dense_limit, 0)):
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, got {number!r}")
-    if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance must lie between 0 and 1, got {tolerance!r}")
+    k_extreme = check_integer("k_extreme", k_extreme, minimum=1)
+    dense_limit = check_integer("dense_limit", dense_limit, minimum=0)
+    tolerance = check_real("tolerance", tolerance, minimum=0.0, maximum=1.0, exclusive=True)
     shape = getattr(hessian, "shape", None)
     is_operator = callable(getattr(hessian, "matvec", None))
     if not is_operator:
-        hessian = _dense(hessian)
+        hessian = as_array("hessian", hessian)
         shape = hessian.shape
     if shape is None or len(shape) != 2 or shape[0] != shape[1]:
         raise ValueError(f"hessian must be square, got shape {shape}")
@@ -254,16 +255,6 @@ def _predicted(law: HessianLaw) -> list[tuple[float, str]]:
     if law.k_hard == 0 and law._span is None:
         return []
     return [(outlier.value, outlier.side) for outlier in law.outliers(throw=False)]
-
-
-def _dense(hessian: Any) -> Array:
-    try:
-        matrix = np.asarray(hessian)
-    except ValueError as error:
-        raise ValueError("hessian must be a rectangular array or a LinearOperator") from error
-    if matrix.dtype.kind not in "fiub":
-        raise ValueError(f"hessian must be real, got an array of dtype {matrix.dtype}")
-    return matrix.astype(np.float64, copy=False)
 
 
 def _symmetric(matrix: Any) -> Array:

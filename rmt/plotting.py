@@ -16,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rmt._validation import check_array, check_integer
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -105,8 +107,8 @@ def plot_density(
     ValueError
         If bins is not at least 1.
     """
-    if bins is not None and (isinstance(bins, bool) or bins < 1):
-        raise ValueError(f"bins must be an integer of at least 1, got {bins!r}")
+    if bins is not None:
+        bins = check_integer("bins", bins, minimum=1)
     left, right = law.edges()
     low, high = _window(law, comparison)
     x = _grid(law, max(left, low), min(right, high))
@@ -302,7 +304,7 @@ def plot_flow(
     ValueError
         If steps and laws differ in length, are empty, or steps do not ascend.
     """
-    times = np.asarray(steps, dtype=np.float64)
+    times = check_array("steps", steps)
     if times.ndim != 1 or times.size == 0 or times.size != len(laws):
         raise ValueError(
             f"steps must be a list as long as laws, got {times.size} steps and {len(laws)} laws"

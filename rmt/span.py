@@ -33,12 +33,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rmt._packing import Array, Atoms, kernels, pack, packed_index
+from rmt._validation import as_array, check_array, check_integer, check_real
 from rmt.edges import RealBranch
 from rmt.status import NumericalFailure, Status
 
@@ -119,22 +120,16 @@ class Span:
         k = len(self.coordinates)
         if k == 0:
             raise ValueError("coordinates must hold at least one row, got none")
-        if isinstance(latent, bool) or not isinstance(latent, int | np.integer):
-            raise ValueError(f"latent must be an integer, got {latent!r}")
-        if not 0 <= latent <= k:
+        self.latent = check_integer("latent", latent)
+        if not 0 <= self.latent <= k:
             raise ValueError(f"latent must be from 0 to {k}, the coordinates, got {latent}")
-        self.latent = int(latent)
         self.neurons = None if neurons is None else _matrix(neurons, "neurons", k)
         self.hard = np.empty((k, 0)) if hard is None else _matrix(hard, "hard", None, rows=k)
         gram = self.hard.T @ self.hard
         if np.abs(gram - np.eye(len(gram))).max(initial=0.0) > 1e-8:
             raise ValueError("hard must have orthonormal columns (to 1e-8)")
-        try:
-            self.defect = float(defect)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"defect must be a non-negative number, got {defect!r}") from error
-        if not self.defect >= 0:
-            raise ValueError(f"defect must be a non-negative number, got {defect!r}")
+        unbounded = isinstance(defect, float) and defect == np.inf
+        self.defect = np.inf if unbounded else check_real("defect", defect, minimum=0.0)
 
     @property
     def n_samples(self) -> int:
@@ -186,32 +181,32 @@ class Span:
 
 
 def _blocks(basis: ArrayLike | Sequence[Array]) -> tuple[Array, ...]:
-    blocks = basis if isinstance(basis, list | tuple) and np.ndim(basis[0]) == 2 else [basis]
+    several = isinstance(basis, list | tuple) and len(basis) > 0 and _is_matrix(basis[0])
+    blocks: Sequence[Any] = basis if several else [basis]  # type: ignore[assignment]
     out: list[Array] = []
     for block in blocks:
-        array = np.asarray(block)
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"basis must be real, got an array of dtype {array.dtype}")
+        array = as_array("basis", block)
         if array.ndim != 2 or array.size == 0 or (out and len(array) != len(out[0])):
             raise ValueError(f"basis must have shape (rows, N), not empty, got {array.shape}")
-        array = array.astype(np.float64, copy=False)
         if not np.isfinite(array.sum()) and not np.all(np.isfinite(array)):
             raise ValueError("basis must be finite, got entries that are NaN or infinite")
         out.append(array)
     return tuple(out)
 
 
-def _matrix(value: ArrayLike, name: str, columns: int | None, rows: int | None = None) -> Array:
+def _is_matrix(block: Any) -> bool:
     try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a rectangular array of real numbers") from error
+        return np.ndim(block) == 2
+    except ValueError:  # rows of different lengths
+        return False
+
+
+def _matrix(value: ArrayLike, name: str, columns: int | None, rows: int | None = None) -> Array:
+    array = check_array(name, value)
     wrong = array.ndim != 2 or (columns is not None and array.shape[1] != columns)
     if wrong or (rows is not None and array.shape[0] != rows):
         expected = f"({'*' if rows is None else rows}, {'*' if columns is None else columns})"
         raise ValueError(f"{name} must have shape {expected}, got {array.shape}")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} must be finite, got entries that are NaN or infinite")
     return array
 
 

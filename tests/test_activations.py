@@ -136,9 +136,14 @@ def test_kinks_of_ones_own():
     def hat(r):
         return np.maximum(1.0 - np.abs(r), 0.0)
 
-    own = Activation(hat, hat, hat, kinks=[1, -1.0, 0, 0])
+    def slope(r):
+        return -np.sign(r) * (np.abs(r) < 1.0)
+
+    own = Activation(hat, slope, np.zeros_like, kinks=[1, -1.0, 0, 0])
     assert own.kinks == (-1.0, 0.0, 1.0)
-    duck = SimpleNamespace(value=hat, derivative=hat, second_derivative=hat, kinks=(0.5,))
+    duck = SimpleNamespace(
+        value=hat, derivative=slope, second_derivative=np.zeros_like, kinks=(0.5,)
+    )
     assert get_activation(duck).kinks == (0.5,)
     del duck.kinks
     assert get_activation(duck).kinks == ()
@@ -170,8 +175,10 @@ def test_unknown_names_are_answered_with_the_nearest():
 
 
 def test_incomplete_objects_are_refused():
-    with pytest.raises(ValueError, match="lacks second_derivative"):
-        get_activation(SimpleNamespace(value=np.sin, derivative=np.cos))
+    with pytest.raises(ValueError, match="must be a catalogue name or have a callable value"):
+        get_activation(SimpleNamespace(derivative=np.cos))
+    found = get_activation(SimpleNamespace(value=np.sin, derivative=np.cos))
+    assert found.derivatives == "given, second by complex-step"
     with pytest.raises(ValueError, match="derivative must be callable, got 1"):
         Activation(np.sin, 1, np.cos)
 

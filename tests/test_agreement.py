@@ -210,8 +210,8 @@ def test_entries_that_do_not_fluctuate_must_equal_the_theory():
         (([np.zeros((3, 2))] * 2, [10, 10], np.zeros(2)), "sizes must be distinct"),
         (([np.zeros((3, 2))], [0], np.zeros(2)), "sizes must be an integer >= 1"),
         (([np.zeros((3, 2))], [10], np.zeros(3)), r"samples must have shape \(S, \*\(3,\)\)"),
-        (([np.full((3, 1), np.nan)], [10], np.zeros(1)), "samples must be finite, got 3"),
-        (([np.zeros((3, 1))], [10], [np.inf]), "theory must be finite"),
+        (([np.full((3, 1), np.nan)], [10], np.zeros(1)), "samples must have finite entries, got 3"),
+        (([np.zeros((3, 1))], [10], [np.inf]), "theory must have finite entries"),
         (([np.zeros((1, 1))] * 2, [10, 20], [0.0]), "at least two runs of one size"),
     ],
 )

@@ -90,7 +90,7 @@ def test_what_is_known_of_the_labels():
         (signs("phase-retrieval", threshold=1.0), [0]),
         (signs("hermite3"), []),
         (signs("staircase"), []),
-        (signs("easy-hard", hard_directions=[0, 1]), [0, 1]),
+        (signs("easy-hard", hard_directions=[1]), [1]),
     ],
 )
 def test_hard_directions_of_classes(target, hard):

@@ -98,7 +98,10 @@ def test_closed_form_of_one_quadratic_neuron():
 
 
 def test_a_changed_copy_of_a_catalogue_entry_is_not_run_by_its_old_kernel():
-    doubled = replace(ACTIVATIONS["linear"], value=lambda r: 2 * r)
+    linear = ACTIVATIONS["linear"]
+    with pytest.raises(ValueError, match="derivative must be the derivative of value"):
+        problem_with(replace(linear, value=lambda r: 2 * r), "square", (1.0,))
+    doubled = replace(linear, value=lambda r: 2 * r, derivative=lambda r: np.full_like(r, 2.0))
     problem = problem_with(doubled, "square", (1.0,))
     assert mean_loss(problem, [[1.0]], [0.0]) == 2.0
 
@@ -140,7 +143,14 @@ def test_overflow_is_infinite_not_nan():
 def test_custom_callables_of_wrong_shape_are_named(member):
     good = ACTIVATIONS["tanh"]
     laws = {name: getattr(good, name) for name in ("value", "derivative", "second_derivative")}
-    bad = Activation(**(laws | {member: lambda r: r.sum(axis=0)}), name="mine")
+    with pytest.raises(ValueError, match=rf"activation 'mine': {member} must return shape \(48,"):
+        Activation(**(laws | {member: lambda r: r.sum(axis=0)}), name="mine")
+    # Of two axes, which only a network has.
+    right = laws[member]
+    bad = Activation(
+        **(laws | {member: lambda r: right(r) if r.ndim == 1 else right(r).sum(axis=0)}),
+        name="mine",
+    )
     r, y = samples()
     with pytest.raises(
         ValueError, match=rf"activation 'mine': {member} must return shape \(3, 200"
@@ -148,7 +158,12 @@ def test_custom_callables_of_wrong_shape_are_named(member):
         curvature(problem_with(bad), r, y)
     good_loss = LOSSES["square"]
     laws = {name: getattr(good_loss, name) for name in laws}
-    bad_loss = Loss(**(laws | {member: lambda f, y: 1.0}), name="own")
+    with pytest.raises(ValueError, match=rf"loss 'own': {member} must return shape \(84,\)"):
+        Loss(**(laws | {member: lambda f, y: 1.0}), name="own")
+    good = laws[member]
+    bad_loss = Loss(
+        **(laws | {member: lambda f, y: 1.0 if len(f) == 200 else good(f, y)}), name="own"
+    )
     use = mean_loss if member == "value" else curvature
     with pytest.raises(ValueError, match=rf"loss 'own': {member} must return shape \(200,\)"):
         use(problem_with(loss=bad_loss), r, y)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from scipy import integrate, special
+from threadpoolctl import threadpool_limits
 
 import dmft
 from dmft.conditional_moments import conditional_moments
@@ -268,6 +269,87 @@ def test_generative_exponent_four():
     assert result.status is Status.SUCCESS
 
 
+def on_two_sheets(function):
+    """E[(E[f(z^2) | y])^2] for y an invertible function of u e^-u, u = z^2.
+
+    Of u < 1 < v with u e^-u = v e^-v the first has the weight |1 - v|, the second |1 - u|.
+    """
+    x, w = np.polynomial.legendre.leggauss(150)
+    total = 0.0
+    for a, b in itertools.pairwise((0.0, 0.3, 0.8, 1.0, 1.2, 2.0, 3.0, 5.0, 8.0, 11.0)):
+        z, weight = a + 0.5 * (b - a) * (x + 1.0), 0.5 * (b - a) * w
+        u = z * z
+        branch = special.lambertw(-u * np.exp(-u), -1).real, special.lambertw(-u * np.exp(-u)).real
+        v = -np.where(u < 1.0, *branch)
+        mean = np.abs(1.0 - v) * function(u) + np.abs(1.0 - u) * function(v)
+        mean /= np.abs(1.0 - v) + np.abs(1.0 - u)
+        total += 2.0 * np.sum(weight * density(z) * function(u) * mean)
+    return total
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        lambda z, eps: z[:, 0] ** 2 * np.exp(-(z[:, 0] ** 2)),
+        lambda z, eps: np.abs(z[:, 0]) * np.exp(-0.5 * z[:, 0] ** 2),
+        lambda z, eps: np.log(z[:, 0] ** 2) - z[:, 0] ** 2,
+    ],
+)
+def test_conditional_mean_that_cancels_for_every_label(label):
+    """Of z^2 exp(-z^2) and its like E[z^2 - 1 | y] = 0: the two sheets, (u - 1)/|1 - u|, cancel."""
+    assert on_two_sheets(lambda u: (u - 1.0) / math.sqrt(2.0)) == pytest.approx(0.0, abs=1e-15)
+    fourth = on_two_sheets(lambda u: (u * u - 6.0 * u + 3.0) / math.sqrt(24.0))
+    assert fourth == pytest.approx(0.2299567, abs=1e-6)
+    for settings in ({}, {"n_points": FEW}):
+        result = hardness(Target(label), **settings)
+        assert (result.information_exponent, result.generative_exponent) == (4, 4)
+        assert result.status is Status.SUCCESS
+        assert (result.delta_alg, result.k_hard) == (math.inf, 1)
+        assert abs(result.inverse_delta_alg) < 4.0 * result.inverse_delta_alg_stderr
+        found, error = result.generative_share[3, 0], result.generative_share_stderr[3, 0]
+        assert found == pytest.approx(fourth, abs=3.0 * error)
+        assert error < 5e-3
+
+
+def test_conditional_mean_that_cancels_beside_other_directions():
+    # Two coordinates: u = |z|^2 / 2 is exponential, y = u e^-u, and again E[u - 1 | y] = 0.
+    def label(z, eps):
+        u = 0.5 * np.square(z).sum(axis=1)
+        return u * np.exp(-u)
+
+    result = hardness(Target(label, k=2))
+    assert (result.generative_exponents, result.status) == ((4, 4), Status.SUCCESS)
+    assert result.delta_alg == math.inf
+
+
+def test_the_odd_sheet_is_easy():
+    result = hardness(Target(lambda z, eps: z[:, 0] * np.exp(-0.5 * z[:, 0] ** 2)), n_points=FEW)
+    assert (result.generative_exponent, result.delta_alg, result.k_hard) == (1, 0.0, 0)
+    exact = on_two_sheets(np.sqrt)
+    assert exact == pytest.approx(0.674356, abs=1e-6)
+    found, error = result.generative_share[0, 0], result.generative_share_stderr[0, 0]
+    assert found == pytest.approx(exact, abs=3.0 * error)
+    assert found == pytest.approx(exact, rel=2e-3)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    def run(threads):
+        with threadpool_limits(limits=threads, user_api="blas"):
+            return hardness(
+                Target(lambda z, eps: np.tanh(z @ [1.0, 0.5]) + z[:, 1] ** 2 + 0.1 * eps, k=2),
+                n_points=2**17,
+            )
+
+    one, two = run(1), run(2)
+    for name in ("hard_basis", "information_share", "information_share_stderr", "generative_share",
+                 "generative_share_stderr", "first_recovered"):  # fmt: skip
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert one.inverse_delta_alg == two.inverse_delta_alg
+    for left, right in zip(one.rounds, two.rounds, strict=True):
+        np.testing.assert_array_equal(left.explained, right.explained)
+        np.testing.assert_array_equal(left.stderr, right.stderr)
+
+
 def test_difference_of_exponentials_in_four_dimensions():
     # y = z1 z2 + z3 z4 = A - B, both exponential: E[(E[A | y] - 1)^2] = 3/4, in a rotated frame.
     target = Target(lambda z, eps: z[:, 0] * z[:, 1] + z[:, 2] * z[:, 3], k=4)
@@ -392,9 +474,19 @@ def test_unclear_directions():
     assert result.status is Status.UNDECIDED
     with pytest.raises(NumericalFailure, match="UNDECIDED"):
         hardness(target, n_points=2**16, throw=True)
-    # z is easy here, whatever is stated.
-    stated = Target(lambda z, eps: z[:, 0], hard_directions=[0])
+    # What is stated stands where it is not clearly wrong.
+    stated = Target(target.label, hard_directions=[0])
     assert hardness(stated, n_points=2**16).status is Status.UNDECIDED
+    stated = Target(lambda z, eps: z[:, 0] ** 2, hard_directions=[])
+    assert hardness(stated, n_points=2**16).status is Status.UNDECIDED
+
+
+def test_easy_directions_stated_as_hard_are_refused():
+    # E[z | z] = z: all of the variance.
+    with pytest.raises(
+        ValueError, match=r"labels explain (1|0\.999) \+- .* of the variance of \[1\]"
+    ):
+        hardness(Target(lambda z, eps: z[:, 0], hard_directions=[0]), n_points=2**16)
 
 
 def test_labels_without_information():
@@ -408,11 +500,19 @@ def test_labels_without_information():
 
 def test_labels_without_second_moment():
     result = hardness(Target(lambda z, eps: 1.0 / z[:, 0]), n_points=2**16)
-    assert result.status is Status.NONFINITE
+    assert (result.status, result.information_status) == (Status.SUCCESS, Status.NONFINITE)
     assert (result.information_exponent, result.generative_exponent) == (None, 1)
     result = hardness(Target(lambda z, eps: np.exp(np.square(z[:, 0]))), n_points=2**16)
-    assert result.status is Status.NONFINITE
+    assert (result.status, result.information_status) == (Status.SUCCESS, Status.NONFINITE)
     assert result.delta_alg == pytest.approx(0.5, rel=5e-3)
+    # y = z1 / z2 is an angle theta up to half turns, on which |z| does not depend. So
+    # E[G | y] = ((cos, sin)(2 theta)), and E[G M G] = M.
+    result = hardness(Target(lambda z, eps: z[:, 0] / z[:, 1], k=2), n_points=2**18, throw=True)
+    assert (result.status, result.information_status) == (Status.SUCCESS, Status.NONFINITE)
+    assert result.information_exponents == (None, None)
+    assert result.generative_exponents == (2, 2)
+    assert result.delta_alg == pytest.approx(1.0, abs=3 * result.delta_alg_stderr)
+    assert result.delta_alg == pytest.approx(1.0, rel=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -425,7 +525,6 @@ def test_labels_without_second_moment():
         ({"n_points": 1000}, "n_points must be an integer >= 65536, got 1000"),
         ({"n_points": 100000}, "n_points must be a power of two, got 100000"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),
-        ({"target": Target(lambda z, eps: z)}, r"label must return an array of shape"),
     ],
 )
 def test_bad_input(settings, message):
@@ -438,7 +537,9 @@ def test_save_and_load(tmp_path):
         result = hardness(name, n_points=2**16, max_degree=4)
         result.save(tmp_path / "result")
         loaded = Hardness.load(tmp_path / "result.npz")
-        for field in ("k", "delta_alg", "generative_exponents", "status", "config"):
+        for field in (
+            "k", "delta_alg", "generative_exponents", "status", "information_status", "config"
+        ):  # fmt: skip
             assert getattr(loaded, field) == getattr(result, field)
         np.testing.assert_array_equal(loaded.generative_share, result.generative_share)
         np.testing.assert_array_equal(loaded.sign_flips, result.sign_flips)

@@ -119,7 +119,7 @@ def test_get_loss():
 def test_bad_losses_are_refused():
     with pytest.raises(ValueError, match=r"loss must be one of .* got 'huber' \(did you mean"):
         get_loss("huber")
-    with pytest.raises(ValueError, match="lacks value, derivative, second_derivative"):
+    with pytest.raises(ValueError, match="must be a catalogue name or have a callable value"):
         get_loss(3)
     with pytest.raises(ValueError, match="labels must be one of 'real', 'sign'; got 'signs'"):
         Loss(np.add, np.add, np.add, labels="signs")

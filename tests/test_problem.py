@@ -15,6 +15,10 @@ def first(z, eps):
     return z[:, 0]
 
 
+def second(z, eps):
+    return z[:, 1]
+
+
 def noisy_square(z, eps):
     return z[:, 0] ** 2 + 0.1 * eps
 
@@ -46,23 +50,23 @@ class TestTarget:
             Target(first, noise=0.1)
 
     def test_labels_of_wrong_shape(self):
-        target = Target(lambda z, eps: z, k=2)
-        expected = r"label must return an array of shape \(N,\) = \(5,\).*got shape \(5, 2\)"
+        expected = r"label must return an array of shape \(N,\) = \(512,\).*got shape \(512, 2\)"
         with pytest.raises(ValueError, match=expected):
-            target.sample_labels(np.ones((5, 2)), np.ones(5))
+            Target(lambda z, eps: z, k=2)
         with pytest.raises(ValueError, match=r"got shape \(\)"):
-            Target(lambda z, eps: 1.0).sample_labels(np.ones((5, 1)), np.ones(5))
+            Target(lambda z, eps: 1.0)
 
     def test_labels_that_are_not_numbers(self):
-        z, eps = np.array([[1.0], [-1.0], [-2.0]]), np.zeros(3)
         with np.errstate(invalid="ignore"):
-            target = Target(lambda z, eps: np.sqrt(z[:, 0]))
-            expected = "label returned non-finite values for 2 of 3 samples"
+            with pytest.raises(ValueError, match=r"label returned non-finite values for 2.. of"):
+                Target(lambda z, eps: np.sqrt(z[:, 0]))
+            target = Target(lambda z, eps: np.sqrt(z[:, 0] + 5.0))
+            expected = "label returned non-finite values for 1 of 3 samples"
             with pytest.raises(ValueError, match=expected):
-                target.sample_labels(z, eps)
-        for bad in (lambda z, eps: ["a", "b", "c"], lambda z, eps: z[:, 0] * 1j):
-            with pytest.raises(ValueError, match="that is not real numbers"):
-                Target(bad).sample_labels(z, eps)
+                target.sample_labels(np.array([[1.0], [-1.0], [-6.0]]), np.zeros(3))
+        for bad in (lambda z, eps: z[:, 0] * 1j, lambda z, eps: z[:, 0].astype(str)):
+            with pytest.raises(ValueError, match=r"got ndarray of \S+, not real numbers"):
+                Target(bad)
 
     def test_exceptions_of_the_label_are_chained(self):
         def broken(z, eps):
@@ -107,11 +111,13 @@ class TestTarget:
         assert Target(first, k=3, hard_directions=range(1, 3)).hard_directions == (1, 2)
 
     def test_hard_directions_stated_as_columns(self):
-        target = Target(first, k=2, hard_directions=[[3.0], [4.0]])
+        target = Target(
+            lambda z, eps: (3 * z[:, 0] + 4 * z[:, 1]) ** 2, k=2, hard_directions=[[3.0], [4.0]]
+        )
         np.testing.assert_allclose(target.hard_basis, [[0.6], [0.8]], rtol=1e-15)
         np.testing.assert_allclose(target.easy_projector @ [[3.0], [4.0]], 0.0, atol=1e-15)
         # A coordinate plane, spanned obliquely: unit vectors, exactly.
-        oblique = Target(first, k=3, hard_directions=[[1.0, 1.0], [0.0, 0.0], [1.0, -3.0]])
+        oblique = Target(second, k=3, hard_directions=[[1.0, 1.0], [0.0, 0.0], [1.0, -3.0]])
         np.testing.assert_array_equal(oblique.hard_basis, np.eye(3)[:, [0, 2]])
         np.testing.assert_array_equal(oblique.easy_projector, np.diag([0.0, 1.0, 0.0]))
 
@@ -255,7 +261,7 @@ class TestConfig:
         assert Problem.from_config(json.loads(json.dumps(problem.to_config()))) == problem
 
     def test_custom_laws_must_be_supplied(self):
-        loss = Loss(lambda f, y: f - y, lambda f, y: f, lambda f, y: f, name="odd")
+        loss = Loss(lambda f, y: f - y, lambda f, y: 0 * f + 1, lambda f, y: 0 * f, name="odd")
         problem = Problem(Target(first, k=2, hard_directions=[1]), Network(CUBIC), loss)
         config = json.loads(json.dumps(problem.to_config()))
         assert config["target"]["label"] == {"custom": "first"}
@@ -269,7 +275,7 @@ class TestConfig:
                 Problem.from_config(config, **rest)
 
     def test_a_changed_catalogue_entry_is_custom(self):
-        changed = Activation(np.sin, np.cos, np.cos, name="gelu")
+        changed = Activation(np.sin, np.cos, lambda r: -np.sin(r), name="gelu")
         assert Network(changed).to_config()["activation"] == {"custom": "gelu"}
 
     @pytest.mark.parametrize(

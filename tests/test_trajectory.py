@@ -132,8 +132,8 @@ def test_another_problem_is_refused(trajectory, tmp_path):
 
 
 def test_a_run_that_fails_at_once_is_empty_and_says_so():
-    broken = dmft.Activation(lambda r: r, lambda r: np.full_like(r, np.inf), np.zeros_like)
-    problem = dmft.Problem("phase-retrieval", dmft.Network(broken), "pseudo-huber")
+    broken = dmft.Activation(lambda r: 1e200 * r, lambda r: np.full_like(r, 1e200), np.zeros_like)
+    problem = dmft.Problem("phase-retrieval", dmft.Network(broken), "square")
     trajectory = dmft.solve(problem, 3.0, METHOD, SAMPLING)
     assert trajectory.status is dmft.Status.DIVERGED
     assert trajectory.n_steps == -1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dmft.hardness import Hardness
     from dmft.problem import Target
+from rmt.status import Status
 
 __all__ = ["run_hardness"]
 
@@ -88,6 +89,7 @@ def _json(result: Hardness) -> dict[str, Any]:
         "sign_flips": result.sign_flips,
         "information_exponent": result.information_exponent,
         "information_exponents": result.information_exponents,
+        "information_status": result.information_status.name,
         "information_share": result.information_share,
         "information_share_stderr": result.information_share_stderr,
         "information_margin": result.information_margin,
@@ -114,6 +116,10 @@ def _lines(run: _LabelRun, result: Hardness) -> list[tuple[str, str]]:
     def exponent(value: int | None) -> str:
         return f"none up to {highest}" if value is None else f"{value}"
 
+    information = exponent(result.information_exponent)
+    if result.information_status is Status.NONFINITE:
+        information = "none: the label has no second moment"
+
     def basis(columns: np.ndarray[Any, Any]) -> str:
         return ", ".join(map(_direction, columns.T)) or "none"
 
@@ -128,7 +134,7 @@ def _lines(run: _LabelRun, result: Hardness) -> list[tuple[str, str]]:
     flips = ["(" + ", ".join(f"{sign:+d}" for sign in flip) + ")" for flip in result.sign_flips]
     lines += [
         ("sign symmetries", " ".join(flips) or "none"),
-        ("information exponent", exponent(result.information_exponent)),
+        ("information exponent", information),
         ("generative exponent", exponent(result.generative_exponent)),
     ]
     if result.k_hard == 0:

@@ -223,10 +223,10 @@ def test_times_over_the_law_of_the_start():
     """T = 100 - 20 log |x|, x standard normal: 100 - 20 log of the quantiles of |x|."""
     levels = (0.1, 0.5, 0.9)
     exact = 100.0 - 20.0 * np.log(scipy.stats.halfnorm.ppf([0.9, 0.5, 0.1]))
-    everything = np.log(np.abs(scipy.stats.norm.ppf((np.arange(4000) + 0.5) / 4000)))
+    everything = np.log(np.abs(scipy.stats.norm.ppf((np.arange(1000) + 0.5) / 1000)))
     rng = np.random.default_rng(0)
     found = []
-    for _ in range(200):
+    for _ in range(100):
         drawn = np.log(np.abs(rng.standard_normal(16)))
         times = 100.0 - 20.0 * drawn + 5.0 * rng.standard_normal(16)
         found.append(_times_of_law(times, drawn, everything, levels, np.inf))
@@ -235,9 +235,9 @@ def test_times_over_the_law_of_the_start():
     wide = 100.0 - 20.0 * everything[:, None] + 5.0 * rng.standard_normal(200)
     np.testing.assert_allclose(np.quantile(wide, levels), exact, atol=3.0)
     true = values.std(axis=0)
-    bias = np.abs(values.mean(axis=0) - np.quantile(wide, levels))
-    assert np.all(bias < 0.35 * true)
-    np.testing.assert_allclose(np.sqrt(np.mean(errors**2, axis=0)) / true, 1.0, atol=0.4)
+    covered = np.abs(values - np.quantile(wide, levels)) < 2.0 * errors
+    assert np.all(covered.mean(axis=0) > 0.85)
+    assert np.all(np.median(errors, axis=0) < 1.5 * true)
     # Of sixteen raw times the middle one scatters by a quarter of their spread.
     raw = np.std([np.median(100.0 - 20.0 * np.log(np.abs(rng.standard_normal(16))))
                   for _ in range(400)])  # fmt: skip
@@ -245,7 +245,7 @@ def test_times_over_the_law_of_the_start():
     # Exact in x: nothing is left to chance.
     drawn = np.linspace(-3.0, 1.0, 16)
     value, error = _times_of_law(100.0 - 20.0 * drawn, drawn, everything, levels, np.inf)
-    np.testing.assert_allclose(value, exact, rtol=1e-3)
+    np.testing.assert_allclose(value, exact, rtol=2e-3)
     np.testing.assert_allclose(error, 0.0, atol=1e-9)
 
 
@@ -263,22 +263,16 @@ def test_the_error_of_drawn_starts_is_reported():
     """easy-hard by two neurons: the time depends on one direction of the start alone."""
     problem = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, 1.0]), "pseudo-huber")
     few = dmft.Sampling(n_paths=256, replicates=2, seed=3)
-    settings = {"d": 100, "sampling": few, "probabilities": (0.25, 0.5)}
-    one, two = (
-        predict_grokking(problem, 8.0, step(130), n_draws=n, max_draws=n, **settings)
-        for n in (8, 16)
-    )
-    assert one.status.ok
-    assert (one.n_starts.tolist(), two.n_starts.tolist()) == ([8], [16])
-    assert np.all(two.fall_time_stderr > 0)
-    error = np.hypot(one.fall_time_stderr, two.fall_time_stderr)
-    assert np.all(np.abs(one.fall_time - two.fall_time) < 4 * error)
-    assert np.all(two.fall_time_stderr < 0.02 * two.fall_time)
-    strict = predict_grokking(
-        problem, 8.0, step(130), n_draws=8, max_draws=8, rtol=1e-6, **settings
-    )
-    assert strict.status is dmft.Status.MAX_STEPS
-    np.testing.assert_array_equal(strict.fall_time, one.fall_time)
+    settings = {"d": 40, "sampling": few, "probabilities": (0.25, 0.5)}
+    rough = predict_grokking(problem, 8.0, step(90), n_draws=8, max_draws=8, rtol=1e-6, **settings)
+    found = predict_grokking(problem, 8.0, step(90), n_draws=12, **settings)
+    assert (rough.n_starts.tolist(), found.n_starts.tolist()) == ([8], [12])
+    assert np.all(rough.fall_time_stderr > 0)
+    error = np.hypot(rough.fall_time_stderr, found.fall_time_stderr)
+    assert np.all(np.abs(rough.fall_time - found.fall_time) < 4 * error)
+    assert found.status.ok
+    assert np.all(found.fall_time_stderr < 0.03 * found.fall_time)
+    assert rough.status is dmft.Status.MAX_STEPS  # the error is above rtol
 
 
 def test_a_small_neuron_beside_a_large_one():

@@ -138,8 +138,8 @@ def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation
                       ecolor=GREEN, alpha=0.6)  # fmt: skip
     if (error > 0.0).any():
         axes.errorbar(
-            d[order], median, error, fmt="none", ecolor="black", capsize=3, elinewidth=1.2, zorder=4,
-            label="error of the drawn starts",
+            d[order], median, error, fmt="none", ecolor="black", capsize=3, elinewidth=1.2,
+            label="error of the drawn starts", zorder=4,
         )  # fmt: skip
         axes.legend(loc="best", fontsize=10)
     for simulation in simulations:

@@ -184,8 +184,8 @@ def measure_agreement(
     max_components : int
         Number of principal components in the joint statistic, fewer where there are not as many.
     floor : float
-        Entries whose mean has a standard error below this do not fluctuate. They must equal the
-        theory within it plus four theory errors.
+        Entries whose mean has a standard error below this, in units of the theory where that is
+        above one, do not fluctuate. They must equal the theory within it plus four theory errors.
 
     Returns
     -------
@@ -239,8 +239,9 @@ def measure_agreement(
     spread = np.sqrt((scatter**2).sum(axis=0))
     total = np.hypot(spread, error)
 
-    fixed = spread < floor
-    differs = fixed & (np.abs(deviation) > floor + _FIXED_TOLERANCE * error)
+    smallest = floor * np.maximum(np.abs(value.ravel()), 1.0)
+    fixed = spread < smallest
+    differs = fixed & (np.abs(deviation) > smallest + _FIXED_TOLERANCE * error)
     ratio = np.where(differs, np.copysign(np.inf, deviation), 0.0)
     p = np.where(differs, 0.0, 1.0)
     welch = np.full(value.size, float(freedom))

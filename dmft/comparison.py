@@ -26,7 +26,7 @@ from dmft.agreement import THREE_SIGMA, Agreement, measure_agreement
 from dmft.classification import describe_label
 from dmft.gradient_descent import describe_method
 from dmft.records import read_record, write_record
-from dmft.smallest_eigenvalue import HessianPrediction, predict_smallest
+from dmft.smallest_eigenvalue import HessianPrediction, predict_smallest_at
 from dmft.stored_settings import check_settings
 from dmft.trajectory import Trajectory
 from rmt.status import Status
@@ -68,6 +68,8 @@ _LIMIT: Final = 3.0
 # Entries beyond the limit are put down to chance above this p-value: two grades of doubt, for a
 # verdict must not call half of all entries chance.
 _CHANCE: Final = 0.05
+# Degrees of freedom below which three standard errors are no rare event: one in fifty.
+_FEW: Final = 6.5
 _WIDTH: Final = 100
 
 
@@ -228,6 +230,11 @@ class Comparison:
         """
         return self.p_value < THREE_SIGMA
 
+    @property
+    def _freedom(self) -> float:
+        """Fewest degrees of freedom of a standard error."""
+        return min(float(q.degrees_of_freedom.min()) for q in self.quantities.values())
+
     # -- words ---------------------------------------------------------------------------------
 
     def verdict(self) -> str:
@@ -248,6 +255,14 @@ class Comparison:
             f"{beyond} of {total} entries beyond 3 standard errors, the largest "
             f"{worst.largest_ratio:.2f} in {_place(worst)}"
         )
+        if self.p_value > _CHANCE and self._freedom < _FEW:
+            n_seeds = sum(len(seeds) for seeds in self.seeds)
+            return (
+                f"undecided, {n_seeds} seeds are few: {text}. At {self._freedom:.0f} degrees of "
+                f"freedom a right theory has an entry there with probability "
+                f"{_beyond_limit(self._freedom):.2g}, and entries of neighbouring steps move "
+                f"together ({chance}); simulate 8 seeds or more"
+            )
         if self.p_value > _CHANCE:
             return f"{text}: no more than chance gives ({chance})"
         text = f"NOT compatible: {text} ({chance})"
@@ -328,7 +343,7 @@ class Comparison:
                     _with_error(h.value, h.stderr),
                     _with_error(h.simulated_overlap, h.simulated_overlap_stderr),
                     _with_error(h.overlap, h.overlap_stderr),
-                    h.kind,
+                    h.kind if h.law == "limit" else f"{h.kind}, law of n weights",
                 ]
             )
             if h.note:
@@ -720,9 +735,7 @@ def _compare_hessians(
     """Predictions at the steps recorded by all, and the comparisons along those steps."""
     recorded = set.intersection(*(set(run.hessian) for run in runs))
     every = [
-        predict_smallest(trajectory.hessian(step), runs, step)
-        for step in sorted(recorded)
-        if step <= last
+        predict_smallest_at(trajectory, runs, step) for step in sorted(recorded) if step <= last
     ]
     compared = [entry for entry in every if entry.prediction.compared]
     columns = {
@@ -797,6 +810,13 @@ def _noted(result: Comparison, trajectory: Trajectory, runs: Sequence[Simulation
                 "not do: later deviations are expected; simulate with hold_hard to stay in it"
             )
     return replace(result, notes=tuple(notes))
+
+
+def _beyond_limit(freedom: float) -> float:
+    """Probability of more than three standard errors when these have few degrees of freedom."""
+    from scipy.stats import t as student
+
+    return float(2.0 * student.sf(_LIMIT, freedom))
 
 
 def _place(quantity: QuantityComparison) -> str:

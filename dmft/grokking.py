@@ -65,6 +65,9 @@ _LARGEST_START = 0.9
 # Squared cosine with a hard direction from which it counts as learned.
 _LEARNED = 0.5
 _PROBABILITIES = (0.1, 0.5, 0.9)
+# Points that stand for the law of the start, and starts that fell that a parabola is fitted to.
+_POINTS_OF_LAW = 2**11
+_FEWEST_TO_FIT = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +105,13 @@ class StartLaw:
         largest: FloatArray = np.linalg.norm(matrices, ord=2, axis=(1, 2))
         return largest
 
+    def amplitudes(self, starts: FloatArray) -> FloatArray:
+        """Logarithm of |gain M(0)| where the gain is largest, for starts (N, m, k_h)."""
+        size = self.covariance.shape[0]
+        gain = self.gain.reshape(len(self.gain), size, size)[int(np.argmax(self.largest_gain))]
+        grown = np.linalg.norm(starts.reshape(len(starts), size) @ gain.T, axis=1)
+        return np.asarray(np.log(np.maximum(grown, np.finfo(float).tiny)))
+
 
 @dataclass(frozen=True, eq=False)
 class Grokking:
@@ -123,13 +133,20 @@ class Grokking:
         median end of the runs that have learned one (squared cosine 1/2); NaN if none has.
     fall_time : ndarray, shape (n_d, n_q)
         When the test loss falls through ``fall_level`` (in steps, interpolated); NaN if not in T.
+    fall_time_stderr : ndarray, shape (n_d, n_q)
+        What the number of starts leaves of error in ``fall_time`` (jackknife); NaN where that is.
+        Zero for one neuron and one hard direction, where the quantiles of the start are exact. The
+        error of finitely many paths is not in it.
+    n_starts : ndarray of int, shape (n_d,)
+        Starts followed.
     start_covariance : ndarray, shape (m k_h, m k_h)
         S of the effective start N(M(0), S/d).
     gain : ndarray, shape (last_step + 1,)
         Largest singular value of the response of M(t) to M(0), over the linear stage.
     status : Status
         SUCCESS; NO_OUTLIER if a small overlap does not grow within T; MAX_STEPS if a run did not
-        fall within T; that of a solve that ended early.
+        fall within T, or ``max_draws`` starts left an error above ``rtol``; that of a solve that
+        ended early.
     config : dict
     """
 
@@ -141,6 +158,8 @@ class Grokking:
     test_loss: Annotated[FloatArray, "n_d n_q T+1"]
     fall_level: Annotated[FloatArray, "n_d"]
     fall_time: Annotated[FloatArray, "n_d n_q"]
+    fall_time_stderr: Annotated[FloatArray, "n_d n_q"]
+    n_starts: Annotated[NDArray[np.intp], "n_d"]
     start_covariance: Annotated[FloatArray, "mk mk"]
     gain: Annotated[FloatArray, "last+1"]
     status: Status
@@ -180,6 +199,8 @@ def predict_grokking(
     hard_overlap: ArrayLike | Sequence[ArrayLike] | None = None,
     probabilities: Sequence[float] = _PROBABILITIES,
     n_draws: int = 16,
+    max_draws: int = 64,
+    rtol: float = 0.03,
     sampling: Sampling | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -188,8 +209,11 @@ def predict_grokking(
     r"""Predict how runs of finite dimension escape along a hard direction, and when.
 
     With one neuron and one hard direction the size of the effective start decides the run, and its
-    quantiles give those of the runs. Otherwise ``n_draws`` starts are drawn for each d, all are
-    followed, and those nearest to the quantiles of the time of the fall are reported.
+    quantiles give those of the runs. Otherwise starts are drawn and followed for each d. Their
+    times of the fall T are fitted by a parabola in log |gain(t) M(0)|, t the end of the linear
+    stage; quantiles over runs are those of the fit over the law of the start, with the residuals
+    added, and starts are drawn until the jackknife error of the fit is small. The runs shown are
+    those that fall nearest to the quantiles.
 
     Parameters
     ----------
@@ -208,8 +232,12 @@ def predict_grokking(
         start, each entry N(0, init_radius^2 / d), of neurons correlated as ``init_gram`` says.
     probabilities : sequence of float
         Levels of the band over runs, strictly between 0 and 1, increasing, with 0.5 among them.
-    n_draws : int
-        Starts drawn for each d where there is more than one neuron or hard direction, at least 4.
+    n_draws, max_draws : int
+        Starts drawn for each d at first, at least 4, and at most, where there is more than one
+        neuron or hard direction. Their number is doubled in between.
+    rtol : float
+        Standard error of the median time, relative to it, that ends the drawing; for other levels
+        twice as much.
     sampling : Sampling, optional
         Paths, each with its mirror image; no standard errors are computed.
     threads : int, optional
@@ -243,6 +271,8 @@ def predict_grokking(
     _check_method(method)
     levels = _checked_probabilities(probabilities)
     n_draws = check_integer("n_draws", n_draws, minimum=4)
+    max_draws = check_integer("max_draws", max_draws, minimum=n_draws)
+    rtol = check_real("rtol", rtol, minimum=0.0, exclusive=True)
     means = _checked_overlaps(hard_overlap, problem, len(dimensions))
     law = effective_start(problem, delta, method, sampling, threads=threads)
 
@@ -254,28 +284,51 @@ def predict_grokking(
     chosen: list[list[_Followed]] = []
     fall_level = np.full(len(dimensions), np.nan)
     fall_time = np.full((len(dimensions), len(levels)), np.nan)
+    fall_time_stderr = np.full_like(fall_time, np.nan)
+    n_starts = np.zeros(len(dimensions), dtype=np.intp)
+    is_rough = False
     for i, dimension in enumerate(dimensions):
         covariance = (law.covariance + random) / dimension
-        starts = _starts(means[i], covariance, levels, n_draws, sampling)
-        _check_starts(starts, dimension, problem)
-        runs = []
-        for start in starts:
-            runs.append(_follow(problem, delta, method, sampling, start, threads))
-            if not runs[-1].status.ok:
-                status = runs[-1].status
-            if progress is not None:
-                progress(1)
-        fall_level[i] = _fall_level(plateau, runs)
-        times = np.array([fall_step(run.test_loss, fall_level[i]) for run in runs])
-        if len(runs) != len(levels):
-            order = np.argsort(np.where(np.isnan(times), np.inf, times), kind="stable")
-            picked = order[[round(level * (n_draws - 1)) for level in levels]]
-            runs, times = [runs[index] for index in picked], times[picked]
+        is_number = means[i].size == 1
+        starts = (
+            _quantiles(means[i], covariance, levels)
+            if is_number
+            else _drawn(means[i], covariance, sampling, 0, max_draws)
+        )
+        runs: list[_Followed] = []
+        wanted = len(levels) if is_number else n_draws
+        while True:
+            _check_starts(starts[len(runs) : wanted], dimension, problem)
+            for start in starts[len(runs) : wanted]:
+                runs.append(_follow(problem, delta, method, sampling, start, threads))
+                if not runs[-1].status.ok:
+                    status = runs[-1].status
+                if progress is not None:
+                    progress(1)
+            fall_level[i] = _fall_level(plateau, runs)
+            times = np.array([fall_step(run.test_loss, fall_level[i]) for run in runs])
+            if is_number:
+                fall_time[i], fall_time_stderr[i] = times, np.where(np.isnan(times), np.nan, 0.0)
+                break
+            amplitudes = law.amplitudes(np.array([run.start for run in runs]))
+            everything = law.amplitudes(
+                np.array(_drawn(means[i], covariance, sampling, 1, _POINTS_OF_LAW))
+            )
+            fall_time[i], fall_time_stderr[i] = _times_of_law(
+                times, amplitudes, everything, levels, float(method.n_steps)
+            )
+            allowed = np.where(np.array(levels) == 0.5, rtol, 2.0 * rtol)
+            rough = fall_time_stderr[i] > allowed * fall_time[i][levels.index(0.5)]
+            if not rough.any() or wanted >= max_draws:
+                is_rough |= bool(rough.any())
+                runs = _nearest(runs, times, fall_time[i], levels)
+                break
+            wanted = min(2 * wanted, max_draws)
+        n_starts[i] = wanted
         chosen.append(runs)
-        fall_time[i] = times
     if status.ok and np.max(law.largest_gain) <= 1.0:
         status = Status.NO_OUTLIER
-    elif status.ok and np.isnan(fall_time).any():
+    elif status.ok and (is_rough or np.isnan(fall_time).any()):
         status = Status.MAX_STEPS
     result = Grokking(
         d=dimensions,
@@ -286,6 +339,8 @@ def predict_grokking(
         test_loss=np.array([[run.test_loss for run in runs] for runs in chosen]),
         fall_level=fall_level,
         fall_time=fall_time,
+        fall_time_stderr=fall_time_stderr,
+        n_starts=n_starts,
         start_covariance=law.covariance,
         gain=law.largest_gain,
         status=status,
@@ -518,25 +573,85 @@ def _follow(
     return _Followed(start=start, status=run.status, **padded)
 
 
-def _starts(
-    mean: FloatArray,
-    covariance: FloatArray,
-    levels: tuple[float, ...],
-    n_draws: int,
-    sampling: Sampling,
+def _quantiles(
+    mean: FloatArray, covariance: FloatArray, levels: tuple[float, ...]
 ) -> list[FloatArray]:
-    """Choose starts (m, k_h): at the quantiles of the size if it is a number, else drawn."""
-    if mean.size == 1:
-        spread = float(np.sqrt(covariance[0, 0]))
-        # Runs that start lower fall later.
-        sizes = [_folded_quantile(1.0 - level, float(mean[0, 0]), spread) for level in levels]
-        return [np.full((1, 1), size) for size in sizes]
+    """Return starts (1, 1) of one neuron along one direction, at quantiles of their size."""
+    spread = float(np.sqrt(covariance[0, 0]))
+    # Runs that start lower fall later.
+    sizes = [_folded_quantile(1.0 - level, float(mean[0, 0]), spread) for level in levels]
+    return [np.full((1, 1), size) for size in sizes]
+
+
+def _drawn(
+    mean: FloatArray, covariance: FloatArray, sampling: Sampling, replicate: int, count: int
+) -> list[FloatArray]:
+    """Draw starts (m, k_h) from their law: the leading points of a Sobol sequence."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    n_points = 1 << (n_draws - 1).bit_length()
-    normals = cubature_normals(sampling, 0, mean.size, n_points)[:, :n_draws]
+    n_points = 1 << (count - 1).bit_length()
+    normals = cubature_normals(sampling, replicate, mean.size, n_points)[:, :count]
     draws = mean.reshape(-1, 1) + root @ normals
     return [draw.reshape(mean.shape) for draw in draws.T]
+
+
+def _times_of_law(
+    times: FloatArray,
+    amplitudes: FloatArray,
+    everything: FloatArray,
+    levels: tuple[float, ...],
+    last: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Quantiles of the time of the fall over the law of the start, and their jackknife errors.
+
+    Parameters
+    ----------
+    times : ndarray, shape (R,)
+        Of the starts followed; NaN for those that did not fall.
+    amplitudes : ndarray, shape (R,)
+        Logarithms, see `StartLaw.amplitudes`.
+    everything : ndarray, shape (P,)
+        Those of the whole law.
+    levels : tuple of float
+    last : float
+        Later quantiles are NaN.
+    """
+    fell = np.flatnonzero(np.isfinite(times))
+    if len(fell) < _FEWEST_TO_FIT:
+        return np.full(len(levels), np.nan), np.full(len(levels), np.nan)
+
+    def quantiles(chosen: NDArray[np.intp]) -> FloatArray:
+        x, t = amplitudes[chosen], times[chosen]
+        centre, width = float(x.mean()), float(np.ptp(x)) or 1.0
+        u, v = (x - centre) / width, (everything - centre) / width
+        fit = np.polynomial.polynomial.polyfit(u, t, 2)
+        residuals = t - np.polynomial.polynomial.polyval(u, fit)
+        residuals *= np.sqrt(len(t) / (len(t) - 3.0))
+        # Beyond the starts that were followed the parabola goes on as its tangent.
+        end = np.clip(v, u.min(), u.max())
+        slope = fit[1] + 2.0 * fit[2] * end
+        law = np.polynomial.polynomial.polyval(end, fit) + slope * (v - end)
+        law = law[:, np.newaxis] + residuals
+        return np.asarray(np.quantile(law, levels))
+
+    value = quantiles(fell)
+    without = np.array([quantiles(np.delete(fell, i)) for i in range(len(fell))])
+    error = np.sqrt((len(fell) - 1.0) * without.var(axis=0))
+    never = (value > last) | (np.array(levels) > len(fell) / len(times))
+    return np.where(never, np.nan, value), np.where(never, np.nan, error)
+
+
+def _nearest(
+    runs: list[_Followed], times: FloatArray, wanted: FloatArray, levels: tuple[float, ...]
+) -> list[_Followed]:
+    """Choose the runs that fall nearest to the times wanted; where those are NaN, by rank."""
+    late = np.where(np.isnan(times), np.inf, times)
+    order = np.argsort(late, kind="stable")
+    picked = [
+        order[round(level * (len(runs) - 1))] if np.isnan(time) else np.argmin(np.abs(late - time))
+        for time, level in zip(wanted, levels, strict=True)
+    ]
+    return [runs[int(index)] for index in picked]
 
 
 def _folded_quantile(probability: float, mean: float, spread: float) -> float:

@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["CurvatureSupport", "curvature_support", "initial_law", "sampled_law", "sampled_span"]
+__all__ = [
+    "CurvatureSupport",
+    "curvature_support",
+    "drawn_law",
+    "initial_law",
+    "sampled_law",
+    "sampled_span",
+]
 
 _SOBOL_POINTS_AT_START = 2**15
 
@@ -107,6 +114,30 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     n_points = _SOBOL_POINTS_AT_START // (2 if classes is not None and classes.is_random else 1)
     parts = [cubature_normals(sampling, i, dimension, n_points) for i in range(sampling.replicates)]
     return law(np.concatenate(parts, axis=1), replicates=[law(part) for part in parts])
+
+
+def drawn_law(problem: Problem, delta: float, n: int, rng: np.random.Generator) -> HessianLaw:
+    """Law of the Hessian at step 0 for n samples drawn at random, without support points.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+    n : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    rmt.HessianLaw
+    """
+    from rmt import Span
+
+    k, m = problem.k, problem.m
+    weights, q = problem.initial_weights(), rng.standard_normal((k + m, n))
+    labels = problem.sample_labels(np.ascontiguousarray(q[:k].T), rng.standard_normal(n))
+    span = Span(q, latent=k, neurons=weights, hard=_hard_coordinates(problem, k + m))
+    anything = CurvatureSupport(np.empty((0, m, m)), bounded_below=True, bounded_above=True)
+    return _law(problem, delta, anything, weights @ q, labels, q[:k], span=span)
 
 
 def _kink_breaks(

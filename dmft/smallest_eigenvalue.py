@@ -3,7 +3,7 @@ r"""The smallest eigenvalue of the Hessian of finite-size runs, beside what its 
 The law of the Hessian at a step (Montanari & Wang, arXiv:2602.01434) puts the smallest eigenvalue
 at its lowest outlier, or at the left edge of the bulk where there is none. An isolated outlier of a
 run is off by a fluctuation of order d^(-1/2) and a bias of order 1/d, as the order parameters are.
-Three cases are different:
+Four cases are different:
 
 * *Edge.* The smallest eigenvalue lies inside by the mean of the Tracy-Widom law on the scale
   (m d)^(-2/3), which is taken off. The edge itself moves by n^(-1/2) with the weights D of a run;
@@ -13,6 +13,11 @@ Three cases are different:
   by d^(-1/2). Their mean, and the mean of their overlaps, are not.
 * *An outlier close to the edge.* The limit is approached more slowly than 1/d: within 1.5 standard
   deviations (over seeds, at the smallest size) of the edge nothing is compared.
+* *An edge beyond reach.* Where the limit rests on values of D so rare that no run of that size has
+  them, and where D is unbounded below, runs are set against the law of n weights
+  (`dmft.finite_law`). What it predicts depends on the size; the differences from the largest one
+  are taken off the values. Predictions are means over draws, as those of runs are over seeds, for
+  both scatter by a skew law.
 """
 
 from __future__ import annotations
@@ -24,23 +29,31 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dmft.agreement import extrapolation_weights, measure_agreement
+from dmft.finite_law import FiniteLaw, finite_law
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.simulation import SimulatedHessian, Simulation
+    from dmft.trajectory import Trajectory
     from rmt import HessianLaw, Outlier
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["HessianPrediction", "SmallestEigenvalue", "predict_smallest"]
+__all__ = ["HessianPrediction", "SmallestEigenvalue", "predict_smallest", "predict_smallest_at"]
 
 # In standard deviations over seeds at the smallest size: outliers closer than this cannot be told
 # apart in a run ...
 _APART: Final = 4.0
 # ... and those this close to the edge are not compared.
 _AT_EDGE: Final = 1.5
+# In standard errors: the limit and the law of n weights differ if they are further apart.
+_DIFFERENT: Final = 3.0
+# ... and by more than this many standard deviations of a run: less is not seen in a few seeds.
+_UNSEEN: Final = 0.1
+_ROUNDING: Final = 1e-8
+_UNKNOWN: Final = "outliers in easy directions are not known"
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,15 @@ class HessianPrediction:
         Squared norm of the eigenvector's projection on the hard space; NaN where it vanishes in
         the limit.
     edge, edge_stderr : float
-        Left edge of the bulk.
+        Left edge of the bulk in the limit.
+    law : str
+        What was compared with: the ``"limit"``, or that of ``"n weights"``.
+    spread : float
+        Standard deviation of ``value`` from one draw of n weights to the next, as it is from run to
+        run, at the largest size; zero in the limit.
+    reach : float
+        How far the edge of n weights (median over draws, largest size) lies inside that of the
+        limit: infinite where the limit has none, NaN where it is not known.
     """
 
     step: int
@@ -86,6 +107,9 @@ class HessianPrediction:
     simulated_overlap_stderr: float
     edge: float
     edge_stderr: float
+    law: str = "limit"
+    spread: float = 0.0
+    reach: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +124,8 @@ class SmallestEigenvalue:
     overlaps : list of ndarray or None
         Likewise; None where the limit is zero.
     shifts : list of float
-        For each size, what was taken off the values.
+        For each size, what was taken off the values: of an edge the Tracy-Widom shift; with the
+        law of n weights its difference from the largest size.
     """
 
     prediction: HessianPrediction
@@ -109,7 +134,12 @@ class SmallestEigenvalue:
     shifts: list[float]
 
 
-def predict_smallest(law: HessianLaw, runs: Sequence[Simulation], step: int) -> SmallestEigenvalue:
+def predict_smallest(
+    law: HessianLaw,
+    runs: Sequence[Simulation],
+    step: int,
+    finite: Sequence[FiniteLaw] | None = None,
+) -> SmallestEigenvalue:
     """Lay the smallest eigenvalues that runs recorded at a step beside their law.
 
     Parameters
@@ -119,6 +149,9 @@ def predict_smallest(law: HessianLaw, runs: Sequence[Simulation], step: int) -> 
     runs : sequence of Simulation
         One for each dimension, ascending; the step was recorded.
     step : int
+    finite : sequence of FiniteLaw, optional
+        The law of n weights for each of the runs, to be compared with where it differs from the
+        limit by more than its errors.
 
     Returns
     -------
@@ -126,20 +159,37 @@ def predict_smallest(law: HessianLaw, runs: Sequence[Simulation], step: int) -> 
     """
     sizes = [run.d for run in runs]
     records = [run.hessian[step] for run in runs]
-    expected = _expect(law, _spread(sizes, records))
-    notes, obstacle = [], expected.obstacle
+    spread = _spread(sizes, records)
+    limit = _expect(law, spread)
+    edge, edge_error = float(law.edges().left), float(law.edge_errors()[0])
+    expected, notes = limit, []
+    reach = np.nan
+    overlap_shifts = [0.0 for _ in sizes]
+    shifts = [0.0 for _ in sizes]
+    if finite:
+        edge_of_n, _, from_run_to_run = FiniteLaw.median(finite[-1].edge)
+        reach = edge_of_n - edge
+        if _differs(limit, finite, spread):
+            expected, shifts, overlap_shifts = _expect_finite(
+                finite, spread, [len(record.smallest) for record in records], limit
+            )
+            where = f"{edge:.4g} in the limit" if np.isfinite(edge) else "no edge in the limit"
+            notes.append(
+                f"law of n weights: the edge of d = {sizes[-1]} is at {edge_of_n:.3g}, give or "
+                f"take {from_run_to_run:.2g} from run to run; {where}, whose tail of curvatures "
+                "samples of these sizes lack"
+            )
     values = [record.smallest[:, 0] for record in records]
     overlaps: list[FloatArray] | None = None
-    shifts = [0.0 for _ in sizes]
-    if expected.kind == "edge":
+    obstacle = expected.obstacle
+    if expected.kind == "edge" and expected.law == "limit":
         found_shifts = [-TRACY_WIDOM_MEAN * airy_scale(law, law.m * d)[0] for d in sizes]
         if np.all(np.isfinite(found_shifts)):
             shifts = found_shifts
-            values = [found - shift for found, shift in zip(values, shifts, strict=True)]
             notes.append("Tracy-Widom shift " + ", ".join(f"{shift:.2g}" for shift in shifts))
         else:
             notes.append("no Tracy-Widom shift: the density has no square-root edge there")
-    elif expected.kind != "none":
+    elif expected.kind not in ("edge", "none"):
         count = expected.count
         available = min(record.smallest.shape[1] for record in records)
         if count > 1:
@@ -148,14 +198,17 @@ def predict_smallest(law: HessianLaw, runs: Sequence[Simulation], step: int) -> 
             obstacle = obstacle or f"record n_extreme = {count} smallest eigenvalues for it"
         values = [record.smallest[:, :count].mean(axis=1) for record in records]
         if expected.kind == "hard outlier":
-            overlaps = [record.overlaps[:, :count].mean(axis=1) for record in records]
+            overlaps = [
+                record.overlaps[:, :count].mean(axis=1) - shift
+                for record, shift in zip(records, overlap_shifts, strict=True)
+            ]
+    values = [found - shift for found, shift in zip(values, shifts, strict=True)]
     if not all(np.isfinite(found).all() for found in [*values, *(overlaps or [])]):
         obstacle = obstacle or "an eigenvalue of some seed is missing"
     simulated = _mean(sizes, values)
     simulated_overlap = (np.nan, np.nan) if overlaps is None else _mean(sizes, overlaps)
     if obstacle:
         notes.append(f"not compared: {obstacle}")
-    edge, edge_error = float(law.edges().left), float(law.edge_errors()[0])
     prediction = HessianPrediction(
         step=step,
         kind=expected.kind,
@@ -172,8 +225,81 @@ def predict_smallest(law: HessianLaw, runs: Sequence[Simulation], step: int) -> 
         simulated_overlap_stderr=simulated_overlap[1],
         edge=edge,
         edge_stderr=edge_error,
+        law=expected.law,
+        spread=expected.spread,
+        reach=reach,
     )
     return SmallestEigenvalue(prediction, values, overlaps, shifts)
+
+
+def predict_smallest_at(
+    trajectory: Trajectory, runs: Sequence[Simulation], step: int
+) -> SmallestEigenvalue:
+    """As `predict_smallest`, of the Hessian of a trajectory, with the laws of n weights."""
+    law = trajectory.hessian(step)
+    return predict_smallest(law, runs, step, [finite_law(trajectory, step, run.d) for run in runs])
+
+
+def _differs(limit: _Expected, finite: Sequence[FiniteLaw], spread: float) -> bool:
+    """Whether the law of n weights puts the smallest eigenvalue elsewhere than the limit does."""
+    if not np.isfinite(limit.value):
+        return True
+    if limit.kind == "outlier" and finite[0].step > 0:
+        return False  # the draws know nothing of easy directions
+    for law in finite:
+        # An edge is compared with edges: the Tracy-Widom shift is the same for both.
+        values = law.edge if limit.kind == "edge" else law.lowest(limit.count)[0]
+        error = np.hypot(values.std(ddof=1) / np.sqrt(len(values)), np.nan_to_num(limit.stderr))
+        unseen = max(_UNSEEN * spread, _ROUNDING * abs(limit.value))
+        if abs(values.mean() - limit.value) > max(_DIFFERENT * error, unseen):
+            return True
+    return False
+
+
+def _expect_finite(
+    finite: Sequence[FiniteLaw], spread: float, counts: Sequence[int], limit: _Expected
+) -> tuple[_Expected, list[float], list[float]]:
+    """Read the draws of n weights: what to expect, and by how much sizes differ from the last."""
+    obstacle = ""
+    if limit.obstacle.startswith(_UNKNOWN):
+        obstacle = limit.obstacle
+    if not all(law.status.ok for law in finite):
+        obstacle = next(law.status.name for law in finite if not law.status.ok)
+    largest = finite[-1]
+    kind, count = "edge", 1
+    if all(law.has_outlier() for law in finite):
+        places = np.nanmedian(largest.outliers, axis=0)
+        while (
+            count < len(places)
+            and places[count] - places[count - 1] < _APART * spread
+            and all(law.has_outlier(count + 1) for law in finite)
+        ):
+            count += 1
+        hard = float(np.median(largest.lowest(count)[1])) > 0.0
+        kind = "hard outlier" if hard else "outlier"
+    weights = extrapolation_weights([law.d for law in finite], counts)
+    found = []
+    for index in (0, 1):  # values, overlaps
+        each = [law.lowest(count)[index] for law in finite]
+        means = np.array([values.mean() for values in each])
+        errors = np.array([values.std(ddof=1) / np.sqrt(len(values)) for values in each])
+        error = float(np.linalg.norm(weights * errors))
+        found.append((float(means[-1]), error, (means - means[-1]).tolist()))
+    (value, stderr, shifts), (overlap, overlap_stderr, overlap_shifts) = found
+    if kind != "hard outlier":
+        overlap, overlap_stderr = np.nan, np.nan
+    expected = _Expected(
+        kind,
+        value,
+        stderr,
+        overlap,
+        overlap_stderr,
+        count,
+        obstacle,
+        law="n weights",
+        spread=float(largest.lowest(count)[0].std(ddof=1)),
+    )
+    return expected, shifts, overlap_shifts
 
 
 @dataclass(frozen=True)
@@ -187,6 +313,8 @@ class _Expected:
     overlap_stderr: float = np.nan
     count: int = 1
     obstacle: str = ""
+    law: str = "limit"
+    spread: float = 0.0
 
 
 def _expect(law: HessianLaw, spread: float) -> _Expected:
@@ -198,7 +326,7 @@ def _expect(law: HessianLaw, spread: float) -> _Expected:
     if not outliers:
         obstacle = ""
         if not law.outlier_status.ok:
-            obstacle = f"outliers in easy directions are not known ({law.outlier_status.name})"
+            obstacle = f"{_UNKNOWN} ({law.outlier_status.name})"
         return _Expected("edge", edge, edge_stderr, obstacle=obstacle)
     group = [outliers[0]]
     for outlier in outliers[1:]:
@@ -228,11 +356,11 @@ def _expect(law: HessianLaw, spread: float) -> _Expected:
 
 
 def _left_outliers(law: HessianLaw, only_hard: bool = False) -> list[Outlier]:
-    """Return the outliers left of the bulk, ascending."""
+    """Return the outliers left of the bulk that are told from its edge, ascending."""
     if law.k_hard == 0 and law.span is None:
         return []
     found = law.outliers("hard" if only_hard else None, throw=False)
-    return [outlier for outlier in found if outlier.side == "left"]
+    return [outlier for outlier in found if outlier.side == "left" and outlier.separated]
 
 
 def _means(outliers: Sequence[Outlier]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dmft._validation import check_integer
 from dmft.records import read_record, write_record
 from dmft.stored_settings import check_settings
+from rmt.outliers import ranks
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ class SpectrumOutlier:
         The eigenvalue; the squared norm of its eigenvector's projection on the hard space, zero
         for an outlier in other directions.
     stderr, hard_overlap_stderr : float
-        Standard errors over replicates; NaN if the outlier is missing in some of them: it is not
-        told apart from the edge.
+        Standard errors over replicates; NaN if the outlier is missing in some of them.
     side : "left" or "right"
         Of the bulk.
     latent_overlap : tuple of float
         Squared norm of the projection on each latent direction, all neurons together.
+    separated : bool
+        Whether it is further from the edge than the errors of both together. Otherwise it is not
+        told from the edge, and may be none: finitely many paths show such outliers.
     """
 
     value: float
@@ -50,6 +53,7 @@ class SpectrumOutlier:
     hard_overlap_stderr: float
     side: Literal["left", "right"]
     latent_overlap: tuple[float, ...] = ()
+    separated: bool = True
 
 
 @dataclass(frozen=True)
@@ -216,9 +220,13 @@ def _gap_stderr(law: HessianLaw) -> float:
 
 def _outliers(law: HessianLaw) -> tuple[SpectrumOutlier, ...]:
     """Outliers with errors over the replicates."""
-    others = [_ranked(other.outliers(throw=False)) for other in law.replicates]
+
+    def by_rank(outliers: list[Outlier]) -> dict[tuple[str, bool, int], Outlier]:
+        return dict(zip(ranks(outliers), outliers, strict=True))
+
+    others = [by_rank(other.outliers(throw=False)) for other in law.replicates]
     found = []
-    for key, outlier in _ranked(law.outliers(throw=False)).items():
+    for key, outlier in by_rank(law.outliers(throw=False)).items():
         errors = (0.0, 0.0)
         if others:
             errors = (np.nan, np.nan)
@@ -235,18 +243,10 @@ def _outliers(law: HessianLaw) -> tuple[SpectrumOutlier, ...]:
                 errors[1],
                 outlier.side,
                 tuple(latent),
+                outlier.separated,
             )
         )
-    return tuple(sorted(found, key=lambda outlier: outlier.value))
-
-
-def _ranked(outliers: list[Outlier]) -> dict[tuple[str, bool, int], Outlier]:
-    """Outliers by side, hard or not, and rank from the outside in."""
-    ranked: dict[tuple[str, bool, int], Outlier] = {}
-    for outlier in sorted(outliers, key=lambda o: o.value if o.side == "left" else -o.value):
-        kind = (outlier.side, outlier.hard_overlap > 0)
-        ranked[(*kind, sum(key[:2] == kind for key in ranked))] = outlier
-    return ranked
+    return tuple(found)
 
 
 def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:

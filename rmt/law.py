@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Final, Literal, TypeVar
 
@@ -165,6 +166,7 @@ class HessianLaw:
         elif span is not None and not callable(span):
             raise ValueError(f"span must be a Span or a callable, got {type(span).__name__}")
         self._span = span
+        self._judged: dict[str, tuple[Outlier, ...]] = {}
 
     # -- what it was made of -----------------------------------------------------------------
 
@@ -331,7 +333,9 @@ class HessianLaw:
         """
         errors = []
         names: tuple[Literal["left_edge", "right_edge"], ...] = ("left_edge", "right_edge")
-        for name, edge, move in zip(names, self.edges(), self.edge_sensitivity(), strict=True):
+        several = np.count_nonzero(self._probabilities) > 1
+        moves = self.edge_sensitivity() if several else (0.0, 0.0)
+        for name, edge, move in zip(names, self.edges(), moves, strict=True):
             sampling = self.stderr(name) if len(self.replicates) > 1 else 0.0
             errors.append(float(np.hypot(sampling, move)) if np.isfinite(edge) else 0.0)
         return errors[0], errors[1]
@@ -908,8 +912,8 @@ class HessianLaw:
         Returns
         -------
         list of Outlier
-            Near the edge a sampled law can show an outlier that is noise: compare the distance
-            from the edge with the one in the ``replicates``, see `outlier_stderr`.
+            Near the edge a sampled law can show an outlier that is noise: where the law has
+            replicates, `Outlier.separated` says whether it is told from the edge.
 
         Raises
         ------
@@ -919,12 +923,37 @@ class HessianLaw:
             With status ILL_CONDITIONED, if directions of weight above 1e-4 are missing from the
             span (`Span.defect`), or its gradients are linearly dependent to 1e-10.
         """
-        if self._directions(directions) == "hard":
-            return list(self._hard_outliers)
-        found, status, detail = self._all_outliers
-        if throw and not status.ok:
-            raise NumericalFailure(status, detail)
-        return list(found)
+        which = self._directions(directions)
+        if which == "all" and throw and not self._all_outliers[1].ok:
+            raise NumericalFailure(*self._all_outliers[1:])
+        if which not in self._judged:
+            self._judged[which] = self._judge(self._found(which), which)
+        return list(self._judged[which])
+
+    def _found(self, which: str) -> tuple[Outlier, ...]:
+        return self._hard_outliers if which == "hard" else self._all_outliers[0]
+
+    def _judge(self, found: tuple[Outlier, ...], which: str) -> tuple[Outlier, ...]:
+        """Outliers with `Outlier.separated` from the replicates."""
+        laws = self.replicates
+        if len(laws) < 2 or not found:
+            return found
+        if all(outlier.hard_overlap > 0 for outlier in found):
+            which = "hard"  # the same ones, at a fraction of the cost
+        others = [_by_rank(law._found(which)) for law in laws]
+        ends, errors = self.edges(), self.edge_errors()
+        judged = []
+        for key, outlier in zip(_outliers.ranks(found), found, strict=True):
+            end = 0 if outlier.side == "left" else 1
+            # A replicate that lacks it has it at the edge, where outliers emerge.
+            values = [
+                other[key].value if key in other else law.edges()[end]
+                for other, law in zip(others, laws, strict=True)
+            ]
+            error = float(np.std(values, ddof=1) / np.sqrt(len(laws))) + errors[end]
+            apart = bool(abs(outlier.value - ends[end]) > error)
+            judged.append(replace(outlier, separated=apart))
+        return tuple(judged)
 
     @property
     def outlier_status(self) -> Status:
@@ -965,24 +994,11 @@ class HessianLaw:
                 f"got {len(laws)}"
             )
         which: Any = self._directions(directions)
-
-        def kinds(law: HessianLaw) -> list[tuple[tuple[str, bool, int], float]]:
-            """(side, hard, rank from the outside) and value of each outlier."""
-            out: list[tuple[tuple[str, bool, int], float]] = []
-            outliers = law.outliers(which, throw=throw)
-            for o in outliers:
-                kind = (o.side, o.hard_overlap > 0)
-                further = [
-                    p
-                    for p in outliers
-                    if (p.side, p.hard_overlap > 0) == kind
-                    and (p.value < o.value if o.side == "left" else p.value > o.value)
-                ]
-                out.append(((*kind, len(further)), o.value))
-            return out
-
-        others = [dict(kinds(law)) for law in laws]
-        values = [[other.get(kind, np.nan) for other in others] for kind, _ in kinds(self)]
+        others = [_by_rank(law.outliers(which, throw=throw)) for law in laws]
+        values = [
+            [other[key].value if key in other else np.nan for other in others]
+            for key in _outliers.ranks(self.outliers(which, throw=throw))
+        ]
         if not values:
             return np.empty(0)
         return np.asarray(np.std(values, axis=1, ddof=1) / np.sqrt(len(laws)))
@@ -1002,6 +1018,10 @@ class HessianLaw:
         known = self.k_hard or self._span is not None
         values = [o.value for o in self.outliers() if o.side == "left"] if known else []
         return min([left, *values])
+
+
+def _by_rank(outliers: Sequence[Outlier]) -> dict[tuple[str, bool, int], Outlier]:
+    return dict(zip(_outliers.ranks(outliers), outliers, strict=True))
 
 
 def _described(

@@ -13,6 +13,7 @@ B = c^{-1} and Y = (B + D)^{-1}, (I + D c)^{-1} D = B - B Y B. The right side is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,7 +22,7 @@ import numpy as np
 from rmt._packing import Array, Atoms, kernels, unpack
 from rmt.edges import RealBranch
 
-__all__ = ["Outlier", "hard_matrix", "outliers_below"]
+__all__ = ["Outlier", "hard_matrix", "outliers_below", "ranks"]
 
 _ZERO: Final = 1e-12
 
@@ -55,6 +56,10 @@ class Outlier:
         Entry (j, p): squared overlap of v with the weights of neuron p (of unit norm) in block j,
         <v_j, theta_p>^2 / |theta_p|^2. The sum of the diagonal is a change of length of the
         neurons; weights of norm zero give zero. None where the span has no ``neurons``.
+    separated : bool
+        Whether it is further from the edge of the bulk than the errors of both together, over the
+        replicates of its law. Otherwise it is not told from the edge: a sampled law shows such an
+        outlier where the limit may have none. True for a law without replicates.
     """
 
     value: float
@@ -64,6 +69,19 @@ class Outlier:
     span_overlap: float
     latent_overlap: Array
     neuron_overlap: Array | None = None
+    separated: bool = True
+
+
+def ranks(outliers: Sequence[Outlier]) -> list[tuple[str, bool, int]]:
+    """Side, whether hard, and place from the outside in of outliers given in ascending order.
+
+    By these the outliers of one randomisation are matched with those of another.
+    """
+    kinds = [(outlier.side, outlier.hard_overlap > 0) for outlier in outliers]
+    return [
+        (*kind, (kinds[:i] if kind[0] == "left" else kinds[i + 1 :]).count(kind))
+        for i, kind in enumerate(kinds)
+    ]
 
 
 def _hard_order(atoms: Atoms) -> int:

@@ -99,7 +99,8 @@ def plot_density(
     matplotlib.figure.Figure
         Line: density of the continuous part. Dashed: edges. Stems: outliers, with a disc in hard
         directions and a diamond in others; above them the squared overlap of the eigenvector
-        with these directions. Square at the top of a bar: the atom at zero with its mass. Ticks
+        with these directions. Hollow squares at the foot: outliers not told from the edge, see
+        `Outlier.separated`. Square at the top of a bar: the atom at zero with its mass. Ticks
         at the foot: eigenvalues beyond the edges. A peak that would flatten all else is cut off.
 
     Raises
@@ -251,6 +252,13 @@ def _draw_outliers(axes: Axes, outliers: Sequence[Outlier], top: float, width: f
         previous = outlier.value
         height = top * min(0.3 + 0.13 * level, 0.82)
         name, marker, color = _kind(outlier)
+        if not outlier.separated:
+            axes.plot(
+                outlier.value, 0.02 * top, marker, color=color, markersize=6.5, zorder=4,
+                linestyle="", markerfacecolor="white", label=None if name in named else name,
+            )  # fmt: skip
+            named.add(name)
+            continue
         axes.plot(
             [outlier.value, outlier.value], [0.0, height], color=color, linewidth=1.6, zorder=4
         )
@@ -267,6 +275,8 @@ def _draw_outliers(axes: Axes, outliers: Sequence[Outlier], top: float, width: f
 
 def _kind(outlier: Outlier) -> tuple[str, str, str]:
     """Name, marker and colour: told apart by shape as well as by colour."""
+    if not outlier.separated:
+        return "not told from the edge", "s", GREY
     if outlier.hard_overlap > 0.0:
         return "hard outlier", "o", VERMILLION
     return "other outlier", "D", PURPLE
@@ -297,7 +307,8 @@ def plot_flow(
         Band: the bulk between its edges (no line where it is unbounded). Discs: outliers in hard
         directions, diamonds: in others; their area grows with the squared overlap of the
         eigenvector with these directions, which is zero where an outlier touches the bulk. Those
-        of neighbouring steps are joined side by side, from the outermost inwards.
+        of neighbouring steps are joined side by side, from the outermost inwards. Hollow squares:
+        not told from the edge.
 
     Raises
     ------
@@ -352,12 +363,13 @@ def _draw_flow(axes: Axes, times: Array, outliers: Sequence[Sequence[Outlier]]) 
             axes.plot(
                 times[i], outlier.value, marker, color=color, zorder=4, linestyle="",
                 markersize=3.0 + 6.0 * np.sqrt(outlier.span_overlap),
+                markerfacecolor=color if outlier.separated else "white",
                 label=None if name in named else name,
             )  # fmt: skip
             named.add(name)
         if i + 1 == len(outliers):
             continue
-        kinds = {(o.side, _kind(o)) for o in row}
+        kinds = {(o.side, _kind(o)) for o in row if o.separated}
         for side, kind in sorted(kinds):
             here, there = (
                 sorted(

@@ -218,3 +218,12 @@ def test_entries_that_do_not_fluctuate_must_equal_the_theory():
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         measure_agreement(*arguments)
+
+
+def test_rounding_of_a_large_constant_is_no_fluctuation():
+    """Of norms 1e8 in all runs the last digits differ."""
+    runs = 1e8 * (1.0 + 1e-16 * np.arange(8.0)[:, None] + np.array([0.0, 1e-6]))
+    result = measure_agreement([runs], [100], theory=[1e8, 1e8])
+    assert result.ratio[0] == 0.0
+    assert result.p[0] == 1.0
+    assert result.ratio[1] == np.inf  # off by 100, and the runs agree on it

@@ -13,6 +13,7 @@ from scipy.stats import norm
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Target
 from dmft.comparison import QUANTITIES, Comparison, compare
+from dmft.finite_law import finite_law
 from dmft.smallest_eigenvalue import predict_smallest
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
 
@@ -281,15 +282,26 @@ def test_edge_of_the_bulk_with_tracy_widom_shift():
     assert shift > 3 * spread  # without it the comparison would fail
 
 
-def test_bulk_that_is_unbounded_below():
+def test_bulk_that_is_unbounded_below_is_that_of_n_weights():
     problem = Problem("phase-retrieval", Network("quadratic"), "square")
     theory = dmft.solve(problem, DELTA, GradientDescent(0.01, 0), SAMPLING)
-    run = simulate(problem, method=GradientDescent(0.01, 0), hessian_steps=(0,))
-    result = compare(theory, run)
+    settings = {"method": GradientDescent(0.01, 0), "hessian_steps": (0,), "seeds": 12}
+    runs = [simulate(problem, d=d, **settings) for d in (100, 200)]
+    result = compare(theory, runs)
     (found,) = result.hessian
-    assert (found.kind, found.compared, found.value) == ("none", False, -np.inf)
-    assert "unbounded below" in result.table()
-    assert json.loads(result.to_json())["hessian"][0]["value"] is None
+    assert (found.kind, found.law, found.compared) == ("hard outlier", "n weights", True)
+    assert (found.edge, found.reach) == (-np.inf, np.inf)
+    assert not result.significant
+    assert "no edge in the limit" in " ".join(result.table().split())
+    assert json.loads(result.to_json())["hessian"][0]["edge"] is None
+    # The theory is that of the largest size; what the other one differs by is taken off its runs.
+    laws = [finite_law(theory, 0, d).lowest()[0] for d in (100, 200)]
+    assert found.value == laws[1].mean()
+    smallest = [run.hessian[0].smallest[:, 0].mean() for run in runs]
+    shifted = smallest[0] - laws[0].mean() + laws[1].mean()
+    assert found.simulated == pytest.approx(2 * smallest[1] - shifted, rel=1e-12)
+    errors = [law.std(ddof=1) / np.sqrt(len(law)) for law in laws]
+    assert found.stderr == pytest.approx(np.hypot(errors[0], 2 * errors[1]), rel=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -324,6 +336,17 @@ def test_an_outlier_that_a_run_cannot_tell_from_the_edge_is_not_compared(initial
         assert found.prediction.simulated == pytest.approx(outlier.value, abs=1e-12)
         assert found.prediction.simulated_overlap == pytest.approx(outlier.hard_overlap)
         assert ("from the edge" in found.prediction.note) is not compared
+
+
+def test_an_outlier_not_told_from_the_edge_is_not_counted(initial_law, monkeypatch):
+    (outlier,) = (o for o in initial_law.outliers("hard") if o.side == "left")
+    run = recorded(outlier.value + normal(16, 0.01)[:, None], np.full((16, 1), 0.6))
+    assert predict_smallest(initial_law, [run], 0).prediction.kind == "hard outlier"
+    doubtful = dataclasses.replace(outlier, separated=False)
+    monkeypatch.setattr(initial_law, "outliers", lambda *_, **__: [doubtful])
+    found = predict_smallest(initial_law, [run], 0).prediction
+    assert found.kind == "edge"
+    assert found.value == initial_law.edges().left
 
 
 def test_an_eigenvalue_that_did_not_converge_is_not_compared(initial_law):
@@ -385,6 +408,43 @@ def test_verdicts(comparison):
     assert not fine
     assert "inf" in text
     assert dataclasses.replace(comparison, quantities={}).verdict() == "nothing to compare"
+
+
+def test_few_seeds_are_said_to_be_few(trajectory):
+    """Two seeds: beyond three standard errors is one entry in five, by Cauchy's law."""
+    result = compare(trajectory, simulate(seeds=2), quantities=["train_loss"])
+    q = result.quantities["train_loss"]
+    np.testing.assert_allclose(q.degrees_of_freedom, 1.0, rtol=0.05)
+    wide = dataclasses.replace(q, ratio=np.full_like(q.ratio, 4.0), entry_p=0.3, joint_p=0.3)
+    text = dataclasses.replace(result, quantities={"train_loss": wide}).verdict()
+    assert text.startswith("undecided, 2 seeds are few: 6 of 6 entries beyond 3 standard errors")
+    assert "with probability 0.2, " in text  # 2/pi arctan(1/3) = 0.2048
+    assert text.endswith("simulate 8 seeds or more")
+    assert "no more than chance" not in text
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem("easy-hard", Network("gelu", [1.0, 0.0]), "pseudo-huber"),
+        Problem("easy-hard", Network("gelu", [0.0, 0.0]), "pseudo-huber"),
+        Problem(
+            "easy-hard", Network("gelu", [1.0, 1.0]), "pseudo-huber", init_gram=np.ones((2, 2))
+        ),
+        Problem("easy-hard", Network("gelu", [1.0, 1.0]), "pseudo-huber", init_radius=0.0),
+    ],
+    ids=["dead neuron", "dead network", "equal neurons", "zero weights"],
+)
+def test_neurons_that_do_not_fluctuate(problem):
+    theory = dmft.solve(problem, 4.0, GradientDescent(0.2, 2), Sampling(n_paths=256))
+    runs = [
+        simulate(problem, d=d, delta=4.0, method=theory.method, hessian_steps=(2,))
+        for d in (60, 120)
+    ]
+    result = compare(theory, runs)
+    assert not result.significant, result.table()
+    assert np.isfinite(result.largest_ratio)
+    json.loads(result.to_json())
 
 
 def test_file_round_trip(comparison, tmp_path):

@@ -4,12 +4,14 @@ import finite_size
 import numpy as np
 import problems
 import pytest
+import scipy.stats
 
 import dmft
 from dmft.finite_data import ImposedOverlap, _initial_weights
 from dmft.grokking import (
     Grokking,
     _random_start,
+    _times_of_law,
     effective_start,
     fall_step,
     predict_grokking,
@@ -182,6 +184,7 @@ def test_time_of_the_fall_against_simulation():
     )
     assert found.status.ok
     assert found.fall_time[0, 0] < found.fall_time[0, 1] < found.fall_time[0, 2]
+    np.testing.assert_array_equal(found.fall_time_stderr, 0.0)  # quantiles of one number
     times = []
     for seed in range(seeds):
         overlap, square = descend(d, delta, n_steps, seed)
@@ -207,12 +210,69 @@ def test_larger_dimensions_escape_later_and_quantiles_are_ordered():
 def test_two_neurons_follow_drawn_starts():
     problem = dmft.Problem("product", dmft.Network("quadratic", [0.5, -0.5]), loss="pseudo-huber")
     found = predict_grokking(
-        problem, 10.0, step(60), 200, n_draws=5, probabilities=(0.5,),
+        problem, 10.0, step(60), 200, n_draws=5, max_draws=5, probabilities=(0.5,),
         sampling=dmft.Sampling(n_paths=256, replicates=2),
     )  # fmt: skip
     assert found.start.shape == (1, 1, 2, 2)
     assert found.hard_cosine[0, 0, 0] < 0.2
     assert found.hard_cosine[0, 0, -1] > 0.5
+    assert found.n_starts.tolist() == [5]
+
+
+def test_times_over_the_law_of_the_start():
+    """T = 100 - 20 log |x|, x standard normal: 100 - 20 log of the quantiles of |x|."""
+    levels = (0.1, 0.5, 0.9)
+    exact = 100.0 - 20.0 * np.log(scipy.stats.halfnorm.ppf([0.9, 0.5, 0.1]))
+    everything = np.log(np.abs(scipy.stats.norm.ppf((np.arange(1000) + 0.5) / 1000)))
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(100):
+        drawn = np.log(np.abs(rng.standard_normal(16)))
+        times = 100.0 - 20.0 * drawn + 5.0 * rng.standard_normal(16)
+        found.append(_times_of_law(times, drawn, everything, levels, np.inf))
+    values, errors = np.array(found).transpose(1, 0, 2)
+    # Beside the scatter by 5 the law is that of T, a little wider at its ends.
+    wide = 100.0 - 20.0 * everything[:, None] + 5.0 * rng.standard_normal(200)
+    np.testing.assert_allclose(np.quantile(wide, levels), exact, atol=3.0)
+    true = values.std(axis=0)
+    covered = np.abs(values - np.quantile(wide, levels)) < 2.0 * errors
+    assert np.all(covered.mean(axis=0) > 0.85)
+    assert np.all(np.median(errors, axis=0) < 1.5 * true)
+    # Of sixteen raw times the middle one scatters by a quarter of their spread.
+    raw = np.std([np.median(100.0 - 20.0 * np.log(np.abs(rng.standard_normal(16))))
+                  for _ in range(400)])  # fmt: skip
+    assert true[1] < 0.4 * raw
+    # Exact in x: nothing is left to chance.
+    drawn = np.linspace(-3.0, 1.0, 16)
+    value, error = _times_of_law(100.0 - 20.0 * drawn, drawn, everything, levels, np.inf)
+    np.testing.assert_allclose(value, exact, rtol=2e-3)
+    np.testing.assert_allclose(error, 0.0, atol=1e-9)
+
+
+def test_times_that_are_not_reached_are_not_extrapolated():
+    drawn = np.linspace(-3.0, 1.0, 16)
+    times = 100.0 - 20.0 * drawn
+    late = np.where(times > 120.0, np.nan, times)  # half of them
+    value, error = _times_of_law(late, drawn, drawn, (0.1, 0.4, 0.9), 120.0)
+    assert np.isnan(value).tolist() == np.isnan(error).tolist() == [False, False, True]
+    value, _ = _times_of_law(np.full(16, np.nan), drawn, drawn, (0.5,), 120.0)
+    assert np.isnan(value).all()
+
+
+def test_the_error_of_drawn_starts_is_reported():
+    """easy-hard by two neurons: the time depends on one direction of the start alone."""
+    problem = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, 1.0]), "pseudo-huber")
+    few = dmft.Sampling(n_paths=256, replicates=2, seed=3)
+    settings = {"d": 40, "sampling": few, "probabilities": (0.25, 0.5)}
+    rough = predict_grokking(problem, 8.0, step(90), n_draws=8, max_draws=8, rtol=1e-6, **settings)
+    found = predict_grokking(problem, 8.0, step(90), n_draws=12, **settings)
+    assert (rough.n_starts.tolist(), found.n_starts.tolist()) == ([8], [12])
+    assert np.all(rough.fall_time_stderr > 0)
+    error = np.hypot(rough.fall_time_stderr, found.fall_time_stderr)
+    assert np.all(np.abs(rough.fall_time - found.fall_time) < 4 * error)
+    assert found.status.ok
+    assert np.all(found.fall_time_stderr < 0.03 * found.fall_time)
+    assert rough.status is dmft.Status.MAX_STEPS  # the error is above rtol
 
 
 def test_a_small_neuron_beside_a_large_one():
@@ -293,6 +353,8 @@ def test_save_and_load(tmp_path):
     found.save(tmp_path / "run.npz")
     loaded = Grokking.load(tmp_path / "run.npz")
     np.testing.assert_array_equal(loaded.test_loss, found.test_loss)
+    np.testing.assert_array_equal(loaded.fall_time_stderr, found.fall_time_stderr)
+    np.testing.assert_array_equal(loaded.n_starts, [1])
     assert loaded.d == found.d
     assert loaded.status is found.status
     assert loaded.config["delta"] == 6.0
@@ -358,6 +420,8 @@ def test_the_outlier_of_an_escaped_run_is_gone_in_simulation_and_theory():
         ({"hard_overlap": 1.5}, "singular values of at most init_radius"),
         ({"hard_overlap": "x"}, "hard_overlap must be"),
         ({"n_draws": 1}, "n_draws must be an integer >= 4, got 1"),
+        ({"max_draws": 8}, "max_draws must be an integer >= 16, got 8"),
+        ({"rtol": 0.0}, "rtol must be"),
         ({"method": step(0)}, "n_steps >= 1"),
         ({"delta": -1.0}, "delta must be"),
     ],
@@ -370,7 +434,7 @@ def test_bad_input(settings, message):
 
 def test_labels_must_be_even():
     def odd(z, eps):
-        return z[:, 0] ** 2 + np.sign(z[:, 0]) * (eps > 0)
+        return z[:, 0] ** 2 + np.sign(z[:, 0] * eps)
 
     target = dmft.Target(odd, hard_directions=[0])
     with pytest.raises(ValueError, match="unchanged when all of them change sign"):

@@ -161,3 +161,44 @@ def test_no_hard_columns():
     assert law.k_hard == 0
     assert law.hard_gap() == np.inf
     assert law.outliers() == []
+
+
+def spectral_method(seed, ratio):
+    """D = 1/y - 1, y = z^2: left edge -1/ratio; an outlier exists for ratio > 1/2 only."""
+    z = np.random.default_rng(seed).standard_normal((2000, 1))
+    return rmt.HessianLaw(
+        1 / z[:, 0] ** 2 - 1, ratio, hard=z, support=[-1.0], bounded_above=False, groups=8
+    )
+
+
+def test_outliers_that_are_noise_are_not_told_from_the_edge():
+    """At the transition every other sample shows one; the limit has none."""
+    found = [o for seed in range(12) for o in spectral_method(seed, 0.5).outliers()]
+    assert len(found) >= 4
+    assert not any(o.separated for o in found)
+    for seed in range(4):
+        (outlier,) = spectral_method(seed, 3.0).outliers()
+        assert outlier.separated
+
+
+def test_separation_is_the_distance_from_the_edge_beyond_both_errors():
+    weights, z = planted(3, 3000, 2, 2)
+    law = rmt.HessianLaw(weights, 8.0, hard=z, groups=8)
+    left, right = law.edges()
+    outliers, errors = law.outliers(), law.outlier_stderr()
+    assert [o.side for o in outliers] == ["left", "left", "right"]
+    assert [o.separated for o in outliers] == [True, False, False]
+    of_left, of_right = law.edge_errors()
+    assert left - outliers[0].value > errors[0] + of_left
+    assert np.isnan(errors[1])  # missing in a replicate
+    assert outliers[2].value - right < errors[2] + of_right
+    plain = rmt.HessianLaw(weights, 8.0, hard=z).outliers()
+    assert [o.value for o in plain] == [o.value for o in outliers]
+    assert all(o.separated for o in plain)  # nothing is known of their errors
+
+
+def test_one_weight_has_no_extreme_one_to_leave_out():
+    one = rmt.HessianLaw([1.0], 4.0, hard=[[3.0]])
+    law = rmt.HessianLaw([1.0], 4.0, hard=[[3.0]], replicates=[one, one])
+    assert law.edge_errors() == (0.0, 0.0)
+    assert [o.separated for o in law.outliers()] == [True]

@@ -1,5 +1,7 @@
 """`dmft.spectrum`: the density has the mass, the edges and the outliers of the law."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -131,3 +133,59 @@ def test_easy_outliers_are_listed_with_their_overlap():
         assert outlier.latent_overlap[1] == pytest.approx(outlier.hard_overlap, abs=1e-12)
     hard = [o.value for o in result.outliers if o.hard_overlap > 0]
     assert hard == [o.value for o in law.outliers("hard")]
+
+
+@pytest.fixture(scope="module")
+def few_paths():
+    """The preset easy-hard late in its run: one outlier, and at the edge one that is noise."""
+    run = dmft.load_preset("easy-hard")
+    return dmft.solve(run.problem, 8.0, run.method, Sampling(n_paths=1024), keep_paths=True)
+
+
+def test_an_outlier_of_few_paths_at_the_edge_is_marked(few_paths, tmp_path):
+    result = dmft.spectrum(few_paths, 40)
+    hard, noise = result.outliers
+    assert hard.separated
+    assert hard.hard_overlap > 0.8
+    assert abs(noise.value - result.left_edge) < result.left_edge_stderr
+    assert sum(noise.latent_overlap) < 1e-3
+    assert not noise.separated
+    result.save(tmp_path / "spectrum")
+    assert [o.separated for o in Spectrum.load(tmp_path / "spectrum.npz").outliers] == [True, False]
+
+
+def test_marked_outliers_in_words_and_figures(few_paths):
+    from dmft.cli.theory import _spectrum_json, _spectrum_lines
+    from dmft.plotting import plot_flow, plot_spectrum
+    from rmt.plotting import plot_density
+
+    result = dmft.spectrum(few_paths, 40, points=64)
+    lines = [text for name, text in _spectrum_lines(result) if name == "outlier"]
+    assert len(lines) == 1
+    assert "hard overlap" in lines[0]
+    (text,) = (text for name, text in _spectrum_lines(result) if name == "at the edge")
+    assert text.startswith("-0.05378 ")
+    assert [o["separated"] for o in _spectrum_json(result)["outliers"]] == [True, False]
+
+    def labels(axes):
+        return axes.get_legend_handles_labels()[1]
+
+    axes = plot_spectrum(result).axes[0]
+    assert sum(label.startswith("outlier") for label in labels(axes)) == 1
+    assert "not told from the edge" in labels(axes)
+    flow = plot_flow(few_paths, [30, 40]).axes[0]
+    assert sorted(labels(flow)) == ["bulk", "edges", "hard outlier", "not told from the edge"]
+    density = plot_density(few_paths.hessian(40)).axes[0]
+    assert "not told from the edge" in labels(density)
+    assert "other outlier, overlap" not in labels(density)
+
+
+def test_only_marked_outliers_are_none():
+    from dmft.cli.theory import _spectrum_lines
+
+    result = dmft.spectrum(solved("phase-retrieval", "gelu", 8.0), points=64)
+    marked = dataclasses.replace(
+        result, outliers=tuple(dataclasses.replace(o, separated=False) for o in result.outliers)
+    )
+    assert ("outlier", "none") not in _spectrum_lines(result)
+    assert ("outlier", "none") in _spectrum_lines(marked)

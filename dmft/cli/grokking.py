@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_grokking"]
 
+_OF_ONE_NUMBER, _DRAWN = 3, 16  # runs that are followed, as predict_grokking
+
 
 def run_grokking(arguments: argparse.Namespace) -> int:
     """Predict the fall of the test loss against d, and simulate it."""
@@ -45,7 +47,9 @@ def run_grokking(arguments: argparse.Namespace) -> int:
     starts = _starts(arguments, run, sizes)
     kind = "grokking-random" if starts is None else "grokking"
     with Output(arguments, run) as output, keeping_seeds(output):
-        with progress(3 * len(sizes), "predicted runs") as advance:
+        is_number = run.problem.m * run.problem.target.hard_basis.shape[1] == 1
+        at_first = _OF_ONE_NUMBER if is_number else _DRAWN  # more where their error is large
+        with progress(at_first * len(sizes), "predicted runs") as advance:
             result = predict_grokking(
                 run.problem,
                 delta,
@@ -67,6 +71,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
         ("delta, steps", f"{delta:g}, {run.method.n_steps}"),
         ("start", _start_line(run, starts)),
         paths_line(run),
+        *_drawn_line(result),
     ]
     table = _table(result, simulations)
     output.report("grokking", result.status, _json(result, simulations), lines, table)
@@ -113,6 +118,14 @@ def _start_line(run: RunFile, starts: list[Any] | None) -> str:
     if run.simulation.hard_overlap is not None:
         return f"overlap {run.simulation.hard_overlap} with the hard directions"
     return "overlap d^(-1/2) with the hard direction, in units of the radius"
+
+
+def _drawn_line(result: Grokking) -> list[tuple[str, str]]:
+    """Say how many starts were drawn, if they were, and what that means for the times."""
+    if not (result.fall_time_stderr > 0.0).any():
+        return []
+    counts = ", ".join(str(count) for count in result.n_starts)
+    return [("starts drawn", f"{counts}; errors below are those of so many starts")]
 
 
 def _simulate(
@@ -163,8 +176,8 @@ def _table(result: Grokking, simulations: list[Simulation]) -> str:
     if simulations:
         header += ["simulated median", "from", "to", "in the band"]
     rows = []
-    for d, times in zip(result.d, result.fall_time, strict=True):
-        row = [f"d = {d}", *(_time(time) for time in times)]
+    for d, times, errors in zip(result.d, result.fall_time, result.fall_time_stderr, strict=True):
+        row = [f"d = {d}", *map(_time, times, errors)]
         for simulation in (one for one in simulations if one.d == d):
             found = sorted(_last(time) for time in _fall_times(result, simulation))
             low, high = _last(-math.inf if math.isnan(times[0]) else times[0]), _last(times[-1])
@@ -180,8 +193,10 @@ def _last(time: float) -> float:
     return math.inf if math.isnan(time) else time
 
 
-def _time(time: float) -> str:
-    return f"{time:.1f}" if math.isfinite(time) else "later"
+def _time(time: float, error: float = 0.0) -> str:
+    if not math.isfinite(time):
+        return "later"
+    return f"{time:.1f} +- {error:.1f}" if error > 0.0 else f"{time:.1f}"
 
 
 def _json(result: Grokking, simulations: list[Simulation]) -> dict[str, Any]:
@@ -189,6 +204,8 @@ def _json(result: Grokking, simulations: list[Simulation]) -> dict[str, Any]:
         "d": result.d,
         "probabilities": result.probabilities,
         "fall_time": result.fall_time,
+        "fall_time_stderr": result.fall_time_stderr,
+        "n_starts": result.n_starts,
         "fall_level": result.fall_level,
         "start": result.start,
         "start_covariance": result.start_covariance,

@@ -311,15 +311,18 @@ def _spectrum_lines(result: Spectrum) -> list[tuple[str, str]]:
     gap = with_error(result.hard_gap, result.hard_gap_stderr)
     lines.append(("hard gap", "no hard direction" if no_hard else gap))
     for outlier in result.outliers:
-        value = with_error(outlier.value, outlier.stderr)
-        if outlier.hard_overlap > 0:
+        text = with_error(outlier.value, outlier.stderr)
+        if not outlier.separated:
+            text += f": an outlier or the {outlier.side} edge itself, more paths would tell"
+        elif outlier.hard_overlap > 0:
             overlap = with_error(outlier.hard_overlap, outlier.hard_overlap_stderr)
-            lines.append(("outlier", f"{value}, hard overlap {overlap}"))
+            text += f", hard overlap {overlap}"
         else:
             easy = sum(outlier.latent_overlap)
-            lines.append(("outlier", f"{value}, overlap with easy directions {easy:.4f}"))
+            text += f", overlap with easy directions {easy:.4f}"
+        lines.append(("outlier" if outlier.separated else "at the edge", text))
     if not result.outlier_status.ok:
         lines.append(("outliers", f"hard ones only: {result.outlier_status.value}"))
-    if not result.outliers:
+    if not any(outlier.separated for outlier in result.outliers):
         lines.append(("outlier", "none"))
     return lines

@@ -21,7 +21,7 @@ from dmft.plotting.common import (
     style,
 )
 from dmft.plotting.theory import draw_spectrum, limit_to, useful_range, zero_of
-from dmft.smallest_eigenvalue import predict_smallest
+from dmft.smallest_eigenvalue import predict_smallest_at
 from dmft.spectra import spectrum
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def plot_hessian_comparison(
                 f"got {step}"
             )
     theory = spectrum(trajectory, step)
-    smallest = predict_smallest(trajectory.hessian(step), runs, step)
+    smallest = predict_smallest_at(trajectory, runs, step)
     complete = [run for run in runs if run.hessian[step].complete]
     with style():
         figure, (whole, zoom, scatter) = new_figure((13.2, 4.9), 1, 3, widths=(1.35, 1.0, 1.0))
@@ -299,10 +299,12 @@ def _around_left_edge(
 ) -> tuple[float, float]:
     """Range that shows the left end of the bulk and all smallest eigenvalues."""
     values = np.concatenate([run.hessian[step].smallest[:, 0] for run in runs])
-    values = np.append(values[np.isfinite(values)], theory.x[0])
+    # An unbounded bulk begins, for the eye, where its mass does.
+    start = theory.x[0] if np.isfinite(theory.left_edge) else theory.quantile(1e-3)
+    values = np.append(values[np.isfinite(values)], start)
     values = np.append(values, [o.value for o in theory.outliers if o.side == "left"])
-    reach = max(np.ptp(values), 0.02 * (theory.quantile(0.99) - theory.x[0]))
-    inside = max(values.max(), theory.x[0] + 0.6 * reach)
+    reach = max(np.ptp(values), 0.02 * (theory.quantile(0.99) - start))
+    inside = max(values.max(), start + 0.6 * reach)
     return float(values.min() - 0.15 * reach), float(inside + 0.2 * reach)
 
 
@@ -352,10 +354,13 @@ def _draw_overlaps(axes: Axes, runs: Sequence[Simulation], smallest: SmallestEig
     if p.kind == "hard outlier":
         axes.errorbar(
             p.value, p.overlap, np.nan_to_num(p.overlap_stderr), np.nan_to_num(p.stderr),
-            fmt="+", color=VERMILLION, markersize=16, markeredgewidth=2.2, zorder=4, label="theory",
+            fmt="+", color=VERMILLION, markersize=16, markeredgewidth=2.2, zorder=4,
+            label="theory" if p.law == "limit" else f"theory: $n$ weights, $d = {runs[-1].d}$",
         )  # fmt: skip
     elif np.isfinite(p.value):
         name = "edge of the bulk" if p.kind == "edge" else "outlier, not hard"
+        if p.law == "n weights":
+            name = f"$n$ weights, $d = {runs[-1].d}$"
         axes.axvline(p.value, color=VERMILLION, linewidth=1.6, label=f"theory: {name}")
         for j, (run, shift) in enumerate(zip(runs, smallest.shifts, strict=True)):
             if shift:

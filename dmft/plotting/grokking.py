@@ -51,7 +51,8 @@ def plot_grokking(
     Returns
     -------
     matplotlib.figure.Figure
-        Lines: the median run; bands: between the outermost ``probabilities`` at each step. Thin
+        Lines: the median run; bands: between the outermost ``probabilities`` at each step. Black
+        bars: what the number of starts leaves of error in the median time, where it does. Thin
         lines and points: one simulated run each; runs that did not fall are drawn as triangles at
         the upper end.
 
@@ -125,7 +126,8 @@ def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation
     order = np.argsort(d)
     last = float(grokking.steps[-1])
     fall = np.where(np.isnan(grokking.fall_time), last, grokking.fall_time)[order]
-    median = grokking.fall_time[order, grokking.probabilities.index(0.5)]
+    level = grokking.probabilities.index(0.5)
+    median, error = grokking.fall_time[order, level], grokking.fall_time_stderr[order, level]
     axes.set_xscale("log")
     if len(d) > 1:
         axes.fill_between(d[order], fall[:, 0], fall[:, -1], color=GREEN, alpha=0.2, linewidth=0)
@@ -134,6 +136,12 @@ def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation
         below, above = median - fall[:, 0], fall[:, -1] - median
         axes.errorbar(d, median, [below, above], fmt="o", color=GREEN, capsize=4, elinewidth=4,
                       ecolor=GREEN, alpha=0.6)  # fmt: skip
+    if (error > 0.0).any():
+        axes.errorbar(
+            d[order], median, error, fmt="none", ecolor="black", capsize=3, elinewidth=1.2,
+            label="error of the drawn starts", zorder=4,
+        )  # fmt: skip
+        axes.legend(loc="best", fontsize=10)
     for simulation in simulations:
         level = grokking.fall_level[grokking.d.index(simulation.d)]
         found = np.array([fall_step(loss, level) for loss in simulation.test_loss])

@@ -287,10 +287,11 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
     -------
     matplotlib.figure.Figure
         The density up to where 99 % of its mass lies; if there are outliers on the left, a second
-        panel enlarges what is around them and the left edge.
+        panel enlarges what is around them and the left edge. Hollow squares at the foot: outliers
+        not told from the edge.
     """
     with style():
-        left = [outlier.value for outlier in spectrum.outliers if outlier.side == "left"]
+        left = [o.value for o in spectrum.outliers if o.side == "left" and o.separated]
         lower, upper = useful_range(spectrum)
         if left:
             figure, (axes, zoom) = new_figure((9.2, 4.6), 1, 2, widths=(1.5, 1.0))
@@ -363,11 +364,18 @@ def draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
             n for n, open_ in zip(("left", "right"), unbounded, strict=True) if open_
         )
         axes.plot([], [], " ", label=f"no edge on the {sides}")
-    for n, outlier in enumerate(spectrum.outliers):
+    for n, outlier in enumerate(o for o in spectrum.outliers if o.separated):
         axes.axvline(
             outlier.value, color=VERMILLION if outlier.hard_overlap > 0 else PURPLE,
             linewidth=1.4, zorder=3, linestyle=DASHES[n % len(DASHES)],
             label=_outlier_label(outlier) if n < _LABELLED_OUTLIERS else None,
+        )  # fmt: skip
+    doubtful = [outlier.value for outlier in spectrum.outliers if not outlier.separated]
+    if doubtful:
+        axes.plot(
+            doubtful, np.full(len(doubtful), 0.02), "s", color=GREY, markersize=6, zorder=4,
+            markerfacecolor="white", transform=axes.get_xaxis_transform(),
+            label="not told from the edge",
         )  # fmt: skip
     if spectrum.atom_at_zero > 0:
         axes.plot(

@@ -20,7 +20,7 @@ from dmft.finite_hessian import FiniteHessian
 from dmft.generalization import expected_test_loss
 from dmft.gradients import curvature, mean_loss
 from dmft.sampling import Sampling
-from dmft.workers import single_threaded_blas
+from dmft.workers import may_start_processes, single_threaded_blas
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -114,9 +114,10 @@ def run_tasks(
     tasks : sequence of tuple
     n_workers : int
         Processes, each with one BLAS thread; with 1, or a single task, everything runs in this one.
+        So it does where this process may have no others.
     """
     n_workers = min(n_workers, len(tasks))
-    if n_workers <= 1:
+    if n_workers <= 1 or not may_start_processes():
         yield from (function(*task) for task in tasks)
         return
     from joblib import Parallel, delayed, parallel_config
@@ -265,7 +266,7 @@ _watched: set[int] = set()
 
 def _die_with(parent: int) -> None:
     """End this worker process when its parent is gone: nobody waits for its results."""
-    if parent in _watched:
+    if parent in _watched or parent == os.getpid():  # joblib may run a task where it was asked to
         return
     _watched.add(parent)
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from dmft.classification import describe_label
 from dmft.gradient_descent import describe_method
-from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, style
+from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Canvas, style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,7 +117,7 @@ def new_figure(
     Call it, and all drawing, under `style`.
     """
     figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     panels = figure.subplots(
         rows, columns, squeeze=False, width_ratios=widths, height_ratios=heights
     )

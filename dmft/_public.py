@@ -1,33 +1,4 @@
-"""Dynamical mean-field theory of feature learning in two-layer networks.
-
-``solve`` follows gradient descent in the limit n, d to infinity at n/d = delta; the trajectory's
-``hessian(step)`` is the law of its Hessian (a :class:`rmt.HessianLaw`); ``find_delta_nn`` finds
-where that Hessian grows an outlier in a hard direction. Setting and notation: Montanari and Wang,
-arXiv:2602.01434.
-
-==================  =====================================================  =======================
-symbol              meaning                                                identifier
-==================  =====================================================  =======================
-delta               n/d, samples per input dimension                       ``delta``
-m, k                neurons; latent directions                             ``problem.m``, ``.k``
-phi(z, eps)         label                                                  ``Target.label``
-sigma, a            activation; second layer                               ``Network``
-L(f, y)             loss                                                   ``Problem.loss``
-rho, lam            radius of initial weights; weight decay                ``init_radius``,
-                                                                           ``weight_decay``
-eta, T              step size; number of steps                             ``GradientDescent``
-C(t, s)             Theta_t^T Theta_s, (m, m)                              ``correlation``
-M(t)                Theta_t^T Theta_*, (m, k)                              ``overlap``
-G(t, s)             E[g^t g^s^T], (m, m)                                   ``gradient_covariance``
-R(t, s)             response of r^t to a force at s, (m, m)                ``response``
-D                   second derivative of the loss in r, (m, m)             ``HessianLaw.weights``
-A_h(z)              hard block whose zeros are the outliers                ``hard_matrix``
-delta_NN(t)         smallest delta above which the hard outlier stays      ``find_delta_nn``,
-                                                                           ``delta_nn_curve``
-delta_alg           the same for the best polynomial-time algorithms       ``hardness``,
-                                                                           ``algorithmic_gap``
-==================  =====================================================  =======================
-"""
+"""The names of the package, imported on first use (see ``dmft.__getattr__``)."""
 
 from dmft.activations import Activation
 from dmft.algorithmic_gap import AlgorithmicGap, algorithmic_gap

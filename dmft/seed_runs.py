@@ -20,7 +20,7 @@ from dmft.finite_hessian import FiniteHessian
 from dmft.generalization import expected_test_loss
 from dmft.gradients import curvature, mean_loss
 from dmft.sampling import Sampling
-from dmft.workers import may_start_processes, single_threaded_blas
+from dmft.workers import functions_not_kept, may_start_processes, single_threaded_blas
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -131,7 +131,12 @@ def run_tasks(
         )
         with _interrupt_for_parent_only():
             finished = pool(delayed(_in_worker)(function, task, os.getpid()) for task in tasks)
-    yield from finished
+    for result, not_kept in finished:
+        if not_kept and not functions_not_kept():
+            from rmt._compiled import note_not_kept
+
+            note_not_kept()
+        yield result
 
 
 @contextlib.contextmanager
@@ -255,10 +260,12 @@ def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _in_worker(function: Callable[..., Result], task: tuple[Any, ...], parent: int) -> Result:
-    """One task in a worker process; `parent` is the process that waits for it."""
+def _in_worker(
+    function: Callable[..., Result], task: tuple[Any, ...], parent: int
+) -> tuple[Result, bool]:
+    """One task in a worker process of `parent`, and whether what it compiled was not kept."""
     _die_with(parent)
-    return function(*task)
+    return function(*task), functions_not_kept()
 
 
 _watched: set[int] = set()

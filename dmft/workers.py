@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     R = TypeVar("R")
 
-__all__ = ["may_start_processes", "sharing", "single_threaded_blas", "worker_count", "worth"]
+__all__ = [
+    "functions_not_kept",
+    "may_start_processes",
+    "sharing",
+    "single_threaded_blas",
+    "worker_count",
+    "worth",
+]
 
 # Paths, times the square of the number of neurons, from which on a second thread pays: for runs
 # side by side, and for the blocks of one run.
@@ -97,6 +104,12 @@ def may_start_processes() -> bool:
         return False
     nested = parallel.get_active_backend()[0].nesting_level
     return not nested or threading.current_thread() is threading.main_thread()
+
+
+def functions_not_kept() -> bool:
+    """Whether compiled functions could not be written to disk, as far as is known here."""
+    module = sys.modules.get("rmt._compiled")
+    return module is not None and module.could_not_keep()
 
 
 _blas_lock = threading.Lock()

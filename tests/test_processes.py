@@ -76,7 +76,7 @@ def test_joblib_may_run_a_task_where_it_was_asked_to(tmp_path):
         with joblib.parallel_config(backend="threading", n_jobs=2):
             done = joblib.Parallel()(joblib.delayed(run)(2) for _ in range(2))
         assert done == [expected, expected]
-        assert dmft.seed_runs._in_worker(run, (1,), dmft.seed_runs.os.getpid()) == expected
+        assert dmft.seed_runs._in_worker(run, (1,), dmft.seed_runs.os.getpid())[0] == expected
         dmft.seed_runs.time.sleep(2 * dmft.seed_runs._WATCH_SECONDS)
     """
     in_script(tmp_path, code)

@@ -90,7 +90,13 @@ def write_result(
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write that appears, under its name, complete or not at all."""
+    """Open a file to write that appears, under its name, complete or not at all.
+
+    Raises
+    ------
+    OSError
+        Naming the file, where a failed write would name none, or the temporary one.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with temporary.open("xb") as stream:
@@ -98,8 +104,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())  # or a power cut could leave the name without the contents
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            number, reason = error.errno or errno.EIO, error.strerror or str(error)
+            raise OSError(number, reason, str(path)) from error
         raise
 
 

@@ -49,9 +49,7 @@ def run_threshold(arguments: argparse.Namespace) -> int:
             in_bytes(arguments.max_memory),
         )
         output.save("threshold", result)
-        from dmft.plotting import plot_threshold
-
-        output.draw("threshold", plot_threshold(result))
+        output.draw("threshold", "plot_threshold", result)
     output.report(
         "threshold",
         result.status,
@@ -83,9 +81,7 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
             )
         if result.steps.size:
             output.save("trajectory", result)
-            from dmft.plotting import plot_trajectory
-
-            output.draw("trajectory", plot_trajectory(result))
+            output.draw("trajectory", "plot_trajectory", result)
     output.report(
         "trajectory",
         result.status,
@@ -123,11 +119,9 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
             result = spectrum(trajectory, step)
             status, data, lines = result.status, _spectrum_json(result), _spectrum_lines(result)
             output.save("spectrum", result)
-            from dmft.plotting import plot_flow, plot_spectrum
-
-            output.draw("spectrum", plot_spectrum(result))
+            output.draw("spectrum", "plot_spectrum", result)
             if arguments.flow:
-                output.draw("flow", plot_flow(trajectory))
+                output.draw("flow", "plot_flow", trajectory)
         else:
             status, last = trajectory.status, trajectory.n_steps
             data = {"delta": delta, "step": step, "steps_computed": last}

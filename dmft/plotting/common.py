@@ -6,8 +6,7 @@ in a notebook a returned figure shows itself.
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,9 +17,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from dmft.classification import describe_label
 from dmft.gradient_descent import describe_method
+from dmft.results import whole_file
 from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Canvas, style
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from matplotlib.axes import Axes
@@ -97,11 +98,11 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     kind = target.suffix[1:].lower()
     if kind not in allowed:
         raise ValueError(f"path must end in one of {', '.join(sorted(allowed))}; got {str(path)!r}")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as folder:
-        partial = Path(folder) / target.name
-        with style():
-            figure.savefig(partial, format=kind)
-        os.replace(partial, target)
+    drawn = io.BytesIO()
+    with style():
+        figure.savefig(drawn, format=kind)
+    with whole_file(target) as stream:
+        stream.write(drawn.getbuffer())
     return target
 
 

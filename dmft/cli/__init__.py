@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+# What numpy says of an array that no address could reach.
+_TOO_LARGE = ("Maximum allowed dimension exceeded", "array is too big")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -73,7 +76,7 @@ def _told(error: Exception, arguments: argparse.Namespace | None) -> tuple[int, 
     if status is not None and isinstance(error, status.NumericalFailure):
         return NUMERICAL, str(error)
     what = getattr(arguments, "memory", "the problem")
-    if isinstance(error, MemoryError) or "Maximum allowed dimension" in str(error):
+    if isinstance(error, MemoryError) or str(error).startswith(_TOO_LARGE):
         return BAD_INPUT, f"not enough memory; reduce {what}"
     causes = _texts(error)
     if isinstance(error, ImportError | OSError) and "failed to map segment" in causes:

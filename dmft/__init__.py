@@ -29,80 +29,45 @@ delta_alg           the same for the best polynomial-time algorithms       ``har
 ==================  =====================================================  =======================
 """
 
-from dmft.activations import Activation
-from dmft.algorithmic_gap import AlgorithmicGap, algorithmic_gap
-from dmft.comparison import Comparison, compare
-from dmft.config import load_preset, load_run, preset_names
-from dmft.extrapolation import Extrapolation
-from dmft.gradient_descent import GradientDescent
-from dmft.gradient_flow import GradientFlow
-from dmft.grokking import Grokking, fall_step, predict_grokking
-from dmft.hardness import Hardness, hardness
-from dmft.horizon import ThresholdCurve, delta_nn_curve
-from dmft.inputs import Inputs
-from dmft.losses import Loss
-from dmft.problem import Network, Problem, Target
-from dmft.results import software_version
-from dmft.sampling import Sampling
-from dmft.schedules import Constant, Cosine, InverseTime, WarmUp
-from dmft.simulation import SimulatedHessian, Simulation, simulate
-from dmft.solver import solve
-from dmft.spectra import Spectrum, spectrum
-from dmft.stability import UnstablePaths
-from dmft.step_axis import StepAxis
-from dmft.step_sizes import SimulationCheck, StepSizes
-from dmft.sweeps import Sweep, sweep
-from dmft.threshold import Crossing, Threshold, find_delta_nn
-from dmft.trajectory import Trajectory
-from rmt.status import NumericalFailure, Status
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-__version__ = software_version()
+if TYPE_CHECKING:
+    from dmft._public import *  # noqa: F403
 
-__all__ = [
-    "Activation",
-    "AlgorithmicGap",
-    "Comparison",
-    "Constant",
-    "Cosine",
-    "Crossing",
-    "Extrapolation",
-    "GradientDescent",
-    "GradientFlow",
-    "Grokking",
-    "Hardness",
-    "Inputs",
-    "InverseTime",
-    "Loss",
-    "Network",
-    "NumericalFailure",
-    "Problem",
-    "Sampling",
-    "SimulatedHessian",
-    "Simulation",
-    "SimulationCheck",
-    "Spectrum",
-    "Status",
-    "StepAxis",
-    "StepSizes",
-    "Sweep",
-    "Target",
-    "Threshold",
-    "ThresholdCurve",
-    "Trajectory",
-    "UnstablePaths",
-    "WarmUp",
-    "algorithmic_gap",
-    "compare",
-    "delta_nn_curve",
-    "fall_step",
-    "find_delta_nn",
-    "hardness",
-    "load_preset",
-    "load_run",
-    "predict_grokking",
-    "preset_names",
-    "simulate",
-    "solve",
-    "spectrum",
-    "sweep",
-]
+    __version__: str
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when the first of them is asked for.
+
+    Until then the package costs nothing, and whoever imports part of it, as the command line does,
+    is there to tell what went wrong with the rest.
+    """
+    if not name.startswith("_") or name in ("__all__", "__version__"):
+        public = import_module("dmft._public")
+        names = (*public.__all__, "__all__", "__version__")
+        globals().update({entry: getattr(public, entry) for entry in names})
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})
+
+
+class _Package(ModuleType):
+    """A package whose functions keep their names from modules that have the same."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Importing dmft.hardness would put the module in the place of the function.
+        if not (isinstance(value, ModuleType) and name in _FUNCTIONS):
+            super().__setattr__(name, value)
+
+
+_FUNCTIONS = frozenset({"algorithmic_gap", "hardness"})
+
+sys.modules[__name__].__class__ = _Package

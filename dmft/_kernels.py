@@ -18,15 +18,16 @@ compiled functions, which does not see changes in another one.
 import math
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
+
+from rmt._compiled import compiled
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Triple = tuple[float, float, float]
 
-JIT: dict[str, Any] = {"nogil": True, "cache": True, "fastmath": False, "error_model": "numpy"}
+JIT: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
 
 # Activation codes (dmft.activations).
 QUADRATIC, GELU, TANH, ERF, SOFTPLUS, SILU, LINEAR = 0, 1, 2, 3, 4, 5, 6
@@ -40,7 +41,7 @@ _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
 _LEAK = 0.01  # dmft.activations.LEAK
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def _log1p(e: float) -> float:
     """Return log(1 + e) for e in [0, 1] to a few ulp, in half the time of the library's log1p."""
     u = 1.0 + e
@@ -48,7 +49,7 @@ def _log1p(e: float) -> float:
     return e if u == 1.0 else math.log(u) * (e / (u - 1.0))
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def _kinked(code: int, r: float) -> Triple:
     """`_activation` for those linear between kinks; on a kink the slope is the flatter one."""
     if math.isnan(r):
@@ -64,7 +65,7 @@ def _kinked(code: int, r: float) -> Triple:
     return math.nan, math.nan, math.nan
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def _activation(code: int, r: float) -> Triple:
     """Value and first two derivatives of activation `code` at the number `r`."""
     if code == QUADRATIC:
@@ -105,7 +106,7 @@ def _activation(code: int, r: float) -> Triple:
     return math.nan, math.nan, math.nan
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def _loss(code: int, f: float, y: float) -> Triple:
     """Value and first two derivatives (in `f`) of loss `code` at the numbers `f` and `y`."""
     if code == SQUARE:
@@ -137,7 +138,7 @@ def _loss(code: int, f: float, y: float) -> Triple:
     return math.nan, math.nan, math.nan
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def gradient_kernel(
     r: Array,
     y: Array,
@@ -182,7 +183,7 @@ def gradient_kernel(
             above[3] += square
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def second_layer_kernel(
     r: Array, y: Array, a: Array, activation: int, loss: int, mask: Array, out: Array
 ) -> None:
@@ -208,7 +209,7 @@ def second_layer_kernel(
             out[j] += slope * values[j]
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def curvature_bound_kernel(
     r: Array, y: Array, a: Array, activation: int, loss: int, bound: Array
 ) -> None:
@@ -233,7 +234,7 @@ def curvature_bound_kernel(
         bound[i] = largest + max(bend, 0.0) * slopes
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def curvature_kernel(r: Array, y: Array, a: Array, activation: int, loss: int, D: Array) -> None:
     """Fill `D` (N, m, m) with d2l/dr dr."""
     m, n = r.shape
@@ -255,7 +256,7 @@ def curvature_kernel(r: Array, y: Array, a: Array, activation: int, loss: int, D
             D[i, j, j] = bend * (s1[j] * s1[j]) + slope * s2[j]
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, loss: int) -> float:
     """Return sum_i weights_i l(h_i, y_i), summed in order of i with compensation (Neumaier)."""
     m, n = h.shape
@@ -289,14 +290,14 @@ _SLICE_NUMBERS = 49152  # numbers of the basis in a slice: 384 kB
 _LEAST_COLUMNS, _MOST_COLUMNS = 64, 1024
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _columns_per_slice(n_rows: int) -> int:
     """Columns of a slice, a multiple of 32."""
     columns = _SLICE_NUMBERS // max(n_rows, 1) // 32 * 32
     return max(_LEAST_COLUMNS, min(_MOST_COLUMNS, columns))
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _aligned(n_rows: int, n_columns: int) -> Array:
     """Array that begins on a cache line, as those of ``dmft.aligned``."""
     numbers = np.empty(n_rows * n_columns + 7)
@@ -304,7 +305,7 @@ def _aligned(n_rows: int, n_columns: int) -> Array:
     return numbers[first : first + n_rows * n_columns].reshape(n_rows, n_columns)
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _add_combination_to_one(
     coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
 ) -> None:
@@ -324,7 +325,7 @@ def _add_combination_to_one(
             x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _add_combination_to_two(
     coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
 ) -> None:
@@ -350,7 +351,7 @@ def _add_combination_to_two(
             y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _add_combination_to_three(
     coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
 ) -> None:
@@ -382,7 +383,7 @@ def _add_combination_to_three(
             z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _add_combination_to_four(
     coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
 ) -> None:
@@ -420,7 +421,7 @@ def _add_combination_to_four(
             v[p] += f0 * w0[p] + f1 * w1[p] + f2 * w2[p] + f3 * w3[p]
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _add_combination(
     coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
 ) -> None:
@@ -449,7 +450,7 @@ def _add_combination(
                 x[p] += c * row[p]
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _add_products_of_one(
     rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
 ) -> None:
@@ -473,7 +474,7 @@ def _add_products_of_one(
         out[0, i + 3] += x3
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _add_products_of_two(
     rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
 ) -> None:
@@ -507,7 +508,7 @@ def _add_products_of_two(
         out[1, i + 3] += y3
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _add_products_of_three(
     rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
 ) -> None:
@@ -551,7 +552,7 @@ def _add_products_of_three(
         out[2, i + 3] += z3
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _add_products_of_four(
     rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
 ) -> None:
@@ -605,7 +606,7 @@ def _add_products_of_four(
         out[3, i + 3] += v3
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _add_products(
     rows: Array, few: int, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
 ) -> None:
@@ -631,7 +632,7 @@ def _add_products(
             out[j, i] += total
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def combine_kernel(coefficients: Array, basis: Array, n_rows: int, out: Array) -> None:
     """Fill `out` (j, paths) with ``coefficients (j, n_rows) @ basis[:n_rows]``."""
     out[:] = 0.0
@@ -642,7 +643,7 @@ def combine_kernel(coefficients: Array, basis: Array, n_rows: int, out: Array) -
         _add_combination(coefficients, basis, n_rows, start, stop, out, start)
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def average_kernel(rows: Array, basis: Array, n_rows: int, out: Array) -> None:
     """Fill `out` (j, n_rows) with ``rows (j, paths) @ basis[:n_rows].T``."""
     out[:] = 0.0
@@ -653,7 +654,7 @@ def average_kernel(rows: Array, basis: Array, n_rows: int, out: Array) -> None:
         _add_products(rows, rows.shape[0], start, basis, n_rows, start, stop, out)
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def remove_kernel(
     coefficients: Array,
     rows: Array,
@@ -682,7 +683,7 @@ def remove_kernel(
             _add_products(rows, again, start, basis, n_rows, start, stop, out)
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _evaluate(
     coefficients: Array,
     basis: Array,
@@ -715,7 +716,7 @@ def _evaluate(
     )
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _subtract_forecast(
     forecast: Array,
     chosen: Indices,
@@ -755,7 +756,7 @@ def _subtract_forecast(
                     rest[p] += c * row[p]
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def forecast_kernel(
     forecast: Array,
     chosen: Indices,
@@ -783,7 +784,7 @@ def forecast_kernel(
         )
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def _write_rows(
     stacked: Array,
     corrected: Indices,
@@ -818,7 +819,7 @@ def _write_rows(
                     target[p] += c * row[p]
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def write_kernel(
     stacked: Array,
     corrected: Indices,
@@ -847,7 +848,7 @@ def write_kernel(
         _add_products(look, len(checked), 0, basis, n_rows, start, stop, out)
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def step_kernel(
     stacked: Array,
     corrected: Indices,
@@ -938,7 +939,7 @@ def step_kernel(
         _add_products(look, len(look), 0, basis, n_rows, start, stop, products)
 
 
-@nb.njit(**_JIT_SUMS)
+@compiled(**_JIT_SUMS)
 def window_kernel(
     combination: Array,
     points: Array,

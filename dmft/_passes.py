@@ -9,9 +9,10 @@ Everything is serial and the order of summation is fixed by the shapes: same inp
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
+
+from rmt._compiled import compiled
 
 Array = NDArray[np.float64]
 
@@ -19,7 +20,6 @@ Array = NDArray[np.float64]
 # Infinities and NaN keep their meaning.
 JIT: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "fastmath": {"reassoc", "contract"},
     "error_model": "numpy",
 }
@@ -27,7 +27,7 @@ JIT: dict[str, Any] = {
 _ROWS = 8
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def project_kernel(X: Array, vectors: Array, out: Array) -> None:
     """Fill the leading columns of `out` (m, >= n) with the products of `vectors` and rows of X."""
     n, d = X.shape
@@ -68,7 +68,7 @@ def project_kernel(X: Array, vectors: Array, out: Array) -> None:
             out[j, i] = s00
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def accumulate_kernel(X: Array, weights: Array, out: Array) -> None:
     """Add to `out` (m, d) the sum over rows of X, each times its weight (m, >= n)."""
     n, d = X.shape
@@ -115,7 +115,7 @@ def accumulate_kernel(X: Array, weights: Array, out: Array) -> None:
             i += 1
 
 
-@nb.njit(**JIT)
+@compiled(**JIT)
 def hessian_kernel(X: Array, D: Array, vectors: Array, out: Array) -> None:
     """Add to `out` (m, d) the sum over i of x_i times D_i (m, m) times the products with x_i."""
     n = X.shape[0]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._suggestions import likely_names
 from rmt._validation import as_array, check_array, check_integer, check_real, shown
 
 __all__ = [
@@ -48,7 +49,8 @@ def check_choice(name: str, value: object, allowed: Collection[str], *, also: st
         folded = {entry.casefold(): entry for entry in allowed}
         wanted = value.strip().casefold().replace("_", "-").replace(" ", "-")
         # "huber" is far from "pseudo-huber" letter by letter, but it is what was meant.
-        near = [entry for entry in folded if wanted and wanted in entry]
+        near = likely_names(wanted, folded)
+        near = near or [entry for entry in folded if wanted and wanted in entry]
         near = near or difflib.get_close_matches(wanted, folded, n=1)
         if near:
             message += f" (did you mean {' or '.join(repr(folded[entry]) for entry in near)}?)"

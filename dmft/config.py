@@ -80,6 +80,7 @@ losses of your own need Python: a run file knows the catalogues only.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
 import re
@@ -347,6 +348,7 @@ class RunFile:
             One line naming source, table and key, what was found and what is allowed.
         """
         source = name if source is None else source
+        _check_values(config, source)
         _check_known_keys(config, source)
         try:
             tables = msgspec.convert(dict(config), _File)
@@ -459,10 +461,15 @@ def load_run(path: str | os.PathLike[str]) -> RunFile:
         allowed. The message is one line naming file, table, key, and what is allowed.
     """
     path = Path(path)
+    contents = path.read_bytes()
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: must be a TOML file in UTF-8") from None
+        text = contents.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if contents.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            where = "this one is in UTF-16"
+        else:
+            where = f"it is not in line {contents.count(10, 0, error.start) + 1}"
+        raise ValueError(f"{path}: must be a TOML file in UTF-8; {where}") from None
     return _parse(text, path.stem, str(path))
 
 
@@ -524,24 +531,56 @@ def load_preset(name: str) -> RunFile:
 def _parse(text: str, name: str, source: str) -> RunFile:
     try:
         config = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{source}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{source}: {_TOO_DEEP}") from None
+    except ValueError as error:  # of TOML, or a number of too many digits
+        raise ValueError(f"{source}: not valid TOML: {_one_line(str(error))}") from None
     return RunFile.from_config(config, name, source=source)
 
 
 # -- messages ------------------------------------------------------------------------------------
 
 
+_DEEPEST = 16  # tables and arrays in one another; no setting needs more than four
+_TOO_DEEP = "tables and arrays are nested too deeply"
+
+
+def _check_values(config: Mapping[str, Any], source: str) -> None:
+    """Refuse what can be no setting at all, before anything recursive is done with it."""
+    todo: list[tuple[str, Any, int]] = [("", config, 0)]
+    while todo:
+        where, value, depth = todo.pop()
+        if depth > _DEEPEST:
+            raise ValueError(f"{source}: {_TOO_DEEP}")
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                todo.append((f"{where}.{key}" if where else f"{key}", inner, depth + 1))
+        elif isinstance(value, list | tuple):
+            todo += [(where, inner, depth + 1) for inner in value]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(
+                f"{source}: {_one_line(where)}: integers must have at most 64 bits (TOML), got one "
+                f"of {value.bit_length()}"
+            )
+
+
+def _one_line(text: str) -> str:
+    """Text of a file as it can stand in a message: short, and nothing a terminal would obey."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
 def _check_known_keys(config: Mapping[str, Any], source: str) -> None:
     for key, value in config.items():
         if key not in _File.__struct_fields__:
-            raise ValueError(f"{source}: {key}: {_unknown(key, _File.__struct_fields__, key)}")
+            message = _unknown(key, _File.__struct_fields__, key)
+            raise ValueError(f"{source}: {_one_line(key)}: {message}")
         if key in _TABLES and isinstance(value, Mapping):
             allowed = _TABLES[key].__struct_fields__
             for inner in value:
                 if inner not in allowed:
                     message = _unknown(inner, allowed, f"{key}.{inner}")
-                    raise ValueError(f"{source}: {key}.{inner}: {message}")
+                    raise ValueError(f"{source}: {key}.{_one_line(inner)}: {message}")
 
 
 def _unknown(key: str, allowed: tuple[str, ...], full: str) -> str:

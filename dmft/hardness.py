@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._suggestions import nearest_power_of_two
 from dmft._validation import check_instance, check_integer
 from dmft.conditional_moments import (
     ConditionalMoments,
@@ -267,7 +268,10 @@ def hardness(
     if n_points is not None:
         n_points = check_integer("n_points", n_points, minimum=_SMALLEST_N)
         if n_points & (n_points - 1):
-            raise ValueError(f"n_points must be a power of two, got {n_points}")
+            near = nearest_power_of_two(n_points, _SMALLEST_N, 2 * n_points)
+            raise ValueError(
+                f"n_points must be a power of two, got {n_points} (did you mean {near}?)"
+            )
 
     with single_threaded_blas():
         result = _hardness(target, max_degree, n_points, seed, progress)

@@ -130,10 +130,16 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     Until then it has a name ending in ``.partial`` and a lock, so that what a killed process has
     left is told from what another is writing: it is removed here.
+
+    Raises
+    ------
+    OSError
+        Naming the file, where a failed write would name none, or the temporary one.
     """
-    _clear(path.parent)
-    stream, temporary = _temporary(path)
+    temporary = None
     try:
+        _clear(path.parent)
+        stream, temporary = _temporary(path)
         with stream:
             yield stream
             stream.flush()
@@ -142,8 +148,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 os.replace(temporary, path)
         if os.name != "posix":
             os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            number, reason = error.errno or errno.EIO, error.strerror or str(error)
+            raise OSError(number, reason, str(path)) from error
         raise
 
 

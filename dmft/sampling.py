@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._suggestions import nearest_power_of_two
 from dmft._validation import check_integer, check_real
 from dmft.digital_nets import nested_scrambles, sobol_digits
 from dmft.gradient_flow import GradientFlow
@@ -82,7 +83,7 @@ class Sampling:
     >>> Sampling(n_paths=1000)
     Traceback (most recent call last):
         ...
-    ValueError: n_paths must be a power of two, at least 64, got 1000
+    ValueError: n_paths must be a power of two, at least 64, got 1000 (did you mean 1024?)
     """
 
     n_paths: int = 16384
@@ -95,7 +96,10 @@ class Sampling:
     def __post_init__(self) -> None:
         n = check_integer("n_paths", self.n_paths, minimum=1)
         if n < 64 or n & (n - 1):
-            raise ValueError(f"n_paths must be a power of two, at least 64, got {n}")
+            near = nearest_power_of_two(n, 64, 2 ** (_SOBOL_BITS - 1))
+            raise ValueError(
+                f"n_paths must be a power of two, at least 64, got {n} (did you mean {near}?)"
+            )
         if n.bit_length() > _SOBOL_BITS:
             raise ValueError(f"n_paths must be at most 2**{_SOBOL_BITS - 1}, got {n}")
         object.__setattr__(self, "n_paths", n)

@@ -20,7 +20,7 @@ from dmft.finite_hessian import FiniteHessian
 from dmft.generalization import expected_test_loss
 from dmft.gradients import curvature, mean_loss
 from dmft.sampling import Sampling
-from dmft.workers import single_threaded_blas
+from dmft.workers import functions_not_kept, may_start_processes, single_threaded_blas
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -114,9 +114,10 @@ def run_tasks(
     tasks : sequence of tuple
     n_workers : int
         Processes, each with one BLAS thread; with 1, or a single task, everything runs in this one.
+        So it does where this process may have no others.
     """
     n_workers = min(n_workers, len(tasks))
-    if n_workers <= 1:
+    if n_workers <= 1 or not may_start_processes():
         yield from (function(*task) for task in tasks)
         return
     from joblib import Parallel, delayed, parallel_config
@@ -130,7 +131,12 @@ def run_tasks(
         )
         with _interrupt_for_parent_only():
             finished = pool(delayed(_in_worker)(function, task, os.getpid()) for task in tasks)
-    yield from finished
+    for result, not_kept in finished:
+        if not_kept and not functions_not_kept():
+            from rmt._compiled import note_not_kept
+
+            note_not_kept()
+        yield result
 
 
 @contextlib.contextmanager
@@ -255,10 +261,12 @@ def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _in_worker(function: Callable[..., Result], task: tuple[Any, ...], parent: int) -> Result:
-    """One task in a worker process; `parent` is the process that waits for it."""
+def _in_worker(
+    function: Callable[..., Result], task: tuple[Any, ...], parent: int
+) -> tuple[Result, bool]:
+    """One task in a worker process of `parent`, and whether what it compiled was not kept."""
     _die_with(parent)
-    return function(*task)
+    return function(*task), functions_not_kept()
 
 
 _watched: set[int] = set()
@@ -266,7 +274,7 @@ _watched: set[int] = set()
 
 def _die_with(parent: int) -> None:
     """End this worker process when its parent is gone: nobody waits for its results."""
-    if parent in _watched:
+    if parent in _watched or parent == os.getpid():  # joblib may run a task where it was asked to
         return
     _watched.add(parent)
 

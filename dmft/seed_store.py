@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SeedStore"]
+__all__ = ["FolderLock", "SeedStore"]
 
 _KIND = "simulated seed"
 _NAME = re.compile(r"seed-(\d{5,})\.npz")
@@ -133,7 +133,7 @@ class SeedStore:
             probe.touch(exist_ok=False)
         finally:
             probe.unlink(missing_ok=True)
-        with _FolderLock(self.folder) as lock:
+        with FolderLock(self.folder) as lock:
             self._clear(lock)
             self._record()
             try:
@@ -141,7 +141,7 @@ class SeedStore:
             finally:
                 self._clear(lock, done=True)
 
-    def _clear(self, lock: _FolderLock, *, done: bool = False) -> None:
+    def _clear(self, lock: FolderLock, *, done: bool = False) -> None:
         """Remove temporary files, unless another process at work here may be writing them.
 
         When `done` without a single seed, the recorded configuration goes as well: nothing was made
@@ -196,8 +196,8 @@ def _create(path: Path, data: bytes) -> None:
             raise
 
 
-class _FolderLock:
-    """Advisory lock on a folder, shared by all processes that run a simulation into it.
+class FolderLock:
+    """Advisory lock on a folder, shared by all processes that write results into it.
 
     The system drops it when a process ends, however it ends, and it leaves no file. Where there is
     no such lock, a process takes itself to be alone.
@@ -207,7 +207,7 @@ class _FolderLock:
         self._folder = folder
         self._descriptor: int | None = None
 
-    def __enter__(self) -> _FolderLock:
+    def __enter__(self) -> FolderLock:
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 

@@ -1,4 +1,4 @@
-"""How the work of a solve is shared out among threads.
+"""How work is shared out: that of a solve among threads, and whether there may be processes.
 
 Threads take turns at the interpreter, and each turn costs as much as some hundred thousand
 operations of a compiled kernel. So small solves are faster on one thread (``worth``), and work on
@@ -9,7 +9,9 @@ any of it.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,14 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     R = TypeVar("R")
 
-__all__ = ["sharing", "single_threaded_blas", "worker_count", "worth"]
+__all__ = [
+    "functions_not_kept",
+    "may_start_processes",
+    "sharing",
+    "single_threaded_blas",
+    "worker_count",
+    "worth",
+]
 
 # Paths, times the square of the number of neurons, from which on a second thread pays: for runs
 # side by side, and for the blocks of one run.
@@ -65,6 +74,42 @@ def sharing(pool: Executor, n_workers: int) -> Mapper:
         return [done[i % n_workers][i // n_workers] for i in range(len(whole))]
 
     return run
+
+
+_forked_with_workers = False
+
+
+def _note_fork() -> None:
+    """Remember that joblib's workers, if there are any, are those of the process forked from."""
+    global _forked_with_workers
+    _forked_with_workers = _forked_with_workers or "joblib" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def may_start_processes() -> bool:
+    """Whether this process may have worker processes; if not, it does the work itself.
+
+    Daemonic processes, as those of a `multiprocessing.Pool`, may have no children. A fork of a
+    process with workers would wait for answers that go to the other. And joblib has no workers
+    for its own threads, nor where the system has no semaphores, or ``JOBLIB_MULTIPROCESSING=0``.
+    """
+    if multiprocessing.current_process().daemon or _forked_with_workers:
+        return False
+    from joblib import parallel
+
+    if getattr(parallel, "mp", multiprocessing) is None:
+        return False
+    nested = parallel.get_active_backend()[0].nesting_level
+    return not nested or threading.current_thread() is threading.main_thread()
+
+
+def functions_not_kept() -> bool:
+    """Whether compiled functions could not be written to disk, as far as is known here."""
+    module = sys.modules.get("rmt._compiled")
+    return module is not None and module.could_not_keep()
 
 
 _blas_lock = threading.Lock()

@@ -18,9 +18,10 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
-JIT: Final[dict[str, Any]] = {"cache": True, "nogil": True, "error_model": "numpy"}
+from rmt._compiled import compiled
+
+JIT: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
 LANES = 32
 
 OK = 0
@@ -32,7 +33,7 @@ WRONG_BRANCH = 3
 # -- small dense helpers ---------------------------------------------------------------------
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _order(size):
     """Return m with m (m + 1) / 2 == size."""
     m = 1
@@ -41,7 +42,7 @@ def _order(size):
     return m
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _index_table(m):
     """Position of entry (i, j) in packed storage."""
     table = np.empty((m, m), np.int64)
@@ -51,7 +52,7 @@ def _index_table(m):
     return table
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _definite(a, m):
     """Whether a real symmetric (m, m) matrix is positive definite; ``a`` is overwritten."""
     for k in range(m):
@@ -65,7 +66,7 @@ def _definite(a, m):
     return True
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _eliminate(a, rhs):
     """Solve ``a x = rhs`` in place (``rhs`` (n, q)) with partial pivoting; False if singular."""
     n, q = rhs.shape
@@ -104,7 +105,7 @@ def _eliminate(a, rhs):
 # -- real side: outside the bulk --------------------------------------------------------------
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _invert_real(b, d, start, m, index, y, inverse):
     """Write -Y for LANES atoms into ``y`` by symmetric sweeps; return the smallest pivot."""
     size = d.shape[0]
@@ -141,7 +142,7 @@ def _invert_real(b, d, start, m, index, y, inverse):
     return low
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def resolvent_moments(b, d, p, first, second):
     """Fill ``first`` (size,) = E[Y] and ``second`` (size, size) = E[Y_a Y_b] for real packed B.
 
@@ -179,7 +180,7 @@ def resolvent_moments(b, d, p, first, second):
     return OK
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def hard_moments(b, d, p, zz, x, first, second):
     """Fill ``first`` (size, q) = E[Y (x) zz] and ``second`` (size, q) = E[Y X Y (x) zz].
 
@@ -234,7 +235,7 @@ def hard_moments(b, d, p, zz, x, first, second):
     return OK
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def resolvents(b, d, x, y_out, sandwich_out, sandwich):
     """Fill ``y_out`` (size, n) with packed Y and, if asked, ``sandwich_out`` with packed Y X Y.
 
@@ -275,7 +276,7 @@ def resolvents(b, d, x, y_out, sandwich_out, sandwich):
     return OK
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def weighted_sum(p, x, out):
     """Fill ``out`` (q,) with the averages sum_i p_i x_ci in the fixed order of summation."""
     q, n = x.shape
@@ -292,7 +293,7 @@ def weighted_sum(p, x, out):
         out[c] = total
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def scalar_sums(tau, excess, d, p, out):
     """Fill ``out`` with E[t], E[t^2], E[t^2 y] for m = 1, where y = 1 / (B + D), t = D y.
 
@@ -319,7 +320,7 @@ def scalar_sums(tau, excess, d, p, out):
 # -- complex side -----------------------------------------------------------------------------
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _complex_moments(b, d, p, m, index, yr, yi, ir, ii, wr, wi, acc1r, acc1i, acc2r, acc2i):
     """Accumulate E[Y] and E[Y (x) Y] lane by lane for complex (m, m) B.
 
@@ -387,7 +388,7 @@ def _complex_moments(b, d, p, m, index, yr, yi, ir, ii, wr, wi, acc1r, acc1i, ac
                     acc2i[a, c, lane] += wr[lane] * yi[c, lane] + wi[lane] * yr[c, lane]
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _assemble(b, ratio, m, index, first, second, value, jacobian):
     """F(B) = B - B E[Y] B - B / ratio and its derivative on packed symmetric matrices.
 
@@ -446,7 +447,7 @@ def _assemble(b, ratio, m, index, first, second, value, jacobian):
                     jacobian[index[i, j], column] = total
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _half_plane(b, m, work):
     """Whether -Im B is positive definite."""
     for i in range(m):
@@ -455,7 +456,7 @@ def _half_plane(b, m, work):
     return _definite(work, m)
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moments):
     """Newton's method for F(B) = goal I from ``b``, in place; returns (code, steps).
 
@@ -539,7 +540,7 @@ def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moment
     return NO_CONVERGENCE, sweeps + limit
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _physical(b, tangent, m):
     """Whether B is the limit from the upper half plane of the solution with -Im B > 0.
 
@@ -569,7 +570,7 @@ def _physical(b, tangent, m):
     return _definite(work, m)
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_out):
     """Solve F(B) = z I on the physical branch for a list of points with Im z >= 0.
 
@@ -684,7 +685,7 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
             z_base = target
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def _argument_of_determinant(b, m):
     """Im log det of a symmetric matrix with -Im >= 0, continuous from +infinity; overwrites."""
     total = 0.0
@@ -703,7 +704,7 @@ def _argument_of_determinant(b, m):
     return total
 
 
-@njit(**JIT)
+@compiled(**JIT)
 def phases(b, d, p, of_b, of_shifted):
     """Fill Im log det B and E[Im log det(B + D)] for (Q, m, m) solutions B of `solve_points`."""
     m = b.shape[1]

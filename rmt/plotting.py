@@ -1,6 +1,6 @@
 """Figures of a law: the density with everything that lies outside it, and its flow along steps.
 
-The only module of ``rmt`` that imports matplotlib. Figures are built without pyplot: no window
+The only module of ``rmt`` that needs matplotlib. Figures are built without pyplot: no window
 opens and no global state changes. Colours are those of Okabe and Ito.
 """
 
@@ -10,6 +10,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import rmt._matplotlib  # noqa: F401
+
+# isort: split
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -55,20 +58,38 @@ _RC: Final[dict[Any, Any]] = {
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
 }
+# What does not show in a figure stays the user's.
+_NOT_SEEN: Final = ("backend", "interactive", "toolbar", "timezone", "date.epoch")
 _POINTS: Final = 601
 _TALL: Final = 4.0  # a peak higher than this many times the 97 % level of the curve is cut off
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Context in which figures have the look of this project."""
-    with matplotlib.rc_context(_RC):
+    """Context in which figures have the look of this project, whatever matplotlib's settings."""
+    defaults = matplotlib.rcParamsDefault
+    seen = {name: defaults[name] for name in defaults if name not in _NOT_SEEN}
+    with matplotlib.rc_context({**seen, **_RC}):
         yield
+
+
+class Canvas(FigureCanvasAgg):
+    """Agg canvas that draws in the style of this project: ticks are not made until then."""
+
+    def draw(self) -> None:
+        """Draw the figure."""
+        with style():
+            super().draw()  # type: ignore[no-untyped-call]
+
+    def print_figure(self, *arguments: Any, **settings: Any) -> Any:
+        """Write the figure to a file or stream, as `matplotlib.figure.Figure.savefig` asks for."""
+        with style():
+            return super().print_figure(*arguments, **settings)
 
 
 def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     return figure, figure.add_subplot()
 
 

@@ -465,20 +465,21 @@ def test_folder_that_cannot_be_written(call):
 
 
 def test_full_disk_keeps_what_is_finished(call, run_file, monkeypatch):
-    write = dmft.seed_store.write_result
+    replace = os.replace
     left = [2]
 
-    def fill(path, *rest):
+    def fill(*paths):
         if not left[0]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         left[0] -= 1
-        return write(path, *rest)
+        return replace(*paths)
 
-    monkeypatch.setattr("dmft.seed_store.write_result", fill)
-    assert_one_line(call("simulate", "--d", 16), f"cannot write to {call.out}", "No space left")
+    monkeypatch.setattr("os.replace", fill)
+    file = call.out / "small-simulation-d16" / "seed-00002.npz"
+    assert_one_line(call("simulate", "--d", 16), f"error: {file}: No space left")
     assert names(call.out) == ["small-simulation-d16"]
     assert names(call.out / "small-simulation-d16") == seed_names(0, 1)
-    left[0] = 1
+    left[0] = 99
     assert call("simulate", "--d", 16)[0] == 0
     loaded = dmft.Simulation.load(call.out / "small-simulation-d16.npz")
     assert_same_runs(loaded, simulated(run_file, 16))

@@ -315,11 +315,56 @@ def test_one_line_says_where_and_what(tmp_path, old, new, words):
         assert word in message
 
 
-def test_not_text(tmp_path):
+@pytest.mark.parametrize(
+    ("contents", "words"),
+    [
+        (b"\xff\xfe\x00", "must be a TOML file in UTF-8; this one is in UTF-16"),
+        (SHORT.encode("utf-16"), "this one is in UTF-16"),
+        (SHORT.encode("utf-16-be"), "not valid TOML"),
+        (("\n# \u00e9" + SHORT).encode("latin-1"), "in UTF-8; it is not in line 2"),
+        (SHORT.encode() + b"\0", "not valid TOML"),
+    ],
+)
+def test_other_encodings(tmp_path, contents, words):
     path = tmp_path / "run.toml"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="UTF-8"):
+    path.write_bytes(contents)
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
         load_run(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).isprintable()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(SHORT.lstrip(), encoding="utf-8-sig")
+    assert load_run(path).problem == Problem("linear")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a = " + "[" * 100_000, "nested too deeply"),
+        ("a = " + "[" * 300 + "]" * 300, "nested too deeply"),
+        (".".join("a" * 5000) + " = 1", "nested too deeply"),
+        (f"{SHORT}[sampling]\nseed = {2**63}", "sampling.seed: integers must have at most 64 bits"),
+        (f"{SHORT}[trajectory]\ndelta = -{2**63 + 1}", "trajectory.delta: integers must have"),
+        (f"{SHORT}[sweep]\nd = [1, {10**30}]", "sweep.d: integers must have at most 64 bits"),
+        (f"{SHORT}[sampling]\nseed = {'9' * 5000}", "not valid TOML"),
+        (f'{SHORT}[sampling]\n"a\\nb" = 1', "sampling.a b: unknown key"),
+        (f'"\\u001b[2J" = 1\n{SHORT}', "[2J: unknown key"),
+    ],
+)
+def test_one_line_for_what_can_be_no_setting(tmp_path, text, words):
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        load_run(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).isprintable()
+
+
+def test_the_largest_seed_is_read(tmp_path):
+    text = f"{SHORT}[sampling]\nseed = {2**63 - 1}\n"
+    assert load_run(write(tmp_path, text)).sampling.seed == 2**63 - 1
 
 
 def test_unknown_preset_names_the_nearest():

@@ -1,22 +1,17 @@
 """The command ``delta-nn``.
 
 Exit codes: 0 done; 2 bad input, one line on stderr; 3 a numerical status other than success (what
-was computed is still written); 130 interrupted. Whatever is slow to import is imported by the
-command that needs it.
+was computed is still written); 130 interrupted. A figure that cannot be drawn or written is one
+line on stderr, and changes no exit code. Whatever is slow to import is imported by the command that
+needs it; all else is imported where an interrupt is heard.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import importlib
-import os
 import sys
 from typing import TYPE_CHECKING
 
-from dmft.cli.arguments import command_parser
 from dmft.cli.exits import BAD_INPUT, DONE, INTERRUPTED, NUMERICAL, PROGRAM, UsageError
-from rmt.status import NumericalFailure
 
 if TYPE_CHECKING:
     import argparse
@@ -24,9 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_FULL = frozenset(
-    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)
-)
+# What numpy says of an array that no address could reach.
+_TOO_LARGE = ("Maximum allowed dimension exceeded", "array is too big")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,39 +38,67 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments: argparse.Namespace | None = None
     try:
-        arguments = command_parser().parse_args(argv)
-        module, _, function = arguments.run.partition(":")
-        code: int = getattr(importlib.import_module(module), function)(arguments)
-        sys.stdout.flush()
-        return code
+        from dmft.cli.streams import usable_streams
+
+        with usable_streams():
+            import importlib
+
+            from dmft.cli.arguments import command_parser
+            from dmft.cli.limits import check_address_space
+            from dmft.cli.output import finish
+
+            arguments = command_parser().parse_args(argv)
+            check_address_space()
+            module, _, function = arguments.run.partition(":")
+            code: int = getattr(importlib.import_module(module), function)(arguments)
+            finish()
+            return code
     except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
     except KeyboardInterrupt as stop:
-        print(": ".join([PROGRAM, "; ".join(["interrupted", *map(str, stop.args)])]),
-              file=sys.stderr)  # fmt: skip
-        return INTERRUPTED
+        message, code = "; ".join(["interrupted", *map(str, stop.args)]), INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe left; there is nobody to tell
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except NumericalFailure as failure:
-        print(f"{PROGRAM}: {failure}", file=sys.stderr)
-        return NUMERICAL
-    except (ValueError, UsageError) as error:
-        message = str(error)
-    except MemoryError:
-        message = f"not enough memory; reduce {getattr(arguments, 'memory', 'the problem')}"
-    except OSError as error:
-        message = _file_message(error, getattr(arguments, "out", None))
-    print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
-    return BAD_INPUT
+    except Exception as error:
+        code, told = _told(error, arguments)
+        if told is None:
+            raise
+        message = told if code == NUMERICAL else f"error: {told}"
+    from dmft.cli.streams import say
+
+    say(f"{PROGRAM}: {message}")
+    return code
 
 
-def _file_message(error: OSError, folder: str | None) -> str:
-    reason = error.strerror or str(error)
-    if error.filename is not None:
-        return f"{error.filename}: {reason}"
-    # A write that fails half-way does not know its file's name.
-    if error.errno in _FULL and folder is not None:
-        return f"cannot write to {folder}: {reason}"
-    return reason
+def _told(error: Exception, arguments: argparse.Namespace | None) -> tuple[int, str | None]:
+    """Exit code, and the one line to say of an error; None if it is one of the program."""
+    status = sys.modules.get("rmt.status")
+    if status is not None and isinstance(error, status.NumericalFailure):
+        return NUMERICAL, str(error)
+    what = getattr(arguments, "memory", "the problem")
+    if isinstance(error, MemoryError) or str(error).startswith(_TOO_LARGE):
+        return BAD_INPUT, f"not enough memory; reduce {what}"
+    causes = _texts(error)
+    if isinstance(error, ImportError | OSError) and "failed to map segment" in causes:
+        return BAD_INPUT, "not enough memory to load the libraries (see `ulimit -v`)"
+    if "can't start new thread" in causes:
+        return BAD_INPUT, f"the system allows no more threads (see `ulimit`); reduce {what}"
+    if isinstance(error, ValueError | UsageError):
+        return BAD_INPUT, str(error)
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        return BAD_INPUT, reason if error.filename is None else f"{error.filename}: {reason}"
+    if isinstance(error, ImportError):
+        return BAD_INPUT, f"cannot import {error.name or 'a library'}: {str(error).splitlines()[0]}"
+    if isinstance(error, OverflowError):
+        return BAD_INPUT, f"a number is too large: {error}"
+    return BAD_INPUT, None
+
+
+def _texts(error: BaseException | None) -> str:
+    """Return what an error says, and those behind it."""
+    texts = []
+    while error is not None:
+        texts.append(str(error))
+        error = error.__cause__ or error.__context__
+    return "; ".join(texts)

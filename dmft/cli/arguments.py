@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
+import sys
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dmft.cli.exits import PROGRAM, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dmft.config import RunFile
     from dmft.methods import GradientDescent, Method
 
@@ -55,11 +60,91 @@ second-layer weights 1/m. Draws delta_NN(t) of each beside delta_alg of the labe
 --label and no more: one GELU neuron, pseudo-Huber loss, 40 steps of size 0.2."""
 
 
+# What others call an option or a command.
+_OPTIONS = {
+    "dim": "d",
+    "dimension": "d",
+    "epochs": "n-steps",
+    "eta": "step-size",
+    "iterations": "n-steps",
+    "jobs": "workers",
+    "learning-rate": "step-size",
+    "lr": "step-size",
+    "output": "out",
+    "processes": "workers",
+}
+_COMMANDS = {"hessian": "spectrum", "help": "--help", "sim": "simulate", "solve": "trajectory"}
+
+
 class _Parser(argparse.ArgumentParser):
-    """A parser that reports errors as one line."""
+    """A parser that reports errors as one line, with what was probably meant."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)")  # also -1e3
+        self._given: list[str] = []
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; what is left over is an error of the command that it was said to."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        found, rest = super().parse_known_args(self._given, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
+        unknown = re.match(
+            r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)$", message
+        )
+        if unknown is not None:
+            name, names = unknown[1], unknown[2].replace("'", "").split(", ")
+            near = [_COMMANDS[name]] if name in _COMMANDS else get_close_matches(name, names, n=1)
+            message = f"unknown command {name!r}{_meant(near)}, commands: {', '.join(names)}"
+        else:
+            message += _meant(self._meant_options())
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def _meant_options(self) -> list[str]:
+        """Return the options nearest to those given that there are not."""
+        options = {name.lstrip("-"): name for name in self._option_string_actions}
+        given = [text.partition("=")[0] for text in self._given if re.match(r"--?[A-Za-z]", text)]
+        found = []
+        for name in (name for name in given if name not in options.values()):
+            wanted = name.lstrip("-").lower().replace("_", "-")
+            wanted = _OPTIONS.get(wanted, wanted)
+            near = [wanted] if wanted in options else get_close_matches(wanted, options, n=1)
+            found += [options[match] for match in near]
+        return found
+
+
+def _meant(names: Sequence[str]) -> str:
+    return f" (did you mean {' and '.join(dict.fromkeys(names))}?)" if names else ""
+
+
+def _integer(text: str) -> int:
+    """Whole number as a run file may have it."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be an integer, got {_short(text)}") from None
+    if not -(2**63) <= value < 2**63:
+        raise argparse.ArgumentTypeError(
+            f"must be an integer of at most 64 bits, got {_short(text)}"
+        )
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {_short(text)}") from None
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= 40 else f"{text[:37]!r}..."
 
 
 def command_parser() -> argparse.ArgumentParser:
@@ -95,10 +180,10 @@ def command_parser() -> argparse.ArgumentParser:
     )
     _add_source(sub)
     sub.add_argument(
-        "--bracket", nargs=2, type=float, metavar=("LO", "HI"), help="range of delta to search"
+        "--bracket", nargs=2, type=_number, metavar=("LO", "HI"), help="range of delta to search"
     )
-    sub.add_argument("--step", type=int, metavar="T", help="horizon t of delta_NN(t)")
-    sub.add_argument("--scan-points", type=int, metavar="N", help="points of the first scan")
+    sub.add_argument("--step", type=_integer, metavar="T", help="horizon t of delta_NN(t)")
+    sub.add_argument("--scan-points", type=_integer, metavar="N", help="points of the first scan")
     _add_method(sub, flow=True)
     _add_sampling(sub)
     _add_resources(_add_output(sub))
@@ -106,11 +191,13 @@ def command_parser() -> argparse.ArgumentParser:
     sub = command("curve", "curve", "find delta_NN at all horizons, and its limit", _CURVE, _THEORY)
     _add_source(sub)
     sub.add_argument(
-        "--bracket", nargs=2, type=float, metavar=("LO", "HI"), help="range of delta to search"
+        "--bracket", nargs=2, type=_number, metavar=("LO", "HI"), help="range of delta to search"
     )
-    sub.add_argument("--steps", nargs="+", type=int, metavar="T", help="horizons t of delta_NN(t)")
-    sub.add_argument("--points", type=int, metavar="N", help="values of delta to begin with")
-    sub.add_argument("--max-solves", type=int, metavar="N", help="values of delta at most")
+    sub.add_argument(
+        "--steps", nargs="+", type=_integer, metavar="T", help="horizons t of delta_NN(t)"
+    )
+    sub.add_argument("--points", type=_integer, metavar="N", help="values of delta to begin with")
+    sub.add_argument("--max-solves", type=_integer, metavar="N", help="values of delta at most")
     sub.add_argument(
         "--require-limit", action="store_true", help="exit with 3 if the limit is not settled"
     )
@@ -140,7 +227,7 @@ def command_parser() -> argparse.ArgumentParser:
     )
     _add_source(sub)
     _add_delta(sub)
-    sub.add_argument("--step", type=int, metavar="T", help="step at which to read the Hessian")
+    sub.add_argument("--step", type=_integer, metavar="T", help="step at which to read the Hessian")
     sub.add_argument(
         "--flow", action="store_true", help="also draw edges and outliers along the steps up to T"
     )
@@ -167,17 +254,19 @@ def command_parser() -> argparse.ArgumentParser:
     _add_source(sub)
     group = sub.add_argument_group("simulation, in place of what the run file says")
     group.add_argument(
-        "--deltas", nargs="+", type=float, metavar="DELTA", help="samples per dimension n/d"
+        "--deltas", nargs="+", type=_number, metavar="DELTA", help="samples per dimension n/d"
     )
     _add_sizes(group)
     group.add_argument(
-        "--recovery", type=float, metavar="R", help="squared cosine that counts as recovered"
+        "--recovery", type=_number, metavar="R", help="squared cosine that counts as recovered"
     )
-    group.add_argument("--hessian-step", type=int, metavar="T", help="step to read the Hessian at")
+    group.add_argument(
+        "--hessian-step", type=_integer, metavar="T", help="step to read the Hessian at"
+    )
     # Not the n_steps of the method: that is the theory's, which looks at early steps.
     _add_method(sub, "budget", "steps within which to recover")
     _add_sampling(sub).add_argument(
-        "--step", type=int, metavar="T", help="horizon t of the delta_NN(t) drawn in"
+        "--step", type=_integer, metavar="T", help="horizon t of the delta_NN(t) drawn in"
     )
     _add_output(sub)
 
@@ -186,7 +275,7 @@ def command_parser() -> argparse.ArgumentParser:
     )
     _add_source(sub)
     group = sub.add_argument_group("simulation, in place of what the run file says")
-    group.add_argument("--delta", type=float, help="samples per dimension n/d")
+    group.add_argument("--delta", type=_number, help="samples per dimension n/d")
     _add_sizes(group, inputs=False)
     group.add_argument(
         "--random-start", action="store_true", help="start from random weights, as training does"
@@ -219,9 +308,10 @@ class _Version(argparse.Action):
     """Print the version, looked up only now."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from dmft.cli.streams import put
         from dmft.results import software_version
 
-        print(f"{PROGRAM} {software_version()}")
+        put(f"{PROGRAM} {software_version()}")
         parser.exit()
 
 
@@ -237,36 +327,38 @@ def _add_label(parser: argparse.ArgumentParser) -> None:
     group.add_argument("label", nargs="?", metavar="LABEL", help="a catalogue name, or a run file")
     group.add_argument("--preset", metavar="NAME", help=f"see `{PROGRAM} presets`")
     group = parser.add_argument_group("settings")
-    group.add_argument("--noise", type=float, metavar="S", help="add S times Gaussian noise")
+    group.add_argument("--noise", type=_number, metavar="S", help="add S times Gaussian noise")
     group.add_argument("--classes", metavar="LAW", help="labels +-1: sign or logistic")
-    group.add_argument("--flip", type=float, metavar="P", help="of sign: probability of a flip")
-    group.add_argument("--slope", type=float, metavar="B", help="of logistic: its slope")
-    group.add_argument("--threshold", type=float, metavar="C", help="of classes: where they meet")
-    group.add_argument("--max-degree", type=int, metavar="L", help="highest degree (default: 8)")
-    group.add_argument("--n-points", type=int, metavar="N", help="labels evaluated, 2^p")
-    group.add_argument("--seed", type=int, help="of the sample points (default: 0)")
+    group.add_argument("--flip", type=_number, metavar="P", help="of sign: probability of a flip")
+    group.add_argument("--slope", type=_number, metavar="B", help="of logistic: its slope")
+    group.add_argument("--threshold", type=_number, metavar="C", help="of classes: where they meet")
+    group.add_argument(
+        "--max-degree", type=_integer, metavar="L", help="highest degree (default: 8)"
+    )
+    group.add_argument("--n-points", type=_integer, metavar="N", help="labels evaluated, 2^p")
+    group.add_argument("--seed", type=_integer, help="of the sample points (default: 0)")
 
 
 def _add_delta(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--delta", type=float, help="samples per dimension n/d")
+    parser.add_argument("--delta", type=_number, help="samples per dimension n/d")
 
 
 def _add_gap(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("networks, in place of what the run file says")
     group.add_argument("--activations", nargs="+", metavar="NAME", help="one or several")
     group.add_argument("--losses", nargs="+", metavar="NAME", help="one or several")
-    group.add_argument("--widths", nargs="+", type=int, metavar="M", help="numbers of neurons")
+    group.add_argument("--widths", nargs="+", type=_integer, metavar="M", help="numbers of neurons")
     group.add_argument(
-        "--bracket", nargs=2, type=float, metavar=("LO", "HI"), help="range of delta to search"
+        "--bracket", nargs=2, type=_number, metavar=("LO", "HI"), help="range of delta to search"
     )
-    group.add_argument("--steps", nargs="+", type=int, metavar="T", help="horizons t")
-    group.add_argument("--points", type=int, metavar="N", help="values of delta to begin with")
-    group.add_argument("--max-solves", type=int, metavar="N", help="values of delta at most")
+    group.add_argument("--steps", nargs="+", type=_integer, metavar="T", help="horizons t")
+    group.add_argument("--points", type=_integer, metavar="N", help="values of delta to begin with")
+    group.add_argument("--max-solves", type=_integer, metavar="N", help="values of delta at most")
     group = parser.add_argument_group("step sizes, in place of what the run file says")
     group.add_argument(
-        "--step-sizes", nargs="+", type=float, metavar="ETA", help="0 for gradient flow"
+        "--step-sizes", nargs="+", type=_number, metavar="ETA", help="0 for gradient flow"
     )
-    group.add_argument("--time", type=float, metavar="TIME", help="time that all of them reach")
+    group.add_argument("--time", type=_number, metavar="TIME", help="time that all of them reach")
     group.add_argument("--network", metavar="NAME", help="which network (default: the first)")
     group.add_argument(
         "--no-fresh",
@@ -275,17 +367,23 @@ def _add_gap(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="leave out fresh batches",
     )
-    group.add_argument("--d", type=int, metavar="D", help="simulate beside the largest step")
-    group.add_argument("--seeds", type=int, metavar="S", help="number of runs at each delta")
-    group.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    group.add_argument("--d", type=_integer, metavar="D", help="simulate beside the largest step")
+    group.add_argument("--seeds", type=_integer, metavar="S", help="number of runs at each delta")
+    group.add_argument(
+        "--workers", type=_integer, metavar="N", help="processes (default: one per core)"
+    )
 
 
 def _add_simulation(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("simulation, in place of what the run file says")
-    group.add_argument("--delta", type=float, help="samples per dimension n/d")
+    group.add_argument("--delta", type=_number, help="samples per dimension n/d")
     _add_sizes(group)
     group.add_argument(
-        "--hessian-steps", nargs="*", type=int, metavar="T", help="steps to read the Hessian at"
+        "--hessian-steps",
+        nargs="*",
+        type=_integer,
+        metavar="T",
+        help="steps to read the Hessian at",
     )
     either = group.add_mutually_exclusive_group()
     either.add_argument(
@@ -297,12 +395,14 @@ def _add_simulation(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_sizes(group: argparse._ArgumentGroup, *, inputs: bool = True) -> None:
-    group.add_argument("--d", nargs="+", type=int, metavar="D", help="one size or several")
-    group.add_argument("--seeds", type=int, metavar="S", help="number of runs of each size")
+    group.add_argument("--d", nargs="+", type=_integer, metavar="D", help="one size or several")
+    group.add_argument("--seeds", type=_integer, metavar="S", help="number of runs of each size")
     if inputs:
         laws = "gaussian, rademacher, uniform, student-t, mixture"
         group.add_argument("--inputs", metavar="LAW", help=laws)
-    group.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    group.add_argument(
+        "--workers", type=_integer, metavar="N", help="processes (default: one per core)"
+    )
 
 
 def _add_method(
@@ -312,14 +412,14 @@ def _add_method(
     flow: bool = False,
 ) -> None:
     group = parser.add_argument_group("method, in place of what the run file says")
-    group.add_argument("--step-size", type=float, metavar="ETA", help="step size")
-    group.add_argument("--n-steps", type=int, metavar="T", dest=n_steps, help=text)
+    group.add_argument("--step-size", type=_number, metavar="ETA", help="step size")
+    group.add_argument("--n-steps", type=_integer, metavar="T", dest=n_steps, help=text)
     group.add_argument(
-        "--batch-fraction", type=float, metavar="P", help="share of the samples in each step"
+        "--batch-fraction", type=_number, metavar="P", help="share of the samples in each step"
     )
-    group.add_argument("--momentum", type=float, metavar="BETA", help="momentum, 0 to 1")
+    group.add_argument("--momentum", type=_number, metavar="BETA", help="momentum, 0 to 1")
     group.add_argument(
-        "--second-layer-step-size", type=float, metavar="ETA", help="train the second layer too"
+        "--second-layer-step-size", type=_number, metavar="ETA", help="train the second layer too"
     )
     group.add_argument(
         "--fresh-batches",
@@ -328,22 +428,26 @@ def _add_method(
         help="n samples of its own for each step, in place of the same ones again",
     )
     if flow:
-        group.add_argument("--t-max", type=float, metavar="TIME", help="gradient flow to this time")
-        group.add_argument("--tol", type=float, metavar="TOL", help="tolerance of its steps")
+        group.add_argument(
+            "--t-max", type=_number, metavar="TIME", help="gradient flow to this time"
+        )
+        group.add_argument("--tol", type=_number, metavar="TOL", help="tolerance of its steps")
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("theory, in place of what the run file says")
-    group.add_argument("--n-paths", type=int, metavar="N", help="paths per replicate, 2^p")
-    group.add_argument("--replicates", type=int, metavar="R", help="independent randomisations")
-    group.add_argument("--seed", type=int, help="seed of its random numbers")
-    group.add_argument("--threads", type=int, metavar="N", help="threads (default: all cores)")
+    group.add_argument("--n-paths", type=_integer, metavar="N", help="paths per replicate, 2^p")
+    group.add_argument(
+        "--replicates", type=_integer, metavar="R", help="independent randomisations"
+    )
+    group.add_argument("--seed", type=_integer, help="seed of its random numbers")
+    group.add_argument("--threads", type=_integer, metavar="N", help="threads (default: all cores)")
     return group
 
 
 def _add_resources(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--max-memory", type=float, metavar="GB", help="end early rather than take more for paths"
+        "--max-memory", type=_number, metavar="GB", help="end early rather than take more for paths"
     )
     group.add_argument(
         "--checkpoint", metavar="DIR", help="folder from which the same command goes on if stopped"
@@ -386,7 +490,8 @@ def run_file(arguments: argparse.Namespace) -> RunFile:
     from dmft.config import load_preset, load_run
 
     if (arguments.file is None) == (arguments.preset is None):
-        raise UsageError("give either a TOML run file or --preset NAME")
+        how = "neither is given" if arguments.file is None else f"not both {arguments.file} and it"
+        raise UsageError(f"give either a TOML run file or --preset NAME: {how}")
     run = load_run(arguments.file) if arguments.preset is None else load_preset(arguments.preset)
     return overlaid(arguments, run)
 

@@ -63,9 +63,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
                 **numbers,
             )
         output.save("curve", result)
-        from dmft.plotting import plot_curve
-
-        output.draw("curve", plot_curve(result))
+        output.draw("curve", "plot_curve", result)
     status = result.status
     if status.ok and arguments.require_limit:
         status = result.limit.status

@@ -77,9 +77,7 @@ def run_gap(arguments: argparse.Namespace) -> int:
                 **numbers,
             )
         output.save("gap", result)
-        from dmft.plotting import plot_gap
-
-        output.draw("gap", plot_gap(result))
+        output.draw("gap", "plot_gap", result)
     tables = [_table(result), *([] if result.step_axis is None else _axis_tables(result.step_axis))]
     output.report("gap", result.status, _json(result), _lines(run, result), "\n\n".join(tables))
     return DONE if result.status.ok else NUMERICAL

@@ -63,9 +63,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
         # Saved after the simulations, whose folders may be refused.
         simulations = _simulate(arguments, run, output, delta, sizes, seeds, starts, kind)
         output.save(kind, result)
-        from dmft.plotting import plot_grokking
-
-        output.draw(kind, plot_grokking(result, simulations))
+        output.draw(kind, "plot_grokking", result, simulations)
     lines = [
         *problem_lines(run),
         ("delta, steps", f"{delta:g}, {run.method.n_steps}"),

@@ -46,9 +46,7 @@ def run_hardness(arguments: argparse.Namespace) -> int:
         with progress(hardness_steps(run.target), "values of the easy coordinates") as advance:
             result = hardness(run.target, **settings, progress=advance)
         output.save("hardness", result)
-        from dmft.plotting import plot_hardness
-
-        output.draw("hardness", plot_hardness(result))
+        output.draw("hardness", "plot_hardness", result)
     output.report("hardness", result.status, _json(result), _lines(run, result))
     return DONE if result.status.ok else NUMERICAL
 

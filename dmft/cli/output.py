@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
+import re
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dmft.cli.exits import UsageError
+from dmft.cli.exits import PROGRAM, UsageError
+from dmft.cli.streams import put, say
 
 if TYPE_CHECKING:
     import argparse
     import os
     from collections.abc import Callable, Iterator, Sequence
-
-    from matplotlib.figure import Figure
 
     from dmft.config import RunFile
     from dmft.inputs import Inputs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Output",
     "cell",
+    "finish",
     "inputs_line",
     "keeping_seeds",
     "paths_line",
@@ -39,6 +41,9 @@ __all__ = [
     "text_table",
     "with_error",
 ]
+
+
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")  # of dmft.results.whole_file
 
 
 class _Result(Protocol):
@@ -64,18 +69,27 @@ class Output:
         self._json = arguments.json
         self._run = run
         self._made: list[Path] = []
+        self._opened = contextlib.ExitStack()
         self._start = time.perf_counter()
 
     def __enter__(self) -> Output:
         import tempfile
 
-        missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        from dmft.seed_store import FolderLock
+
         try:
+            folders = (self.folder, *self.folder.parents)
+            missing = [path for path in folders if not path.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
             self._made = missing
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
+            lock = self._opened.enter_context(FolderLock(self.folder))
+            with lock.alone() as alone:
+                if alone:
+                    self._clear()
         except OSError as error:
+            self._opened.close()
             self._remove()
             reason = error.strerror or str(error)
             raise UsageError(f"--out must be a folder to write to, got {self.folder}: {reason}")\
@@ -83,7 +97,14 @@ class Output:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._opened.close()
         self._remove()
+
+    def _clear(self) -> None:
+        """Remove what commands that were killed had begun to write here."""
+        for path in self.folder.glob(".*.partial"):
+            if _PARTIAL.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def _remove(self) -> None:
         """Take away the folders made here, deepest first, if nothing is in them."""
@@ -108,11 +129,21 @@ class Output:
         result.save(path)
         self.files.append(path)
 
-    def draw(self, kind: str, figure: Figure) -> None:
-        """Write the figure."""
-        from dmft.plotting import save_figure
+    def draw(self, kind: str, plot: str, *results: Any) -> None:
+        """Draw results with a function of `dmft.plotting` and write the figure.
 
-        self.files.append(save_figure(figure, self.path(f"{kind}.{self._format}")))
+        The result does not depend on it: where there can be no figure, one line says so.
+        """
+        path = self.path(f"{kind}.{self._format}")
+        try:
+            logging.getLogger("matplotlib").setLevel(logging.ERROR)
+            from dmft import plotting
+
+            figure = getattr(plotting, plot)(*results)
+            self.files.append(plotting.save_figure(figure, path))
+        except Exception as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            say(f"{PROGRAM}: no figure {path}: {reason}")
 
     def report(
         self,
@@ -153,9 +184,20 @@ class Output:
 
         if table:
             parts = [block(lines), table, block(last)]
-            print("\n\n".join(part for part in parts if part))
+            put("\n\n".join(part for part in parts if part))
         else:
-            print(block([*lines, *last]))
+            put(block([*lines, *last]))
+
+
+def finish() -> None:
+    """Say what the next command will be slower for."""
+    from dmft.workers import functions_not_kept
+
+    if functions_not_kept():
+        say(
+            f"{PROGRAM}: compiled functions could not be kept for the next command; set "
+            "NUMBA_CACHE_DIR to a folder to write to"
+        )
 
 
 @contextlib.contextmanager
@@ -248,7 +290,7 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def print_json(data: Any) -> None:
     """Print as JSON on one line."""
-    print(json.dumps(_plain(data), allow_nan=False))
+    put(json.dumps(_plain(data), allow_nan=False))
 
 
 def _plain(data: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dmft.cli.exits import DONE
 from dmft.cli.output import print_json
+from dmft.cli.streams import put
 
 if TYPE_CHECKING:
     import argparse
@@ -22,13 +23,12 @@ def run_presets(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(load_preset(arguments.show).to_config())
         else:
-            print(text, end="")
+            put(text, end="")
         return DONE
     titles = {name: load_preset(name).title for name in preset_names()}
     if arguments.json:
         print_json(titles)
     else:
         width = max(map(len, titles))
-        for name, title in titles.items():
-            print(f"{name:{width}}  {title}")
+        put("\n".join(f"{name:{width}}  {title}" for name, title in titles.items()))
     return DONE

@@ -34,9 +34,7 @@ def run_simulate(arguments: argparse.Namespace) -> int:
     run = _simulated_run(arguments)
     with Output(arguments, run) as output, keeping_seeds(output):
         simulations = _simulate(arguments, run, output)
-        from dmft.plotting import plot_simulation
-
-        output.draw(_kind(run), plot_simulation(simulations))
+        output.draw(_kind(run), "plot_simulation", simulations)
     status = next((one.status for one in simulations if not one.status.ok), simulations[0].status)
     data = {"simulations": [_simulation_json(simulation) for simulation in simulations]}
     output.report("simulate", status, data, _header(run), _simulation_table(simulations))
@@ -73,13 +71,11 @@ def run_compare(arguments: argparse.Namespace) -> int:
         result = compare(trajectory, simulations)
         kind = "comparison" if settings.hold_hard else "comparison-free"
         output.save(kind, result)
-        from dmft.plotting import plot_comparison, plot_hessian_comparison
-
-        output.draw(kind, plot_comparison(result))
+        output.draw(kind, "plot_comparison", result)
         for step in settings.hessian_steps:
             if step <= result.last_step:
-                figure = plot_hessian_comparison(trajectory, simulations, step)
-                output.draw(f"{kind}-hessian-{step}", figure)
+                name = f"{kind}-hessian-{step}"
+                output.draw(name, "plot_hessian_comparison", trajectory, simulations, step)
     # The table begins with what the header would say.
     output.report("compare", result.status, result.to_config(), [], result.table())
     return DONE if result.status.ok else NUMERICAL

@@ -64,9 +64,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         if bracket is not None:
             threshold = threshold_of(run, bracket, horizon, arguments.threads)
             output.save("sweep-threshold", threshold)
-        from dmft.plotting import plot_sweep
-
-        output.draw("sweep", plot_sweep(result, threshold))
+        output.draw("sweep", "plot_sweep", result, threshold)
     status = result.status
     if status.ok and threshold is not None:
         status = threshold.status

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_spectrum", "run_threshold", "run_trajectory", "threshold_of"]
 
-_SCAN_POINTS = 9  # as find_delta_nn
+_SCAN_POINTS, _MOST_POINTS = 9, 10**6  # as find_delta_nn by default; at most
 _REFINEMENTS = 5  # what the root search usually takes after the scan
 _ROUNDING = 1e-9  # a bias smaller than this of a value is none
 
@@ -49,9 +49,7 @@ def run_threshold(arguments: argparse.Namespace) -> int:
             in_bytes(arguments.max_memory),
         )
         output.save("threshold", result)
-        from dmft.plotting import plot_threshold
-
-        output.draw("threshold", plot_threshold(result))
+        output.draw("threshold", "plot_threshold", result)
     output.report(
         "threshold",
         result.status,
@@ -83,9 +81,7 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
             )
         if result.steps.size:
             output.save("trajectory", result)
-            from dmft.plotting import plot_trajectory
-
-            output.draw("trajectory", plot_trajectory(result))
+            output.draw("trajectory", "plot_trajectory", result)
     output.report(
         "trajectory",
         result.status,
@@ -123,11 +119,9 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
             result = spectrum(trajectory, step)
             status, data, lines = result.status, _spectrum_json(result), _spectrum_lines(result)
             output.save("spectrum", result)
-            from dmft.plotting import plot_flow, plot_spectrum
-
-            output.draw("spectrum", plot_spectrum(result))
+            output.draw("spectrum", "plot_spectrum", result)
             if arguments.flow:
-                output.draw("flow", plot_flow(trajectory))
+                output.draw("flow", "plot_flow", trajectory)
         else:
             status, last = trajectory.status, trajectory.n_steps
             data = {"delta": delta, "step": step, "steps_computed": last}
@@ -150,6 +144,8 @@ def threshold_of(
 
     scan_points = run.threshold.scan_points if scan_points is None else scan_points
     scan_points = _SCAN_POINTS if scan_points is None else scan_points
+    if scan_points > _MOST_POINTS:  # no one waits for so many, and numpy cannot even list 2**63
+        raise ValueError(f"scan_points must be at most {_MOST_POINTS}, got {scan_points}")
     total = scan_points + _REFINEMENTS
     with resumable(checkpoint), progress(total, "values of delta") as advance:
         return find_delta_nn(

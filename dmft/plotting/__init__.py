@@ -4,6 +4,9 @@ The only package of ``dmft`` that imports matplotlib. One module for each subjec
 is in ``common``.
 """
 
+import rmt._matplotlib  # noqa: F401
+
+# isort: split
 from dmft.plotting.common import save_figure, style
 from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
 from dmft.plotting.gap import plot_gap

@@ -6,22 +6,22 @@ in a notebook a returned figure shows itself.
 
 from __future__ import annotations
 
-import os
+import io
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from dmft.classification import describe_label
 from dmft.gradient_descent import describe_method
 from dmft.results import whole_file
-from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, style
+from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Canvas, style
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from matplotlib.axes import Axes
@@ -98,8 +98,11 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     kind = target.suffix[1:].lower()
     if kind not in allowed:
         raise ValueError(f"path must end in one of {', '.join(sorted(allowed))}; got {str(path)!r}")
-    with whole_file(target) as stream, style():
-        figure.savefig(stream, format=kind)
+    drawn = io.BytesIO()
+    with style():
+        figure.savefig(drawn, format=kind)
+    with whole_file(target) as stream:
+        stream.write(drawn.getbuffer())
     return target
 
 
@@ -115,7 +118,7 @@ def new_figure(
     Call it, and all drawing, under `style`.
     """
     figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     panels = figure.subplots(
         rows, columns, squeeze=False, width_ratios=widths, height_ratios=heights
     )

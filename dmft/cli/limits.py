@@ -1,0 +1,38 @@
+"""What the system lets a process have, as far as libraries fail for want of it with no message."""
+
+from __future__ import annotations
+
+import os
+
+from dmft.cli.exits import UsageError
+
+__all__ = ["check_address_space"]
+
+_LEAST = 640 * 2**20  # with less numba cannot be loaded, or OpenBLAS ends the process
+_SMALL = 2**32
+
+
+def check_address_space() -> None:
+    """See that the libraries can be loaded in the address space that ``ulimit -v`` leaves.
+
+    A thread of OpenBLAS that cannot have its stack interrupts the process as Ctrl-C does; so there
+    is only one where there is little room. Results do not depend on it.
+
+    Raises
+    ------
+    UsageError
+        If there is no hope.
+    """
+    try:
+        import resource
+    except ImportError:  # no such limits
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY or limit >= _SMALL:
+        return
+    if limit < _LEAST:
+        raise UsageError(
+            f"the address space is limited to {limit // 2**20} MiB (ulimit -v): "
+            "too little to load the libraries"
+        )
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"

@@ -1,0 +1,210 @@
+"""The command in a bad environment: streams, disks, memory, interrupts, figures."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from commands import RETRIEVAL
+from test_cli import hear_interrupts, names
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="descriptors and signals")
+resource = pytest.importorskip("resource")
+
+RUN = f"""{RETRIEVAL}
+[method]
+step_size = 0.2
+n_steps = 1
+[sampling]
+n_paths = 64
+replicates = 2
+[trajectory]
+delta = 3.0
+"""
+FILES = ["small-trajectory.npz", "small-trajectory.png"]
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(RUN, encoding="utf-8")
+    return path
+
+
+def shell(script, *arguments, folder, **environment):
+    """Exit code, stdout and stderr of a script in which ``delta-nn`` is the command."""
+    python = f'delta-nn() {{ "{sys.executable}" -m dmft "$@"; }}; set -o pipefail; '
+    done = subprocess.run(
+        ["bash", "-c", python + script, "bash", *map(str, arguments)],
+        env=os.environ | environment,
+        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+TRAJECTORY = 'delta-nn trajectory "$1" --out out '
+
+
+# -- streams -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(run_file, tmp_path, closed):
+    code, out, err = shell(TRAJECTORY + closed, run_file, folder=tmp_path)
+    assert (code, err) == (0, "")
+    assert ("SUCCESS" in out) == (closed == "2>&-")
+    assert names(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("delta-nn nothing 2>&-", 2, ""),
+        ("delta-nn nothing >&- 2>&-", 2, ""),
+        ("delta-nn --help >&-", 0, ""),
+        ("delta-nn presets >&-", 0, ""),
+        ("delta-nn presets >/dev/full", 2, "standard output: No space left on device"),
+        ("delta-nn --help >/dev/full", 2, "standard output: No space left on device"),
+        ("delta-nn --version >/dev/full", 2, "standard output: No space left on device"),
+        ("delta-nn presets --json | true", 0, ""),
+        ("delta-nn presets --show product | head -1 >/dev/null", 0, ""),
+        ("delta-nn nothing 2>&1 | true", 2, ""),
+    ],
+)
+def test_streams_that_take_nothing(tmp_path, command, code, said):
+    if "/dev/full" in command and not os.path.exists("/dev/full"):
+        pytest.skip("no such device")
+    expected = f"delta-nn: error: {said}\n" if said else ""
+    assert shell(command, folder=tmp_path) == (code, "", expected)
+
+
+def test_characters_that_a_terminal_lacks_are_escaped(run_file, tmp_path):
+    name = run_file.rename(tmp_path / "é∂.toml")
+    code, out, err = shell(TRAJECTORY, name, folder=tmp_path, PYTHONIOENCODING="ascii:strict")
+    assert (code, err) == (0, "")
+    assert r"out/\xe9\u2202-trajectory.npz" in out
+    code, out, err = shell(
+        'delta-nn curve "x$1"', name.name, folder=tmp_path, PYTHONIOENCODING="ascii:strict"
+    )
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+
+
+# -- files ---------------------------------------------------------------------------------------
+
+
+def test_a_file_that_cannot_be_written_is_named(run_file, tmp_path):
+    (tmp_path / "out" / FILES[0]).mkdir(parents=True)
+    code, out, err = shell(TRAJECTORY, run_file, folder=tmp_path)
+    assert (code, out, err) == (2, "", f"delta-nn: error: out/{FILES[0]}: Is a directory\n")
+    assert names(tmp_path / "out") == FILES[:1]
+
+
+def test_a_full_disk_names_the_file(run_file, tmp_path):
+    code, out, err = shell(f"ulimit -f 1; {TRAJECTORY}", run_file, folder=tmp_path)
+    assert (code, out, err) == (2, "", f"delta-nn: error: out/{FILES[0]}: File too large\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_command_left_is_cleared(run_file, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    left = out / f".small-trajectory.npz.{'0' * 32}.partial"
+    left.write_bytes(b"half")
+    mine = out / ".notes.partial"
+    mine.touch()
+    fcntl = pytest.importorskip("fcntl")
+    held = os.open(out, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_SH)  # another command is at work here: it may be its file
+    assert shell(TRAJECTORY, run_file, folder=tmp_path)[0] == 0
+    assert left.exists()
+    os.close(held)
+    assert shell(TRAJECTORY, run_file, folder=tmp_path)[0] == 0
+    assert names(out) == sorted([mine.name, *FILES])
+
+
+# -- figures -------------------------------------------------------------------------------------
+
+
+def test_a_figure_that_fails_is_one_line(run_file, tmp_path):
+    (tmp_path / "out" / FILES[1]).mkdir(parents=True)
+    code, out, err = shell(TRAJECTORY, run_file, folder=tmp_path)
+    assert code == 0
+    assert err == f"delta-nn: no figure out/{FILES[1]}: Is a directory\n"
+    assert f"out/{FILES[0]}" in out
+    assert FILES[1] not in out
+
+
+def test_figures_do_not_depend_on_the_users_matplotlib(run_file, tmp_path):
+    assert shell(TRAJECTORY, run_file, folder=tmp_path, MPLBACKEND="agg")[0] == 0
+    plain = (tmp_path / "out" / FILES[1]).read_bytes()
+    (tmp_path / "matplotlibrc").write_bytes(b"text.usetex: True\naxes.grid: True\nno colon here")
+    backend = "module://matplotlib_inline.backend_inline"
+    code, _, err = shell(TRAJECTORY, run_file, folder=tmp_path, MPLBACKEND=backend)
+    assert (code, err) == (0, "")
+    assert (tmp_path / "out" / FILES[1]).read_bytes() == plain
+
+
+# -- limits and interrupts -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kilobytes", [100_000, 300_000, 600_000])
+def test_too_little_address_space_is_one_line(run_file, tmp_path, kilobytes):
+    code, out, err = shell(f"ulimit -v {kilobytes}; {TRAJECTORY}", run_file, folder=tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"limited to {kilobytes // 1024} MiB (ulimit -v)" in err
+
+
+def test_libraries_that_do_not_fit_are_one_line(capsys, monkeypatch):
+    from dmft.cli import main
+
+    def fail(*_):
+        try:
+            raise OSError("libx.so: failed to map segment from shared object")
+        except OSError as error:
+            raise ImportError("Could not find\nthe library") from error
+
+    monkeypatch.setattr("dmft.cli.presets.run_presets", fail)
+    assert main(["presets"]) == 2
+    assert "not enough memory to load the libraries" in capsys.readouterr().err
+    monkeypatch.setattr("dmft.cli.limits._LEAST", 2**62)
+    monkeypatch.setattr("dmft.cli.limits._SMALL", 2**62)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (2**30, 2**30))
+    assert main(["presets"]) == 2
+    assert "1024 MiB" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_libraries_are_imported(run_file, tmp_path):
+    # The import of numpy waits to be interrupted.
+    (tmp_path / "numpy.py").write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(60)\n", encoding="utf-8"
+    )
+    search = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dmft", "trajectory", str(run_file)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": search}, preexec_fn=hear_interrupts,
+    )  # fmt: skip
+    assert process.stdout.readline() == "importing\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "delta-nn: interrupted\n")
+
+
+def test_the_package_imports_nothing_until_it_is_used():
+    code = (
+        "import sys, dmft, dmft.cli\n"
+        "assert not {'numpy', 'msgspec', 'argparse'} & set(sys.modules)\n"
+        "import dmft.hardness\n"
+        "assert callable(dmft.hardness) and callable(dmft.algorithmic_gap)\n"
+        "import dmft.algorithmic_gap\n"
+        "assert callable(dmft.algorithmic_gap)\n"
+        "assert set(dmft.__all__) < set(dir(dmft))\n"
+        "assert not hasattr(dmft, 'nothing') and not hasattr(dmft, '__wrapped__')\n"
+        "from dmft import *\n"
+        "assert solve is dmft.solve\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

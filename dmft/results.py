@@ -332,7 +332,7 @@ def _config(header: Any, path: Path, kind: str) -> dict[str, Any]:
         raise OtherFileError(
             f"path must be a delta-nn {kind} file; {path} holds {header.get('kind')!r}"
         )
-    if not isinstance(header.get("format_version"), int):
+    if type(header.get("format_version")) is not int:
         raise ValueError("its header lacks the version of the format")
     if header["format_version"] > _FORMAT_VERSION:
         raise OtherFileError(

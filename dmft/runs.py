@@ -198,7 +198,20 @@ class Record:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state`."""
+        """Go back to a `state`.
+
+        Raises
+        ------
+        ValueError
+            If its arrays are not as long as each other, or of another number of neurons.
+        """
+        n, m = len(state["numbers"]), self._process.problem.m
+        shapes = {"second_moment": (n, m, m), "numbers": (n, 3), "above": (n, 4)}
+        for name, shape in (shapes | {"second_layer": (n, m), "counts": (n, 3)}).items():
+            if n and state[name].shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {state[name].shape}")
+        if any(state[name]["rows"].shape[:2] != (n, m) for name in ("weights", "gamma")):
+            raise ValueError(f"weights and gamma must have {n} times and {m} neurons")
         self._weights.restore(state["weights"])
         self._gamma.restore(state["gamma"])
         self._second_moment = list(state["second_moment"])

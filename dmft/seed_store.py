@@ -163,7 +163,8 @@ class SeedStore:
         path = self.folder / CONFIGURATION
         if read_configuration(self.folder) is None:
             self.read(())  # the seeds may contradict where no record does
-            temporary = self.folder / f".{path.name}.{uuid.uuid4().hex}.partial"
+            # Not locked: a name that `whole_file` does not take for a leftover of its own.
+            temporary = self.folder / f".{path.name}-{uuid.uuid4().hex}.partial"
             text = configuration_file(self.config)
             try:
                 _create(temporary, text)

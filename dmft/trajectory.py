@@ -396,8 +396,8 @@ class Trajectory:
         Raises
         ------
         ValueError
-            If the file is not a trajectory, was written by a newer version, or belongs to another
-            problem than the one given.
+            If the file is not a trajectory, is damaged, was written by a newer version, or belongs
+            to another problem than the one given.
         """
         stored = read_record(path, _KIND, _Stored, _check)
         trajectory = cls(

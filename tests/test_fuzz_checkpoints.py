@@ -128,18 +128,21 @@ def foreign(rng, files, stages, other):
 
 
 def rewritten(rng, files, stages, other):
-    """An array under another name, of another dtype or shape; the checksum is right."""
+    """An array under another name, of another dtype or shape; the checksum is right.
+
+    Shapes of finished runs only: those of an unfinished one are what its parts make of them.
+    """
     name = _one(rng, {name: data for name, data in files.items() if name.endswith(".npz")})
     header, arrays = copy.deepcopy(parts(files[name]))
     key = list(arrays)[int(rng.integers(len(arrays)))]
-    what = int(rng.integers(5))
+    what = int(rng.integers(3 if "snapshot" in name else 5))
     if what == 0:
         arrays[key + "x"] = arrays.pop(key)
-    elif what == 1:
-        arrays[key] = arrays[key].astype(np.float32)
-    elif what == 2:
-        arrays[key] = arrays[key][np.newaxis]
     elif what == 3:
+        arrays[key] = arrays[key].astype(np.float32)
+    elif what == 4:
+        arrays[key] = arrays[key][np.newaxis]
+    elif what == 1:
         del header["config"][list(header["config"])[int(rng.integers(len(header["config"])))]]
     else:
         header["kind"] = "another"

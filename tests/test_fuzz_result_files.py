@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+import json
 import struct
 import zipfile
 
@@ -165,6 +166,12 @@ def test_every_kind_of_simulation_comes_back(tmp_path, settings):
     assert (again.method, again.inputs) == (result.method, result.inputs)
 
 
+def as_text(header):
+    """A header without the version that wrote it; 1 and 1.0 are the same number."""
+    text = json.dumps({**header, "version": ""}, sort_keys=True)
+    return json.dumps(json.loads(text, parse_int=float))
+
+
 def check(cls, path, data):
     """Load damaged contents: a line that names the file, or exactly these contents."""
     path.write_bytes(data)
@@ -175,7 +182,7 @@ def check(cls, path, data):
         return False
     loaded.save(path)
     (header, arrays), (again, saved) = parts(data), parts(path.read_bytes())
-    assert same({**again, "version": ""}, {**header, "version": ""})
+    assert as_text(again) == as_text(header)
     assert same(saved, arrays)
     return True
 

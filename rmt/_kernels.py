@@ -457,16 +457,32 @@ def _half_plane(b, m, work):
 
 
 @compiled(**JIT)
+def _relative(b, x, m, frame, out):
+    """Largest entry of B^{-1} X: the size of X where directions of B differ by many decades."""
+    if m == 1:
+        return abs(x[0, 0]) / abs(b[0, 0])
+    frame[:, :] = b
+    out[:, :] = x
+    if not _eliminate(frame, out):
+        return np.inf
+    largest = 0.0
+    for i in range(m):
+        for j in range(m):
+            largest = max(largest, abs(out[i, j]))
+    return largest
+
+
+@compiled(**JIT)
 def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moments):
     """Newton's method for F(B) = goal I from ``b``, in place; returns (code, steps).
 
     ``high`` starts with averaged fixed-point sweeps, which map the half plane into itself and
     so cannot fail; ``damped`` shortens steps that would leave the half plane. ``tangent``
     receives dB/dz. On success the last step and the residual before it were below 1e-9, or at
-    the level of rounding and below 1e-5.
+    the level of rounding and below 1e-5; the step in every direction of B.
     """
     yr, yi, ir, ii, wr, wi, acc1r, acc1i, acc2r, acc2i = lanes
-    first, second, value, jacobian, rhs, step, trial = moments
+    first, second, value, jacobian, rhs, step, trial, frame, scaled = moments
     size = first.shape[0]
     work = np.empty((m, m))
     sweeps = 12 if high else 0
@@ -508,17 +524,16 @@ def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moment
             continue
         if not _eliminate(jacobian, rhs):
             return NO_CONVERGENCE, iteration + 1
-        size_step = 0.0
         for i in range(m):
             for j in range(m):
                 step[i, j] = rhs[index[i, j], 0]
-                size_step = max(size_step, abs(step[i, j]))
+        size_step = _relative(b, step, m, frame, scaled)
         if not size_step < np.inf:
             return NO_CONVERGENCE, iteration + 1
         tolerance = abs(goal) + size_b * (1.0 + 1.0 / ratio)
-        small = size_step <= 1e-9 * size_b and residual <= 1e-9 * tolerance
+        small = size_step <= 1e-9 and residual <= 1e-9 * tolerance
         # Where B is far smaller than D, forming B + D loses digits, and steps stop shrinking.
-        stuck = size_step <= 1e-5 * size_b and residual <= 1e-5 * tolerance
+        stuck = size_step <= 1e-5 and residual <= 1e-5 * tolerance
         if small or (stuck and size_step >= 0.9 * previous):
             for i in range(m):
                 for j in range(m):
@@ -548,21 +563,20 @@ def _physical(b, tangent, m):
     (in a gap of the spectrum, or of one of its blocks) and is negligible elsewhere. Imaginary
     parts at rounding level are removed.
     """
-    size_b = 0.0
-    size_t = 0.0
-    imaginary = 0.0
+    frame = np.empty((m, m), np.complex128)
+    scaled = np.empty((m, m), np.complex128)
+    trial = np.empty((m, m), np.complex128)
+    speed = _relative(b, tangent, m, frame, scaled)
+    if not 0.0 < speed < np.inf:
+        return False
     for i in range(m):
         for j in range(m):
-            size_b = max(size_b, abs(b[i, j]))
-            size_t = max(size_t, abs(tangent[i, j]))
-            imaginary = max(imaginary, abs(b[i, j].imag))
-    if not size_t > 0.0:
-        return False
-    if imaginary <= 1e-10 * size_b:
+            trial[i, j] = b[i, j].imag
+    if _relative(b, trial, m, frame, scaled) <= 1e-10:
         for i in range(m):
             for j in range(m):
                 b[i, j] = complex(b[i, j].real, 0.0)
-    epsilon = 1e-8 * size_b / size_t
+    epsilon = 1e-8 / speed
     work = np.empty((m, m))
     for i in range(m):
         for j in range(m):
@@ -603,6 +617,8 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
         np.empty((size, 2), np.complex128),
         np.empty((m, m), np.complex128),
         np.empty((m, m), np.complex128),
+        np.empty((m, m), np.complex128),
+        np.empty((m, m), np.complex128),
     )
     b = np.empty((m, m), np.complex128)
     tangent = np.zeros((m, m), np.complex128)
@@ -635,6 +651,11 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
             passes += steps
             factor = 0.2
             landed = code != OK
+            # A height that cannot be told from the real axis (an error of 1e-7 at a square-root
+            # edge), also next to zero, where the law may have a scale of its own.
+            lowest = 1e-14 * scale
+            if abs(target) > 0.0:
+                lowest = min(lowest, 1e-8 * abs(target))
             for _ in range(200):
                 if landed:
                     break
@@ -651,9 +672,7 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
                             landed = True
                             continue
                         code = WRONG_BRANCH
-                if eta <= 1e-14 * scale:
-                    # Indistinguishable from the real axis (an error of 1e-7 at a square-root
-                    # edge).
+                if eta <= lowest:
                     b[:, :] = base
                     tangent[:, :] = base_tangent
                     code = OK
@@ -686,21 +705,68 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
 
 
 @compiled(**JIT)
-def _argument_of_determinant(b, m):
-    """Im log det of a symmetric matrix with -Im >= 0, continuous from +infinity; overwrites."""
-    total = 0.0
+def _exchange(b, i, j, m):
+    """Exchange rows and columns i and j of an (m, m) matrix in place."""
     for k in range(m):
-        pivot = b[k, k]
-        if pivot.imag == 0.0:
-            total += -math.pi if pivot.real < 0.0 else 0.0
-        else:
-            total += math.atan2(pivot.imag, pivot.real)
+        b[i, k], b[j, k] = b[j, k], b[i, k]
+    for k in range(m):
+        b[k, i], b[k, j] = b[k, j], b[k, i]
+
+
+@compiled(**JIT)
+def _argument_of_determinant(b, m):
+    """Im log det of a symmetric matrix with -Im >= 0, continuous from +infinity; overwrites.
+
+    Elimination by complete diagonal pivoting with blocks of order 1 and 2 (Bunch & Parlett 1971),
+    which does not amplify rounding. Each block has a non-negative -Im, and its argument lies in
+    [-pi, 0] or [-2 pi, 0]. Where a direction is real (in a gap of the spectrum of one block of a
+    law that decouples) the imaginary part of its pivot is rounding of either sign: it is taken as
+    zero, so that the argument cannot jump by 2 pi.
+    """
+    total = 0.0
+    k = 0
+    while k < m:
+        largest, diagonal = k, 0.0
+        row, column, coupling = k, k, 0.0
         if k + 1 < m:
-            inverse = 1.0 / pivot
-            for i in range(k + 1, m):
-                factor = b[i, k] * inverse
-                for j in range(k + 1, m):
-                    b[i, j] -= factor * b[k, j]
+            for i in range(k, m):
+                size = abs(b[i, i].real) + abs(b[i, i].imag)
+                if size > diagonal:
+                    largest, diagonal = i, size
+                for j in range(k, i):
+                    size = abs(b[i, j].real) + abs(b[i, j].imag)
+                    if size > coupling:
+                        row, column, coupling = i, j, size
+        if diagonal >= 0.64 * coupling:
+            if largest != k:
+                _exchange(b, k, largest, m)
+            pivot = b[k, k]
+            if pivot.imag < 0.0:
+                total += math.atan2(pivot.imag, pivot.real)
+            elif pivot.real < 0.0:
+                total -= math.pi
+            if k + 1 < m and diagonal > 0.0:
+                inverse = 1.0 / pivot
+                for i in range(k + 1, m):
+                    factor = b[i, k] * inverse
+                    for j in range(k + 1, m):
+                        b[i, j] -= factor * b[k, j]
+            k += 1
+            continue
+        # column < row: k and k + 1 after the exchanges.
+        _exchange(b, k, column, m)
+        _exchange(b, k + 1, row, m)
+        first, second, cross = b[k, k], b[k + 1, k + 1], b[k + 1, k]
+        opposite = cross * cross - first * second
+        # The off-diagonal entries rule: the determinant is close to -|cross|^2, at -pi.
+        total += math.atan2(opposite.imag, opposite.real) - math.pi
+        inverse = 1.0 / opposite
+        for i in range(k + 2, m):
+            one = (cross * b[k + 1, i] - second * b[k, i]) * inverse
+            two = (cross * b[k, i] - first * b[k + 1, i]) * inverse
+            for j in range(k + 2, m):
+                b[i, j] -= one * b[k, j] + two * b[k + 1, j]
+        k += 2
     return total
 
 

@@ -28,13 +28,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmt._packing import LANES, Array, Atoms, kernels, pack, packed_index
-from rmt.status import Status
+from rmt.status import NumericalFailure, Status
+from rmt.stieltjes import eigenvalue_zero
 
 __all__ = ["Edges", "RealBranch", "real_branch", "scalar_intervals"]
 
 _MAX_STEPS: Final = 200
 _TOLERANCE: Final = 1e-13
 _SHORT_OF_ZERO: Final = 1e-8
+_RESIDUAL: Final = 1e-6  # the certificate, relative to the edge
+_LARGE_RATIO: Final = 1e5  # F(B) = B - B E[Y] B - B / ratio then loses the digits of D
 
 
 class Edges(tuple[float, float]):
@@ -44,8 +47,9 @@ class Edges(tuple[float, float]):
     ----------
     left, right : float
         The edges; -inf and +inf where D is unbounded.
-    status : Status
-        ``SUCCESS``; ``UNBOUNDED_EDGE`` if the left edge is -inf; otherwise what went wrong.
+    sides : (Status, Status)
+        Of each edge: ``SUCCESS``; ``UNBOUNDED_EDGE`` if the left edge is -inf (a right edge at
+        +inf is a ``SUCCESS``); otherwise what went wrong.
     residual : float
         The certificate: the largest distance of F(B) from a multiple of the identity at either
         edge, in units of eigenvalues.
@@ -58,20 +62,29 @@ class Edges(tuple[float, float]):
     (0.25, 2.25)
     """
 
-    status: Status
+    sides: tuple[Status, Status]
     residual: float
 
     def __new__(
-        cls, left: float, right: float, status: Status = Status.SUCCESS, residual: float = 0.0
+        cls,
+        left: float,
+        right: float,
+        sides: tuple[Status, Status] = (Status.SUCCESS, Status.SUCCESS),
+        residual: float = 0.0,
     ) -> Edges:
-        """Make the pair (left, right) and attach status and residual."""
+        """Make the pair (left, right) and attach statuses and residual."""
         self = super().__new__(cls, (left, right))
-        self.status = status
+        self.sides = sides
         self.residual = residual
         return self
 
-    def __getnewargs__(self) -> tuple[float, float, Status, float]:
-        return (self[0], self[1], self.status, self.residual)
+    def __getnewargs__(self) -> tuple[float, float, tuple[Status, Status], float]:
+        return (self[0], self[1], self.sides, self.residual)
+
+    @property
+    def status(self) -> Status:
+        """``SUCCESS`` if both edges are, otherwise the status of the first that is not."""
+        return self.sides[1] if self.sides[0].ok else self.sides[0]
 
     @property
     def left(self) -> float:
@@ -168,6 +181,8 @@ class ScalarBranch:
         previous = np.inf
         for _ in range(_MAX_STEPS):
             _, second, slope = self._sums(tau)
+            if not (second > 0.0 and slope > 0.0):  # the cubes underflow
+                return tau, Status.UNRESOLVED
             psi = 1.0 / np.sqrt(self._ratio * second)
             step = float((1.0 - psi) * second / (slope * psi))
             tau += step
@@ -286,6 +301,8 @@ class MatrixBranch:
             return None
         if kernels().resolvent_moments(pack(b), self.atoms.d, self.atoms.p, first, second):
             return None
+        if self._ratio > _LARGE_RATIO:
+            return self._evaluate_far(b)
         index = self._index
         y = first[index]
         yy = second[index[:, :, None, None], index[None, None, :, :]]  # (a, c, d, b)
@@ -295,6 +312,17 @@ class MatrixBranch:
         eye = np.eye(m)
         phi = np.eye(m * m) - np.kron(by, eye) - np.kron(eye, by) + np.kron(b, b) @ yxy
         return _Map(0.5 * (value + value.T), phi, y, yxy)
+
+    def _evaluate_far(self, b: Array) -> _Map:
+        """Average without taking the difference of B and B E[Y] B, as B is far larger than D."""
+        m, p = self._m, self.atoms.p
+        d = np.moveaxis(self.atoms.d[self._index], -1, 0)
+        y = np.linalg.inv(b + d)
+        t = d @ y
+        value = np.einsum("n,nab->ab", p, d - t @ d) - b / self._ratio
+        phi = np.einsum("n,nac,nbd->abcd", p, t, t).reshape(m * m, m * m)
+        yxy = np.einsum("n,nac,nbd->abcd", p, y, y).reshape(m * m, m * m)
+        return _Map(0.5 * (value + value.T), phi, np.einsum("n,nab->ab", p, y), yxy)
 
     def _jacobian(self, phi: Array) -> Array:
         q = self._basis
@@ -313,6 +341,11 @@ class MatrixBranch:
         accurate where B is nearly singular.
         """
         frame = np.linalg.cholesky(b)
+        if self._ratio > _LARGE_RATIO:
+            back = np.linalg.inv(frame)
+            k = np.kron(back, back) @ at.phi @ np.kron(frame, frame)
+            k = self._basis.T @ k @ self._basis
+            return float(np.linalg.eigvalsh(0.5 * (k + k.T))[-1])
         eye = np.eye(self._m)
         y = frame.T @ at.y @ frame
         k = np.eye(self._m**2) - np.kron(y, eye) - np.kron(eye, y)
@@ -325,7 +358,7 @@ class MatrixBranch:
 
     # -- Newton at fixed z -------------------------------------------------------------------
 
-    def _above(self, z: float, floor: Array, width: float) -> Array:
+    def _above(self, z: float, floor: Array, width: float) -> Array | None:
         """Find a matrix B with F(B) <= z I, from where Newton descends monotonically."""
         eye = np.eye(self._m)
         for _ in range(2100):
@@ -334,19 +367,25 @@ class MatrixBranch:
             if at is not None and np.linalg.eigvalsh(at.value)[-1] <= z and self._stable(b, at):
                 return b
             width *= 2.0
-        raise OverflowError("no starting point below the spectrum")  # pragma: no cover
+        return None
 
     def _newton(self, z: float, b: Array) -> Array | None:
+        step = b
         for _ in range(_MAX_STEPS):
             at = self._evaluate(b)
             if at is None:
                 return None
             defect = z * np.eye(self._m) - at.value
-            step = self._matrix(np.linalg.solve(self._jacobian(at.phi), self._coordinates(defect)))
+            try:
+                x = np.linalg.solve(self._jacobian(at.phi), self._coordinates(defect))
+            except np.linalg.LinAlgError:
+                return None
+            step = self._matrix(x)
             b = b + step
             if np.abs(step).max() <= 1e-11 * np.abs(b).max():
                 return b
-        return b
+        # Steps that no longer shrink are rounding, as long as they are small.
+        return b if np.abs(step).max() <= 1e-6 * np.abs(b).max() else None
 
     def solve(self, z: float) -> Array:
         edge = self.edge
@@ -356,8 +395,14 @@ class MatrixBranch:
             return -self._ratio * z * np.eye(self._m)
         # By concavity one Newton step from anywhere on the branch leads to F(B) <= z I, and from
         # there the iteration descends monotonically.
-        b = self._newton(z, self._entry)
-        return edge.b if b is None else b
+        with np.errstate(all="ignore"):  # what overflows is not accepted
+            b = self._newton(z, self._entry)
+        if b is None:
+            size = abs(edge.value) + self._size / self._ratio
+            if edge.value - z <= 1e-12 * size:  # the edge, to rounding
+                return edge.b
+            raise NumericalFailure(Status.UNRESOLVED, f"(no solution at z = {z:.6g})")
+        return b
 
     def descend(self, t: float) -> tuple[float, Array]:
         if t <= 0.0:
@@ -368,36 +413,46 @@ class MatrixBranch:
     def tangent(self, b: Array) -> Array:
         at = self._evaluate(b)
         if at is None:  # pragma: no cover - b comes from solve
-            raise ValueError("b must satisfy B + D > 0")
+            raise NumericalFailure(Status.UNRESOLVED, "(B + D > 0 is lost in rounding)")
         return self._matrix(np.linalg.solve(self._jacobian(at.phi), self._unit))
 
     # -- the walk to the edge ----------------------------------------------------------------
 
-    def _start(self) -> _Point:
-        """Return a point certainly on the branch.
+    @cached_property
+    def _bound(self) -> EdgePoint:
+        """Bound the edge from below.
 
         D >= d_low I with d_low = tr D / m - sqrt((m - 1) / m) |D - tr D / m|_F, and F(b I) is
         monotone in D, so the left edge of the scalar law of d_low bounds the edge from below; the
         same for the points of the support.
         """
-        m, atoms = self._m, self.atoms
-        low, norm = self._lower_bound(atoms.d)
-        scalar = ScalarBranch(
-            Atoms(d=low[None, :], p=atoms.p, zz=None, ratio=self._ratio, m=1),
+        return ScalarBranch(
+            Atoms(
+                d=self._lower_bound(self.atoms.d)[0][None, :],
+                p=self.atoms.p,
+                zz=None,
+                ratio=self._ratio,
+                m=1,
+            ),
             self._lower_bound(pack(self._support).T)[0][:, None, None],
         ).edge
+
+    def _start(self) -> _Point | None:
+        """Return a point certainly on the branch; None if rounding leaves none."""
+        m, atoms = self._m, self.atoms
+        norm = self._lower_bound(atoms.d)[1]
+        scalar = self._bound
         b = float(scalar.b[0, 0])
-        typical = float(np.median(norm[norm > 0]))
+        typical = float(np.median(norm[norm > 0])) if np.any(norm > 0) else 0.0
         size = max(abs(scalar.value) + b / self._ratio, 1e-2 * typical)
         z = scalar.value - 0.05 * size
-        start = self._newton(z, self._above(z, np.zeros((m, m)), max(b, size * self._ratio)))
-        if start is not None:
-            self._size = float(np.trace(start)) / m
-            self._entry = start
-        point = None if start is None else self._correct(float(np.trace(start)) / m, start, z)
-        if point is None:  # pragma: no cover - excluded by the bound
-            raise ArithmeticError("no point on the physical branch")
-        return point
+        above = self._above(z, np.zeros((m, m)), max(b, size * self._ratio))
+        start = None if above is None else self._newton(z, above)
+        if start is None:
+            return None
+        self._size = float(np.trace(start)) / m
+        self._entry = start
+        return self._correct(float(np.trace(start)) / m, start, z)
 
     def _lower_bound(self, packed: Array) -> tuple[Array, Array]:
         """d_low and the Frobenius norm for packed (size, n) matrices."""
@@ -454,11 +509,34 @@ class MatrixBranch:
 
     @cached_property
     def edge(self) -> EdgePoint:
-        m = self._m
         if not np.any(self.atoms.d[:, self.atoms.p > 0]):
             depth = max([0.0, *(-np.linalg.eigvalsh(self._support)[:, 0]).tolist()])
-            return EdgePoint(-depth / self._ratio, depth * np.eye(m), 0.0, Status.SUCCESS)
+            return EdgePoint(-depth / self._ratio, depth * np.eye(self._m), 0.0, Status.SUCCESS)
+        with np.errstate(all="ignore"):  # what overflows is not accepted
+            try:
+                found = self._walk()
+            except np.linalg.LinAlgError:
+                found = None
+            if found is not None:
+                size = abs(found.value) + float(np.abs(found.b).max()) / self._ratio
+                if found.residual <= _RESIDUAL * size:
+                    return found
+            b = self._bound.b[0, 0] * np.eye(self._m)
+            bound = self._bound.value if np.isfinite(self._bound.value) else -np.inf
+            return EdgePoint(bound, b, np.inf, Status.UNRESOLVED)
+
+    def _pole_at_zero(self) -> bool:
+        """Whether c has a pole at zero: the branch then ends there."""
+        if self._ratio < 1.0:  # fewer samples than dimensions
+            return True
+        zero = eigenvalue_zero(self.atoms)
+        return zero.mass > 0.0 or zero.diverges
+
+    def _walk(self) -> EdgePoint | None:
+        m = self._m
         inside = self._start()
+        if inside is None:
+            return None
         outside: _Point | None = None
         other: _Point | None = None
         reach = 0.2 * inside.s
@@ -505,7 +583,10 @@ class MatrixBranch:
         value = inside.z
         residual = np.inf if at is None else float(np.abs(at.value - value * np.eye(m)).max())
         if np.linalg.eigvalsh(b)[0] <= 10 * _SHORT_OF_ZERO * self._size:
-            value = 0.0  # c has a pole: the branch ends at the atom at zero
+            if self._pole_at_zero():
+                value = 0.0
+            else:  # only an edge far closer to zero than the size of the weights
+                status = Status.UNRESOLVED
         return EdgePoint(value, b, residual, status)
 
 

@@ -21,8 +21,9 @@ import numpy as np
 
 from rmt._packing import Array, Atoms, kernels, unpack
 from rmt.edges import RealBranch
+from rmt.status import NumericalFailure, Status
 
-__all__ = ["Outlier", "hard_matrix", "outliers_below", "ranks"]
+__all__ = ["Outlier", "distant_matrix", "hard_matrix", "outliers_below", "ranks"]
 
 _ZERO: Final = 1e-12
 
@@ -112,13 +113,22 @@ def _moments(atoms: Atoms, b: Array, x: Array) -> tuple[Array, Array, Array]:
         if not kernels().hard_moments(packed, atoms.d, atoms.p, zz, x, first, second):
             break
     else:
-        raise ValueError("B + D must be positive definite for every atom")
+        raise NumericalFailure(Status.UNRESOLVED, "(B + D > 0 is lost in rounding)")
+    return unpack(atoms.average(zz), k), _block(first, m, k), _block(second, m, k)
 
-    def block(packed: Array) -> Array:
-        full = unpack(np.moveaxis(unpack(packed, k), 0, -1), m)  # (j, l, a, b)
-        return np.asarray(full.transpose(2, 0, 3, 1).reshape(m * k, m * k))
 
-    return unpack(atoms.average(zz), k), block(first), block(second)
+def _block(packed: Array, m: int, k: int) -> Array:
+    """(m k, m k) matrix from (m (m + 1) / 2, k (k + 1) / 2) packed products."""
+    full = unpack(np.moveaxis(unpack(packed, k), 0, -1), m)  # (j, l, a, b)
+    return np.asarray(full.transpose(2, 0, 3, 1).reshape(m * k, m * k))
+
+
+def distant_matrix(atoms: Atoms) -> Array:
+    """E[D (x) z_h z_h^T], the limit of A_h(z) + z I at infinity."""
+    assert atoms.zz is not None
+    products = (atoms.d[:, None] * atoms.zz[None]).reshape(-1, atoms.p.size)
+    packed = atoms.average(products).reshape(len(atoms.d), len(atoms.zz))
+    return _block(packed, atoms.m, _hard_order(atoms))
 
 
 def hard_matrix(atoms: Atoms, b: Array, z: float) -> Array:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from rmt._validation import as_array, check_integer, check_real
+from rmt.status import Status
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -46,6 +47,10 @@ class SpectrumComparison:
         Width of the finite-size fluctuation at the left and right edge, see `airy_scale`.
     distance : float or None
         Kolmogorov distance of the eigenvalues from ``law.cdf``; outliers count 1 / size each.
+        NaN, with a status, if the law could not be evaluated at one of them.
+    status : Status
+        SUCCESS, or the first that is not among those of the edges and outliers of the law
+        (``UNBOUNDED_EDGE`` included) and of its distribution function.
     """
 
     size: int
@@ -57,10 +62,13 @@ class SpectrumComparison:
     n_outliers: tuple[int, int]
     edge_scale: tuple[float, float]
     distance: float | None
+    status: Status = Status.SUCCESS
 
     def __str__(self) -> str:
         distance = "not computed" if self.distance is None else f"{self.distance:.4f}"
         rows = [f"{self.size} eigenvalues, Kolmogorov distance {distance}"]
+        if not self.status.ok:
+            rows.append(f"{self.status.name}: {self.status.value}")
         for name, found, expected, count in (
             ("smallest", self.smallest, self.expected_smallest, self.n_outliers[0]),
             ("largest", self.largest[::-1], self.expected_largest[::-1], self.n_outliers[1]),
@@ -120,7 +128,8 @@ def airy_scale(law: HessianLaw, size: int) -> tuple[float, float]:
         step, previous, slope = 1e-3 * span, np.nan, np.nan
         for _ in range(12):
             near, far = np.array([1.0, 2.0]) * step
-            low, high = law.density(edge + inwards * np.array([near, far])) / np.sqrt([near, far])
+            points = edge + inwards * np.array([near, far])
+            low, high = law.density(points, throw=False) / np.sqrt([near, far])
             slope = 2.0 * low - high
             if abs(slope - previous) <= 1e-3 * slope:
                 break
@@ -204,7 +213,10 @@ def compare_spectrum(
         eigenvalues.setflags(write=False)
         smallest, largest = eigenvalues[:count], eigenvalues[size - count :]
     left, right = law.edges()
-    outliers = _predicted(law)
+    outliers, known = _predicted(law)
+    distance = None if eigenvalues is None else kolmogorov_distance(law, eigenvalues)
+    lost = Status.UNRESOLVED if distance is not None and np.isnan(distance) else Status.SUCCESS
+    statuses = (law.edges().status, known, lost)
     below = sorted(value for value, side in outliers if side == "left")
     above = sorted(value for value, side in outliers if side == "right")
     return SpectrumComparison(
@@ -216,18 +228,22 @@ def compare_spectrum(
         expected_largest=np.array([*[right] * count, *above][-count:]),
         n_outliers=(len(below), len(above)),
         edge_scale=airy_scale(law, size),
-        distance=None if eigenvalues is None else kolmogorov_distance(law, eigenvalues),
+        distance=distance,
+        status=next((status for status in statuses if not status.ok), Status.SUCCESS),
     )
 
 
 def kolmogorov_distance(law: HessianLaw, eigenvalues: Array) -> float:
-    """Largest difference between ``law.cdf`` and the distribution of ascending eigenvalues."""
+    """Largest difference between ``law.cdf`` and the distribution of ascending eigenvalues.
+
+    NaN where the law could not be evaluated at one of them.
+    """
     from scipy.interpolate import pchip_interpolate
 
     size = eigenvalues.size
     # Eigenvalues zero up to rounding belong to the atom.
     zero = law.shift
-    spread = 1e-9 * float(np.abs(eigenvalues - zero).max())
+    spread = max(1e-9 * float(np.abs(eigenvalues - zero).max()), 1e-15 * abs(zero), 1e-300)
     at_atom = (np.abs(eigenvalues - zero) <= spread) & (law.atom_at_zero() > 0)
     distance = 0.0
     for side in (-1.0, 1.0) if at_atom.any() else (0.0,):
@@ -237,24 +253,30 @@ def kolmogorov_distance(law: HessianLaw, eigenvalues: Array) -> float:
         points, first = np.unique(eigenvalues[chosen], return_index=True)
         if points.size > _CDF_POINTS:
             some = np.unique(np.linspace(0, points.size - 1, _CDF_POINTS).astype(int))
-            exact = pchip_interpolate(points[some], law.cdf(points[some]), points)
+            coarse = law.cdf(points[some], throw=False)
+            if np.isnan(coarse).any():
+                return np.nan
+            exact = pchip_interpolate(points[some], coarse, points)
         else:
-            exact = law.cdf(points)
+            exact = law.cdf(points, throw=False)
         below = rank[first]
         upto = np.append(rank[first[1:] - 1], rank[-1:]) + 1
         gap = np.maximum(np.abs(exact - below / size), np.abs(exact - upto / size))
-        distance = max(distance, float(gap.max(initial=0.0)))
+        distance = float(np.maximum(distance, gap.max(initial=0.0)))
     if at_atom.any():
         beside = zero + np.array([-10.0, 10.0]) * spread
         found = np.searchsorted(eigenvalues, beside) / size
-        distance = max(distance, float(np.abs(law.cdf(beside) - found).max()))
+        jump = np.abs(law.cdf(beside, throw=False) - found).max()
+        distance = float(np.maximum(distance, jump))
     return distance
 
 
-def _predicted(law: HessianLaw) -> list[tuple[float, str]]:
+def _predicted(law: HessianLaw) -> tuple[list[tuple[float, str]], Status]:
+    """Value and side of each outlier, and whether they can be relied on."""
     if law.k_hard == 0 and law._span is None:
-        return []
-    return [(outlier.value, outlier.side) for outlier in law.outliers(throw=False)]
+        return [], Status.SUCCESS
+    found = [(outlier.value, str(outlier.side)) for outlier in law.outliers(throw=False)]
+    return found, law.outlier_status
 
 
 def _symmetric(matrix: Any) -> Array:

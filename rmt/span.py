@@ -48,6 +48,8 @@ __all__ = ["Span", "SpanOutlier", "outliers_below"]
 _ZERO: Final = 1e-12
 # Gradients closer to linear dependence than this cannot be told apart from rounding.
 _SMALLEST_GRADIENT: Final = 1e-10
+# Coordinates are standard normal up to what the gradients do to them; A loses the digits of others.
+_LARGEST_GRAM: Final = 1e10
 # What is missing from the span moves an outlier by about as much.
 _LARGEST_DEFECT: Final = 1e-4
 
@@ -228,7 +230,13 @@ class _Projected:
         self._index = packed_index(atoms.m)
         self._k = span.free.shape[1]
         self._rows = np.concatenate([span.free.T @ span.coordinates, span.gradients])
-        (plain,) = self._gram(np.ones((1, atoms.d.shape[1])), positive=[True])
+        with np.errstate(over="ignore", invalid="ignore"):
+            (plain,) = self._gram(np.ones((1, atoms.d.shape[1])), positive=[True])
+        largest = float(np.abs(plain).max(initial=0.0))
+        if not largest <= _LARGEST_GRAM:
+            raise NumericalFailure(
+                Status.UNRESOLVED, f"(averages of squares in the span up to {largest:.1e})"
+            )
         self._plain = plain
         squares = plain[self._k :, self._k :]
         if len(squares):
@@ -275,7 +283,7 @@ class _Projected:
             )
             if not code:
                 return y, sandwich
-        raise ValueError("B + D must be positive definite for every atom")  # pragma: no cover
+        raise NumericalFailure(Status.UNRESOLVED, "(B + D > 0 is lost in rounding)")
 
     def _full(self, packed: list[Array]) -> tuple[Array, Array, Array]:
         """From one Gram matrix per packed entry of Y to its (q q), (q ghat), (ghat ghat) blocks."""

@@ -66,6 +66,10 @@ class Status(enum.Enum):
         "a smaller rank_tolerance (tol, of a gradient flow) if directions were dropped, or "
         "compression = 0 if they were let go."
     )
+    UNRESOLVED = (
+        "The numbers spread over more orders of magnitude than double precision resolves; rescale "
+        "them, or leave out what is negligible."
+    )
     UNDECIDED = (
         "Whether a direction is hard, or a coefficient zero, could not be decided within the "
         "sampling error, or the hard directions stated are not those found; raise n_points, or "

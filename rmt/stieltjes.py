@@ -12,7 +12,7 @@ checked on its own and does not depend on the way it was reached.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rmt._packing import Array, Atoms, CArray, kernels, packed_index
 from rmt.status import Status
 
-__all__ = ["Branch", "atom_at_zero", "distribution", "moments", "solve", "typical_size"]
+__all__ = ["Branch", "Zero", "distribution", "eigenvalue_zero", "moments", "solve", "typical_size"]
 
 _ROUNDING: Final = 1e-13  # an atom of less is the rounding of a mass of 0 at a critical ratio
 _RANK: Final = 1e-12  # singular values of D of less, relative to its largest entry, are rounding
@@ -86,20 +86,31 @@ def solve(atoms: Atoms, z: CArray) -> Branch:
     return Branch(b[back], tangent[back], passes[back], codes[back] == 0)
 
 
-def atom_at_zero(atoms: Atoms) -> float:
-    """Mass of the eigenvalue 0 of H.
+class Zero(NamedTuple):
+    """The eigenvalue 0 of H: its mass, and whether the density next to it is infinite."""
+
+    mass: float
+    diverges: bool
+
+
+def eigenvalue_zero(atoms: Atoms) -> Zero:
+    """Mass of the eigenvalue 0 of H, and whether the density diverges there.
 
     For every subspace V the kernel has at least dimension d dim V - n E[rank(D V)], and some V
     attains it: for generic weights V = R^m, for weights with a common kernel a smaller one. The
     candidates are the spans of the leading eigenvectors of the residue of c at 0, computed just
-    above the real axis.
+    above the real axis. Where two of them (V = 0 counts) attain the maximum, the ratio is critical:
+    the kernel is about to grow, and the density diverges at 0 as it does for Marchenko-Pastur at
+    ratio 1.
     """
     m, ratio = atoms.m, atoms.ratio
     occupied = atoms.p > 0
+    if not np.any(atoms.d[:, occupied]):
+        return Zero(1.0, False)
     if m == 1:
         nonzero = float(atoms.average((atoms.d != 0).astype(np.float64))[0])
         mass = 1.0 - ratio * nonzero
-        return mass if mass > _ROUNDING else 0.0
+        return Zero(mass if mass > _ROUNDING else 0.0, abs(mass) <= _ROUNDING)
     index = packed_index(m)
     d = np.moveaxis(atoms.d[index], -1, 0)[occupied]
     p = atoms.p[occupied]
@@ -108,29 +119,46 @@ def atom_at_zero(atoms: Atoms) -> float:
         branch = solve(atoms, np.array([1j * height * size]))
         if branch.status.ok:
             break
-    residue = (np.linalg.inv(branch.b[0]) * (-1j * height * size * ratio)).real
-    frame = np.linalg.eigh(0.5 * (residue + residue.T))[1][:, ::-1]
-    # Re(-z s(z)) = E[h^2 / (lambda^2 + h^2)] at z = i h: never below the mass of the atom.
-    bound = float(np.trace(residue)) / m
+    dims, frame, bound = range(m, m + 1), np.eye(m), 1.0
+    if branch.status.ok:
+        residue = (np.linalg.inv(branch.b[0]) * (-1j * height * size * ratio)).real
+        dims, frame = range(1, m + 1), np.linalg.eigh(0.5 * (residue + residue.T))[1][:, ::-1]
+        # Re(-z s(z)) = E[h^2 / (lambda^2 + h^2)] at z = i h: never below the mass of the atom.
+        bound = float(np.trace(residue)) / m
     scale = np.abs(d).max(axis=(1, 2), initial=0.0, keepdims=True)
     unit = np.divide(d, scale, out=np.zeros_like(d), where=scale > 0)
     # D V loses at most the kernel of D: a D that is nearly singular is not.
-    full = (np.linalg.svd(unit, compute_uv=False) > _RANK).sum(axis=1)
-    best = 0.0
-    for dim in range(1, m + 1):
+    full = (np.linalg.svd(_equilibrated(unit), compute_uv=False) > _RANK).sum(axis=1)
+    masses = {0: 0.0}
+    for dim in dims:
         singular = np.linalg.svd(unit @ frame[:, :dim], compute_uv=False)
         # The frame is approximate, but all of it is the whole space, where ranks are those of D.
         tolerances = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2) if dim < m else (_RANK,)
         for tolerance in tolerances:
-            rank = np.maximum((singular > tolerance).sum(axis=1), full - (m - dim))
+            rank = full if dim == m else (singular > tolerance).sum(axis=1)
+            rank = np.maximum(rank, full - (m - dim))
             mass = (dim - ratio * float(p @ rank)) / m
-            if max(best, _ROUNDING) < mass <= bound * (1.0 + 1e-9) + 1e-12:
-                best = mass
-    return best
+            if mass <= bound * (1.0 + 1e-5) + 1e-12:
+                masses[dim] = max(masses.get(dim, -np.inf), mass)
+    best = max(masses.values())
+    ties = sum(abs(mass - best) <= _ROUNDING for mass in masses.values())
+    return Zero(best if best > _ROUNDING else 0.0, ties > 1)
 
 
-def distribution(atoms: Atoms, x: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Fraction of eigenvalues of H below x, without integrating a density.
+def _equilibrated(d: Array) -> Array:
+    """Scale rows and columns of symmetric matrices alike, to a largest entry of one in each.
+
+    Blocks of very different size that do not couple then have the same scale; the rank is kept.
+    """
+    for _ in range(3):
+        root = np.sqrt(np.abs(d).max(axis=2))
+        root[root == 0.0] = 1.0
+        d = d / root[:, :, None] / root[:, None, :]
+    return d
+
+
+def distribution(atoms: Atoms, x: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Fraction of eigenvalues of H below x, without integrating a density, and the density.
 
     c is stationary for Psi = E log det(I + D c) - log det(c) / ratio - z tr c, so dPsi/dz = -tr c
     and the integral of s = ratio tr c / m is explicit: with Psi in terms of B = 1/c,
@@ -141,7 +169,7 @@ def distribution(atoms: Atoms, x: Array) -> tuple[Array, NDArray[np.bool_]]:
 
     Returns
     -------
-    cdf, ok : (Q,) arrays
+    cdf, density, ok : (Q,) arrays
     """
     branch = solve(atoms, x.astype(np.complex128))
     of_b, of_shifted = np.empty(x.size), np.empty(x.size)
@@ -149,7 +177,8 @@ def distribution(atoms: Atoms, x: Array) -> tuple[Array, NDArray[np.bool_]]:
     b = np.where(branch.ok[:, None, None], branch.b, np.eye(atoms.m))
     trace = np.trace(np.linalg.inv(b), axis1=-2, axis2=-1).imag
     total = of_shifted - (1.0 - 1.0 / atoms.ratio) * of_b - x * trace
-    return -atoms.ratio / (np.pi * atoms.m) * total, branch.ok
+    scale = atoms.ratio / (np.pi * atoms.m)
+    return -scale * total, scale * trace, branch.ok
 
 
 def moments(weights: Array, probabilities: Array, ratio: float, order: int) -> Array:

@@ -19,7 +19,7 @@ enters by the new direction.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +33,7 @@ from dmft.gradients import (
     second_layer_gradient,
 )
 from dmft.paths import Paths, Visit
+from dmft.symmetry import NeuronSymmetry
 from dmft.window import Window, widened
 from rmt.status import Status
 
@@ -50,7 +51,18 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     S = TypeVar("S")
 
-__all__ = ["BLOCK_PATHS", "Evaluation", "Process", "block_width"]
+__all__ = [
+    "BLOCK_PATHS",
+    "LARGEST_NUMBER",
+    "Evaluation",
+    "Process",
+    "block_width",
+    "start_symmetry",
+    "symmetrised",
+]
+
+LARGEST_NUMBER = 1e150
+"""Averages from here on count as overflowed: their squares, which errors are made of, would."""
 
 # Of an exact process: rounding errors then stay below 1e-10 over hundreds of steps, and sampling
 # errors are hardly larger than without faint rows.
@@ -103,8 +115,8 @@ class Evaluation:
     second_layer_gradient : ndarray, shape (m,), or (0,)
         E[dl/da]; empty where it was not asked for.
     status : Status
-        DIVERGED if something is not finite, TOO_FEW_PATHS, OUT_OF_MEMORY; the rest is then
-        meaningless.
+        DIVERGED if something is not finite or beyond `LARGEST_NUMBER`, TOO_FEW_PATHS,
+        OUT_OF_MEMORY; the rest is then meaningless.
     """
 
     gradient: FloatArray
@@ -191,6 +203,7 @@ class Process:
         self._mask_streams = masks
         self._trains_second_layer = trains_second_layer
         self._at = problem  # with the second layer of this evaluation
+        self._symmetry = start_symmetry(problem)
         self._mirror = problem.target.mirror if mirrored else None
         self._hard_basis = problem.target.hard_basis
         self._law = compiled_law(problem)
@@ -300,6 +313,12 @@ class Process:
         smallest = tolerance * np.sqrt(self.delta) / step
         weights = widened(weights, self.paths.n_coordinates)
         self._time += 1
+        found = self._evaluated(weights, step, smallest, block)
+        return symmetrised(found, self._symmetry, self._at, weights, self.r, self._g)
+
+    def _evaluated(
+        self, weights: FloatArray, step: float, smallest: float, block: int | None
+    ) -> Evaluation:
         if self._uses_window and self._streak < _BUSY:
             beta = self._window.represent(weights, _WINDOW_POINT * step * smallest)
             if beta is not None:
@@ -340,8 +359,14 @@ class Process:
         paths.compress(rotation)
         self._window.clear()
         self._streak = 0
-        pairs = zip(vectors, fresh, strict=True)
-        return [np.concatenate([v[:, :first], x @ rotation.T], axis=1) for v, x in pairs], left_out
+        turned = [
+            np.concatenate([vector[:, :first], x @ rotation.T], axis=1)
+            for vector, x in zip(vectors, fresh, strict=True)
+        ]
+        if self._symmetry.pairs:
+            layer = np.array(self._at.network.second_layer)
+            self._symmetry.holding(np.concatenate(vectors, axis=1), layer).impose(*turned)
+        return turned, left_out
 
     # -- from the window ----------------------------------------------------------------------
 
@@ -358,7 +383,7 @@ class Process:
             r, labels, g, rest = self.r[b], self.labels[b], self._g[b], self._other_rows[b][:m]
             losses, above = self._known[b]
             products = np.empty((m, gradients.n_rows))
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(all="ignore"):
                 window_kernel(
                     beta,
                     points.rows[b],
@@ -532,7 +557,7 @@ class Process:
         gradients, outside = remembered.rows[b], remembered.outside[b]
         mask = self._masks[b]
         with_gradients, squares = np.empty((m, n_gradients)), np.zeros(m)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             if point is None:
                 forecast_kernel(
                     forecast, chosen, gradients, outside, g, rows, with_gradients, squares
@@ -643,6 +668,49 @@ class Process:
         return gradient
 
 
+def start_symmetry(problem: Problem) -> NeuronSymmetry:
+    """Neurons of a problem that start equal or opposite, and so remain."""
+    network = problem.network
+    layer = np.array(network.second_layer)
+    return NeuronSymmetry.of(problem.initial_weights(), layer, network.activation)
+
+
+def symmetrised(
+    found: Evaluation,
+    symmetry: NeuronSymmetry,
+    problem: Problem,
+    weights: FloatArray,
+    r: list[FloatArray],
+    g: list[FloatArray],
+) -> Evaluation:
+    """Take off an evaluation at some weights what rounding made of neurons that are equal.
+
+    Also what it made of gradients that are zero on every path: those of neurons without output, or
+    at the origin of an even activation. The pre-activations ``r`` are changed in place.
+    """
+    if not found.status.ok:
+        return found
+    layer = np.array(problem.network.second_layer)
+    pairs = symmetry.holding(weights, layer) if symmetry.pairs else symmetry
+    squares = np.diagonal(found.second_moment)
+    still = [j for j in np.flatnonzero(squares == 0.0) if not any(rows[j].any() for rows in g)]
+    if not (pairs.pairs or still):
+        return found
+    gradient, gamma = found.gradient.copy(), found.gamma.copy()
+    second_moment = found.second_moment.copy()
+    of_layer = found.second_layer_gradient.copy()
+    gradient[still] = gamma[still] = 0.0
+    pairs.impose(gradient, gamma, second_moment, second_moment.T, *r)
+    pairs.impose_on_layer(of_layer)
+    return replace(
+        found,
+        gradient=gradient,
+        gamma=gamma,
+        second_moment=second_moment,
+        second_layer_gradient=of_layer,
+    )
+
+
 def _sums(
     r: FloatArray,
     losses: FloatArray,
@@ -675,7 +743,7 @@ class _Sums:
     def __init__(
         self, sums: FloatArray, m: int, n_gradients: int, few: int, has_outer: bool
     ) -> None:
-        self.finite = bool(np.isfinite(sums).all())
+        self.finite = bool((np.abs(sums) < LARGEST_NUMBER).all())
         self._loss, self._square, self._above = float(sums[0]), float(sums[1]), sums[2:6]
         first = 6
 

@@ -342,7 +342,8 @@ class _Shared:
         if self.hard_basis.shape[1] and not self.mirrored:
             target = problem.target
             hard = HardCoordinates(self.hard_basis, target.uses_noise, problem.sample_labels)
-        return GaussianStream(self.sampling, replicate, n_leading, problem.m, hard)
+        with np.errstate(all="ignore"):  # labels are looked at
+            return GaussianStream(self.sampling, replicate, n_leading, problem.m, hard)
 
 
 def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Run]:
@@ -381,7 +382,21 @@ def _run(
     checkpoint: RunCheckpoint | None = None,
     first: int = 0,
 ) -> Run:
-    """Follow the self-consistent process on the paths of streams, of replicates `first` and on."""
+    """Follow the self-consistent process on the paths of streams, of replicates `first` and on.
+
+    Numbers that no float can hold are a status, wherever they turn up.
+    """
+    with np.errstate(all="ignore"):
+        return _followed(shared, streams, run, checkpoint, first)
+
+
+def _followed(
+    shared: _Shared,
+    streams: list[GaussianStream],
+    run: Mapper,
+    checkpoint: RunCheckpoint | None,
+    first: int,
+) -> Run:
     problem, method = shared.problem, shared.method
     tolerance = shared.sampling.effective_rank_tolerance
     masks = [shared.masks(index, stream) for index, stream in enumerate(streams, start=first)]
@@ -404,20 +419,25 @@ def _run(
             rows_per_path=_MOST_ROWS_PER_PATH if len(streams) > 1 else _MOST_ROWS_OF_REPLICATE,
         )
     record = Record(process)
-    if isinstance(method, GradientDescent):
-        descend(
-            process,
-            record,
-            method,
-            tolerance,
-            shared.keep,
-            shared.forcing,
-            shared.progress,
-            checkpoint,
-        )
-    elif isinstance(process, Process):
-        flow(process, record, method, tolerance, shared.keep, shared.progress, checkpoint)
-    process.close()
+    try:
+        if isinstance(method, GradientDescent):
+            descend(
+                process,
+                record,
+                method,
+                tolerance,
+                shared.keep,
+                shared.forcing,
+                shared.progress,
+                checkpoint,
+            )
+        elif isinstance(process, Process):
+            flow(process, record, method, tolerance, shared.keep, shared.progress, checkpoint)
+        process.close()
+    except (ArithmeticError, np.linalg.LinAlgError):
+        record.status = Status.NONFINITE
+    if record.status is Status.DIVERGED and not record.n_times:
+        record.status = Status.NONFINITE  # no step has been taken
     # In limited memory, three times: for the run over all paths, and for the replicates, with room.
     fits = process.paths.capacity <= shared.basis_rows // 3
     finished = record.run(fits and process.paths.n_rows <= shared.most_rows)

@@ -58,6 +58,7 @@ from dmft.hard_directions import (
     hard_subspace,
 )
 from dmft.label_coefficients import LabelShares, label_shares
+from dmft.machine_memory import available_memory, check_fits
 from dmft.problem import Target
 from dmft.results import read_result, write_result
 from dmft.weighted_points import sign_patterns
@@ -315,6 +316,14 @@ def hardness(
         n_points = check_integer("n_points", n_points, minimum=_SMALLEST_N)
         if n_points & (n_points - 1):
             raise ValueError(f"n_points must be a power of two, got {n_points}")
+        check_fits(
+            "n_points",
+            n_points,
+            lambda count: 8.0 * (target.k + int(target.uses_noise)) * count,  # the points
+            available_memory(),
+            least=_SMALLEST_N,
+            halving=True,
+        )
 
     search = find_hard(target.sample_labels, target.k, seed=seed, uses_noise=target.uses_noise)
     hard, agrees = _hard_basis(target, search)

@@ -32,6 +32,7 @@ from dmft.gradients import (
     pre_activation_gradient,
     second_layer_gradient,
 )
+from dmft.machine_memory import available_memory
 from dmft.paths import Paths, Visit
 from dmft.symmetry import NeuronSymmetry
 from dmft.window import Window, widened
@@ -72,6 +73,8 @@ _FAINT = 3e-4
 _EXACT_CAPACITY = 512
 # Paths that a thread works on at a time; compiled kernels take them in slices that fit a cache.
 BLOCK_PATHS = 16384
+# Before the basis grows by this many rows the machine is asked whether it has memory for them.
+_ROWS_AHEAD = 32
 # Few paths make two blocks, for two threads, down to this size of a block.
 _LEAST_BLOCK = 1024
 # A step is taken from the window if this much of the smallest direction kept is left of its
@@ -235,6 +238,7 @@ class Process:
         # Paths and their mirror images must see the same decisions, to rounding: none are left to
         # a window whose tolerance is that of the larger, common part.
         self._uses_window = self._law is not None and not mirrored and masks is None
+        self._room = self.paths.n_rows  # rows that the machine has memory for, as far as known
         self._streak = 0  # consecutive evaluations, so far, that opened a direction
         self.n_visits = 0
 
@@ -472,7 +476,7 @@ class Process:
             return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.DIVERGED)
         if block is not None and paths.n_rows + 2 * m > self._rows_per_path * paths.n_paths:
             return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.TOO_FEW_PATHS)
-        if block is not None and paths.n_rows + 2 * m > paths.most_rows:
+        if block is not None and not self._has_room(paths.n_rows + 2 * m):
             return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.OUT_OF_MEMORY)
         news = not busy and self._is_news(sums, smallest)
         first_new = paths.n_rows
@@ -517,6 +521,20 @@ class Process:
         return sums.evaluation(
             gradient, square if of_all is None else of_all[1], gamma, found.kept, left_out
         )
+
+    def _has_room(self, n_rows: int) -> bool:
+        """Whether there is memory for so many rows of the basis: of the budget, and the machine."""
+        paths = self.paths
+        if n_rows > paths.most_rows:
+            return False
+        if n_rows > self._room:
+            numbers = (n_rows + _ROWS_AHEAD - paths.n_rows) * paths.n_paths
+            if n_rows > paths.capacity:  # a block has its old rows beside it while it grows
+                numbers += paths.n_rows * max(block.shape[1] for block in self.r)
+            if 8.0 * numbers > available_memory():
+                return False
+            self._room = n_rows + _ROWS_AHEAD
+        return True
 
     def _take_note(self, gamma: FloatArray, gradient: FloatArray) -> None:
         if self._activity is not None:

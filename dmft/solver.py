@@ -40,7 +40,9 @@ from dmft.drivers import descend, flow
 from dmft.folders import check_folder, read_configuration
 from dmft.fresh_batches import FreshProcess
 from dmft.gradient_descent import GradientDescent
+from dmft.machine_memory import available_memory
 from dmft.masks import MaskStream
+from dmft.memory import check_solve, rows_within
 from dmft.methods import METHODS, Method
 from dmft.problem import Problem
 from dmft.process import Process
@@ -149,7 +151,8 @@ def solve(
     ValueError
         If delta is not positive and finite, a Hessian step is outside 0..n_steps, the label
         function returns something unusable, ``checkpoint`` is a folder of another solve or in use,
-        or ``max_memory`` is too small for a single step.
+        or ``max_memory`` is too small for a single step, or the machine for what the solve needs
+        at the least; the message says which setting would fit.
     OSError
         If ``checkpoint`` cannot be written to.
 
@@ -185,9 +188,8 @@ def solve(
         wanted = _recorded_steps(checkpoint, method)
     steps = _steps_to_keep(problem, method, sampling, wanted, max_memory)
     basis_rows = sys.maxsize
+    check_solve(problem, method, sampling, len(set(steps)), available_memory())
     if max_memory is not None:
-        from dmft.memory import rows_within
-
         mirrored, n_kept = problem.starts_on_hard, len(set(steps))
         batches = method.batch_fraction < 1.0
         basis_rows = rows_within(max_memory, problem, sampling, n_kept, mirrored, batches)
@@ -262,9 +264,9 @@ def solve_mirrored(
         Values only: no replicates are run.
     """
     hard_basis = problem.target.hard_basis
-    shared = _Shared(
-        problem, delta, method, sampling, frozenset(keep), 0, hard_basis, None, True, forcing
-    )
+    kept = frozenset(keep)
+    check_solve(problem, method, sampling, len(kept), available_memory())
+    shared = _Shared(problem, delta, method, sampling, kept, 0, hard_basis, None, True, forcing)
     n_workers = worker_count(threads, sampling.replicates)
     with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(sampling.replicates)))

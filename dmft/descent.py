@@ -165,7 +165,7 @@ def descend(
                 batch = np.where(masks(t), 1.0 / p, 0.0)
             gradient, of_batch, second_moment, loss = _pass(at, X, y, theta, r, batch)
             symmetry.impose(gradient, of_batch, second_moment, second_moment.T, r)
-            if not all(map(_in_range, (loss, gradient, second_moment))):
+            if not (_in_range(loss) and _in_range(gradient) and _in_range(second_moment)):
                 status = Status.DIVERGED if t else Status.NONFINITE
                 break
             correlation[t] = theta @ theta.T

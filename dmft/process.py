@@ -73,8 +73,9 @@ _FAINT = 3e-4
 _EXACT_CAPACITY = 512
 # Paths that a thread works on at a time; compiled kernels take them in slices that fit a cache.
 BLOCK_PATHS = 16384
-# Before the basis grows by this many rows the machine is asked whether it has memory for them.
-_ROWS_AHEAD = 32
+# Before the basis grows by this many rows, or bytes if they are more, the machine is asked whether
+# it has memory for them.
+_ROWS_AHEAD, _BYTES_AHEAD = 32, 2**24
 # Few paths make two blocks, for two threads, down to this size of a block.
 _LEAST_BLOCK = 1024
 # A step is taken from the window if this much of the smallest direction kept is left of its
@@ -238,7 +239,9 @@ class Process:
         # Paths and their mirror images must see the same decisions, to rounding: none are left to
         # a window whose tolerance is that of the larger, common part.
         self._uses_window = self._law is not None and not mirrored and masks is None
-        self._room = self.paths.n_rows  # rows that the machine has memory for, as far as known
+        self._ahead = max(_ROWS_AHEAD, _BYTES_AHEAD // (8 * self.paths.n_paths))
+        # Rows that the machine has memory for, as far as known.
+        self._room = self.paths.n_rows + self._ahead
         self._streak = 0  # consecutive evaluations, so far, that opened a direction
         self.n_visits = 0
 
@@ -528,12 +531,12 @@ class Process:
         if n_rows > paths.most_rows:
             return False
         if n_rows > self._room:
-            numbers = (n_rows + _ROWS_AHEAD - paths.n_rows) * paths.n_paths
+            numbers = (n_rows + self._ahead - paths.n_rows) * paths.n_paths
             if n_rows > paths.capacity:  # a block has its old rows beside it while it grows
                 numbers += paths.n_rows * max(block.shape[1] for block in self.r)
             if 8.0 * numbers > available_memory():
                 return False
-            self._room = n_rows + _ROWS_AHEAD
+            self._room = n_rows + self._ahead
         return True
 
     def _take_note(self, gamma: FloatArray, gradient: FloatArray) -> None:

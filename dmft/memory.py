@@ -119,6 +119,10 @@ def surely_needed(
         Number of steps whose pre-activations are kept.
     n_steps : int
     sobol_blocks : int
+
+    Returns
+    -------
+    float
     """
     m, k = problem.m, problem.k
     n_leading = k + m + int(problem.target.uses_noise)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["hard_cosine"]
 
+_SHORTEST = 1e-75  # length of a neuron whose fourth power, and its inverse, are still in range
+
 
 def hard_cosine(overlap: FloatArray, norm: FloatArray, hard_basis: FloatArray) -> FloatArray:
     """Largest squared cosine between a hard direction and the span of the neurons.
@@ -50,6 +52,10 @@ def hard_cosine(overlap: FloatArray, norm: FloatArray, hard_basis: FloatArray) -
         return result
     finite = np.isfinite(hard).all(axis=(-1, -2)) & np.isfinite(norm).all(axis=(-1, -2))
     M, C = hard[finite], norm[finite]
+    # To neurons of length one where those so short or long leave the range of floats.
+    length = np.sqrt(np.max(np.abs(C), axis=(-1, -2), keepdims=True))
+    length[(length == 0.0) | ((length > _SHORTEST) & (length < 1.0 / _SHORTEST))] = 1.0
+    M, C = M / length, C / length / length
     inverse = np.linalg.pinv(C, rcond=1e-12, hermitian=True)
     squared = np.linalg.eigvalsh(np.swapaxes(M, -1, -2) @ inverse @ M)[..., -1]
     result[finite] = np.clip(squared, 0.0, 1.0)

@@ -36,6 +36,7 @@ __all__ = ["Activity"]
 
 # Averages give a gradient at time s < t the weight (s/t) to this power.
 _POWER = 6
+_LATEST = 1e50  # times beyond it weigh the same, so that weights stay numbers
 # Gradients are added to the averages this many rows at a time.
 _BATCH = 64
 # Directions below which it is not worth the trouble,
@@ -85,7 +86,7 @@ class Activity:
             and along the coordinates that belong to them; these count as much as what they do to
             the weights.
         """
-        weight = time**_POWER
+        weight = min(time, _LATEST) ** _POWER
         self._total += weight
         rows = np.concatenate([gamma, np.sqrt(self._delta) * gradient])
         self._pending.append(np.sqrt(weight) * rows)

@@ -174,6 +174,7 @@ class _Method(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     t_max: float | UnsetType = UNSET
     tol: float | UnsetType = UNSET
     times: list[float] | UnsetType = UNSET
+    max_steps: int | UnsetType = UNSET
 
 
 class _Sampling(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -419,13 +420,13 @@ class RunFile:
 
 def _method(**settings: Any) -> Method:
     """Gradient descent or flow, whichever the table describes."""
-    descent = not settings.keys() & {"t_max", "tol", "times"}
+    descent = not settings.keys() & {"t_max", "tol", "times", "max_steps"}
     options = {"batch_fraction", "momentum", "second_layer_step_size", "fresh_batches"}
     extra = settings.keys() & {"step_size", "n_steps", *options}
     if extra and not descent:
         raise ValueError(
-            f"{min(extra)} belongs to gradient descent, t_max, tol and times to gradient flow: "
-            "give one or the other"
+            f"{min(extra)} belongs to gradient descent, t_max, tol, times and max_steps to "
+            "gradient flow: give one or the other"
         )
     for name in ("step_size", "n_steps") if descent else ("t_max",):
         if name not in settings:

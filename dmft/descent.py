@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft.gradients import pre_activation_gradient, second_layer_gradient
+from dmft.symmetry import NeuronSymmetry
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ Array = NDArray[np.float64]
 # A block of inputs takes this much: small enough to stay in the second-level cache or near it,
 # large enough that calling the element-wise kernels costs little beside the products.
 _BLOCK_BYTES = 2**20
-# The squared norm of the weights may grow by this factor before the run counts as diverged; the
-# solver of the limit draws the line in the same place.
+# The squared norm of the weights may grow by this factor before the run counts as diverged, and no
+# average reach this size, whose square would overflow; the solver of the limit draws the lines in
+# the same places.
 _DIVERGENCE_FACTOR = 1e12
+_LARGEST_NUMBER = 1e150
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Descent:
     second_layer : ndarray, shape (T+1, m)
         The second layer a.
     status : Status
-        SUCCESS or DIVERGED.
+        SUCCESS, DIVERGED, or NONFINITE where not even the start is made of numbers.
     """
 
     correlation: Array
@@ -142,13 +145,16 @@ def descend(
     gradient_norm = np.full(n_times, np.nan)
     second_layer = np.full((n_times, m), np.nan)
     status = Status.SUCCESS
+    symmetry = NeuronSymmetry.of(theta, layer, problem.network.activation)
     if held is not None:
         _remove(theta, held)
-    largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(theta**2)))
-    with np.errstate(over="ignore", invalid="ignore"):
+        symmetry.impose(theta)
+    with np.errstate(all="ignore"):
+        largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(theta**2)))
+        largest = min(largest, _LARGEST_NUMBER)
         for t in range(n_times):
-            if not (float(np.sum(theta**2)) < largest and np.isfinite(layer).all()):
-                status = Status.DIVERGED
+            if not (float(np.sum(theta**2)) < largest and _in_range(layer**2)):
+                status = Status.DIVERGED if t else Status.NONFINITE
                 break
             at = problem.with_second_layer(layer) if trains else problem
             last = t + 1 == n_times
@@ -158,8 +164,9 @@ def descend(
             if p < 1.0 and masks is not None and not last:
                 batch = np.where(masks(t), 1.0 / p, 0.0)
             gradient, of_batch, second_moment, loss = _pass(at, X, y, theta, r, batch)
-            if not (np.isfinite(loss) and np.isfinite(gradient).all()):
-                status = Status.DIVERGED
+            symmetry.impose(gradient, of_batch, second_moment, second_moment.T, r)
+            if not (_in_range(loss) and _in_range(gradient) and _in_range(second_moment)):
+                status = Status.DIVERGED if t else Status.NONFINITE
                 break
             correlation[t] = theta @ theta.T
             overlap[t] = theta @ frame.T
@@ -175,6 +182,7 @@ def descend(
                 break
             if trains:
                 layer_gradient = second_layer_gradient(at, r, y, batch) / n
+                symmetry.impose_on_layer(layer_gradient)
                 layer_gradient += problem.second_layer_weight_decay * layer
                 layer_velocity = beta * layer_velocity + layer_gradient
                 layer = layer - layer_etas[t] * layer_velocity
@@ -186,6 +194,7 @@ def descend(
             theta -= etas[t] * of_batch
             if held is not None:
                 _remove(theta, held)
+                symmetry.impose(theta)
     return Descent(
         correlation, overlap, covariance, train_loss, gradient_norm, second_layer, status
     )
@@ -217,6 +226,11 @@ def _pass(
         total += float(np.sum(loss))
     gradient /= n
     return gradient[:m], gradient[-m:], second_moment / n, total / n
+
+
+def _in_range(numbers: float | Array) -> bool:
+    """Whether all are numbers with squares that are."""
+    return bool((np.abs(numbers) < _LARGEST_NUMBER).all())
 
 
 def project(X: Array, theta: Array) -> Array:

@@ -17,6 +17,7 @@ import numpy as np
 
 from dmft.gradients import curvature_bound
 from dmft.legendre import error_factor, legendre_stages, n_legendre_stages
+from dmft.process import LARGEST_NUMBER
 from dmft.window import widened
 from rmt.status import Status
 
@@ -54,6 +55,8 @@ _LEAST_WEIGHT, _MOST_WEIGHT = 0.3, 1.0
 _LEAST_STEP = 1e-12  # relative to the time reached
 _MAX_STAGES = 250
 _MAX_REJECTIONS = 30
+# Steps are at most this much longer than the time asked for, so that powers of times stay numbers.
+_MOST_TIME = 1e12
 # Evaluations of steps smaller than this, relative to the largest, are as exact as theirs.
 _LEAST_VALUE = 1e-3
 
@@ -235,7 +238,10 @@ class _Point:
 
 
 # What an integrator knows from its arguments, or is the same whenever its state is asked for.
-_FIXED = ("status", "tolerance", "opened", "_process", "_tol", "_decay", "_largest")
+_FIXED = (
+    "status", "tolerance", "opened",
+    "_process", "_tol", "_decay", "_largest", "_max_steps", "_longest",
+)  # fmt: skip
 
 
 class _Integrator:
@@ -256,6 +262,9 @@ class _Integrator:
         self._tol = method.tol
         self._decay = process.problem.weight_decay
         self._n_opened = 0
+        self._n_evaluations = 0
+        self._max_steps = method.max_steps
+        self._longest = _MOST_TIME * max(method.t_max, 1.0)
         B = process.problem.initial_weights()
         self._largest = _largest(B)
         if state is not None:
@@ -304,7 +313,7 @@ class _Integrator:
         """Take a step that is accepted."""
         start, left_out = self._next, self.left_out
         for _ in range(_MAX_REJECTIONS):
-            h = self._h
+            h = min(self._h, self._longest)
             if self._rate > 0.0:
                 h = min(h, 0.5 * _MAX_STAGES**2 / self._rate)
             self._process.clock = start.time + h
@@ -390,6 +399,10 @@ class _Integrator:
     def _slope(self, weights: FloatArray) -> FloatArray:
         """Minus the gradient with weight decay; opens directions."""
         process = self._process
+        self._n_evaluations += 1
+        if self._n_evaluations > self._max_steps:
+            self.status = Status.MAX_STEPS
+            return weights
         found = process.evaluate(weights, self.weight, self.tolerance, self._n_opened)
         if not found.status.ok:
             self.status = found.status
@@ -427,11 +440,16 @@ class _Integrator:
             return float(np.mean(d * (b / (b - d)))) + b / process.delta
 
         found = minimize_scalar(edge, bounds=(-8.0, 6.0), method="bounded", options={"xatol": 0.1})
-        return _SAFETY_OF_RATE * (float(found.fun) + self._decay)
+        rate = _SAFETY_OF_RATE * (float(found.fun) + self._decay)
+        if not rate < LARGEST_NUMBER:
+            self.status = Status.NONFINITE
+            return 0.0
+        return rate
 
 
 def _largest(weights: FloatArray) -> float:
-    return _DIVERGENCE_FACTOR * (1.0 + float(np.sum(weights**2)))
+    """Squared norm beyond which a run that starts from weights counts as diverged."""
+    return min(_DIVERGENCE_FACTOR * (1.0 + float(np.sum(weights**2))), LARGEST_NUMBER)
 
 
 def _combined(*terms: tuple[float, FloatArray]) -> FloatArray:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dmft.descent import project
 from dmft.initialization import starting_coordinates
+from dmft.symmetry import NeuronSymmetry
 
 if TYPE_CHECKING:
     from dmft.inputs import Inputs, InputSampler
@@ -139,6 +140,11 @@ def draw_run(
 
     frame = _random_frame(problem.k, d, stream(_FRAME))
     weights = _initial_weights(problem, frame, imposed, stream(_WEIGHTS))
+    layer = np.array(problem.network.second_layer)
+    # Neurons that are equal in the limit are so here, to rounding: to the bit.
+    symmetry = NeuronSymmetry.of(problem.initial_weights(), layer, problem.network.activation)
+    symmetry.impose(weights)
+    weights[np.diag(problem.gram) == 0.0] = 0.0
     rng, noise = stream(_INPUTS), stream(_NOISE)
     sampler = inputs.sampler(d, rng)
     X, y = _samples(problem, sampler, frame, n, rng, noise)

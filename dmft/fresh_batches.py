@@ -24,7 +24,7 @@ import numpy as np
 
 from dmft.gradients import pre_activation_gradient, second_layer_gradient
 from dmft.paths import Paths
-from dmft.process import Evaluation, Process
+from dmft.process import LARGEST_NUMBER, Evaluation, Process, start_symmetry, symmetrised
 from dmft.window import widened
 from rmt.status import Status
 
@@ -109,6 +109,7 @@ class FreshProcess:
         self.clock = 1.0
         self.n_visits = 0
         self._n_blocks = 0  # opened
+        self._symmetry = start_symmetry(problem)
         self._trains_second_layer = trains_second_layer
         leading = np.concatenate([stream.leading() for stream in streams], axis=1)
         eps = leading[k + m] if problem.target.uses_noise else np.zeros(leading.shape[1])
@@ -170,7 +171,10 @@ class FreshProcess:
             if self._trains_second_layer:
                 of_layer = second_layer_gradient(at, r, y) / n
         nothing = np.empty(0, dtype=np.intp)
-        if not (np.isfinite(second_moment).all() and np.isfinite(loss)):
+        averages = np.concatenate(
+            [second_moment.ravel(), on_latent.ravel(), on_neurons.ravel(), of_layer, [loss]]
+        )
+        if not (np.abs(averages) < LARGEST_NUMBER).all():
             return Evaluation(
                 weights, 0.0, weights, nothing, 0.0, second_moment, 0.0, np.zeros(4), of_layer,
                 Status.DIVERGED,
@@ -189,9 +193,10 @@ class FreshProcess:
             known = np.concatenate([known, -root / np.sqrt(self.delta)], axis=1)
             opened = np.arange(m)
             self._n_blocks += 1
-        return Evaluation(
+        found = Evaluation(
             known, square, gamma, opened, loss, second_moment, 0.0, np.zeros(4), of_layer
         )
+        return symmetrised(found, self._symmetry, at, weights, self.r, [g])
 
 
 AnyProcess = Process | FreshProcess

@@ -13,6 +13,7 @@ from dmft._validation import check_finite_array, check_integer, check_keys, chec
 __all__ = ["GradientFlow"]
 
 _SMALLEST_TOL, _LARGEST_TOL = 1e-10, 0.1
+_MAX_STEPS = 100_000
 _POINTS = 60  # after time 0, where no times are given
 
 
@@ -40,6 +41,11 @@ class GradientFlow:
     times : sequence of float, optional
         Times at which the flow is asked for, increasing from 0 to `t_max`. Default: 61 times, even
         in log(1 + t).
+    max_steps : int
+        Evaluations of the gradient at most, the stages of all adaptive steps; a run that needs more
+        ends with status MAX_STEPS at the last of the times it has reached. A flow to time 2000
+        takes a few thousand; the number grows with `t_max` times the largest curvature, weight
+        decay included.
 
     Raises
     ------
@@ -67,6 +73,7 @@ class GradientFlow:
     t_max: float
     tol: float = 1e-3
     times: Any = field(default=None, compare=False)  # an array once made
+    max_steps: int = _MAX_STEPS
     _key: tuple[float, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +83,8 @@ class GradientFlow:
             raise ValueError(f"tol must lie in {_SMALLEST_TOL:g}..{_LARGEST_TOL:g}, got {tol:g}")
         object.__setattr__(self, "t_max", t_max)
         object.__setattr__(self, "tol", tol)
+        max_steps = check_integer("max_steps", self.max_steps, minimum=1)
+        object.__setattr__(self, "max_steps", max_steps)
         times = _checked_times(self.times, t_max)
         times.flags.writeable = False
         object.__setattr__(self, "times", times)
@@ -91,14 +100,17 @@ class GradientFlow:
         step = check_integer("step", step, minimum=0)
         if step > self.n_steps:
             raise ValueError(f"step must be in 0..n_steps = 0..{self.n_steps}, got {step}")
-        return GradientFlow(float(self.times[step]), self.tol, self.times[: step + 1])
+        times = self.times[: step + 1]
+        return GradientFlow(float(times[-1]), self.tol, times, self.max_steps)
 
     def __repr__(self) -> str:
-        return f"GradientFlow(t_max={self.t_max}, tol={self.tol}, times={self.times.tolist()})"
+        settings = ", ".join(f"{name}={value}" for name, value in self.to_config().items())
+        return f"GradientFlow({settings})"
 
     def to_config(self) -> dict[str, Any]:
-        """Return the settings as a dict of plain types."""
-        return {"t_max": self.t_max, "tol": self.tol, "times": self.times.tolist()}
+        """Return the settings as a dict of plain types, without a limit that is the default."""
+        config = {"t_max": self.t_max, "tol": self.tol, "times": self.times.tolist()}
+        return config if self.max_steps == _MAX_STEPS else {**config, "max_steps": self.max_steps}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> GradientFlow:
@@ -109,7 +121,7 @@ class GradientFlow:
         ValueError
             If a key is unknown or missing, or a value is not allowed.
         """
-        keys = ("t_max", "tol", "times")
+        keys = ("t_max", "tol", "times", "max_steps")
         return cls(**check_keys("method", config, keys, required=keys[:1]))
 
 

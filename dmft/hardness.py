@@ -59,6 +59,7 @@ from dmft.hard_directions import (
     hard_subspace,
 )
 from dmft.label_coefficients import LabelShares, label_shares
+from dmft.machine_memory import available_memory, check_fits
 from dmft.problem import Target
 from dmft.records import read_record, write_record
 from dmft.stored_settings import check_settings
@@ -272,6 +273,14 @@ def hardness(
             raise ValueError(
                 f"n_points must be a power of two, got {n_points} (did you mean {near}?)"
             )
+        check_fits(
+            "n_points",
+            n_points,
+            lambda count: 8.0 * (target.k + int(target.uses_noise)) * count,  # the points
+            available_memory(),
+            least=_SMALLEST_N,
+            halving=True,
+        )
 
     with single_threaded_blas():
         result = _hardness(target, max_degree, n_points, seed, progress)

@@ -19,6 +19,7 @@ from dmft.fresh_batches import neuron_factor
 from dmft.generalization import tensor_rule_suffices
 from dmft.gradients import curvature
 from dmft.labelled_points import labelled, noise_coordinates
+from dmft.machine_memory import available_memory, check_fits
 from dmft.quadrature import gaussian_nodes
 from dmft.sampling import Sampling, cubature_normals
 
@@ -112,6 +113,13 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     sampling, classes = Sampling() if sampling is None else sampling, problem.target.classes
     # Random classes double every point.
     n_points = _SOBOL_POINTS_AT_START // (2 if classes is not None and classes.is_random else 1)
+    check_fits(
+        "replicates",
+        sampling.replicates,
+        lambda count: 8.0 * count * dimension * n_points,
+        available_memory(),
+        least=2,
+    )
     parts = [cubature_normals(sampling, i, dimension, n_points) for i in range(sampling.replicates)]
     return law(np.concatenate(parts, axis=1), replicates=[law(part) for part in parts])
 

@@ -8,6 +8,7 @@ be positive semidefinite; it may be singular, as for equal neurons.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -151,12 +152,15 @@ def starting_coordinates(gram: Array, overlap: Array) -> tuple[Array, Array]:
     overlap : ndarray, shape (m, q)
         M itself.
     factor : ndarray, shape (m, m)
-        L with L L^T = Q - M M^T. Neurons that are equal in Q and M are equal in it to the bit.
+        L with L L^T = Q - M M^T. Neurons that are equal, or opposite, in Q and M are so in it to
+        the bit.
     """
     factor = semidefinite_factor(gram - overlap @ overlap.T, np.diag(gram))
     for j in range(1, len(gram)):
-        for i in range(j):
-            if np.array_equal(gram[i], gram[j]) and np.array_equal(overlap[i], overlap[j]):
-                factor[j] = factor[i]
+        for sign, i in itertools.product((1.0, -1.0), range(j)):
+            if np.array_equal(sign * gram[i], gram[j]) and np.array_equal(
+                sign * overlap[i], overlap[j]
+            ):
+                factor[j] = sign * factor[i]
                 break
     return overlap, factor

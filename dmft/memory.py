@@ -1,4 +1,4 @@
-"""How many rows the basis of the paths may have within a budget of memory."""
+"""What a solve needs of memory, and how many rows its paths may have within a budget."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import math
 from typing import TYPE_CHECKING
 
 from dmft.aligned import PADDING
+from dmft.machine_memory import check_fits, readable
 from dmft.process import block_width
 from dmft.window import WINDOW_LENGTH
 
 if TYPE_CHECKING:
+    from dmft.methods import Method
     from dmft.problem import Problem
     from dmft.sampling import Sampling
 
-__all__ = ["rows_within"]
+__all__ = ["check_solve", "rows_within", "surely_needed"]
 
 # Rows over all paths that a run holds besides the basis: for each neuron those of the window
 # (points, gradients, what of these lies outside), and ten for the last point, pre-activations,
 # gradients, what is not known of them, fresh Gaussians (both also of the step before), images of a
 # step.
 _ROWS_PER_NEURON = 3 * WINDOW_LENGTH + 10
+# Of these, rows that the first evaluation writes, whatever comes after it.
+_ROWS_WRITTEN = 3 * WINDOW_LENGTH + 3
+# Each time point recorded is five arrays, a few numbers and their places in lists.
+_BYTES_PER_TIME = 700
 
 
 def rows_within(
@@ -83,7 +89,7 @@ def rows_within(
     needed = 8 * (base + (row + square * least) * least)
     if max_memory < needed:
         raise ValueError(
-            f"max_memory must be at least {needed} bytes ({_readable(needed)}) for the first step "
+            f"max_memory must be at least {needed} bytes ({readable(needed)}) for the first step "
             f"with {replicates} x {sampling.n_paths} paths and pre-activations kept at {n_kept} "
             f"steps, got {max_memory:.15g}"
         )
@@ -91,5 +97,90 @@ def rows_within(
     return int(2 * left / (row + math.sqrt(row**2 + 4 * square * left)))
 
 
-def _readable(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.3g} MB"
+def surely_needed(
+    problem: Problem,
+    method: Method,
+    n_paths: int,
+    replicates: int,
+    n_kept: int,
+    n_steps: int,
+    sobol_blocks: int = 0,
+) -> float:
+    """Bytes that a solve takes at the least, if it goes on to its last step.
+
+    How many directions it will open is not known, and not counted.
+
+    Parameters
+    ----------
+    problem : Problem
+    method : Method
+    n_paths, replicates : int
+    n_kept : int
+        Number of steps whose pre-activations are kept.
+    n_steps : int
+    sobol_blocks : int
+
+    Returns
+    -------
+    float
+    """
+    m, k = problem.m, problem.k
+    n_leading = k + m + int(problem.target.uses_noise)
+    drawn = n_paths * replicates
+    n = 2 * drawn if problem.starts_on_hard else drawn
+    rows = 2 * n_leading + k + 3 if method.fresh_batches else _ROWS_WRITTEN * m + n_leading + k + 2
+    pooled = (rows + m * n_kept) * n
+    replicate = (rows / replicates + (1 + 1 / replicates) * m * n_kept + k + 1) * n
+    numbers = (n_leading + m * sobol_blocks) * drawn + max(pooled, replicate)
+    of_time = m * (k + 2 * m + 1) + 10
+    # On new samples each step opens directions; on others their number is not known.
+    opened = 2 * m * m * n_steps if method.fresh_batches else 0
+    packed = (of_time + opened) * (n_steps + 1)
+    return 8.0 * (numbers + packed * (1 + replicates)) + _BYTES_PER_TIME * (n_steps + 1)
+
+
+def check_solve(
+    problem: Problem, method: Method, sampling: Sampling, n_kept: int, available: float
+) -> None:
+    """Raise unless a solve fits in memory, as far as can be known before it starts.
+
+    Parameters
+    ----------
+    problem : Problem
+    method : Method
+    sampling : Sampling
+    n_kept : int
+        Number of steps whose pre-activations are kept.
+    available : float
+        Bytes, of the machine or of a budget.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument that would have to be smaller, and the largest value that fits.
+    """
+
+    def needed(**changed: int) -> float:
+        values = {
+            "n_paths": sampling.n_paths,
+            "replicates": sampling.replicates,
+            "n_kept": n_kept,
+            "n_steps": method.n_steps,
+            **changed,
+        }
+        return surely_needed(problem, method, **values, sobol_blocks=sampling.sobol_blocks)
+
+    if needed() <= available:
+        return
+    choices = [
+        ("n_kept", "the number of hessian_steps", n_kept, 0, False),
+        ("n_paths", "n_paths", sampling.n_paths, 64, True),
+        ("replicates", "replicates", sampling.replicates, 2, False),
+        ("n_steps", "n_steps", method.n_steps, 0, False),
+    ]
+    # The first that would do alone; if none does, the one that does most.
+    least = {key: needed(**{key: lowest}) for key, _, _, lowest, _ in choices}
+    enough = [choice for choice in choices if least[choice[0]] <= available]
+    chosen = enough[0] if enough else min(choices, key=lambda choice: least[choice[0]])
+    key, name, value, lowest, halving = chosen
+    check_fits(name, value, lambda x: needed(**{key: x}), available, least=lowest, halving=halving)

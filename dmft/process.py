@@ -19,7 +19,7 @@ enters by the new direction.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +32,9 @@ from dmft.gradients import (
     pre_activation_gradient,
     second_layer_gradient,
 )
+from dmft.machine_memory import available_memory
 from dmft.paths import Paths, Visit
+from dmft.symmetry import NeuronSymmetry
 from dmft.window import Window, widened
 from rmt.status import Status
 
@@ -50,7 +52,18 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     S = TypeVar("S")
 
-__all__ = ["BLOCK_PATHS", "Evaluation", "Process", "block_width"]
+__all__ = [
+    "BLOCK_PATHS",
+    "LARGEST_NUMBER",
+    "Evaluation",
+    "Process",
+    "block_width",
+    "start_symmetry",
+    "symmetrised",
+]
+
+LARGEST_NUMBER = 1e150
+"""Averages from here on count as overflowed: their squares, which errors are made of, would."""
 
 # Of an exact process: rounding errors then stay below 1e-10 over hundreds of steps, and sampling
 # errors are hardly larger than without faint rows.
@@ -60,6 +73,9 @@ _FAINT = 3e-4
 _EXACT_CAPACITY = 512
 # Paths that a thread works on at a time; compiled kernels take them in slices that fit a cache.
 BLOCK_PATHS = 16384
+# Before the basis grows by this many rows, or bytes if they are more, the machine is asked whether
+# it has memory for them.
+_ROWS_AHEAD, _BYTES_AHEAD = 32, 2**24
 # Few paths make two blocks, for two threads, down to this size of a block.
 _LEAST_BLOCK = 1024
 # A step is taken from the window if this much of the smallest direction kept is left of its
@@ -103,8 +119,8 @@ class Evaluation:
     second_layer_gradient : ndarray, shape (m,), or (0,)
         E[dl/da]; empty where it was not asked for.
     status : Status
-        DIVERGED if something is not finite, TOO_FEW_PATHS, OUT_OF_MEMORY; the rest is then
-        meaningless.
+        DIVERGED if something is not finite or beyond `LARGEST_NUMBER`, TOO_FEW_PATHS,
+        OUT_OF_MEMORY; the rest is then meaningless.
     """
 
     gradient: FloatArray
@@ -191,6 +207,7 @@ class Process:
         self._mask_streams = masks
         self._trains_second_layer = trains_second_layer
         self._at = problem  # with the second layer of this evaluation
+        self._symmetry = start_symmetry(problem)
         self._mirror = problem.target.mirror if mirrored else None
         self._hard_basis = problem.target.hard_basis
         self._law = compiled_law(problem)
@@ -222,6 +239,9 @@ class Process:
         # Paths and their mirror images must see the same decisions, to rounding: none are left to
         # a window whose tolerance is that of the larger, common part.
         self._uses_window = self._law is not None and not mirrored and masks is None
+        self._ahead = max(_ROWS_AHEAD, _BYTES_AHEAD // (8 * self.paths.n_paths))
+        # Rows that the machine has memory for, as far as known.
+        self._room = self.paths.n_rows + self._ahead
         self._streak = 0  # consecutive evaluations, so far, that opened a direction
         self.n_visits = 0
 
@@ -300,6 +320,12 @@ class Process:
         smallest = tolerance * np.sqrt(self.delta) / step
         weights = widened(weights, self.paths.n_coordinates)
         self._time += 1
+        found = self._evaluated(weights, step, smallest, block)
+        return symmetrised(found, self._symmetry, self._at, weights, self.r, self._g)
+
+    def _evaluated(
+        self, weights: FloatArray, step: float, smallest: float, block: int | None
+    ) -> Evaluation:
         if self._uses_window and self._streak < _BUSY:
             beta = self._window.represent(weights, _WINDOW_POINT * step * smallest)
             if beta is not None:
@@ -340,8 +366,14 @@ class Process:
         paths.compress(rotation)
         self._window.clear()
         self._streak = 0
-        pairs = zip(vectors, fresh, strict=True)
-        return [np.concatenate([v[:, :first], x @ rotation.T], axis=1) for v, x in pairs], left_out
+        turned = [
+            np.concatenate([vector[:, :first], x @ rotation.T], axis=1)
+            for vector, x in zip(vectors, fresh, strict=True)
+        ]
+        if self._symmetry.pairs:
+            layer = np.array(self._at.network.second_layer)
+            self._symmetry.holding(np.concatenate(vectors, axis=1), layer).impose(*turned)
+        return turned, left_out
 
     # -- from the window ----------------------------------------------------------------------
 
@@ -358,7 +390,7 @@ class Process:
             r, labels, g, rest = self.r[b], self.labels[b], self._g[b], self._other_rows[b][:m]
             losses, above = self._known[b]
             products = np.empty((m, gradients.n_rows))
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(all="ignore"):
                 window_kernel(
                     beta,
                     points.rows[b],
@@ -447,7 +479,7 @@ class Process:
             return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.DIVERGED)
         if block is not None and paths.n_rows + 2 * m > self._rows_per_path * paths.n_paths:
             return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.TOO_FEW_PATHS)
-        if block is not None and paths.n_rows + 2 * m > paths.most_rows:
+        if block is not None and not self._has_room(paths.n_rows + 2 * m):
             return sums.evaluation(weights, 0.0, weights, nothing, 0.0, Status.OUT_OF_MEMORY)
         news = not busy and self._is_news(sums, smallest)
         first_new = paths.n_rows
@@ -493,6 +525,20 @@ class Process:
             gradient, square if of_all is None else of_all[1], gamma, found.kept, left_out
         )
 
+    def _has_room(self, n_rows: int) -> bool:
+        """Whether there is memory for so many rows of the basis: of the budget, and the machine."""
+        paths = self.paths
+        if n_rows > paths.most_rows:
+            return False
+        if n_rows > self._room:
+            numbers = (n_rows + self._ahead - paths.n_rows) * paths.n_paths
+            if n_rows > paths.capacity:  # a block has its old rows beside it while it grows
+                numbers += paths.n_rows * max(block.shape[1] for block in self.r)
+            if 8.0 * numbers > available_memory():
+                return False
+            self._room = n_rows + self._ahead
+        return True
+
     def _take_note(self, gamma: FloatArray, gradient: FloatArray) -> None:
         if self._activity is not None:
             self._activity.add(self.clock, gamma, gradient[:, self.paths.n_leading :])
@@ -532,7 +578,7 @@ class Process:
         gradients, outside = remembered.rows[b], remembered.outside[b]
         mask = self._masks[b]
         with_gradients, squares = np.empty((m, n_gradients)), np.zeros(m)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             if point is None:
                 forecast_kernel(
                     forecast, chosen, gradients, outside, g, rows, with_gradients, squares
@@ -643,6 +689,49 @@ class Process:
         return gradient
 
 
+def start_symmetry(problem: Problem) -> NeuronSymmetry:
+    """Neurons of a problem that start equal or opposite, and so remain."""
+    network = problem.network
+    layer = np.array(network.second_layer)
+    return NeuronSymmetry.of(problem.initial_weights(), layer, network.activation)
+
+
+def symmetrised(
+    found: Evaluation,
+    symmetry: NeuronSymmetry,
+    problem: Problem,
+    weights: FloatArray,
+    r: list[FloatArray],
+    g: list[FloatArray],
+) -> Evaluation:
+    """Take off an evaluation at some weights what rounding made of neurons that are equal.
+
+    Also what it made of gradients that are zero on every path: those of neurons without output, or
+    at the origin of an even activation. The pre-activations ``r`` are changed in place.
+    """
+    if not found.status.ok:
+        return found
+    layer = np.array(problem.network.second_layer)
+    pairs = symmetry.holding(weights, layer) if symmetry.pairs else symmetry
+    squares = np.diagonal(found.second_moment)
+    still = [j for j in np.flatnonzero(squares == 0.0) if not any(rows[j].any() for rows in g)]
+    if not (pairs.pairs or still):
+        return found
+    gradient, gamma = found.gradient.copy(), found.gamma.copy()
+    second_moment = found.second_moment.copy()
+    of_layer = found.second_layer_gradient.copy()
+    gradient[still] = gamma[still] = 0.0
+    pairs.impose(gradient, gamma, second_moment, second_moment.T, *r)
+    pairs.impose_on_layer(of_layer)
+    return replace(
+        found,
+        gradient=gradient,
+        gamma=gamma,
+        second_moment=second_moment,
+        second_layer_gradient=of_layer,
+    )
+
+
 def _sums(
     r: FloatArray,
     losses: FloatArray,
@@ -675,7 +764,7 @@ class _Sums:
     def __init__(
         self, sums: FloatArray, m: int, n_gradients: int, few: int, has_outer: bool
     ) -> None:
-        self.finite = bool(np.isfinite(sums).all())
+        self.finite = bool((np.abs(sums) < LARGEST_NUMBER).all())
         self._loss, self._square, self._above = float(sums[0]), float(sums[1]), sums[2:6]
         first = 6
 

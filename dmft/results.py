@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from dmft.machine_memory import available_memory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -292,7 +294,7 @@ def _read(
         raise ValueError(f"it lacks the array {_HEADER!r}")
     outlines = {name: _outline(archive, name, info) for name, info in members.items()}
     total = sum(info.file_size for info in members.values())
-    if total > _machine_memory():
+    if total > available_memory():
         raise ValueError(f"its arrays need {total:.3g} bytes, more than this machine's memory")
 
     def array(name: str) -> NDArray[Any]:

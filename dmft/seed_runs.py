@@ -153,7 +153,19 @@ def _interrupt_for_parent_only() -> Iterator[None]:
 
 
 def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
-    """Run one seed in this thread; return the name of its status, and its arrays."""
+    """Run one seed in this thread; return the name of its status, and its arrays.
+
+    Numbers that no float can hold are a status, wherever they turn up.
+    """
+    with np.errstate(all="ignore"):
+        try:
+            return _run_seed(plan, seed)
+        except (ArithmeticError, np.linalg.LinAlgError):
+            nothing = {name: np.full(shape, np.nan) for name, shape in _shapes(plan).items()}
+            return Status.NONFINITE.name, nothing
+
+
+def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
     problem, hard_basis = plan.problem, plan.problem.target.hard_basis
     method = plan.method
     data = draw_run(problem, plan.n, plan.d, seed, plan.inputs, plan.imposed, plan.n_test)
@@ -176,8 +188,15 @@ def run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         if step in plan.hessian_steps:
             X, y = samples
             hessian = FiniteHessian(X, curvature(at, r, y), problem.weight_decay)
-            spectrum = hessian.spectrum(plan.n_extreme, plan.dense_limit, seed=seed)
+            try:
+                spectrum = hessian.spectrum(plan.n_extreme, plan.dense_limit, seed=seed)
+            except np.linalg.LinAlgError:
+                statuses.append(Status.NONFINITE)
+                return
             statuses.append(spectrum.status)
+            if not (np.isfinite(spectrum.eigenvalues).all() and np.isfinite(spectrum.residual)):
+                statuses.append(Status.NONFINITE)
+                return
             on_hard = spectrum.vectors @ (hard_basis.T @ data.frame).T
             found = {
                 "eigenvalues": spectrum.eigenvalues,

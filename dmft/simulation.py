@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dmft.gradient_descent import GradientDescent
 from dmft.inputs import Inputs
+from dmft.machine_memory import available_memory
 from dmft.problem import Problem
 from dmft.records import NOT_STORED, read_fields, write_record
 from dmft.seed_runs import (
@@ -308,8 +309,8 @@ def simulate(
         complete files are read, damaged ones made again. Custom laws (a callable label, activation
         or loss) are told apart by name and by what they give at a few thousand points.
     workers : int, optional
-        Processes; default one for each core, at most one for each seed. With 1 everything runs in
-        this process.
+        Processes; default one for each core, at most one for each seed, and as many as there is
+        memory for. With 1 everything runs in this process.
     progress : callable, optional
         Called with 1 for every finished seed, those found in `out` included.
     throw : bool
@@ -322,7 +323,8 @@ def simulate(
     Raises
     ------
     ValueError
-        If an argument is not allowed, or `out` holds results of another configuration.
+        If an argument is not allowed, asks for more memory than there is (the message says what
+        would fit), or `out` holds results of another configuration.
     OSError
         If `out` cannot be written to.
 
@@ -353,7 +355,9 @@ def simulate(
         n_test=n_test,
     )
     chosen = check_seeds(seeds)
-    n_workers = check_workers(workers)
+    available = available_memory()
+    plan.check_memory(available, len(chosen))
+    n_workers = min(check_workers(workers), max(int(available / plan.bytes_of_run()), 1))
     if out is None:
         results = run_seeds(plan, chosen, None, n_workers, progress)
     else:

@@ -17,6 +17,7 @@ from dmft.finite_data import ImposedOverlap
 from dmft.gradient_descent import GradientDescent
 from dmft.initialization import check_remainder
 from dmft.inputs import Inputs, get_inputs
+from dmft.machine_memory import available_memory, check_fits
 from dmft.problem import Problem
 from dmft.workers import worker_count
 
@@ -105,10 +106,57 @@ class SimulationPlan:
         imposed = ImposedOverlap.of(
             problem, np.zeros((m, problem.target.hard_basis.shape[1])) if hold_hard else overlap
         )
-        return cls(
+        plan = cls(
             problem, delta, method, d, n, law, hold_hard, overlap, steps, n_extreme, dense_limit,
             n_test, imposed,
         )  # fmt: skip
+        plan.check_memory(available_memory())
+        return plan
+
+    def check_memory(self, available: float, n_seeds: int = 1) -> None:
+        """Raise unless one run, and the results of all, fit in memory.
+
+        Parameters
+        ----------
+        available : float
+            In bytes.
+        n_seeds : int
+
+        Raises
+        ------
+        ValueError
+            Naming the argument that would have to be smaller, and the largest value that fits.
+        """
+        largest = self.dense_limit if self.hessian_steps else 0
+        if self.problem.m * self.d <= largest:
+            size = self.problem.m * self.d
+            check_fits(
+                "m d",
+                size,
+                lambda order: 16.0 * order**2,
+                available,
+                advice=f" for a Hessian; with dense_limit below {size} it is never formed",
+            )
+        check_fits("d", self.d, self.bytes_of_run, available, least=self.problem.k + self.problem.m)
+        check_fits("n_steps", self.method.n_steps, self._bytes_of_result, available, least=0)
+        of_seed = self._bytes_of_result(self.method.n_steps)
+        check_fits("seeds", n_seeds, lambda count: 2.0 * of_seed * count, available)
+
+    def bytes_of_run(self, d: int | None = None) -> float:
+        """Bytes that a run takes at the least while it is at work, in this dimension or another."""
+        d = self.d if d is None else d
+        n = round(self.delta * d) if self.delta * d < sys.maxsize else sys.maxsize
+        m = self.problem.m
+        times = 3 if self.method.fresh_batches and self.method.n_steps > 1 else 1
+        inputs = times * n + (0 if self.n_test is None else min(self.n_test, n))
+        return 8.0 * (float(inputs) * d + m * n)
+
+    def _bytes_of_result(self, n_steps: int) -> float:
+        """Bytes of the arrays of one seed."""
+        m, size = self.problem.m, self.problem.m * self.d
+        of_step = m * (2 * m + self.problem.k) + 5
+        eigenvalues = size if size <= self.dense_limit else 2 * self.n_extreme
+        return 8.0 * (of_step * (n_steps + 1) + eigenvalues * len(self.hessian_steps))
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
@@ -160,7 +208,9 @@ def check_seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
             twice = next(seed for seed in chosen if chosen.count(seed) > 1)
             raise ValueError(f"seeds must be distinct, got {twice} more than once")
         return chosen
-    return tuple(range(check_integer("seeds", seeds, minimum=1)))
+    count = check_integer("seeds", seeds, minimum=1)
+    check_fits("seeds", count, lambda seeds: 40.0 * seeds, available_memory())  # their numbers
+    return tuple(range(count))
 
 
 def check_workers(workers: int | None) -> int:

@@ -40,7 +40,9 @@ from dmft.drivers import descend, flow
 from dmft.folders import check_folder, read_configuration
 from dmft.fresh_batches import FreshProcess
 from dmft.gradient_descent import GradientDescent
+from dmft.machine_memory import available_memory
 from dmft.masks import MaskStream
+from dmft.memory import check_solve, rows_within
 from dmft.methods import METHODS, Method
 from dmft.problem import Problem
 from dmft.process import Process
@@ -149,7 +151,8 @@ def solve(
     ValueError
         If delta is not positive and finite, a Hessian step is outside 0..n_steps, the label
         function returns something unusable, ``checkpoint`` is a folder of another solve or in use,
-        or ``max_memory`` is too small for a single step.
+        or ``max_memory`` is too small for a single step, or the machine for what the solve needs
+        at the least; the message says which setting would fit.
     OSError
         If ``checkpoint`` cannot be written to.
 
@@ -185,9 +188,8 @@ def solve(
         wanted = _recorded_steps(checkpoint, method)
     steps = _steps_to_keep(problem, method, sampling, wanted, max_memory)
     basis_rows = sys.maxsize
+    check_solve(problem, method, sampling, len(set(steps)), available_memory())
     if max_memory is not None:
-        from dmft.memory import rows_within
-
         mirrored, n_kept = problem.starts_on_hard, len(set(steps))
         batches = method.batch_fraction < 1.0
         basis_rows = rows_within(max_memory, problem, sampling, n_kept, mirrored, batches)
@@ -262,9 +264,9 @@ def solve_mirrored(
         Values only: no replicates are run.
     """
     hard_basis = problem.target.hard_basis
-    shared = _Shared(
-        problem, delta, method, sampling, frozenset(keep), 0, hard_basis, None, True, forcing
-    )
+    kept = frozenset(keep)
+    check_solve(problem, method, sampling, len(kept), available_memory())
+    shared = _Shared(problem, delta, method, sampling, kept, 0, hard_basis, None, True, forcing)
     n_workers = worker_count(threads, sampling.replicates)
     with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(sampling.replicates)))
@@ -343,7 +345,8 @@ class _Shared:
         if self.hard_basis.shape[1] and not self.mirrored:
             target = problem.target
             hard = HardCoordinates(self.hard_basis, target.uses_noise, problem.sample_labels)
-        return GaussianStream(self.sampling, replicate, n_leading, problem.m, hard)
+        with np.errstate(all="ignore"):  # labels are looked at
+            return GaussianStream(self.sampling, replicate, n_leading, problem.m, hard)
 
 
 def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Run]:
@@ -382,7 +385,21 @@ def _run(
     checkpoint: RunCheckpoint | None = None,
     first: int = 0,
 ) -> Run:
-    """Follow the self-consistent process on the paths of streams, of replicates `first` and on."""
+    """Follow the self-consistent process on the paths of streams, of replicates `first` and on.
+
+    Numbers that no float can hold are a status, wherever they turn up.
+    """
+    with np.errstate(all="ignore"):
+        return _followed(shared, streams, run, checkpoint, first)
+
+
+def _followed(
+    shared: _Shared,
+    streams: list[GaussianStream],
+    run: Mapper,
+    checkpoint: RunCheckpoint | None,
+    first: int,
+) -> Run:
     problem, method = shared.problem, shared.method
     tolerance = shared.sampling.effective_rank_tolerance
     masks = [shared.masks(index, stream) for index, stream in enumerate(streams, start=first)]
@@ -405,20 +422,25 @@ def _run(
             rows_per_path=_MOST_ROWS_PER_PATH if len(streams) > 1 else _MOST_ROWS_OF_REPLICATE,
         )
     record = Record(process)
-    if isinstance(method, GradientDescent):
-        descend(
-            process,
-            record,
-            method,
-            tolerance,
-            shared.keep,
-            shared.forcing,
-            shared.progress,
-            checkpoint,
-        )
-    elif isinstance(process, Process):
-        flow(process, record, method, tolerance, shared.keep, shared.progress, checkpoint)
-    process.close()
+    try:
+        if isinstance(method, GradientDescent):
+            descend(
+                process,
+                record,
+                method,
+                tolerance,
+                shared.keep,
+                shared.forcing,
+                shared.progress,
+                checkpoint,
+            )
+        elif isinstance(process, Process):
+            flow(process, record, method, tolerance, shared.keep, shared.progress, checkpoint)
+        process.close()
+    except (ArithmeticError, np.linalg.LinAlgError):
+        record.status = Status.NONFINITE
+    if record.status is Status.DIVERGED and not record.n_times:
+        record.status = Status.NONFINITE  # no step has been taken
     # In limited memory, three times: for the run over all paths, and for the replicates, with room.
     fits = process.paths.capacity <= shared.basis_rows // 3
     finished = record.run(fits and process.paths.n_rows <= shared.most_rows)

@@ -293,6 +293,8 @@ class Trajectory:
         ------
         ValueError
             If the step is out of range, or the problem is unknown (loaded without it).
+        NumericalFailure
+            If the step has to be computed again and cannot be, for lack of memory.
         """
         from dmft.hessian import initial_law, sampled_law
 
@@ -354,6 +356,8 @@ class Trajectory:
             hessian_steps=[step],
             keep_paths=keep_paths,
         )
+        if again.n_steps < step:
+            raise NumericalFailure(again.status, f"Step {step} could not be computed again.")
         return again._runs
 
     # -- files --------------------------------------------------------------------------------

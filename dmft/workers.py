@@ -15,6 +15,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dmft._validation import check_integer
 
 if TYPE_CHECKING:
@@ -65,7 +67,8 @@ def sharing(pool: Executor, n_workers: int) -> Mapper:
 
     def run(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         def of_share(share: list[T]) -> list[R]:
-            return [function(item) for item in share]
+            with np.errstate(all="ignore"):  # a thread has its own; what overflows is looked at
+                return [function(item) for item in share]
 
         whole = list(items)
         shares = [whole[first::n_workers] for first in range(n_workers)]

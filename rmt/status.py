@@ -49,8 +49,8 @@ class Status(enum.Enum):
         "rank_tolerance (tol, of a gradient flow)."
     )
     OUT_OF_MEMORY = (
-        "The paths of the next step do not fit in max_memory; raise max_memory or rank_tolerance "
-        "(tol, of a gradient flow), or take fewer paths."
+        "The paths of the next step do not fit in max_memory, or in the memory of the machine; "
+        "raise max_memory or rank_tolerance (tol, of a gradient flow), or take fewer paths."
     )
     UNSTABLE_PATHS = (
         "Samples that a step throws out of their minimum (step_size * (D / delta + weight_decay) "

@@ -135,10 +135,10 @@ def test_a_run_that_fails_at_once_is_empty_and_says_so():
     broken = dmft.Activation(lambda r: 1e200 * r, lambda r: np.full_like(r, 1e200), np.zeros_like)
     problem = dmft.Problem("phase-retrieval", dmft.Network(broken), "square")
     trajectory = dmft.solve(problem, 3.0, METHOD, SAMPLING)
-    assert trajectory.status is dmft.Status.DIVERGED
+    assert trajectory.status is dmft.Status.NONFINITE
     assert trajectory.n_steps == -1
     for name in trajectory.stderr:
         assert len(getattr(trajectory, name)) == len(trajectory.stderr[name]) == 0
     for read in (trajectory.hessian, lambda step: dmft.spectrum(trajectory, step)):
-        with pytest.raises(ValueError, match="none was: DIVERGED"):
+        with pytest.raises(ValueError, match="none was: NONFINITE"):
             read(0)

@@ -560,7 +560,8 @@ def _method(arguments: argparse.Namespace, in_file: Method) -> Method:
     if descent:
         raise UsageError("the run file has a gradient flow: give --t-max and --tol, no steps")
     times = None if "t_max" in flow else in_file.times
-    return GradientFlow(**{"t_max": in_file.t_max, "tol": in_file.tol, "times": times, **flow})
+    kept = {"t_max": in_file.t_max, "tol": in_file.tol, "max_steps": in_file.max_steps}
+    return GradientFlow(**{**kept, "times": times, **flow})
 
 
 def setting(argument: Any, in_file: Any, key: str, option: str) -> Any:

@@ -44,6 +44,8 @@ def run_simulate(arguments: argparse.Namespace) -> int:
 def run_compare(arguments: argparse.Namespace) -> int:
     """Simulate, solve, and set one against the other."""
     from dmft.comparison import compare
+    from dmft.machine_memory import available_memory
+    from dmft.memory import check_solve
     from dmft.solver import solve
 
     run = _simulated_run(arguments, hold_hard=True)
@@ -55,6 +57,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
         settings = dataclasses.replace(settings, hard_overlap=None)
         run = dataclasses.replace(run, problem=problem, simulation=settings)
     assert settings.delta is not None  # _simulated_run has seen to it
+    n_kept = len(set(settings.hessian_steps))
+    check_solve(run.problem, descent_of(run), run.sampling, n_kept, available_memory())
     with Output(arguments, run) as output, keeping_seeds(output):
         simulations = _simulate(arguments, run, output)
         n_solves = run.sampling.replicates + 1

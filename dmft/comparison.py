@@ -245,7 +245,8 @@ class Comparison:
         worst = max(self.quantities.values(), key=lambda q: q.largest_ratio)
         chance = f"p = {self.p_value:.2g} over all tests"
         if self.compatible:
-            within = f"all {total} entries within 3 standard errors"
+            which = f"all {total} entries" if total > 1 else "the one entry"
+            within = f"{which} within 3 standard errors"
             numbers = f"(largest {worst.largest_ratio:.2f}; {chance})"
             if self.significant:
                 return f"NOT compatible: {within}, but together more than chance gives {numbers}"

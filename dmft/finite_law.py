@@ -8,7 +8,9 @@ and a gap; over draws they scatter, as runs do (setting of Montanari & Wang, arX
 
 Where the draws come from: at step 0 from fresh Gaussians, for D is explicit there; later from the
 paths of the trajectory, all replicates together, shuffled and cut into samples of n that share no
-path. Where the paths are too few for that, the trajectory is solved again from other seeds.
+path. Where the paths are too few for that, the trajectory is solved again from other seeds. (A
+trajectory that starts on hard directions has each path twice, with z_h and -z_h; a sample then may
+hold both of a pair, of eight draws or more at most one path in eight.)
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """The command that predicts the fall of the test loss, and its figure."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -137,3 +138,23 @@ def test_figure_refuses_other_dimensions():
         plot_grokking(found, [simulation(60, 4)])
     with pytest.raises(ValueError, match="d must be one of"):
         plot_grokking(found, d=31)
+
+
+def test_errors_of_drawn_starts_are_printed_and_drawn():
+    from dmft.cli.grokking import _drawn_line, _json, _table
+
+    found = prediction()
+    assert _drawn_line(found) == []
+    assert "+-" not in _table(found, [])
+    drawn = dataclasses.replace(
+        found, fall_time_stderr=np.full_like(found.fall_time, 1.25), n_starts=np.array([16, 32])
+    )
+    assert _drawn_line(drawn)[0][1].startswith("16, 32; ")
+    assert _table(drawn, []).count("+- 1.2") == 6
+    assert _json(drawn, [])["n_starts"].tolist() == [16, 32]
+
+    def labels(result):
+        return plot_grokking(result).axes[2].get_legend_handles_labels()[1]
+
+    assert "error of the drawn starts" in labels(drawn)
+    assert "error of the drawn starts" not in labels(found)

@@ -203,6 +203,21 @@ def test_hessian_with_an_atom_at_zero():
     assert "atom of mass 0.5" in texts(figure)
 
 
+def test_hessian_of_an_unbounded_bulk_is_that_of_n_weights():
+    problem = Problem("phase-retrieval", Network("gelu"), "square")
+    method = GradientDescent(0.05, 0)
+    theory = dmft.solve(problem, 6.0, method, Sampling(n_paths=256, replicates=4))
+    run = simulate(problem, method, 60, hessian_steps=(0,))
+    figure = plot_hessian_comparison(theory, run, 0)
+    assert "theory: $n$ weights, $d = 60$" in texts(figure)
+    # The far end of the weights is nothing to enlarge.
+    low, high = figure.axes[1].get_xlim()
+    smallest = run.hessian[0].smallest[:, 0]
+    assert low < smallest.min() < smallest.max() < high
+    assert high - low < 10 * np.ptp(np.append(smallest, 0.0))
+    assert_no_overlap(figure)
+
+
 def test_bad_input(trajectory, runs):
     with pytest.raises(ValueError, match=r"step must be one recorded .* d = 60 \(6, 12\), got 3"):
         plot_hessian_comparison(trajectory, runs, 3)

@@ -256,7 +256,7 @@ def refuse_easy(
             if value > _CLEAR * RANK_TOLERANCE and value > _SIGNIFICANT * error:
                 direction = inside / np.sqrt(share)
                 direction *= np.sign(direction[np.argmax(np.abs(direction))])
-                shown = ", ".join(f"{x:.3g}" for x in direction + 0.0)
+                shown = ", ".join(f"{x:.3g}" for x in np.round(direction, 3) + 0.0)
                 known = f", with the {given} easy directions before it" if given else ""
                 raise ValueError(
                     f"hard_directions must be hard, yet labels{known} explain {value:.3g} +- "

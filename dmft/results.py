@@ -345,11 +345,3 @@ def _config(header: Any, path: Path, kind: str) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(written_by, str):
         raise ValueError("its header lacks the configuration or the version")
     return {"version": written_by, **config}
-
-
-def _machine_memory() -> float:
-    """Bytes of memory that the machine has; infinite where it does not say."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return math.inf

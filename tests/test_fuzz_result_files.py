@@ -299,7 +299,7 @@ def test_too_large_to_unpack(spectrum, monkeypatch):
         ),
     )
     refused(path, bomb, "must have n = ")
-    monkeypatch.setattr(dmft.results, "_machine_memory", lambda: 2.0**20)
+    monkeypatch.setattr(dmft.results, "available_memory", lambda: 2.0**20)
     refused(path, bomb, r"need 2\.1e\+06 bytes, more than this machine's memory")
 
 

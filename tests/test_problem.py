@@ -292,3 +292,95 @@ class TestConfig:
     def test_bad_configs(self, config, message):
         with pytest.raises(ValueError, match=message):
             Problem.from_config(config)
+
+
+RNG = np.random.default_rng(0)
+
+
+def in_place(z, eps):
+    z *= 2.0
+    return z[:, 0]
+
+
+class TestLabelsOfOnesOwn:
+    @pytest.mark.parametrize(
+        ("label", "message"),
+        [
+            (lambda z, eps: z[:, 0] ** 2 + RNG.standard_normal(len(z)), "512 of 512 change when"),
+            # One label in fifty is flipped.
+            (
+                lambda z, eps: np.sign(z[:, 0]) * np.where(RNG.random(len(z)) < 0.02, -1, 1),
+                "noise comes from its argument eps",
+            ),
+            # The same noise in every call, whatever the rows are.
+            (
+                lambda z, eps: z[:, 0] + np.random.default_rng(0).standard_normal(len(z)),
+                "must depend on one row of z and one eps only",
+            ),
+            (lambda z, eps: z[:, 0] / np.abs(z).max(), "must depend on one row of z"),
+            (lambda z, eps: z[:, 0] - z.mean(), "must depend on one row of z"),
+            (lambda z, eps: z[:, 0] * len(z), "must depend on one row of z"),
+            (lambda z, eps: np.sort(z[:, 0]), "must depend on one row of z"),
+            (lambda z, eps: np.cumsum(eps), "must depend on one row of z"),
+        ],
+    )
+    def test_what_is_no_function_of_its_row_is_refused(self, label, message):
+        with pytest.raises(ValueError, match=message) as info:
+            Target(label)
+        assert "\n" not in str(info.value)
+
+    @pytest.mark.parametrize(
+        "label",
+        [
+            lambda z, eps: z @ np.array([0.3, 0.7, -0.2]),
+            lambda z, eps: np.exp(30.0 * z[:, 0]) - np.exp(30.0 * z[:, 1]),
+            lambda z, eps: [float(row[0]) for row in z],
+            lambda z, eps: z[:, 0].astype(np.float32),
+            lambda z, eps: np.float64(1.0) * (z[:, 0] + eps > 0),
+            lambda z, eps: np.zeros(len(z), dtype=int),
+            in_place,
+        ],
+    )
+    def test_functions_of_the_row_pass(self, label):
+        z, eps = RNG.standard_normal((7, 3)), RNG.standard_normal(7)
+        before = z.copy()
+        y = Target(label, k=3).sample_labels(z, eps)
+        assert (y.dtype, y.shape) == (np.float64, (7,))
+        np.testing.assert_array_equal(z, before)
+
+    @pytest.mark.parametrize(
+        ("label", "k", "stated", "direction"),
+        [
+            (lambda z, eps: z[:, 0], 1, [0], "[1]"),
+            (lambda z, eps: z[:, 0] ** 3 - 3 * z[:, 0], 1, [0], "[1]"),  # no linear correlation
+            (lambda z, eps: 0.2 * z[:, 0] + eps, 1, [0], "[1]"),
+            (lambda z, eps: z[:, 0] + z[:, 1] ** 2, 2, [0], "[1, 0]"),
+            (lambda z, eps: z[:, 0] + z[:, 1] ** 2, 2, [0, 1], "[1, 0]"),
+            (lambda z, eps: z[:, 0] + z[:, 1] ** 2, 2, [[1.0], [1.0]], "[0.707, 0.707]"),
+            (lambda z, eps: z[:, 0] + z[:, 0] * z[:, 1], 2, [1], "[0, 1]"),  # a staircase
+            (lambda z, eps: z[:, 0] ** 2 + z[:, 5], 6, [0, 5], "1]"),  # more than are searched
+        ],
+    )
+    def test_easy_directions_stated_as_hard_are_refused(self, label, k, stated, direction):
+        target = Target(label, k=k, hard_directions=stated)
+        with pytest.raises(ValueError, match=r"labels.* explain .* standard errors") as info:
+            _ = target.hard_basis
+        assert direction in str(info.value)
+        assert float(str(info.value).split("(")[1].split()[0]) > 100.0
+        with pytest.raises(ValueError, match="hard_directions must be hard"):
+            Problem(target, initial_overlap=np.zeros((1, k)))
+
+    @pytest.mark.parametrize(
+        ("label", "k", "stated"),
+        [
+            (lambda z, eps: z[:, 0] ** 2, 1, [0]),
+            (lambda z, eps: z[:, 0] * z[:, 1], 2, [0]),  # both are hard: too few do no harm
+            (lambda z, eps: z[:, 0] + z[:, 1] ** 2, 2, []),
+            (lambda z, eps: 0.02 * z[:, 0] + eps, 1, [0]),  # easy by 4e-4 of the variance
+            (lambda z, eps: z[:, 0] ** 2 + z[:, 5], 6, [0, 1, 2, 3, 4]),
+            (lambda z, eps: z[:, 0] ** 2 + 0.06 * z[:, 0], 1, [0]),  # not clear
+        ],
+    )
+    def test_what_is_not_clearly_easy_may_be_stated(self, label, k, stated):
+        target = Target(label, k=k, hard_directions=stated)
+        np.testing.assert_array_equal(target.hard_basis, np.eye(k)[:, stated])

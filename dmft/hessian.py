@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft.fresh_batches import neuron_factor
-from dmft.generalization import tensor_rule_suffices
 from dmft.gradients import curvature
 from dmft.labelled_points import labelled, noise_coordinates
 from dmft.quadrature import gaussian_nodes
 from dmft.sampling import Sampling, cubature_normals
+from dmft.verified_rules import curvature_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,10 +68,11 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     """Law of the Hessian at step 0, where D's law is explicit.
 
     Deterministic quadrature while at most three Gaussians enter (latent coordinates, neurons,
-    noise), the loss is smooth, the label is smooth or has its kinks at z = 0, and the kinks of the
-    activation are at fixed values of one Gaussian each, where the rule is split: so it is while
-    neurons start orthogonal and without overlap. The noise of classes is summed over. Otherwise
-    scrambled Sobol points, one set for each replicate, so that the law carries a standard error.
+    noise) and two rules with panels at different places agree on the averages that edge and gap
+    consist of, see `dmft.verified_rules`. So they do where label, activation and loss are smooth
+    but for kinks at fixed values of one Gaussian each, where the rules are split. The noise of
+    classes is summed over. Otherwise scrambled Sobol points, one set for each replicate, so that
+    the law carries a standard error.
 
     Parameters
     ----------
@@ -99,9 +100,13 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
         more["probabilities"] = probabilities
         return _law(problem, delta, support, r, labels, nodes[:k], span=span, **more)
 
-    breaks = _kink_breaks(problem, weights, dimension)
-    if breaks is not None and tensor_rule_suffices(problem):
-        return law(*gaussian_nodes(dimension, None, breaks))
+    kinks = axis_kinks(problem, weights, dimension)
+    if kinks is not None:
+        lowest = float(np.linalg.eigvalsh(support.points).min(initial=np.inf))
+        lowest = lowest if support.bounded_below else -np.inf
+        rule = curvature_rule(problem, weights, kinks, lowest, delta)
+        if rule is not None:
+            return law(*gaussian_nodes(dimension, *rule))
     sampling, classes = Sampling() if sampling is None else sampling, problem.target.classes
     # Random classes double every point.
     n_points = _SOBOL_POINTS_AT_START // (2 if classes is not None and classes.is_random else 1)
@@ -109,7 +114,7 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     return law(np.concatenate(parts, axis=1), replicates=[law(part) for part in parts])
 
 
-def _kink_breaks(
+def axis_kinks(
     problem: Problem, weights: FloatArray, dimension: int
 ) -> tuple[tuple[float, ...], ...] | None:
     """Where pre-activations are on a kink, for each Gaussian; None if several decide together."""

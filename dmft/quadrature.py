@@ -13,7 +13,7 @@ shows in the standard error.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ __all__ = [
     "MAX_TENSOR_DIMENSION",
     "axis_breaks",
     "gaussian_nodes",
+    "located_kinks",
     "normal_rule",
     "resolving_panels",
 ]
@@ -60,7 +61,7 @@ _DENSE_PANELS, _DENSE_NODES = 2048, 8
 # Panels narrower than this hold a kink; those of a located one are merged.
 _KINK = 1e-4
 _NARROWEST, _NARROWEST_KINK = 1e-14, 1e-12
-_MAX_PANELS, _MAX_BREAKS = 2000, 120
+_MAX_PANELS, _MAX_BREAKS = 10_000, 120
 
 
 @lru_cache(maxsize=8)
@@ -191,26 +192,70 @@ def axis_breaks(
     >>> axis_breaks(lambda q: np.abs(q[:1] - 0.3) * q[1:], 2)
     ((0.3,), ())
     """
-    rng = np.random.default_rng(0)
-    others = rng.standard_normal((_LINES, dimension))
-    units = np.median(np.abs(function(rng.standard_normal((dimension, 255)))), axis=1)
-    units = np.where(np.isfinite(units) & (units > 0.0), units, 1.0)[:, np.newaxis]
     found = []
-    for axis in range(dimension):
-
-        def on_lines(x: FloatArray, axis: int = axis) -> FloatArray:
-            points = np.repeat(others.T[:, :, None], x.size, axis=2)
-            points[axis] = x
-            values = function(points.reshape(dimension, -1)) / units
-            with np.errstate(invalid="ignore"):
-                values = np.where(np.isinf(values), np.sign(values), values / np.hypot(1.0, values))
-            return values.reshape(-1, x.size)
-
+    for axis, on_lines in enumerate(_lines(function, dimension)):
         ends = _needed_breaks(on_lines, known[axis] if known else ())
         if ends is None:
             return None
         found.append(ends)
     return tuple(found)
+
+
+def located_kinks(
+    function: Callable[[FloatArray], FloatArray], dimension: int, reach: float
+) -> tuple[tuple[float, ...], ...] | None:
+    """Where a function of independent normals has kinks and jumps along each axis, far out too.
+
+    Parameters
+    ----------
+    function, dimension
+        As for `axis_breaks`.
+    reach : float
+        Largest size of the Gaussians, however improbable.
+
+    Returns
+    -------
+    tuple of tuple of float, or None
+        For each Gaussian, increasing; None where there are too many.
+
+    Examples
+    --------
+    >>> [float(round(kink, 9)) for kink in located_kinks(lambda q: np.abs(q - 10.5), 1, 12.0)[0]]
+    [10.5]
+    """
+    ends = np.linspace(-reach, reach, _DENSE_PANELS + 1)
+    found = []
+    for on_lines in _lines(function, dimension):
+        kinks = _kinks(_undamped(on_lines), ends)
+        if kinks is None:
+            return None
+        found.append(tuple(kinks))
+    return tuple(found)
+
+
+def _lines(
+    function: Callable[[FloatArray], FloatArray], dimension: int
+) -> list[Callable[[FloatArray], FloatArray]]:
+    """For each axis, what maps x (n,) to a function along lines parallel to it, (j, n)."""
+    rng = np.random.default_rng(0)
+    others = rng.standard_normal((_LINES, dimension))
+    units = np.median(np.abs(function(rng.standard_normal((dimension, 255)))), axis=1)
+    units = np.where(np.isfinite(units) & (units > 0.0), units, 1.0)[:, np.newaxis]
+
+    def on_lines(axis: int, x: FloatArray) -> FloatArray:
+        points = np.repeat(others.T[:, :, None], x.size, axis=2)
+        points[axis] = x
+        values = function(points.reshape(dimension, -1)) / units
+        with np.errstate(invalid="ignore"):
+            values = np.where(np.isinf(values), np.sign(values), values / np.hypot(1.0, values))
+        return values.reshape(-1, x.size)
+
+    return [partial(on_lines, axis) for axis in range(dimension)]
+
+
+def _undamped(function: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray], FloatArray]:
+    """Return the function times what the normal density takes from it."""
+    return lambda x: function(x) * np.exp(0.5 * x**2)
 
 
 def _needed_breaks(
@@ -224,19 +269,26 @@ def _needed_breaks(
     seen = _panel_averages(function, dense[:-1], dense[1:], _DENSE_NODES).sum(axis=1)
     if np.abs(function(nodes) @ weights - seen).max() < _MISSED:
         return known
-    leaves = _bisected(function, dense, per_width=_LOCATED)
-    if leaves is None:
+    kinks = _kinks(function, dense)
+    if kinks is None:
         return None
-    # Around a kink panels are tiny: one kink for each cluster of them.
-    left, right = (ends[leaves[1] - leaves[0] < _KINK] for ends in leaves)
-    new = np.flatnonzero(np.diff(left, prepend=-np.inf) > 2.0 * _KINK)
-    clusters = zip(np.split(left, new[1:]), np.split(right, new[1:]), strict=True)
-    kinks = [_located(function, a[0], b[-1]) for a, b in clusters if len(a)]
     leaves = _bisected(function, np.unique([*start, *kinks]), absolute=_RESOLVED)
     if leaves is None:
         return None
     breaks = sorted({*leaves[0].tolist()} - {*start.tolist()} | {*known})
     return tuple(breaks) if len(breaks) <= _MAX_BREAKS else None
+
+
+def _kinks(function: Callable[[FloatArray], FloatArray], ends: FloatArray) -> list[float] | None:
+    """Kinks and jumps of functions (n,) -> (j, n) between the outer ends; None if too many."""
+    panels = _bisected(function, ends, per_width=_LOCATED)
+    if panels is None:
+        return None
+    # Around a kink panels are tiny: one kink for each cluster of them.
+    left, right = (side[panels[1] - panels[0] < _KINK] for side in panels)
+    new = np.flatnonzero(np.diff(left, prepend=-np.inf) > 2.0 * _KINK)
+    clusters = zip(np.split(left, new[1:]), np.split(right, new[1:]), strict=True)
+    return [_located(function, a[0], b[-1]) for a, b in clusters if len(a)]
 
 
 def _located(function: Callable[[FloatArray], FloatArray], left: float, right: float) -> float:
@@ -270,11 +322,7 @@ def resolving_panels(
     ValueError
         If there are too many.
     """
-
-    def undamped(x: FloatArray) -> FloatArray:
-        return function(x) * np.exp(0.5 * x**2)
-
-    panels = _bisected(undamped, ends, per_width=_RESOLVED, n=nodes)
+    panels = _bisected(_undamped(function), ends, per_width=_RESOLVED, n=nodes)
     if panels is None:
         raise ValueError(f"function must be resolved by at most {_MAX_PANELS} panels")
     return np.append(panels[0], panels[1][-1])

@@ -31,7 +31,7 @@ from dmft.activations import ACTIVATIONS, LEAK
 from dmft.hessian import axis_kinks, curvature_support
 from dmft.losses import LOSSES
 from dmft.quadrature import resolving_panels
-from dmft.verified_rules import curvature_breaks
+from dmft.verified_rules import curvature_kinks
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -191,7 +191,8 @@ class _Weights:
                 f"{what} must work on arrays of mpmath numbers for digits, "
                 f"got {type(error).__name__}: {error}"
             ) from error
-        if result.dtype != object and np.any(result != result.ravel()[0]):
+        constant = result.dtype != object and np.all(result == result.ravel()[0])
+        if result.dtype != object and not constant and np.any(result != np.rint(result)):
             raise ValueError(
                 f"{what} must return mpmath numbers for digits, got {result.dtype} "
                 "(floating point has 16 digits)"
@@ -252,13 +253,13 @@ class _Weights:
         problem = self.problem
         weights = problem.initial_weights()
         known = axis_kinks(problem, weights, 2)
-        breaks = None if known is None else curvature_breaks(problem, weights, known)
-        if breaks is None:
+        found_kinks = None if known is None else curvature_kinks(problem, weights, known, self._end)
+        if found_kinks is None:
             raise ValueError("label, activation and loss must have few kinks for digits")
         mpf, found = self.context.mpf, []
-        for axis, ends in enumerate(breaks):
+        for axis, ends in enumerate(found_kinks):
             lines = self._lines(axis)
-            kinks = [mpf(0), *(self._located(lines, end) for end in ends)]
+            kinks = [mpf(0), *(self._located(lines, end) for end in ends if abs(end) > 1e-6)]
             kinks = sorted(x for x in kinks if abs(x) < self._end)
             floats = [-self._end, *map(float, kinks), self._end]
 
@@ -507,6 +508,7 @@ _TWINS: dict[str, tuple[Callable[[Any, Any], Any], ...]] = {
         lambda mp, r: 2 / mp.sqrt(mp.pi) * mp.exp(-r * r),
         lambda mp, r: -4 * r / mp.sqrt(mp.pi) * mp.exp(-r * r),
     ),
+    "linear": (lambda mp, r: r, lambda mp, r: mp.mpf(1), _zero),
     "relu": (lambda mp, r: max(r, mp.mpf(0)), lambda mp, r: mp.mpf(int(r > 0)), _zero),
     "leaky-relu": (
         lambda mp, r: max(r, LEAK * r),

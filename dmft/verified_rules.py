@@ -15,7 +15,7 @@ import numpy as np
 
 from dmft.gradients import compiled_law, curvature
 from dmft.labelled_points import labelled, noise_coordinates
-from dmft.quadrature import MAX_TENSOR_DIMENSION, axis_breaks, gaussian_nodes
+from dmft.quadrature import MAX_TENSOR_DIMENSION, axis_breaks, gaussian_nodes, located_kinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Breaks = tuple[tuple[float, ...], ...]
     Rule = tuple[str, Breaks]
 
-__all__ = ["confirmed_rule", "curvature_breaks", "curvature_rule", "label_breaks"]
+__all__ = ["confirmed_rule", "curvature_kinks", "curvature_rule", "label_breaks"]
 
 # Rules and what confirms them, cheapest first.
 _FOR_CURVATURE = {
@@ -142,7 +142,7 @@ def _find_curvature_rule(
     if _is_catalogued(problem) and (rule := confirmed_rule(averages, pairs, known, agreement)):
         return rule
     if "breaks" not in rules:
-        rules["breaks"] = curvature_breaks(problem, weights, known)
+        rules["breaks"] = _asked(_curvatures(problem, weights), len(known), known)
     breaks = rules["breaks"]
     return None if breaks is None else confirmed_rule(averages, pairs, breaks, agreement)
 
@@ -212,8 +212,10 @@ def label_breaks(problem: Problem) -> Breaks | None:
     return found["breaks"]
 
 
-def curvature_breaks(problem: Problem, weights: FloatArray, known: Breaks) -> Breaks | None:
-    """Find breaks that the curvature at step 0 needs along the axes; None if there are too many.
+def curvature_kinks(
+    problem: Problem, weights: FloatArray, known: Breaks, reach: float
+) -> Breaks | None:
+    """Kinks of the curvature at step 0 along the axes of (z, neurons), up to a distance.
 
     Parameters
     ----------
@@ -221,27 +223,50 @@ def curvature_breaks(problem: Problem, weights: FloatArray, known: Breaks) -> Br
     weights : ndarray, shape (m, k + m)
         B_0.
     known : tuple of tuple of float
-        Breaks for each Gaussian that are known beforehand; they are among those returned.
+        Kinks for each Gaussian that are known beforehand; they are among those returned.
+    reach : float
+
+    Returns
+    -------
+    tuple of tuple of float, or None
+        None where there are too many, or functions cannot be asked so far out.
     """
+    try:
+        found = located_kinks(_curvatures(problem, weights), len(known), reach)
+    except ValueError:
+        return None
+    if found is None:
+        return None
+    # Known ones are found, less exactly.
+    new = [
+        [kink for kink in kinks if all(abs(kink - other) > 1e-6 for other in ends)]
+        for kinks, ends in zip(found, known, strict=True)
+    ]
+    return tuple(tuple(sorted([*more, *ends])) for more, ends in zip(new, known, strict=True))
+
+
+def _curvatures(problem: Problem, weights: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """Return D at step 0, with labels or probabilities of classes, as a function of Gaussians."""
 
     def curvatures(nodes: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
             points, labels, masses = labelled(problem, nodes)
             D = curvature(problem, weights @ points[: problem.k + problem.m], labels)
         values = D.reshape(len(D), -1).T
-        if masses is None:  # labels too: what they do to D may be elsewhere
-            return np.concatenate([values, labels[np.newaxis]])
-        # Either class, and its probability.
         n = nodes.shape[1]
-        return np.concatenate([values[:, :n], values[:, n:], n * masses[np.newaxis, :n]])
+        if masses is None:  # labels too: what they do to D may be elsewhere
+            found = [values, labels[np.newaxis]]
+        else:  # either class, and its probability
+            found = [values[:, :n], values[:, n:], n * masses[np.newaxis, :n]]
+        return np.nan_to_num(np.concatenate(found))
 
-    return _asked(curvatures, len(known), known)
+    return curvatures
 
 
 def _asked(
     function: Callable[[FloatArray], FloatArray], dimension: int, known: Breaks | None = None
 ) -> Breaks | None:
     try:
-        return axis_breaks(lambda nodes: np.nan_to_num(function(nodes)), dimension, known)
+        return axis_breaks(function, dimension, known)
     except ValueError:  # labels that overflow far out, or a class boundary through a point
         return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.gradients import mean_loss
+from dmft.integrability import undefined_losses
 from dmft.labelled_points import labelled, noise_coordinates
 from dmft.quadrature import gaussian_nodes
 from dmft.sampling import cubature_normals
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["expected_test_loss"]
+__all__ = ["expected_test_loss", "pre_activation_weights"]
 
 _SOBOL_POINTS = 2**14
 # Rules and what confirms them, for each number of Gaussians.
@@ -63,17 +64,37 @@ def expected_test_loss(
     Returns
     -------
     ndarray, shape (n_times,)
+        Infinite, or NaN, where the average is infinite or does not exist.
     """
     dimension = problem.k + problem.m + noise_coordinates(problem)
-    factors = _square_root(norm - overlap @ np.swapaxes(overlap, 1, 2))
-    weights = np.concatenate([overlap, factors], axis=2)
+    weights = pre_activation_weights(overlap, norm)
+    undefined = undefined_losses(problem, weights, second_layer)
+    if len(weights) and np.all(undefined):
+        return undefined
     rule = _nodes(problem, weights, second_layer)
     if rule is None:
         nodes = np.concatenate(
             [cubature_normals(sampling, i, dimension, _SOBOL_POINTS) for i in replicates], axis=1
         )
         rule = nodes, np.full(nodes.shape[1], 1.0 / nodes.shape[1])
-    return _averages(problem, weights, second_layer, *rule)
+    losses = _averages(problem, weights, second_layer, *rule)
+    return np.where(undefined == 0.0, losses, undefined)
+
+
+def pre_activation_weights(overlap: FloatArray, norm: FloatArray) -> FloatArray:
+    """Weights of pre-activations of fresh data in independent normals (z, xi).
+
+    Parameters
+    ----------
+    overlap : ndarray, shape (n_times, m, k)
+    norm : ndarray, shape (n_times, m, m)
+
+    Returns
+    -------
+    ndarray, shape (n_times, m, k + m)
+    """
+    factors = _square_root(norm - overlap @ np.swapaxes(overlap, 1, 2))
+    return np.concatenate([overlap, factors], axis=2)
 
 
 def _nodes(

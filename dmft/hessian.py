@@ -300,22 +300,47 @@ def _confinement(weights: FloatArray, k: int) -> FloatArray | None:
 
 def _probe(problem: Problem, projector: FloatArray) -> CurvatureSupport:
     """Values of D over labels along rays and pre-activations in the range of a projector."""
-    k, m = problem.k, problem.m
+    k = problem.k
     generator = np.random.default_rng(0)
     rays = generator.standard_normal((_N_RAYS, k + 1))
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     # Near the axes, not on them: sign(z) = 0 has probability zero and is no label.
     axes = np.concatenate([np.eye(k + 1), -np.eye(k + 1)])
-    rays = np.concatenate([rays, axes + 1e-3 * rays[: len(axes)]])
+    found = _probe_along(
+        problem,
+        projector,
+        [radius * np.concatenate([rays, axes + 1e-3 * rays[: len(axes)]]) for radius in _RADII],
+        generator,
+    )
+    if isinstance(problem.target.label, str):
+        return found
+    # Labels with poles where a coordinate vanishes, as z1 / z2, grow as the others stay away.
+    near = [radius * axes + rays[: len(axes)] / radius for radius in _RADII]
+    at_poles = _probe_along(problem, projector, near, generator)
+    return CurvatureSupport(
+        found.points,
+        found.bounded_below and at_poles.bounded_below,
+        found.bounded_above and at_poles.bounded_above,
+    )
+
+
+def _probe_along(
+    problem: Problem,
+    projector: FloatArray,
+    samples: Sequence[FloatArray],
+    generator: np.random.Generator,
+) -> CurvatureSupport:
+    """Values of D over labels at (z, eps) of growing size, one sample (n, k + 1) a radius."""
+    m = problem.m
     r, far = (projector @ points for points in _probe_pre_activations(m, generator))
 
     lowest: list[float] = []
     highest: list[float] = []
     extreme: list[FloatArray] = []
     seen = np.empty(0)
-    for radius in _RADII:
+    for radius, points_of_labels in zip(_RADII, samples, strict=True):
         # All labels found so far: further out they may all overflow, or all be large.
-        seen = np.concatenate([seen, _labels_at(problem, radius * rays)])
+        seen = np.concatenate([seen, _labels_at(problem, points_of_labels)])
         if not len(seen):
             continue
         labels = np.unique(np.quantile(seen, np.linspace(0.0, 1.0, 17), method="nearest"))

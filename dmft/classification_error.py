@@ -15,14 +15,15 @@ The noise of `dmft.classification` is summed over.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.generalization import label_suits_rules
 from dmft.labelled_points import noise_coordinates, positive_probability
 from dmft.quadrature import gaussian_nodes
 from dmft.sampling import cubature_normals
+from dmft.verified_rules import label_breaks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["expected_test_error", "mean_test_error"]
 
 _LINES = 2**11  # for each scramble
-_AGREEMENT = 2e-5  # of two tensor rules
-_RULES = {1: ("fine", "medium"), 2: ("coarse", "shifted")}
+# Tensor rules for each number of Gaussians, each confirmed by one of those that follow.
+_AGREEMENT = 1e-6
+_RULES = {1: ("fine", "fine-shifted"), 2: ("coarse", "medium", "medium-shifted")}
 # Along a line: panels in which a sign change is looked for, and halvings of one that has it.
 _GRID = np.linspace(-6.0, 6.0, 33)
 _HALVINGS = 14
@@ -76,18 +78,16 @@ def expected_test_error(
     if not problem.target.has_sign_labels:
         return errors
     dimension = problem.k + problem.m - 1 + noise_coordinates(problem)
-    rules: list[_Lines] = []
-    if dimension in _RULES and label_suits_rules(problem):
-        rules = [_Lines(problem, *gaussian_nodes(dimension, name)) for name in _RULES[dimension]]
+    rules = _tensor_rules(problem, dimension)
     sampled: _Lines | None = None
     scrambles = list(replicates)
     for t, (M, C) in enumerate(zip(overlap, norm, strict=True)):
         network = problem.network
         if second_layer is not None:
             network = problem.with_second_layer(second_layer[t]).network
-        found = [rule.error(network, M, C) for rule in rules]
-        if found and abs(found[0] - found[1]) < _AGREEMENT:
-            errors[t] = found[0]
+        confirmed = _confirmed(rule.error(network, M, C) for rule in rules)
+        if confirmed is not None:
+            errors[t] = confirmed
             continue
         if sampled is None:
             parts = [cubature_normals(sampling, i, dimension, _LINES) for i in scrambles]
@@ -95,6 +95,27 @@ def expected_test_error(
             sampled = _Lines(problem, points, np.full(points.shape[1], 1.0 / points.shape[1]))
         errors[t] = sampled.error(network, M, C)
     return errors
+
+
+def _tensor_rules(problem: Problem, dimension: int) -> list[_Lines]:
+    """Lines at the nodes of each tensor rule; none where the label suits none."""
+    names, breaks = _RULES.get(dimension, ()), label_breaks(problem)
+    if not names or breaks is None:
+        return []
+    k = problem.k
+    breaks = breaks[:k] + breaks[k + 1 :]  # one Gaussian of the neurons is integrated along lines
+    try:
+        return [_Lines(problem, *gaussian_nodes(dimension, name, breaks)) for name in names]
+    except ValueError:  # a class boundary through a node
+        return []
+
+
+def _confirmed(errors: Iterable[float]) -> float | None:
+    """Return the first error that the next rule confirms, asking no more rules than needed."""
+    for one, two in pairwise(errors):
+        if abs(one - two) < _AGREEMENT:
+            return one
+    return None
 
 
 def mean_test_error(problem: Problem, h: FloatArray, y: FloatArray) -> float:

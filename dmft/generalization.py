@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.gradients import mean_loss
+from dmft.integrability import undefined_losses
 from dmft.labelled_points import labelled, noise_coordinates
-from dmft.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes, rules_agree
+from dmft.quadrature import gaussian_nodes
 from dmft.sampling import cubature_normals
+from dmft.verified_rules import confirmed_rule, label_breaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,10 +23,15 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["expected_test_loss", "label_suits_rules", "tensor_rule_suffices"]
+__all__ = ["expected_test_loss", "pre_activation_weights"]
 
 _SOBOL_POINTS = 2**14
-_TENSOR_RULE = {2: "medium", 3: "coarse"}
+# Rules and what confirms them, for each number of Gaussians.
+_RULES = {
+    2: (("medium", "fine"), ("fine", "fine-shifted")),
+    3: (("coarse", "medium"), ("medium", "medium-shifted")),
+}
+_AGREEMENT = 1e-6
 
 
 def expected_test_loss(
@@ -37,8 +44,9 @@ def expected_test_loss(
 ) -> FloatArray:
     r"""Test loss ``E[l(h, phi(z, eps))]`` with (z, h) ~ N(0, [[I, M^T], [M, C(t, t)]]).
 
-    A tensor rule where it suffices (see `tensor_rule_suffices`), otherwise scrambled Sobol points,
-    one scramble for each replicate so that the cubature error is part of the standard error.
+    A tensor rule where another one confirms it (see `dmft.verified_rules`), otherwise scrambled
+    Sobol points, one scramble for each replicate so that the cubature error is part of the standard
+    error.
 
     Parameters
     ----------
@@ -56,76 +64,84 @@ def expected_test_loss(
     Returns
     -------
     ndarray, shape (n_times,)
+        Infinite, or NaN, where the average is infinite or does not exist.
     """
-    k, m = problem.k, problem.m
-    dimension = k + m + noise_coordinates(problem)
-    # The kinks of an activation lie across the axes of the rule.
-    if tensor_rule_suffices(problem) and not problem.network.activation.kinks:
-        nodes, weights = gaussian_nodes(dimension, _TENSOR_RULE.get(dimension))
-    else:
+    dimension = problem.k + problem.m + noise_coordinates(problem)
+    weights = pre_activation_weights(overlap, norm)
+    undefined = undefined_losses(problem, weights, second_layer)
+    if len(weights) and np.all(undefined):
+        return undefined
+    rule = _nodes(problem, weights, second_layer)
+    if rule is None:
         nodes = np.concatenate(
             [cubature_normals(sampling, i, dimension, _SOBOL_POINTS) for i in replicates], axis=1
         )
-        weights = np.full(nodes.shape[1], 1.0 / nodes.shape[1])
-    nodes, labels, of_labels = labelled(problem, nodes, weights)
-    weights = weights if of_labels is None else of_labels
-    z, xi = nodes[:k], nodes[k : k + m]
+        rule = nodes, np.full(nodes.shape[1], 1.0 / nodes.shape[1])
+    losses = _averages(problem, weights, second_layer, *rule)
+    return np.where(undefined == 0.0, losses, undefined)
+
+
+def pre_activation_weights(overlap: FloatArray, norm: FloatArray) -> FloatArray:
+    """Weights of pre-activations of fresh data in independent normals (z, xi).
+
+    Parameters
+    ----------
+    overlap : ndarray, shape (n_times, m, k)
+    norm : ndarray, shape (n_times, m, m)
+
+    Returns
+    -------
+    ndarray, shape (n_times, m, k + m)
+    """
     factors = _square_root(norm - overlap @ np.swapaxes(overlap, 1, 2))
-    losses = np.empty(len(overlap))
-    for t, (M, factor) in enumerate(zip(overlap, factors, strict=True)):
-        at = problem if second_layer is None else problem.with_second_layer(second_layer[t])
-        losses[t] = mean_loss(at, M @ z + factor @ xi, labels, weights)
+    return np.concatenate([overlap, factors], axis=2)
+
+
+def _nodes(
+    problem: Problem,
+    weights: FloatArray,
+    second_layer: FloatArray | None,
+) -> tuple[FloatArray, FloatArray] | None:
+    """Nodes and weights of a tensor rule where one is confirmed, at the first and last weights.
+
+    None for more than three Gaussians, and where the kinks of activation or loss lie across the
+    axes of the rule.
+    """
+    k, m = problem.k, problem.m
+    dimension = k + m + noise_coordinates(problem)
+    if dimension not in _RULES or not problem.loss.smooth or problem.network.activation.kinks:
+        return None
+    times = sorted({0, len(weights) // 2, len(weights) - 1})
+    layers = None if second_layer is None else second_layer[times]
+    breaks = label_breaks(problem)
+
+    def averages(nodes: FloatArray, masses: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            return _averages(problem, weights[times], layers, nodes, masses)[:, np.newaxis]
+
+    if breaks is None or not len(weights):
+        return None
+    rule = confirmed_rule(averages, _RULES[dimension], breaks, _AGREEMENT)
+    return None if rule is None else gaussian_nodes(dimension, *rule)
+
+
+def _averages(
+    problem: Problem,
+    weights: FloatArray,
+    second_layer: FloatArray | None,
+    nodes: FloatArray,
+    masses: FloatArray,
+) -> FloatArray:
+    """Average loss at each of the weights, over weighted nodes."""
+    nodes, labels, of_labels = labelled(problem, nodes, masses)
+    masses = masses if of_labels is None else of_labels
+    k, m = problem.k, problem.m
+    z, xi = nodes[:k], nodes[k : k + m]
+    losses = np.empty(len(weights))
+    for t, at in enumerate(weights):
+        net = problem if second_layer is None else problem.with_second_layer(second_layer[t])
+        losses[t] = mean_loss(net, at[:, :k] @ z + at[:, k:] @ xi, labels, masses)
     return losses
-
-
-def tensor_rule_suffices(problem: Problem) -> bool:
-    """Whether averages over (z, neurons, noise) may use the tensor rule of ``dmft.quadrature``.
-
-    At most three Gaussians, a smooth loss, and a label that is smooth except at z_j = 0: known for
-    the catalogue, found for custom labels and the probabilities of classes by comparing two rules.
-    The kinks of an activation are another matter, see ``dmft.hessian.initial_law``.
-    """
-    k, m, uses_noise = problem.k, problem.m, bool(noise_coordinates(problem))
-    if k + m + int(uses_noise) > MAX_TENSOR_DIMENSION or not problem.loss.smooth:
-        return False
-    return label_suits_rules(problem)
-
-
-def label_suits_rules(problem: Problem) -> bool:
-    """Whether the label, or the probability of its classes, is smooth except at z_j = 0.
-
-    Of up to three Gaussians: latent coordinates, and the noise where it is not summed over.
-    """
-    k, uses_noise, target = problem.k, bool(noise_coordinates(problem)), problem.target
-    if isinstance(target.label, str) and target.classes is None:
-        return True
-
-    def moments(nodes: FloatArray) -> FloatArray:
-        z = nodes[:k]
-        eps = nodes[k] if uses_noise else np.zeros(nodes.shape[1])
-        if target.classes is None:
-            labels = target.sample_labels(np.ascontiguousarray(z.T), eps)
-            if problem.loss.labels == "sign" and np.any(np.abs(labels) != 1.0):
-                # The rules are symmetric: a class boundary may pass through their nodes. Labels
-                # that are no classes elsewhere have been refused (`Problem.check_labels`).
-                raise _BoundaryError
-            labels = np.tanh(labels)
-        else:
-            labels = target.class_probability(np.ascontiguousarray(z.T))
-        products: FloatArray = np.concatenate([np.ones((1, z.shape[1])), z, z**2, z * z[::-1]])
-        return labels * products
-
-    known: dict[str, bool] = problem.__dict__.setdefault("_tensor_rule", {})
-    if "suffices" not in known:
-        try:
-            known["suffices"] = rules_agree(moments, k + int(uses_noise))
-        except _BoundaryError:
-            known["suffices"] = False
-    return known["suffices"]
-
-
-class _BoundaryError(Exception):
-    """A node of a rule lies on the boundary of a class."""
 
 
 def _square_root(matrices: FloatArray) -> FloatArray:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft.fresh_batches import neuron_factor
-from dmft.generalization import tensor_rule_suffices
 from dmft.gradients import curvature
 from dmft.labelled_points import labelled, noise_coordinates
 from dmft.machine_memory import available_memory, check_fits
 from dmft.quadrature import gaussian_nodes
 from dmft.sampling import Sampling, cubature_normals
+from dmft.verified_rules import curvature_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,10 +76,11 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     """Law of the Hessian at step 0, where D's law is explicit.
 
     Deterministic quadrature while at most three Gaussians enter (latent coordinates, neurons,
-    noise), the loss is smooth, the label is smooth or has its kinks at z = 0, and the kinks of the
-    activation are at fixed values of one Gaussian each, where the rule is split: so it is while
-    neurons start orthogonal and without overlap. The noise of classes is summed over. Otherwise
-    scrambled Sobol points, one set for each replicate, so that the law carries a standard error.
+    noise) and two rules with panels at different places agree on the averages that edge and gap
+    consist of, see `dmft.verified_rules`. So they do where label, activation and loss are smooth
+    but for kinks at fixed values of one Gaussian each, where the rules are split. The noise of
+    classes is summed over. Otherwise scrambled Sobol points, one set for each replicate, so that
+    the law carries a standard error.
 
     Parameters
     ----------
@@ -107,9 +108,13 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
         more["probabilities"] = probabilities
         return _law(problem, delta, support, r, labels, nodes[:k], span=span, **more)
 
-    breaks = _kink_breaks(problem, weights, dimension)
-    if breaks is not None and tensor_rule_suffices(problem):
-        return law(*gaussian_nodes(dimension, None, breaks))
+    kinks = axis_kinks(problem, weights, dimension)
+    if kinks is not None:
+        lowest = float(np.linalg.eigvalsh(support.points).min(initial=np.inf))
+        lowest = lowest if support.bounded_below else -np.inf
+        rule = curvature_rule(problem, weights, kinks, lowest, delta)
+        if rule is not None:
+            return law(*gaussian_nodes(dimension, *rule))
     sampling, classes = Sampling() if sampling is None else sampling, problem.target.classes
     # Random classes double every point.
     n_points = _SOBOL_POINTS_AT_START // (2 if classes is not None and classes.is_random else 1)
@@ -148,7 +153,7 @@ def drawn_law(problem: Problem, delta: float, n: int, rng: np.random.Generator) 
     return _law(problem, delta, anything, weights @ q, labels, q[:k], span=span)
 
 
-def _kink_breaks(
+def axis_kinks(
     problem: Problem, weights: FloatArray, dimension: int
 ) -> tuple[tuple[float, ...], ...] | None:
     """Where pre-activations are on a kink, for each Gaussian; None if several decide together."""
@@ -333,22 +338,47 @@ def _confinement(weights: FloatArray, k: int) -> FloatArray | None:
 
 def _probe(problem: Problem, projector: FloatArray) -> CurvatureSupport:
     """Values of D over labels along rays and pre-activations in the range of a projector."""
-    k, m = problem.k, problem.m
+    k = problem.k
     generator = np.random.default_rng(0)
     rays = generator.standard_normal((_N_RAYS, k + 1))
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     # Near the axes, not on them: sign(z) = 0 has probability zero and is no label.
     axes = np.concatenate([np.eye(k + 1), -np.eye(k + 1)])
-    rays = np.concatenate([rays, axes + 1e-3 * rays[: len(axes)]])
+    found = _probe_along(
+        problem,
+        projector,
+        [radius * np.concatenate([rays, axes + 1e-3 * rays[: len(axes)]]) for radius in _RADII],
+        generator,
+    )
+    if isinstance(problem.target.label, str):
+        return found
+    # Labels with poles where a coordinate vanishes, as z1 / z2, grow as the others stay away.
+    near = [radius * axes + rays[: len(axes)] / radius for radius in _RADII]
+    at_poles = _probe_along(problem, projector, near, generator)
+    return CurvatureSupport(
+        found.points,
+        found.bounded_below and at_poles.bounded_below,
+        found.bounded_above and at_poles.bounded_above,
+    )
+
+
+def _probe_along(
+    problem: Problem,
+    projector: FloatArray,
+    samples: Sequence[FloatArray],
+    generator: np.random.Generator,
+) -> CurvatureSupport:
+    """Values of D over labels at (z, eps) of growing size, one sample (n, k + 1) a radius."""
+    m = problem.m
     r, far = (projector @ points for points in _probe_pre_activations(m, generator))
 
     lowest: list[float] = []
     highest: list[float] = []
     extreme: list[FloatArray] = []
     seen = np.empty(0)
-    for radius in _RADII:
+    for radius, points_of_labels in zip(_RADII, samples, strict=True):
         # All labels found so far: further out they may all overflow, or all be large.
-        seen = np.concatenate([seen, _labels_at(problem, radius * rays)])
+        seen = np.concatenate([seen, _labels_at(problem, points_of_labels)])
         if not len(seen):
             continue
         labels = np.unique(np.quantile(seen, np.linspace(0.0, 1.0, 17), method="nearest"))

@@ -760,7 +760,8 @@ class Problem:
             return self
         changed = copy.copy(self)
         object.__setattr__(changed, "network", network)
-        changed.__dict__.pop("_support", None)  # what dmft.hessian has found for this network
+        for found in ("_support", "_rules"):  # by dmft.hessian, for this network
+            changed.__dict__.pop(found, None)
         return changed
 
     @property

@@ -3,14 +3,17 @@ r"""Deterministic averages over a few standard Gaussians.
 The one-dimensional rule is Gauss-Legendre on panels that break at zero, weighted by the normal
 density: it converges spectrally for smooth integrands and, unlike Gauss-Hermite, keeps doing so
 when the integrand has a kink or a jump at zero (|z|, sign z), where label functions have theirs.
-Up to ``MAX_TENSOR_DIMENSION`` Gaussians the rule is a tensor product; beyond it, callers use
-scrambled Sobol points with one scramble per replicate, so that the cubature error shows in the
-standard error.
+Kinks and jumps at other values of one Gaussian are found by bisection (`axis_breaks`), and panels
+end there. Up to ``MAX_TENSOR_DIMENSION`` Gaussians the rule is a tensor product; beyond it, and
+where two rules with panels at different places do not agree on the averages that are wanted,
+callers use scrambled Sobol points with one scramble per replicate, so that the cubature error
+shows in the standard error.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -23,21 +26,42 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["MAX_TENSOR_DIMENSION", "gaussian_nodes", "normal_rule", "rules_agree"]
-
-_AGREEMENT = 2e-5
+__all__ = [
+    "MAX_TENSOR_DIMENSION",
+    "axis_breaks",
+    "gaussian_nodes",
+    "located_kinks",
+    "normal_rule",
+    "resolving_panels",
+]
 
 MAX_TENSOR_DIMENSION = 3
 
 # (panel ends on the half line, Gauss-Legendre nodes per panel), coarse to fine. The normal
-# density at the last end is below 1e-16 for the rules used in one and two dimensions.
+# density at the last end is below 1e-16 for the rules used in one and two dimensions. The shifted
+# ones, with panels at other places, are for comparison.
 _RULES: dict[str, tuple[tuple[float, ...], int]] = {
     "fine": ((0.0, 1.0, 2.5, 4.5, 9.0), 24),
+    "fine-shifted": ((0.0, 0.7, 2.1, 4.2, 9.3), 24),
     "medium": ((0.0, 1.75, 4.0, 8.5), 16),
+    "medium-shifted": ((0.0, 1.45, 3.5, 8.7), 16),
     "coarse": ((0.0, 1.25, 3.0, 7.5), 9),
     "shifted": ((0.0, 1.6, 3.5, 7.5), 9),
 }
 _RULE_OF_DIMENSION = {1: "fine", 2: "fine", 3: "coarse"}
+_MAX_NODES = 3_000_000
+
+# Lines parallel to an axis along which kinks are looked for.
+_LINES = 6
+# A rule that misses this much of the average of a function between -1 and 1 along a line needs
+# breaks, and panels on which bisection changes less need none.
+_MISSED, _RESOLVED, _LOCATED = 3e-8, 1e-11, 3e-14
+# Points at which a line is looked at for features that fall between the nodes of the rule.
+_DENSE_PANELS, _DENSE_NODES = 2048, 8
+# Panels narrower than this hold a kink; those of a located one are merged.
+_KINK = 1e-4
+_NARROWEST, _NARROWEST_KINK = 1e-14, 1e-12
+_MAX_PANELS, _MAX_BREAKS = 10_000, 120
 
 
 @lru_cache(maxsize=8)
@@ -48,7 +72,7 @@ def normal_rule(
 
     Parameters
     ----------
-    name : {'fine', 'medium', 'coarse', 'shifted'}
+    name : {'fine', 'fine-shifted', 'medium', 'medium-shifted', 'coarse', 'shifted'}
     breaks : tuple of float
         Where else panels end.
 
@@ -114,11 +138,18 @@ def gaussian_nodes(
     -------
     nodes : ndarray, shape (dimension, n)
     weights : ndarray, shape (n,), summing to one
+
+    Raises
+    ------
+    ValueError
+        If the dimension is another, or breaks make too many nodes.
     """
     if not 1 <= dimension <= MAX_TENSOR_DIMENSION:
         raise ValueError(f"dimension must be in 1..{MAX_TENSOR_DIMENSION}, got {dimension}")
     name = _RULE_OF_DIMENSION[dimension] if name is None else name
     rules = [normal_rule(name, ends) for ends in breaks or ((),) * dimension]
+    if (size := math.prod(len(x) for x, _ in rules)) > _MAX_NODES:
+        raise ValueError(f"breaks must leave at most {_MAX_NODES} nodes, got {size}")
     grids = np.meshgrid(*[x for x, _ in rules], indexing="ij")
     weights = rules[0][1]
     for _, w in rules[1:]:
@@ -130,21 +161,215 @@ def gaussian_nodes(
     return nodes, weights
 
 
-def rules_agree(function: Callable[[FloatArray], FloatArray], dimension: int) -> bool:
-    """Whether two rules with panels at different places give the same averages of a function.
+def axis_breaks(
+    function: Callable[[FloatArray], FloatArray],
+    dimension: int,
+    known: tuple[tuple[float, ...], ...] | None = None,
+) -> tuple[tuple[float, ...], ...] | None:
+    """Where a function of independent normals has kinks, jumps or sharp features along each axis.
 
-    They do for functions that are smooth away from zero; a kink or jump elsewhere, which the rules
-    would integrate with an error nobody sees, makes them differ.
+    Along a few lines parallel to each axis the function is compared with what the fine rule sees
+    of it, and where that is not all, panels are bisected until they resolve it. What is no tensor
+    product (a kink along a diagonal) is not found this way: only a comparison of two rules tells.
 
     Parameters
     ----------
     function : callable
-        Bounded, (dimension, n) -> (j, n).
+        (dimension, n) -> (j, n), of any size: it is looked at through u / sqrt(1 + u^2), u in
+        units of its median.
     dimension : int
-        1 to ``MAX_TENSOR_DIMENSION``.
+    known : tuple of tuple of float, optional
+        Breaks for each Gaussian that are known beforehand.
+
+    Returns
+    -------
+    tuple of tuple of float, or None
+        Breaks for each Gaussian, increasing, the known ones among them; None where there are too
+        many.
+
+    Examples
+    --------
+    >>> axis_breaks(lambda q: np.abs(q[:1] - 0.3) * q[1:], 2)
+    ((0.3,), ())
     """
-    averages = []
-    for name in ("coarse", "shifted"):
-        nodes, weights = gaussian_nodes(dimension, name)
-        averages.append(function(nodes) @ weights)
-    return bool(np.abs(averages[0] - averages[1]).max() < _AGREEMENT)
+    found = []
+    for axis, on_lines in enumerate(_lines(function, dimension)):
+        ends = _needed_breaks(on_lines, known[axis] if known else ())
+        if ends is None:
+            return None
+        found.append(ends)
+    return tuple(found)
+
+
+def located_kinks(
+    function: Callable[[FloatArray], FloatArray], dimension: int, reach: float
+) -> tuple[tuple[float, ...], ...] | None:
+    """Where a function of independent normals has kinks and jumps along each axis, far out too.
+
+    Parameters
+    ----------
+    function, dimension
+        As for `axis_breaks`.
+    reach : float
+        Largest size of the Gaussians, however improbable.
+
+    Returns
+    -------
+    tuple of tuple of float, or None
+        For each Gaussian, increasing; None where there are too many.
+
+    Examples
+    --------
+    >>> [float(round(kink, 9)) for kink in located_kinks(lambda q: np.abs(q - 10.5), 1, 12.0)[0]]
+    [10.5]
+    """
+    ends = np.linspace(-reach, reach, _DENSE_PANELS + 1)
+    found = []
+    for on_lines in _lines(function, dimension):
+        kinks = _kinks(_undamped(on_lines), ends)
+        if kinks is None:
+            return None
+        found.append(tuple(kinks))
+    return tuple(found)
+
+
+def _lines(
+    function: Callable[[FloatArray], FloatArray], dimension: int
+) -> list[Callable[[FloatArray], FloatArray]]:
+    """For each axis, what maps x (n,) to a function along lines parallel to it, (j, n)."""
+    rng = np.random.default_rng(0)
+    others = rng.standard_normal((_LINES, dimension))
+    units = np.median(np.abs(function(rng.standard_normal((dimension, 255)))), axis=1)
+    units = np.where(np.isfinite(units) & (units > 0.0), units, 1.0)[:, np.newaxis]
+
+    def on_lines(axis: int, x: FloatArray) -> FloatArray:
+        points = np.repeat(others.T[:, :, None], x.size, axis=2)
+        points[axis] = x
+        values = function(points.reshape(dimension, -1)) / units
+        with np.errstate(invalid="ignore"):
+            values = np.where(np.isinf(values), np.sign(values), values / np.hypot(1.0, values))
+        return values.reshape(-1, x.size)
+
+    return [partial(on_lines, axis) for axis in range(dimension)]
+
+
+def _undamped(function: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray], FloatArray]:
+    """Return the function times what the normal density takes from it."""
+    return lambda x: function(x) * np.exp(0.5 * x**2)
+
+
+def _needed_breaks(
+    function: Callable[[FloatArray], FloatArray], known: tuple[float, ...]
+) -> tuple[float, ...] | None:
+    """Find breaks beside those of the fine rule for functions (n,) -> (j, n) between -1 and 1."""
+    half = _RULES["fine"][0]
+    start = np.unique([*half, *(-end for end in half), *known])
+    nodes, weights = normal_rule("fine", known)
+    dense = np.unique([*np.linspace(start[0], start[-1], _DENSE_PANELS + 1), *known])
+    seen = _panel_averages(function, dense[:-1], dense[1:], _DENSE_NODES).sum(axis=1)
+    if np.abs(function(nodes) @ weights - seen).max() < _MISSED:
+        return known
+    kinks = _kinks(function, dense)
+    if kinks is None:
+        return None
+    leaves = _bisected(function, np.unique([*start, *kinks]), absolute=_RESOLVED)
+    if leaves is None:
+        return None
+    breaks = sorted({*leaves[0].tolist()} - {*start.tolist()} | {*known})
+    return tuple(breaks) if len(breaks) <= _MAX_BREAKS else None
+
+
+def _kinks(function: Callable[[FloatArray], FloatArray], ends: FloatArray) -> list[float] | None:
+    """Kinks and jumps of functions (n,) -> (j, n) between the outer ends; None if too many."""
+    panels = _bisected(function, ends, per_width=_LOCATED)
+    if panels is None:
+        return None
+    # Around a kink panels are tiny: one kink for each cluster of them.
+    left, right = (side[panels[1] - panels[0] < _KINK] for side in panels)
+    new = np.flatnonzero(np.diff(left, prepend=-np.inf) > 2.0 * _KINK)
+    clusters = zip(np.split(left, new[1:]), np.split(right, new[1:]), strict=True)
+    return [_located(function, a[0], b[-1]) for a, b in clusters if len(a)]
+
+
+def _located(function: Callable[[FloatArray], FloatArray], left: float, right: float) -> float:
+    """Return where between two points the function is furthest from straight."""
+    left, right = 2.0 * left - right, 2.0 * right - left
+    while right - left > _NARROWEST_KINK * (1.0 + abs(left)):
+        x = np.linspace(left, right, 5)
+        f = function(x)
+        bends = np.abs(f[:, 1:-1] - 0.5 * (f[:, :-2] + f[:, 2:])).sum(axis=0)
+        place = int(np.argmax(bends))
+        left, right = float(x[place]), float(x[place + 2])
+    return 0.5 * (left + right)
+
+
+def resolving_panels(
+    function: Callable[[FloatArray], FloatArray], ends: FloatArray, nodes: int
+) -> FloatArray:
+    """Return ends of panels on each of which a rule resolves a function, given ones among them.
+
+    Parameters
+    ----------
+    function : callable
+        (n,) -> (j, n), of values between -1 and 1, smooth between the given ends.
+    ends : ndarray
+        Increasing.
+    nodes : int
+        Of the Gauss-Legendre rule on each panel.
+
+    Raises
+    ------
+    ValueError
+        If there are too many.
+    """
+    panels = _bisected(_undamped(function), ends, per_width=_RESOLVED, n=nodes)
+    if panels is None:
+        raise ValueError(f"function must be resolved by at most {_MAX_PANELS} panels")
+    return np.append(panels[0], panels[1][-1])
+
+
+def _bisected(
+    function: Callable[[FloatArray], FloatArray],
+    ends: FloatArray,
+    absolute: float = 0.0,
+    per_width: float = 0.0,
+    n: int = _RULES["fine"][1],
+) -> tuple[FloatArray, FloatArray] | None:
+    """Panels on which a Gauss-Legendre rule resolves the function, increasing; None if too many.
+
+    An error allowed ``per_width`` of a panel makes panels shrink around a kink until it is located.
+    """
+    left, right = ends[:-1], ends[1:]
+    done: list[tuple[FloatArray, FloatArray]] = []
+    count = 0
+    while len(left):
+        middle = 0.5 * (left + right)
+        whole = _panel_averages(function, left, right, n)
+        halves = _panel_averages(function, left, middle, n) + _panel_averages(
+            function, middle, right, n
+        )
+        error = np.abs(whole - halves).max(axis=0)
+        fine = error < absolute + per_width * (right - left)
+        fine |= right - left < _NARROWEST * (1.0 + np.abs(middle))
+        done.append((left[fine], right[fine]))
+        count += int(fine.sum())
+        left, middle, right = left[~fine], middle[~fine], right[~fine]
+        left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
+        if count + len(left) > _MAX_PANELS + len(ends):
+            return None
+    lefts = np.concatenate([a for a, _ in done])
+    order = np.argsort(lefts)
+    return lefts[order], np.concatenate([b for _, b in done])[order]
+
+
+def _panel_averages(
+    function: Callable[[FloatArray], FloatArray], left: FloatArray, right: FloatArray, n: int
+) -> FloatArray:
+    """Parts (j, panels) of the averages of a function over a standard normal."""
+    x, w = np.polynomial.legendre.leggauss(n)
+    half = 0.5 * (right - left)[:, None]
+    nodes = 0.5 * (left + right)[:, None] + half * x
+    weights = half * w * np.exp(-0.5 * nodes**2) / math.sqrt(2.0 * math.pi)
+    values = function(nodes.ravel()).reshape(-1, *nodes.shape)
+    parts: FloatArray = np.einsum("jpn,pn->jp", values, weights)
+    return parts

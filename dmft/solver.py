@@ -40,6 +40,7 @@ from dmft.drivers import descend, flow
 from dmft.folders import check_folder, read_configuration
 from dmft.fresh_batches import FreshProcess
 from dmft.gradient_descent import GradientDescent
+from dmft.integrability import gradients_are_undefined
 from dmft.machine_memory import available_memory
 from dmft.masks import MaskStream
 from dmft.memory import check_solve, rows_within
@@ -144,7 +145,8 @@ def solve(
     Returns
     -------
     Trajectory
-        If the run diverges, the trajectory up to the last step before, with status DIVERGED.
+        If the run diverges, the trajectory up to the last step before, with status DIVERGED. If the
+        gradient has no second moment, step 0 alone, with status UNDEFINED_AVERAGE.
 
     Raises
     ------
@@ -205,10 +207,12 @@ def solve(
     hard_basis = problem.target.hard_basis  # found once, before the threads start
     n_workers = worker_count(threads, sampling.replicates)
 
+    undefined = gradients_are_undefined(problem)
+
     shared = _Shared(
         problem,
         delta,
-        method,
+        method.until(0) if undefined else method,
         sampling,
         frozenset(steps),
         most_rows,
@@ -228,6 +232,10 @@ def solve(
         )
         with folder.open():
             pooled, *replicates = _runs(shared, n_workers, folder)
+    if undefined:
+        for run in (pooled, *replicates):
+            run.status = Status.UNDEFINED_AVERAGE
+            run.gamma[:] = run.gradient_second_moment[:] = run.squared_gradient_norm[:] = np.nan
     trajectory = Trajectory(problem, delta, method, sampling, pooled, replicates)
     if throw and not trajectory.status.ok:
         raise NumericalFailure(trajectory.status, f"Steps computed: {trajectory.n_steps}.")

@@ -102,8 +102,10 @@ class Threshold:
     unstable_share : float
         Largest fraction of paths that a step makes unstable, or share of an average that they
         carry, along the trajectory to ``step`` at ``value`` (see :class:`dmft.UnstablePaths`); 0
-        at step 0, where no step is taken, NaN without a value. Above 0.01 the
-        step size matters more than it should; gradient flow is the cure.
+        at step 0, where no step is taken, NaN without a value. Above 0.01
+        the step size matters more than it should; gradient flow is the cure.
+    digits : str
+        The value to as many digits as were asked for, empty where none were.
     """
 
     value: float
@@ -118,6 +120,7 @@ class Threshold:
     residual: float
     config: dict[str, Any] = field(repr=False)
     unstable_share: float = np.nan
+    digits: str = ""
 
     @property
     def n_evaluations(self) -> int:
@@ -231,6 +234,7 @@ def find_delta_nn(
     progress: Callable[[int], None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     max_memory: float | None = None,
+    digits: int | None = None,
     throw: bool = False,
 ) -> Threshold:
     r"""Threshold delta_NN(t) above which the Hessian at step t has a hard negative outlier.
@@ -261,6 +265,11 @@ def find_delta_nn(
         holds a checkpoint of :func:`dmft.solve` for each delta.
     max_memory : float, optional
         Of each solve, as in :func:`dmft.solve`.
+    digits : int, optional
+        At step 0, for one neuron and one latent direction without additive noise: compute the root
+        that was found again to this many digits, at most 40, with mpmath (`dmft.reference`). Your
+        own functions must work on numpy arrays of mpmath numbers then, as most of those do that
+        consist of arithmetic and functions of numpy. MAX_STEPS if two rules do not agree.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -272,7 +281,8 @@ def find_delta_nn(
     ------
     ValueError
         If an argument is out of range, or the problem has no hard direction or starts with an
-        overlap with one; as in :func:`dmft.solve` for ``checkpoint`` and ``max_memory``.
+        overlap with one; as in :func:`dmft.solve` for ``checkpoint`` and ``max_memory``; if the
+        threshold cannot be computed to ``digits``.
     OSError
         If ``checkpoint`` cannot be written to.
 
@@ -298,6 +308,10 @@ def find_delta_nn(
     if step > method.n_steps:
         raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
     scan_points = check_integer("scan_points", scan_points, minimum=2)
+    if digits is not None:
+        from dmft.reference import check_digits
+
+        digits = check_digits(problem, step, digits)
     gap = _Gap(problem, method, sampling, step, threads, progress, checkpoint, max_memory)
     for delta in np.geomspace(lower, upper, scan_points)[1:-1]:
         gap(delta)
@@ -335,8 +349,14 @@ def find_delta_nn(
         },
         unstable_share=gap.unstable_share.get(value, np.nan),
     )
-    if throw and not status.ok:
-        raise NumericalFailure(status, f"Gap at the ends of the bracket: {result.gap_at_bracket}.")
+    if digits is not None:
+        from dmft.reference import with_digits
+
+        result = with_digits(problem, result, digits)
+    if throw and not result.status.ok:
+        raise NumericalFailure(
+            result.status, f"Gap at the ends of the bracket: {result.gap_at_bracket}."
+        )
     return result
 
 

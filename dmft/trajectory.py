@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from dmft._validation import check_integer
 from dmft.classification_error import expected_test_error
-from dmft.generalization import expected_test_loss
+from dmft.generalization import expected_test_loss, pre_activation_weights
 from dmft.gradient_descent import GradientDescent
+from dmft.integrability import undefined_losses
 from dmft.methods import Method, method_from_config
 from dmft.problem import Problem
 from dmft.records import read_record, write_record
@@ -108,6 +109,7 @@ class Trajectory:
         self._problem_config: dict[str, Any] | None = None
         self._test_losses = test_losses
         self._test_errors = test_errors
+        self._undefined: FloatArray | None = None  # losses
         self._values: dict[str, FloatArray] = {}
         self._spreads: dict[str, tuple[FloatArray, FloatArray]] = {}
         self._laws: dict[int, HessianLaw] = {}
@@ -249,6 +251,17 @@ class Trajectory:
     def stability_status(self) -> Status:
         """SUCCESS, or UNSTABLE_PATHS if unstable paths carry more than 1 % of an average."""
         return self.unstable_paths.status
+
+    @property
+    def loss_status(self) -> Status:
+        """SUCCESS, or UNDEFINED_AVERAGE if losses are infinite or undefined at some step.
+
+        They are reported as infinite then, or NaN, with an error of NaN. The order parameters and
+        Hessians are as `status` says: gradients of a robust loss are bounded where it is not.
+        """
+        if np.all(_undefined_losses(self) == 0.0):
+            return Status.SUCCESS
+        return Status.UNDEFINED_AVERAGE
 
     def per_replicate(self, name: str) -> Iterator[FloatArray]:
         """One array per replicate (solved on its own paths alone) of the quantity ``name``.
@@ -421,6 +434,8 @@ class Trajectory:
         stability = ""
         if not self.stability_status.ok:
             stability = f", stability={self.stability_status.name}"
+        if self._undefined is not None and not self.loss_status.ok:
+            stability += f", losses={self.loss_status.name}"
         return (
             f"Trajectory(delta={self.delta:g}, n_steps={self.n_steps}, m={self.m}, k={self.k}, "
             f"rank={self.rank}, status={self.status.name}{stability})"
@@ -442,15 +457,17 @@ class Trajectory:
             count = 0
             for array in self.per_replicate(name):
                 count += 1
-                difference = array - mean
-                mean = mean + difference / count
-                squares = squares + difference * (array - mean)
+                with np.errstate(invalid="ignore"):  # infinite losses
+                    difference = array - mean
+                    mean = mean + difference / count
+                    squares = squares + difference * (array - mean)
             error = np.sqrt(np.asarray(squares) / (count - 1) / count)
             self._spreads[name] = error, np.asarray(mean)
         return self._spreads[name]
 
     def _bias(self, name: str) -> FloatArray:
-        return bias_of_paths(self._value(name), self._spread(name)[1], len(self._runs) - 1)
+        with np.errstate(invalid="ignore"):
+            return bias_of_paths(self._value(name), self._spread(name)[1], len(self._runs) - 1)
 
 
 class _ByQuantity(Mapping[str, "FloatArray"]):
@@ -582,7 +599,29 @@ def _response(trajectory: Trajectory, index: int) -> FloatArray:
 
 
 def _train_loss(trajectory: Trajectory, index: int) -> FloatArray:
-    return trajectory._runs[index].train_loss[: trajectory._n_times]
+    undefined = _undefined_losses(trajectory)
+    losses = trajectory._runs[index].train_loss[: trajectory._n_times]
+    return np.where(undefined == 0.0, losses, undefined)
+
+
+def _undefined_losses(trajectory: Trajectory) -> FloatArray:
+    """For each time 0, or what the loss is if it has no finite average: +-inf or NaN.
+
+    That is decided by the tails of the label and of the network, for train and test loss alike.
+    """
+    if trajectory._undefined is None:
+        if trajectory._test_losses is not None or trajectory.problem is None:
+            losses = _test_loss(trajectory, 0)
+            trajectory._undefined = np.where(np.isfinite(losses), 0.0, losses)
+        else:
+            overlap, norm = _overlap(trajectory, 0), _norm(trajectory, 0)
+            trained = trajectory.method.trains_second_layer
+            trajectory._undefined = undefined_losses(
+                trajectory.problem,
+                pre_activation_weights(overlap, norm),
+                _second_layer(trajectory, 0) if trained else None,
+            )
+    return trajectory._undefined
 
 
 def _second_layer(trajectory: Trajectory, index: int) -> FloatArray:

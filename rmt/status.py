@@ -75,6 +75,10 @@ class Status(enum.Enum):
         "sampling error, or the hard directions stated are not those found; raise n_points, or "
         "check hard_directions."
     )
+    UNDEFINED_AVERAGE = (
+        "An average over the samples is infinite or does not exist (heavy tails or poles of label, "
+        "activation or loss); clip or transform the label, or take a loss that grows more slowly."
+    )
     NO_COEFFICIENT = (
         "No degree up to max_degree has a conditional mean that differs from zero: the hard "
         "directions do not enter the label, or only in higher degrees; raise max_degree."

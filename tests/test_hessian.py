@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import dmft
 from dmft.hessian import curvature_support, initial_law
@@ -152,14 +153,55 @@ def test_support_of_a_degenerate_start_is_that_of_its_own_weights():
     assert -2 < right < 0
 
 
-def test_jumps_away_from_zero_are_sampled_with_an_error():
+def test_jumps_away_from_zero_are_integrated_exactly():
     label = dmft.Target(lambda z, eps: np.where(np.abs(z[:, 0]) > 0.7, 1.0, -1.0))
-    law = initial_law(problem("gelu", "logistic", label), 3.0902, SAMPLING)
-    assert len(law.replicates) == 8
+    case = problem("gelu", "logistic", label)
+    law = initial_law(case, 3.0902, SAMPLING)
+    assert law.replicates == ()
     # The gap vanishes at 3.0902, from quadrature split at the jump.
-    assert abs(law.hard_gap()) < 4 * law.stderr("hard_gap")
+    assert abs(law.hard_gap()) < 1e-5
     smooth = dmft.Target(lambda z, eps: z[:, 0] ** 2)
     assert initial_law(problem("gelu", label=smooth), 3.0).replicates == ()
+
+
+@pytest.mark.parametrize(
+    ("label", "k"),
+    [
+        (lambda z, eps: np.abs(z[:, 0] - z[:, 1]), 2),
+        (lambda z, eps: np.clip(z[:, 0] * z[:, 1], -1.0, 1.0), 2),
+        (lambda z, eps: np.where(z[:, 0] ** 2 > 1.0 + eps, 1.0, -1.0), 1),
+    ],
+)
+def test_kinks_across_the_axes_are_sampled_with_an_error(label, k):
+    target = dmft.Target(label, k=k, hard_directions=range(k))
+    law = initial_law(problem("gelu", label=target), 3.0, SAMPLING)
+    assert len(law.replicates) == 8
+    assert 0 < law.stderr("hard_gap") < 1e-2
+
+
+def test_kinks_that_nobody_declared_are_found():
+    """User's own activation and loss with kinks, and the same ones written as the catalogue has."""
+    plain = dmft.Activation(
+        lambda r: np.clip(r, -1, 1), lambda r: 1.0 * (abs(r) < 1), lambda r: 0 * r
+    )
+    one = initial_law(problem(plain, a=(1.3,)), 2.0)
+    other = initial_law(problem("clipped-linear", a=(1.3,)), 2.0)
+    assert one.replicates == other.replicates == ()
+    np.testing.assert_allclose(one.edges(), other.edges(), rtol=1e-9)
+
+    # Squared hinge, labels +-1 of relu(r): D = L'' in 1 > y f, r > 0, so that its mean is exact.
+    hinge = dmft.Loss(
+        lambda f, y: 0.5 * np.maximum(1 - y * f, 0) ** 2,
+        lambda f, y: -y * np.maximum(1 - y * f, 0),
+        lambda f, y: 1.0 * (y * f < 1),
+    )
+    law = initial_law(
+        problem("relu", hinge, dmft.Target("modulus", classes="sign", threshold=1)), 2
+    )
+    up = 2 * norm.sf(1.0)
+    exact = up * (norm.cdf(1.0) - 0.5) + (1 - up) * 0.5
+    assert law.replicates == ()
+    assert law.moments(1)[0] == pytest.approx(exact, rel=1e-10)
 
 
 def test_a_label_that_cannot_be_hashed():

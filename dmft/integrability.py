@@ -239,7 +239,7 @@ def _signs_of_pole(
     if order < 0.5:
         return set()
     # The order without the chance of how near a point came: at a fixed multiple of a distance.
-    distances = 1e3 * widths[-1] * 4.0 ** np.arange(6)
+    distances = 1e3 * widths[-1] * np.exp2(2.0 * np.arange(6.0))
     signs = set()
     for side in (-1.0, 1.0):
         values = on_line(centre + side * distances)

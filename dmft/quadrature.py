@@ -248,7 +248,7 @@ def _lines(
         values = function(points.reshape(dimension, -1)) / units
         with np.errstate(invalid="ignore"):
             values = np.where(np.isinf(values), np.sign(values), values / np.hypot(1.0, values))
-        return values.reshape(-1, x.size)
+        return np.asarray(values.reshape(-1, x.size))
 
     return [partial(on_lines, axis) for axis in range(dimension)]
 

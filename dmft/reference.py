@@ -470,7 +470,7 @@ def _objects(context: Any, x: FloatArray) -> Objects:
     return np.array([context.mpf(value) for value in x.tolist()], dtype=object)
 
 
-def _activation(problem: Problem, context: Any) -> tuple[Callable[[Objects], Any], ...]:
+def _activation(problem: Problem, context: Any) -> tuple[Callable[..., Any], ...]:
     """Value and derivatives of the activation on mpmath numbers."""
     activation = problem.network.activation
     if ACTIVATIONS.get(activation.name) == activation and activation.name in _TWINS:
@@ -481,7 +481,7 @@ def _activation(problem: Problem, context: Any) -> tuple[Callable[[Objects], Any
     return activation.value, activation.derivative, activation.second_derivative
 
 
-def _loss(problem: Problem) -> tuple[Callable[[Objects, Objects], Any], ...]:
+def _loss(problem: Problem) -> tuple[Callable[..., Any], ...]:
     """Return the derivatives of the loss on mpmath numbers."""
     loss = problem.loss
     if LOSSES.get(loss.name) == loss and loss.name == "pseudo-huber":  # numpy's hypot takes no mix

@@ -79,7 +79,8 @@ class Threshold:
         SUCCESS.
     stderr : float
         Standard error over replicates: that of the gap at the root divided by the slope. Zero
-        where the gap is computed by quadrature (step 0, up to three Gaussians).
+        where the gap is computed by quadrature that a second rule confirms (step 0, up to three
+        Gaussians).
     status : Status
         SUCCESS; NO_BRACKET if no crossing in the bracket defines it; UNBOUNDED_EDGE if the left
         edge is -infinity (no hard outlier in the limit, whatever delta); DIVERGED if gradient

@@ -40,7 +40,7 @@ _FOR_CURVATURE = {
 # those of its square, which enter through the place of the edge.
 _AGREEMENT = {1: (1e-7, 1e-7), 2: (1e-7, 1e-7), 3: (5e-7, 5e-6)}
 # Between these ratios n/d, an octave apart, the averages that decide edge and gap are compared.
-_RATIOS = 2.0 ** np.arange(-3, 9)
+_RATIOS = np.exp2(np.arange(-3.0, 9.0))
 
 
 def confirmed_rule(
@@ -144,7 +144,13 @@ def _find_curvature_rule(
     if "breaks" not in rules:
         rules["breaks"] = _asked(_curvatures(problem, weights), len(known), known)
     breaks = rules["breaks"]
-    return None if breaks is None else confirmed_rule(averages, pairs, breaks, agreement)
+    if breaks is None:
+        return None
+    if rule := confirmed_rule(averages, pairs, breaks, agreement):
+        return rule
+    # The resolvent is sharper than D where 1 + c D is small.
+    finer = _asked(_curvatures(problem, weights, chosen), len(known), breaks)
+    return None if finer in (None, breaks) else confirmed_rule(averages, pairs, finer, agreement)
 
 
 def _powers(eigenvalues: FloatArray, c: complex) -> list[FloatArray]:
@@ -245,14 +251,23 @@ def curvature_kinks(
     return tuple(tuple(sorted([*more, *ends])) for more, ends in zip(new, known, strict=True))
 
 
-def _curvatures(problem: Problem, weights: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    """Return D at step 0, with labels or probabilities of classes, as a function of Gaussians."""
+def _curvatures(
+    problem: Problem, weights: FloatArray, arguments: Iterable[complex] = ()
+) -> Callable[[FloatArray], FloatArray]:
+    """Return D at step 0, with labels or probabilities of classes, as a function of Gaussians.
+
+    And the eigenvalues of (I + c D)^{-1} D for each argument c.
+    """
 
     def curvatures(nodes: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
             points, labels, masses = labelled(problem, nodes)
             D = curvature(problem, weights @ points[: problem.k + problem.m], labels)
-        values = D.reshape(len(D), -1).T
+            values = D.reshape(len(D), -1).T
+            if arguments:
+                eigenvalues = np.linalg.eigvalsh(np.nan_to_num(D)).T
+                resolved = [eigenvalues / (1.0 + c * eigenvalues) for c in arguments]
+                values = np.concatenate([values, *(part.real for part in resolved)])
         n = nodes.shape[1]
         if masses is None:  # labels too: what they do to D may be elsewhere
             found = [values, labels[np.newaxis]]

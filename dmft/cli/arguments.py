@@ -184,6 +184,12 @@ def command_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--step", type=_integer, metavar="T", help="horizon t of delta_NN(t)")
     sub.add_argument("--scan-points", type=_integer, metavar="N", help="points of the first scan")
+    sub.add_argument(
+        "--digits",
+        type=_integer,
+        metavar="N",
+        help="at step 0: compute the root to N digits (mpmath)",
+    )
     _add_method(sub, flow=True)
     _add_sampling(sub)
     _add_resources(_add_output(sub))

@@ -47,6 +47,7 @@ def run_threshold(arguments: argparse.Namespace) -> int:
             arguments.scan_points,
             arguments.checkpoint,
             in_bytes(arguments.max_memory),
+            arguments.digits,
         )
         output.save("threshold", result)
         output.draw("threshold", "plot_threshold", result)
@@ -138,6 +139,7 @@ def threshold_of(
     scan_points: int | None = None,
     checkpoint: str | None = None,
     max_memory: float | None = None,
+    digits: int | None = None,
 ) -> Threshold:
     """Find delta_NN with a progress bar; `scan_points` in place of what the run file says."""
     from dmft.threshold import find_delta_nn
@@ -159,6 +161,7 @@ def threshold_of(
             progress=advance,
             checkpoint=checkpoint,
             max_memory=max_memory,
+            digits=digits,
         )
 
 
@@ -174,6 +177,7 @@ def _threshold_json(result: Threshold) -> dict[str, Any]:
     return {
         "value": result.value,
         "stderr": result.stderr,
+        **({"digits": result.digits} if result.digits else {}),
         "step": result.step,
         "bracket": result.bracket,
         "gap_at_bracket": result.gap_at_bracket,
@@ -199,6 +203,7 @@ def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
     from dmft.methods import horizon
 
     value = with_error(result.value, result.stderr) if result.status.ok else "none found"
+    value = f"{result.digits} (all digits)" if result.digits else value
     lines = [
         (f"delta_NN(t={horizon(result.config['method'], result.step)})", value),
         ("crossings", crossings or "none"),
@@ -225,6 +230,7 @@ def _trajectory_json(result: Trajectory) -> dict[str, Any]:
         "stderr": {name: [] if empty else result.stderr[name] for name in names},
         "bias": {name: [] if empty else result.bias[name] for name in names},
         "stability": result.stability_status.name,
+        "losses": result.loss_status.name,
         "unstable_paths": vars(result.unstable_paths),
     }
 
@@ -239,6 +245,8 @@ def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
         return with_error(float(value), float(error))
 
     lines += [("train loss", last("train_loss")), ("test loss", last("test_loss"))]
+    if not result.loss_status.ok:
+        lines.append(("losses", f"{result.loss_status.name}: {result.loss_status.value}"))
     if _has_test_error(result):
         lines.append(("test error", last("test_error")))
     lines.append(("gradient norm", last("gradient_norm")))

@@ -106,8 +106,8 @@ def _which_end(deltas: FloatArray, gaps: FloatArray, crossings: Sequence[Crossin
         )
     if smallest == 0:
         return (
-            f"The gap is positive {where} and falls towards the lower end: lower it below {lower}, or "
-            f"raise the upper end if it falls again beyond {upper}."
+            f"The gap is positive {where} and falls towards the lower end: lower it below {lower}, "
+            f"or raise the upper end if the gap falls again beyond {upper}."
         )
     return (
         f"The gap is positive {where}, and smallest ({gaps[smallest]:.3g}) at delta = "

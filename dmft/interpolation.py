@@ -23,6 +23,8 @@ __all__ = [
 # a new node is worth placing.
 _FRACTIONS = np.linspace(0.0, 1.0, 33)[1:-1]
 _MARGIN = 0.1
+# Values this many times those at the ends of an interval are far from it.
+_FAR = 20.0
 # Relative to the values at the ends of an interval, a value below this is rounding.
 _ROUNDING = 1e-11
 
@@ -199,12 +201,14 @@ def suspected_change(
     if len(x) < 3 or (ends[0] < 0) != (ends[1] < 0):
         return 0.0, np.nan
     places = x[interval] + _FRACTIONS * (x[interval + 1] - x[interval])
-    # Values far above those of the interval say little about it: the further the less they count.
     scale = float(np.abs(ends).max())
-    if scale == 0.0:
+    if not ends.all():  # zero to all digits, which has no sign
         return 0.0, np.nan
     sign = -1.0 if ends[0] < 0 else 1.0
-    y = np.arcsinh(sign * y / scale)
+    # Values far beyond those of the interval say little about it: only their logarithm counts.
+    y = sign * y / scale
+    far = np.abs(y) > _FAR
+    y[far] = np.sign(y[far]) * _FAR * (1.0 + np.log(np.abs(y[far]) / _FAR))
 
     def through(before: int, after: int) -> FloatArray:
         return LocalPolynomial(x, interval, before, after).along(places, y)

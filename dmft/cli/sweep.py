@@ -115,6 +115,8 @@ def _lines(run: RunFile, threshold: Threshold | None) -> list[tuple[str, str]]:
         if not threshold.status.ok:
             value = f"none found: {threshold.status.name}"
         lines += [paths_line(run), (f"delta_NN(t={threshold.step})", value)]
+        if threshold.detail:
+            lines.append(("detail", threshold.detail))
     return lines
 
 
@@ -127,6 +129,7 @@ def _json(result: Sweep, threshold: Threshold | None) -> dict[str, Any]:
             "stderr": threshold.stderr,
             "step": threshold.step,
             "status": threshold.status.name,
+            "detail": threshold.detail,
         }
     return {
         "d": result.d,

@@ -661,7 +661,9 @@ def _locate(table: _Table, index: int) -> _Root:
     # Intervals in which no solve has failed, and wide enough to be divided.
     open_to_look = (np.diff(known) == 1) & (np.diff(x) > _NARROWEST_LOOK)
     noise = _stderr(gaps[1:])
-    found = [(*suspected_change(x, gaps[0], noise, i), i) for i in np.flatnonzero(open_to_look)]
+    found = [
+        (*suspected_change(x, gaps[0], noise, i), i) for i in np.flatnonzero(open_to_look).tolist()
+    ]
     depth, where, interval = max(found, default=(0.0, np.nan, 0))
     if depth > 0.0 and table.steps[index]:  # step 0 is looked at in the end, without a solve
         suspected = float(deltas[interval]), float(deltas[interval + 1]), float(np.exp(where))

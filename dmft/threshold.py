@@ -685,8 +685,8 @@ def refine(gap: _Gap, crossing: Crossing) -> tuple[float, float, Crossing]:
         else:
             upper = float(root)
         known, *_ = gap.arrays()
-        middle = known[(known > lower) & (known < upper)]
-        for delta in middle.tolist():
+        between = known[(known > lower) & (known < upper)]
+        for delta in between.tolist():
             if (finite_gap(delta) < 0) == (gap(lower) < 0):
                 lower = delta
             else:

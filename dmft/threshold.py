@@ -49,6 +49,8 @@ _KIND = "threshold"
 _FRACTION_OF_ERROR = 0.1
 _FINEST = 1e-7
 _LARGEST_RESIDUAL = 0.25
+# Its slope is not taken from gaps this many times those at the ends of the crossing's interval.
+_FAR_GAP = 10.0
 _MAX_REFINEMENTS = 40
 # An interval wider than this is halved on the logarithmic scale first, where a gap varies evenly.
 _WIDEST = 1e3
@@ -694,7 +696,8 @@ def refine(gap: _Gap, crossing: Crossing) -> tuple[float, float, Crossing]:
                 break
     else:
         raise NumericalFailure(Status.MAX_STEPS)
-    stderr = _ratio(error, _slope(gap, root, 2 * tolerance, slope))
+    most = _FAR_GAP * max(abs(gap(crossing.lower)), abs(gap(crossing.upper)))
+    stderr = _ratio(error, _slope(gap, root, 2 * tolerance, most, slope))
     refined = replace(crossing, value=float(root), refined=True, stderr=stderr)
     return float(root), stderr, refined
 
@@ -706,14 +709,15 @@ def _ratio(error: float, slope: float) -> float:
     return float(error / abs(slope)) if slope != 0.0 else np.inf
 
 
-def _slope(gap: _Gap, root: float, distance: float, otherwise: float) -> float:
+def _slope(gap: _Gap, root: float, distance: float, most: float, otherwise: float) -> float:
     """Slope at the root, from the nearest evaluation on each side that is far enough from it.
 
-    Far enough means that the difference is more than the residual. Both sides: the slope of the
-    parabola through the three points; one side: the difference quotient.
+    Far enough means that the difference is more than the residual; a gap above ``most`` (next to
+    where runs diverge) says nothing of the slope here. Both sides: the slope of the parabola
+    through the three points; one side: the difference quotient.
     """
     deltas, gaps, _ = gap.arrays()
-    far = np.isfinite(gaps) & (np.abs(deltas - root) >= distance)
+    far = np.isfinite(gaps) & (np.abs(deltas - root) >= distance) & (np.abs(gaps) <= most)
     below, above = deltas[far & (deltas < root)], deltas[far & (deltas > root)]
     quotients = []
     for other in (*below[-1:], *above[:1]):

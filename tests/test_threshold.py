@@ -462,6 +462,19 @@ def test_a_steep_root_in_a_wide_interval_is_located_to_its_error(monkeypatch):
     assert abs(result.stderr - 0.01 * 9) < 0.03
 
 
+def test_the_error_next_to_where_runs_diverge_is_that_of_the_slope_at_the_root(monkeypatch):
+    """Beside the crossing the gap is a million, and the scan too close to see the slope else."""
+
+    def gap(delta):
+        return 1e6 if delta < 1.5 else 3.0 - 1.5 * delta
+
+    result = find(monkeypatch, gap, (1.0, 16), error=0.1, scan_points=9)
+    assert abs(result.value - 2) < 0.1 * result.stderr
+    assert 0.5 < result.stderr / (0.1 / 1.5) < 2
+    rough = find(monkeypatch, gap, (1.0, 16), error=2.0, scan_points=9)
+    assert 0.5 < rough.stderr / (2.0 / 1.5) < 2
+
+
 @pytest.mark.parametrize("step", [0, 2])
 @pytest.mark.parametrize(
     "bracket",

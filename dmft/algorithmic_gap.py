@@ -112,6 +112,12 @@ class AlgorithmicGap:
             statuses.append(self.step_axis.status)
         return next((status for status in statuses if not status.ok), Status.SUCCESS)
 
+    @property
+    def detail(self) -> str:
+        """What the curves say of their statuses, each after the name of its network."""
+        words = [f"{name}: {curve.detail}" for name, curve in self.curves.items() if curve.detail]
+        return " ".join(words)
+
     def _ratio(self, curve: ThresholdCurve) -> GapRatio:
         delta, error = self.delta_alg, self.delta_alg_stderr
         if not (math.isfinite(delta) and delta > 0.0):
@@ -292,7 +298,7 @@ def algorithmic_gap(
         },
     )
     if throw and not result.status.ok:
-        raise NumericalFailure(result.status)
+        raise NumericalFailure(result.status, result.detail)
     return result
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CurvatureSupport",
     "curvature_support",
+    "describe_unbounded",
     "drawn_law",
     "initial_law",
     "sampled_law",
@@ -52,7 +53,22 @@ _N_RAYS = 64
 _N_PRE_ACTIVATIONS = 4096
 _BISECTIONS = 80
 _SURELY_UNBOUNDED = 1e5
+_PARTS_OF_FITTED = (0.5, 0.9)
+_RESIDUALS = (-2.0, 2.0)
 _MAX_SUPPORT_POINTS = 32
+
+# Factors of the two terms of D, and what would bound each of them.
+_BEND, _FIRST = "L''", "(sum_j v_j a_j sigma'(r_j))^2"
+_SLOPE, _SECOND = "L'", "a_j sigma''(r_j)"
+_CURES = {
+    _BEND: "a loss whose second derivative is bounded below",
+    _FIRST: "an activation whose first derivative is bounded",
+    _SLOPE: "a loss whose first derivative is bounded (such as pseudo-huber)",
+    _SECOND: "an activation whose second derivative is bounded",
+}
+# A factor counts as unbounded if it makes up this much of the growth of the logarithm of its term,
+# and an argument as growing if it does by this factor.
+_SHARE_OF_GROWTH, _MOVES = 0.1, 10.0
 
 
 @dataclass(frozen=True)
@@ -65,11 +81,14 @@ class CurvatureSupport:
         Values that D approaches, among them the most negative and most positive ones found.
     bounded_below, bounded_above : bool
         Whether the eigenvalues of D are bounded.
+    lowest_at : ndarray, shape (n_radii, m + 1)
+        Pre-activations and label at which D has its lowest eigenvalue, for each distance probed.
     """
 
     points: FloatArray
     bounded_below: bool
     bounded_above: bool
+    lowest_at: FloatArray
 
 
 def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None) -> HessianLaw:
@@ -149,7 +168,7 @@ def drawn_law(problem: Problem, delta: float, n: int, rng: np.random.Generator) 
     weights, q = problem.initial_weights(), rng.standard_normal((k + m, n))
     labels = problem.sample_labels(np.ascontiguousarray(q[:k].T), rng.standard_normal(n))
     span = Span(q, latent=k, neurons=weights, hard=_hard_coordinates(problem, k + m))
-    anything = CurvatureSupport(np.empty((0, m, m)), bounded_below=True, bounded_above=True)
+    anything = CurvatureSupport(np.empty((0, m, m)), True, True, np.empty((0, m + 1)))
     return _law(problem, delta, anything, weights @ q, labels, q[:k], span=span)
 
 
@@ -317,7 +336,7 @@ def curvature_support(problem: Problem, weights: FloatArray | None = None) -> Cu
     if projector is not None:
         free = _probe(problem, projector)
         nothing = np.empty((0, problem.m, problem.m))
-        return CurvatureSupport(nothing, free.bounded_below, free.bounded_above)
+        return CurvatureSupport(nothing, free.bounded_below, free.bounded_above, free.lowest_at)
     if "free" not in known:
         known["free"] = _probe(problem, np.eye(problem.m))
     return known["free"]
@@ -359,6 +378,7 @@ def _probe(problem: Problem, projector: FloatArray) -> CurvatureSupport:
         found.points,
         found.bounded_below and at_poles.bounded_below,
         found.bounded_above and at_poles.bounded_above,
+        at_poles.lowest_at if found.bounded_below else found.lowest_at,
     )
 
 
@@ -375,6 +395,7 @@ def _probe_along(
     lowest: list[float] = []
     highest: list[float] = []
     extreme: list[FloatArray] = []
+    lowest_at: list[FloatArray] = []
     seen = np.empty(0)
     for radius, points_of_labels in zip(_RADII, samples, strict=True):
         # All labels found so far: further out they may all overflow, or all be large.
@@ -385,30 +406,141 @@ def _probe_along(
         points = np.concatenate([r, radius * far], axis=1)
         with np.errstate(all="ignore"):
             fitted, fitted_labels = _where_fitted(problem, far, labels)
-            D = curvature(
-                problem,
-                np.concatenate([np.repeat(points, len(labels), axis=1), fitted], axis=1),
-                np.concatenate([np.tile(labels, points.shape[1]), fitted_labels]),
+            # Short of the label the slope of the loss is that of a large residual, and a curvature
+            # of the activation that grows has its full size; just beside it a loss that flattens
+            # is concave. These say whether D is bounded, the others what it approaches.
+            short = [part * fitted for part in _PARTS_OF_FITTED]
+            beside, labels_beside = zip(
+                *(_where_fitted(problem, far, labels, residual) for residual in _RESIDUALS),
+                strict=True,
             )
-        D = D[np.isfinite(D).all(axis=(1, 2))]
-        if not len(D):
+            on_grid = np.repeat(points, len(labels), axis=1)
+            at = np.concatenate([on_grid, fitted, *short, *beside], axis=1)
+            labels_at = np.tile(fitted_labels, 1 + len(short))
+            labels_at = np.concatenate(
+                [np.tile(labels, points.shape[1]), labels_at, *labels_beside]
+            )
+            D = curvature(problem, at, labels_at)
+        approached = np.arange(len(D)) < on_grid.shape[1] + fitted.shape[1]
+        finite = np.isfinite(D).all(axis=(1, 2))
+        if not (finite & approached).any():
             continue
+        D, at, labels_at, approached = (
+            D[finite],
+            at[:, finite],
+            labels_at[finite],
+            approached[finite],
+        )
         values = np.linalg.eigvalsh(D) if m > 1 else D[:, :, 0]
         lowest.append(float(values[:, 0].min()))
         highest.append(float(values[:, -1].max()))
+        deepest = int(np.argmin(values[:, 0]))
+        lowest_at.append(np.append(at[:, deepest], labels_at[deepest]))
+        D, values = D[approached], values[approached]
         order = np.argsort(values[:, 0], kind="stable")
         extreme.append(D[order[: _MAX_SUPPORT_POINTS // 4]])
         order = np.argsort(values[:, -1], kind="stable")
         extreme.append(D[order[-_MAX_SUPPORT_POINTS // 4 :]])
     if not extreme:
-        return CurvatureSupport(np.empty((0, m, m)), True, True)
+        return CurvatureSupport(np.empty((0, m, m)), True, True, np.empty((0, m + 1)))
     bounded_below = not _keeps_growing(-np.array(lowest))
     bounded_above = not _keeps_growing(np.array(highest))
     return CurvatureSupport(
         _outermost(np.concatenate(extreme), bounded_below, bounded_above),
         bounded_below,
         bounded_above,
+        np.array(lowest_at),
     )
+
+
+def describe_unbounded(problem: Problem) -> str:
+    """Say which factor of D makes its smallest eigenvalue unbounded below, and in which direction.
+
+    ``D_jl = L'' a_j a_l sigma'(r_j) sigma'(r_l) + [j = l] L' a_j sigma''(r_j)``: of the two terms
+    the one that falls, and in it the factors that grow, from 10^3 to 10^6 standard deviations.
+
+    Parameters
+    ----------
+    problem : Problem
+        Whose D is unbounded below.
+
+    Returns
+    -------
+    str
+        One sentence, and another with what would bound it.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "square")
+    >>> print(describe_unbounded(problem))  # doctest: +ELLIPSIS
+    D is unbounded below: in L' a_j sigma''(r_j), L' falls to -infinity as y grows to +infinity ...
+    """
+    at = curvature_support(problem, problem.initial_weights()).lowest_at
+    nothing = "D is unbounded below."
+    if len(at) < 2:
+        return nothing
+    near, far = at[len(at) // 2], at[-1]
+    with np.errstate(all="ignore"):
+        term, before, after = _lowest_term(problem, near, far)
+        growth = {name: np.log(abs(after[name]) / abs(before[name])) for name in term}
+        total = sum(growth.values())
+    grown = [name for name, rate in growth.items() if rate > _SHARE_OF_GROWTH * total > 0.0]
+    if not grown:
+        return nothing
+    found = " and ".join(f"{name} {_towards(after[name])}" for name in grown)
+    variables = {"y": (near[-1], far[-1])}
+    variables |= {"r_j": (before["r_j"], after["r_j"])}
+    moving = [
+        f"{name} {_towards(end)}"
+        for name, (start, end) in variables.items()
+        if abs(end) > _MOVES * max(abs(start), 1.0)
+    ]
+    along = f" as {' and '.join(moving)}" if moving else ""
+    values = ", ".join(f"{name} = {after[name]:.3g}" for name in ("r_j", *term))
+    cures = " and ".join(_CURES[name] for name in grown)
+    return (
+        f"D is unbounded below: in {' '.join(term)}, {found}{along} (at y = {far[-1]:.3g}: "
+        f"{values}). In the limit there is an edge with {cures}."
+    )
+
+
+def _lowest_term(
+    problem: Problem, near: FloatArray, far: FloatArray
+) -> tuple[tuple[str, ...], dict[str, float], dict[str, float]]:
+    """Names of the factors of D's more negative term far out, and their values at both points."""
+    network, loss = problem.network, problem.loss
+    layer = np.asarray(network.second_layer)
+
+    def factors(point: FloatArray) -> tuple[dict[str, float], float, float]:
+        r, y = point[:-1], point[-1:]
+        f = network.output(r[:, np.newaxis])
+        first, second = (
+            np.asarray(function(r), dtype=np.float64)
+            for function in (network.activation.derivative, network.activation.second_derivative)
+        )
+        slope = float(np.asarray(loss.derivative(f, y))[0])
+        bend = float(np.asarray(loss.second_derivative(f, y))[0])
+        direction = np.linalg.eigh(curvature(problem, r[:, np.newaxis], y)[0])[1][:, 0]
+        inner = float(direction @ (layer * first))
+        own = direction**2 * layer * second
+        j = int(np.argmax(np.abs(own)))
+        values = {
+            _BEND: bend,
+            _FIRST: inner**2,
+            _SLOPE: slope,
+            _SECOND: float(layer[j] * second[j]),
+            "r_j": float(r[j]),
+        }
+        return values, bend * inner**2, slope * float(own.sum())
+
+    before, _, _ = factors(near)
+    after, outer, diagonal = factors(far)
+    return (_BEND, _FIRST) if outer < diagonal else (_SLOPE, _SECOND), before, after
+
+
+def _towards(value: float) -> str:
+    return "grows to +infinity" if value > 0 else "falls to -infinity"
 
 
 def _probe_pre_activations(m: int, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -423,14 +555,15 @@ def _probe_pre_activations(m: int, generator: np.random.Generator) -> tuple[Floa
 
 
 def _where_fitted(
-    problem: Problem, far: FloatArray, labels: FloatArray
+    problem: Problem, far: FloatArray, labels: FloatArray, residual: float = 0.0
 ) -> tuple[FloatArray, FloatArray]:
-    """Pre-activations along the rays ``far`` at which the network output equals a label.
+    """Pre-activations along the rays ``far`` at which the network output is that far from a label.
 
     A robust loss has its curvature concentrated there, in a window that no grid would hit.
     """
     rays = np.repeat(far, len(labels), axis=1)
-    wanted = np.tile(labels, far.shape[1])
+    labels = np.tile(labels, far.shape[1])
+    wanted = labels + residual
     low, high = np.zeros(len(wanted)), np.full(len(wanted), 1e7)
     start = problem.network.output(low * rays) < wanted
     crossed = start != (problem.network.output(high * rays) < wanted)
@@ -438,7 +571,7 @@ def _where_fitted(
         middle = 0.5 * (low + high)
         same = (problem.network.output(middle * rays) < wanted) == start
         low, high = np.where(same, middle, low), np.where(same, high, middle)
-    return (low * rays)[:, crossed], wanted[crossed]
+    return (low * rays)[:, crossed], labels[crossed]
 
 
 def _labels_at(problem: Problem, points: FloatArray) -> FloatArray:

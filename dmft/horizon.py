@@ -19,9 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._validation import check_integer
+from dmft.explanations import explain_search
 from dmft.extrapolation import Extrapolation, extrapolate
+from dmft.gap_reading import read_gap
 from dmft.hessian import initial_law
-from dmft.interpolation import LocalPolynomial, disagreement, nearest_opening, root_between
+from dmft.interpolation import (
+    LocalPolynomial,
+    disagreement,
+    nearest_opening,
+    root_between,
+    suspected_change,
+)
 from dmft.records import read_record, write_record
 from dmft.sampling import Sampling, bias_of_paths
 from dmft.solver import solve
@@ -30,8 +38,11 @@ from dmft.threshold import (
     Crossing,
     _Gap,
     check_question,
+    even_in_log,
     folder_of_delta,
-    refine,
+    is_cheap,
+    locate_crossings,
+    look_closer,
     sign_changes,
     status_of_scan,
 )
@@ -59,6 +70,10 @@ _FRACTION_OF_ERROR = 0.2
 _FINEST = 1e-4
 # An interval narrower than this many standard errors is not divided.
 _NARROWEST = 0.5
+# An interval of log delta narrower than this is not looked into for hidden changes of sign.
+_NARROWEST_LOOK = 1e-2
+# Gaps above two to this power are scaled before they are interpolated.
+_LARGE_EXPONENT = 200
 # A new delta keeps this fraction of the interval's length from its ends: nodes that are close
 # together tell little more than one.
 _MARGIN = 0.2
@@ -110,6 +125,8 @@ class ThresholdCurve:
         SUCCESS if that of every step is, otherwise the first other one, in order of time.
     config : dict
         Problem, method, sampling as plain types.
+    detail : str
+        In words, what is behind the status of the first step that is no success; may be empty.
 
     References
     ----------
@@ -135,6 +152,7 @@ class ThresholdCurve:
     unstable_share: Annotated[FloatArray, "S"]
     limit: Extrapolation
     config: dict[str, Any] = field(repr=False)
+    detail: str = ""
 
     @property
     def bias(self) -> FloatArray:
@@ -304,26 +322,26 @@ def delta_nn_curve(
     points = check_integer("points", points, minimum=4)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
     table = _Table(problem, method, sampling, chosen, threads, progress, checkpoint, max_memory)
-    for delta in np.geomspace(*ends, points):
+    for delta in even_in_log(*ends, points):
         table.solve(float(delta), 0, len(chosen))
         if table.hopeless:
             break  # a property of activation, loss and label: the same at every delta
     found = [_locate(table, index) for index in range(len(chosen))]
+    looks = 0
     while table.n_solves < max_solves:
-        division = _next_delta(found)
-        if division is None:
+        needed = _next_delta(found, looks < points)
+        if needed is None:
             break
-        interval, delta = division
-        # Later steps, with nothing in the interval, would learn nothing; step 0 needs no solve.
-        last = max(i for i, root in enumerate(found) if interval in root.intervals)
-        table.solve(delta, int(chosen[0] == 0), last + 1)
+        _, delta, last, is_look = needed
+        looks += is_look
+        table.solve(delta, int(chosen[0] == 0), last + 1)  # step 0 needs no solve
         found = [_locate(table, index) for index in range(len(chosen))]
-    if chosen[0] == 0 and found[0].has_value:
-        found[0] = _at_start(table, found[0], threads)
+    if chosen[0] == 0 and found[0].status is not Status.UNBOUNDED_EDGE:
+        found[0] = _at_start(table, found[0], threads, points)
     curve = _curve(table, found, ends)
     if throw and not curve.status.ok:
         step = chosen[[status.ok for status in curve.statuses].index(False)]
-        raise NumericalFailure(curve.status, f"First at step {step}.")
+        raise NumericalFailure(curve.status, f"First at step {step}. {curve.detail}".rstrip())
     return curve
 
 
@@ -358,18 +376,17 @@ class _Readings:
         self.moved = np.full(n_steps, np.nan)
         self.unstable = np.full(n_steps, np.nan)
         self.first, self.n_read = first, n_read  # the steps asked for
-        self.failure = Status.SUCCESS  # why some of these are missing
+        self.failures: dict[int, Status] = {}  # why some of these have no gap
+        self.ended: int | None = None  # the last step, where the run ended early
 
     def read(self, index: int, law: HessianLaw) -> None:
         """Note what the law says at a step. Without replicates it is exact, the same for all."""
-        laws = [law, *(law.replicates or [law] * (len(self.gap) - 1))]
-        self.edge[:, index] = [one.edges().left for one in laws]
-        if law.edges().status is Status.UNBOUNDED_EDGE:
-            self.gap[:, index] = np.inf
-            self.moved[index] = 0.0
-        else:
-            self.gap[:, index] = [one.hard_gap() for one in laws]
-            self.moved[index] = abs(law.edge_sensitivity()[0])
+        found = read_gap(law, sensitivity=True)
+        rows = slice(None) if law.replicates else np.zeros(len(self.gap), dtype=np.intp)
+        self.gap[:, index], self.edge[:, index] = found.gap[rows], found.edge[rows]
+        self.moved[index] = found.sensitivity
+        if not found.status.ok:
+            self.failures[index] = found.status
 
 
 class _Table:
@@ -393,6 +410,7 @@ class _Table:
         self._checkpoint = checkpoint
         self._max_memory = max_memory
         self._readings: dict[float, _Readings] = {}
+        self.start_is_cheap = False  # whether the gap at step 0 takes milliseconds
 
     @property
     def n_solves(self) -> int:
@@ -408,7 +426,9 @@ class _Table:
         readings = _Readings(self.sampling.replicates, len(self.steps), first, n_read)
         wanted = self.steps[first:n_read]
         if wanted[0] == 0:
-            readings.read(0, initial_law(self.problem, delta, self.sampling))
+            law = initial_law(self.problem, delta, self.sampling)
+            self.start_is_cheap = is_cheap(law)
+            readings.read(0, law)
             readings.unstable[0] = 0.0
         later = [step for step in wanted if step > 0]
         if later:
@@ -422,7 +442,10 @@ class _Table:
                 checkpoint=folder_of_delta(self._checkpoint, delta),
                 max_memory=self._max_memory,
             )
-            readings.failure = trajectory.status
+            if not trajectory.status.ok:
+                readings.ended = trajectory.n_steps
+                missed = [self.steps.index(s) for s in later if s > trajectory.n_steps]
+                readings.failures |= dict.fromkeys(missed, trajectory.status)
             reached = [step for step in later if step <= trajectory.n_steps]
             share = trajectory.unstable_paths.share_until
             for step in reached:
@@ -440,18 +463,28 @@ class _Table:
 
     def at(self, index: int) -> tuple[FloatArray, FloatArray, FloatArray, dict[float, Status]]:
         """Return the deltas asked at a step, gaps and edges (R + 1, n), and failures."""
-        known = sorted(self._readings.items())
-        asked = {d: r for d, r in known if r.first <= index < r.n_read}
+        asked = self._asked(index)
         gaps = np.stack([readings.gap[:, index] for readings in asked.values()], axis=1)
         edges = np.stack([readings.edge[:, index] for readings in asked.values()], axis=1)
-        failures = {}
-        for delta, readings in asked.items():
-            if np.isposinf(readings.gap[0, index]):
-                failures[delta] = Status.UNBOUNDED_EDGE
-            elif np.isnan(readings.gap[0, index]):
-                failed = not readings.failure.ok
-                failures[delta] = readings.failure if failed else Status.NONFINITE
+        failures = {
+            delta: readings.failures[index]
+            for delta, readings in asked.items()
+            if index in readings.failures
+        }
         return np.array(list(asked)), gaps, edges, failures
+
+    def ended(self, index: int) -> dict[float, int]:
+        """Last step of the runs that ended before a step."""
+        asked = self._asked(index)
+        return {
+            delta: readings.ended
+            for delta, readings in asked.items()
+            if readings.ended is not None and readings.ended < self.steps[index]
+        }
+
+    def _asked(self, index: int) -> dict[float, _Readings]:
+        known = sorted(self._readings.items())
+        return {delta: r for delta, r in known if r.first <= index < r.n_read}
 
     def sensitivity(self, index: int, delta: float) -> float:
         """By how much the left edge depends on the most extreme weight, at any delta."""
@@ -484,7 +517,7 @@ class _Table:
 
 def _stderr(replicates: FloatArray) -> FloatArray:
     """Return the standard error over the second to last axis; exactly zero where all agree."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         error = replicates.std(axis=-2, ddof=1) / np.sqrt(replicates.shape[-2])
     return np.where(replicates.max(axis=-2) == replicates.min(axis=-2), 0.0, error)
 
@@ -498,40 +531,73 @@ def _bias(value: FloatArray | float, replicates: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class _Root:
-    """delta_NN at one step, as far as the deltas solved so far say."""
+class _Place:
+    """A sign change of the gap at one step, located by interpolation."""
 
-    status: Status
-    crossings: tuple[Crossing, ...] = ()
-    value: float = np.nan
-    replicates: FloatArray = field(default_factory=lambda: np.empty(0))
-    error: float = np.nan  # of the interpolation
-    edge: float = np.nan
-    edge_stderr: float = np.nan
-    unstable_share: float = np.nan
+    crossing: Crossing
+    replicates: FloatArray
+    error: float  # of the interpolation
+    edge: float
+    edge_stderr: float
 
     @property
-    def has_value(self) -> bool:
-        return bool(np.isfinite(self.value))
+    def value(self) -> float:
+        return self.crossing.value
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.crossing.lower, self.crossing.upper
 
     @property
     def stderr(self) -> float:
         return float(_stderr(self.replicates[:, np.newaxis])[0])
 
     @property
-    def intervals(self) -> list[tuple[float, float]]:
-        """Intervals between neighbouring deltas in which the gap changes sign."""
-        return [(crossing.lower, crossing.upper) for crossing in self.crossings]
-
-    @property
     def excess(self) -> float:
         """Error of the interpolation in units of what is allowed; zero where there is no more."""
-        if not self.has_value:
-            return 0.0
-        lower, upper = self.intervals[-1]
+        lower, upper = self.interval
         if upper - lower <= _NARROWEST * self.stderr:
             return 0.0
         return self.error / max(_FRACTION_OF_ERROR * self.stderr, _FINEST * self.value)
+
+
+@dataclass(frozen=True)
+class _Root:
+    """delta_NN at one step, as far as the deltas solved so far say."""
+
+    status: Status
+    places: tuple[_Place, ...] = ()
+    suspected: tuple[float, float, float] | None = None  # ends of an interval, and where in it
+    unstable_share: float = np.nan
+
+    @property
+    def last(self) -> _Place | None:
+        """The sign change that is delta_NN."""
+        return self.places[-1] if self.status.ok else None
+
+    @property
+    def value(self) -> float:
+        return np.nan if self.last is None else self.last.value
+
+    @property
+    def excess(self) -> float:
+        return 0.0 if self.last is None else self.last.excess
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a hidden change of sign would make delta_NN another."""
+        if self.last is None or self.suspected is None:
+            return False
+        return self.suspected[2] > self.last.crossing.lower
+
+    @property
+    def final_status(self) -> Status:
+        """Status at the end of the search."""
+        return Status.MAX_STEPS if self.excess > 1.0 or self.is_open else self.status
+
+    @property
+    def crossings(self) -> tuple[Crossing, ...]:
+        return tuple(place.crossing for place in self.places)
 
 
 def _locate(table: _Table, index: int) -> _Root:
@@ -539,25 +605,54 @@ def _locate(table: _Table, index: int) -> _Root:
     deltas, gaps, edges, failures = table.at(index)
     crossings = sign_changes(deltas, gaps[0])
     status = status_of_scan(deltas, gaps[0], crossings, failures)
-    finite = np.isfinite(gaps[0])
-    x, gaps, edges = np.log(deltas[finite]), gaps[:, finite], edges[:, finite]
-    located = []
-    interval = 0
-    for crossing in crossings:
-        interval = int(np.flatnonzero(deltas[finite] == crossing.lower)[0])
-        place = float(np.exp(root_between(x, gaps[0], interval, 1, 1)))
-        located.append(Crossing(place, crossing.lower, crossing.upper, crossing.opens))
-    if not status.ok:
-        return _Root(status, tuple(located))
+    known = np.flatnonzero(np.isfinite(gaps[0]))
+    deltas, gaps, edges = deltas[known], gaps[:, known], edges[:, known]
+    x, gaps = np.log(deltas), _in_range(gaps)
+    places = tuple(
+        _place(
+            table, index, crossing, int(np.flatnonzero(deltas == crossing.lower)[0]), x, gaps, edges
+        )
+        for crossing in crossings
+    )
+    suspected = None
+    # Intervals in which no solve has failed, and wide enough to be divided.
+    open_to_look = (np.diff(known) == 1) & (np.diff(x) > _NARROWEST_LOOK)
+    noise = _stderr(gaps[1:])
+    found = [
+        (*suspected_change(x, gaps[0], noise, i), i) for i in np.flatnonzero(open_to_look).tolist()
+    ]
+    depth, where, interval = max(found, default=(0.0, np.nan, 0))
+    if depth > 0.0 and table.steps[index]:  # step 0 is looked at in the end, without a solve
+        suspected = float(deltas[interval]), float(deltas[interval + 1]), float(np.exp(where))
+    share = table.unstable_share(index, places[-1].value) if status.ok else np.nan
+    return _Root(status, places, suspected, share)
 
-    root = root_between(x, gaps[0], interval, 1, 1)  # of the last crossing
+
+def _in_range(gaps: FloatArray) -> FloatArray:
+    """Return gaps times a power of two, where their products would be too large for a float."""
+    _, exponent = np.frexp(np.abs(gaps).max(initial=0.0))
+    return gaps if exponent < _LARGE_EXPONENT else np.ldexp(gaps, -int(exponent))
+
+
+def _place(
+    table: _Table,
+    index: int,
+    crossing: Crossing,
+    interval: int,
+    x: FloatArray,
+    gaps: FloatArray,
+    edges: FloatArray,
+) -> _Place:
+    """Locate one sign change, in all paths and in each replicate, and the left edge there."""
+    root = root_between(x, gaps[0], interval, 1, 1)
     cubic = LocalPolynomial(x, interval)
     slope = cubic.slope(root, gaps[0])
     roots = []
     for gap in gaps[1:]:
-        own = nearest_opening(x, gap, root)
+        own = nearest_opening(x, gap if crossing.opens else -gap, root)
         # Beyond the deltas solved, where a replicate's gap has no root, by the common slope.
-        roots.append(root - float(cubic.at(root, gap)) / slope if np.isnan(own) else own)
+        shift = float(cubic.at(root, gap)) / slope if slope else np.inf
+        roots.append(root - shift if np.isnan(own) else own)
     # No replicate is that far off: a slope near zero is no reason to say so.
     replicates = np.exp(np.clip(roots, x[0] - 1.0, x[-1] + 1.0))
     value = float(np.exp(root))
@@ -571,63 +666,107 @@ def _locate(table: _Table, index: int) -> _Root:
     edge = float(cubic.at(root, edges[0]))
     spread = float(_stderr(np.array(own_edges)[:, np.newaxis])[0])
     spread = float(np.hypot(spread, _bias(edge, np.array(own_edges))))
-    return _Root(
-        status,
-        tuple(located),
-        value,
+    sensitivity = table.sensitivity(index, value)
+    found = _Place(
+        dataclasses.replace(crossing, value=value),
         replicates,
         error,
         edge,
-        float(np.hypot(spread, table.sensitivity(index, value))),
-        table.unstable_share(index, value),
+        float(np.hypot(spread, sensitivity)),
     )
+    if found.excess > 1.0:
+        return found
+    refined = dataclasses.replace(found.crossing, refined=True, stderr=found.stderr)
+    return dataclasses.replace(found, crossing=refined)
 
 
-def _next_delta(found: list[_Root]) -> tuple[tuple[float, float], float] | None:
-    """Return the interval that needs another delta most, and that delta; None if none does."""
-    worst = max(found, key=lambda root: root.excess)
-    if worst.excess <= 1.0:
-        return None
-    lower, upper = interval = worst.intervals[-1]
-    places = [
-        np.log(root.value / lower) / np.log(upper / lower)
-        for root in found
-        if root.excess > 1.0 and root.intervals[-1] == interval
-    ]
-    place = float(np.clip(np.median(places), _MARGIN, 1.0 - _MARGIN))
-    return interval, float(lower * (upper / lower) ** place)
+def _next_delta(
+    found: list[_Root], may_look: bool
+) -> tuple[tuple[float, float], float, int, bool] | None:
+    """Choose where another delta is needed most: to locate delta_NN, for what may be hidden, else.
+
+    Parameters
+    ----------
+    found : list of _Root
+        For each step.
+    may_look : bool
+        Whether to look for hidden changes of sign.
+
+    Returns
+    -------
+    interval : tuple of float
+    delta : float
+        In this interval.
+    last : int
+        Index of the last step that needs it.
+    looks : bool
+        Whether it is for a change that may be hidden.
+    None
+        If no other delta is needed.
+    """
+    defining = [(index, root.last) for index, root in enumerate(found) if root.last is not None]
+    every = [(index, place) for index, root in enumerate(found) for place in root.places]
+    for places in (defining, every):
+        _, worst = max(places, key=lambda entry: entry[1].excess, default=(0, None))
+        if worst is not None and worst.excess > 1.0:
+            lower, upper = interval = worst.interval
+            needed = [
+                np.log(place.value / lower) / np.log(upper / lower)
+                for _, place in places
+                if place.excess > 1.0 and place.interval == interval
+            ]
+            place = float(np.clip(np.median(needed), _MARGIN, 1.0 - _MARGIN))
+            # Later steps, with nothing in the interval, would learn nothing.
+            last = max(index for index, place in every if place.interval == interval)
+            return interval, float(lower * (upper / lower) ** place), last, False
+        suspected = [(i, root.suspected) for i, root in enumerate(found) if root.suspected]
+        if places is defining and may_look and suspected:
+            lower, upper, delta = suspected[0][1]
+            last = max(index for index, other in suspected if other[:2] == (lower, upper))
+            return (lower, upper), delta, last, True
+    return None
 
 
-def _at_start(table: _Table, root: _Root, threads: int | None) -> _Root:
-    """Refine the root at step 0, where the gap can be had without a solve."""
+def _at_start(table: _Table, root: _Root, threads: int | None, points: int) -> _Root:
+    """Find the sign changes at step 0, where the gap can be had without a solve."""
     gap = _Gap(table.problem, table.method, table.sampling, 0, threads, None)
-    deltas, gaps, *_ = table.at(0)
+    deltas, gaps, _, failures = table.at(0)
     errors = _stderr(gaps[1:])
     gap.values = {
         float(delta): (float(value), float(error))
         for delta, value, error in zip(deltas, gaps[0], errors, strict=True)
     }
-    value, _, crossing = refine(gap, root.crossings[-1])
-    return _Root(
-        root.status,
-        (*root.crossings[:-1], crossing),
-        value,
-        root.replicates + (value - root.value),
-        0.0,
-        root.edge,
-        root.edge_stderr,
-        root.unstable_share,
-    )
+    gap.failure = failures
+    gap.is_cheap = table.start_is_cheap
+    suspected = look_closer(gap, points)
+    status, _, _, crossings = locate_crossings(gap, suspected)
+    known = {place.interval: place for place in root.places}
+    places = []
+    for crossing in crossings:
+        place = known.get((crossing.lower, crossing.upper))
+        if place is None:  # it was hidden
+            law = read_gap(
+                initial_law(table.problem, crossing.value, table.sampling), sensitivity=True
+            )
+            each = np.full(len(gaps) - 1, crossing.value)
+            place = _Place(crossing, each, 0.0, float(law.edge[0]), law.sensitivity)
+        shifted = place.replicates + (crossing.value - place.value)
+        places.append(dataclasses.replace(place, crossing=crossing, replicates=shifted))
+    left = None if np.isnan(suspected) else (suspected, suspected, suspected)
+    return _Root(status, tuple(places), left, 0.0 if status.ok else np.nan)
 
 
 def _curve(table: _Table, found: list[_Root], bracket: tuple[float, float]) -> ThresholdCurve:
     """Put the result together."""
     missing = np.full(table.sampling.replicates, np.nan)
-    value = np.array([root.value for root in found])
-    stderr = np.array([root.stderr if root.has_value else np.nan for root in found])
-    error = np.array([root.error for root in found])
-    replicates = np.stack([root.replicates if root.has_value else missing for root in found], 1)
-    statuses = [Status.MAX_STEPS if root.excess > 1.0 else root.status for root in found]
+    last = [root.last for root in found]
+    nowhere = _Place(Crossing(np.nan, np.nan, np.nan, True), missing, *[np.nan] * 3)
+    places = [nowhere if place is None else place for place in last]
+    value = np.array([place.value for place in places])
+    stderr = np.array([np.nan if place is nowhere else place.stderr for place in places])
+    error = np.array([place.error for place in places])
+    replicates = np.stack([place.replicates for place in places], axis=1)
+    statuses = [root.final_status for root in found]
     times = np.asarray(table.method.times, dtype=np.float64)[table.steps]
     limit = extrapolate(times, value, replicates, error, _bias(value, replicates))
     if np.isfinite(limit.lower):
@@ -644,8 +783,8 @@ def _curve(table: _Table, found: list[_Root], bracket: tuple[float, float]) -> T
         replicates=replicates,
         crossings=tuple(root.crossings for root in found),
         bracket=bracket,
-        edge_at_threshold=np.array([root.edge for root in found]),
-        edge_at_threshold_stderr=np.array([root.edge_stderr for root in found]),
+        edge_at_threshold=np.array([place.edge for place in places]),
+        edge_at_threshold_stderr=np.array([place.edge_stderr for place in places]),
         unstable_share=np.array([root.unstable_share for root in found]),
         limit=limit,
         config={
@@ -653,5 +792,27 @@ def _curve(table: _Table, found: list[_Root], bracket: tuple[float, float]) -> T
             "method": table.method.to_config(),
             "sampling": table.sampling.to_config(),
         },
+        detail=_detail(table, found, statuses),
         **table.arrays(),
     )
+
+
+def _detail(table: _Table, found: list[_Root], statuses: Sequence[Status]) -> str:
+    """Explain the first step that is no success."""
+    index = next((i for i, status in enumerate(statuses) if not status.ok), None)
+    if index is None:
+        return ""
+    root, (deltas, gaps, _, failures) = found[index], table.at(index)
+    suspected = np.nan if root.suspected is None else root.suspected[2]
+    words = explain_search(
+        table.problem,
+        statuses[index],
+        deltas,
+        gaps[0],
+        _stderr(gaps[1:]),
+        root.crossings,
+        failures,
+        table.ended(index),
+        suspected,
+    )
+    return f"At step {table.steps[index]}: {words}" if words else ""

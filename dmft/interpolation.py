@@ -11,7 +11,22 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["LocalPolynomial", "disagreement", "nearest_opening", "root_between"]
+__all__ = [
+    "LocalPolynomial",
+    "disagreement",
+    "nearest_opening",
+    "root_between",
+    "suspected_change",
+]
+
+# Where an interval between two nodes is looked at, as fractions of it, and how close to its ends
+# a new node is worth placing.
+_FRACTIONS = np.linspace(0.0, 1.0, 33)[1:-1]
+_MARGIN = 0.1
+# Values this many times those at the ends of an interval are far from it.
+_FAR = 20.0
+# Relative to the values at the ends of an interval, a value below this is rounding.
+_ROUNDING = 1e-11
 
 
 class LocalPolynomial:
@@ -49,6 +64,13 @@ class LocalPolynomial:
         distance = x - self._x
         products = np.array([np.delete(distance, i).prod() for i in range(len(distance))])
         return np.asarray(y[..., self._nodes] @ (self._weights * products))
+
+    def along(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        """Values at x of shape (k,) for ordinates y of shape (n,)."""
+        distance = np.repeat((x[:, np.newaxis] - self._x)[:, np.newaxis], len(self._x), axis=1)
+        each = np.arange(len(self._x))
+        distance[:, each, each] = 1.0
+        return np.asarray(distance.prod(axis=2) @ (self._weights * y[self._nodes]))
 
     def slope(self, x: float, y: FloatArray) -> float:
         """Slope at x for ordinates y of shape (n,)."""
@@ -142,3 +164,63 @@ def nearest_opening(x: FloatArray, y: FloatArray, root: float) -> float:
     intervals = np.flatnonzero((y[:-1] >= 0) & (y[1:] < 0))
     roots = [root_between(x, y, int(interval), 1, 1) for interval in intervals]
     return min(roots, key=lambda other: abs(other - root), default=np.nan)
+
+
+def suspected_change(
+    x: FloatArray, y: FloatArray, noise: FloatArray, interval: int
+) -> tuple[float, float]:
+    """Whether y may change sign, and change back, between two nodes where it has the same sign.
+
+    Between the nodes y is taken to be within the cubic through the four nearest nodes and as far
+    from it as parabolas through three of them are (with three nodes: the parabola, and its distance
+    from straight lines). Of two nodes nothing is known but their values.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,)
+    noise : ndarray, shape (n,)
+        Standard errors of y: a change of sign by less than that is none.
+    interval : int
+        Between nodes ``interval`` and ``interval + 1``.
+
+    Returns
+    -------
+    depth, place : float
+        How far beyond zero y may be, positive if there is reason to look, about in units of y; and
+        x where that is largest. Zero and NaN without a reason.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(6.0)
+    >>> dip, line = (x - 2.4) ** 2 - 0.01, 6 - x
+    >>> [suspected_change(x, y, 0 * x, 2)[0] > 0 for y in (dip, line)]
+    [True, False]
+    """
+    ends = y[interval : interval + 2]
+    if len(x) < 3 or (ends[0] < 0) != (ends[1] < 0):
+        return 0.0, np.nan
+    places = x[interval] + _FRACTIONS * (x[interval + 1] - x[interval])
+    scale = float(np.abs(ends).max())
+    if not ends.all():  # zero to all digits, which has no sign
+        return 0.0, np.nan
+    sign = -1.0 if ends[0] < 0 else 1.0
+    # Values far beyond those of the interval say little about it: only their logarithm counts.
+    y = sign * y / scale
+    far = np.abs(y) > _FAR
+    y[far] = np.sign(y[far]) * _FAR * (1.0 + np.log(np.abs(y[far]) / _FAR))
+
+    def through(before: int, after: int) -> FloatArray:
+        return LocalPolynomial(x, interval, before, after).along(places, y)
+
+    cubic = through(1, 1)
+    lower_orders = [(1, 0), (0, 1)] if len(x) > 3 else [(0, 0)]
+    apart = np.max([np.abs(cubic - through(*nodes)) for nodes in lower_orders], axis=0)
+    beyond = apart - cubic - max(float(noise[interval : interval + 2].max() / scale), _ROUNDING)
+    worst = int(np.argmax(beyond))
+    if not beyond[worst] > 0.0:
+        return 0.0, np.nan
+    fraction = float(np.clip(_FRACTIONS[worst], _MARGIN, 1.0 - _MARGIN))
+    return float(scale * beyond[worst]), float(
+        x[interval] + fraction * (x[interval + 1] - x[interval])
+    )

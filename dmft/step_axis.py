@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dmft._validation import check_instance
 from dmft.folders import check_folder
+from dmft.gap_reading import read_gap
 from dmft.gradient_descent import GradientDescent
 from dmft.gradient_flow import GradientFlow
 from dmft.horizon import delta_nn_curve
@@ -343,8 +344,12 @@ def _check(
             out=None if folder is None else folder / f"d{asked.d}",
             workers=asked.workers,
         )
-        status = runs.status
+        law = trajectory.hessian(step)
+        found = read_gap(law).status
+        # Without an edge in the limit there is still the edge that runs of this size see.
+        known = found.ok or found is Status.UNBOUNDED_EDGE
+        status = runs.status if known else found
         if status.ok:
-            prediction = predict_smallest(trajectory.hessian(step), [runs], step).prediction
+            prediction = predict_smallest(law, [runs], step).prediction
     step_size = float(method.step_sizes[0])
     return EigenvalueCheck(delta, fresh, step_size, step, asked.d, asked.seeds, status, prediction)

@@ -8,7 +8,10 @@ arXiv:2602.01434).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+import copy
+import itertools
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,12 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._validation import check_instance, check_integer, check_real
+from dmft.explanations import explain_search
 from dmft.folders import check_folder
+from dmft.gap_reading import read_gap
+from dmft.interpolation import suspected_change
 from dmft.methods import METHODS, Method
 from dmft.problem import Problem
 from dmft.records import read_record, write_record
 from dmft.sampling import Sampling
 from dmft.solver import solve
+from dmft.stability import SHARE_TOLERANCE
 from dmft.stored_settings import check_settings
 from rmt.status import NumericalFailure, Status
 
@@ -29,17 +36,32 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
+    from rmt import HessianLaw
 
 __all__ = ["Crossing", "Threshold", "find_delta_nn"]
 
 FloatArray = NDArray[np.float64]
 
 _KIND = "threshold"
-# The root is located this much more finely than its sampling error: refining further is noise.
+# The root is located this much more finely than its sampling error: refining further is noise; but
+# never more finely than the next, relative to delta, where there is no sampling error. It is
+# located worse if the gap there is more than this fraction of the gap's error.
 _FRACTION_OF_ERROR = 0.1
-# ... but never more finely than this, relative to delta, where there is no sampling error.
 _FINEST = 1e-7
+_LARGEST_RESIDUAL = 0.25
+# Its slope is not taken from gaps this many times those at the ends of the crossing's interval.
+_FAR_GAP = 10.0
 _MAX_REFINEMENTS = 40
+# An interval wider than this is halved on the logarithmic scale first, where a gap varies evenly.
+_WIDEST = 1e3
+# Ends of a bracket: beyond these, delta and 1/delta are no normal numbers.
+_SMALLEST, _LARGEST = 1e-300, 1e300
+# Where no solve is needed the scan is made this much finer, if the law is as small as this ...
+_FINER = 8
+_MOST_ATOMS = 2**18
+# ... and looked at more closely this often, to differences in log delta as small as this.
+_CLOSER_LOOKS_AT_START = 64
+_NARROWEST_AT_START, _NARROWEST = 1e-6, 1e-3
 
 
 @dataclass(frozen=True)
@@ -49,13 +71,17 @@ class Crossing:
     Attributes
     ----------
     value : float
-        Location; interpolated linearly between neighbours of the scan unless ``refined``.
+        Location; unless ``refined`` no more than a guess, by interpolation between ``lower`` and
+        ``upper``.
     lower, upper : float
         The deltas known to lie on either side.
     opens : bool
         True if the outlier appears as delta grows through it (gap from + to -).
     refined : bool
-        Whether the location was refined by the bracketing solver.
+        Whether it is located more finely than its sampling error.
+    stderr : float
+        Standard error of the location over replicates, NaN unless ``refined``; zero where the gap
+        is computed by quadrature.
     """
 
     value: float
@@ -63,6 +89,7 @@ class Crossing:
     upper: float
     opens: bool
     refined: bool = False
+    stderr: float = np.nan
 
     def __float__(self) -> float:
         return self.value
@@ -83,15 +110,16 @@ class Threshold:
         Gaussians).
     status : Status
         SUCCESS; NO_BRACKET if no crossing in the bracket defines it; UNBOUNDED_EDGE if the left
-        edge is -infinity (no hard outlier in the limit, whatever delta); DIVERGED if gradient
-        descent diverges where the crossing would have to be.
+        edge is -infinity (no hard outlier in the limit, whatever delta); MAX_STEPS if a sign change
+        may be hidden that would define another; otherwise what ended the run, or the computation of
+        the gap or of its error, at a delta where the crossing could be or above it.
     crossings : tuple of Crossing
-        Every sign change of the gap in the bracket, increasing in delta.
+        Every sign change of the gap in the bracket that was found, increasing in delta.
     step : int
         The horizon t of delta_NN(t).
     bracket : tuple of float
     delta, gap, gap_stderr : ndarray, shape (n_evaluations,)
-        All evaluations, increasing in delta; gap NaN where gradient descent diverged.
+        All evaluations, increasing in delta; gap NaN where there is none, see `statuses`.
     gap_at_bracket : tuple of float
         The gap at both ends of the bracket.
     residual : float
@@ -107,6 +135,11 @@ class Threshold:
         the step size matters more than it should; gradient flow is the cure.
     digits : str
         The value to as many digits as were asked for, empty where none were.
+    statuses : tuple of Status
+        How each evaluation ended.
+    detail : str
+        In words, what is behind the status and what else is to be known of the result; may be
+        empty.
     """
 
     value: float
@@ -122,6 +155,14 @@ class Threshold:
     config: dict[str, Any] = field(repr=False)
     unstable_share: float = np.nan
     digits: str = ""
+    statuses: tuple[Status, ...] = ()
+    detail: str = ""
+
+    @property
+    def stability_status(self) -> Status:
+        """UNSTABLE_PATHS if these carry more than 1 % of an average at `value`."""
+        too_many = self.unstable_share > SHARE_TOLERANCE
+        return Status.UNSTABLE_PATHS if too_many else Status.SUCCESS
 
     @property
     def n_evaluations(self) -> int:
@@ -179,7 +220,9 @@ class _Gap:
         self._max_memory = max_memory
         self.values: dict[float, tuple[float, float]] = {}
         self.failure: dict[float, Status] = {}
+        self.ended: dict[float, int] = {}  # the last step of runs that ended before the one asked
         self.unstable_share: dict[float, float] = {}
+        self.is_cheap = False  # whether another evaluation takes milliseconds
 
     def __call__(self, delta: float) -> float:
         delta = float(delta)
@@ -195,6 +238,7 @@ class _Gap:
         if self._step == 0:
             law = initial_law(self._problem, delta, self._sampling)
             self.unstable_share[delta] = 0.0
+            self.is_cheap = is_cheap(law)
         else:
             trajectory = solve(
                 self._problem,
@@ -208,19 +252,33 @@ class _Gap:
             )
             if not trajectory.status.ok:
                 self.failure[delta] = trajectory.status
+                self.ended[delta] = trajectory.n_steps
                 return np.nan, np.nan
             law = trajectory.hessian(self._step)
             self.unstable_share[delta] = trajectory.unstable_paths.largest[0]
-        if law.edges().status is Status.UNBOUNDED_EDGE:
-            self.failure[delta] = Status.UNBOUNDED_EDGE
-            return np.inf, 0.0
-        return law.hard_gap(), law.stderr("hard_gap") if law.replicates else 0.0
+        reading = read_gap(law)
+        if not reading.status.ok:
+            self.failure[delta] = reading.status
+        return float(reading.gap[0]), reading.stderr
+
+    def copy(self) -> _Gap:
+        """Another one that knows the same evaluations, and keeps further ones to itself."""
+        other = copy.copy(self)
+        other._progress = None
+        for name in ("values", "failure", "ended", "unstable_share"):
+            setattr(other, name, dict(getattr(self, name)))
+        return other
 
     def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """All evaluations: delta (increasing), gap, standard error."""
         deltas = np.array(sorted(self.values))
         pairs = np.array([self.values[delta] for delta in deltas]).reshape(-1, 2)
         return deltas, pairs[:, 0], pairs[:, 1]
+
+
+def is_cheap(law: HessianLaw) -> bool:
+    """Whether the gap of such a law at step 0 takes milliseconds."""
+    return law.m == 1 and not law.replicates and len(law.weights) <= _MOST_ATOMS
 
 
 def find_delta_nn(
@@ -240,10 +298,14 @@ def find_delta_nn(
 ) -> Threshold:
     r"""Threshold delta_NN(t) above which the Hessian at step t has a hard negative outlier.
 
-    The bracket is scanned first, on a grid even in log delta, and every sign change of the gap
-    reported; the last one through which the gap turns negative for good is refined by scipy's
-    ``brentq`` until it is located ten times more finely than its sampling error. All evaluations
-    share their random numbers, so the gap is a smooth function of delta.
+    The bracket is scanned first, on a grid even in log delta. Where the gap, interpolated between
+    deltas at which it has the same sign, comes within the error of the interpolation of zero, it is
+    evaluated there too (`scan_points` more times at most): two sign changes may be hidden. At
+    step 0, where the gap takes no solve, the whole bracket is looked through on a finer grid. The
+    last sign change, through which the gap turns negative for good, is refined by scipy's
+    ``brentq`` until it is located ten times more finely than its sampling error, and then all
+    others, which takes about five more evaluations for each. All evaluations share their random
+    numbers, so the gap is a smooth function of delta.
 
     Parameters
     ----------
@@ -314,51 +376,147 @@ def find_delta_nn(
 
         digits = check_digits(problem, step, digits)
     gap = _Gap(problem, method, sampling, step, threads, progress, checkpoint, max_memory)
-    for delta in np.geomspace(lower, upper, scan_points)[1:-1]:
+    for delta in even_in_log(lower, upper, scan_points)[1:-1]:
         gap(delta)
         if Status.UNBOUNDED_EDGE in gap.failure.values():
             break  # a property of activation, loss and label: the same at every delta
     gap(lower)
     gap(upper)
-
-    deltas, gaps, _ = gap.arrays()
-    crossings = sign_changes(deltas, gaps)
-    value = stderr = residual = np.nan
-    status = status_of_scan(deltas, gaps, crossings, gap.failure)
-    if status is Status.SUCCESS:
-        try:
-            value, stderr, crossings[-1] = refine(gap, crossings[-1])
-            residual = abs(gap.values[value][0])
-        except NumericalFailure as failure:
-            status = failure.status
+    suspected = look_closer(gap, scan_points)
+    status, value, stderr, crossings = locate_crossings(gap, suspected)
     deltas, gaps, errors = gap.arrays()
     result = Threshold(
         value=value,
         stderr=stderr,
         status=status,
-        crossings=tuple(crossings),
+        crossings=crossings,
         step=step,
         bracket=(lower, upper),
         delta=deltas,
         gap=gaps,
         gap_stderr=errors,
-        residual=residual,
+        residual=abs(gap.values[value][0]) if status.ok else np.nan,
         config={
             "problem": problem.to_config(),
             "method": method.to_config(),
             "sampling": sampling.to_config(),
         },
         unstable_share=gap.unstable_share.get(value, np.nan),
+        statuses=tuple(gap.failure.get(float(delta), Status.SUCCESS) for delta in deltas),
+        detail=explain_search(
+            problem, status, deltas, gaps, errors, crossings, gap.failure, gap.ended, suspected
+        ),
     )
     if digits is not None:
         from dmft.reference import with_digits
 
         result = with_digits(problem, result, digits)
     if throw and not result.status.ok:
-        raise NumericalFailure(
-            result.status, f"Gap at the ends of the bracket: {result.gap_at_bracket}."
-        )
+        ends = f"Gap at the ends of the bracket: {result.gap_at_bracket}."
+        raise NumericalFailure(result.status, f"{result.detail} {ends}".lstrip())
     return result
+
+
+def locate_crossings(
+    gap: _Gap, suspected: float
+) -> tuple[Status, float, float, tuple[Crossing, ...]]:
+    """Refine all sign changes of the evaluations, that which defines delta_NN first.
+
+    Returns
+    -------
+    status : Status
+    value, stderr : float
+        delta_NN and its standard error; NaN unless the status is SUCCESS.
+    crossings : tuple of Crossing
+        Increasing in delta.
+    """
+    deltas, gaps, _ = gap.arrays()
+    crossings = sign_changes(deltas, gaps)
+    value = stderr = np.nan
+    status = status_of_scan(deltas, gaps, crossings, gap.failure, suspected)
+    if status is Status.SUCCESS:
+        try:
+            value, stderr, crossings[-1] = refine(gap, crossings[-1])
+        except NumericalFailure as failure:
+            status = failure.status
+    for index, crossing in enumerate(crossings):
+        inside = (deltas > crossing.lower) & (deltas < crossing.upper)
+        # A location that cannot be had is still known to be between its ends.
+        if not crossing.refined and not np.isnan(gaps[inside]).any():
+            with contextlib.suppress(NumericalFailure):
+                _, _, crossings[index] = refine(gap, crossing)
+    return status, value, stderr, tuple(crossings)
+
+
+def even_in_log(lower: float, upper: float, count: int) -> FloatArray:
+    """Return `count` deltas from one to the other, ends included, even in log delta."""
+    return np.clip(np.geomspace(lower, upper, count), lower, upper)
+
+
+def look_closer(gap: _Gap, most: int) -> float:
+    """Add evaluations where the gap may change sign and back between two that are there.
+
+    Parameters
+    ----------
+    gap : _Gap
+    most : int
+        How many to add, where each takes more than milliseconds.
+
+    Returns
+    -------
+    float
+        Where there is still reason to look; NaN if nowhere.
+    """
+    if Status.UNBOUNDED_EDGE in gap.failure.values():
+        return np.nan
+    return _look_everywhere(gap) if gap.is_cheap else _divide(gap, most, _NARROWEST)
+
+
+def _divide(gap: _Gap, most: int, narrowest: float) -> float:
+    """Evaluate the gap where it is most suspected to change sign, until it is nowhere."""
+    for _ in range(most):
+        place = _suspected(*gap.arrays(), narrowest)
+        if np.isnan(place):
+            return place
+        gap(place)
+    return _suspected(*gap.arrays(), narrowest)
+
+
+def _suspected(deltas: FloatArray, gaps: FloatArray, errors: FloatArray, narrowest: float) -> float:
+    """Where an interpolated gap most likely changes sign unseen; NaN if nowhere."""
+    places = np.flatnonzero(np.isfinite(gaps))
+    x, y, noise = np.log(deltas[places]), gaps[places], errors[places]
+    found = [
+        suspected_change(x, y, noise, i)
+        for i in range(len(x) - 1)
+        if places[i + 1] == places[i] + 1 and x[i + 1] - x[i] > narrowest
+    ]
+    depth, place = max(found, default=(0.0, np.nan))
+    return float(np.exp(place)) if depth > 0.0 else np.nan
+
+
+def _look_everywhere(gap: _Gap) -> float:
+    """Look between all evaluations, where another takes no solve, and add what is found there.
+
+    The finer scan is kept to itself unless it shows sign changes that the gap's evaluations do not.
+    Returns where there is reason to look further, as `look_closer`.
+    """
+    finer = gap.copy()
+    scan = gap.arrays()[0]
+    for lower, upper in itertools.pairwise(scan):
+        for delta in even_in_log(lower, upper, _FINER + 1)[1:-1]:
+            finer(delta)
+    suspected = _divide(finer, _CLOSER_LOOKS_AT_START, _NARROWEST_AT_START)
+    deltas, gaps, _ = finer.arrays()
+    for lower, upper in itertools.pairwise(scan):
+        inside = (deltas >= lower) & (deltas <= upper)
+        found = sign_changes(deltas[inside], gaps[inside])
+        ends = np.isin(deltas[inside], (lower, upper))
+        if len(found) > len(sign_changes(deltas[inside][ends], gaps[inside][ends])):
+            for crossing in found:
+                gap(crossing.lower)
+                gap(crossing.upper)
+    return suspected
 
 
 def folder_of_delta(checkpoint: str | os.PathLike[str] | None, delta: float) -> Path | None:
@@ -404,6 +562,11 @@ def _checked_bracket(bracket: Sequence[float]) -> tuple[float, float]:
         raise ValueError(f"bracket must be a pair (lower, upper), got {bracket!r}") from None
     lower = check_real("bracket[0]", lower, minimum=0.0, exclusive=True)
     upper = check_real("bracket[1]", upper, minimum=0.0, exclusive=True)
+    for index, end in enumerate((lower, upper)):
+        if not _SMALLEST <= end <= _LARGEST:
+            raise ValueError(
+                f"bracket[{index}] must be from {_SMALLEST:g} to {_LARGEST:g}, got {end:g}"
+            )
     if not lower < upper:
         raise ValueError(f"bracket must have lower < upper, got ({lower:g}, {upper:g})")
     return lower, upper
@@ -438,6 +601,7 @@ def status_of_scan(
     gaps: FloatArray,
     crossings: Sequence[Crossing],
     failures: Mapping[float, Status],
+    suspected: float = np.nan,
 ) -> Status:
     """SUCCESS if the last crossing defines delta_NN, otherwise why there is none.
 
@@ -449,6 +613,8 @@ def status_of_scan(
         Of these gaps.
     failures : mapping of float to Status
         Why the gap is missing or infinite, for each delta where it is.
+    suspected : float
+        Where a change of sign may be hidden; NaN if nowhere.
 
     Returns
     -------
@@ -459,25 +625,26 @@ def status_of_scan(
     if np.isnan(gaps[-1]):
         return failures[float(deltas[-1])]
     if crossings and crossings[-1].opens:
-        # A failed solve inside the crossing's interval leaves its location open; one below it
-        # leaves open only what happens there.
-        inside = (deltas > crossings[-1].lower) & (deltas < crossings[-1].upper)
-        if np.isnan(gaps[inside]).any():
-            return failures[float(deltas[inside][np.isnan(gaps[inside])][0])]
-        return Status.SUCCESS
+        # Without a gap inside the crossing's interval its location is open, and above it whether
+        # the outlier stays; below it, only what happens there.
+        failed = np.isnan(gaps) & (deltas > crossings[-1].lower)
+        if failed.any():
+            return failures[float(deltas[failed][0])]
+        return Status.MAX_STEPS if suspected > crossings[-1].lower else Status.SUCCESS
     if not crossings and np.isnan(gaps[0]) and gaps[-1] < 0:
         return failures[float(deltas[0])]
     return Status.NO_BRACKET
 
 
 def refine(gap: _Gap, crossing: Crossing) -> tuple[float, float, Crossing]:
-    """Root of the gap in the interval of the crossing, and its standard error."""
-    from scipy.optimize import brentq
+    """Root of the gap in the interval of the crossing, and its standard error.
 
-    lower, upper = crossing.lower, crossing.upper
-    slope = (gap(upper) - gap(lower)) / (upper - lower)
-    error = max(gap.values[lower][1], gap.values[upper][1]) / abs(slope)
-    tolerance = max(_FRACTION_OF_ERROR * error, _FINEST * lower)
+    Raises
+    ------
+    NumericalFailure
+        With the status of an evaluation that has no gap, or MAX_STEPS.
+    """
+    from scipy.optimize import brentq
 
     def finite_gap(delta: float) -> float:
         value = gap(delta)
@@ -485,24 +652,70 @@ def refine(gap: _Gap, crossing: Crossing) -> tuple[float, float, Crossing]:
             raise NumericalFailure(gap.failure.get(float(delta), Status.NONFINITE))
         return value
 
-    root = float(
-        brentq(finite_gap, lower, upper, xtol=tolerance, rtol=1e-12, maxiter=_MAX_REFINEMENTS)
-    )
-    finite_gap(root)
-    slope = _slope(gap, root, 2 * tolerance, slope)
-    stderr = gap.values[root][1] / abs(slope)
-    refined = Crossing(root, crossing.lower, crossing.upper, crossing.opens, refined=True)
-    return root, float(stderr), refined
+    lower, upper = crossing.lower, crossing.upper
+    while upper / _WIDEST > lower:
+        middle = float(np.sqrt(lower) * np.sqrt(upper))
+        if (finite_gap(middle) < 0) == (gap(lower) < 0):
+            lower = middle
+        else:
+            upper = middle
+    for _ in range(_MAX_REFINEMENTS):
+        slope = (gap(upper) - gap(lower)) / (upper - lower)
+        error = max(gap.values[lower][1], gap.values[upper][1])
+        tolerance = max(_FRACTION_OF_ERROR * _ratio(error, slope), _FINEST * lower)
+        root, outcome = brentq(
+            finite_gap,
+            lower,
+            upper,
+            xtol=tolerance,
+            rtol=1e-12,
+            maxiter=_MAX_REFINEMENTS,
+            full_output=True,
+            disp=False,
+        )
+        residual = finite_gap(root)
+        if not outcome.converged:
+            raise NumericalFailure(Status.MAX_STEPS)
+        error = gap.values[root][1]
+        if error == 0.0 or abs(residual) <= _LARGEST_RESIDUAL * error:
+            break
+        # The gap is much steeper here than between the ends: again, closer to the root.
+        if (residual < 0) == (gap(lower) < 0):
+            lower = float(root)
+        else:
+            upper = float(root)
+        known, *_ = gap.arrays()
+        between = known[(known > lower) & (known < upper)]
+        for delta in between.tolist():
+            if (finite_gap(delta) < 0) == (gap(lower) < 0):
+                lower = delta
+            else:
+                upper = delta
+                break
+    else:
+        raise NumericalFailure(Status.MAX_STEPS)
+    most = _FAR_GAP * max(abs(gap(crossing.lower)), abs(gap(crossing.upper)))
+    stderr = _ratio(error, _slope(gap, root, 2 * tolerance, most, slope))
+    refined = replace(crossing, value=float(root), refined=True, stderr=stderr)
+    return float(root), stderr, refined
 
 
-def _slope(gap: _Gap, root: float, distance: float, otherwise: float) -> float:
+def _ratio(error: float, slope: float) -> float:
+    """Error of a root from that of the gap; infinite where the gap is flat, zero without one."""
+    if error == 0.0:
+        return 0.0
+    return float(error / abs(slope)) if slope != 0.0 else np.inf
+
+
+def _slope(gap: _Gap, root: float, distance: float, most: float, otherwise: float) -> float:
     """Slope at the root, from the nearest evaluation on each side that is far enough from it.
 
-    Far enough means that the difference is more than the residual. Both sides: the slope of the
-    parabola through the three points; one side: the difference quotient.
+    Far enough means that the difference is more than the residual; a gap above ``most`` (next to
+    where runs diverge) says nothing of the slope here. Both sides: the slope of the parabola
+    through the three points; one side: the difference quotient.
     """
     deltas, gaps, _ = gap.arrays()
-    far = np.isfinite(gaps) & (np.abs(deltas - root) >= distance)
+    far = np.isfinite(gaps) & (np.abs(deltas - root) >= distance) & (np.abs(gaps) <= most)
     below, above = deltas[far & (deltas < root)], deltas[far & (deltas > root)]
     quotients = []
     for other in (*below[-1:], *above[:1]):

@@ -36,13 +36,14 @@ class Status(enum.Enum):
     )
     NO_BRACKET = (
         "No delta in the bracket separates a bulk without outlier from one whose outlier stays; "
-        "widen the bracket (the gap at both ends is reported)."
+        "widen the bracket: raise its upper end where the gap there is positive, lower its lower "
+        "end where the gap is negative throughout."
     )
     NO_OUTLIER = "No eigenvalue separates from the bulk."
     UNBOUNDED_EDGE = (
         "The curvature weights D are unbounded below: the left edge is -infinity and no hard "
-        "outlier exists in the limit; use a loss with bounded second derivative in the label "
-        "(for example pseudo-huber)."
+        "outlier exists in the limit; a matrix of finite size has an edge, that of the law of its "
+        "own n weights, and the limit has one where loss and activation keep D bounded below."
     )
     TOO_FEW_PATHS = (
         "The trajectory spans too many directions for the number of paths; raise n_paths or "
@@ -58,8 +59,9 @@ class Status(enum.Enum):
         "has none."
     )
     NOT_SETTLED = (
-        "The curve still moves, or is known too roughly to say where it ends; raise n_steps, or "
-        "n_paths (the interval holds every limit that the late points allow)."
+        "The curve still moves, or is known too roughly to say where it ends; raise n_steps "
+        "(t_max, of a gradient flow), or n_paths (the interval holds every limit that the late "
+        "points allow)."
     )
     ILL_CONDITIONED = (
         "The matrix to be inverted is too ill-conditioned for a reliable answer; use fewer steps, "

@@ -197,6 +197,7 @@ def test_no_bracket(call):
     data = json.loads(out)
     assert (code, data["value"], data["status"]) == (3, None, "NO_BRACKET")
     assert "widen the bracket" in data["message"]
+    assert "raise it above 0.5" in data["detail"]
 
 
 def test_diverging_run_returns_what_was_computed(call):
@@ -207,9 +208,14 @@ def test_diverging_run_returns_what_was_computed(call):
     assert (code, err, data["status"]) == (3, "", "DIVERGED")
     assert 0 <= data["steps_computed"] < 40
     assert len(data["train_loss"]) == data["steps_computed"] + 1
+    assert data["last_meaningful_step"] == 0
     loaded = dmft.Trajectory.load(call.out / "robust-phase-retrieval-trajectory.npz")
     assert loaded.status.name == "DIVERGED"
     assert len(names(call.out)) == 2
+    code, out, _ = call("trajectory", *small[:-1], source=source)
+    shown = {line.split("  ")[0]: line for line in out.splitlines()}
+    assert "at step 0" in shown["values"]
+    assert "0.80" in shown["train loss"]  # that of the initial weights, not 1e9
     code, out, err = call("spectrum", *small, source=source)
     data = json.loads(out)
     assert (code, err, data["status"], data["files"]) == (3, "", "DIVERGED", [])
@@ -231,7 +237,13 @@ def test_unbounded_left_edge(call, run_file):
     code, out, _ = call("threshold", "--step", 0, "--json")
     data = json.loads(out)
     assert (code, data["status"], data["value"]) == (3, "UNBOUNDED_EDGE", None)
-    assert len(names(call.out)) == 4
+    assert "L' falls to -infinity" in data["detail"]
+    assert len(names(call.out)) == 3  # no figure of nothing
+    code, out, _ = call("threshold", "--step", 0)
+    assert code == 3
+    assert "figure" in out
+    assert "none: there is no finite gap to draw" in out
+    assert "L' falls to -infinity" in out
 
 
 # -- bad input -----------------------------------------------------------------------------------

@@ -156,3 +156,16 @@ def test_a_longer_curve_does_not_stretch_a_schedule():
     np.testing.assert_array_equal(
         run.method.step_sizes[: preset.method.n_steps], preset.method.step_sizes
     )
+
+
+def test_a_curve_without_any_gap_has_no_figure(call, tmp_path):
+    text = RUN.replace("n_paths = 128", "n_paths = 64").replace('"pseudo-huber"', '"square"')
+    (tmp_path / "small.toml").write_text(text, encoding="utf-8")
+    code, out, _ = call()
+    assert code == 3
+    assert os.listdir(call.out) == ["small-curve.npz"]
+    assert "none: there is no finite gap to draw" in out
+    assert "none: there is no threshold at the last step" in out
+    assert "L' falls to -infinity" in out
+    loaded = dmft.ThresholdCurve.load(call.out / "small-curve.npz")
+    assert "L' falls to -infinity" in loaded.detail

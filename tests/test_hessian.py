@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 import dmft
-from dmft.hessian import curvature_support, initial_law
+from dmft.hessian import curvature_support, describe_unbounded, initial_law
 
 SAMPLING = dmft.Sampling(n_paths=4096, replicates=8, seed=5)
 
@@ -213,3 +213,56 @@ def test_a_label_that_cannot_be_hashed():
 
     case = problem("gelu", label=dmft.Target(Label()))
     assert curvature_support(case).bounded_below
+
+
+CUBED_RELU = dmft.Activation(
+    lambda r: np.maximum(r, 0) ** 3,
+    lambda r: 3 * np.maximum(r, 0) ** 2,
+    lambda r: 6 * np.maximum(r, 0),
+    name="cubed relu",
+)
+CAUCHY = dmft.Loss(
+    lambda f, y: np.log1p((f - y) ** 2),
+    lambda f, y: 2 * (f - y) / (1 + (f - y) ** 2),
+    lambda f, y: 2 * (1 - (f - y) ** 2) / (1 + (f - y) ** 2) ** 2,
+    name="cauchy",
+)
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss", "factors", "direction"),
+    [
+        # D = 6 r^2 - 2 y.
+        ("quadratic", "square", ["L' falls to -infinity"], "as y grows to +infinity"),
+        ("gelu", "square", ["L' falls to -infinity"], "as y grows to +infinity"),
+        # L' = -1 while f = r^3 is below y: D = -6 r, r up to y^(1/3).
+        (
+            CUBED_RELU,
+            "pseudo-huber",
+            ["a_j sigma''(r_j) grows to +infinity"],
+            "as y grows to +infinity and r_j grows to +infinity",
+        ),
+        # L'' = -6/25 at f - y = 2, where (2 r)^2 = 4 (y + 2).
+        (
+            "quadratic",
+            CAUCHY,
+            ["in L'' (sum_j v_j a_j sigma'(r_j))^2"],
+            "as y grows to +infinity and r_j ",
+        ),
+    ],
+)
+def test_what_makes_the_curvature_unbounded_is_named(activation, loss, factors, direction):
+    problem = dmft.Problem("phase-retrieval", dmft.Network(activation), loss)
+    assert not curvature_support(problem).bounded_below
+    words = describe_unbounded(problem)
+    found = words.split(" (at y", 1)[0]
+    for factor in factors:
+        assert factor in found
+    assert found.count("infinity") == len(factors) + 1 + ("r_j" in direction)
+    assert direction in found
+
+
+@pytest.mark.parametrize(("activation", "loss"), [("gelu", CAUCHY), ("gelu", "pseudo-huber")])
+def test_a_bounded_curvature_is_not_called_unbounded(activation, loss):
+    problem = dmft.Problem("phase-retrieval", dmft.Network(activation), loss)
+    assert curvature_support(problem).bounded_below

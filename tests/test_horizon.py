@@ -148,31 +148,36 @@ def test_many_gaussians_have_an_error_at_step_zero(monkeypatch):
 class Law:
     """A stand-in for the law of a Hessian."""
 
-    def __init__(self, gap, edge, replicates=()):
-        self.gap, self.edge, self.replicates = gap, edge, replicates
+    def __init__(self, gap, edge, replicates=(), status=Status.SUCCESS):
+        self.gap, self.edge, self.replicates, self.status = gap, edge, replicates, status
 
     def hard_gap(self):
         return self.gap
 
     def edges(self):
-        return SimpleNamespace(left=self.edge, status=Status.SUCCESS)
+        return SimpleNamespace(left=self.edge, status=self.status)
 
     def edge_sensitivity(self):
         return 0.0, 0.0
 
 
-def find(monkeypatch, gap, bracket, *, common=0.01, noise=0.0, lasts=None, n_steps=40, **more):
+def find(
+    monkeypatch, gap, bracket, *, common=0.01, noise=0.0, lasts=None, n_steps=40, spoil=None, **more
+):
     """Curve of a given gap(delta, step); ``lasts(delta)`` is the step at which runs end.
 
     Each replicate has an error of its own that is the same for all delta, of standard deviation
     ``common`` in the mean, and another, ``noise``, which differs from one delta to the next.
+    ``spoil(delta, step)`` is the status of the edge of one of them.
     """
     shifts = common * np.sqrt(8) * np.linspace(-1.5, 1.5, 8) / 1.0247
 
     def law(delta, step):
         own = np.random.default_rng([int(1e6 * delta), step]).standard_normal(8)
         gaps = gap(delta, step) + shifts + noise * np.sqrt(8) * own
+        status = Status.SUCCESS if spoil is None else spoil(delta, step)
         laws = [Law(value, -1.0 / (1 + step)) for value in gaps]
+        laws[-1].status = status
         return Law(gap(delta, step) + noise * own.mean() * np.sqrt(8), -1.0 / (1 + step), laws)
 
     def solve(problem, delta, method, sampling, **_):
@@ -237,6 +242,78 @@ def test_every_sign_change_is_reported_and_the_last_one_counts(monkeypatch):
     for crossings in result.crossings:
         assert [crossing.opens for crossing in crossings] == [True, False, True]
         assert all(c.lower <= c.value <= c.upper for c in crossings)
+        assert all(c.refined for c in crossings)
+        np.testing.assert_allclose([c.value for c in crossings[:2]], [2, 4], rtol=2e-3)
+
+
+def test_crossings_that_are_not_delta_nn_are_located_too(monkeypatch):
+    """On a grid too coarse for them: off by more than their errors without further solves."""
+
+    def gap(delta, step):
+        return np.sin(3 * np.log(delta)) * (1 + 0.01 * step)
+
+    result = find(monkeypatch, gap, (1.5, 30), points=7, common=1e-3)
+    roots = np.exp(np.pi / 3 * np.arange(1, 4))
+    for crossings in result.crossings:
+        np.testing.assert_allclose([c.value for c in crossings], roots, rtol=5e-4)
+        assert all(c.refined for c in crossings)
+        assert all(0.2 < c.stderr / (1e-3 * c.value / 3) < 5 for c in crossings)
+
+
+@pytest.mark.parametrize("width", [0.3, 0.15])
+def test_a_window_between_the_deltas_of_the_grid_is_found(monkeypatch, width):
+    def gap(delta, step):
+        return np.log(delta / 3) ** 2 - (width / 2) ** 2 - 1e-5 * step
+
+    result = find(monkeypatch, gap, (0.5, 16), common=1e-5)
+    assert set(result.statuses) == {Status.NO_BRACKET}
+    for step, crossings in zip(result.steps, result.crossings, strict=True):
+        half = np.sqrt((width / 2) ** 2 + 1e-5 * step)
+        assert [c.opens for c in crossings] == [True, False]
+        np.testing.assert_allclose(
+            [c.value for c in crossings], 3 * np.exp([-half, half]), rtol=5e-4
+        )
+    assert "disappears at delta" in result.detail
+
+
+def test_a_window_at_step_zero_is_found_without_a_solve():
+    loss = dmft.Loss(
+        lambda f, y: (f - y) ** 2 / (2 * (0.01 + y)),
+        lambda f, y: (f - y) / (0.01 + y),
+        lambda f, y: np.ones_like(f) / (0.01 + y),
+    )
+    problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), loss)
+    result = dmft.delta_nn_curve(problem, METHOD, (1, 10), [0])
+    assert result.n_evaluations == 9
+    values = [crossing.value for crossing in result.crossings[0]]
+    np.testing.assert_allclose(values, [2.850752, 3.092141], atol=2e-6)  # see test_threshold.py
+    assert result.status is Status.NO_BRACKET
+
+
+@pytest.mark.parametrize("status", [Status.MAX_STEPS, Status.NONFINITE, Status.UNPHYSICAL_BRANCH])
+def test_any_status_of_an_edge_arrives_in_the_curve(monkeypatch, status, tmp_path):
+    """One replicate's edge at steps from 10 on, where delta_NN is and above it."""
+
+    def spoil(delta, step):
+        return status if step >= 10 and delta > 4 else Status.SUCCESS
+
+    result = find(monkeypatch, rising, (1, 12), spoil=spoil)
+    early = result.steps < 10
+    assert [s is Status.SUCCESS for s in result.statuses] == early.tolist()
+    assert set(np.array(result.statuses)[~early]) == {status}
+    assert result.status is status
+    assert np.isnan(result.value[~early]).all()
+    assert result.limit.status is Status.NOT_SETTLED
+    assert f"{status.name} at delta = " in result.detail
+    result.save(tmp_path / "curve.npz")
+    loaded = dmft.ThresholdCurve.load(tmp_path / "curve.npz")
+    assert (loaded.status, loaded.detail) == (status, result.detail)
+    # The whole that is made of it.
+    hardness = SimpleNamespace(status=Status.SUCCESS, delta_alg=0.5, delta_alg_stderr=0.0)
+    whole = dmft.AlgorithmicGap(hardness, {"gelu": result}, None, {})
+    assert whole.status is status
+    assert result.detail in whole.detail
+    assert np.isnan(whole.gap["gelu"].value[~early]).all()
 
 
 def test_an_outlier_that_does_not_stay_defines_no_threshold(monkeypatch):

@@ -86,7 +86,7 @@ def test_threshold(tmp_path):
     assert "delta" in axes.get_xlabel()
     assert "step 4" in axes.get_ylabel()
     assert r"4.00 \pm 0.10" in texts(figure)
-    assert "other sign changes" in texts(figure)
+    assert "a sign change in between" in texts(figure)
     assert "easy-hard" in axes.get_title()
     vertical = [line for line in axes.lines if list(line.get_xdata()) == [4.0, 4.0]]
     assert len(vertical) == 1
@@ -105,26 +105,39 @@ def test_threshold_marks_runs_that_ended_early(tmp_path):
     figure = plot_threshold(result)
     (line,) = [entry for entry in figure.axes[0].lines if entry.get_marker() == "x"]
     np.testing.assert_array_equal(line.get_xdata(), [1.0])
-    assert "ended early" in texts(figure)
+    assert "no value" in texts(figure)
     assert_readable(figure, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("status", "gap"),
-    [
-        (Status.NO_BRACKET, [1.0, 0.5, 0.4, 0.3]),
-        (Status.UNBOUNDED_EDGE, [np.inf] * 4),
-        (Status.DIVERGED, [np.nan] * 4),
-    ],
-)
-def test_threshold_without_a_value_says_why(tmp_path, status, gap):
+def test_threshold_without_a_value_says_why(tmp_path):
     result = threshold(
-        value=np.nan, stderr=np.nan, status=status, gap=np.array(gap), crossings=(),
+        value=np.nan, stderr=np.nan, status=Status.NO_BRACKET, crossings=(),
+        gap=np.array([1.0, 0.5, 0.4, 0.3]),
     )  # fmt: skip
     figure = plot_threshold(result)
-    assert status.name in texts(figure)
+    assert "NO_BRACKET" in texts(figure)
     assert "NN" not in texts(figure)
     assert_readable(figure, tmp_path)
+
+
+@pytest.mark.parametrize("gap", [np.inf, np.nan])
+def test_nothing_is_drawn_of_a_threshold_without_a_finite_gap(gap):
+    result = threshold(
+        value=np.nan, stderr=np.nan, status=Status.UNBOUNDED_EDGE, gap=np.full(4, gap), crossings=()
+    )
+    with pytest.raises(ValueError, match=r"finite gap to be drawn, got none; .* UNBOUNDED_EDGE"):
+        plot_threshold(result)
+
+
+def test_crossings_that_are_not_located_are_drawn_as_intervals():
+    figure = plot_threshold(threshold())
+    (bar,) = [line for line in figure.axes[0].lines if list(line.get_xdata()) == [1.0, 2.0]]
+    assert bar.get_linewidth() > 3
+    assert "a sign change in between" in texts(figure)
+    located = (Crossing(1.5, 1.0, 2.0, True, True, 0.1), threshold().crossings[1])
+    figure = plot_threshold(threshold(crossings=located))
+    assert "other sign changes" in texts(figure)
+    assert "in between" not in texts(figure)
 
 
 def test_trajectory(tmp_path):
@@ -161,6 +174,9 @@ def test_trajectory_that_diverged_says_so(tmp_path):
     assert trajectory.status is Status.DIVERGED
     figure = plot_trajectory(trajectory)
     assert f"DIVERGED after step {trajectory.n_steps}" in texts(figure)
+    # The first step already throws samples out of their minimum.
+    assert "follows step 0" in texts(figure)
+    assert max(len(line.get_xdata()) for line in figure.axes[2].lines) == 1
     assert_readable(figure, tmp_path)
 
 

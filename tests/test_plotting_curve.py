@@ -159,3 +159,8 @@ def test_a_method_without_steps_has_one_axis_of_time():
     assert len(figure.axes) == 2
     assert r"\eta" not in figure.axes[0].get_xlabel()
     assert r"\eta" not in texts(figure)
+
+
+def test_nothing_is_drawn_of_a_curve_without_a_finite_gap():
+    with pytest.raises(ValueError, match="finite gap to be drawn, got none"):
+        plot_curve(curve(gap=np.full((4, 7), np.inf)))

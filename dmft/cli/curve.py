@@ -63,7 +63,8 @@ def run_curve(arguments: argparse.Namespace) -> int:
                 **numbers,
             )
         output.save("curve", result)
-        output.draw("curve", "plot_curve", result)
+        if np.isfinite(result.gap).any():
+            output.draw("curve", "plot_curve", result)
     status = result.status
     if status.ok and arguments.require_limit:
         status = result.limit.status
@@ -98,6 +99,7 @@ def _json(result: ThresholdCurve) -> dict[str, Any]:
         "crossings": [[vars(crossing) for crossing in step] for step in result.crossings],
         "bracket": result.bracket,
         "limit": result.limit.to_config(),
+        "detail": result.detail,
         "edge_at_threshold": result.edge_at_threshold,
         "edge_at_threshold_stderr": result.edge_at_threshold_stderr,
         "unstable_share": result.unstable_share,
@@ -113,8 +115,12 @@ def _json(result: ThresholdCurve) -> dict[str, Any]:
 def _lines(result: ThresholdCurve) -> list[tuple[str, str]]:
     lines = [
         ("solves", f"{result.n_evaluations} values of delta"),
-        ("limit", _limit_text(result.limit)),
+        ("limit", _limit_text(result.limit, known_late=bool(np.isfinite(result.value[-1])))),
     ]
+    if result.detail:
+        lines.append(("detail", result.detail))
+    if not np.isfinite(result.gap).any():
+        lines.append(("figure", "none: there is no finite gap to draw"))
     share = float(np.max(result.unstable_share, initial=0.0, where=result.unstable_share > 0.0))
     if share > SHARE_TOLERANCE:
         text = f"carry up to {share:.1%} of an average at the threshold: a smaller step_size"
@@ -122,8 +128,10 @@ def _lines(result: ThresholdCurve) -> list[tuple[str, str]]:
     return lines
 
 
-def _limit_text(limit: Extrapolation) -> str:
+def _limit_text(limit: Extrapolation, *, known_late: bool) -> str:
     """Say the limit and its interval, and in words what is open about it."""
+    if not limit.n_points and not known_late:
+        return "none: there is no threshold at the last step"
     level = f"{100 * limit.level:.0f} %"
     if np.isfinite(limit.value):
         text = f"{limit.value:.4g}, {level} interval {limit.lower:.4g} to {limit.upper:.4g}"

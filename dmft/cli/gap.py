@@ -142,6 +142,7 @@ def _json(result: AlgorithmicGap) -> dict[str, Any]:
                 "interpolation_error": curve.interpolation_error,
                 "bias": curve.bias,
                 "statuses": [status.name for status in curve.statuses],
+                "detail": curve.detail,
                 "unstable_share": curve.unstable_share,
                 "ratio": ratio.value,
                 "ratio_stderr": ratio.stderr,
@@ -184,11 +185,13 @@ def _lines(run: RunFile, result: AlgorithmicGap) -> list[tuple[str, str]]:
         value = "infinite: no number of order d samples is enough"
     if not result.hardness.status.ok:
         value += f"; {result.hardness.status.name}"
+    details = [(name, curve.detail) for name, curve in result.curves.items() if curve.detail]
     return [
         ("label", f"{run.name}: {run.problem.target.description}"),
         ("method", describe(run.method)),
         paths_line(run),
         ("delta_alg", value),
+        *details,
     ]
 
 

@@ -113,6 +113,8 @@ def _lines(run: RunFile, threshold: Threshold | None) -> list[tuple[str, str]]:
         if not threshold.status.ok:
             value = f"none found: {threshold.status.name}"
         lines += [paths_line(run), (f"delta_NN(t={threshold.step})", value)]
+        if threshold.detail:
+            lines.append(("detail", threshold.detail))
     return lines
 
 
@@ -125,6 +127,7 @@ def _json(result: Sweep, threshold: Threshold | None) -> dict[str, Any]:
             "stderr": threshold.stderr,
             "step": threshold.step,
             "status": threshold.status.name,
+            "detail": threshold.detail,
         }
     return {
         "d": result.d,

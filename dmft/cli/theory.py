@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dmft.cli.arguments import in_bytes, run_file, setting
 from dmft.cli.exits import DONE, NUMERICAL
 from dmft.cli.output import (
@@ -15,14 +17,14 @@ from dmft.cli.output import (
     resumable,
     with_error,
 )
-from dmft.stability import SHARE_TOLERANCE
+from dmft.stability import SHARE_TOLERANCE, last_meaningful_step
 
 if TYPE_CHECKING:
     import argparse
 
     from dmft.config import RunFile
     from dmft.spectra import Spectrum
-    from dmft.threshold import Threshold
+    from dmft.threshold import Crossing, Threshold
     from dmft.trajectory import Trajectory
 
 __all__ = ["run_spectrum", "run_threshold", "run_trajectory", "threshold_of"]
@@ -50,7 +52,8 @@ def run_threshold(arguments: argparse.Namespace) -> int:
             arguments.digits,
         )
         output.save("threshold", result)
-        output.draw("threshold", "plot_threshold", result)
+        if np.isfinite(result.gap).any():
+            output.draw("threshold", "plot_threshold", result)
     output.report(
         "threshold",
         result.status,
@@ -185,6 +188,8 @@ def _threshold_json(result: Threshold) -> dict[str, Any]:
         "residual": result.residual,
         "n_evaluations": result.n_evaluations,
         "unstable_share": result.unstable_share,
+        "statuses": [status.name for status in result.statuses],
+        "detail": result.detail,
         "delta": result.delta,
         "gap": result.gap,
         "gap_stderr": result.gap_stderr,
@@ -194,10 +199,15 @@ def _threshold_json(result: Threshold) -> dict[str, Any]:
 def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
     def end(index: int) -> str:
         gap = with_error(float(result.gap[index]), float(result.gap_stderr[index]))
-        return f"{gap if gap != 'nan' else 'no value'} at {result.delta[index]:g}"
+        return f"{gap if np.isfinite(result.gap[index]) else 'no value'} at {result.delta[index]:g}"
+
+    def place(crossing: Crossing) -> str:
+        if crossing.refined:
+            return f"{crossing.value:.4g}"
+        return f"between {crossing.lower:.4g} and {crossing.upper:.4g}"
 
     crossings = ", ".join(
-        f"{crossing.value:.4g} (outlier {'appears' if crossing.opens else 'disappears'})"
+        f"{place(crossing)} (outlier {'appears' if crossing.opens else 'disappears'})"
         for crossing in result.crossings
     )
     from dmft.methods import horizon
@@ -209,6 +219,10 @@ def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
         ("crossings", crossings or "none"),
         ("gap", f"{end(0)}, {end(-1)}; {result.n_evaluations} evaluations"),
     ]
+    if result.detail:
+        lines.append(("detail", result.detail))
+    if not np.isfinite(result.gap).any():
+        lines.append(("figure", "none: there is no finite gap to draw"))
     if result.unstable_share > SHARE_TOLERANCE:
         text = f"carry {result.unstable_share:.1%} of an average at the root: a smaller step_size"
         lines.append(("unstable paths", f"{text}, or gradient flow, has fewer or none"))
@@ -225,6 +239,7 @@ def _trajectory_json(result: Trajectory) -> dict[str, Any]:
     return {
         "delta": result.delta,
         "steps_computed": result.n_steps,
+        "last_meaningful_step": None if empty else last_meaningful_step(result),
         "rank": result.rank,
         **{name: [] if empty else getattr(result, name) for name in names},
         "stderr": {name: [] if empty else result.stderr[name] for name in names},
@@ -240,8 +255,12 @@ def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
     if result.steps.size == 0:
         return lines
 
+    step = last_meaningful_step(result)
+    if step < result.n_steps:
+        lines.append(("values", f"at step {step}: what follows is no more than the divergence"))
+
     def last(name: str) -> str:
-        value, error = getattr(result, name)[-1], result.stderr[name][-1]
+        value, error = getattr(result, name)[step], result.stderr[name][step]
         return with_error(float(value), float(error))
 
     lines += [("train loss", last("train_loss")), ("test loss", last("test_loss"))]
@@ -251,11 +270,11 @@ def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
         lines.append(("test error", last("test_error")))
     lines.append(("gradient norm", last("gradient_norm")))
     if result.method.trains_second_layer:
-        layer, errors = result.second_layer[-1], result.stderr["second_layer"][-1]
+        layer, errors = result.second_layer[step], result.stderr["second_layer"][step]
         for j, (value, error) in enumerate(zip(layer, errors, strict=True)):
             lines.append((f"second layer a{j + 1}", with_error(float(value), float(error))))
     lines.append(("unstable paths", _stability(result)))
-    if too_few := _biased(result):
+    if step == result.n_steps and (too_few := _biased(result)):
         lines.append(("finite paths", too_few))
     return lines
 

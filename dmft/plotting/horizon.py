@@ -55,7 +55,16 @@ def plot_curve(curve: ThresholdCurve) -> Figure:
         Left: delta_NN(t) with a band of one standard error, and at the right margin the interval
         of its limit. An arrow: no bound on that side. Right: distance of the left edge from zero,
         at the threshold and at a few fixed values of delta; edges above zero are not shown.
+
+    Raises
+    ------
+    ValueError
+        If no gap is finite: there is nothing to draw.
     """
+    if not np.isfinite(curve.gap).any():
+        raise ValueError(
+            f"curve must have a finite gap to be drawn, got none; its status is {curve.status.name}"
+        )
     with style():
         figure, (axes, edges) = new_figure((10.2, 4.5), 1, 2)
         time_label = "time  $t$"

@@ -27,6 +27,7 @@ from dmft.plotting.common import (
     set_title,
     style,
 )
+from dmft.stability import last_meaningful_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,8 +72,19 @@ def plot_threshold(threshold: Threshold) -> Figure:
     -------
     matplotlib.figure.Figure
         Points: every evaluation with its error bar; crosses at the foot: gradient descent
-        ended early there (diverged). Line and band: between evaluations.
+        ended early there (diverged), or the computation of the gap did. Line and band: between
+        evaluations. Grey bars: sign changes known to be between two evaluations.
+
+    Raises
+    ------
+    ValueError
+        If no gap is finite: there is nothing to draw.
     """
+    if not np.isfinite(threshold.gap).any():
+        raise ValueError(
+            "threshold must have a finite gap to be drawn, got none; its status is "
+            f"{threshold.status.name}"
+        )
     with style():
         figure, (axes,) = new_figure((6.4, 4.3))
         finite = np.isfinite(threshold.gap)
@@ -95,14 +107,9 @@ def plot_threshold(threshold: Threshold) -> Figure:
             axes.plot(
                 threshold.delta[failed], np.zeros(int(failed.sum())) + 0.03, "x", color=VERMILLION,
                 markersize=8, markeredgewidth=2, transform=axes.get_xaxis_transform(),
-                label="no value: run ended early", clip_on=False,
+                label="no value", clip_on=False,
             )  # fmt: skip
-        others = [c for c in threshold.crossings if not c.refined]
-        if others:
-            axes.plot(
-                [c.value for c in others], np.zeros(len(others)), "D", markerfacecolor="white",
-                color=GREY, markersize=7, label="other sign changes", zorder=4,
-            )  # fmt: skip
+        _draw_other_crossings(axes, threshold)
         if threshold.status.ok:
             _mark_crossing(axes, threshold)
             if _falls(gap) and threshold.stderr > 0:
@@ -116,6 +123,22 @@ def plot_threshold(threshold: Threshold) -> Figure:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower left" if _falls(gap) else "best")
     return figure
+
+
+def _draw_other_crossings(axes: Axes, threshold: Threshold) -> None:
+    """Diamonds at sign changes other than delta_NN, bars where only their ends are known."""
+    others = [c for c in threshold.crossings if c.value != threshold.value]
+    located = [c for c in others if c.refined]
+    if located:
+        axes.plot(
+            [c.value for c in located], np.zeros(len(located)), "D", markerfacecolor="white",
+            color=GREY, markersize=7, label="other sign changes", zorder=4,
+        )  # fmt: skip
+    for n, c in enumerate(c for c in others if not c.refined):
+        axes.plot(
+            [c.lower, c.upper], [0.0, 0.0], color=GREY, linewidth=5, alpha=0.6, zorder=4,
+            label=None if n else "a sign change in between",
+        )  # fmt: skip
 
 
 def _place(config: Mapping[str, Any], step: int) -> str:
@@ -163,8 +186,8 @@ def _enlarge_crossing(
 
 
 def _falls(gap: FloatArray) -> bool:
-    """Whether the gap starts high enough to leave the corner below it empty."""
-    return bool(len(gap) and gap[0] > 0.5 * np.max(np.abs(gap)) and np.min(gap) < 0)
+    """Whether the gap falls from so high to below zero that the corners off it are empty."""
+    return bool(len(gap) and gap[0] > 0.5 * np.max(np.abs(gap)) and gap[-1] < 0)
 
 
 def _region_names(axes: Axes, left: bool) -> None:
@@ -193,7 +216,8 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         Four panels: squared norms C_jj(t, t) and products of neurons; overlaps M(t) on the easy
         directions (the hard ones are stated: zero); train and test loss; norm of the gradient.
         Then, where there is something to say: test error, for labels -1 and +1, and the second
-        layer, if it is trained.
+        layer, if it is trained. Of a run that diverged, the steps before
+        `dmft.stability.last_meaningful_step`.
     """
     classes = bool(np.isfinite(trajectory.test_error).any())
     trains = trajectory.method.trains_second_layer
@@ -204,15 +228,21 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         m, k = trajectory.m, trajectory.k
         config = config_of(trajectory)
         flow = "times" in config["method"]
-        t = trajectory.times if flow else trajectory.steps
+        last = last_meaningful_step(trajectory)
+        t = (trajectory.times if flow else trajectory.steps)[: last + 1]
+
+        def draw(
+            axes: Axes, value: FloatArray, error: FloatArray, index: int, label: str | None
+        ) -> None:
+            draw_band(axes, t, value[: len(t)], error[: len(t)], index, label)
 
         value, error = trajectory.norm, trajectory.stderr["norm"]
         for j in range(m):
             label = rf"$C_{{{j + 1}{j + 1}}}$" if m > 1 else None
-            draw_band(norms, t, value[:, j, j], error[:, j, j], j, label)
+            draw(norms, value[:, j, j], error[:, j, j], j, label)
         pairs = [(i, j) for i in range(m) for j in range(i + 1, m)] if m <= 3 else []
         for n, (i, j) in enumerate(pairs):
-            draw_band(norms, t, value[:, i, j], error[:, i, j], m + n, rf"$C_{{{i + 1}{j + 1}}}$")
+            draw(norms, value[:, i, j], error[:, i, j], m + n, rf"$C_{{{i + 1}{j + 1}}}$")
         norms.set_ylabel(r"$C(t,t) = \Theta_t^{\top}\Theta_t$")
 
         hard = hard_coordinates(trajectory)
@@ -221,7 +251,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         for i in (i for i in range(k) if not hard[i]):
             for j in range(m):
                 label = rf"$M_{{{j + 1}{i + 1}}}$"
-                draw_band(overlaps, t, value[:, j, i], error[:, j, i], lines, label)
+                draw(overlaps, value[:, j, i], error[:, j, i], lines, label)
                 lines += 1
         if hard.any():
             names = ", ".join(f"$z_{{{i + 1}}}$" for i in np.flatnonzero(hard))
@@ -234,25 +264,24 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         overlaps.set_ylabel(r"overlap  $M(t) = \Theta_t^{\top}\Theta_*$")
 
         for n, (name, label) in enumerate((("train_loss", "train"), ("test_loss", "test"))):
-            draw_band(losses, t, getattr(trajectory, name), trajectory.stderr[name], n, label)
+            draw(losses, getattr(trajectory, name), trajectory.stderr[name], n, label)
         losses.set_ylabel("loss")
 
-        draw_band(
-            gradient, t, trajectory.gradient_norm, trajectory.stderr["gradient_norm"], 0, None
-        )
+        draw(gradient, trajectory.gradient_norm, trajectory.stderr["gradient_norm"], 0, None)
         gradient.set_ylabel(r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$")
-        positive = trajectory.gradient_norm[trajectory.gradient_norm > 0]
+        shown = trajectory.gradient_norm[: len(t)]
+        positive = shown[shown > 0]
         if len(positive) and positive.max() > 30 * positive.min():
             gradient.set_yscale("log")
 
         if classes:
-            draw_band(panels[4], t, trajectory.test_error, trajectory.stderr["test_error"], 0, None)
+            draw(panels[4], trajectory.test_error, trajectory.stderr["test_error"], 0, None)
             panels[4].set_ylabel("test error")
         if trains:
             axes = panels[4 + classes]
             value, error = trajectory.second_layer, trajectory.stderr["second_layer"]
             for j in range(m):
-                draw_band(axes, t, value[:, j], error[:, j], j, f"$a_{j + 1}$" if m > 1 else None)
+                draw(axes, value[:, j], error[:, j], j, f"$a_{j + 1}$" if m > 1 else None)
             axes.set_ylabel("second layer  $a(t)$")
         if classes != trains:
             panels.pop().remove()
@@ -269,6 +298,8 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         title = f"{describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"
         if not trajectory.status.ok:
             title += f"\n{trajectory.status.name} after step {trajectory.n_steps}"
+            if last < trajectory.n_steps:
+                title += f"; only the divergence follows step {last}"
         set_title(figure, title)
     return figure
 

@@ -55,7 +55,7 @@ class Outlier:
         directions are those of the span; without one, the k_h hard coordinates.
     neuron_overlap : (m, m) array or None
         Entry (j, p): squared overlap of v with the weights of neuron p (of unit norm) in block j,
-        <v_j, theta_p>^2 / |theta_p|^2. The sum of the diagonal is a change of length of the
+        ``<v_j, theta_p>^2 / |theta_p|^2``. The sum of the diagonal is a change of length of the
         neurons; weights of norm zero give zero. None where the span has no ``neurons``.
     separated : bool
         Whether it is further from the edge of the bulk than the errors of both together, over the

@@ -189,8 +189,9 @@ def axis_breaks(
 
     Examples
     --------
-    >>> axis_breaks(lambda q: np.abs(q[:1] - 0.3) * q[1:], 2)
-    ((0.3,), ())
+    >>> (kink,), none = axis_breaks(lambda q: np.abs(q[:1] - 0.3) * q[1:], 2)
+    >>> round(kink, 9), none
+    (0.3, ())
     """
     found = []
     for axis, on_lines in enumerate(_lines(function, dimension)):
@@ -220,10 +221,11 @@ def located_kinks(
 
     Examples
     --------
-    >>> [float(round(kink, 9)) for kink in located_kinks(lambda q: np.abs(q - 10.5), 1, 12.0)[0]]
-    [10.5]
+    >>> ((kink,),) = located_kinks(lambda q: np.abs(q - 10.5), 1, 12.0)
+    >>> round(kink, 9)
+    10.5
     """
-    ends = np.linspace(-reach, reach, _DENSE_PANELS + 1)
+    ends = _dense_ends(reach)
     found = []
     for on_lines in _lines(function, dimension):
         kinks = _kinks(_undamped(on_lines), ends)
@@ -231,6 +233,13 @@ def located_kinks(
             return None
         found.append(tuple(kinks))
     return tuple(found)
+
+
+def _dense_ends(reach: float) -> FloatArray:
+    """Return ends of many panels, no inner one where a kink is likely to be."""
+    ends = np.linspace(-reach, reach, _DENSE_PANELS + 1)
+    ends[1:-1] += (math.sqrt(2.0) - 1.0) * reach / _DENSE_PANELS
+    return ends
 
 
 def _lines(
@@ -265,7 +274,7 @@ def _needed_breaks(
     half = _RULES["fine"][0]
     start = np.unique([*half, *(-end for end in half), *known])
     nodes, weights = normal_rule("fine", known)
-    dense = np.unique([*np.linspace(start[0], start[-1], _DENSE_PANELS + 1), *known])
+    dense = np.unique([*_dense_ends(float(start[-1])), *known])
     seen = _panel_averages(function, dense[:-1], dense[1:], _DENSE_NODES).sum(axis=1)
     if np.abs(function(nodes) @ weights - seen).max() < _MISSED:
         return known

@@ -122,6 +122,14 @@ def test_spectrum(call):
     assert "hard overlap" in out
 
 
+def test_threshold_to_many_digits(call):
+    code, out, _ = call("threshold", "--step", 0, "--bracket", 0.5, 4, "--digits", 10, "--json")
+    data = json.loads(out)
+    assert code == 0
+    assert float(data["digits"]) == pytest.approx(data["value"], rel=1e-9)
+    assert len(data["digits"]) == 11 + data["digits"].startswith("0")
+
+
 def test_numbers_do_not_depend_on_threads(call):
     first = json.loads(call("spectrum", "--json", "--threads", 1)[1])
     second = json.loads(call("spectrum", "--json", "--threads", 2)[1])

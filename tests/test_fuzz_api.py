@@ -251,7 +251,7 @@ def call_simulate(draw):
 def call_grokking(draw):
     found = dmft.predict_grokking(
         draw.problem(True), draw.delta(), draw.method(plain=True), draw.value(50, [50, 100]),
-        sampling=draw.sampling(), n_draws=draw.value(2, 3),
+        sampling=draw.sampling(), n_draws=draw.value(4, 5),
     )  # fmt: skip
     assert isinstance(found.status, dmft.Status)
 
@@ -277,16 +277,15 @@ def one_call(seed):
     try:
         call(draw)
     except ValueError as error:
-        assert str(error) and "\n" not in str(error).strip()
-        return "refused"
+        return "refused" if str(error) and "\n" not in str(error) else f"wordy: {error}"
     except dmft.NumericalFailure as failure:
-        assert not failure.status.ok
-        return "failed"
+        return "failed" if not failure.status.ok else "failed with SUCCESS"
     return "answered"
 
 
 @pytest.mark.parametrize("chunk", range(N_CHUNKS))
 def test_random_calls_are_answered_or_refused_in_one_line(chunk):
     ended = [one_call(seed) for seed in range(chunk, N_CALLS, N_CHUNKS)]
+    assert set(ended) <= {"answered", "refused", "failed"}
     # The generator is no use if everything is refused.
     assert ended.count("answered") > len(ended) // 2

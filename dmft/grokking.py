@@ -211,9 +211,9 @@ def predict_grokking(
     With one neuron and one hard direction the size of the effective start decides the run, and its
     quantiles give those of the runs. Otherwise starts are drawn and followed for each d. Their
     times of the fall T are fitted by a parabola in ``log |gain(t) M(0)|``, t the end of the
-    linear stage; quantiles over runs are those of the fit over the law of the start, with the residuals
-    added, and starts are drawn until the jackknife error of the fit is small. The runs shown are
-    those that fall nearest to the quantiles.
+    linear stage; quantiles over runs are those of the fit over the law of the start, with the
+    residuals added, and starts are drawn until the jackknife error of the fit is small. The runs
+    shown are those that fall nearest to the quantiles.
 
     Parameters
     ----------

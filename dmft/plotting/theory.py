@@ -57,6 +57,9 @@ __all__ = [
 _LABELLED_OUTLIERS = 4
 _LINEAR_TIME = 20.0  # longer flows have their axis logarithmic beyond 1
 
+# Least height below and above the zero line for what it says, relative to the other side.
+_ROOM = 0.09
+
 
 # -- threshold -----------------------------------------------------------------------------------
 
@@ -191,7 +194,9 @@ def _falls(gap: FloatArray) -> bool:
 
 
 def _region_names(axes: Axes, left: bool) -> None:
-    """Say what either sign means, at one end of the zero line."""
+    """Say what either sign means, at one end of the zero line, with room for both names."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -_ROOM * high), max(high, -_ROOM * low))
     place, side = (0.012, "left") if left else (0.988, "right")
     for text, offset, vertical in (("no outlier", 4, "bottom"), ("outlier", -4, "top")):
         axes.annotate(

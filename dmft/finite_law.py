@@ -24,6 +24,7 @@ import numpy as np
 
 from dmft._validation import check_integer
 from dmft.hessian import drawn_law
+from dmft.machine_memory import available_memory, check_fits
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
 from rmt.status import NumericalFailure, Status
 
@@ -150,6 +151,9 @@ def finite_law(
     """
     d = check_integer("d", d, minimum=1)
     limit = trajectory.hessian(step)
+    # Curvatures, and coordinates of the samples.
+    rows = limit.m**2 + (0 if limit.hard is None else limit.hard.shape[1])
+    check_fits("d", d, lambda d: 8.0 * rows * trajectory.delta * d, available_memory())
     n = max(1, round(trajectory.delta * d))
     if draws is None:
         draws = _MOST if step == 0 else int(np.clip(len(limit.weights) // n, _FEWEST, _MOST))

@@ -58,6 +58,9 @@ _PUSH = 1e-3
 _END_OF_LINEAR_STAGE = 0.03
 # Modes of the data noise below this share of its trace are left out.
 _SMALLEST_MODE = 1e-4
+# The response to a mode is measured with a push of the size above, unless steps are so short that
+# the force would overflow.
+_LARGEST_FORCING = 1e150
 # Directions of the overlap that grow less than this, relative to the fastest, carry no start.
 _SMALLEST_GAIN = 1e-2
 # A start larger than this, in units of the radius, has no linear stage.
@@ -485,6 +488,7 @@ def effective_start(
     noise = np.zeros_like(gain)
     for mode, weight in zip(modes, weights, strict=True):
         scale = float(pushes.min()) / (float(method.step_sizes[0]) * float(np.sum(np.abs(mode))))
+        scale = min(scale, _LARGEST_FORCING)
         forcing = scale * mode @ problem.target.hard_basis.T
         run = solve_mirrored(problem, delta, method, sampling, forcing, threads=threads)
         if not run.status.ok:
@@ -671,6 +675,8 @@ def _folded_quantile(probability: float, mean: float, spread: float) -> float:
 
 def _hard_overlap(run: Run, problem: Problem) -> FloatArray:
     """M(t) on the hard directions, (n_times, m, k_h)."""
+    if not run.n_times:
+        raise NumericalFailure(run.status, "No step was computed.")
     overlap: FloatArray = run.weights[:, :, : problem.k] @ problem.target.hard_basis
     return overlap
 

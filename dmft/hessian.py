@@ -22,6 +22,7 @@ from dmft.machine_memory import available_memory, check_fits
 from dmft.quadrature import gaussian_nodes
 from dmft.sampling import Sampling, cubature_normals
 from dmft.verified_rules import curvature_rule
+from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,6 +92,7 @@ class CurvatureSupport:
     lowest_at: FloatArray
 
 
+@np.errstate(all="ignore")  # numbers that no float can hold are a status
 def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None) -> HessianLaw:
     """Law of the Hessian at step 0, where D's law is explicit.
 
@@ -111,6 +113,11 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     Returns
     -------
     rmt.HessianLaw
+
+    Raises
+    ------
+    NumericalFailure
+        If the curvature overflows.
     """
     from rmt import Span
 
@@ -284,11 +291,15 @@ def _law(
 ) -> HessianLaw:
     from rmt import HessianLaw
 
+    with np.errstate(all="ignore"):
+        weights = curvature(problem, r, labels)
+    if not all(np.all(np.isfinite(values)) for values in (weights, support.points)):
+        raise NumericalFailure(Status.NONFINITE, "The curvature of the loss overflows.")
     hard_basis = problem.target.hard_basis
     # A hard direction with which the weights overlap is no longer decoupled from the trajectory.
     decoupled = hard_basis.shape[1] > 0 and not problem.starts_on_hard
     return HessianLaw(
-        curvature(problem, r, labels),
+        weights,
         delta,
         hard=latent.T @ hard_basis if decoupled else None,
         probabilities=probabilities,

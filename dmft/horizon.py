@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +34,7 @@ from dmft.sampling import Sampling, bias_of_paths
 from dmft.solver import solve
 from dmft.stored_settings import check_settings
 from dmft.threshold import (
+    MOST_POINTS,
     Crossing,
     _Gap,
     check_question,
@@ -46,7 +46,7 @@ from dmft.threshold import (
     sign_changes,
     status_of_scan,
 )
-from dmft.workers import single_threaded_blas, worker_count
+from dmft.workers import Threads, single_threaded_blas, worker_count
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -319,7 +319,7 @@ def delta_nn_curve(
     sampling = Sampling() if sampling is None else sampling
     ends = check_question(problem, method, bracket, sampling)
     chosen = _checked_steps(steps, method)
-    points = check_integer("points", points, minimum=4)
+    points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
     table = _Table(problem, method, sampling, chosen, threads, progress, checkpoint, max_memory)
     for delta in even_in_log(*ends, points):
@@ -426,10 +426,14 @@ class _Table:
         readings = _Readings(self.sampling.replicates, len(self.steps), first, n_read)
         wanted = self.steps[first:n_read]
         if wanted[0] == 0:
-            law = initial_law(self.problem, delta, self.sampling)
-            self.start_is_cheap = is_cheap(law)
-            readings.read(0, law)
-            readings.unstable[0] = 0.0
+            try:
+                law = initial_law(self.problem, delta, self.sampling)
+            except NumericalFailure as failure:
+                readings.failures[0] = failure.status
+            else:
+                self.start_is_cheap = is_cheap(law)
+                readings.read(0, law)
+                readings.unstable[0] = 0.0
         later = [step for step in wanted if step > 0]
         if later:
             trajectory = solve(
@@ -455,7 +459,7 @@ class _Table:
                 readings.read(self.steps.index(step), trajectory.hessian(step, keep=False))
 
             n_workers = worker_count(self._threads, len(reached))
-            with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
+            with single_threaded_blas(), Threads(n_workers) as pool:
                 list(pool.map(read, reached))
         self._readings[delta] = readings
         if self._progress is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dmft.problem import Problem
     from dmft.sampling import Sampling
 
-__all__ = ["check_solve", "rows_within", "surely_needed"]
+__all__ = ["BudgetError", "check_solve", "rows_within", "surely_needed"]
 
 # Rows over all paths that a run holds besides the basis: for each neuron those of the window
 # (points, gradients, what of these lies outside), and ten for the last point, pre-activations,
@@ -26,6 +26,17 @@ _ROWS_PER_NEURON = 3 * WINDOW_LENGTH + 10
 _ROWS_WRITTEN = 3 * WINDOW_LENGTH + 3
 # Each time point recorded is five arrays, a few numbers and their places in lists.
 _BYTES_PER_TIME = 700
+
+
+class BudgetError(ValueError):
+    """A budget in bytes that is too small, and what would do for a purpose."""
+
+    def __init__(self, needed: int, given: float, purpose: str) -> None:
+        self.needed, self.given, self.purpose = needed, given, purpose
+        super().__init__(
+            f"max_memory must be at least {needed} bytes ({readable(needed)}) {purpose}, "
+            f"got {given:.15g}"
+        )
 
 
 def rows_within(
@@ -60,7 +71,7 @@ def rows_within(
 
     Raises
     ------
-    ValueError
+    BudgetError
         If the budget is too small for a single step; the message says what is needed.
 
     Examples
@@ -88,11 +99,11 @@ def rows_within(
     least = 1 + k + 5 * m  # with what two gradients open
     needed = 8 * (base + (row + square * least) * least)
     if max_memory < needed:
-        raise ValueError(
-            f"max_memory must be at least {needed} bytes ({readable(needed)}) for the first step "
-            f"with {replicates} x {sampling.n_paths} paths and pre-activations kept at {n_kept} "
-            f"steps, got {max_memory:.15g}"
+        purpose = (
+            f"for the first step with {replicates} x {sampling.n_paths} paths and pre-activations "
+            f"kept at {n_kept} steps"
         )
+        raise BudgetError(needed, max_memory, purpose)
     left = max_memory / 8 - base
     return int(2 * left / (row + math.sqrt(row**2 + 4 * square * left)))
 

@@ -75,7 +75,7 @@ class SimulationPlan:
             raise ValueError(
                 f"d must be at least k + m = {k} + {m} (latent directions and neurons), got {d}"
             )
-        n = round(delta * d)
+        n = round(min(delta * d, sys.maxsize))
         if n < 1:
             raise ValueError(
                 f"delta must give at least one sample, n = round(delta d) >= 1; got {delta:g} "
@@ -145,7 +145,7 @@ class SimulationPlan:
     def bytes_of_run(self, d: int | None = None) -> float:
         """Bytes that a run takes at the least while it is at work, in this dimension or another."""
         d = self.d if d is None else d
-        n = round(self.delta * d) if self.delta * d < sys.maxsize else sys.maxsize
+        n = round(min(self.delta * d, sys.maxsize))
         m = self.problem.m
         times = 3 if self.method.fresh_batches and self.method.n_steps > 1 else 1
         inputs = times * n + (0 if self.n_test is None else min(self.n_test, n))

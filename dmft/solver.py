@@ -29,7 +29,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,7 @@ from dmft.problem import Problem
 from dmft.process import Process
 from dmft.runs import Record, Run
 from dmft.sampling import RANK_TOLERANCE_FLOOR, GaussianStream, HardCoordinates, Sampling
-from dmft.workers import sharing, single_threaded_blas, worker_count, worth
+from dmft.workers import Threads, sharing, single_threaded_blas, worker_count, worth
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -276,7 +275,7 @@ def solve_mirrored(
     check_solve(problem, method, sampling, len(kept), available_memory())
     shared = _Shared(problem, delta, method, sampling, kept, 0, hard_basis, None, True, forcing)
     n_workers = worker_count(threads, sampling.replicates)
-    with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
+    with single_threaded_blas(), Threads(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(sampling.replicates)))
         return _run(shared, streams, _shared_blocks(shared, pool, n_workers))
 
@@ -371,7 +370,7 @@ def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Ru
             shared.progress(steps)
         if all(done):
             return [run for run in done if run]
-    with single_threaded_blas(), ThreadPoolExecutor(n_workers) as pool:
+    with single_threaded_blas(), Threads(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(n)))
         pooled = done[0] or _run(shared, streams, _shared_blocks(shared, pool, n_workers), kept[0])
         if pooled.paths is not None and shared.basis_rows < sys.maxsize:

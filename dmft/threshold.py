@@ -52,6 +52,8 @@ _LARGEST_RESIDUAL = 0.25
 # Its slope is not taken from gaps this many times those at the ends of the crossing's interval.
 _FAR_GAP = 10.0
 _MAX_REFINEMENTS = 40
+# Nobody waits for more deltas; far more cannot even be listed.
+MOST_POINTS = 10**6
 # An interval wider than this is halved on the logarithmic scale first, where a gap varies evenly.
 _WIDEST = 1e3
 # Ends of a bracket: beyond these, delta and 1/delta are no normal numbers.
@@ -236,7 +238,11 @@ class _Gap:
         from dmft.hessian import initial_law
 
         if self._step == 0:
-            law = initial_law(self._problem, delta, self._sampling)
+            try:
+                law = initial_law(self._problem, delta, self._sampling)
+            except NumericalFailure as failure:
+                self.failure[delta] = failure.status
+                return np.nan, np.nan
             self.unstable_share[delta] = 0.0
             self.is_cheap = is_cheap(law)
         else:
@@ -370,7 +376,7 @@ def find_delta_nn(
     step = method.n_steps if step is None else check_integer("step", step, minimum=0)
     if step > method.n_steps:
         raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
-    scan_points = check_integer("scan_points", scan_points, minimum=2)
+    scan_points = check_integer("scan_points", scan_points, minimum=2, maximum=MOST_POINTS)
     if digits is not None:
         from dmft.reference import check_digits
 

@@ -9,11 +9,13 @@ any of it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +23,9 @@ from dmft._validation import check_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Executor
-    from typing import Any, TypeVar
+    from concurrent.futures import Executor, Future
+    from types import TracebackType
+    from typing import TypeVar
 
     from dmft.paths import Mapper
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
 __all__ = [
+    "Threads",
     "functions_not_kept",
     "may_start_processes",
     "sharing",
@@ -42,6 +46,7 @@ __all__ = [
 # side by side, and for the blocks of one run.
 _RUNS_SIDE_BY_SIDE = 8192
 _BLOCKS_OF_A_RUN = 32768
+_BETWEEN_INTERRUPTS = 0.1  # seconds
 
 
 def worker_count(threads: int | None, n_tasks: int) -> int:
@@ -77,6 +82,57 @@ def sharing(pool: Executor, n_workers: int) -> Mapper:
         return [done[i % n_workers][i // n_workers] for i in range(len(whole))]
 
     return run
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads that stop when their ``with`` block is left by an exception, Ctrl-C say.
+
+    Others would go on to the end of what they do, a whole run or all that there is to compile, and
+    the interrupt would seem to be lost.
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        super().__init__(n_workers)
+        self._lock = threading.Lock()
+        self._at_work: set[int] = set()
+        self._stopped = False
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        """Have a thread call a function."""
+        return super().submit(self._call, function, *args, **named)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.shutdown(wait=False, cancel_futures=True)
+            self._stopped = True
+            while self._interrupt():  # again, should one fall into a finaliser, which drops it
+                for thread in self._threads:
+                    thread.join(_BETWEEN_INTERRUPTS)
+        super().__exit__(kind, error, trace)
+
+    def _call(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+        identity = threading.get_ident()
+        with self._lock:
+            self._at_work.add(identity)
+        try:
+            return None if self._stopped else function(*args, **named)
+        finally:
+            with self._lock:
+                self._at_work.discard(identity)
+
+    def _interrupt(self) -> int:
+        """Raise an exception in all threads at work; return how many there are."""
+        with self._lock:  # none of them is leaving, and would have it elsewhere
+            for identity in self._at_work:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(identity), ctypes.py_object(KeyboardInterrupt)
+                )
+            return len(self._at_work)
 
 
 _forked_with_workers = False

@@ -7,8 +7,10 @@ import sys
 import time
 
 import pytest
-from commands import RETRIEVAL
+from commands import RETRIEVAL, called
 from test_cli import hear_interrupts, names
+
+from dmft.cli import main
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="descriptors and signals")
 resource = pytest.importorskip("resource")
@@ -31,6 +33,17 @@ def run_file(tmp_path):
     path = tmp_path / "small.toml"
     path.write_text(RUN, encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def trajectory(run_file, tmp_path, capsys):
+    """The command in this process, on the run file; its folder is ``out``."""
+
+    def run():
+        return called(capsys, ["trajectory", str(run_file), "--out", str(run.out)])
+
+    run.out = tmp_path / "out"
+    return run
 
 
 def shell(script, *arguments, folder, **environment):
@@ -95,11 +108,11 @@ def test_characters_that_a_terminal_lacks_are_escaped(run_file, tmp_path):
 # -- files ---------------------------------------------------------------------------------------
 
 
-def test_a_file_that_cannot_be_written_is_named(run_file, tmp_path):
-    (tmp_path / "out" / FILES[0]).mkdir(parents=True)
-    code, out, err = shell(TRAJECTORY, run_file, folder=tmp_path)
-    assert (code, out, err) == (2, "", f"delta-nn: error: out/{FILES[0]}: Is a directory\n")
-    assert names(tmp_path / "out") == FILES[:1]
+def test_a_file_that_cannot_be_written_is_named(trajectory):
+    (trajectory.out / FILES[0]).mkdir(parents=True)
+    expected = f"delta-nn: error: {trajectory.out / FILES[0]}: Is a directory\n"
+    assert trajectory() == (2, "", expected)
+    assert names(trajectory.out) == FILES[:1]
 
 
 def test_a_full_disk_names_the_file(run_file, tmp_path):
@@ -108,32 +121,32 @@ def test_a_full_disk_names_the_file(run_file, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_killed_command_left_is_cleared(run_file, tmp_path):
-    out = tmp_path / "out"
+def test_what_a_killed_command_left_is_cleared(trajectory):
+    out = trajectory.out
     out.mkdir()
     left = out / f".small-trajectory.npz.{'0' * 32}.partial"
     left.write_bytes(b"half")
     mine = out / ".notes.partial"
     mine.touch()
     fcntl = pytest.importorskip("fcntl")
-    held = os.open(out, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_SH)  # another command is at work here: it may be its file
-    assert shell(TRAJECTORY, run_file, folder=tmp_path)[0] == 0
+    held = os.open(left, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)  # as of the command that is writing it
+    assert trajectory()[0] == 0
     assert left.exists()
     os.close(held)
-    assert shell(TRAJECTORY, run_file, folder=tmp_path)[0] == 0
+    assert trajectory()[0] == 0
     assert names(out) == sorted([mine.name, *FILES])
 
 
 # -- figures -------------------------------------------------------------------------------------
 
 
-def test_a_figure_that_fails_is_one_line(run_file, tmp_path):
-    (tmp_path / "out" / FILES[1]).mkdir(parents=True)
-    code, out, err = shell(TRAJECTORY, run_file, folder=tmp_path)
+def test_a_figure_that_fails_is_one_line(trajectory):
+    (trajectory.out / FILES[1]).mkdir(parents=True)
+    code, out, err = trajectory()
     assert code == 0
-    assert err == f"delta-nn: no figure out/{FILES[1]}: Is a directory\n"
-    assert f"out/{FILES[0]}" in out
+    assert err == f"delta-nn: no figure {trajectory.out / FILES[1]}: Is a directory\n"
+    assert str(trajectory.out / FILES[0]) in out
     assert FILES[1] not in out
 
 
@@ -192,6 +205,32 @@ def test_an_interrupt_while_libraries_are_imported(run_file, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "delta-nn: interrupted\n")
+
+
+def test_an_interrupt_that_a_finaliser_drops_is_heard_again(monkeypatch, capsys):
+    class Dropping:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def wait(_):
+        Dropping()
+        time.sleep(60)
+
+    monkeypatch.setattr("dmft.cli.presets.run_presets", wait)
+    assert main(["presets"]) == 130
+    assert capsys.readouterr().err == "delta-nn: interrupted\n"
+
+
+def test_an_interrupt_within_what_is_executed_has_our_exit_code(tmp_path):
+    # As while a dataclass is made; Python ends such a process by the signal, if it is let.
+    (tmp_path / "msgspec.py").write_text("exec('raise KeyboardInterrupt')", encoding="utf-8")
+    search = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "dmft", "presets", "--show", "product"]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": search},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "delta-nn: interrupted\n")
 
 
 def test_the_package_imports_nothing_until_it_is_used():

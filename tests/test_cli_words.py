@@ -76,7 +76,7 @@ def test_mistakes_of_every_command(call, run_file, command):
         (["threshold", "--n-paths", 3], "got 3 (did you mean 64?)"),
         (["threshold", "--n-paths", 2**62 + 1], "(did you mean 536870912?)"),
         (["threshold", "--seed", 2**63], "--seed: must be an integer of at most 64 bits"),
-        (["threshold", "--scan-points", 2**63 - 1], "scan_points must be at most 1000000"),
+        (["threshold", "--scan-points", 2**63 - 1], "got 9223372036854775807, above 1000000"),
         (["trajectory", "--n-steps", 2**63 - 1], ""),
         (["simulate", "--d", 2**63 - 1, "--workers", 1], ""),
         (["gap", "--activations", "swish"], "got 'swish' (did you mean 'silu'?)"),

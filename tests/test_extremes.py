@@ -164,3 +164,55 @@ def test_a_run_file_may_set_the_limit(tmp_path):
         '[target]\nlabel = "linear"\n[method]\nt_max = 2.0\nmax_steps = 70\n', encoding="utf-8"
     )
     assert dmft.load_run(file).method.max_steps == 70
+
+
+@pytest.mark.parametrize("step", [0, 2])
+@pytest.mark.parametrize(
+    ("layer", "status"),
+    [
+        ([1e200], Status.NONFINITE),
+        ([1e200, 1.0], Status.NONFINITE),
+        ([1e-200], Status.SUCCESS),
+        ([5e-324], Status.NO_BRACKET),
+    ],
+)
+def test_any_second_layer_has_a_threshold_or_a_status(layer, status, step):
+    problem = make_problem(layer=layer)
+    found = dmft.find_delta_nn(problem, DESCENT, (1, 12), step, SAMPLING, scan_points=4)
+    assert found.status is status
+    assert np.isfinite(found.value) == found.status.ok
+    if step == 0:
+        curve = dmft.delta_nn_curve(problem, DESCENT, (1, 12), [0], sampling=SAMPLING, points=4)
+        assert curve.statuses[0] is found.status
+        assert np.isnan(curve.value[0]) != found.status.ok
+
+
+def test_a_curvature_that_overflows_has_no_law():
+    trajectory = dmft.solve(make_problem(layer=(1e70,)), 3.0, DESCENT.until(0), SAMPLING)
+    assert np.isfinite(trajectory.hessian(0).weights).all()
+    with pytest.raises(dmft.NumericalFailure, match=r"NONFINITE.*curvature of the loss overflows"):
+        dmft.hessian.initial_law(make_problem(layer=(1e200,)), 3.0, SAMPLING)
+
+
+def test_starts_of_runs_that_cannot_start():
+    with pytest.raises(dmft.NumericalFailure, match=r"NONFINITE.*No step was computed"):
+        dmft.predict_grokking(make_problem(layer=(1e200,)), 3.0, DESCENT, 100, sampling=SAMPLING)
+    short = dmft.GradientDescent(5e-324, 3)
+    found = dmft.predict_grokking(make_problem(), 3.0, short, 100, sampling=SAMPLING)
+    assert found.status is Status.NO_OUTLIER
+
+
+def test_numbers_of_samples_beyond_all_machines():
+    with pytest.raises(ValueError, match=r"^d must be smaller, and other settings with it"):
+        dmft.simulate(make_problem(), 1e308, DESCENT, 20)
+    trajectory = dmft.solve(make_problem(), 1e300, DESCENT.until(0), SAMPLING)
+    with pytest.raises(ValueError, match=r"^d must be smaller, and other settings with it"):
+        dmft.finite_law.finite_law(trajectory, 0, 10**18)
+
+
+@pytest.mark.parametrize("points", [2**63 - 1, 10**9])
+def test_numbers_of_deltas_that_nobody_waits_for(points):
+    with pytest.raises(ValueError, match=r"^scan_points must be an integer .* above 1000000$"):
+        dmft.find_delta_nn(make_problem(), DESCENT, (1, 12), scan_points=points)
+    with pytest.raises(ValueError, match=r"^points must be an integer .* above 1000000$"):
+        dmft.delta_nn_curve(make_problem(), DESCENT, (1, 12), points=points, max_solves=2**63 - 1)

@@ -201,8 +201,14 @@ def test_on_the_command_line(tmp_path, capsys):
     assert main([*command, "1"]) == 0
     assert main([*command, "0.001"]) == 2
     error = capsys.readouterr().err
-    assert "max_memory must be at least" in error
-    gigabytes = float(re.search(r"at least (\d+) bytes", error)[1]) / 1e9
+    assert "got 0.001 GB" in error
+    gigabytes = float(re.search(r"--max-memory must be at least ([\d.e-]+) GB", error)[1])
+    assert main([*command, f"{0.99 * gigabytes}"]) == 2
+    for bad in ("nan", "-1", "1e10"):
+        assert main([*command, bad]) == 2
+        assert f"--max-memory must be a number between 0 and 1e+09, got {float(bad)}" in (
+            capsys.readouterr().err
+        )
     assert main([*command, f"{1.1 * gigabytes}"]) == 3
     assert "OUT_OF_MEMORY: The paths of the next step" in capsys.readouterr().out
 

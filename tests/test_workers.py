@@ -1,13 +1,15 @@
 """Sharing out work among threads."""
 
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from dmft.aligned import aligned_empty, aligned_zeros
-from dmft.workers import sharing, worker_count, worth
+from dmft.workers import Threads, sharing, worker_count, worth
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 3])
@@ -53,3 +55,45 @@ def test_rows_of_aligned_arrays_begin_on_a_cache_line(shape):
         assert array.flags.c_contiguous
         assert all(row.ctypes.data % 64 == 0 for row in array)
     assert not aligned_zeros(shape).any()
+
+
+@pytest.mark.parametrize("finaliser", [False, True])
+def test_threads_stop_when_their_block_is_left_by_an_exception(finaliser, monkeypatch):
+    # They would work for ever; and one of them drops the first interrupt that it gets.
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: dropped.append(what.exc_type))
+    started = threading.Barrier(3)
+
+    class Stubborn:
+        def __del__(self):
+            work(1)
+
+    def work(index):
+        if finaliser and not index:
+            Stubborn()
+        else:
+            started.wait()
+        while True:
+            time.sleep(0.001)
+
+    futures = []
+
+    def left():
+        with Threads(2) as pool:
+            futures.extend(pool.submit(work, index) for index in range(3))
+            started.wait()
+            raise KeyboardInterrupt("said by the user")
+
+    with pytest.raises(KeyboardInterrupt, match="said by the user"):
+        left()
+    *futures, waiting = futures
+    assert all(isinstance(future.exception(), KeyboardInterrupt) for future in futures)
+    assert waiting.cancelled()
+    assert dropped == [KeyboardInterrupt] * finaliser
+
+
+def test_threads_left_in_peace_do_all_their_work():
+    with Threads(2) as pool:
+        assert list(pool.map(abs, range(-9, 0))) == list(range(9, 0, -1))
+        failing = pool.submit(int, "x")
+    assert isinstance(failing.exception(), ValueError)

@@ -8,6 +8,7 @@ needs it; all else is imported where an interrupt is heard.
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -38,9 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments: argparse.Namespace | None = None
     try:
+        from dmft.cli.interrupts import heard
         from dmft.cli.streams import usable_streams
 
-        with usable_streams():
+        with heard(), usable_streams():
             import importlib
 
             from dmft.cli.arguments import command_parser
@@ -64,9 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if told is None:
             raise
         message = told if code == NUMERICAL else f"error: {told}"
+    from dmft.cli.interrupts import forget
     from dmft.cli.streams import say
 
     say(f"{PROGRAM}: {message}")
+    forget()
     return code
 
 
@@ -83,6 +87,13 @@ def _told(error: Exception, arguments: argparse.Namespace | None) -> tuple[int, 
         return BAD_INPUT, "not enough memory to load the libraries (see `ulimit -v`)"
     if "can't start new thread" in causes:
         return BAD_INPUT, f"the system allows no more threads (see `ulimit`); reduce {what}"
+    memory = sys.modules.get("dmft.memory")
+    if memory is not None and isinstance(error, memory.BudgetError):
+        least = math.ceil(error.needed / 1e4) / 1e5
+        return BAD_INPUT, (
+            f"--max-memory must be at least {least:g} GB {error.purpose}, "
+            f"got {error.given / 1e9:g} GB"
+        )
     if isinstance(error, ValueError | UsageError):
         return BAD_INPUT, str(error)
     if isinstance(error, OSError):

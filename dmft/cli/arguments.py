@@ -462,7 +462,11 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
 
 def in_bytes(gigabytes: float | None) -> float | None:
     """Return what --max-memory says, as functions take it."""
-    return None if gigabytes is None else 1e9 * gigabytes
+    from dmft._validation import check_real
+
+    if gigabytes is None:
+        return None
+    return 1e9 * check_real("--max-memory", gigabytes, minimum=0.0, maximum=1e9, exclusive=True)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_spectrum", "run_threshold", "run_trajectory", "threshold_of"]
 
-_SCAN_POINTS, _MOST_POINTS = 9, 10**6  # as find_delta_nn by default; at most
+_SCAN_POINTS = 9  # as find_delta_nn by default
 _REFINEMENTS = 5  # what the root search usually takes after the scan
 _ROUNDING = 1e-9  # a bias smaller than this of a value is none
 
@@ -149,8 +149,6 @@ def threshold_of(
 
     scan_points = run.threshold.scan_points if scan_points is None else scan_points
     scan_points = _SCAN_POINTS if scan_points is None else scan_points
-    if scan_points > _MOST_POINTS:  # no one waits for so many, and numpy cannot even list 2**63
-        raise ValueError(f"scan_points must be at most {_MOST_POINTS}, got {scan_points}")
     total = scan_points + _REFINEMENTS
     with resumable(checkpoint), progress(total, "values of delta") as advance:
         return find_delta_nn(

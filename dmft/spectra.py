@@ -215,7 +215,9 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
 
 
 def _gap_stderr(law: HessianLaw) -> float:
-    return law.stderr("hard_gap") if law.replicates else 0.0
+    if law.replicates:
+        return law.stderr("hard_gap")
+    return np.inf if np.isnan(law.hard_gap(throw=False)) else 0.0
 
 
 def _outliers(law: HessianLaw) -> tuple[SpectrumOutlier, ...]:

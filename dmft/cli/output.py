@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import math
-import re
 import sys
 import threading
 import time
@@ -43,9 +42,6 @@ __all__ = [
 ]
 
 
-_PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")  # of dmft.results.whole_file
-
-
 class _Result(Protocol):
     def save(self, path: str | os.PathLike[str], /) -> object: ...
 
@@ -69,13 +65,10 @@ class Output:
         self._json = arguments.json
         self._run = run
         self._made: list[Path] = []
-        self._opened = contextlib.ExitStack()
         self._start = time.perf_counter()
 
     def __enter__(self) -> Output:
         import tempfile
-
-        from dmft.seed_store import FolderLock
 
         try:
             folders = (self.folder, *self.folder.parents)
@@ -84,12 +77,7 @@ class Output:
             self._made = missing
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
-            lock = self._opened.enter_context(FolderLock(self.folder))
-            with lock.alone() as alone:
-                if alone:
-                    self._clear()
         except OSError as error:
-            self._opened.close()
             self._remove()
             reason = error.strerror or str(error)
             raise UsageError(f"--out must be a folder to write to, got {self.folder}: {reason}")\
@@ -97,14 +85,7 @@ class Output:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
         self._remove()
-
-    def _clear(self) -> None:
-        """Remove what commands that were killed had begun to write here."""
-        for path in self.folder.glob(".*.partial"):
-            if _PARTIAL.fullmatch(path.name):
-                path.unlink(missing_ok=True)
 
     def _remove(self) -> None:
         """Take away the folders made here, deepest first, if nothing is in them."""

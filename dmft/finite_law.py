@@ -199,7 +199,7 @@ def _read(law: HessianLaw, size: int) -> _Draw:
     return _Draw(
         edge=float(edges.left),
         shift=shift if np.isfinite(shift) else 0.0,
-        gap=law.hard_gap() if law.k_hard else np.nan,
+        gap=law.hard_gap(throw=False) if law.k_hard else np.nan,
         outliers=[outlier for outlier in outliers if outlier.side == "left"],
         status=edges.status,
     )

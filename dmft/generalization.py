@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
     from dmft.problem import Problem
     from dmft.sampling import Sampling
+    from dmft.verified_rules import Rule
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["expected_test_loss", "pre_activation_weights"]
+__all__ = ["LossAverage", "expected_test_loss", "pre_activation_weights"]
 
 _SOBOL_POINTS = 2**14
 # Rules and what confirms them, for each number of Gaussians.
@@ -41,6 +43,7 @@ def expected_test_loss(
     sampling: Sampling,
     replicates: Iterable[int],
     second_layer: FloatArray | None = None,
+    average: LossAverage | None = None,
 ) -> FloatArray:
     r"""Test loss ``E[l(h, phi(z, eps))]`` with (z, h) ~ N(0, [[I, M^T], [M, C(t, t)]]).
 
@@ -60,6 +63,8 @@ def expected_test_loss(
         The replicates whose cubature points to use where the tensor rule does not suffice.
     second_layer : ndarray, shape (n_times, m), optional
         Of the network at each time; that of the problem if it is not given.
+    average : LossAverage, optional
+        Of another run of the same problem, whose rule serves this one too.
 
     Returns
     -------
@@ -68,17 +73,51 @@ def expected_test_loss(
     """
     dimension = problem.k + problem.m + noise_coordinates(problem)
     weights = pre_activation_weights(overlap, norm)
-    undefined = undefined_losses(problem, weights, second_layer)
+    if average is None:
+        average = LossAverage.of(problem, weights, second_layer)
+    undefined = average.undefined
     if len(weights) and np.all(undefined):
         return undefined
-    rule = _nodes(problem, weights, second_layer)
-    if rule is None:
+    if average.rule is not None:
+        nodes, masses = gaussian_nodes(dimension, *average.rule)
+    else:
         nodes = np.concatenate(
             [cubature_normals(sampling, i, dimension, _SOBOL_POINTS) for i in replicates], axis=1
         )
-        rule = nodes, np.full(nodes.shape[1], 1.0 / nodes.shape[1])
-    losses = _averages(problem, weights, second_layer, *rule)
+        masses = np.full(nodes.shape[1], 1.0 / nodes.shape[1])
+    losses = _averages(problem, weights, second_layer, nodes, masses)
     return np.where(undefined == 0.0, losses, undefined)
+
+
+@dataclass(frozen=True, eq=False)
+class LossAverage:
+    """How the average losses of a run are computed.
+
+    Attributes
+    ----------
+    undefined : ndarray, shape (n_times,)
+        As `dmft.integrability.undefined_losses` returns.
+    rule : (str, tuple of tuple of float), optional
+        Name and breaks of a tensor rule that another one confirms; None where none is.
+    """
+
+    undefined: FloatArray
+    rule: Rule | None
+
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        weights: FloatArray,
+        second_layer: FloatArray | None = None,
+        undefined: FloatArray | None = None,
+    ) -> LossAverage:
+        """Choose for the weights (n_times, m, k + m) of `pre_activation_weights`."""
+        if undefined is None:
+            undefined = undefined_losses(problem, weights, second_layer)
+        if np.all(undefined):
+            return cls(undefined, None)
+        return cls(undefined, _confirmed(problem, weights, second_layer))
 
 
 def pre_activation_weights(overlap: FloatArray, norm: FloatArray) -> FloatArray:
@@ -97,12 +136,12 @@ def pre_activation_weights(overlap: FloatArray, norm: FloatArray) -> FloatArray:
     return np.concatenate([overlap, factors], axis=2)
 
 
-def _nodes(
+def _confirmed(
     problem: Problem,
     weights: FloatArray,
     second_layer: FloatArray | None,
-) -> tuple[FloatArray, FloatArray] | None:
-    """Nodes and weights of a tensor rule where one is confirmed, at the first and last weights.
+) -> Rule | None:
+    """Return a tensor rule that is confirmed at the first, middle and last weights.
 
     None for more than three Gaussians, and where the kinks of activation or loss lie across the
     axes of the rule.
@@ -121,8 +160,7 @@ def _nodes(
 
     if breaks is None or not len(weights):
         return None
-    rule = confirmed_rule(averages, _RULES[dimension], breaks, _AGREEMENT)
-    return None if rule is None else gaussian_nodes(dimension, *rule)
+    return confirmed_rule(averages, _RULES[dimension], breaks, _AGREEMENT)
 
 
 def _averages(

@@ -298,6 +298,9 @@ def predict_grokking(
             if is_number
             else _drawn(means[i], covariance, sampling, 0, max_draws)
         )
+        if not is_number:
+            points = _drawn(means[i], covariance, sampling, 1, _POINTS_OF_LAW)
+            everything = law.amplitudes(np.array(points))
         runs: list[_Followed] = []
         wanted = len(levels) if is_number else n_draws
         while True:
@@ -314,9 +317,6 @@ def predict_grokking(
                 fall_time[i], fall_time_stderr[i] = times, np.where(np.isnan(times), np.nan, 0.0)
                 break
             amplitudes = law.amplitudes(np.array([run.start for run in runs]))
-            everything = law.amplitudes(
-                np.array(_drawn(means[i], covariance, sampling, 1, _POINTS_OF_LAW))
-            )
             fall_time[i], fall_time_stderr[i] = _times_of_law(
                 times, amplitudes, everything, levels, float(method.n_steps)
             )

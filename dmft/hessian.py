@@ -10,7 +10,7 @@ is unbounded, and the values it only approaches far out in the Gaussian tails.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -342,15 +342,13 @@ def curvature_support(problem: Problem, weights: FloatArray | None = None) -> Cu
     -------
     CurvatureSupport
     """
-    known: dict[str, CurvatureSupport] = problem.__dict__.setdefault("_support", {})
     projector = None if weights is None else _confinement(weights, problem.k)
-    if projector is not None:
-        free = _probe(problem, projector)
-        nothing = np.empty((0, problem.m, problem.m))
-        return CurvatureSupport(nothing, free.bounded_below, free.bounded_above, free.lowest_at)
-    if "free" not in known:
-        known["free"] = _probe(problem, np.eye(problem.m))
-    return known["free"]
+    if projector is None:
+        return problem.remembered("support", lambda: _probe(problem, np.eye(problem.m)))
+    probed = problem.remembered(
+        ("support", projector.round(9).tobytes()), lambda: _probe(problem, projector)
+    )
+    return replace(probed, points=np.empty((0, problem.m, problem.m)))
 
 
 def _confinement(weights: FloatArray, k: int) -> FloatArray | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.gradients import compiled_law, pre_activation_gradient
+from dmft.gradients import pre_activation_gradient
 from dmft.labelled_points import labelled, noise_coordinates
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def undefined_losses(
     """
     n = len(weights)
     found = np.zeros(n)
-    if not n or _is_catalogued(problem):
+    if not n or problem.is_catalogued:
         return found
     dimension = problem.k + problem.m + noise_coordinates(problem)
 
@@ -115,7 +115,11 @@ def undefined_losses(
 
 def gradients_are_undefined(problem: Problem) -> bool:
     """Whether E|g|^2 is infinite at the start: no step of gradient descent has a limit then."""
-    if _is_catalogued(problem):
+    return problem.remembered("undefined gradients", lambda: _gradients_are_undefined(problem))
+
+
+def _gradients_are_undefined(problem: Problem) -> bool:
+    if problem.is_catalogued:
         return False
     weights = problem.initial_weights()
 
@@ -146,10 +150,6 @@ def _of_gaussians(
         return np.asarray(found.reshape(-1, nodes.shape[1]).max(axis=0))
 
     return values
-
-
-def _is_catalogued(problem: Problem) -> bool:
-    return isinstance(problem.target.label, str) and compiled_law(problem) is not None
 
 
 def _rays(dimension: int) -> FloatArray:

@@ -13,7 +13,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,6 +43,7 @@ __all__ = ["Network", "Problem", "Target"]
 
 Array = NDArray[np.float64]
 LabelFunction = Callable[[Array, Array], ArrayLike]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, init=False)
@@ -760,9 +761,24 @@ class Problem:
             return self
         changed = copy.copy(self)
         object.__setattr__(changed, "network", network)
-        for found in ("_support", "_rules"):  # by dmft.hessian, for this network
-            changed.__dict__.pop(found, None)
+        changed.__dict__.pop("_remembered", None)
         return changed
+
+    def remembered(self, what: object, find: Callable[[], T]) -> T:
+        """Return what is found about this problem, asking for it once."""
+        known: dict[object, T] = self.__dict__.setdefault("_remembered", {})
+        if what not in known:
+            known[what] = find()
+        return known[what]
+
+    @property
+    def is_catalogued(self) -> bool:
+        """Whether label, activation and loss are the catalogue's own, whatever makes classes."""
+        return (
+            isinstance(self.target.label, str)
+            and ACTIVATIONS.get(self.network.activation.name) == self.network.activation
+            and LOSSES.get(self.loss.name) == self.loss
+        )
 
     @property
     def m(self) -> int:
@@ -881,9 +897,12 @@ class Problem:
         (Target(..., classes='sign') makes such labels)
         """
         if self.loss.labels == "sign" or self.loss.kernel_code is None:
-            rng = np.random.default_rng(0)
-            y = self.sample_labels(rng.standard_normal((64, self.k)), rng.standard_normal(64))
-            self.loss.check_at(np.unique(y)[:: max(1, len(np.unique(y)) // 8)])
+            self.remembered("checked labels", self._check_labels)
+
+    def _check_labels(self) -> None:
+        rng = np.random.default_rng(0)
+        y = self.sample_labels(rng.standard_normal((64, self.k)), rng.standard_normal(64))
+        self.loss.check_at(np.unique(y)[:: max(1, len(np.unique(y)) // 8)])
 
     def _key(self) -> tuple[object, ...]:
         overlap, gram = self.initial_overlap, self.init_gram

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from dmft.results import read_result, write_result
+from rmt._validation import shown
 
 if TYPE_CHECKING:
     import os
@@ -178,7 +179,7 @@ class _Reader:
         """Return the fields of a dataclass."""
         names = [field.name for field in _stored(cls)]
         if not isinstance(entries, dict):
-            raise ValueError(f"{where or 'its header'} must be a table, got {_short(entries)}")
+            raise ValueError(f"{where or 'its header'} must be a table, got {shown(entries)}")
         for name in [*names, *entries]:
             if name not in entries:
                 raise ValueError(f"it lacks {_dotted(where, name)}")
@@ -224,7 +225,7 @@ class _Reader:
     ) -> NDArray[Any]:
         name = found.get("array") if isinstance(found, dict) else None
         if not isinstance(name, str) or found.keys() != {"array"}:
-            raise ValueError(f"{where} must be an array, got {_short(found)}")
+            raise ValueError(f"{where} must be an array, got {shown(found)}")
         if name not in self._arrays or name in self.used:
             raise ValueError(f"it lacks the array {name!r}")
         self.used.add(name)
@@ -250,7 +251,7 @@ class _Reader:
         sizes: dict[str, int],
     ) -> tuple[Any, ...]:
         if not isinstance(found, list):
-            raise ValueError(f"{where} must be a list, got {_short(found)}")
+            raise ValueError(f"{where} must be a list, got {shown(found)}")
         if arguments[-1] is Ellipsis:
             arguments = arguments[:1] * len(found)
         if len(arguments) != len(found):
@@ -266,10 +267,10 @@ class _Reader:
         self, arguments: tuple[Any, ...], found: Any, where: str, sizes: dict[str, int]
     ) -> dict[Any, Any]:
         if not isinstance(found, dict):
-            raise ValueError(f"{where} must be a table, got {_short(found)}")
+            raise ValueError(f"{where} must be a table, got {shown(found)}")
         of_key, of_entry = arguments
         if of_key is int and not all(key.isdecimal() for key in found):
-            raise ValueError(f"the keys of {where} must be integers, got {_short(list(found))}")
+            raise ValueError(f"the keys of {where} must be integers, got {shown(list(found))}")
         return {
             of_key(key): self.value(of_entry, entry, f"{where}.{key}", sizes)
             for key, entry in found.items()
@@ -288,16 +289,16 @@ def _plain(
     """Return a number, text or member of an enumeration as its annotation says."""
     if origin is typing.Literal:
         if found not in arguments or type(found) not in map(type, arguments):
-            raise ValueError(f"{where} must be one of {arguments}, got {_short(found)}")
+            raise ValueError(f"{where} must be one of {arguments}, got {shown(found)}")
         return found
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         if not isinstance(found, str) or found not in hint.__members__:
-            raise ValueError(f"{where} must be the name of a {hint.__name__}, got {_short(found)}")
+            raise ValueError(f"{where} must be the name of a {hint.__name__}, got {shown(found)}")
         return hint[found]
     if hint not in _PLAIN:
         raise TypeError(f"{where} is declared as {hint}, which cannot be stored")
     if type(found) is not hint and not (hint is float and type(found) is int):
-        raise ValueError(f"{where} must be {_PLAIN[hint]}, got {_short(found)}")
+        raise ValueError(f"{where} must be {_PLAIN[hint]}, got {shown(found)}")
     if axes is not None:
         _bind(axes[0], found, where, sizes)
     return hint(found)
@@ -319,8 +320,3 @@ def _bind(axis: str, size: int, where: str, sizes: dict[str, int]) -> None:
 
 def _dotted(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
-
-
-def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."

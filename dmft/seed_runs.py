@@ -228,7 +228,7 @@ def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
     reached = np.isfinite(run.train_loss)
     if data.test is None:
         scrambles = range(min(1 + plan.d // _DIMENSIONS_PER_SCRAMBLE, _MAX_SCRAMBLES))
-        averages = {"test_loss": expected_test_loss}
+        averages: dict[str, Callable[..., NDArray[np.float64]]] = {"test_loss": expected_test_loss}
         if problem.target.has_sign_labels:
             averages[OF_CLASSES] = expected_test_error
         for name, average in averages.items():

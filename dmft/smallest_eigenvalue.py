@@ -31,6 +31,7 @@ import numpy as np
 from dmft.agreement import extrapolation_weights, measure_agreement
 from dmft.finite_law import FiniteLaw, finite_law
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
+from rmt.status import Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,6 +163,8 @@ def predict_smallest(
     spread = _spread(sizes, records)
     limit = _expect(law, spread)
     edge, edge_error = float(law.edges().left), float(law.edge_errors()[0])
+    if np.isnan(limit.value):
+        edge, edge_error, finite = np.nan, np.nan, None
     expected, notes = limit, []
     reach = np.nan
     overlap_shifts = [0.0 for _ in sizes]
@@ -249,7 +252,8 @@ def _differs(limit: _Expected, finite: Sequence[FiniteLaw], spread: float) -> bo
     for law in finite:
         # An edge is compared with edges: the Tracy-Widom shift is the same for both.
         values = law.edge if limit.kind == "edge" else law.lowest(limit.count)[0]
-        error = np.hypot(values.std(ddof=1) / np.sqrt(len(values)), np.nan_to_num(limit.stderr))
+        of_limit = 0.0 if np.isnan(limit.stderr) else limit.stderr
+        error = np.hypot(values.std(ddof=1) / np.sqrt(len(values)), of_limit)
         unseen = max(_UNSEEN * spread, _ROUNDING * abs(limit.value))
         if abs(values.mean() - limit.value) > max(_DIFFERENT * error, unseen):
             return True
@@ -320,6 +324,11 @@ class _Expected:
 def _expect(law: HessianLaw, spread: float) -> _Expected:
     """Lowest outlier, together with those that runs cannot tell from it, or the edge."""
     edge, edge_stderr = float(law.edges().left), float(law.edge_errors()[0])
+    statuses = [one.edges().sides[0] for one in (law, *law.replicates)]
+    for status in statuses:
+        if not (status.ok or status is Status.UNBOUNDED_EDGE):
+            obstacle = f"the left edge of the law or of a replicate ended with {status.name}"
+            return _Expected("none", np.nan, np.nan, obstacle=obstacle)
     if not np.isfinite(edge):
         return _Expected("none", edge, 0.0, obstacle="the bulk is unbounded below")
     outliers = _left_outliers(law)

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from dmft._validation import check_integer
 from dmft.records import read_record, write_record
 from dmft.stored_settings import check_settings
-from rmt.outliers import ranks
+from rmt.outliers import by_rank
 from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
 
     from dmft.trajectory import Trajectory
-    from rmt import HessianLaw, Outlier
+    from rmt import HessianLaw
 
 __all__ = ["Spectrum", "SpectrumOutlier", "spectrum"]
 
@@ -202,7 +202,7 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
         right_edge_stderr=errors[1],
         outliers=_outliers(law),
         outlier_status=law.outlier_status,
-        hard_gap=float(law.hard_gap()) if has_hard else np.nan,
+        hard_gap=float(law.hard_gap(throw=False)) if has_hard else np.nan,
         hard_gap_stderr=_gap_stderr(law) if has_hard else np.nan,
         atom_at_zero=float(law.atom_at_zero()),
         status=status,
@@ -215,15 +215,13 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
 
 
 def _gap_stderr(law: HessianLaw) -> float:
-    return law.stderr("hard_gap") if law.replicates else 0.0
+    if law.replicates:
+        return law.stderr("hard_gap")
+    return np.inf if np.isnan(law.hard_gap(throw=False)) else 0.0
 
 
 def _outliers(law: HessianLaw) -> tuple[SpectrumOutlier, ...]:
     """Outliers with errors over the replicates."""
-
-    def by_rank(outliers: list[Outlier]) -> dict[tuple[str, bool, int], Outlier]:
-        return dict(zip(ranks(outliers), outliers, strict=True))
-
     others = [by_rank(other.outliers(throw=False)) for other in law.replicates]
     found = []
     for key, outlier in by_rank(law.outliers(throw=False)).items():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dmft._validation import check_integer
 from dmft.classification_error import expected_test_error
-from dmft.generalization import expected_test_loss, pre_activation_weights
+from dmft.generalization import LossAverage, expected_test_loss, pre_activation_weights
 from dmft.gradient_descent import GradientDescent
 from dmft.integrability import undefined_losses
 from dmft.methods import Method, method_from_config
@@ -23,6 +23,7 @@ from dmft.sampling import Sampling, bias_of_paths
 from dmft.solver import solve
 from dmft.stability import UnstablePaths
 from dmft.stored_settings import check_settings
+from rmt._blas import single_threaded_blas
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ class Trajectory:
         if name not in _QUANTITIES:
             raise ValueError(f"name must be one of {', '.join(_QUANTITIES)}; got {name!r}")
         for index in range(1, len(self._runs)):
-            yield _QUANTITIES[name](self, index)
+            yield _of_run(self, name, index)
 
     # -- Hessian ------------------------------------------------------------------------------
 
@@ -445,7 +446,7 @@ class Trajectory:
 
     def _value(self, name: str) -> FloatArray:
         if name not in self._values:
-            self._values[name] = _QUANTITIES[name](self, 0)
+            self._values[name] = _of_run(self, name, 0)
         return self._values[name]
 
     def _spread(self, name: str) -> tuple[FloatArray, FloatArray]:
@@ -614,14 +615,17 @@ def _undefined_losses(trajectory: Trajectory) -> FloatArray:
             losses = _test_loss(trajectory, 0)
             trajectory._undefined = np.where(np.isfinite(losses), 0.0, losses)
         else:
-            overlap, norm = _overlap(trajectory, 0), _norm(trajectory, 0)
-            trained = trajectory.method.trains_second_layer
             trajectory._undefined = undefined_losses(
-                trajectory.problem,
-                pre_activation_weights(overlap, norm),
-                _second_layer(trajectory, 0) if trained else None,
+                trajectory.problem, *_pre_activations(trajectory)
             )
     return trajectory._undefined
+
+
+def _pre_activations(trajectory: Trajectory) -> tuple[FloatArray, FloatArray | None]:
+    """Weights of pre-activations of the run over all paths, and its second layer if trained."""
+    weights = pre_activation_weights(_overlap(trajectory, 0), _norm(trajectory, 0))
+    trained = trajectory.method.trains_second_layer
+    return weights, _second_layer(trajectory, 0) if trained else None
 
 
 def _second_layer(trajectory: Trajectory, index: int) -> FloatArray:
@@ -634,7 +638,13 @@ def _gradient_norm(trajectory: Trajectory, index: int) -> FloatArray:
 
 def _test_loss(trajectory: Trajectory, index: int) -> FloatArray:
     if trajectory._test_losses is None:  # a loaded trajectory brings them
-        trajectory._test_losses = _on_fresh_data(trajectory, expected_test_loss)
+        assert trajectory.problem is not None
+        average = LossAverage.of(
+            trajectory.problem, *_pre_activations(trajectory), _undefined_losses(trajectory)
+        )
+        trajectory._test_losses = _on_fresh_data(
+            trajectory, partial(expected_test_loss, average=average)
+        )
     losses: FloatArray = trajectory._test_losses[index]
     return losses
 
@@ -680,3 +690,9 @@ _QUANTITIES: dict[str, Callable[[Trajectory, int], FloatArray]] = {
     "gradient_norm": _gradient_norm,
     "second_layer": _second_layer,
 }
+
+
+def _of_run(trajectory: Trajectory, name: str, index: int) -> FloatArray:
+    """Return a quantity of one run, with bits that do not depend on the number of threads."""
+    with single_threaded_blas():
+        return _QUANTITIES[name](trajectory, index)

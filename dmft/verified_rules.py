@@ -9,11 +9,11 @@ features of label, activation and loss along the axes get panel ends of their ow
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.gradients import compiled_law, curvature
+from dmft.gradients import curvature
 from dmft.labelled_points import labelled, noise_coordinates
 from dmft.quadrature import MAX_TENSOR_DIMENSION, axis_breaks, gaussian_nodes, located_kinks
 
@@ -62,13 +62,15 @@ def confirmed_rule(
     agreement : float or ndarray, shape (...)
         Largest difference, relative to the largest of its row.
     """
+    known: dict[str, FloatArray] = {}
     for name, other in rules:
         try:
-            one, two = (
-                averages(*gaussian_nodes(len(breaks), which, breaks)) for which in (name, other)
-            )
+            for which in (name, other):
+                if which not in known:
+                    known[which] = averages(*gaussian_nodes(len(breaks), which, breaks))
         except ValueError:  # overflowing labels, a class boundary through a node, too many nodes
             return None
+        one, two = known[name], known[other]
         size = np.abs(one).max(axis=-1, keepdims=True)
         allowed = np.asarray(agreement)[..., np.newaxis] * size
         if np.all(np.isfinite(one)) and np.all(np.abs(one - two) <= allowed):
@@ -99,13 +101,11 @@ def curvature_rule(
     dimension = len(known)
     if dimension > MAX_TENSOR_DIMENSION or not problem.loss.smooth:
         return None
-    found: dict[str, Any] = problem.__dict__.setdefault("_rules", {})
     place = int(np.clip(np.searchsorted(_RATIOS, delta), 1, len(_RATIOS) - 1))
-    key = f"curvature {place}"
-    if key not in found:
-        found[key] = _find_curvature_rule(problem, weights, known, lowest, place)
-    rule: Rule | None = found[key]
-    return rule
+    return problem.remembered(
+        ("curvature rule", place),
+        lambda: _find_curvature_rule(problem, weights, known, lowest, place),
+    )
 
 
 def _find_curvature_rule(
@@ -124,29 +124,32 @@ def _find_curvature_rule(
         z = hard.T @ points[:k]
         products = np.stack([np.ones(len(D)), *(a * b for a in z for b in z)]) * masses
         eigenvalues, vectors = np.linalg.eigh(D) if problem.m > 1 else (D[:, :, 0], np.ones_like(D))
+        projectors = np.einsum("nia,nja->anij", vectors, vectors).reshape(problem.m, len(D), -1)
         if not chosen:
             chosen.extend(
                 _resolvent_arguments(eigenvalues, masses, lowest, _RATIOS[place - 1 : place + 1])
             )
         return np.stack(
             [
-                _averages(power, products, vectors)
+                _averages(power, products, projectors)
                 for c in chosen
                 for power in _powers(eigenvalues, c)
             ]
         )
 
-    pairs, rules = _FOR_CURVATURE[len(known)], problem.__dict__["_rules"]
+    pairs = _FOR_CURVATURE[len(known)]
     agreement = np.tile(_AGREEMENT[len(known)], 2)
     # The catalogue has no features but those it declares, for neurons of ordinary size.
-    if _is_catalogued(problem) and (rule := confirmed_rule(averages, pairs, known, agreement)):
+    catalogued = problem.is_catalogued and problem.target.classes is None
+    if catalogued and (rule := confirmed_rule(averages, pairs, known, agreement)):
         return rule
-    if "breaks" not in rules:
-        rules["breaks"] = _asked(_curvatures(problem, weights), len(known), known)
-    breaks = rules["breaks"]
+    breaks = problem.remembered(
+        "curvature breaks", lambda: _asked(_curvatures(problem, weights), len(known), known)
+    )
     if breaks is None:
         return None
-    if rule := confirmed_rule(averages, pairs, breaks, agreement):
+    tried = catalogued and breaks == known
+    if not tried and (rule := confirmed_rule(averages, pairs, breaks, agreement)):
         return rule
     # The resolvent is sharper than D where 1 + c D is small.
     finer = _asked(_curvatures(problem, weights, chosen), len(known), breaks)
@@ -160,10 +163,11 @@ def _powers(eigenvalues: FloatArray, c: complex) -> list[FloatArray]:
     return [part.real for part in parts] + ([part.imag for part in parts] if c.imag else [])
 
 
-def _averages(values: FloatArray, products: FloatArray, vectors: FloatArray) -> FloatArray:
+def _averages(values: FloatArray, products: FloatArray, projectors: FloatArray) -> FloatArray:
     """Averages of the matrices with given eigenvalues, with each of the products; (j m m,)."""
-    matrices = (vectors * values[:, np.newaxis, :]) @ np.swapaxes(vectors, 1, 2)
-    found: FloatArray = products @ matrices.reshape(len(matrices), -1)
+    found: FloatArray = np.sum(
+        [products * value @ each for value, each in zip(values.T, projectors, strict=True)], axis=0
+    )
     return found.ravel()
 
 
@@ -190,12 +194,6 @@ def _resolvent_arguments(
     ]
 
 
-def _is_catalogued(problem: Problem) -> bool:
-    target = problem.target
-    known = isinstance(target.label, str) and target.classes is None
-    return known and compiled_law(problem) is not None
-
-
 def label_breaks(problem: Problem) -> Breaks | None:
     """Find breaks that the label needs along the axes of (z, neurons, noise), None if many."""
     k, m = problem.k, problem.m
@@ -211,11 +209,8 @@ def label_breaks(problem: Problem) -> Breaks | None:
             eps = nodes[k] if noise else np.zeros(nodes.shape[1])
             return problem.sample_labels(z, eps)[np.newaxis]
 
-    found: dict[str, Breaks | None] = problem.__dict__.setdefault("_label_breaks", {})
-    if "breaks" not in found:
-        breaks = _asked(label, k + noise)
-        found["breaks"] = None if breaks is None else breaks[:k] + ((),) * m + breaks[k:]
-    return found["breaks"]
+    breaks = problem.remembered("label breaks", lambda: _asked(label, k + noise))
+    return None if breaks is None else breaks[:k] + ((),) * m + breaks[k:]
 
 
 def curvature_kinks(

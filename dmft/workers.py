@@ -8,7 +8,6 @@ any of it.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft._validation import check_integer
+from rmt._blas import single_threaded_blas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Executor, Future
     from types import TracebackType
     from typing import TypeVar
@@ -169,27 +169,3 @@ def functions_not_kept() -> bool:
     """Whether compiled functions could not be written to disk, as far as is known here."""
     module = sys.modules.get("rmt._compiled")
     return module is not None and module.could_not_keep()
-
-
-_blas_lock = threading.Lock()
-_blas_users: list[Any] = []  # the limiter, once for each solve in progress
-
-
-@contextlib.contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Limit BLAS to one thread: the replicates are the parallel axis, and bits must not depend.
-
-    The limit holds for the whole process; solves that overlap share it, and the last one lifts it.
-    """
-    from threadpoolctl import threadpool_limits
-
-    with _blas_lock:
-        limiter = _blas_users[0] if _blas_users else threadpool_limits(limits=1, user_api="blas")
-        _blas_users.append(limiter)
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _blas_users.pop()
-            if not _blas_users:
-                limiter.restore_original_limits()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -94,6 +95,15 @@ class Atoms:
     def reflected(self) -> Atoms:
         """Return the atoms of -D."""
         return Atoms(d=-self.d, p=self.p, zz=self.zz, ratio=self.ratio, m=self.m)
+
+    def moved_inwards(self, b: Array) -> Iterator[Array]:
+        """Yield B, packed, and then B a little further inside of its domain.
+
+        On the boundary of B + D > 0 that may be singular for an atom; limits are finite.
+        """
+        size = float(np.abs(b).max()) or float(np.abs(self.d).max()) or 1.0
+        for nudge in (0.0, 1e-14, 1e-12, 1e-10):
+            yield pack(b + nudge * size * np.eye(len(b)))
 
     def average(self, packed: Array) -> Array:
         """E[x] for x of shape (q, n_padded), in the fixed order of summation."""

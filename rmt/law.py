@@ -15,10 +15,11 @@ from rmt import near_zero as _near_zero
 from rmt import outliers as _outliers
 from rmt import span as _span
 from rmt import stieltjes as _stieltjes
+from rmt._blas import single_threaded_blas
 from rmt._packing import Array, Atoms, CArray
 from rmt._validation import check_array, check_complex, check_integer, check_real
 from rmt.edges import EdgePoint, Edges, RealBranch, real_branch, scalar_intervals
-from rmt.outliers import Outlier
+from rmt.outliers import Outlier, by_rank
 from rmt.span import Span
 from rmt.status import NumericalFailure, Status
 
@@ -1159,11 +1160,14 @@ class HessianLaw:
             mass = self._probabilities > 0
             aligned = span if mass.all() else span.restricted(mass)
             try:
-                rest = [
-                    _described(span, self._shift + unit * o.value, o.overlap, o.vector, side, False)
-                    for side, unit, branch in self._sides()
-                    for o in _span.outliers_below(branch, aligned)
-                ]
+                with single_threaded_blas():
+                    rest = [
+                        _described(
+                            span, self._shift + unit * o.value, o.overlap, o.vector, side, False
+                        )
+                        for side, unit, branch in self._sides()
+                        for o in _span.outliers_below(branch, aligned)
+                    ]
             except NumericalFailure as failure:
                 status, detail = failure.status, failure.detail
         return tuple(sorted(found + rest, key=lambda outlier: outlier.value)), status, detail
@@ -1234,10 +1238,10 @@ class HessianLaw:
             return found
         if all(outlier.hard_overlap > 0 for outlier in found):
             which = "hard"  # the same ones, at a fraction of the cost
-        others = [_by_rank(law._outliers_of(which)[0]) for law in laws]
+        others = [by_rank(law._outliers_of(which)[0]) for law in laws]
         ends, errors = self.edges(), self.edge_errors()
         judged = []
-        for key, outlier in zip(_outliers.ranks(found), found, strict=True):
+        for key, outlier in by_rank(found).items():
             end = 0 if outlier.side == "left" else 1
             # A replicate that lacks it has it at the edge, where outliers emerge.
             values = [
@@ -1292,10 +1296,10 @@ class HessianLaw:
                 f"got {len(laws)}"
             )
         which: Any = self._directions(directions)
-        others = [_by_rank(law.outliers(which, throw=throw)) for law in laws]
+        others = [by_rank(law.outliers(which, throw=throw)) for law in laws]
         values = [
             [other[key].value if key in other else np.nan for other in others]
-            for key in _outliers.ranks(self.outliers(which, throw=throw))
+            for key in by_rank(self.outliers(which, throw=throw))
         ]
         if not values:
             return np.empty(0)
@@ -1324,13 +1328,12 @@ class HessianLaw:
             return np.nan
         if not (self.k_hard or self._span is not None):
             return left
-        if not throw and not self.outlier_status.ok:
+        found, status, detail = self._outliers_of(self._directions(None))
+        if not status.ok:
+            if throw:
+                raise NumericalFailure(status, detail)
             return np.nan
-        return min([left, *(o.value for o in self.outliers() if o.side == "left")])
-
-
-def _by_rank(outliers: Sequence[Outlier]) -> dict[tuple[str, bool, int], Outlier]:
-    return dict(zip(_outliers.ranks(outliers), outliers, strict=True))
+        return min([left, *(o.value for o in found if o.side == "left")])
 
 
 def _described(

@@ -23,7 +23,7 @@ from rmt._packing import Array, Atoms, kernels, unpack
 from rmt.edges import RealBranch
 from rmt.status import NumericalFailure, Status
 
-__all__ = ["Outlier", "distant_matrix", "hard_matrix", "outliers_below", "ranks"]
+__all__ = ["Outlier", "by_rank", "distant_matrix", "hard_matrix", "outliers_below"]
 
 _ZERO: Final = 1e-12
 
@@ -73,16 +73,16 @@ class Outlier:
     separated: bool = True
 
 
-def ranks(outliers: Sequence[Outlier]) -> list[tuple[str, bool, int]]:
-    """Side, whether hard, and place from the outside in of outliers given in ascending order.
+def by_rank(outliers: Sequence[Outlier]) -> dict[tuple[str, bool, int], Outlier]:
+    """Outliers given in ascending order, by side, whether hard, and place from the outside in.
 
     By these the outliers of one randomisation are matched with those of another.
     """
     kinds = [(outlier.side, outlier.hard_overlap > 0) for outlier in outliers]
-    return [
-        (*kind, (kinds[:i] if kind[0] == "left" else kinds[i + 1 :]).count(kind))
-        for i, kind in enumerate(kinds)
-    ]
+    return {
+        (*kind, (kinds[:i] if kind[0] == "left" else kinds[i + 1 :]).count(kind)): outlier
+        for i, (kind, outlier) in enumerate(zip(kinds, outliers, strict=True))
+    }
 
 
 def _hard_order(atoms: Atoms) -> int:
@@ -98,18 +98,13 @@ def _kron(a: Array, k: int) -> Array:
 def _moments(atoms: Atoms, b: Array, x: Array) -> tuple[Array, Array, Array]:
     """E[z z^T], E[Y (x) z z^T], E[Y X Y (x) z z^T], the last two (m k_h, m k_h)."""
     m, k = atoms.m, _hard_order(atoms)
-    rows, cols = np.tril_indices(m)
-    size, q = rows.size, k * (k + 1) // 2
+    size, q = m * (m + 1) // 2, k * (k + 1) // 2
     first, second = np.empty((size, q)), np.empty((size, q))
     zz = atoms.zz
     if zz is None:  # pragma: no cover - the law checks
         raise ValueError("hard must be given")
     x = np.ascontiguousarray(x)
-    size_b = float(np.abs(b).max())
-    for nudge in (0.0, 1e-14, 1e-12, 1e-10):
-        # At the boundary of the domain B + D may be singular for an atom; the limit is finite.
-        inside = b + nudge * (size_b or float(np.abs(atoms.d).max()) or 1.0) * np.eye(m)
-        packed = np.ascontiguousarray(inside[rows, cols])
+    for packed in atoms.moved_inwards(b):
         if not kernels().hard_moments(packed, atoms.d, atoms.p, zz, x, first, second):
             break
     else:

@@ -38,7 +38,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rmt._packing import Array, Atoms, kernels, pack, packed_index
+from rmt._packing import Array, Atoms, kernels, packed_index
 from rmt._validation import as_array, check_array, check_integer, check_real
 from rmt.edges import RealBranch
 from rmt.status import NumericalFailure, Status
@@ -266,15 +266,11 @@ class _Projected:
 
     def _resolvents(self, b: Array, x: Array | None) -> tuple[Array, Array | None]:
         """Packed Y and Y X Y of every atom, (size, n_padded)."""
-        size_b = float(np.abs(b).max())
-        size_b = size_b or float(np.abs(self._atoms.d).max()) or 1.0
         y = np.empty_like(self._atoms.d)
         sandwich = None if x is None else np.empty_like(y)
-        for nudge in (0.0, 1e-14, 1e-12, 1e-10):
-            # At the boundary of the domain B + D may be singular for an atom; the limit is finite.
-            inside = b + nudge * size_b * np.eye(len(b))
+        for packed in self._atoms.moved_inwards(b):
             code = kernels().resolvents(
-                pack(inside),
+                packed,
                 self._atoms.d,
                 np.zeros_like(b) if x is None else np.ascontiguousarray(x),
                 y,

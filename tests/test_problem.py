@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from dmft import GradientDescent, Sampling, solve
 from dmft.activations import ACTIVATIONS, Activation
 from dmft.losses import LOSSES, Loss
 from dmft.problem import Network, Problem, Target
@@ -384,3 +385,22 @@ class TestLabelsOfOnesOwn:
     def test_what_is_not_clearly_easy_may_be_stated(self, label, k, stated):
         target = Target(label, k=k, hard_directions=stated)
         np.testing.assert_array_equal(target.hard_basis, np.eye(k)[:, stated])
+
+
+def test_what_solves_ask_of_labels_is_asked_once():
+    calls = []
+
+    def label(z, eps):
+        calls.append(len(z))
+        return z[:, 0] ** 2
+
+    problem = Problem(Target(label, hard_directions=[0]), Network("gelu"), "pseudo-huber")
+    method, sampling = GradientDescent(0.1, 1), Sampling(n_paths=64, replicates=2)
+    counts = []
+    for _ in range(3):
+        solve(problem, 2.0, method, sampling)
+        counts.append(len(calls))
+        calls.clear()
+    # Later: those of the paths, one for each replicate, and for the place of the hard coordinates.
+    assert counts[0] > 50 > counts[1] == counts[2]
+    assert problem.with_second_layer([2.0]).__dict__.get("_remembered") is None

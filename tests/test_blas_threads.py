@@ -1,0 +1,47 @@
+"""Bits do not depend on the number of BLAS threads, however many the user allows.
+
+With two threads BLAS shares out the products below, and adds their parts in another order.
+"""
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+import dmft
+import rmt
+
+
+def read(threads, function):
+    with threadpool_limits(limits=threads, user_api="blas"):
+        return function()
+
+
+@pytest.fixture(scope="module")
+def trajectory():
+    problem = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
+    sampling = dmft.Sampling(n_paths=512, replicates=4, rank_tolerance=1e-12)
+    return dmft.solve(problem, 4.0, dmft.GradientDescent(0.2, 12), sampling)
+
+
+def test_response(trajectory):
+    def values():
+        trajectory._values.clear()
+        trajectory._spreads.clear()
+        return trajectory.response, trajectory.stderr["response"], trajectory.bias["response"]
+
+    for one, two in zip(read(1, values), read(2, values), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_outliers_in_all_directions():
+    basis = np.random.default_rng(0).standard_normal((12, 30_001))
+    off = 0.3 * np.tanh(basis[2])
+    weights = np.array([[np.minimum(basis[0] ** 2, 9.0), off], [off, np.tanh(basis[1])]])
+
+    def outliers():
+        law = rmt.HessianLaw(weights.transpose(2, 0, 1), 4.0, span=rmt.Span(basis))
+        return [(o.value, o.span_overlap, *o.vector.ravel()) for o in law.outliers()]
+
+    one, two = read(1, outliers), read(2, outliers)
+    assert one
+    np.testing.assert_array_equal(one, two)

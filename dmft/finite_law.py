@@ -63,7 +63,7 @@ class FiniteLaw:
     hard_overlaps : ndarray, shape (R, q)
         Of each the squared norm of its projection on the hard space; 0 beyond the last.
     hard_gap : ndarray, shape (R,)
-        `rmt.HessianLaw.hard_gap`; NaN without hard directions.
+        `rmt.HessianLaw.hard_gap`; NaN without hard directions, or where the edge did not converge.
     status : Status
         SUCCESS, or why the edge of a draw could not be relied on.
     """
@@ -195,7 +195,7 @@ def _read(law: HessianLaw, size: int) -> _Draw:
     return _Draw(
         edge=float(edges.left),
         shift=shift if np.isfinite(shift) else 0.0,
-        gap=law.hard_gap() if law.k_hard else np.nan,
+        gap=law.hard_gap(throw=False) if law.k_hard else np.nan,
         outliers=[outlier for outlier in outliers if outlier.side == "left"],
         status=edges.status,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from commands import RETRIEVAL, commands_on
 
 import dmft
-from commands import RETRIEVAL, commands_on
 from dmft import GradientDescent, Network, Problem, Sampling, Status
 from dmft.finite_law import finite_law
 from rmt import edges

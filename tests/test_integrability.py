@@ -104,8 +104,7 @@ def test_the_gap_of_bounded_gradients_stays_a_number():
 def test_weights_with_a_pole_are_unbounded():
     loss = dmft.Loss(lambda f, y: -f * y, lambda f, y: -y, lambda f, y: 0 * f)
     for label, k in ((lambda z, eps: z[:, 0] / z[:, 1], 2), (lambda z, eps: 1 / z[:, 0], 1)):
-        target = dmft.Target(label, k=k, hard_directions=range(k))
-        case = dmft.Problem(target, dmft.Network("quadratic"), loss)
+        case = dmft.Problem(dmft.Target(label, k=k), dmft.Network("quadratic"), loss)
         assert not curvature_support(case).bounded_below
         edges = initial_law(case, 2.0, SAMPLING).edges()
         assert edges.status is dmft.Status.UNBOUNDED_EDGE

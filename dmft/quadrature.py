@@ -122,7 +122,7 @@ def _broken_rule(name: str, breaks: tuple[float, ...]) -> tuple[FloatArray, Floa
 
 
 def _panels(name: str, breaks: tuple[float, ...]) -> list[tuple[float, float]]:
-    """Ends of the panels of a rule that is broken there too, increasing."""
+    """Return the ends of the panels of a rule that is broken there too, increasing."""
     ends = _RULES[name][0]
     inside = [b for b in breaks if abs(b) < ends[-1]]
     return list(pairwise(sorted({*ends, *(-end for end in ends), *inside})))

@@ -162,7 +162,8 @@ class Comparison:
     hard_cosine : ndarray, shape (J, last_step + 1)
         Mean over seeds of the largest squared cosine between a hard direction and the neurons.
     status : Status
-        SUCCESS, or why the theory or a run ended before the last step asked for.
+        SUCCESS, or why the theory or a run ended before the last step asked for, or a Hessian of
+        the theory could not be computed.
     notes : tuple of str
         What a reader of the deviations should know.
     config : dict
@@ -496,6 +497,7 @@ def compare(
     along = [run.overlap[:, : last + 1] @ hard for run in runs]
     rms = np.stack([np.sqrt(np.mean(M**2, axis=(0, 2, 3))) for M in along]) if hard.size else none
     statuses = [trajectory.status, *(run.status for run in runs)]
+    statuses += [entry.status for entry in hessian]
     result = Comparison(
         quantities=found,
         hessian=hessian,
@@ -869,7 +871,9 @@ def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers that JSON knows; those that are not finite become None."""
+    """Numbers and names that JSON knows; numbers that are not finite become None."""
+    if isinstance(value, Status):
+        return value.name
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return value

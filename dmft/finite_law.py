@@ -64,7 +64,7 @@ class FiniteLaw:
     hard_overlaps : ndarray, shape (R, q)
         Of each the squared norm of its projection on the hard space; 0 beyond the last.
     hard_gap : ndarray, shape (R,)
-        `rmt.HessianLaw.hard_gap`; NaN without hard directions.
+        `rmt.HessianLaw.hard_gap`; NaN without hard directions, or where the edge did not converge.
     status : Status
         SUCCESS, or why the edge of a draw could not be relied on.
     """

@@ -404,6 +404,7 @@ def _probe_along(
     lowest: list[float] = []
     highest: list[float] = []
     extreme: list[FloatArray] = []
+    ends: list[tuple[FloatArray, FloatArray]] = []
     lowest_at: list[FloatArray] = []
     seen = np.empty(0)
     for radius, points_of_labels in zip(_RADII, samples, strict=True):
@@ -446,6 +447,8 @@ def _probe_along(
         deepest = int(np.argmin(values[:, 0]))
         lowest_at.append(np.append(at[:, deepest], labels_at[deepest]))
         D, values = D[approached], values[approached]
+        outer = [int(np.argmin(values[:, 0])), int(np.argmax(values[:, -1]))]
+        ends.append((at[:, approached][:, outer], labels_at[approached][outer]))
         order = np.argsort(values[:, 0], kind="stable")
         extreme.append(D[order[: _MAX_SUPPORT_POINTS // 4]])
         order = np.argsort(values[:, -1], kind="stable")
@@ -454,12 +457,40 @@ def _probe_along(
         return CurvatureSupport(np.empty((0, m, m)), True, True, np.empty((0, m + 1)))
     bounded_below = not _keeps_growing(-np.array(lowest))
     bounded_above = not _keeps_growing(np.array(highest))
+    if m == 1:
+        extreme.append(_between_grid_points(problem, *map(np.hstack, zip(*ends, strict=True))))
     return CurvatureSupport(
         _outermost(np.concatenate(extreme), bounded_below, bounded_above),
         bounded_below,
         bounded_above,
         np.array(lowest_at),
     )
+
+
+def _between_grid_points(problem: Problem, r: FloatArray, labels: FloatArray) -> FloatArray:
+    """Smallest and largest D of one neuron near the pre-activations (1, n) with labels (n,).
+
+    An edge held by the support is as exact as its end, which is where D is smallest: between the
+    points of a grid, or right beside a kink. Empty where the grid has it already.
+    """
+    found = []
+    offsets = np.linspace(-1.0, 1.0, 21)
+    for sign in (1.0, -1.0):
+
+        def signed(r: FloatArray, labels: FloatArray, sign: float = sign) -> FloatArray:
+            with np.errstate(all="ignore"):
+                D = sign * curvature(problem, r[np.newaxis], labels)[:, 0, 0]
+            return np.where(np.isfinite(D), D, np.inf)
+
+        start = signed(r[0], labels)
+        place, label = float(r[0, np.argmin(start)]), labels[np.argmin(start)]
+        for width in 0.04 * 0.2 ** np.arange(14.0):
+            tried = place + width * offsets
+            place = float(tried[np.argmin(signed(tried, np.full(tried.size, label)))])
+        end = float(signed(np.array([place]), np.array([label]))[0])
+        if end < start.min() - 1e-12 * abs(start.min()):
+            found.append(sign * end)
+    return np.array(found).reshape(-1, 1, 1)
 
 
 def describe_unbounded(problem: Problem) -> str:

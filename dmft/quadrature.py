@@ -39,7 +39,8 @@ MAX_TENSOR_DIMENSION = 3
 
 # (panel ends on the half line, Gauss-Legendre nodes per panel), coarse to fine. The normal
 # density at the last end is below 1e-16 for the rules used in one and two dimensions. The shifted
-# ones, with panels at other places, are for comparison.
+# ones, with panels at other places, are for comparison with the rule named here; a panel that both
+# have, between two breaks, has fewer nodes then, or the comparison would say nothing of it.
 _RULES: dict[str, tuple[tuple[float, ...], int]] = {
     "fine": ((0.0, 1.0, 2.5, 4.5, 9.0), 24),
     "fine-shifted": ((0.0, 0.7, 2.1, 4.2, 9.3), 24),
@@ -48,6 +49,7 @@ _RULES: dict[str, tuple[tuple[float, ...], int]] = {
     "coarse": ((0.0, 1.25, 3.0, 7.5), 9),
     "shifted": ((0.0, 1.6, 3.5, 7.5), 9),
 }
+_COMPARED_WITH = {"fine-shifted": "fine", "medium-shifted": "medium", "shifted": "coarse"}
 _RULE_OF_DIMENSION = {1: "fine", 2: "fine", 3: "coarse"}
 _MAX_NODES = 3_000_000
 
@@ -104,17 +106,26 @@ def normal_rule(
 
 
 def _broken_rule(name: str, breaks: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
-    ends, n = _RULES[name]
-    inside = [b for b in breaks if abs(b) < ends[-1]]
-    points = sorted({*ends, *(-end for end in ends), *inside})
-    x, w = np.polynomial.legendre.leggauss(n)
-    left, right = np.array(points[:-1])[:, None], np.array(points[1:])[:, None]
-    nodes = (0.5 * (left + right) + 0.5 * (right - left) * x).ravel()
-    weights = (0.5 * (right - left) * w).ravel() * np.exp(-0.5 * nodes**2)
+    n = _RULES[name][1]
+    common = {*_panels(_COMPARED_WITH[name], breaks)} if name in _COMPARED_WITH else set()
+    parts = []
+    for left, right in _panels(name, breaks):
+        x, w = np.polynomial.legendre.leggauss(n - n // 6 if (left, right) in common else n)
+        inside = 0.5 * (left + right) + 0.5 * (right - left) * x
+        parts.append((inside, 0.5 * (right - left) * w))
+    nodes = np.concatenate([inside for inside, _ in parts])
+    weights = np.concatenate([w for _, w in parts]) * np.exp(-0.5 * nodes**2)
     weights /= weights.sum()
     nodes.setflags(write=False)
     weights.setflags(write=False)
     return nodes, weights
+
+
+def _panels(name: str, breaks: tuple[float, ...]) -> list[tuple[float, float]]:
+    """Return the ends of the panels of a rule that is broken there too, increasing."""
+    ends = _RULES[name][0]
+    inside = [b for b in breaks if abs(b) < ends[-1]]
+    return list(pairwise(sorted({*ends, *(-end for end in ends), *inside})))
 
 
 @lru_cache(maxsize=4)

@@ -91,6 +91,9 @@ class HessianPrediction:
     reach : float
         How far the edge of n weights (median over draws, largest size) lies inside that of the
         limit: infinite where the limit has none, NaN where it is not known.
+    status : Status
+        SUCCESS, or what ended the computation of an edge that the comparison rests on, of the law,
+        a replicate or a draw of n weights; the step is not compared then.
     """
 
     step: int
@@ -111,6 +114,7 @@ class HessianPrediction:
     law: str = "limit"
     spread: float = 0.0
     reach: float = np.nan
+    status: Status = Status.SUCCESS
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +167,11 @@ def predict_smallest(
     spread = _spread(sizes, records)
     limit = _expect(law, spread)
     edge, edge_error = float(law.edges().left), float(law.edge_errors()[0])
-    if np.isnan(limit.value):
-        edge, edge_error, finite = np.nan, np.nan, None
+    status = law.status
+    if status is Status.UNBOUNDED_EDGE:  # the law of n weights has an edge
+        status = Status.SUCCESS
+    if not status.ok:
+        edge, edge_error = np.nan, np.nan
     expected, notes = limit, []
     reach = np.nan
     overlap_shifts = [0.0 for _ in sizes]
@@ -172,7 +179,8 @@ def predict_smallest(
     if finite:
         edge_of_n, _, from_run_to_run = FiniteLaw.median(finite[-1].edge)
         reach = edge_of_n - edge
-        if _differs(limit, finite, spread):
+        status = next((s for s in (status, *(one.status for one in finite)) if not s.ok), status)
+        if status.ok and _differs(limit, finite, spread):
             expected, shifts, overlap_shifts = _expect_finite(
                 finite, spread, [len(record.smallest) for record in records], limit
             )
@@ -184,8 +192,8 @@ def predict_smallest(
             )
     values = [record.smallest[:, 0] for record in records]
     overlaps: list[FloatArray] | None = None
-    obstacle = expected.obstacle
-    if expected.kind == "edge" and expected.law == "limit":
+    obstacle = expected.obstacle if status.ok else status.name
+    if status.ok and expected.kind == "edge" and expected.law == "limit":
         found_shifts = [-TRACY_WIDOM_MEAN * airy_scale(law, law.m * d)[0] for d in sizes]
         if np.all(np.isfinite(found_shifts)):
             shifts = found_shifts
@@ -231,6 +239,7 @@ def predict_smallest(
         law=expected.law,
         spread=expected.spread,
         reach=reach,
+        status=status,
     )
     return SmallestEigenvalue(prediction, values, overlaps, shifts)
 
@@ -264,11 +273,7 @@ def _expect_finite(
     finite: Sequence[FiniteLaw], spread: float, counts: Sequence[int], limit: _Expected
 ) -> tuple[_Expected, list[float], list[float]]:
     """Read the draws of n weights: what to expect, and by how much sizes differ from the last."""
-    obstacle = ""
-    if limit.obstacle.startswith(_UNKNOWN):
-        obstacle = limit.obstacle
-    if not all(law.status.ok for law in finite):
-        obstacle = next(law.status.name for law in finite if not law.status.ok)
+    obstacle = limit.obstacle if limit.obstacle.startswith(_UNKNOWN) else ""
     largest = finite[-1]
     kind, count = "edge", 1
     if all(law.has_outlier() for law in finite):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._validation import check_integer
+from dmft.gap_reading import read_gap
 from dmft.records import read_record, write_record
 from dmft.stored_settings import check_settings
 from rmt.outliers import by_rank
@@ -76,19 +77,22 @@ class Spectrum:
         Ends of the bulk; infinite where D is unbounded.
     left_edge_stderr, right_edge_stderr : float
         Sampling error and dependence on the most extreme weight together, see
-        :meth:`rmt.HessianLaw.edge_errors`.
+        :meth:`rmt.HessianLaw.edge_errors`. Infinite for an edge that did not converge, in the law
+        or a replicate; its value is then a bound from outside.
     outliers : tuple of SpectrumOutlier
         In all directions, increasing in value; only the hard ones where ``outlier_status`` is not
         SUCCESS.
     outlier_status : Status
         ILL_CONDITIONED where the outliers in other than hard directions cannot be relied on.
     hard_gap, hard_gap_stderr : float
-        As :meth:`rmt.HessianLaw.hard_gap`; NaN if the problem has no hard direction.
+        As :meth:`rmt.HessianLaw.hard_gap`; both NaN if the problem has no hard direction, NaN and
+        infinite if the gap could not be computed.
     atom_at_zero : float
         Mass of the eigenvalue 0 (of the Hessian without weight decay), a consequence of rank.
     status : Status
-        SUCCESS; UNBOUNDED_EDGE if the left edge is -infinity; UNPHYSICAL_BRANCH if the density is
-        missing somewhere.
+        SUCCESS; UNBOUNDED_EDGE if the left edge is -infinity; what ended the computation of an edge
+        or of the gap, of the law or a replicate; UNPHYSICAL_BRANCH if the density is missing
+        somewhere.
     config : dict
         Problem, method, sampling as plain types.
 
@@ -187,8 +191,13 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
     edges = law.edges()
     errors = law.edge_errors()
     x, density = _density(law, points)
-    has_hard = law.k_hard > 0
-    status = edges.status
+    status = law.status
+    gap = gap_stderr = np.nan
+    if law.k_hard:
+        reading = read_gap(law)
+        gap = float(reading.gap[0])
+        gap_stderr = np.inf if np.isnan(gap) else reading.stderr
+        status = reading.status if status.ok else status
     if status.ok and np.isnan(density).any():
         status = Status.UNPHYSICAL_BRANCH
     return Spectrum(
@@ -202,8 +211,8 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
         right_edge_stderr=errors[1],
         outliers=_outliers(law),
         outlier_status=law.outlier_status,
-        hard_gap=float(law.hard_gap(throw=False)) if has_hard else np.nan,
-        hard_gap_stderr=_gap_stderr(law) if has_hard else np.nan,
+        hard_gap=gap,
+        hard_gap_stderr=gap_stderr,
         atom_at_zero=float(law.atom_at_zero()),
         status=status,
         config={
@@ -212,12 +221,6 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
             "sampling": trajectory.sampling.to_config(),
         },
     )
-
-
-def _gap_stderr(law: HessianLaw) -> float:
-    if law.replicates:
-        return law.stderr("hard_gap")
-    return np.inf if np.isnan(law.hard_gap(throw=False)) else 0.0
 
 
 def _outliers(law: HessianLaw) -> tuple[SpectrumOutlier, ...]:

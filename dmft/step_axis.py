@@ -142,7 +142,9 @@ class EigenvalueCheck:
 
     def to_config(self) -> dict[str, Any]:
         """Return it as plain types."""
-        found = None if self.prediction is None else vars(self.prediction)
+        found = None
+        if self.prediction is not None:
+            found = {**vars(self.prediction), "status": self.prediction.status.name}
         return {**vars(self), "status": self.status.name, "prediction": found}
 
 

@@ -5,7 +5,9 @@ import pytest
 from scipy.stats import norm
 
 import dmft
+from dmft.gap_reading import read_gap
 from dmft.hessian import curvature_support, describe_unbounded, initial_law
+from dmft.quadrature import normal_rule
 
 SAMPLING = dmft.Sampling(n_paths=4096, replicates=8, seed=5)
 
@@ -266,3 +268,61 @@ def test_what_makes_the_curvature_unbounded_is_named(activation, loss, factors, 
 def test_a_bounded_curvature_is_not_called_unbounded(activation, loss):
     problem = dmft.Problem("phase-retrieval", dmft.Network(activation), loss)
     assert curvature_support(problem).bounded_below
+
+
+def gap_at_start(label, network, loss, delta, **more):
+    case = dmft.Problem(dmft.Target(label), network, loss, **more)
+    return read_gap(initial_law(case, delta, dmft.Sampling(replicates=4)))
+
+
+def test_an_edge_held_between_the_points_of_a_grid():
+    """D is smallest at an r that no grid has; by Gauss-Legendre on panels of width .02."""
+    welsch = dmft.Loss(
+        lambda f, y: 1 - np.exp(-((f - y) ** 2) / 2),
+        lambda f, y: (f - y) * np.exp(-((f - y) ** 2) / 2),
+        lambda f, y: (1 - (f - y) ** 2) * np.exp(-((f - y) ** 2) / 2),
+    )
+    sine = dmft.Activation(
+        lambda r: np.sin(2 * r), lambda r: 2 * np.cos(2 * r), lambda r: -4 * np.sin(2 * r)
+    )
+    found = gap_at_start(
+        lambda z, eps: np.where(np.abs(z[:, 0]) > 0.8, 1.0, -1.0),
+        dmft.Network(sine, [2.0]),
+        welsch,
+        2.335,
+        init_radius=2.5,
+    )
+    assert found.stderr == 0.0
+    assert found.gap[0] == pytest.approx(4.9410893, abs=5e-7)
+
+
+def test_an_edge_held_beside_a_kink():
+    """D is smallest for r from above at the kink: L' a sigma'' = -2 / sqrt(2)."""
+    ramp = dmft.Activation(
+        lambda r: np.maximum(r - 0.507, 0) ** 2,
+        lambda r: 2 * np.maximum(r - 0.507, 0),
+        lambda r: 2.0 * (r > 0.507),
+        kinks=(0.507,),
+    )
+    target = dmft.Target(lambda z, eps: np.where(np.abs(z[:, 0]) > 0.8, 1.0, -1.0))
+    case = dmft.Problem(target, dmft.Network(ramp), "pseudo-huber")
+    assert curvature_support(case).points.min() == pytest.approx(-np.sqrt(2), rel=1e-9)
+
+
+def test_two_rules_with_common_panels_do_not_confirm_each_other():
+    """Breaks around |z| = 1.5 made them the same rule there; the gap by other panels."""
+    logcosh = dmft.Activation(
+        lambda r: np.logaddexp(r, -r) - np.log(2.0),
+        np.tanh,
+        lambda r: 1 / np.cosh(np.minimum(np.abs(r), 300.0)) ** 2,
+    )
+    found = gap_at_start(
+        lambda z, eps: np.exp(-200 * (np.abs(z[:, 0]) - 1.5) ** 2),
+        dmft.Network(logcosh, [2.0]),
+        "square",
+        2.335,
+    )
+    assert abs(found.gap[0] - 0.80383377) < max(4 * found.stderr, 1e-7)
+    one, _ = normal_rule("fine", (1.375, 1.5625))
+    two, _ = normal_rule("fine-shifted", (1.375, 1.5625))
+    assert not np.intersect1d(one[np.abs(one - 1.47) < 0.09], two).size

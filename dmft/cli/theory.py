@@ -328,9 +328,10 @@ def _spectrum_lines(result: Spectrum) -> list[tuple[str, str]]:
     ]
     if result.atom_at_zero:
         lines.append(("atom at zero", f"{result.atom_at_zero:.6g}"))
-    no_hard = math.isnan(result.hard_gap)
     gap = with_error(result.hard_gap, result.hard_gap_stderr)
-    lines.append(("hard gap", "no hard direction" if no_hard else gap))
+    if math.isnan(result.hard_gap):
+        gap = "no hard direction" if math.isnan(result.hard_gap_stderr) else "not known"
+    lines.append(("hard gap", gap))
     for outlier in result.outliers:
         text = with_error(outlier.value, outlier.stderr)
         if not outlier.separated:

@@ -79,6 +79,25 @@ def check_instance(name: str, value: object, kind: type | tuple[type, ...]) -> N
         raise ValueError(f"{name} must be a {allowed}, got {type(value).__name__}")
 
 
+def check_progress(value: object) -> None:
+    """Raise unless something may be called with how far it has come.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be called, and is not None.
+
+    Examples
+    --------
+    >>> check_progress(True)
+    Traceback (most recent call last):
+    ...
+    ValueError: progress must be a function of one number or None, got True
+    """
+    if value is not None and not callable(value):
+        raise ValueError(f"progress must be a function of one number or None, got {shown(value)}")
+
+
 def check_derivatives(name: str, value: object) -> str:
     """Return the name of an object with a callable value and perhaps derivatives.
 

@@ -268,6 +268,8 @@ class _File(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sweep: _Sweep = _Sweep()
 
 
+_LARGEST_FILE = 2**24  # bytes
+
 _TABLES: dict[str, type[_Table]] = {
     "target": _Target,
     "network": _Network,
@@ -462,7 +464,10 @@ def load_run(path: str | os.PathLike[str]) -> RunFile:
         allowed. The message is one line naming file, table, key, and what is allowed.
     """
     path = Path(path)
-    contents = path.read_bytes()
+    with path.open("rb") as stream:  # which may have no end
+        contents = stream.read(_LARGEST_FILE + 1)
+    if len(contents) > _LARGEST_FILE:
+        raise ValueError(f"{path}: must be a TOML file of at most {_LARGEST_FILE} bytes")
     try:
         text = contents.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -54,6 +54,7 @@ _START = 1e-9  # time of the first evaluations, for averages over time: early be
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.3, 1.0
 _LEAST_STEP = 1e-12  # relative to the time reached
 _MAX_STAGES = 250
+_MOST_RATE_TIME = 0.5 * _MAX_STAGES**2  # largest rate of decay times the step
 _MAX_REJECTIONS = 30
 # Steps are at most this much longer than the time asked for, so that powers of times stay numbers.
 _MOST_TIME = 1e12
@@ -204,6 +205,8 @@ def flow(
     for index, time in enumerate(times):
         if index < record.n_times:
             continue
+        if integrator.status.ok and not integrator.is_within_limit(time):
+            integrator.status = Status.MAX_STEPS
         while integrator.status.ok and integrator.time < time:
             integrator.step()
             for found in integrator.opened:
@@ -290,6 +293,17 @@ class _Integrator:
         """Time reached."""
         return self._next.time
 
+    def is_within_limit(self, time: float) -> bool:
+        """Whether enough evaluations are left to get to a time, as far as is known before.
+
+        Rates are at least the weight decay, and an evaluation takes at most what one of the longest
+        steps does.
+        """
+        steps = self._decay * (time - self.time) / _MOST_RATE_TIME
+        return steps * n_legendre_stages(_MOST_RATE_TIME) <= (
+            1 + self._max_steps - self._n_evaluations
+        )
+
     def state(self) -> dict[str, Any]:
         """Everything that later steps depend on, in what ``dmft.snapshots.pack`` accepts."""
         state = {name: value for name, value in vars(self).items() if name not in _FIXED}
@@ -315,7 +329,7 @@ class _Integrator:
         for _ in range(_MAX_REJECTIONS):
             h = min(self._h, self._longest)
             if self._rate > 0.0:
-                h = min(h, 0.5 * _MAX_STAGES**2 / self._rate)
+                h = min(h, _MOST_RATE_TIME / self._rate)
             self._process.clock = start.time + h
             if start.time + h <= start.time * (1.0 + _LEAST_STEP):
                 break

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["FiniteLaw", "finite_law"]
 
 _FEWEST, _MOST = 8, 32  # draws, unless their number is given
+_MOST_ASKED = 10**6  # nobody waits for more
 # Standard error of the median of normal numbers, in that of their mean.
 _OF_MEDIAN: Final = float(np.sqrt(np.pi / 2.0))
 _SEED_FAMILY: Final = 771  # apart from the streams that paths are made of
@@ -157,7 +158,7 @@ def finite_law(
     n = max(1, round(trajectory.delta * d))
     if draws is None:
         draws = _MOST if step == 0 else int(np.clip(len(limit.weights) // n, _FEWEST, _MOST))
-    draws = check_integer("draws", draws, minimum=2)
+    draws = check_integer("draws", draws, minimum=2, maximum=_MOST_ASKED)
     made = _initial(trajectory, n) if step == 0 else _sampled(trajectory, step, n)
     found = [_read(law, law.m * d) for law in islice(made, draws)]
     most = max(len(one.outliers) for one in found)

@@ -26,7 +26,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._validation import check_array, check_instance, check_integer, check_real
+from dmft._validation import (
+    check_array,
+    check_instance,
+    check_integer,
+    check_progress,
+    check_real,
+)
 from dmft.alignment import hard_cosine
 from dmft.generalization import expected_test_loss
 from dmft.gradient_descent import GradientDescent
@@ -56,6 +62,8 @@ _KIND = "grokking"
 _PUSH = 1e-3
 # The linear stage ends where a push has grown to this, in the same units.
 _END_OF_LINEAR_STAGE = 0.03
+# Each start drawn is a solve: nobody waits for more.
+_MOST_DRAWS = 10**6
 # Modes of the data noise below this share of its trace are left out.
 _SMALLEST_MODE = 1e-4
 # The response to a mode is measured with a push of the size above, unless steps are so short that
@@ -273,8 +281,9 @@ def predict_grokking(
     dimensions = _checked_dimensions(d, problem)
     _check_method(method)
     levels = _checked_probabilities(probabilities)
-    n_draws = check_integer("n_draws", n_draws, minimum=4)
-    max_draws = check_integer("max_draws", max_draws, minimum=n_draws)
+    n_draws = check_integer("n_draws", n_draws, minimum=4, maximum=_MOST_DRAWS)
+    max_draws = check_integer("max_draws", max_draws, minimum=n_draws, maximum=_MOST_DRAWS)
+    check_progress(progress)
     rtol = check_real("rtol", rtol, minimum=0.0, exclusive=True)
     means = _checked_overlaps(hard_overlap, problem, len(dimensions))
     law = effective_start(problem, delta, method, sampling, threads=threads)

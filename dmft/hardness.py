@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._suggestions import nearest_power_of_two
-from dmft._validation import check_instance, check_integer
+from dmft._validation import check_instance, check_integer, check_progress
 from dmft.conditional_moments import (
     ConditionalMoments,
     Profile,
@@ -86,6 +86,7 @@ _LOG2_POINTS_OF_MANY = 22  # of more
 _LOG2_POINTS_GIVEN_EASY = 24  # shared by the values of z_E
 _FEWER_FOR_DETECTION = 8  # degrees above 2 are only asked whether they are there
 _SMALLEST_N = 2**16
+_LARGEST_DEGREE = 100  # far beyond those whose coefficients can be told from zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +265,15 @@ def hardness(
     check_instance("target", target, Target)
     if target.k > MAX_K:
         raise ValueError(f"target must have at most {MAX_K} latent directions, got {target.k}")
-    max_degree = check_integer("max_degree", max_degree, minimum=2)
+    max_degree = check_integer("max_degree", max_degree, minimum=2, maximum=_LARGEST_DEGREE)
+    check_fits(
+        "max_degree",
+        max_degree,
+        lambda degree: 8.0 * degree * target.k * math.comb(target.k + degree, degree),
+        available_memory(),
+        least=2,
+    )
+    check_progress(progress)
     seed = check_integer("seed", seed, minimum=0, maximum=None)
     if n_points is not None:
         n_points = check_integer("n_points", n_points, minimum=_SMALLEST_N)

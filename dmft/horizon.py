@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._validation import check_integer
+from dmft._validation import check_integer, check_progress
 from dmft.explanations import explain_search
 from dmft.extrapolation import Extrapolation, extrapolate
 from dmft.gap_reading import read_gap
@@ -321,6 +321,7 @@ def delta_nn_curve(
     chosen = _checked_steps(steps, method)
     points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
+    check_progress(progress)
     table = _Table(problem, method, sampling, chosen, threads, progress, checkpoint, max_memory)
     for delta in even_in_log(*ends, points):
         table.solve(float(delta), 0, len(chosen))

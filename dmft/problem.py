@@ -37,6 +37,7 @@ from dmft.initialization import (
     starting_coordinates,
 )
 from dmft.losses import LOSSES, Loss, get_loss
+from dmft.machine_memory import available_memory, check_fits
 from dmft.targets import TargetFunction, get_target_function
 
 __all__ = ["Network", "Problem", "Target"]
@@ -144,6 +145,8 @@ class Target:
         object.__setattr__(self, "hard_directions", _hard_directions(hard_directions, k))
         object.__setattr__(self, "classes", law)
         if not isinstance(label, str):
+            needed = 3 * 8.0 * 512  # bytes for each direction, to check the label
+            check_fits("k", k, lambda k: needed * k, available_memory())
             self._check_label()
 
     def _check_label(self) -> None:
@@ -290,6 +293,8 @@ class Target:
         )
         try:
             raw = np.asarray(result)
+            if np.ma.is_masked(result):
+                raise TypeError("labels with masked entries")
             if raw.dtype.kind not in "fiubO":  # comparisons return booleans
                 raise TypeError("labels that are no numbers")
             y = raw.astype(np.float64)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dmft._validation import check_progress
 from dmft.gradient_descent import GradientDescent
 from dmft.inputs import Inputs
 from dmft.machine_memory import available_memory
@@ -341,6 +342,7 @@ def simulate(
     >>> sim.overlap.shape, sim.hessian[2].eigenvalues.shape, sim.status.name
     ((2, 3, 1, 1), (2, 50), 'SUCCESS')
     """
+    check_progress(progress)
     plan = SimulationPlan.of(
         problem,
         delta,

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft._validation import check_instance, check_integer, check_real
+from dmft._validation import check_instance, check_integer, check_progress, check_real
 from dmft.drivers import descend, flow
 from dmft.folders import check_folder, read_configuration
 from dmft.fresh_batches import FreshProcess
@@ -52,7 +52,7 @@ from dmft.workers import Threads, sharing, single_threaded_blas, worker_count, w
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Executor
 
     from numpy.typing import NDArray
@@ -177,6 +177,7 @@ def solve(
     check_instance("method", method, METHODS)
     check_instance("sampling", sampling, Sampling)
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
+    check_progress(progress)
     if max_memory is not None:
         max_memory = check_real("max_memory", max_memory, minimum=0.0, exclusive=True)
     if method.fresh_batches and problem.starts_on_hard:
@@ -216,12 +217,13 @@ def solve(
         frozenset(steps),
         most_rows,
         hard_basis,
-        progress,
+        _apart(progress),
         mirrored=problem.starts_on_hard,
         basis_rows=basis_rows,
     )
     if checkpoint is None:
-        pooled, *replicates = _runs(shared, n_workers, None)
+        with _errors_of_progress():
+            pooled, *replicates = _runs(shared, n_workers, None)
     else:
         from dmft.checkpoints import Checkpoint, configuration
 
@@ -229,7 +231,7 @@ def solve(
         folder = Checkpoint(
             checkpoint, configuration(problem, delta, method, sampling, steps), seconds
         )
-        with folder.open():
+        with _errors_of_progress(), folder.open():
             pooled, *replicates = _runs(shared, n_workers, folder)
     if undefined:
         for run in (pooled, *replicates):
@@ -278,6 +280,37 @@ def solve_mirrored(
     with single_threaded_blas(), Threads(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(sampling.replicates)))
         return _run(shared, streams, _shared_blocks(shared, pool, n_workers))
+
+
+class _ProgressError(Exception):
+    """Holds what `progress` raised, which says nothing of the numbers."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _apart(progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    """Have errors of the caller's function told from those of the run."""
+    if progress is None:
+        return None
+
+    def call(count: int) -> None:
+        try:
+            progress(count)
+        except Exception as error:
+            raise _ProgressError(error) from error
+
+    return call
+
+
+@contextlib.contextmanager
+def _errors_of_progress() -> Iterator[None]:
+    """Raise what `progress` raised."""
+    try:
+        yield
+    except _ProgressError as failed:
+        raise failed.error from None
 
 
 def _shared_blocks(shared: _Shared, pool: Executor, n_workers: int) -> Mapper:

@@ -26,6 +26,7 @@ __all__ = ["Spectrum", "SpectrumOutlier", "spectrum"]
 FloatArray = NDArray[np.float64]
 
 _KIND = "spectrum"
+_MOST_POINTS = 10**7
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
     (0.25, 2.25, 1.0)
     """
     step = max(trajectory.n_steps, 0) if step is None else check_integer("step", step, minimum=0)
-    points = check_integer("points", points, minimum=16)
+    points = check_integer("points", points, minimum=16, maximum=_MOST_POINTS)
     law = trajectory.hessian(step)
     assert trajectory.problem is not None  # hessian() asks for it
     edges = law.edges()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._validation import check_instance, check_integer, check_real
+from dmft._validation import check_instance, check_integer, check_progress, check_real
 from dmft.folders import check_folder
 from dmft.gradient_descent import GradientDescent
 from dmft.inputs import Inputs, get_inputs
@@ -355,6 +355,7 @@ def sweep(
             "problem must have a hard direction, whose recovery is what a sweep follows; all "
             f"{problem.k} latent directions of label {problem.target.name!r} are easy"
         )
+    check_progress(progress)
     grid = check_deltas(_listed(deltas))
     sizes = check_sizes(_listed(d))
     recovery = check_real("recovery", recovery, minimum=0.0, exclusive=True)

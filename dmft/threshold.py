@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._validation import check_instance, check_integer, check_real
+from dmft._validation import check_instance, check_integer, check_progress, check_real
 from dmft.explanations import explain_search
 from dmft.folders import check_folder
 from dmft.gap_reading import read_gap
@@ -381,6 +381,7 @@ def find_delta_nn(
         from dmft.reference import check_digits
 
         digits = check_digits(problem, step, digits)
+    check_progress(progress)
     gap = _Gap(problem, method, sampling, step, threads, progress, checkpoint, max_memory)
     for delta in even_in_log(lower, upper, scan_points)[1:-1]:
         gap(delta)

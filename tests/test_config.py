@@ -318,6 +318,7 @@ def test_one_line_says_where_and_what(tmp_path, old, new, words):
 @pytest.mark.parametrize(
     ("contents", "words"),
     [
+        (b"#" * 2**24 + b"\n", "must be a TOML file of at most 16777216 bytes"),
         (b"\xff\xfe\x00", "must be a TOML file in UTF-8; this one is in UTF-16"),
         (SHORT.encode("utf-16"), "this one is in UTF-16"),
         (SHORT.encode("utf-16-be"), "not valid TOML"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import dmft
+import dmft.process
 from dmft import Status
 
 SAMPLING = dmft.Sampling(n_paths=128, replicates=2, seed=0)
@@ -137,6 +138,26 @@ def test_a_flow_ends_at_its_limit_with_what_it_has_reached():
     np.testing.assert_allclose(found.norm[:, 0, 0], exact, rtol=2e-4)
     with pytest.raises(dmft.NumericalFailure, match=r"MAX_STEPS.*raise the limit.*computed: 2"):
         dmft.solve(problem, 4.0, flow, SAMPLING, threads=1, throw=True)
+
+
+def test_what_cannot_be_reached_is_not_tried(monkeypatch):
+    # Alone, weight decay has evaluations take a time of 125 / 1e8 at the most.
+    evaluate, calls = dmft.process.Process.evaluate, []
+
+    def counted(self, *args, **settings):
+        calls.append(self)
+        return evaluate(self, *args, **settings)
+
+    monkeypatch.setattr(dmft.process.Process, "evaluate", counted)
+    problem = make_problem(weight_decay=1e8)
+    for t_max, reached in [(2e-3, True), (5.02e-3, False), (1.0, False)]:
+        calls.clear()
+        flow = dmft.GradientFlow(t_max, times=[0.0, 1e-8, t_max], max_steps=4000)
+        found = dmft.solve(problem, 4.0, flow, SAMPLING, threads=1)
+        assert found.status is (Status.SUCCESS if reached else Status.MAX_STEPS)
+        assert found.n_steps == (2 if reached else 1)
+        n_runs = 1 + SAMPLING.replicates
+        assert len(calls) > 1600 * n_runs if reached else len(calls) < 200 * n_runs
 
 
 def test_a_limit_that_is_not_met_changes_nothing():

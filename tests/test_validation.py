@@ -165,3 +165,59 @@ def test_what_is_an_array_of_numbers_is_the_same_everywhere(name):
         with pytest.raises(ValueError, match=r"\bmust (be|have|hold)") as info:
             ARRAYS[name](value)
         assert "\n" not in str(info.value)
+
+
+# -- what a caller's function does -----------------------------------------------------------------
+
+
+def test_errors_of_progress_are_no_status(tmp_path):
+    def stop(_):
+        raise ZeroDivisionError("of the caller")
+
+    problem = dmft.Problem("linear", dmft.Network("tanh"))
+    method, sampling = dmft.GradientDescent(0.1, 2), dmft.Sampling(64, 2)
+    for checkpoint in (None, tmp_path / "run"):
+        with pytest.raises(ZeroDivisionError, match="of the caller"):
+            dmft.solve(problem, 3.0, method, sampling, progress=stop, checkpoint=checkpoint)
+    flow = dmft.GradientFlow(1.0)
+    with pytest.raises(ZeroDivisionError, match="of the caller"):
+        dmft.solve(problem, 3.0, flow, sampling, progress=stop)
+
+
+def test_progress_must_be_a_function():
+    problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
+    method = dmft.GradientDescent(0.1, 2)
+    for call in (
+        lambda: dmft.solve(problem, 3.0, method, progress=3),
+        lambda: dmft.find_delta_nn(problem, method, (1, 9), progress=3),
+        lambda: dmft.delta_nn_curve(problem, method, (1, 9), progress=3),
+        lambda: dmft.simulate(problem, 3.0, method, d=20, progress=3),
+        lambda: dmft.sweep(problem, [3.0], method, d=20, progress=3),
+        lambda: dmft.predict_grokking(problem, 3.0, method, 20, progress=3),
+        lambda: dmft.hardness("linear", progress=3),
+    ):
+        with pytest.raises(ValueError, match=r"^progress must be a function of one number or None"):
+            call()
+
+
+def test_numbers_that_nobody_waits_for():
+    problem = dmft.Problem("phase-retrieval", dmft.Network("gelu", [1.0, 1.0]), "pseudo-huber")
+    method, sampling = dmft.GradientDescent(0.1, 2), dmft.Sampling(64, 2)
+    trajectory = dmft.solve(problem, 3.0, method, sampling)
+    huge = 2**62
+    for name, call in {
+        "n_draws": lambda: dmft.predict_grokking(problem, 3.0, method, 20, n_draws=huge),
+        "max_draws": lambda: dmft.predict_grokking(problem, 3.0, method, 20, max_draws=huge),
+        "max_degree": lambda: dmft.hardness("linear", max_degree=huge),
+        "points": lambda: dmft.spectra.spectrum(trajectory, 0, points=huge),
+        "draws": lambda: dmft.finite_law.finite_law(trajectory, 0, 100, draws=huge),
+        "d": lambda: dmft.finite_law.finite_law(trajectory, 0, huge),
+        "k": lambda: dmft.Target(lambda z, eps: z[:, 0], k=huge),
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name} must be "):
+            call()
+
+
+def test_labels_with_masked_entries():
+    with pytest.raises(ValueError, match="got MaskedArray of float64, not real numbers"):
+        dmft.Target(lambda z, eps: np.ma.masked_less(z[:, 0], 0.0))

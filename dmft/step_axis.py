@@ -30,7 +30,7 @@ from dmft.gradient_flow import GradientFlow
 from dmft.horizon import delta_nn_curve
 from dmft.problem import Problem
 from dmft.sampling import Sampling
-from dmft.smallest_eigenvalue import HessianPrediction, predict_smallest
+from dmft.smallest_eigenvalue import HessianPrediction, predict_smallest_at
 from dmft.stability import SHARE_TOLERANCE
 from dmft.step_sizes import SimulationCheck, StepSizes, steps_to
 from rmt.status import Status
@@ -352,6 +352,6 @@ def _check(
         known = found.ok or found is Status.UNBOUNDED_EDGE
         status = runs.status if known else found
         if status.ok:
-            prediction = predict_smallest(law, [runs], step).prediction
+            prediction = predict_smallest_at(trajectory, [runs], step).prediction
     step_size = float(method.step_sizes[0])
     return EigenvalueCheck(delta, fresh, step_size, step, asked.d, asked.seeds, status, prediction)

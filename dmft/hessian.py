@@ -523,7 +523,7 @@ def describe_unbounded(problem: Problem) -> str:
     near, far = at[len(at) // 2], at[-1]
     with np.errstate(all="ignore"):
         term, before, after = _lowest_term(problem, near, far)
-        growth = {name: np.log(abs(after[name]) / abs(before[name])) for name in term}
+        growth = {name: _growth(before[name], after[name]) for name in term}
         total = sum(growth.values())
     grown = [name for name, rate in growth.items() if rate > _SHARE_OF_GROWTH * total > 0.0]
     if not grown:
@@ -543,6 +543,12 @@ def describe_unbounded(problem: Problem) -> str:
         f"D is unbounded below: in {' '.join(term)}, {found}{along} (at y = {far[-1]:.3g}: "
         f"{values}). In the limit there is an edge with {cures}."
     )
+
+
+def _growth(before: float, after: float) -> float:
+    """By how much the logarithm of a factor's size has grown; one that was zero counts as tiny."""
+    tiny = float(np.finfo(np.float64).tiny)
+    return float(np.log(max(abs(after), tiny)) - np.log(max(abs(before), tiny)))
 
 
 def _lowest_term(

@@ -326,3 +326,10 @@ def test_two_rules_with_common_panels_do_not_confirm_each_other():
     one, _ = normal_rule("fine", (1.375, 1.5625))
     two, _ = normal_rule("fine-shifted", (1.375, 1.5625))
     assert not np.intersect1d(one[np.abs(one - 1.47) < 0.09], two).size
+
+
+def test_a_factor_that_was_zero_is_named_too():
+    # The deepest point of the nearer probe may lie where a factor of D vanishes.
+    from dmft.hessian import _growth
+
+    assert _growth(0.0, 1e3) > _growth(1.0, 1e3) > 0.0 == _growth(0.0, 0.0) > _growth(1.0, 0.0)

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from types import TracebackType
 
 __all__ = ["forget", "heard"]
 
@@ -18,9 +19,10 @@ _AGAIN_AFTER = 0.02  # seconds, in which whatever dropped it has come to its end
 def heard() -> Iterator[None]:
     """Raise an interrupt again that a finaliser or a callback has dropped.
 
-    Python prints what is raised there and goes on, and compiling a function runs many of them.
+    Python prints what is raised there and goes on, and compiling a function runs many of them. So
+    does compiled code of libraries that cannot raise; it asks the hook of exceptions to print too.
     """
-    before = sys.unraisablehook
+    before, shown = sys.unraisablehook, sys.excepthook
     again: list[threading.Timer] = []
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
@@ -30,11 +32,15 @@ def heard() -> Iterator[None]:
             again.append(threading.Timer(_AGAIN_AFTER, _interrupt))
             again[-1].start()
 
-    sys.unraisablehook = hook
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            shown(kind, error, trace)
+
+    sys.unraisablehook, sys.excepthook = hook, show
     try:
         yield
     finally:
-        sys.unraisablehook = before
+        sys.unraisablehook, sys.excepthook = before, shown
         for timer in again:
             timer.cancel()
 

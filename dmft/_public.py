@@ -17,7 +17,7 @@ from dmft.results import software_version
 from dmft.sampling import Sampling
 from dmft.schedules import Constant, Cosine, InverseTime, WarmUp
 from dmft.simulation import SimulatedHessian, Simulation, simulate
-from dmft.solver import solve
+from dmft.solving import solve
 from dmft.spectra import Spectrum, spectrum
 from dmft.stability import UnstablePaths
 from dmft.step_axis import StepAxis

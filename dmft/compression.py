@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.gradient_flow import GradientFlow
 from dmft.window import widened
 
 if TYPE_CHECKING:
@@ -30,9 +31,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dmft.methods import Method
+    from dmft.sampling import Sampling
+
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Activity"]
+__all__ = ["Activity", "compression_along"]
+
+_COMPRESSION_OF_FLOW = 0.02
 
 # Averages give a gradient at time s < t the weight (s/t) to this power.
 _POWER = 6
@@ -148,3 +154,10 @@ class Activity:
         """Make room for n directions; averages along those that came later are zero."""
         more = n - len(self._moment)
         self._moment = np.pad(self._moment, (0, more))
+
+
+def compression_along(method: Method, sampling: Sampling) -> float:
+    """Return ``sampling.compression``, or its default along the trajectory of a method."""
+    if sampling.compression is not None:
+        return sampling.compression
+    return _COMPRESSION_OF_FLOW if isinstance(method, GradientFlow) else 0.0

@@ -106,8 +106,8 @@ from dmft.settings import (
     SweepSettings,
     ThresholdSettings,
     TrajectorySettings,
-    check_steps,
 )
+from dmft.simulation_plan import check_steps
 
 __all__ = [
     "CurveSettings",

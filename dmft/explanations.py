@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.hessian import describe_unbounded
+from dmft.curvature_support import describe_unbounded
 from rmt.status import Status
 
 if TYPE_CHECKING:

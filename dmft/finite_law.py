@@ -233,7 +233,7 @@ def _sampled(trajectory: Trajectory, step: int, n: int) -> Iterator[HessianLaw]:
 
 def _pools(trajectory: Trajectory, step: int, n: int) -> Iterator[HessianLaw]:
     """Law of all paths of the trajectory, then of those of other seeds, without end."""
-    from dmft.solver import solve
+    from dmft.solving import solve
 
     yield trajectory.hessian(step)
     assert trajectory.problem is not None

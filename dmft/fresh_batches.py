@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.problem import Problem
-    from dmft.sampling import GaussianStream
+    from dmft.streams import GaussianStream
 
     FloatArray = NDArray[np.float64]
 

@@ -39,8 +39,8 @@ from dmft.gradient_descent import GradientDescent
 from dmft.gradients import pre_activation_gradient
 from dmft.problem import Problem
 from dmft.records import read_record, write_record
+from dmft.replicates import solve_mirrored
 from dmft.sampling import Sampling, cubature_normals
-from dmft.solver import solve_mirrored
 from dmft.stored_settings import check_settings
 from rmt.status import NumericalFailure, Status
 

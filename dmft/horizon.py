@@ -31,7 +31,7 @@ from dmft.interpolation import (
 )
 from dmft.records import read_record, write_record
 from dmft.sampling import Sampling, bias_of_paths
-from dmft.solver import solve
+from dmft.solving import solve
 from dmft.stored_settings import check_settings
 from dmft.threshold import (
     MOST_POINTS,

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,7 +40,7 @@ from dmft.aligned import aligned_empty, padded_rows
 from dmft.residuals import Correction, InNumbers, OnPaths, Unwritten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
     from numpy.typing import NDArray
@@ -50,14 +50,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     CompiledLaw = tuple[FloatArray, int, int]
     Blocks = list[FloatArray]
-    T = TypeVar("T")
-    R = TypeVar("R")
-
-    class Mapper(Protocol):
-        """``map``, or a pool's ``map``."""
-
-        def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]: ...
-
+    from dmft.workers import Mapper
 
 __all__ = ["Absorbed", "Paths", "Visit"]
 

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.masks import MaskStream
-    from dmft.paths import Mapper
     from dmft.problem import Problem
-    from dmft.sampling import GaussianStream
+    from dmft.streams import GaussianStream
+    from dmft.workers import Mapper
 
     FloatArray = NDArray[np.float64]
     S = TypeVar("S")

@@ -28,7 +28,8 @@ import numpy as np
 
 from dmft._validation import check_integer
 from dmft.activations import ACTIVATIONS, LEAK
-from dmft.hessian import axis_kinks, curvature_support
+from dmft.curvature_support import curvature_support
+from dmft.hessian import axis_kinks
 from dmft.losses import LOSSES
 from dmft.quadrature import resolving_panels
 from dmft.verified_rules import curvature_kinks

@@ -9,6 +9,7 @@ from dmft._validation import check_integer, check_real
 from dmft.activations import get_activation
 from dmft.inputs import Inputs, get_inputs
 from dmft.losses import get_loss
+from dmft.simulation_plan import check_deltas, check_sizes
 from dmft.step_sizes import SimulationCheck, StepSizes
 
 __all__ = [
@@ -19,70 +20,7 @@ __all__ = [
     "SweepSettings",
     "ThresholdSettings",
     "TrajectorySettings",
-    "check_deltas",
-    "check_sizes",
-    "check_steps",
 ]
-
-
-def check_sizes(d: int | Sequence[int]) -> tuple[int, ...]:
-    """Return one or more input dimensions, ascending.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or one is no positive integer or given twice.
-
-    Examples
-    --------
-    >>> check_sizes(1000), check_sizes([2000, 1000])
-    ((1000,), (1000, 2000))
-    """
-    sizes = sorted(
-        check_integer("d", size, minimum=1) for size in (d if isinstance(d, Sequence) else [d])
-    )
-    if not sizes or len(set(sizes)) < len(sizes):
-        raise ValueError(f"d must be one or more different sizes, got {sizes}")
-    return tuple(sizes)
-
-
-def check_deltas(deltas: Sequence[float]) -> tuple[float, ...]:
-    """Return values of delta, ascending.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or one is not positive or given twice.
-
-    Examples
-    --------
-    >>> check_deltas([4, 2.5])
-    (2.5, 4.0)
-    """
-    values = sorted(check_real("deltas", delta, minimum=0.0, exclusive=True) for delta in deltas)
-    if not values or len(set(values)) < len(values):
-        raise ValueError(f"deltas must be one or more different values, got {values}")
-    return tuple(values)
-
-
-def check_steps(name: str, steps: Sequence[int], n_steps: int) -> None:
-    """Raise unless all steps are in 0, ..., n_steps.
-
-    Raises
-    ------
-    ValueError
-        Naming the first that is not.
-
-    Examples
-    --------
-    >>> check_steps("hessian_steps", [0, 50], 40)
-    Traceback (most recent call last):
-    ...
-    ValueError: hessian_steps must be in 0..n_steps = 0..40, got 50
-    """
-    for step in steps:
-        if step > n_steps:
-            raise ValueError(f"{name} must be in 0..n_steps = 0..{n_steps}, got {step}")
 
 
 @dataclass(frozen=True)

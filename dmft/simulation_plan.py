@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,14 @@ from dmft.machine_memory import available_memory, check_fits
 from dmft.problem import Problem
 from dmft.workers import worker_count
 
-__all__ = ["SimulationPlan", "check_seeds", "check_workers"]
+__all__ = [
+    "SimulationPlan",
+    "check_deltas",
+    "check_seeds",
+    "check_sizes",
+    "check_steps",
+    "check_workers",
+]
 
 Array = NDArray[np.float64]
 
@@ -291,3 +298,63 @@ def _hard_overlap(problem: Problem, value: ArrayLike | None, hold_hard: bool) ->
             f"init_radius = {problem.init_radius:g}, got {largest:g}"
         )
     return overlap
+
+
+def check_sizes(d: int | Sequence[int]) -> tuple[int, ...]:
+    """Return one or more input dimensions, ascending.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is no positive integer or given twice.
+
+    Examples
+    --------
+    >>> check_sizes(1000), check_sizes([2000, 1000])
+    ((1000,), (1000, 2000))
+    """
+    sizes = sorted(
+        check_integer("d", size, minimum=1) for size in (d if isinstance(d, Sequence) else [d])
+    )
+    if not sizes or len(set(sizes)) < len(sizes):
+        raise ValueError(f"d must be one or more different sizes, got {sizes}")
+    return tuple(sizes)
+
+
+def check_deltas(deltas: Sequence[float]) -> tuple[float, ...]:
+    """Return values of delta, ascending.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is not positive or given twice.
+
+    Examples
+    --------
+    >>> check_deltas([4, 2.5])
+    (2.5, 4.0)
+    """
+    values = sorted(check_real("deltas", delta, minimum=0.0, exclusive=True) for delta in deltas)
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"deltas must be one or more different values, got {values}")
+    return tuple(values)
+
+
+def check_steps(name: str, steps: Sequence[int], n_steps: int) -> None:
+    """Raise unless all steps are in 0, ..., n_steps.
+
+    Raises
+    ------
+    ValueError
+        Naming the first that is not.
+
+    Examples
+    --------
+    >>> check_steps("hessian_steps", [0, 50], 40)
+    Traceback (most recent call last):
+    ...
+    ValueError: hessian_steps must be in 0..n_steps = 0..40, got 50
+    """
+    for step in steps:
+        if step > n_steps:
+            raise ValueError(f"{name} must be in 0..n_steps = 0..{n_steps}, got {step}")

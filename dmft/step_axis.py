@@ -319,7 +319,7 @@ def _check(
 ) -> EigenvalueCheck:
     """Lay the smallest eigenvalue of runs beside that of the theory, at the last step."""
     from dmft.simulation import simulate
-    from dmft.solver import solve
+    from dmft.solving import solve
 
     step = method.n_steps
     trajectory = solve(

@@ -28,8 +28,13 @@ from dmft.records import read_record, write_record
 from dmft.results import reporting
 from dmft.seed_runs import complete, finish_seed, run_tasks
 from dmft.seed_store import SeedStore
-from dmft.settings import check_deltas, check_sizes
-from dmft.simulation_plan import SimulationPlan, check_seeds, check_workers
+from dmft.simulation_plan import (
+    SimulationPlan,
+    check_deltas,
+    check_seeds,
+    check_sizes,
+    check_workers,
+)
 from dmft.stored_settings import check_settings
 from rmt.status import Status
 

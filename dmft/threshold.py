@@ -27,7 +27,7 @@ from dmft.methods import METHODS, Method
 from dmft.problem import Problem
 from dmft.records import read_record, write_record
 from dmft.sampling import Sampling
-from dmft.solver import solve
+from dmft.solving import solve
 from dmft.stability import SHARE_TOLERANCE
 from dmft.stored_settings import check_settings
 from rmt.status import NumericalFailure, Status

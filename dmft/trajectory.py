@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from dmft._validation import check_integer
 from dmft.classification_error import expected_test_error
+from dmft.execution import Execution
 from dmft.generalization import LossAverage, expected_test_loss, pre_activation_weights
 from dmft.gradient_descent import GradientDescent
 from dmft.integrability import undefined_losses
 from dmft.methods import Method, method_from_config
 from dmft.problem import Problem
 from dmft.records import read_record, write_record
+from dmft.replicates import run_replicates
 from dmft.runs import Run
 from dmft.sampling import Sampling, bias_of_paths
-from dmft.solver import solve
 from dmft.stability import UnstablePaths
 from dmft.stored_settings import check_settings
 from rmt._blas import single_threaded_blas
@@ -362,17 +363,22 @@ class Trajectory:
 
     def _again(self, step: int, keep_paths: bool = False) -> list[Run]:
         assert self.problem is not None
-        again = solve(
+        method = self.method.until(step)
+        again = run_replicates(
             self.problem,
             self.delta,
-            self.method.until(step),
+            method,
             self.sampling,
+            Execution(),
             hessian_steps=[step],
             keep_paths=keep_paths,
         )
-        if again.n_steps < step:
-            raise NumericalFailure(again.status, f"Step {step} could not be computed again.")
-        return again._runs
+        if min(run.n_times for run in again) <= step:
+            status = Trajectory(
+                self.problem, self.delta, method, self.sampling, again[0], again[1:]
+            ).status
+            raise NumericalFailure(status, f"Step {step} could not be computed again.")
+        return again
 
     # -- files --------------------------------------------------------------------------------
 

@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Executor, Future
     from types import TracebackType
-    from typing import TypeVar
-
-    from dmft.paths import Mapper
+    from typing import Protocol, TypeVar
 
     T = TypeVar("T")
     R = TypeVar("R")
+
+    class Mapper(Protocol):
+        """``map``, or a pool's ``map``."""
+
+        def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterable[R]: ...
+
 
 __all__ = [
     "Threads",

@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 
 import dmft
-from dmft import solver
+from dmft import replicates as solver
 from dmft.gradients import pre_activation_gradient
-from dmft.sampling import GaussianStream
+from dmft.streams import GaussianStream
 
 Array = np.ndarray
 

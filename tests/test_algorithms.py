@@ -18,7 +18,7 @@ from dmft.config import RunFile
 from dmft.descent import descend
 from dmft.finite_data import draw_batch
 from dmft.masks import MaskStream
-from dmft.sampling import GaussianStream
+from dmft.streams import GaussianStream
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=4, seed=3)
 GELU = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")

@@ -256,7 +256,7 @@ def test_a_run_that_lets_go_of_directions(tmp_path, monkeypatch):
 def test_a_finished_folder_is_read_and_left_as_it_is(tmp_path, monkeypatch):
     first = solve(tmp_path)
     before = contents(tmp_path)
-    monkeypatch.setattr("dmft.solver._run", None)
+    monkeypatch.setattr("dmft.replicates._run", None)
     ticks = []
     assert_same_bits(solve(tmp_path, progress=ticks.append), first)
     assert ticks == [48]
@@ -523,7 +523,7 @@ def test_the_command_goes_on(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("dmft.solver.descend", interrupt)
+        patch.setattr("dmft.replicates.descend", interrupt)
         assert main([*command, "--checkpoint", str(folder)]) == 130
         assert f"the same command goes on from {folder}" in capsys.readouterr().err
         assert main(command) == 130

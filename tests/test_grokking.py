@@ -16,7 +16,7 @@ from dmft.grokking import (
     fall_step,
     predict_grokking,
 )
-from dmft.solver import solve_mirrored
+from dmft.replicates import solve_mirrored
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=4, seed=3)
 

@@ -5,8 +5,9 @@ import pytest
 from scipy.stats import norm
 
 import dmft
+from dmft.curvature_support import curvature_support, describe_unbounded
 from dmft.gap_reading import read_gap
-from dmft.hessian import curvature_support, describe_unbounded, initial_law
+from dmft.hessian import initial_law
 from dmft.quadrature import normal_rule
 
 SAMPLING = dmft.Sampling(n_paths=4096, replicates=8, seed=5)

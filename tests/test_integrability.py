@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import dmft
-from dmft.hessian import curvature_support, initial_law
+from dmft.curvature_support import curvature_support
+from dmft.hessian import initial_law
 from dmft.integrability import average_of
 
 METHOD = dmft.GradientDescent(0.2, 2)

@@ -12,7 +12,7 @@ from dmft.gradients import compiled_law
 from dmft.paths import Paths
 from dmft.process import Process
 from dmft.residuals import Correction, InNumbers, OnPaths, Unwritten
-from dmft.sampling import GaussianStream
+from dmft.streams import GaussianStream
 from rmt.status import Status
 
 N, DELTA = 512, 2.5

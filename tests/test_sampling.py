@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dmft.sampling import GaussianStream, Sampling, cubature_normals, sobol_normals
+from dmft.sampling import Sampling, cubature_normals, sobol_normals
+from dmft.streams import GaussianStream
 
 
 def test_sobol_normals_have_the_moments_of_a_gaussian_beyond_monte_carlo():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dmft
-from dmft.solver import solve
+from dmft.solving import solve
 
 SAMPLING = dmft.Sampling(n_paths=2048, replicates=8, seed=1)
 

@@ -124,7 +124,7 @@ def test_neurons_that_only_look_alike_are_left_alone():
 
 
 def test_a_force_on_one_of_them_parts_them():
-    from dmft.solver import solve_mirrored
+    from dmft.replicates import solve_mirrored
 
     problem = dmft.Problem(
         "phase-retrieval",

@@ -32,8 +32,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
     """Predict the fall of the test loss against d, and simulate it."""
     from dmft._validation import check_integer
     from dmft.grokking import predict_grokking
-    from dmft.settings import check_sizes
-    from dmft.simulation_plan import check_workers
+    from dmft.simulation_plan import check_sizes, check_workers
 
     run = run_file(arguments)
     given = stated(arguments, "d", "delta", "seeds")

@@ -46,7 +46,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from dmft.comparison import compare
     from dmft.machine_memory import available_memory
     from dmft.memory import check_solve
-    from dmft.solver import solve
+    from dmft.solving import solve
 
     run = _simulated_run(arguments, hold_hard=True)
     settings = run.simulation
@@ -90,7 +90,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 def _simulated_run(arguments: argparse.Namespace, *, hold_hard: bool = False) -> RunFile:
     """Return the run file with the overrides of the command line in its simulation table."""
-    from dmft.settings import check_steps
+    from dmft.simulation_plan import check_steps
 
     run = run_file(arguments)
     in_file = run.simulation

@@ -30,7 +30,7 @@ __all__ = ["run_sweep"]
 
 def run_sweep(arguments: argparse.Namespace) -> int:
     """Simulate over a grid of delta and sizes, and draw in the theory."""
-    from dmft.settings import check_steps
+    from dmft.simulation_plan import check_steps
     from dmft.sweeps import sweep
 
     run = _swept_run(arguments)
@@ -75,7 +75,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
 def _swept_run(arguments: argparse.Namespace) -> RunFile:
     """Return the run file with the overrides of the command line in its sweep table."""
-    from dmft.settings import check_steps
+    from dmft.simulation_plan import check_steps
 
     run = run_file(arguments)
     given = stated(

@@ -65,7 +65,7 @@ def run_threshold(arguments: argparse.Namespace) -> int:
 
 def run_trajectory(arguments: argparse.Namespace) -> int:
     """Follow the order parameters and losses."""
-    from dmft.solver import solve
+    from dmft.solving import solve
 
     run = run_file(arguments)
     delta = setting(arguments.delta, run.trajectory.delta, "trajectory.delta", "--delta")
@@ -98,7 +98,7 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
 def run_spectrum(arguments: argparse.Namespace) -> int:
     """Compute the density, edges and outliers of the Hessian."""
     from dmft._validation import check_integer
-    from dmft.solver import solve
+    from dmft.solving import solve
     from dmft.spectra import spectrum
 
     run = run_file(arguments)

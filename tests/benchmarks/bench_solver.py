@@ -35,8 +35,9 @@ import plain_paths
 
 import dmft
 import dmft._kernels
-from dmft import paths, process, solver, workers
-from dmft.sampling import GaussianStream
+from dmft import paths, process, workers
+from dmft import replicates as solver
+from dmft.streams import GaussianStream
 
 THREADS = 2
 QUICK = False

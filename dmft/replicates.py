@@ -34,8 +34,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft._validation import check_instance, check_integer, check_progress, check_real
+from dmft._validation import check_integer
+from dmft.compression import compression_along
 from dmft.drivers import descend, flow
+from dmft.execution import Execution
 from dmft.folders import check_folder, read_configuration
 from dmft.fresh_batches import FreshProcess
 from dmft.gradient_descent import GradientDescent
@@ -43,13 +45,14 @@ from dmft.integrability import gradients_are_undefined
 from dmft.machine_memory import available_memory
 from dmft.masks import MaskStream
 from dmft.memory import check_solve, rows_within
-from dmft.methods import METHODS, Method
+from dmft.methods import Method
 from dmft.problem import Problem
 from dmft.process import Process
 from dmft.runs import Record, Run
-from dmft.sampling import RANK_TOLERANCE_FLOOR, GaussianStream, HardCoordinates, Sampling
+from dmft.sampling import RANK_TOLERANCE_FLOOR, Sampling
+from dmft.streams import GaussianStream, HardCoordinates
 from dmft.workers import Threads, sharing, single_threaded_blas, worker_count, worth
-from rmt.status import NumericalFailure, Status
+from rmt.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,12 +61,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.checkpoints import Checkpoint, RunCheckpoint
-    from dmft.paths import Mapper
-    from dmft.trajectory import Trajectory
+    from dmft.workers import Mapper
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["solve", "solve_mirrored"]
+__all__ = ["run_replicates", "solve_mirrored"]
 
 # Pre-activations are kept by default while they fit in this much memory,
 _KEEP_BYTES = 512 * 2**20
@@ -79,122 +81,44 @@ _EXACT = 2.0 * RANK_TOLERANCE_FLOOR
 _MOST_ROWS_PER_PATH, _MOST_ROWS_OF_REPLICATE = 0.25, 0.75
 
 
-def solve(
+def run_replicates(
     problem: Problem,
     delta: float,
     method: Method,
-    sampling: Sampling | None = None,
+    sampling: Sampling,
+    execution: Execution,
     *,
     hessian_steps: Iterable[int] | None = None,
     keep_paths: bool | None = None,
-    threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_seconds: float = 60.0,
-    max_memory: float | None = None,
-    throw: bool = False,
-) -> Trajectory:
-    """Order parameters of gradient descent in the limit n, d to infinity with n/d = delta.
+) -> list[Run]:
+    """Run the process over all paths, then over those of each replicate.
 
     Parameters
     ----------
-    problem : Problem
-        Target, network, loss, initialisation, weight decay. With an initial overlap on a hard
-        direction that direction moves; each path then comes twice, with z_hard and -z_hard.
-        Overlaps below 1e-3 of the radius lose digits to rounding as the gradients settle.
-    delta : float
-        Samples per input dimension, n/d > 0.
-    method : GradientDescent or GradientFlow
-        Step size and number of steps T; or the last time, and the times asked for.
-    sampling : Sampling, optional
-        Number of paths (or of pairs of them), replicates and seed.
-    hessian_steps : iterable of int, optional
-        Steps whose pre-activations are kept in memory for :meth:`Trajectory.hessian`. By default
-        all of them while they fit in 512 MB, otherwise the last one. A Hessian at any other step
-        is still available: the run is repeated from its seed.
-    keep_paths : bool, optional
-        Whether the paths stay in memory for the outliers of a Hessian in all directions. By
-        default while they fit in 256 MB and ``hessian_steps`` is not given. Without them, those
-        outliers are still available: the run is repeated from its seed. Those of a
-        run that let go of directions (``Sampling.compression``) are never kept.
-    threads : int, optional
-        Threads at most; default: the number of cores, at most ``replicates``. Solves that are too
-        small to gain from more than one use one. The result does not depend on it.
-    progress : callable, optional
-        Called with 1 after each step of each of the ``replicates + 1`` runs, possibly from
-        several threads. With the number of steps found in ``checkpoint``, where there are some.
-    checkpoint : path-like, optional
-        A folder, made when missing, in which the solve survives being killed: the same call goes
-        on from there, to the same bits, on any number of threads. One that is finished is read
-        from it, without its paths. Custom laws are known by their name and by what they give at a
-        few points. One solve at a time may use it.
-    checkpoint_seconds : float
-        Least time between two snapshots of a run, 0 for one after every step; they are taken less
-        often where writing them would take more than a twentieth of the time.
-    max_memory : float, optional
-        Bytes that the arrays over paths may take, those of the replicates all counted at a time.
-        The trajectory ends with status OUT_OF_MEMORY where they would take more; in a checkpoint
-        such a run stays unfinished, and goes on where there is more. Pre-activations and paths
-        are kept by default as far as they fit; paths never beyond. The interpreter and its
-        libraries, about 0.2 GB, what an allocator does not give back at once, perhaps a quarter
-        of it all, and Hessians read later are not counted.
-    throw : bool
-        Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
+    problem, delta, method, sampling, hessian_steps, keep_paths
+        As for :func:`dmft.solve`, checked.
+    execution : Execution
 
     Returns
     -------
-    Trajectory
-        If the run diverges, the trajectory up to the last step before, with status DIVERGED. If the
-        gradient has no second moment, step 0 alone, with status UNDEFINED_AVERAGE.
+    list of Run, length replicates + 1
+        The run over all paths first.
 
     Raises
     ------
-    ValueError
-        If delta is not positive and finite, a Hessian step is outside 0..n_steps, the label
-        function returns something unusable, ``checkpoint`` is a folder of another solve or in use,
-        or ``max_memory`` is too small for a single step, or the machine for what the solve needs
-        at the least; the message says which setting would fit.
-    OSError
-        If ``checkpoint`` cannot be written to.
-
-    References
-    ----------
-    Montanari and Wang, arXiv:2602.01434; Celentano, Cheng and Montanari, arXiv:2112.07572.
-
-    Examples
-    --------
-    >>> import dmft
-    >>> problem = dmft.Problem(target="linear", network=dmft.Network(activation="linear"))
-    >>> method = dmft.GradientDescent(step_size=0.1, n_steps=2)
-    >>> trajectory = dmft.solve(problem, 3.0, method, dmft.Sampling(n_paths=1024, seed=1))
-    >>> trajectory.overlap[1, 0, 0].round(3)  # eta E[z^2]
-    np.float64(0.1)
+    ValueError, OSError
+        As :func:`dmft.solve` does.
     """
-    from dmft.trajectory import Trajectory
-
-    sampling = Sampling() if sampling is None else sampling
-    check_instance("problem", problem, Problem)
-    check_instance("method", method, METHODS)
-    check_instance("sampling", sampling, Sampling)
-    delta = check_real("delta", delta, minimum=0.0, exclusive=True)
-    check_progress(progress)
-    if max_memory is not None:
-        max_memory = check_real("max_memory", max_memory, minimum=0.0, exclusive=True)
-    if method.fresh_batches and problem.starts_on_hard:
-        raise ValueError(
-            "fresh_batches must be False for a problem that starts with an overlap with a hard "
-            "direction: the response of hard directions is known for samples used again only"
-        )
     wanted = hessian_steps
-    if wanted is None and checkpoint is not None:
-        wanted = _recorded_steps(checkpoint, method)
-    steps = _steps_to_keep(problem, method, sampling, wanted, max_memory)
+    if wanted is None and execution.checkpoint is not None:
+        wanted = _recorded_steps(execution.checkpoint, method)
+    steps = _steps_to_keep(problem, method, sampling, wanted, execution.max_memory)
     basis_rows = sys.maxsize
     check_solve(problem, method, sampling, len(set(steps)), available_memory())
-    if max_memory is not None:
+    if execution.max_memory is not None:
         mirrored, n_kept = problem.starts_on_hard, len(set(steps))
         batches = method.batch_fraction < 1.0
-        basis_rows = rows_within(max_memory, problem, sampling, n_kept, mirrored, batches)
+        basis_rows = rows_within(execution.max_memory, problem, sampling, n_kept, mirrored, batches)
     if keep_paths is None:
         # The run over all paths and those of the replicates hold as many rows of numbers each.
         n_columns = 2 * sampling.n_paths * sampling.replicates
@@ -205,7 +129,7 @@ def solve(
         raise ValueError(f"keep_paths must be True, False or None, got {keep_paths!r}")
     problem.check_labels()
     hard_basis = problem.target.hard_basis  # found once, before the threads start
-    n_workers = worker_count(threads, sampling.replicates)
+    n_workers = worker_count(execution.threads, sampling.replicates)
 
     undefined = gradients_are_undefined(problem)
 
@@ -217,19 +141,20 @@ def solve(
         frozenset(steps),
         most_rows,
         hard_basis,
-        _apart(progress),
+        _apart(execution.progress),
         mirrored=problem.starts_on_hard,
         basis_rows=basis_rows,
     )
-    if checkpoint is None:
+    if execution.checkpoint is None:
         with _errors_of_progress():
             pooled, *replicates = _runs(shared, n_workers, None)
     else:
         from dmft.checkpoints import Checkpoint, configuration
 
-        seconds = check_real("checkpoint_seconds", checkpoint_seconds, minimum=0.0)
         folder = Checkpoint(
-            checkpoint, configuration(problem, delta, method, sampling, steps), seconds
+            execution.checkpoint,
+            configuration(problem, delta, method, sampling, steps),
+            execution.checkpoint_seconds,
         )
         with _errors_of_progress(), folder.open():
             pooled, *replicates = _runs(shared, n_workers, folder)
@@ -237,10 +162,7 @@ def solve(
         for run in (pooled, *replicates):
             run.status = Status.UNDEFINED_AVERAGE
             run.gamma[:] = run.gradient_second_moment[:] = run.squared_gradient_norm[:] = np.nan
-    trajectory = Trajectory(problem, delta, method, sampling, pooled, replicates)
-    if throw and not trajectory.status.ok:
-        raise NumericalFailure(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
-    return trajectory
+    return [pooled, *replicates]
 
 
 def solve_mirrored(
@@ -458,7 +380,7 @@ def _followed(
             trains_second_layer=trains,
             most_rows=shared.basis_rows,
             exact=tolerance <= _EXACT,
-            compression=shared.sampling.compression_along(method),
+            compression=compression_along(method, shared.sampling),
             rows_per_path=_MOST_ROWS_PER_PATH if len(streams) > 1 else _MOST_ROWS_OF_REPLICATE,
         )
     record = Record(process)

@@ -1,30 +1,30 @@
 """The names of the package, imported on first use (see ``dmft.__getattr__``)."""
 
-from dmft.activations import Activation
-from dmft.algorithmic_gap import AlgorithmicGap, algorithmic_gap
-from dmft.comparison import Comparison, compare
-from dmft.config import load_preset, load_run, preset_names
-from dmft.extrapolation import Extrapolation
-from dmft.gradient_descent import GradientDescent
-from dmft.gradient_flow import GradientFlow
-from dmft.grokking import Grokking, fall_step, predict_grokking
-from dmft.hardness import Hardness, hardness
-from dmft.horizon import ThresholdCurve, delta_nn_curve
-from dmft.inputs import Inputs
-from dmft.losses import Loss
-from dmft.problem import Network, Problem, Target
-from dmft.results import software_version
-from dmft.sampling import Sampling
-from dmft.schedules import Constant, Cosine, InverseTime, WarmUp
-from dmft.simulation import SimulatedHessian, Simulation, simulate
-from dmft.solving import solve
-from dmft.spectra import Spectrum, spectrum
-from dmft.stability import UnstablePaths
-from dmft.step_axis import StepAxis
-from dmft.step_sizes import SimulationCheck, StepSizes
-from dmft.sweeps import Sweep, sweep
-from dmft.threshold import Crossing, Threshold, find_delta_nn
-from dmft.trajectory import Trajectory
+from dmft._numerics.sampling import Sampling
+from dmft.comparison.comparison import Comparison, compare
+from dmft.config.config import load_preset, load_run, preset_names
+from dmft.io.results import software_version
+from dmft.model.activations import Activation
+from dmft.model.inputs import Inputs
+from dmft.model.losses import Loss
+from dmft.model.problem import Network, Problem, Target
+from dmft.recovery.exponents import Hardness, hardness
+from dmft.simulation.simulation import SimulatedHessian, Simulation, simulate
+from dmft.solver.stability import UnstablePaths
+from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
+from dmft.studies.grokking import Grokking, fall_step, predict_grokking
+from dmft.studies.step_axis import StepAxis
+from dmft.studies.step_sizes import SimulationCheck, StepSizes
+from dmft.studies.sweeps import Sweep, sweep
+from dmft.threshold.extrapolation import Extrapolation
+from dmft.threshold.horizon import ThresholdCurve, delta_nn_curve
+from dmft.threshold.threshold import Crossing, Threshold, find_delta_nn
+from dmft.training.gradient_descent import GradientDescent
+from dmft.training.gradient_flow import GradientFlow
+from dmft.training.schedules import Constant, Cosine, InverseTime, WarmUp
+from dmft.trajectory.solving import solve
+from dmft.trajectory.spectra import Spectrum, spectrum
+from dmft.trajectory.trajectory import Trajectory
 from rmt.status import NumericalFailure, Status
 
 __version__ = software_version()

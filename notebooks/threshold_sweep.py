@@ -41,9 +41,9 @@ import dmft
 import dmft.plotting
 import rmt
 import rmt.plotting
-from dmft.agreement import measure_agreement
-from dmft.grokking import effective_start
-from dmft.logistic import fit_crossing
+from dmft.comparison.agreement import measure_agreement
+from dmft.studies.grokking import effective_start
+from dmft.studies.logistic import fit_crossing
 
 small = bool(os.environ.get("DELTA_NN_SMALL"))  # sizes that run in a minute
 folder = os.environ.get("DELTA_NN_FIGURES")  # where the figures are written, if anywhere

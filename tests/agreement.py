@@ -1,10 +1,10 @@
-"""The statistics of ``dmft.agreement`` in the form the tests of the theory ask for."""
+"""The statistics of ``dmft.comparison.agreement`` in the form the tests of the theory ask for."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from dmft.agreement import measure_agreement
+from dmft.comparison.agreement import measure_agreement
 
 
 def compare(runs, theory, theory_error, more=None, more_scale=1.0, theory_freedom=7, floor=1e-10):

@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 
 import dmft
-from dmft import replicates as solver
-from dmft.gradients import pre_activation_gradient
-from dmft.streams import GaussianStream
+from dmft.model.gradients import pre_activation_gradient
+from dmft.solver import replicates as solver
+from dmft.solver.streams import GaussianStream
 
 Array = np.ndarray
 

@@ -9,8 +9,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from dmft import _kernels
-from dmft.activations import ACTIVATIONS, LEAK, Activation, get_activation
+from dmft._numerics import kernels as _kernels
+from dmft.model.activations import ACTIVATIONS, LEAK, Activation, get_activation
 
 MEMBERS = ("value", "derivative", "second_derivative")
 

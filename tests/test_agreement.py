@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, ttest_1samp
 
-from dmft.agreement import THREE_SIGMA, extrapolation_weights, measure_agreement
+from dmft.comparison.agreement import THREE_SIGMA, extrapolation_weights, measure_agreement
 
 STEPS = 41
 SCALE = np.geomspace(1.0, 10.0, STEPS)  # fluctuations grow along the steps, as those of runs do

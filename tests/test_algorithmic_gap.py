@@ -8,9 +8,9 @@ import pytest
 
 import dmft
 from dmft import Status
-from dmft.algorithmic_gap import name_networks, wide_networks
-from dmft.records import read_record, write_record
-from dmft.step_axis import StepAxis, find_step_axis
+from dmft.io.records import read_record, write_record
+from dmft.studies.algorithmic_threshold import name_networks, wide_networks
+from dmft.studies.step_axis import StepAxis, find_step_axis
 
 ALGORITHMIC_GAP = importlib.import_module("dmft.algorithmic_gap")
 SAMPLING = dmft.Sampling(n_paths=128, replicates=4, seed=3)

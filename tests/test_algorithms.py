@@ -14,11 +14,11 @@ import scipy.stats
 
 import dmft
 from dmft.cli import main
-from dmft.config import RunFile
-from dmft.descent import descend
-from dmft.finite_data import draw_batch
-from dmft.masks import MaskStream
-from dmft.streams import GaussianStream
+from dmft.config.config import RunFile
+from dmft.simulation.descent import descend
+from dmft.simulation.finite_data import draw_batch
+from dmft.solver.masks import MaskStream
+from dmft.solver.streams import GaussianStream
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=4, seed=3)
 GELU = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
@@ -557,7 +557,7 @@ def test_threshold_and_curve_agree(name):
 
 def test_the_hessian_has_the_second_layer_of_its_step():
     """Weights D are those of a(t), for all paths and for each replicate."""
-    from dmft.gradients import curvature
+    from dmft.model.gradients import curvature
 
     method = method_with("second layer", 6)
     trajectory = dmft.solve(PAIR, 3.0, method, SAMPLING)

@@ -479,7 +479,7 @@ def test_span_of_a_trajectory_has_the_prefixes_of_the_step():
         np.testing.assert_allclose(w @ w.T / w.shape[1], np.eye(len(w)), atol=1e-10)
         r = span.neurons @ span.coordinates @ w
         labels = problem.sample_labels((span.coordinates[:1] @ w).T, np.zeros(w.shape[1]))
-        weights = dmft.gradients.curvature(problem, r, labels)
+        weights = dmft.model.gradients.curvature(problem, r, labels)
         np.testing.assert_allclose(weights, law.weights, atol=1e-10)
 
 
@@ -498,7 +498,7 @@ def test_hard_block_does_not_touch_the_span():
 def test_law_of_a_trajectory_can_be_pickled():
     problem = dmft.Problem("easy-hard", dmft.Network("gelu", (1.0, 0.8)), "pseudo-huber")
     trajectory = dmft.solve(problem, 10.0, dmft.GradientDescent(0.3, 3), SAMPLING)
-    if type(trajectory._runs[0]) is not sys.modules["dmft.replicates"].Run:
+    if type(trajectory._runs[0]) is not sys.modules["dmft.solver.replicates"].Run:
         pytest.skip("doctests collected first have imported the module a second time")
     expected = readings(trajectory.hessian(3).outliers())
     assert expected

@@ -15,10 +15,10 @@ import pytest
 from children import contents, forked, killed
 
 import dmft
-from dmft.checkpoints import Checkpoint, RunCheckpoint
 from dmft.cli import main
-from dmft.results import DamagedResultError
-from dmft.snapshots import pack, read_snapshot, unpack, write_snapshot
+from dmft.io.results import DamagedResultError
+from dmft.io.snapshots import pack, read_snapshot, unpack, write_snapshot
+from dmft.solver.checkpoints import Checkpoint, RunCheckpoint
 
 SAMPLING = dmft.Sampling(n_paths=512, replicates=2, seed=1, rank_tolerance=1e-3)
 METHODS = {
@@ -256,7 +256,7 @@ def test_a_run_that_lets_go_of_directions(tmp_path, monkeypatch):
 def test_a_finished_folder_is_read_and_left_as_it_is(tmp_path, monkeypatch):
     first = solve(tmp_path)
     before = contents(tmp_path)
-    monkeypatch.setattr("dmft.replicates._run", None)
+    monkeypatch.setattr("dmft.solver.replicates._run", None)
     ticks = []
     assert_same_bits(solve(tmp_path, progress=ticks.append), first)
     assert ticks == [48]
@@ -273,7 +273,7 @@ def test_a_run_that_ends_early_is_finished_too(tmp_path):
 
 def test_snapshots_are_rare_by_default(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "dmft.checkpoints.write_snapshot", lambda path, *_: pytest.fail(f"wrote {path}")
+        "dmft.solver.checkpoints.write_snapshot", lambda path, *_: pytest.fail(f"wrote {path}")
     )
     solve(tmp_path)
     assert set(contents(tmp_path)) == {RECORD, "run-all.npz", "run-000.npz", "run-001.npz"}
@@ -402,14 +402,14 @@ def test_another_version_and_other_code_are_refused(tmp_path, monkeypatch):
     stopped(tmp_path, 3)
     with pytest.raises(ValueError, match="made with code of custom laws = '"):
         solve(tmp_path, problem)
-    monkeypatch.setattr("dmft.checkpoints.software_version", lambda: "0.0.1")
+    monkeypatch.setattr("dmft.solver.checkpoints.software_version", lambda: "0.0.1")
     with pytest.raises(ValueError, match=r"made with version = .* asked for is '0\.0\.1'"):
         solve(tmp_path)
 
 
 def test_other_labels_than_those_of_the_snapshot_are_refused(tmp_path, monkeypatch):
     """Where what custom laws give at a few points does not tell them apart."""
-    monkeypatch.setattr("dmft.checkpoints.fingerprint", lambda _: None)
+    monkeypatch.setattr("dmft.solver.checkpoints.fingerprint", lambda _: None)
 
     def problem(kink):
         def label(z, eps):
@@ -497,7 +497,7 @@ def test_a_missing_array_counts_as_damage(tmp_path, monkeypatch):
     structure, arrays = pack({"a": np.arange(3)})
     with pytest.raises(KeyError):
         unpack(structure, {})
-    monkeypatch.setattr("dmft.snapshots.read_result", lambda *_: (
+    monkeypatch.setattr("dmft.io.snapshots.read_result", lambda *_: (
         {"config": {}, "structure": structure}, {}))  # fmt: skip
     with pytest.raises(DamagedResultError):
         read_snapshot(tmp_path / "s.npz", "thing")
@@ -523,7 +523,7 @@ def test_the_command_goes_on(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("dmft.replicates.descend", interrupt)
+        patch.setattr("dmft.solver.replicates.descend", interrupt)
         assert main([*command, "--checkpoint", str(folder)]) == 130
         assert f"the same command goes on from {folder}" in capsys.readouterr().err
         assert main(command) == 130

@@ -6,9 +6,9 @@ from scipy.stats import norm
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Target
-from dmft.classification import ClassLaw, describe_label
-from dmft.classification_error import expected_test_error, sign_masses
-from dmft.hessian import initial_law
+from dmft.hessian.hessian import initial_law
+from dmft.model.classification import ClassLaw, describe_label
+from dmft.observables.classification_error import expected_test_error, sign_masses
 
 SAMPLING = Sampling(n_paths=1024, replicates=8)
 METHOD = GradientDescent(step_size=0.5, n_steps=5)
@@ -217,7 +217,7 @@ def test_test_error_and_loss_on_fresh_samples(target, activation, second_layer):
     M, C = B[np.newaxis, :, :k], (B @ B.T)[np.newaxis]
     each = [expected_test_error(net, M, C, SAMPLING, [i])[0] for i in range(8)]
     value = expected_test_error(net, M, C, SAMPLING, range(8))[0]
-    loss = dmft.generalization.expected_test_loss(net, M, C, SAMPLING, range(8))[0]
+    loss = dmft.observables.generalization.expected_test_loss(net, M, C, SAMPLING, range(8))[0]
     n = 1_000_000
     q = rng.standard_normal((k + m, n))
     y = target.sample_labels(np.ascontiguousarray(q[:k].T), rng.standard_normal(n))

@@ -367,7 +367,7 @@ def test_too_little_memory_is_one_line(call, monkeypatch):
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("dmft.solving.solve", fail)
+    monkeypatch.setattr("dmft.trajectory.solving.solve", fail)
     assert_one_line(call("trajectory"), "memory", "n_paths")
     assert not call.out.exists()
 

@@ -7,7 +7,7 @@ import pytest
 from commands import commands_on
 
 import dmft
-from dmft.config import RunFile
+from dmft.config.config import RunFile
 
 RUN = """
 [target]

@@ -181,7 +181,7 @@ def test_bad_files(call, run_file, old, new, words):
 
 def test_a_run_file_comes_back_from_its_tables(run_file):
     run = dmft.load_run(run_file)
-    again = dmft.config.RunFile.from_config(run.to_config(), "small")
+    again = dmft.config.config.RunFile.from_config(run.to_config(), "small")
     assert again == run
     assert again.gap.step_axis.step_sizes == (0.0, 0.2)
     assert np.isclose(again.gap.time, 0.4)

@@ -7,7 +7,7 @@ import pytest
 from commands import called
 
 import dmft
-from dmft.hardness import Hardness
+from dmft.recovery.exponents import Hardness
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_noise_preset_and_file(call, tmp_path):
     assert data["config"]["target"]["noise"] == 0.5
     assert (call.out / "product-hardness.pdf").exists()
     path = tmp_path / "mine.toml"
-    text = dmft.config.preset_text("robust-phase-retrieval")
+    text = dmft.config.config.preset_text("robust-phase-retrieval")
     assert 'label = "phase-retrieval"' in text
     text = text.replace('label = "phase-retrieval"', 'label = "modulus"\nnoise = 0.25')
     path.write_text(text, encoding="utf-8")

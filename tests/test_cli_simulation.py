@@ -16,10 +16,10 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from test_cli import assert_one_line, hear_interrupts, names
 
 import dmft
-import dmft.seed_runs
-import dmft.seed_store
+import dmft.simulation.seed_runs
+import dmft.simulation.seed_store
 from dmft.cli import main
-from dmft.comparison import compare
+from dmft.comparison.comparison import compare
 
 RUN = """
 [target]
@@ -206,9 +206,10 @@ def test_finished_seeds_are_read_and_others_added(call, monkeypatch):
     folder = call.out / "small-simulation-d16"
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
     done = []
-    work = dmft.seed_runs.run_seed
+    work = dmft.simulation.seed_runs.run_seed
     monkeypatch.setattr(
-        "dmft.seed_runs.run_seed", lambda plan, seed: done.append(seed) or work(plan, seed)
+        "dmft.simulation.seed_runs.run_seed",
+        lambda plan, seed: done.append(seed) or work(plan, seed),
     )
     code, _, _ = call("simulate", "--d", 16, "--seeds", 3)
     assert (code, done) == (0, [2])
@@ -489,7 +490,7 @@ def test_full_disk_from_the_start_leaves_nothing(call, monkeypatch):
     def fail(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("dmft.seed_store.write_result", fail)
+    monkeypatch.setattr("dmft.simulation.seed_store.write_result", fail)
     for command in ("simulate", "compare", "sweep"):
         assert_one_line(call(command), "No space left")
         assert not (call.out / "small-simulation-d16").exists()
@@ -500,7 +501,7 @@ def test_too_little_memory_is_one_line(call, monkeypatch):
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("dmft.simulation.simulate", fail)
+    monkeypatch.setattr("dmft.simulation.simulation.simulate", fail)
     assert_one_line(call("simulate"), "memory", "--d or --workers")
     assert not call.out.exists()
 
@@ -509,7 +510,7 @@ def test_a_worker_that_is_killed_is_one_line(call, monkeypatch):
     def fail(*_, **__):
         raise TerminatedWorkerError("a long story")
 
-    monkeypatch.setattr("dmft.simulation.simulate", fail)
+    monkeypatch.setattr("dmft.simulation.simulation.simulate", fail)
     result = call("simulate")
     assert_one_line(result, "killed", "memory", "--workers", "same command resumes")
 

@@ -12,9 +12,9 @@ from scipy.stats import norm
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Target
-from dmft.comparison import QUANTITIES, Comparison, compare
-from dmft.finite_law import finite_law
-from dmft.smallest_eigenvalue import predict_smallest
+from dmft.comparison.comparison import QUANTITIES, Comparison, compare
+from dmft.comparison.smallest_eigenvalue import predict_smallest
+from dmft.trajectory.finite_law import finite_law
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
 
 SAMPLING = Sampling(n_paths=2048, replicates=8, seed=1)

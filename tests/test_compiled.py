@@ -67,7 +67,8 @@ def hits(function):
 
 
 def test_every_kernel_is_kept_and_checked():
-    from dmft import _kernels, _passes
+    from dmft._numerics import kernels as _kernels
+    from dmft._numerics import passes as _passes
     from rmt import _kernels as of_laws
 
     found = [

@@ -5,7 +5,7 @@ import pytest
 from test_paths import DELTA, N, coordinates, directions, grown
 
 import dmft
-from dmft.compression import Activity
+from dmft.solver.compression import Activity
 
 RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 TWO = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dmft import GradientDescent, Network, Problem, Sampling, Target, load_preset, load_run
-from dmft.config import (
+from dmft.config.config import (
     CurveSettings,
     RunFile,
     SimulationSettings,
@@ -16,7 +16,7 @@ from dmft.config import (
     preset_names,
     preset_text,
 )
-from dmft.inputs import Inputs
+from dmft.model.inputs import Inputs
 
 FULL = """
 title = "A title"

@@ -11,8 +11,8 @@ from scipy import special
 
 import dmft
 from dmft import Activation, Loss, Network, Problem
-from dmft.activations import ACTIVATIONS, get_activation
-from dmft.losses import LOSSES, get_loss
+from dmft.model.activations import ACTIVATIONS, get_activation
+from dmft.model.losses import LOSSES, get_loss
 
 RNG = np.random.default_rng(1)
 R = np.random.default_rng(0).normal(scale=3.0, size=4000)

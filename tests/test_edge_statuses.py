@@ -8,7 +8,7 @@ from commands import RETRIEVAL, commands_on
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Status
-from dmft.finite_law import finite_law
+from dmft.trajectory.finite_law import finite_law
 from rmt import edges
 
 METHOD = GradientDescent(0.2, 1)

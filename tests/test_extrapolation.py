@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dmft import Extrapolation, Status
-from dmft.extrapolation import extrapolate
+from dmft.threshold.extrapolation import extrapolate
 
 TIMES = np.unique(np.expm1(np.linspace(0.0, np.log1p(1000), 36)).round())[1:] * 0.2
 LIMIT = 10.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dmft
-import dmft.process
+import dmft.solver.process
 from dmft import Status
 
 SAMPLING = dmft.Sampling(n_paths=128, replicates=2, seed=0)
@@ -142,13 +142,13 @@ def test_a_flow_ends_at_its_limit_with_what_it_has_reached():
 
 def test_what_cannot_be_reached_is_not_tried(monkeypatch):
     # Alone, weight decay has evaluations take a time of 125 / 1e8 at the most.
-    evaluate, calls = dmft.process.Process.evaluate, []
+    evaluate, calls = dmft.solver.process.Process.evaluate, []
 
     def counted(self, *args, **settings):
         calls.append(self)
         return evaluate(self, *args, **settings)
 
-    monkeypatch.setattr(dmft.process.Process, "evaluate", counted)
+    monkeypatch.setattr(dmft.solver.process.Process, "evaluate", counted)
     problem = make_problem(weight_decay=1e8)
     for t_max, reached in [(2e-3, True), (5.02e-3, False), (1.0, False)]:
         calls.clear()
@@ -212,7 +212,7 @@ def test_a_curvature_that_overflows_has_no_law():
     trajectory = dmft.solve(make_problem(layer=(1e70,)), 3.0, DESCENT.until(0), SAMPLING)
     assert np.isfinite(trajectory.hessian(0).weights).all()
     with pytest.raises(dmft.NumericalFailure, match=r"NONFINITE.*curvature of the loss overflows"):
-        dmft.hessian.initial_law(make_problem(layer=(1e200,)), 3.0, SAMPLING)
+        dmft.hessian.hessian.initial_law(make_problem(layer=(1e200,)), 3.0, SAMPLING)
 
 
 def test_starts_of_runs_that_cannot_start():
@@ -228,7 +228,7 @@ def test_numbers_of_samples_beyond_all_machines():
         dmft.simulate(make_problem(), 1e308, DESCENT, 20)
     trajectory = dmft.solve(make_problem(), 1e300, DESCENT.until(0), SAMPLING)
     with pytest.raises(ValueError, match=r"^d must be smaller, and other settings with it"):
-        dmft.finite_law.finite_law(trajectory, 0, 10**18)
+        dmft.trajectory.finite_law.finite_law(trajectory, 0, 10**18)
 
 
 @pytest.mark.parametrize("points", [2**63 - 1, 10**9])

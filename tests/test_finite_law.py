@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Target
-from dmft.finite_law import FiniteLaw, finite_law
+from dmft.trajectory.finite_law import FiniteLaw, finite_law
 
 SAMPLING = Sampling(n_paths=1024, replicates=8, seed=1)
 

@@ -5,8 +5,8 @@ import pytest
 
 import dmft
 from dmft.cli import main
-from dmft.fresh_batches import neuron_factor
-from dmft.gradients import curvature, pre_activation_gradient
+from dmft.model.gradients import curvature, pre_activation_gradient
+from dmft.solver.fresh_batches import neuron_factor
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=8, seed=2)
 PAIR = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")

@@ -11,8 +11,8 @@ from children import contents
 from damage import BYTES, outcome, parts, same, sealed
 
 import dmft
-import dmft.results
-from dmft.checkpoints import RunCheckpoint
+import dmft.io.results
+from dmft.solver.checkpoints import RunCheckpoint
 
 RECORD = "configuration.json"
 N_CASES = 100
@@ -217,7 +217,7 @@ def test_a_header_that_says_another_shape(folders, tmp_path):
                     broken = data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
                     (tmp_path / "file.npz").write_bytes(broken)
                     with pytest.raises(ValueError, match="it is damaged"):
-                        dmft.results.read_result(tmp_path / "file.npz", "finished run")
+                        dmft.io.results.read_result(tmp_path / "file.npz", "finished run")
                 start = data.find(b"'shape': (", start + 1)
     assert whole
 

@@ -14,13 +14,13 @@ import pytest
 from damage import BYTES, WELL_FORMED, outcome, parts, same, seal, sealed
 
 import dmft
-import dmft.results
-from dmft.grokking import Grokking, predict_grokking
-from dmft.hardness import Hardness
-from dmft.hardness import hardness as find_hardness
-from dmft.step_axis import EigenvalueCheck, StepAxis, StepSeries
-from dmft.sweeps import Sweep
-from dmft.sweeps import sweep as run_sweep
+import dmft.io.results
+from dmft.recovery.exponents import Hardness
+from dmft.recovery.exponents import hardness as find_hardness
+from dmft.studies.grokking import Grokking, predict_grokking
+from dmft.studies.step_axis import EigenvalueCheck, StepAxis, StepSeries
+from dmft.studies.sweeps import Sweep
+from dmft.studies.sweeps import sweep as run_sweep
 
 PROBLEM = dmft.Problem("phase-retrieval", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
 METHOD = dmft.GradientDescent(0.2, 3)
@@ -299,7 +299,7 @@ def test_too_large_to_unpack(spectrum, monkeypatch):
         ),
     )
     refused(path, bomb, "must have n = ")
-    monkeypatch.setattr(dmft.results, "available_memory", lambda: 2.0**20)
+    monkeypatch.setattr(dmft.io.results, "available_memory", lambda: 2.0**20)
     refused(path, bomb, r"need 2\.1e\+06 bytes, more than this machine's memory")
 
 

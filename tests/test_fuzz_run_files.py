@@ -7,7 +7,7 @@ from commands import called
 from test_config import FULL
 
 from dmft.cli.exits import BAD_INPUT, DONE, NUMERICAL
-from dmft.config import RunFile, load_run, preset_names, preset_text
+from dmft.config.config import RunFile, load_run, preset_names, preset_text
 
 N_FILES = 200
 VALUES = [

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dmft.gradient_descent import GradientDescent
+from dmft.training.gradient_descent import GradientDescent
 
 
 def test_plain_types_are_stored():

@@ -5,7 +5,7 @@ import pytest
 from problems import marchenko_pastur_nodes
 
 import dmft
-from dmft.legendre import error_factor, legendre_stages, n_legendre_stages
+from dmft._numerics.legendre import error_factor, legendre_stages, n_legendre_stages
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=8, seed=3)
 RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")

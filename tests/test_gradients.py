@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dmft.activations import ACTIVATIONS, Activation
-from dmft.gradients import (
+from dmft.model.activations import ACTIVATIONS, Activation
+from dmft.model.gradients import (
     curvature,
     mean_loss,
     pre_activation_gradient,
     second_layer_gradient,
 )
-from dmft.losses import LOSSES, Loss
-from dmft.problem import Network, Problem
+from dmft.model.losses import LOSSES, Loss
+from dmft.model.problem import Network, Problem
 
 SECOND_LAYER = (1.0, -0.5, 0.3)
 PAIRS = list(itertools.product(ACTIVATIONS, LOSSES))
@@ -186,8 +186,8 @@ def test_wrong_shapes_are_refused():
 
 def test_numba_is_not_loaded_before_it_is_needed():
     code = (
-        "import sys, dmft.gradients, dmft.problem, dmft.gradient_descent\n"
-        "dmft.problem.Problem('easy-hard').target.hard_basis\n"
+        "import sys, dmft.model.gradients, dmft.model.problem, dmft.training.gradient_descent\n"
+        "dmft.model.problem.Problem('easy-hard').target.hard_basis\n"
         "print(sorted({'numba', 'scipy.stats', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

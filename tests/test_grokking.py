@@ -7,8 +7,9 @@ import pytest
 import scipy.stats
 
 import dmft
-from dmft.finite_data import ImposedOverlap, _initial_weights
-from dmft.grokking import (
+from dmft.simulation.finite_data import ImposedOverlap, _initial_weights
+from dmft.solver.replicates import solve_mirrored
+from dmft.studies.grokking import (
     Grokking,
     _random_start,
     _times_of_law,
@@ -16,7 +17,6 @@ from dmft.grokking import (
     fall_step,
     predict_grokking,
 )
-from dmft.replicates import solve_mirrored
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=4, seed=3)
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from dmft import hard_directions
-from dmft.hard_directions import hard_subspace
-from dmft.problem import Target
+from dmft.model import hard_directions
+from dmft.model.hard_directions import hard_subspace
+from dmft.model.problem import Target
 
 COS, SIN = math.cos(0.7), math.sin(0.7)
 # A rotated latent frame without any special angle.

@@ -9,11 +9,11 @@ from scipy import integrate, special
 from threadpoolctl import threadpool_limits
 
 import dmft
-from dmft.conditional_moments import conditional_moments
-from dmft.hardness import Hardness, hardness, hardness_steps
-from dmft.label_coefficients import label_shares
-from dmft.problem import Target
-from dmft.targets import TARGETS
+from dmft.model.problem import Target
+from dmft.model.targets import TARGETS
+from dmft.recovery.conditional_moments import conditional_moments
+from dmft.recovery.exponents import Hardness, hardness, hardness_steps
+from dmft.recovery.label_coefficients import label_shares
 from rmt.status import NumericalFailure, Status
 
 # Coefficients, highest power first.

@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import norm
 
 import dmft
-from dmft.curvature_support import curvature_support, describe_unbounded
-from dmft.gap_reading import read_gap
-from dmft.hessian import initial_law
-from dmft.quadrature import normal_rule
+from dmft._numerics.quadrature import normal_rule
+from dmft.hessian.gap_reading import read_gap
+from dmft.hessian.hessian import initial_law
+from dmft.model.curvature_support import curvature_support, describe_unbounded
 
 SAMPLING = dmft.Sampling(n_paths=4096, replicates=8, seed=5)
 
@@ -64,7 +64,7 @@ def test_quadrature_at_step_zero_agrees_with_sampled_paths():
     case = problem("gelu")
     law = initial_law(case, 4.0)
     assert law.replicates == ()
-    from dmft.hessian import sampled_law
+    from dmft.hessian.hessian import sampled_law
 
     trajectory = dmft.solve(case, 4.0, dmft.GradientDescent(0.1, 0), SAMPLING)
     sampled = sampled_law(case, 4.0, trajectory._runs, 0)
@@ -74,14 +74,14 @@ def test_quadrature_at_step_zero_agrees_with_sampled_paths():
 
 def test_quadrature_at_step_zero_is_converged():
     # The same law from a coarser and a finer rule.
-    from dmft.quadrature import gaussian_nodes
+    from dmft._numerics.quadrature import gaussian_nodes
 
     case = problem("quadratic")
     support = curvature_support(case)
     gaps = []
     for rule in ("medium", "fine"):
         nodes, probabilities = gaussian_nodes(2, rule)
-        from dmft.hessian import _law
+        from dmft.hessian.hessian import _law
 
         labels = case.sample_labels(nodes[:1].T, np.zeros(nodes.shape[1]))
         law = _law(case, 2.0, support, nodes[1:], labels, nodes[:1], probabilities=probabilities)
@@ -331,6 +331,6 @@ def test_two_rules_with_common_panels_do_not_confirm_each_other():
 
 def test_a_factor_that_was_zero_is_named_too():
     # The deepest point of the nearer probe may lie where a factor of D vanishes.
-    from dmft.hessian import _growth
+    from dmft.hessian.hessian import _growth
 
     assert _growth(0.0, 1e3) > _growth(1.0, 1e3) > 0.0 == _growth(0.0, 0.0) > _growth(1.0, 0.0)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import dmft
-from dmft import horizon
-from dmft.horizon import default_steps
-from dmft.interpolation import LocalPolynomial, disagreement, root_between
-from dmft.process import Process
+from dmft.solver.process import Process
+from dmft.threshold import horizon
+from dmft.threshold.horizon import default_steps
+from dmft.threshold.interpolation import LocalPolynomial, disagreement, root_between
 
 METHOD = dmft.GradientDescent(0.2, 10)
 SAMPLING = dmft.Sampling(n_paths=512, replicates=8, seed=0)
@@ -132,7 +132,7 @@ def test_unbounded_left_edge_is_seen_at_once():
 
 
 def test_many_gaussians_have_an_error_at_step_zero(monkeypatch):
-    monkeypatch.setattr("dmft.hessian._SOBOL_POINTS_AT_START", 2**10)
+    monkeypatch.setattr("dmft.hessian.hessian._SOBOL_POINTS_AT_START", 2**10)
     network = dmft.Network("gelu", [1.0, 0.5, -0.5])
     problem = dmft.Problem("phase-retrieval", network, "pseudo-huber")
     sampling = dmft.Sampling(n_paths=64, replicates=4)

@@ -5,7 +5,7 @@ import pytest
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling
-from dmft.initialization import semidefinite_factor
+from dmft.model.initialization import semidefinite_factor
 
 SAMPLING = Sampling(n_paths=1024, replicates=8)
 METHOD = GradientDescent(step_size=0.2, n_steps=6)

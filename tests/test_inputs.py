@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmft.inputs import LAWS, Inputs, get_inputs
+from dmft.model.inputs import LAWS, Inputs, get_inputs
 
 D, N = 12, 60_000
 SPECTRUM = (0.5, 1.0, 3.0)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import dmft
-from dmft.curvature_support import curvature_support
-from dmft.hessian import initial_law
-from dmft.integrability import average_of
+from dmft.hessian.hessian import initial_law
+from dmft.model.curvature_support import curvature_support
+from dmft.observables.integrability import average_of
 
 METHOD = dmft.GradientDescent(0.2, 2)
 SAMPLING = dmft.Sampling(n_paths=256, replicates=4)

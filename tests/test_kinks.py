@@ -8,8 +8,8 @@ from scipy.stats import norm
 
 import dmft
 from dmft import Activation, GradientDescent, Network, Problem, Sampling
-from dmft.activations import ACTIVATIONS
-from dmft.hessian import initial_law
+from dmft.hessian.hessian import initial_law
+from dmft.model.activations import ACTIVATIONS
 
 SAMPLING = Sampling(n_paths=1024, replicates=8)
 METHOD = GradientDescent(step_size=0.2, n_steps=6)

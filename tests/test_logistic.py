@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from dmft import Status
-from dmft.logistic import fit_crossing
+from dmft.studies.logistic import fit_crossing
 
 
 def data(rng, delta, center, width, runs):

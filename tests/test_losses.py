@@ -6,8 +6,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from dmft import _kernels
-from dmft.losses import LOSSES, Loss, get_loss
+from dmft._numerics import kernels as _kernels
+from dmft.model.losses import LOSSES, Loss, get_loss
 
 MEMBERS = ("value", "derivative", "second_derivative")
 

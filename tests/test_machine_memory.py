@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import dmft
-import dmft.process
-from dmft.machine_memory import available_memory, check_fits
-from dmft.memory import check_solve, surely_needed
-from dmft.simulation_plan import SimulationPlan
+import dmft.solver.process
+from dmft._numerics.machine_memory import available_memory, check_fits
+from dmft.simulation.simulation_plan import SimulationPlan
+from dmft.solver.memory import check_solve, surely_needed
 
 GB = 1e9
 PROBLEM = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
@@ -218,7 +218,7 @@ def test_every_door_answers_at_once(small_machine):
         dmft.hardness("product", n_points=2**40)
     three = dmft.Problem("product", dmft.Network("gelu", [1.0, 1.0, 0.5]))
     with pytest.raises(ValueError, match=r"^replicates must be at most"):
-        dmft.hessian.initial_law(three, 2.0, dmft.Sampling(replicates=10**7))
+        dmft.hessian.hessian.initial_law(three, 2.0, dmft.Sampling(replicates=10**7))
 
 
 def test_fewer_processes_where_there_is_memory_for_fewer(monkeypatch):
@@ -228,12 +228,14 @@ def test_fewer_processes_where_there_is_memory_for_fewer(monkeypatch):
         taken.append(n_workers)
         return original(plan, seeds, store, 1, progress)
 
-    original = dmft.simulation.run_seeds
-    monkeypatch.setattr("dmft.simulation.run_seeds", run_seeds)
-    monkeypatch.setattr("dmft.simulation.check_workers", lambda workers: 8)
+    original = dmft.simulation.simulation.run_seeds
+    monkeypatch.setattr("dmft.simulation.simulation.run_seeds", run_seeds)
+    monkeypatch.setattr("dmft.simulation.simulation.check_workers", lambda workers: 8)
     of_run = 8 * (40 * 10 + 40)
     for available in (3.5 * of_run, 100 * of_run):
-        monkeypatch.setattr("dmft.simulation.available_memory", lambda n=available: n + 0.0)
+        monkeypatch.setattr(
+            "dmft.simulation.simulation.available_memory", lambda n=available: n + 0.0
+        )
         monkeypatch.setattr(SimulationPlan, "check_memory", lambda *_: None)
         dmft.simulate(PROBLEM, 4.0, dmft.GradientDescent(0.2, 1), d=10, seeds=8)
     assert taken == [3, 8]
@@ -250,9 +252,9 @@ def test_a_run_ends_where_the_memory_of_the_machine_does(monkeypatch):
         asked.append(None)
         return 1e9 if len(asked) < enough else 1e3
 
-    monkeypatch.setattr(dmft.process, "_ROWS_AHEAD", 4)
-    monkeypatch.setattr(dmft.process, "_BYTES_AHEAD", 0)
-    monkeypatch.setattr(dmft.process, "available_memory", available)
+    monkeypatch.setattr(dmft.solver.process, "_ROWS_AHEAD", 4)
+    monkeypatch.setattr(dmft.solver.process, "_BYTES_AHEAD", 0)
+    monkeypatch.setattr(dmft.solver.process, "available_memory", available)
     whole = dmft.solve(PROBLEM, 4.0, method, sampling, threads=1)
     assert whole.status is dmft.Status.SUCCESS
     enough = len(asked)  # all but the last time, in the run of the last replicate
@@ -271,9 +273,9 @@ def test_a_run_ends_where_the_memory_of_the_machine_does(monkeypatch):
 def test_a_hessian_that_cannot_be_computed_again_says_why(monkeypatch):
     sampling = dmft.Sampling(n_paths=1024, replicates=2)
     found = dmft.solve(PROBLEM, 4.0, DESCENT, sampling, hessian_steps=[40], threads=1)
-    monkeypatch.setattr(dmft.process, "_ROWS_AHEAD", 4)
-    monkeypatch.setattr(dmft.process, "_BYTES_AHEAD", 0)
-    monkeypatch.setattr(dmft.process, "available_memory", lambda: 1e3)
+    monkeypatch.setattr(dmft.solver.process, "_ROWS_AHEAD", 4)
+    monkeypatch.setattr(dmft.solver.process, "_BYTES_AHEAD", 0)
+    monkeypatch.setattr(dmft.solver.process, "available_memory", lambda: 1e3)
     with pytest.raises(dmft.NumericalFailure, match=r"OUT_OF_MEMORY.*Step 20 could not"):
         found.hessian(20)
     assert found.hessian(40).edges().status.ok

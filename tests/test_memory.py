@@ -10,7 +10,7 @@ import pytest
 
 import dmft
 from dmft.cli import main
-from dmft.memory import rows_within
+from dmft.solver.memory import rows_within
 
 SAMPLING = dmft.Sampling(n_paths=2048, replicates=4, seed=1, rank_tolerance=1e-10)
 METHOD = dmft.GradientDescent(0.2, 60)

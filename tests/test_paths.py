@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmft.paths import Paths
+from dmft.solver.paths import Paths
 
 N, DELTA = 512, 2.5
 

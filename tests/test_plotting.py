@@ -8,7 +8,7 @@ import pytest
 import dmft
 from dmft import Crossing, GradientDescent, Network, Problem, Sampling, Status, Threshold
 from dmft.plotting import plot_spectrum, plot_threshold, plot_trajectory, save_figure
-from dmft.spectra import Spectrum, SpectrumOutlier
+from dmft.trajectory.spectra import Spectrum, SpectrumOutlier
 
 SAMPLING = Sampling(n_paths=256, replicates=4, seed=1)
 METHOD = GradientDescent(0.2, 4)

@@ -10,10 +10,10 @@ from test_plotting_titles import LONG, inside
 
 import dmft
 from dmft import Status
+from dmft.comparison.smallest_eigenvalue import HessianPrediction
 from dmft.plotting import plot_gap, save_figure
 from dmft.plotting.gap import _spread
-from dmft.smallest_eigenvalue import HessianPrediction
-from dmft.step_axis import EigenvalueCheck, StepSeries
+from dmft.studies.step_axis import EigenvalueCheck, StepSeries
 
 N = 7
 

@@ -9,7 +9,7 @@ import plain_paths
 import pytest
 
 import dmft
-from dmft import replicates as solver
+from dmft.solver import replicates as solver
 
 STEPS = np.array([1, 5, 10])
 REPLICATES, N_PATHS, SEEDS = 8, 1024, 16

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dmft import GradientDescent, Sampling, solve
-from dmft.activations import ACTIVATIONS, Activation
-from dmft.losses import LOSSES, Loss
-from dmft.problem import Network, Problem, Target
+from dmft.model.activations import ACTIVATIONS, Activation
+from dmft.model.losses import LOSSES, Loss
+from dmft.model.problem import Network, Problem, Target
 
 
 def first(z, eps):

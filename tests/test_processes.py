@@ -72,11 +72,12 @@ def test_without_joblibs_processes_all_runs_in_this_one(tmp_path):
 
 def test_joblib_may_run_a_task_where_it_was_asked_to(tmp_path):
     code = """
-        import dmft.seed_runs
+        import dmft.simulation.seed_runs
         with joblib.parallel_config(backend="threading", n_jobs=2):
             done = joblib.Parallel()(joblib.delayed(run)(2) for _ in range(2))
         assert done == [expected, expected]
-        assert dmft.seed_runs._in_worker(run, (1,), dmft.seed_runs.os.getpid())[0] == expected
-        dmft.seed_runs.time.sleep(2 * dmft.seed_runs._WATCH_SECONDS)
+        seed_runs = dmft.simulation.seed_runs
+        assert seed_runs._in_worker(run, (1,), seed_runs.os.getpid())[0] == expected
+        dmft.simulation.seed_runs.time.sleep(2 * dmft.simulation.seed_runs._WATCH_SECONDS)
     """
     in_script(tmp_path, code)

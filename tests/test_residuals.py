@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import dmft
-import dmft.paths
-from dmft.aligned import PADDING, padded_rows
-from dmft.gradients import compiled_law
-from dmft.paths import Paths
-from dmft.process import Process
-from dmft.residuals import Correction, InNumbers, OnPaths, Unwritten
-from dmft.streams import GaussianStream
+import dmft.solver.paths
+from dmft._numerics.aligned import PADDING, padded_rows
+from dmft.model.gradients import compiled_law
+from dmft.solver.paths import Paths
+from dmft.solver.process import Process
+from dmft.solver.residuals import Correction, InNumbers, OnPaths, Unwritten
+from dmft.solver.streams import GaussianStream
 from rmt.status import Status
 
 N, DELTA = 512, 2.5
@@ -240,7 +240,7 @@ def test_steps_of_an_exact_run_are_those_on_the_paths(second_layer, monkeypatch)
     later, pending = descended(process(case), 40)
     assert sum(unwritten for unwritten, _ in pending) > 20
     assert any(unwritten and corrected for unwritten, corrected in pending)
-    monkeypatch.setattr(dmft.paths, "_LEAST_IN_NUMBERS", np.inf)
+    monkeypatch.setattr(dmft.solver.paths, "_LEAST_IN_NUMBERS", np.inf)
     at_once, pending = descended(process(case), 40)
     assert not any(unwritten or corrected for unwritten, corrected in pending)
     np.testing.assert_allclose(later, at_once, atol=1e-11)

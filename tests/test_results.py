@@ -17,9 +17,9 @@ from damage import same
 from numpy.typing import NDArray
 
 import dmft
+from dmft.io.records import read_record, write_record
+from dmft.io.results import read_result, whole_file, write_result
 from dmft.plotting.common import new_figure, save_figure
-from dmft.records import read_record, write_record
-from dmft.results import read_result, whole_file, write_result
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes and signals")
 

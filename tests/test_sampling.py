@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dmft.sampling import Sampling, cubature_normals, sobol_normals
-from dmft.streams import GaussianStream
+from dmft._numerics.sampling import Sampling, cubature_normals, sobol_normals
+from dmft.solver.streams import GaussianStream
 
 
 def test_sobol_normals_have_the_moments_of_a_gaussian_beyond_monte_carlo():

@@ -10,11 +10,11 @@ import problems
 import pytest
 
 import dmft
-from dmft.alignment import hard_cosine
-from dmft.descent import descend
-from dmft.finite_data import ImposedOverlap, draw_run
-from dmft.inputs import Inputs
-from dmft.simulation_plan import SimulationPlan
+from dmft.model.inputs import Inputs
+from dmft.observables.alignment import hard_cosine
+from dmft.simulation.descent import descend
+from dmft.simulation.finite_data import ImposedOverlap, draw_run
+from dmft.simulation.simulation_plan import SimulationPlan
 from rmt.status import NumericalFailure, Status
 
 RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu", [1.0]), "pseudo-huber")

@@ -18,9 +18,9 @@ import pytest
 from children import contents, forked, killed
 
 import dmft
-from dmft.results import write_result
-from dmft.seed_store import SeedStore
-from dmft.workers import worker_count
+from dmft._numerics.workers import worker_count
+from dmft.io.results import write_result
+from dmft.simulation.seed_store import SeedStore
 
 N_SEEDS, D = 30, 16
 METHOD = dmft.GradientDescent(0.3, 5)
@@ -387,7 +387,7 @@ def test_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "touch", refuse)
-    monkeypatch.setattr("dmft.seed_runs.run_seed", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr("dmft.simulation.seed_runs.run_seed", lambda *_: pytest.fail("computed"))
     with pytest.raises(PermissionError, match=r"^[^\n]+$"):
         simulate(tmp_path, seeds=1)
     assert contents(tmp_path) == {}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dmft
-from dmft.solving import solve
+from dmft.trajectory.solving import solve
 
 SAMPLING = dmft.Sampling(n_paths=2048, replicates=8, seed=1)
 
@@ -352,7 +352,7 @@ def test_a_label_that_works_in_place_changes_nothing():
 def test_overlapping_solves_leave_blas_as_it_was():
     from threadpoolctl import threadpool_info
 
-    from dmft.workers import single_threaded_blas
+    from dmft._numerics.workers import single_threaded_blas
 
     def threads():
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]

@@ -7,7 +7,7 @@ import pytest
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Spectrum, Status
-from dmft.finite_law import finite_law
+from dmft.trajectory.finite_law import finite_law
 from rmt import edges
 
 SAMPLING = Sampling(n_paths=256, replicates=4, seed=2)

@@ -7,8 +7,8 @@ import pytest
 
 import dmft
 from dmft.cli import main
-from dmft.gradients import curvature, curvature_bound, pre_activation_gradient
-from dmft.stability import UnstablePaths
+from dmft.model.gradients import curvature, curvature_bound, pre_activation_gradient
+from dmft.solver.stability import UnstablePaths
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=4, seed=3)
 NAMES = ("fraction", "loss_share", "gradient_share", "pre_activation_share")

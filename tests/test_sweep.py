@@ -9,8 +9,8 @@ from test_plotting import assert_readable, texts
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Status, Sweep
-from dmft.logistic import fit_crossing
 from dmft.plotting import plot_sweep
+from dmft.studies.logistic import fit_crossing
 
 PROBLEM = Problem("phase-retrieval", Network("quadratic"), "pseudo-huber")
 METHOD = GradientDescent(0.2, 12)

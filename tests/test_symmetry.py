@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import dmft
-from dmft.activations import ACTIVATIONS
-from dmft.symmetry import parity
+from dmft.model.activations import ACTIVATIONS
+from dmft.model.symmetry import parity
 
 SAMPLING = dmft.Sampling(n_paths=256, replicates=2, seed=1)
 TARGET = dmft.Target(lambda z, eps: np.tanh(z[:, 0]) + 0.5 * z[:, 1] ** 2 + 0.2 * eps, k=2)
@@ -124,7 +124,7 @@ def test_neurons_that_only_look_alike_are_left_alone():
 
 
 def test_a_force_on_one_of_them_parts_them():
-    from dmft.replicates import solve_mirrored
+    from dmft.solver.replicates import solve_mirrored
 
     problem = dmft.Problem(
         "phase-retrieval",

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 
 import dmft
 from dmft import Status
-from dmft import threshold as threshold_module
+from dmft.threshold import threshold as threshold_module
 
 METHOD = dmft.GradientDescent(0.2, 10)
 SAMPLING = dmft.Sampling(n_paths=2048, replicates=8, seed=0)
@@ -278,7 +278,7 @@ def test_any_status_of_a_law_arrives_in_the_threshold(monkeypatch, name, tmp_pat
     def law(problem, delta, sampling):
         return spoil(3 - delta) if 2.5 < delta < 4 else with_replicates(3 - delta)
 
-    monkeypatch.setattr("dmft.hessian.initial_law", law)
+    monkeypatch.setattr("dmft.hessian.hessian.initial_law", law)
     result = dmft.find_delta_nn(retrieval(), METHOD, (1, 10), step=0)
     assert result.status is expected
     assert np.isnan(result.value)

@@ -8,7 +8,7 @@ import pytest
 
 import dmft
 import rmt
-from dmft._validation import check_finite_array
+from dmft._numerics.validation import check_finite_array
 
 
 @pytest.mark.parametrize("value", [[1.0 + 2.0j], np.array([1.0 + 0.0j]), [1.0, np.complex64(2j)]])
@@ -209,9 +209,9 @@ def test_numbers_that_nobody_waits_for():
         "n_draws": lambda: dmft.predict_grokking(problem, 3.0, method, 20, n_draws=huge),
         "max_draws": lambda: dmft.predict_grokking(problem, 3.0, method, 20, max_draws=huge),
         "max_degree": lambda: dmft.hardness("linear", max_degree=huge),
-        "points": lambda: dmft.spectra.spectrum(trajectory, 0, points=huge),
-        "draws": lambda: dmft.finite_law.finite_law(trajectory, 0, 100, draws=huge),
-        "d": lambda: dmft.finite_law.finite_law(trajectory, 0, huge),
+        "points": lambda: dmft.trajectory.spectra.spectrum(trajectory, 0, points=huge),
+        "draws": lambda: dmft.trajectory.finite_law.finite_law(trajectory, 0, 100, draws=huge),
+        "d": lambda: dmft.trajectory.finite_law.finite_law(trajectory, 0, huge),
         "k": lambda: dmft.Target(lambda z, eps: z[:, 0], k=huge),
     }.items():
         with pytest.raises(ValueError, match=f"^{name} must be "):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import dmft
-from dmft import process
-from dmft.paths import Paths
-from dmft.window import Remembered, Window
+from dmft.solver import process
+from dmft.solver.paths import Paths
+from dmft.solver.window import Remembered, Window
 
 N, DELTA = 512, 2.5
 PAIR = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.7]), "pseudo-huber")

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from dmft.aligned import aligned_empty, aligned_zeros
-from dmft.workers import Threads, sharing, worker_count, worth
+from dmft._numerics.aligned import aligned_empty, aligned_zeros
+from dmft._numerics.workers import Threads, sharing, worker_count, worth
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 3])

@@ -87,7 +87,7 @@ def _told(error: Exception, arguments: argparse.Namespace | None) -> tuple[int, 
         return BAD_INPUT, "not enough memory to load the libraries (see `ulimit -v`)"
     if "can't start new thread" in causes:
         return BAD_INPUT, f"the system allows no more threads (see `ulimit`); reduce {what}"
-    memory = sys.modules.get("dmft.memory")
+    memory = sys.modules.get("dmft.solver.memory")
     if memory is not None and isinstance(error, memory.BudgetError):
         least = math.ceil(error.needed / 1e4) / 1e5
         return BAD_INPUT, (

@@ -14,8 +14,8 @@ from dmft.cli.exits import PROGRAM, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dmft.config import RunFile
-    from dmft.methods import GradientDescent, Method
+    from dmft.config.config import RunFile
+    from dmft.training.methods import GradientDescent, Method
 
 __all__ = [
     "command_parser",
@@ -315,7 +315,7 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from dmft.cli.streams import put
-        from dmft.results import software_version
+        from dmft.io.results import software_version
 
         put(f"{PROGRAM} {software_version()}")
         parser.exit()
@@ -462,7 +462,7 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
 
 def in_bytes(gigabytes: float | None) -> float | None:
     """Return what --max-memory says, as functions take it."""
-    from dmft._validation import check_real
+    from dmft._numerics.validation import check_real
 
     if gigabytes is None:
         return None
@@ -497,7 +497,7 @@ def until(method: Method, n_steps: int | None) -> Method:
 
 def run_file(arguments: argparse.Namespace) -> RunFile:
     """Read the run file or preset, with the overrides of the command line."""
-    from dmft.config import load_preset, load_run
+    from dmft.config.config import load_preset, load_run
 
     if (arguments.file is None) == (arguments.preset is None):
         how = "neither is given" if arguments.file is None else f"not both {arguments.file} and it"
@@ -508,7 +508,7 @@ def run_file(arguments: argparse.Namespace) -> RunFile:
 
 def overlaid(arguments: argparse.Namespace, run: RunFile) -> RunFile:
     """Return the run file with the overrides of the command line."""
-    from dmft._validation import check_integer
+    from dmft._numerics.validation import check_integer
 
     for name, value in stated(arguments, "threads", "workers").items():
         check_integer(name, value, minimum=1)
@@ -536,7 +536,7 @@ def descent_of(run: RunFile) -> GradientDescent:
     ValueError
         If it is a gradient flow.
     """
-    from dmft.methods import GradientDescent
+    from dmft.training.methods import GradientDescent
 
     if not isinstance(run.method, GradientDescent):
         raise ValueError(
@@ -548,7 +548,7 @@ def descent_of(run: RunFile) -> GradientDescent:
 
 def _method(arguments: argparse.Namespace, in_file: Method) -> Method:
     """Return the method of the run file with the overrides of the command line."""
-    from dmft.methods import GradientDescent, GradientFlow
+    from dmft.training.methods import GradientDescent, GradientFlow
 
     names = ("step_size", "n_steps", "batch_fraction", "momentum", "second_layer_step_size")
     descent = stated(arguments, *names, "fresh_batches")

@@ -18,14 +18,14 @@ from dmft.cli.output import (
     resumable,
     text_table,
 )
-from dmft.stability import SHARE_TOLERANCE
+from dmft.solver.stability import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
     import argparse
 
-    from dmft.config import RunFile
-    from dmft.extrapolation import Extrapolation
-    from dmft.horizon import ThresholdCurve
+    from dmft.config.config import RunFile
+    from dmft.threshold.extrapolation import Extrapolation
+    from dmft.threshold.horizon import ThresholdCurve
 
 __all__ = ["run_curve"]
 
@@ -36,7 +36,7 @@ _ROWS = 10
 
 def run_curve(arguments: argparse.Namespace) -> int:
     """Find delta_NN at many horizons, and its limit."""
-    from dmft.horizon import delta_nn_curve
+    from dmft.threshold.horizon import delta_nn_curve
 
     run = _curve_run(arguments)
     settings = run.curve

@@ -19,16 +19,16 @@ from dmft.cli.output import (
     text_table,
     with_error,
 )
-from dmft.stability import SHARE_TOLERANCE
+from dmft.solver.stability import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from dmft.algorithmic_gap import AlgorithmicGap
-    from dmft.config import RunFile
-    from dmft.problem import Problem
-    from dmft.step_axis import EigenvalueCheck, StepAxis, StepSeries
+    from dmft.config.config import RunFile
+    from dmft.model.problem import Problem
+    from dmft.studies.algorithmic_threshold import AlgorithmicGap
+    from dmft.studies.step_axis import EigenvalueCheck, StepAxis, StepSeries
 
 __all__ = ["run_gap"]
 
@@ -41,7 +41,7 @@ _AXIS = ("step_sizes", "time", "network", "compare_fresh", "d", "seeds")
 
 def run_gap(arguments: argparse.Namespace) -> int:
     """Find delta_alg, delta_NN of several networks, and how it changes with the step size."""
-    from dmft.algorithmic_gap import algorithmic_gap
+    from dmft.studies.algorithmic_threshold import algorithmic_gap
 
     run = _gap_run(arguments)
     settings, problems = run.gap, _networks(run)
@@ -99,9 +99,9 @@ def _gap_run(arguments: argparse.Namespace) -> RunFile:
 
 def _run_of_label(label: str) -> RunFile:
     """Return a run file with nothing but a label: one GELU neuron, pseudo-Huber loss."""
-    from dmft.config import RunFile
-    from dmft.methods import GradientDescent
-    from dmft.problem import Problem
+    from dmft.config.config import RunFile
+    from dmft.model.problem import Problem
+    from dmft.training.methods import GradientDescent
 
     problem = Problem(label, loss="pseudo-huber")
     return RunFile(label, problem, GradientDescent(_STEP_SIZE, _N_STEPS))
@@ -109,7 +109,7 @@ def _run_of_label(label: str) -> RunFile:
 
 def _networks(run: RunFile) -> list[Problem]:
     """Return the problems that the settings ask for; none twice."""
-    from dmft.algorithmic_gap import wide_networks
+    from dmft.studies.algorithmic_threshold import wide_networks
 
     found = run.gap
     for name in ("activations", "losses", "widths"):
@@ -178,7 +178,7 @@ def _axis_json(axis: StepAxis) -> dict[str, Any]:
 
 
 def _lines(run: RunFile, result: AlgorithmicGap) -> list[tuple[str, str]]:
-    from dmft.methods import describe
+    from dmft.training.methods import describe
 
     value = with_error(result.delta_alg, result.delta_alg_stderr)
     if math.isinf(result.delta_alg):

@@ -19,9 +19,9 @@ from dmft.cli.output import (
 if TYPE_CHECKING:
     import argparse
 
-    from dmft.config import RunFile
-    from dmft.grokking import Grokking
-    from dmft.simulation import Simulation
+    from dmft.config.config import RunFile
+    from dmft.simulation.simulation import Simulation
+    from dmft.studies.grokking import Grokking
 
 __all__ = ["run_grokking"]
 
@@ -30,9 +30,9 @@ _OF_ONE_NUMBER, _DRAWN = 3, 16  # runs that are followed, as predict_grokking
 
 def run_grokking(arguments: argparse.Namespace) -> int:
     """Predict the fall of the test loss against d, and simulate it."""
-    from dmft._validation import check_integer
-    from dmft.grokking import predict_grokking
-    from dmft.simulation_plan import check_sizes, check_workers
+    from dmft._numerics.validation import check_integer
+    from dmft.simulation.simulation_plan import check_sizes, check_workers
+    from dmft.studies.grokking import predict_grokking
 
     run = run_file(arguments)
     given = stated(arguments, "d", "delta", "seeds")
@@ -95,7 +95,7 @@ def _starts(
     """
     import numpy as np
 
-    from dmft.grokking import free_radii
+    from dmft.studies.grokking import free_radii
 
     if arguments.random_start:
         return None
@@ -136,7 +136,7 @@ def _simulate(
     kind: str,
 ) -> list[Simulation]:
     """Seeds of each size; none if their number is 0."""
-    from dmft.simulation import simulate
+    from dmft.simulation.simulation import simulate
 
     if not seeds:
         return []
@@ -160,7 +160,7 @@ def _simulate(
 
 
 def _fall_times(result: Grokking, simulation: Simulation) -> list[float]:
-    from dmft.grokking import fall_step
+    from dmft.studies.grokking import fall_step
 
     level = float(result.fall_level[result.d.index(simulation.d)])
     return [fall_step(loss, level) for loss in simulation.test_loss]

@@ -16,8 +16,8 @@ from dmft.cli.output import Output, progress, with_error
 if TYPE_CHECKING:
     import argparse
 
-    from dmft.hardness import Hardness
-    from dmft.problem import Target
+    from dmft.model.problem import Target
+    from dmft.recovery.exponents import Hardness
 from rmt.status import Status
 
 __all__ = ["run_hardness"]
@@ -38,7 +38,7 @@ class _LabelRun:
 
 def run_hardness(arguments: argparse.Namespace) -> int:
     """Compute exponents and the algorithmic threshold of a label law."""
-    from dmft.hardness import hardness, hardness_steps
+    from dmft.recovery.exponents import hardness, hardness_steps
 
     run = _label_run(arguments)
     settings = stated(arguments, "max_degree", "n_points", "seed")
@@ -53,8 +53,8 @@ def run_hardness(arguments: argparse.Namespace) -> int:
 
 def _label_run(arguments: argparse.Namespace) -> _LabelRun:
     """Return the label law asked for, with the noise or the classes of the command line."""
-    from dmft.config import load_preset, load_run
-    from dmft.problem import Target
+    from dmft.config.config import load_preset, load_run
+    from dmft.model.problem import Target
 
     label = arguments.label
     if (label is None) == (arguments.preset is None):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
-    from dmft.config import RunFile
-    from dmft.inputs import Inputs
+    from dmft.config.config import RunFile
+    from dmft.model.inputs import Inputs
     from rmt.status import Status
 
     Lines = list[tuple[str, str]]
@@ -135,7 +135,7 @@ class Output:
         table: str = "",
     ) -> None:
         """Say what came out: `data` as JSON, or `lines` and a table that follows them."""
-        from dmft.results import software_version
+        from dmft.io.results import software_version
 
         seconds = time.perf_counter() - self._start
         if self._json:
@@ -172,7 +172,7 @@ class Output:
 
 def finish() -> None:
     """Say what the next command will be slower for."""
-    from dmft.workers import functions_not_kept
+    from dmft._numerics.workers import functions_not_kept
 
     if functions_not_kept():
         say(
@@ -230,7 +230,7 @@ def keeping_seeds(output: Output) -> Iterator[None]:
 
 def problem_lines(run: RunFile) -> Lines:
     """Name problem and method."""
-    from dmft.methods import describe
+    from dmft.training.methods import describe
 
     problem, m = run.problem, run.problem.m
     neurons = f"{m} {problem.network.activation.name} neuron{'s' if m > 1 else ''}"

@@ -21,8 +21,8 @@ from dmft.cli.output import (
 if TYPE_CHECKING:
     import argparse
 
-    from dmft.config import RunFile
-    from dmft.simulation import Simulation
+    from dmft.config.config import RunFile
+    from dmft.simulation.simulation import Simulation
 
 __all__ = ["run_compare", "run_simulate"]
 
@@ -43,10 +43,10 @@ def run_simulate(arguments: argparse.Namespace) -> int:
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """Simulate, solve, and set one against the other."""
-    from dmft.comparison import compare
-    from dmft.machine_memory import available_memory
-    from dmft.memory import check_solve
-    from dmft.solving import solve
+    from dmft._numerics.machine_memory import available_memory
+    from dmft.comparison.comparison import compare
+    from dmft.solver.memory import check_solve
+    from dmft.trajectory.solving import solve
 
     run = _simulated_run(arguments, hold_hard=True)
     settings = run.simulation
@@ -90,7 +90,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 def _simulated_run(arguments: argparse.Namespace, *, hold_hard: bool = False) -> RunFile:
     """Return the run file with the overrides of the command line in its simulation table."""
-    from dmft.simulation_plan import check_steps
+    from dmft.simulation.simulation_plan import check_steps
 
     run = run_file(arguments)
     in_file = run.simulation
@@ -120,7 +120,7 @@ def _kind(run: RunFile, d: int | None = None) -> str:
 
 
 def _simulate(arguments: argparse.Namespace, run: RunFile, output: Output) -> list[Simulation]:
-    from dmft.simulation import simulate
+    from dmft.simulation.simulation import simulate
 
     settings = run.simulation
     assert settings.d is not None  # _simulated_run has seen to both

@@ -21,17 +21,17 @@ from dmft.cli.theory import threshold_of
 if TYPE_CHECKING:
     import argparse
 
-    from dmft.config import RunFile
-    from dmft.sweeps import Sweep
-    from dmft.threshold import Threshold
+    from dmft.config.config import RunFile
+    from dmft.studies.sweeps import Sweep
+    from dmft.threshold.threshold import Threshold
 
 __all__ = ["run_sweep"]
 
 
 def run_sweep(arguments: argparse.Namespace) -> int:
     """Simulate over a grid of delta and sizes, and draw in the theory."""
-    from dmft.simulation_plan import check_steps
-    from dmft.sweeps import sweep
+    from dmft.simulation.simulation_plan import check_steps
+    from dmft.studies.sweeps import sweep
 
     run = _swept_run(arguments)
     settings, horizon = run.sweep, stated(arguments, "step").get("step", run.threshold.step)
@@ -75,7 +75,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
 def _swept_run(arguments: argparse.Namespace) -> RunFile:
     """Return the run file with the overrides of the command line in its sweep table."""
-    from dmft.simulation_plan import check_steps
+    from dmft.simulation.simulation_plan import check_steps
 
     run = run_file(arguments)
     given = stated(

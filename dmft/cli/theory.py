@@ -17,15 +17,15 @@ from dmft.cli.output import (
     resumable,
     with_error,
 )
-from dmft.stability import SHARE_TOLERANCE, last_meaningful_step
+from dmft.solver.stability import SHARE_TOLERANCE, last_meaningful_step
 
 if TYPE_CHECKING:
     import argparse
 
-    from dmft.config import RunFile
-    from dmft.spectra import Spectrum
-    from dmft.threshold import Crossing, Threshold
-    from dmft.trajectory import Trajectory
+    from dmft.config.config import RunFile
+    from dmft.threshold.threshold import Crossing, Threshold
+    from dmft.trajectory.spectra import Spectrum
+    from dmft.trajectory.trajectory import Trajectory
 
 __all__ = ["run_spectrum", "run_threshold", "run_trajectory", "threshold_of"]
 
@@ -65,7 +65,7 @@ def run_threshold(arguments: argparse.Namespace) -> int:
 
 def run_trajectory(arguments: argparse.Namespace) -> int:
     """Follow the order parameters and losses."""
-    from dmft.solving import solve
+    from dmft.trajectory.solving import solve
 
     run = run_file(arguments)
     delta = setting(arguments.delta, run.trajectory.delta, "trajectory.delta", "--delta")
@@ -97,9 +97,9 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
 
 def run_spectrum(arguments: argparse.Namespace) -> int:
     """Compute the density, edges and outliers of the Hessian."""
-    from dmft._validation import check_integer
-    from dmft.solving import solve
-    from dmft.spectra import spectrum
+    from dmft._numerics.validation import check_integer
+    from dmft.trajectory.solving import solve
+    from dmft.trajectory.spectra import spectrum
 
     run = run_file(arguments)
     delta = setting(arguments.delta, run.spectrum.delta, "spectrum.delta", "--delta")
@@ -145,7 +145,7 @@ def threshold_of(
     digits: int | None = None,
 ) -> Threshold:
     """Find delta_NN with a progress bar; `scan_points` in place of what the run file says."""
-    from dmft.threshold import find_delta_nn
+    from dmft.threshold.threshold import find_delta_nn
 
     scan_points = run.threshold.scan_points if scan_points is None else scan_points
     scan_points = _SCAN_POINTS if scan_points is None else scan_points
@@ -208,7 +208,7 @@ def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
         f"{place(crossing)} (outlier {'appears' if crossing.opens else 'disappears'})"
         for crossing in result.crossings
     )
-    from dmft.methods import horizon
+    from dmft.training.methods import horizon
 
     value = with_error(result.value, result.stderr) if result.status.ok else "none found"
     value = f"{result.digits} (all digits)" if result.digits else value

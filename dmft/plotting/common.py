@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from dmft.classification import describe_label
-from dmft.gradient_descent import describe_method
-from dmft.results import whole_file
+from dmft.io.results import whole_file
+from dmft.model.classification import describe_label
+from dmft.training.gradient_descent import describe_method
 from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Canvas, style
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from dmft.trajectory import Trajectory
+    from dmft.trajectory.trajectory import Trajectory
     from rmt.status import Status
 
     FloatArray = NDArray[np.float64]

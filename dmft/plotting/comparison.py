@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dmft.comparison import check_comparable
+from dmft.comparison.comparison import check_comparable
+from dmft.comparison.smallest_eigenvalue import predict_smallest_at
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
@@ -21,18 +22,17 @@ from dmft.plotting.common import (
     style,
 )
 from dmft.plotting.theory import draw_spectrum, limit_to, useful_range, zero_of
-from dmft.smallest_eigenvalue import predict_smallest_at
-from dmft.spectra import spectrum
+from dmft.trajectory.spectra import spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dmft.comparison import Comparison, QuantityComparison
-    from dmft.simulation import Simulation
-    from dmft.smallest_eigenvalue import SmallestEigenvalue
-    from dmft.spectra import Spectrum
-    from dmft.trajectory import Trajectory
+    from dmft.comparison.comparison import Comparison, QuantityComparison
+    from dmft.comparison.smallest_eigenvalue import SmallestEigenvalue
+    from dmft.simulation.simulation import Simulation
+    from dmft.trajectory.spectra import Spectrum
+    from dmft.trajectory.trajectory import Trajectory
 
 __all__ = ["plot_comparison", "plot_hessian_comparison"]
 

@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from dmft.classification import describe_label
-from dmft.gradient_descent import describe_method
+from dmft.model.classification import describe_label
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
@@ -26,7 +25,8 @@ from dmft.plotting.common import (
     set_title,
     style,
 )
-from dmft.stability import SHARE_TOLERANCE
+from dmft.solver.stability import SHARE_TOLERANCE
+from dmft.training.gradient_descent import describe_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from dmft.algorithmic_gap import AlgorithmicGap
-    from dmft.horizon import ThresholdCurve
-    from dmft.step_axis import EigenvalueCheck, StepAxis, StepSeries
+    from dmft.studies.algorithmic_threshold import AlgorithmicGap
+    from dmft.studies.step_axis import EigenvalueCheck, StepAxis, StepSeries
+    from dmft.threshold.horizon import ThresholdCurve
 
     FloatArray = NDArray[np.float64]
 

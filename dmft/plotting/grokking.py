@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from dmft.grokking import fall_step
 from dmft.plotting.common import (
     BLUE,
     GREEN,
@@ -18,6 +17,7 @@ from dmft.plotting.common import (
     set_title,
     style,
 )
+from dmft.studies.grokking import fall_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from dmft.grokking import Grokking
-    from dmft.simulation import Simulation
+    from dmft.simulation.simulation import Simulation
+    from dmft.studies.grokking import Grokking
 
     FloatArray = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from scipy.special import ndtri
 
-from dmft.classification import describe_label
+from dmft.model.classification import describe_label
 from dmft.plotting.common import (
     BLUE,
     CYCLE,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from dmft.conditional_moments import Profile
-    from dmft.hardness import Hardness
+    from dmft.recovery.conditional_moments import Profile
+    from dmft.recovery.exponents import Hardness
 
     FloatArray = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dmft._validation import check_instance
+from dmft._numerics.validation import check_instance
 from dmft.plotting.common import CYCLE, DASHES, GREY, describe, new_figure, set_title, style
-from dmft.simulation import Simulation
+from dmft.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dmft._validation import check_instance, check_real
+from dmft._numerics.validation import check_instance, check_real
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
@@ -20,8 +20,8 @@ from dmft.plotting.common import (
     set_title,
     style,
 )
-from dmft.sweeps import Sweep
-from dmft.threshold import Threshold
+from dmft.studies.sweeps import Sweep
+from dmft.threshold.threshold import Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from dmft.logistic import LogisticCrossing
+    from dmft.studies.logistic import LogisticCrossing
 
     FloatArray = NDArray[np.float64]
     Given = Threshold | tuple[float, float, str]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from dmft.methods import horizon
 from dmft.plotting.common import (
     BLUE,
     DASHES,
@@ -27,7 +26,8 @@ from dmft.plotting.common import (
     set_title,
     style,
 )
-from dmft.stability import last_meaningful_step
+from dmft.solver.stability import last_meaningful_step
+from dmft.training.methods import horizon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from dmft.spectra import Spectrum, SpectrumOutlier
-    from dmft.threshold import Threshold
-    from dmft.trajectory import Trajectory
+    from dmft.threshold.threshold import Threshold
+    from dmft.trajectory.spectra import Spectrum, SpectrumOutlier
+    from dmft.trajectory.trajectory import Trajectory
 
     FloatArray = NDArray[np.float64]
 
@@ -222,7 +222,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         directions (the hard ones are stated: zero); train and test loss; norm of the gradient.
         Then, where there is something to say: test error, for labels -1 and +1, and the second
         layer, if it is trained. Of a run that diverged, the steps before
-        `dmft.stability.last_meaningful_step`.
+        `dmft.solver.stability.last_meaningful_step`.
     """
     classes = bool(np.isfinite(trajectory.test_error).any())
     trains = trajectory.method.trains_second_layer

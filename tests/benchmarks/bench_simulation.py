@@ -16,11 +16,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import dmft
-from dmft.descent import descend
-from dmft.finite_data import ImposedOverlap, draw_run
-from dmft.finite_hessian import FiniteHessian
-from dmft.gradients import curvature
-from dmft.inputs import Inputs
+from dmft.model.gradients import curvature
+from dmft.model.inputs import Inputs
+from dmft.simulation.descent import descend
+from dmft.simulation.finite_data import ImposedOverlap, draw_run
+from dmft.simulation.finite_hessian import FiniteHessian
 
 THREADS = 1
 STEPS = 10

@@ -34,10 +34,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import plain_paths
 
 import dmft
-import dmft._kernels
-from dmft import paths, process, workers
-from dmft import replicates as solver
-from dmft.streams import GaussianStream
+import dmft._numerics.kernels
+from dmft._numerics import workers
+from dmft.solver import paths, process
+from dmft.solver import replicates as solver
+from dmft.solver.streams import GaussianStream
 
 THREADS = 2
 QUICK = False
@@ -205,7 +206,7 @@ def shares_of_visit(n_rows: int, m: int, few: int, activation: str) -> dict[str,
     case = problem(activation, np.ones(m))
     law = process.compiled_law(case)
     y, losses, above = rng.standard_normal(n) ** 2, np.empty(n), np.zeros(4)
-    kernels = dmft._kernels
+    kernels = dmft._numerics.kernels
     found = in_turns(
         {
             "r = B q": lambda: kernels.combine_kernel(coefficients, basis, n_rows, r),
@@ -228,7 +229,7 @@ def section_parts() -> None:
         ("GELU, m 1, T 2000, 8 x 2048, tolerance 1e-6", "gelu", [1.0], 2000, 2048, 1e-6),
         ("GELU, m 2, T 200, 8 x 2048, tolerance 1e-8", "gelu", [1.0, -0.5], 200, 2048, 1e-8),
     ]
-    kernels, P = dmft._kernels, process.Process
+    kernels, P = dmft._numerics.kernels, process.Process
     places = [
         (kernels, name)
         for name in ("step_kernel", "window_kernel", "forecast_kernel", "average_kernel")

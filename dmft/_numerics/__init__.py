@@ -1,0 +1,1 @@
+"""Numerical tools that know no physics: kernels, quadrature, Sobol points, argument checks."""

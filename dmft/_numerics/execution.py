@@ -1,0 +1,49 @@
+"""How a computation is carried out, which its numbers do not depend on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dmft._numerics.validation import check_progress, check_real
+
+__all__ = ["Execution"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Threads, progress, checkpoint folder and memory of a computation; results ignore them.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads at most; default: the number of cores.
+    progress : callable, optional
+        Called with the number of steps just finished.
+    checkpoint : path-like, optional
+        Folder in which the computation survives being killed.
+    checkpoint_seconds : float
+        Least time between two snapshots.
+    max_memory : float, optional
+        Bytes.
+
+    Raises
+    ------
+    ValueError
+        If a value is not allowed.
+    """
+
+    threads: int | None = None
+    progress: Callable[[int], None] | None = None
+    checkpoint: str | os.PathLike[str] | None = None
+    checkpoint_seconds: float = 60.0
+    max_memory: float | None = None
+
+    def __post_init__(self) -> None:
+        check_progress(self.progress)
+        seconds = check_real("checkpoint_seconds", self.checkpoint_seconds, minimum=0.0)
+        object.__setattr__(self, "checkpoint_seconds", seconds)
+        if self.max_memory is not None:
+            memory = check_real("max_memory", self.max_memory, minimum=0.0, exclusive=True)
+            object.__setattr__(self, "max_memory", memory)

@@ -1,0 +1,993 @@
+r"""Compiled kernels: gradient, curvature and loss of one sample per column; visits to the paths.
+
+With :math:`f = \sum_j a_j \sigma(r_j)`,
+
+.. math::
+
+    g_j &= L'(f, y)\, a_j \sigma'(r_j) \\
+    D_{jl} &= L''(f, y)\, a_j a_l \sigma'(r_j) \sigma'(r_l)
+            + 1[j = l]\, L'(f, y)\, a_j \sigma''(r_j).
+
+Everything is serial and sums in a fixed order: same input, same bits. The codes of activations and
+losses are those of the catalogues. One exponential serves a value and both its derivatives.
+
+What visits the paths, below, calls these, and is in the same module for the sake of the cache of
+compiled functions, which does not see changes in another one.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmt._compiled import compiled
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Triple = tuple[float, float, float]
+
+JIT: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+
+# Activation codes (dmft.model.activations).
+QUADRATIC, GELU, TANH, ERF, SOFTPLUS, SILU, LINEAR = 0, 1, 2, 3, 4, 5, 6
+RELU, LEAKY_RELU, ABS, CLIPPED_LINEAR = 7, 8, 9, 10
+# Loss codes (dmft.model.losses).
+SQUARE, PSEUDO_HUBER, LOGISTIC, SMOOTHED_HINGE = 0, 1, 2, 3
+
+_INV_SQRT_2 = 1.0 / math.sqrt(2.0)
+_INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+_TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
+_LEAK = 0.01  # dmft.model.activations.LEAK
+
+
+@compiled(**JIT)
+def _log1p(e: float) -> float:
+    """Return log(1 + e) for e in [0, 1] to a few ulp, in half the time of the library's log1p."""
+    u = 1.0 + e
+    # The rounding error of u cancels between log(u) and u - 1 (Kahan).
+    return e if u == 1.0 else math.log(u) * (e / (u - 1.0))
+
+
+@compiled(**JIT)
+def _kinked(code: int, r: float) -> Triple:
+    """`_activation` for those linear between kinks; on a kink the slope is the flatter one."""
+    if math.isnan(r):
+        return math.nan, math.nan, math.nan
+    if code == RELU:
+        return (r, 1.0, 0.0) if r > 0.0 else (0.0, 0.0, 0.0)
+    if code == LEAKY_RELU:
+        return (r, 1.0, 0.0) if r > 0.0 else (_LEAK * r, _LEAK, 0.0)
+    if code == ABS:
+        return abs(r), (1.0 if r > 0.0 else (-1.0 if r < 0.0 else 0.0)), 0.0
+    if code == CLIPPED_LINEAR:
+        return (r, 1.0, 0.0) if abs(r) < 1.0 else (math.copysign(1.0, r), 0.0, 0.0)
+    return math.nan, math.nan, math.nan
+
+
+@compiled(**JIT)
+def _activation(code: int, r: float) -> Triple:
+    """Value and first two derivatives of activation `code` at the number `r`."""
+    if code == QUADRATIC:
+        return r * r, 2.0 * r, 2.0
+    if code == LINEAR:
+        return r, 1.0, 0.0
+    if code == GELU:
+        cdf = 0.5 * math.erfc(-r * _INV_SQRT_2)
+        density = _INV_SQRT_2PI * math.exp(-0.5 * r * r)
+        return r * cdf, cdf + r * density, density * (2.0 - r * r)
+    if code == ERF:
+        slope = _TWO_OVER_SQRT_PI * math.exp(-r * r)
+        return math.erf(r), slope, -2.0 * r * slope
+    if code == TANH:
+        if abs(r) < 0.35:
+            t = math.tanh(r)
+            slope = 1.0 - t * t
+        else:
+            # sech^2 from e^{-2|r|}: 1 - tanh^2 would lose all digits in the tails.
+            e = math.exp(-2.0 * abs(r))
+            w = 1.0 / (1.0 + e)
+            t = math.copysign((1.0 - e) * w, r)
+            slope = 4.0 * e * w * w
+        return t, slope, -2.0 * t * slope
+    if code >= RELU:
+        kinked: Triple = _kinked(code, r)
+        return kinked
+    # softplus and silu share the logistic function and its slope.
+    e = math.exp(-abs(r))
+    w = 1.0 / (1.0 + e)
+    sigmoid = w if r >= 0.0 else e * w
+    slope = e * w * w
+    if code == SOFTPLUS:
+        return max(r, 0.0) + _log1p(e), sigmoid, slope
+    if code == SILU:
+        # abs(r) * tanh(|r|/2) = r * tanh(r/2)
+        return r * sigmoid, sigmoid + r * slope, slope * (2.0 - abs(r) * (1.0 - e) * w)
+    return math.nan, math.nan, math.nan
+
+
+@compiled(**JIT)
+def _loss(code: int, f: float, y: float) -> Triple:
+    """Value and first two derivatives (in `f`) of loss `code` at the numbers `f` and `y`."""
+    if code == SQUARE:
+        u = f - y
+        return 0.5 * u * u, u, 1.0
+    if code == PSEUDO_HUBER:
+        u = f - y
+        # Beyond 1e100 the 1 under the root is invisible, and u^2 would overflow.
+        s = math.sqrt(1.0 + u * u) if abs(u) < 1e100 else abs(u)
+        w = 1.0 / s
+        return abs(u) * (abs(u) / (1.0 + s)), u * w, w * w * w
+    if code == LOGISTIC:
+        t = y * f
+        e = math.exp(-abs(t))
+        w = 1.0 / (1.0 + e)
+        return (
+            max(-t, 0.0) + _log1p(e),
+            -y * (e * w if t >= 0.0 else w),
+            y * y * e * w * w,
+        )
+    if code == SMOOTHED_HINGE:
+        t = y * f
+        if t >= 1.0:
+            return 0.0, 0.0, 0.0
+        if t > 0.0:
+            return 0.5 * (1.0 - t) * (1.0 - t), -y * (1.0 - t), y * y
+        if t <= 0.0:
+            return 0.5 - t, -y, 0.0
+    return math.nan, math.nan, math.nan
+
+
+@compiled(**JIT)
+def gradient_kernel(
+    r: Array,
+    y: Array,
+    a: Array,
+    activation: int,
+    loss: int,
+    limit: float,
+    g: Array,
+    loss_values: Array,
+    above: Array,
+) -> None:
+    """Fill `g` (m, N) with dl/dr and `loss_values` (N,) with l; `g` may be `r` itself.
+
+    Adds to `above` (4,) the number of samples whose largest curvature may exceed `limit` (see
+    `curvature_bound_kernel`), their losses, and their squares of gradients and pre-activations.
+    """
+    m, n = r.shape
+    bends = np.empty(m)
+    for i in range(n):
+        f = 0.0
+        square = 0.0
+        slopes = 0.0
+        for j in range(m):
+            x = r[j, i]
+            square += x * x
+            s, s1, s2 = _activation(activation, x)
+            f += a[j] * s
+            s1 *= a[j]
+            slopes += s1 * s1
+            bends[j] = a[j] * s2
+            g[j, i] = s1
+        value, slope, bend = _loss(loss, f, y[i])
+        loss_values[i] = value
+        largest = -math.inf
+        for j in range(m):
+            largest = max(largest, slope * bends[j])
+            g[j, i] *= slope
+        if largest + max(bend, 0.0) * slopes > limit:
+            above[0] += 1.0
+            above[1] += value
+            above[2] += slope * slope * slopes
+            above[3] += square
+
+
+@compiled(**JIT)
+def second_layer_kernel(
+    r: Array, y: Array, a: Array, activation: int, loss: int, mask: Array, out: Array
+) -> None:
+    """Fill `out` (m,) with the sum over samples of ``dl/da = L' sigma(r)``.
+
+    With a `mask` (N,), empty otherwise, each sample counts that much.
+    """
+    m, n = r.shape
+    out[:] = 0.0
+    values = np.empty(m)
+    weight = 1.0
+    for i in range(n):
+        if len(mask):
+            weight = mask[i]
+            if weight == 0.0:
+                continue
+        f = 0.0
+        for j in range(m):
+            values[j] = _activation(activation, r[j, i])[0]
+            f += a[j] * values[j]
+        slope = weight * _loss(loss, f, y[i])[1]
+        for j in range(m):
+            out[j] += slope * values[j]
+
+
+@compiled(**JIT)
+def curvature_bound_kernel(
+    r: Array, y: Array, a: Array, activation: int, loss: int, bound: Array
+) -> None:
+    """Fill `bound` (N,) with ``max_j L' a_j sigma'' + max(L'', 0) |a sigma'|^2``.
+
+    No eigenvalue of D is larger; for one neuron it is D itself where L'' >= 0.
+    """
+    m, n = r.shape
+    bends = np.empty(m)
+    for i in range(n):
+        f = 0.0
+        slopes = 0.0
+        for j in range(m):
+            s, s1, s2 = _activation(activation, r[j, i])
+            f += a[j] * s
+            slopes += (a[j] * s1) * (a[j] * s1)
+            bends[j] = a[j] * s2
+        _, slope, bend = _loss(loss, f, y[i])
+        largest = -math.inf
+        for j in range(m):
+            largest = max(largest, slope * bends[j])
+        bound[i] = largest + max(bend, 0.0) * slopes
+
+
+@compiled(**JIT)
+def curvature_kernel(r: Array, y: Array, a: Array, activation: int, loss: int, D: Array) -> None:
+    """Fill `D` (N, m, m) with d2l/dr dr."""
+    m, n = r.shape
+    s1 = np.empty(m)
+    s2 = np.empty(m)
+    for i in range(n):
+        f = 0.0
+        for j in range(m):
+            s, d1, d2 = _activation(activation, r[j, i])
+            f += a[j] * s
+            s1[j] = a[j] * d1
+            s2[j] = a[j] * d2
+        _, slope, bend = _loss(loss, f, y[i])
+        for j in range(m):
+            for p in range(j):
+                entry = bend * (s1[j] * s1[p])
+                D[i, j, p] = entry
+                D[i, p, j] = entry
+            D[i, j, j] = bend * (s1[j] * s1[j]) + slope * s2[j]
+
+
+@compiled(**JIT)
+def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, loss: int) -> float:
+    """Return sum_i weights_i l(h_i, y_i), summed in order of i with compensation (Neumaier)."""
+    m, n = h.shape
+    total = 0.0
+    lost = 0.0
+    for i in range(n):
+        f = 0.0
+        for j in range(m):
+            f += a[j] * _activation(activation, h[j, i])[0]
+        term = weights[i] * _loss(loss, f, y[i])[0]
+        new = total + term
+        if abs(total) >= abs(term):
+            lost += (total - new) + term
+        else:
+            lost += (term - new) + total
+        total = new
+    # An overflow leaves inf - inf in the compensation; the plain sum is then the answer.
+    return total + lost if math.isfinite(lost) else total
+
+
+# -- products of a few rows with the basis of the paths ------------------------------------------
+#
+# The basis is by far the largest array, and every product with it is limited by reading it. These
+# kernels visit it in slices of columns that stay in the second-level cache, and do to a slice all
+# that is to be done before they move on. Four rows of the basis are taken at a time, with up to
+# four of the few, so that a number read serves as many operations as registers allow.
+
+# Sums may be taken in any order (within a slice, always the same one); nan and inf are kept.
+_JIT_SUMS: dict[str, Any] = {**JIT, "fastmath": {"reassoc", "contract", "nsz"}}
+_SLICE_NUMBERS = 49152  # numbers of the basis in a slice: 384 kB
+_LEAST_COLUMNS, _MOST_COLUMNS = 64, 1024
+
+
+@compiled(**_JIT_SUMS)
+def _columns_per_slice(n_rows: int) -> int:
+    """Columns of a slice, a multiple of 32."""
+    columns = _SLICE_NUMBERS // max(n_rows, 1) // 32 * 32
+    return max(_LEAST_COLUMNS, min(_MOST_COLUMNS, columns))
+
+
+@compiled(**_JIT_SUMS)
+def _aligned(n_rows: int, n_columns: int) -> Array:
+    """Array that begins on a cache line, as those of ``dmft._numerics.aligned``."""
+    numbers = np.empty(n_rows * n_columns + 7)
+    first = (-(numbers.ctypes.data // 8)) % 8
+    return numbers[first : first + n_rows * n_columns].reshape(n_rows, n_columns)
+
+
+@compiled(**_JIT_SUMS)
+def _add_combination_to_one(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
+) -> None:
+    """`_add_combination` to the first of `out`, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = out[0, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        c0 = coefficients[0, i]
+        c1 = coefficients[0, i + 1]
+        c2 = coefficients[0, i + 2]
+        c3 = coefficients[0, i + 3]
+        for p in range(n):
+            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+
+
+@compiled(**_JIT_SUMS)
+def _add_combination_to_two(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
+) -> None:
+    """`_add_combination` to the first two of `out`, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = out[0, at : at + n]
+    y = out[1, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        c0 = coefficients[0, i]
+        c1 = coefficients[0, i + 1]
+        c2 = coefficients[0, i + 2]
+        c3 = coefficients[0, i + 3]
+        d0 = coefficients[1, i]
+        d1 = coefficients[1, i + 1]
+        d2 = coefficients[1, i + 2]
+        d3 = coefficients[1, i + 3]
+        for p in range(n):
+            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+
+
+@compiled(**_JIT_SUMS)
+def _add_combination_to_three(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
+) -> None:
+    """`_add_combination` to the first three of `out`, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = out[0, at : at + n]
+    y = out[1, at : at + n]
+    z = out[2, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        c0 = coefficients[0, i]
+        c1 = coefficients[0, i + 1]
+        c2 = coefficients[0, i + 2]
+        c3 = coefficients[0, i + 3]
+        d0 = coefficients[1, i]
+        d1 = coefficients[1, i + 1]
+        d2 = coefficients[1, i + 2]
+        d3 = coefficients[1, i + 3]
+        e0 = coefficients[2, i]
+        e1 = coefficients[2, i + 1]
+        e2 = coefficients[2, i + 2]
+        e3 = coefficients[2, i + 3]
+        for p in range(n):
+            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+            z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+
+
+@compiled(**_JIT_SUMS)
+def _add_combination_to_four(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
+) -> None:
+    """`_add_combination` to the first four of `out`, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = out[0, at : at + n]
+    y = out[1, at : at + n]
+    z = out[2, at : at + n]
+    v = out[3, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        c0 = coefficients[0, i]
+        c1 = coefficients[0, i + 1]
+        c2 = coefficients[0, i + 2]
+        c3 = coefficients[0, i + 3]
+        d0 = coefficients[1, i]
+        d1 = coefficients[1, i + 1]
+        d2 = coefficients[1, i + 2]
+        d3 = coefficients[1, i + 3]
+        e0 = coefficients[2, i]
+        e1 = coefficients[2, i + 1]
+        e2 = coefficients[2, i + 2]
+        e3 = coefficients[2, i + 3]
+        f0 = coefficients[3, i]
+        f1 = coefficients[3, i + 1]
+        f2 = coefficients[3, i + 2]
+        f3 = coefficients[3, i + 3]
+        for p in range(n):
+            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+            z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+            v[p] += f0 * w0[p] + f1 * w1[p] + f2 * w2[p] + f3 * w3[p]
+
+
+@compiled(**_JIT_SUMS)
+def _add_combination(
+    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
+) -> None:
+    """Add ``coefficients @ basis`` on columns start to stop to `out`, from column `at`."""
+    few = coefficients.shape[0]
+    whole = n_rows // 4 * 4
+    # One first, alone: memory delivers the slice faster to a loop that does little with it.
+    j = 0
+    while j < few:
+        some, target = coefficients[j:], out[j:]
+        if j == 0 or few - j == 1:
+            _add_combination_to_one(some, basis, whole, start, stop, target, at)
+        elif few - j == 2:
+            _add_combination_to_two(some, basis, whole, start, stop, target, at)
+        elif few - j == 3:
+            _add_combination_to_three(some, basis, whole, start, stop, target, at)
+        else:
+            _add_combination_to_four(some, basis, whole, start, stop, target, at)
+        j += 1 if j == 0 else 4
+    for i in range(whole, n_rows):
+        row = basis[i, start:stop]
+        for j in range(few):
+            c = coefficients[j, i]
+            x = out[j, at : at + stop - start]
+            for p in range(stop - start):
+                x[p] += c * row[p]
+
+
+@compiled(**_JIT_SUMS)
+def _add_products_of_one(
+    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+) -> None:
+    """`_add_products` of the first row, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = rows[0, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        x0 = x1 = x2 = x3 = 0.0
+        for p in range(n):
+            x0 += x[p] * w0[p]
+            x1 += x[p] * w1[p]
+            x2 += x[p] * w2[p]
+            x3 += x[p] * w3[p]
+        out[0, i] += x0
+        out[0, i + 1] += x1
+        out[0, i + 2] += x2
+        out[0, i + 3] += x3
+
+
+@compiled(**_JIT_SUMS)
+def _add_products_of_two(
+    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+) -> None:
+    """`_add_products` of the first two rows, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = rows[0, at : at + n]
+    y = rows[1, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        x0 = x1 = x2 = x3 = 0.0
+        y0 = y1 = y2 = y3 = 0.0
+        for p in range(n):
+            x0 += x[p] * w0[p]
+            x1 += x[p] * w1[p]
+            x2 += x[p] * w2[p]
+            x3 += x[p] * w3[p]
+            y0 += y[p] * w0[p]
+            y1 += y[p] * w1[p]
+            y2 += y[p] * w2[p]
+            y3 += y[p] * w3[p]
+        out[0, i] += x0
+        out[0, i + 1] += x1
+        out[0, i + 2] += x2
+        out[0, i + 3] += x3
+        out[1, i] += y0
+        out[1, i + 1] += y1
+        out[1, i + 2] += y2
+        out[1, i + 3] += y3
+
+
+@compiled(**_JIT_SUMS)
+def _add_products_of_three(
+    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+) -> None:
+    """`_add_products` of the first three rows, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = rows[0, at : at + n]
+    y = rows[1, at : at + n]
+    z = rows[2, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        x0 = x1 = x2 = x3 = 0.0
+        y0 = y1 = y2 = y3 = 0.0
+        z0 = z1 = z2 = z3 = 0.0
+        for p in range(n):
+            x0 += x[p] * w0[p]
+            x1 += x[p] * w1[p]
+            x2 += x[p] * w2[p]
+            x3 += x[p] * w3[p]
+            y0 += y[p] * w0[p]
+            y1 += y[p] * w1[p]
+            y2 += y[p] * w2[p]
+            y3 += y[p] * w3[p]
+            z0 += z[p] * w0[p]
+            z1 += z[p] * w1[p]
+            z2 += z[p] * w2[p]
+            z3 += z[p] * w3[p]
+        out[0, i] += x0
+        out[0, i + 1] += x1
+        out[0, i + 2] += x2
+        out[0, i + 3] += x3
+        out[1, i] += y0
+        out[1, i + 1] += y1
+        out[1, i + 2] += y2
+        out[1, i + 3] += y3
+        out[2, i] += z0
+        out[2, i + 1] += z1
+        out[2, i + 2] += z2
+        out[2, i + 3] += z3
+
+
+@compiled(**_JIT_SUMS)
+def _add_products_of_four(
+    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+) -> None:
+    """`_add_products` of the first four rows, with a multiple of four rows of the basis."""
+    n = stop - start
+    x = rows[0, at : at + n]
+    y = rows[1, at : at + n]
+    z = rows[2, at : at + n]
+    v = rows[3, at : at + n]
+    for i in range(0, n_rows, 4):
+        w0 = basis[i, start:stop]
+        w1 = basis[i + 1, start:stop]
+        w2 = basis[i + 2, start:stop]
+        w3 = basis[i + 3, start:stop]
+        x0 = x1 = x2 = x3 = 0.0
+        y0 = y1 = y2 = y3 = 0.0
+        z0 = z1 = z2 = z3 = 0.0
+        v0 = v1 = v2 = v3 = 0.0
+        for p in range(n):
+            x0 += x[p] * w0[p]
+            x1 += x[p] * w1[p]
+            x2 += x[p] * w2[p]
+            x3 += x[p] * w3[p]
+            y0 += y[p] * w0[p]
+            y1 += y[p] * w1[p]
+            y2 += y[p] * w2[p]
+            y3 += y[p] * w3[p]
+            z0 += z[p] * w0[p]
+            z1 += z[p] * w1[p]
+            z2 += z[p] * w2[p]
+            z3 += z[p] * w3[p]
+            v0 += v[p] * w0[p]
+            v1 += v[p] * w1[p]
+            v2 += v[p] * w2[p]
+            v3 += v[p] * w3[p]
+        out[0, i] += x0
+        out[0, i + 1] += x1
+        out[0, i + 2] += x2
+        out[0, i + 3] += x3
+        out[1, i] += y0
+        out[1, i + 1] += y1
+        out[1, i + 2] += y2
+        out[1, i + 3] += y3
+        out[2, i] += z0
+        out[2, i + 1] += z1
+        out[2, i + 2] += z2
+        out[2, i + 3] += z3
+        out[3, i] += v0
+        out[3, i + 1] += v1
+        out[3, i + 2] += v2
+        out[3, i + 3] += v3
+
+
+@compiled(**_JIT_SUMS)
+def _add_products(
+    rows: Array, few: int, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+) -> None:
+    """Add ``rows[:few] @ basis.T`` over columns start to stop to `out`; rows from column `at`."""
+    whole = n_rows // 4 * 4
+    for j in range(0, few, 4):
+        some, target = rows[j:], out[j:]
+        if few - j == 1:
+            _add_products_of_one(some, at, basis, whole, start, stop, target)
+        elif few - j == 2:
+            _add_products_of_two(some, at, basis, whole, start, stop, target)
+        elif few - j == 3:
+            _add_products_of_three(some, at, basis, whole, start, stop, target)
+        else:
+            _add_products_of_four(some, at, basis, whole, start, stop, target)
+    for i in range(whole, n_rows):
+        row = basis[i, start:stop]
+        for j in range(few):
+            x = rows[j, at : at + stop - start]
+            total = 0.0
+            for p in range(stop - start):
+                total += x[p] * row[p]
+            out[j, i] += total
+
+
+@compiled(**_JIT_SUMS)
+def combine_kernel(coefficients: Array, basis: Array, n_rows: int, out: Array) -> None:
+    """Fill `out` (j, paths) with ``coefficients (j, n_rows) @ basis[:n_rows]``."""
+    out[:] = 0.0
+    n = out.shape[1]
+    step = _columns_per_slice(n_rows)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _add_combination(coefficients, basis, n_rows, start, stop, out, start)
+
+
+@compiled(**_JIT_SUMS)
+def average_kernel(rows: Array, basis: Array, n_rows: int, out: Array) -> None:
+    """Fill `out` (j, n_rows) with ``rows (j, paths) @ basis[:n_rows].T``."""
+    out[:] = 0.0
+    n = rows.shape[1]
+    step = _columns_per_slice(n_rows)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _add_products(rows, rows.shape[0], start, basis, n_rows, start, stop, out)
+
+
+@compiled(**_JIT_SUMS)
+def remove_kernel(
+    coefficients: Array,
+    rows: Array,
+    again: int,
+    wanted: Array,
+    combined: Array,
+    basis: Array,
+    n_rows: int,
+    out: Array,
+) -> None:
+    """Subtract ``coefficients @ basis[:n_rows]`` from `rows`, and look at what is left.
+
+    Fills `combined` with ``wanted @ basis[:n_rows]``, and `out` (again, n_rows) with the products
+    of the first `again` rows, as they are now, with the basis.
+    """
+    minus = -coefficients
+    out[:] = 0.0
+    combined[:] = 0.0
+    n = rows.shape[1]
+    step = _columns_per_slice(n_rows)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _add_combination(minus, basis, n_rows, start, stop, rows, start)
+        _add_combination(wanted, basis, n_rows, start, stop, combined, start)
+        if again:
+            _add_products(rows, again, start, basis, n_rows, start, stop, out)
+
+
+@compiled(**_JIT_SUMS)
+def _evaluate(
+    coefficients: Array,
+    basis: Array,
+    n_rows: int,
+    start: int,
+    stop: int,
+    y: Array,
+    a: Array,
+    activation: int,
+    loss: int,
+    limit: float,
+    r: Array,
+    g: Array,
+    losses: Array,
+    above: Array,
+) -> None:
+    """Pre-activations ``coefficients @ basis`` and their gradients on columns start to stop."""
+    r[:, start:stop] = 0.0
+    _add_combination(coefficients, basis, n_rows, start, stop, r, start)
+    gradient_kernel(
+        r[:, start:stop],
+        y[start:stop],
+        a,
+        activation,
+        loss,
+        limit,
+        g[:, start:stop],
+        losses[start:stop],
+        above,
+    )
+
+
+@compiled(**_JIT_SUMS)
+def _subtract_forecast(
+    forecast: Array,
+    chosen: Indices,
+    gradients: Array,
+    outside: Array,
+    start: int,
+    stop: int,
+    g: Array,
+    rows: Array,
+    with_gradients: Array,
+    squares: Array,
+) -> None:
+    """`forecast_kernel` on columns start to stop; adds to `with_gradients` and `squares`."""
+    m = len(g)
+    for j in range(m):
+        rest = rows[j, start:stop]
+        rest[:] = g[j, start:stop]
+        for i in range(len(chosen)):
+            c = forecast[j, i]
+            if c != 0.0:
+                row = gradients[chosen[i], start:stop]
+                for p in range(stop - start):
+                    rest[p] -= c * row[p]
+        square = 0.0
+        for p in range(stop - start):
+            square += rest[p] * rest[p]
+        squares[j] += square
+    n_gradients = with_gradients.shape[1]
+    _add_products(rows, m, start, gradients, n_gradients, start, stop, with_gradients)
+    for j in range(m):
+        rest = rows[j, start:stop]
+        for i in range(len(chosen)):
+            c = forecast[j, i]
+            if c != 0.0:
+                row = outside[chosen[i], start:stop]
+                for p in range(stop - start):
+                    rest[p] += c * row[p]
+
+
+@compiled(**_JIT_SUMS)
+def forecast_kernel(
+    forecast: Array,
+    chosen: Indices,
+    gradients: Array,
+    outside: Array,
+    g: Array,
+    rows: Array,
+    with_gradients: Array,
+    squares: Array,
+) -> None:
+    """Compare gradients with their forecast, of few chosen ones: ``forecast @ gradients[chosen]``.
+
+    With ``rest = g - forecast @ gradients[chosen]`` fills `squares` (m,) with the sums of its
+    squares, `with_gradients` (m, j) with its products with the first j gradients, and then the
+    first m of `rows` with ``rest + forecast @ outside[chosen]``.
+    """
+    with_gradients[:] = 0.0
+    squares[:] = 0.0
+    n = g.shape[1]
+    step = _columns_per_slice(2 * with_gradients.shape[1])
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _subtract_forecast(
+            forecast, chosen, gradients, outside, start, stop, g, rows, with_gradients, squares
+        )
+
+
+@compiled(**_JIT_SUMS)
+def _write_rows(
+    stacked: Array,
+    corrected: Indices,
+    from_rows: Array,
+    old_rows: Array,
+    basis: Array,
+    n_stored: int,
+    start: int,
+    stop: int,
+    work: Array,
+) -> None:
+    """Bring the basis up to date on columns start to stop, and combine its rows.
+
+    `work` receives ``stacked @ basis[:n_stored]`` as the basis is before. The first of these rows
+    replace those `corrected`; the next ones, with ``from_rows @ old_rows``, are written behind the
+    rows stored.
+    """
+    n_corrected, n_new = len(corrected), len(from_rows)
+    n = stop - start
+    work[:, :n] = 0.0
+    _add_combination(stacked, basis, n_stored, start, stop, work, 0)
+    for i in range(n_corrected):
+        basis[corrected[i], start:stop] = work[i, :n]
+    for i in range(n_new):
+        target = basis[n_stored + i, start:stop]
+        target[:] = work[n_corrected + i, :n]
+        for j in range(from_rows.shape[1]):
+            c = from_rows[i, j]
+            if c != 0.0:
+                row = old_rows[j, start:stop]
+                for p in range(n):
+                    target[p] += c * row[p]
+
+
+@compiled(**_JIT_SUMS)
+def write_kernel(
+    stacked: Array,
+    corrected: Indices,
+    from_rows: Array,
+    old_rows: Array,
+    checked: Indices,
+    basis: Array,
+    n_stored: int,
+    n: int,
+    out: Array,
+) -> None:
+    """`step_kernel` without a step; `out` receives the products of the rows `checked`.
+
+    All on the first n columns: of the basis there may be more, here and in other kernels.
+    """
+    out[:] = 0.0
+    n_rows = n_stored + len(from_rows)
+    step = _columns_per_slice(n_rows)
+    work = _aligned(len(stacked), step)
+    look = _aligned(len(checked), step)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _write_rows(stacked, corrected, from_rows, old_rows, basis, n_stored, start, stop, work)
+        for j in range(len(checked)):
+            look[j, : stop - start] = basis[checked[j], start:stop]
+        _add_products(look, len(checked), 0, basis, n_rows, start, stop, out)
+
+
+@compiled(**_JIT_SUMS)
+def step_kernel(
+    stacked: Array,
+    corrected: Indices,
+    from_rows: Array,
+    old_rows: Array,
+    checked: Indices,
+    of_new: Array,
+    basis: Array,
+    n_stored: int,
+    y: Array,
+    a: Array,
+    activation: int,
+    loss: int,
+    limit: float,
+    forecast: Array,
+    chosen: Indices,
+    gradients: Array,
+    outside: Array,
+    r: Array,
+    g: Array,
+    rows: Array,
+    few: int,
+    losses: Array,
+    above: Array,
+    products: Array,
+    with_gradients: Array,
+    squares: Array,
+    mask: Array,
+) -> None:
+    """Bring the basis up to date, find pre-activations and gradients, and average, in one visit.
+
+    Rows of the basis are corrected and written as in `_write_rows`. The last m rows of `stacked`
+    and `of_new` (m, new rows) give the pre-activations ``r`` as combinations of the rows stored
+    before and of the new ones.
+
+    Fills `r` and `g` (m, paths), `losses` (paths,), `above` as in `gradient_kernel`,
+    `with_gradients`, `squares` and the first m of `rows` as in `forecast_kernel`. With a `mask`
+    (paths,), empty otherwise, the first m of `rows` are then multiplied with it. `products`
+    receives the products with the basis, up to date, of ``rows[:few]``, of g if there is a mask,
+    and of the rows `checked`.
+    """
+    products[:] = 0.0
+    with_gradients[:] = 0.0
+    squares[:] = 0.0
+    above[:] = 0.0
+    m, n = r.shape
+    n_new = len(from_rows)
+    n_rows = n_stored + n_new
+    n_masked = m if len(mask) else 0
+    first = len(stacked) - m
+    step = _columns_per_slice(n_rows)
+    work = _aligned(len(stacked), step)
+    look = _aligned(few + n_masked + len(checked), step)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        width = stop - start
+        _write_rows(stacked, corrected, from_rows, old_rows, basis, n_stored, start, stop, work)
+        for j in range(m):
+            target = r[j, start:stop]
+            target[:] = work[first + j, :width]
+            for i in range(n_new):
+                c = of_new[j, i]
+                row = basis[n_stored + i, start:stop]
+                for p in range(width):
+                    target[p] += c * row[p]
+        gradient_kernel(
+            r[:, start:stop],
+            y[start:stop],
+            a,
+            activation,
+            loss,
+            limit,
+            g[:, start:stop],
+            losses[start:stop],
+            above,
+        )
+        _subtract_forecast(
+            forecast, chosen, gradients, outside, start, stop, g, rows, with_gradients, squares
+        )
+        for j in range(n_masked):
+            look[few + j, :width] = g[j, start:stop]
+            for i in range(start, stop):
+                rows[j, i] *= mask[i]
+        for j in range(few):
+            look[j, :width] = rows[j, start:stop]
+        for j in range(len(checked)):
+            look[few + n_masked + j, :width] = basis[checked[j], start:stop]
+        _add_products(look, len(look), 0, basis, n_rows, start, stop, products)
+
+
+@compiled(**_JIT_SUMS)
+def window_kernel(
+    combination: Array,
+    points: Array,
+    n_points: int,
+    y: Array,
+    a: Array,
+    activation: int,
+    loss: int,
+    limit: float,
+    forecast: Array,
+    gradients: Array,
+    n_gradients: int,
+    r: Array,
+    g: Array,
+    rest: Array,
+    losses: Array,
+    above: Array,
+    products: Array,
+) -> None:
+    """`step_kernel` with the rows of a window in place of the basis.
+
+    Fills `rest` (>= m, paths) with ``g - forecast @ gradients`` and `products` (m, n_gradients)
+    with its products with the gradients.
+    """
+    minus = -forecast
+    products[:] = 0.0
+    above[:] = 0.0
+    m, n = r.shape
+    step = _columns_per_slice(n_points + n_gradients)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        _evaluate(
+            combination,
+            points,
+            n_points,
+            start,
+            stop,
+            y,
+            a,
+            activation,
+            loss,
+            limit,
+            r,
+            g,
+            losses,
+            above,
+        )
+        for j in range(m):
+            rest[j, start:stop] = g[j, start:stop]
+        _add_combination(minus, gradients, n_gradients, start, stop, rest, start)
+        _add_products(rest, m, start, gradients, n_gradients, start, stop, products)

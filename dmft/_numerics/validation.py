@@ -1,0 +1,172 @@
+"""Checks at the door: one-line ``ValueError``s that name argument, value and what is allowed.
+
+What counts as a number is decided in ``rmt._validation``, for both packages alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._numerics.suggestions import likely_names
+from rmt._validation import as_array, check_array, check_integer, check_real, shown
+
+__all__ = [
+    "as_array",
+    "check_array",
+    "check_choice",
+    "check_finite_array",
+    "check_integer",
+    "check_keys",
+    "check_real",
+]
+
+
+def check_choice(name: str, value: object, allowed: Collection[str], *, also: str = "") -> str:
+    """Return `value` if it is one of `allowed`, else say which names there are and the nearest.
+
+    Raises
+    ------
+    ValueError
+        If `value` is not one of `allowed`.
+
+    Examples
+    --------
+    >>> check_choice("loss", "sqare", ["square", "logistic"])
+    Traceback (most recent call last):
+    ...
+    ValueError: loss must be one of 'square', 'logistic'; got 'sqare' (did you mean 'square'?)
+    """
+    if isinstance(value, str) and value in allowed:
+        return value
+    names = ", ".join(repr(entry) for entry in allowed)
+    message = f"{name} must be one of {names}{also}; got {shown(value)}"
+    if isinstance(value, str):
+        folded = {entry.casefold(): entry for entry in allowed}
+        wanted = value.strip().casefold().replace("_", "-").replace(" ", "-")
+        # "huber" is far from "pseudo-huber" letter by letter, but it is what was meant.
+        near = likely_names(wanted, folded)
+        near = near or [entry for entry in folded if wanted and wanted in entry]
+        near = near or difflib.get_close_matches(wanted, folded, n=1)
+        if near:
+            message += f" (did you mean {' or '.join(repr(folded[entry]) for entry in near)}?)"
+    raise ValueError(message)
+
+
+def check_instance(name: str, value: object, kind: type | tuple[type, ...]) -> None:
+    """Raise unless `value` is of the given public class, or of one of several.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+
+    Examples
+    --------
+    >>> check_instance("sampling", 1024, int)
+    >>> check_instance("sampling", "x", int)
+    Traceback (most recent call last):
+    ...
+    ValueError: sampling must be a dmft.int, got str
+    """
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        allowed = " or ".join(f"dmft.{kind.__name__}" for kind in kinds)
+        raise ValueError(f"{name} must be a {allowed}, got {type(value).__name__}")
+
+
+def check_progress(value: object) -> None:
+    """Raise unless something may be called with how far it has come.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be called, and is not None.
+
+    Examples
+    --------
+    >>> check_progress(True)
+    Traceback (most recent call last):
+    ...
+    ValueError: progress must be a function of one number or None, got True
+    """
+    if value is not None and not callable(value):
+        raise ValueError(f"progress must be a function of one number or None, got {shown(value)}")
+
+
+def check_derivatives(name: str, value: object) -> str:
+    """Return the name of an object with a callable value and perhaps derivatives.
+
+    Raises
+    ------
+    ValueError
+        If there is no callable value.
+
+    Examples
+    --------
+    >>> check_derivatives("loss", 3)
+    Traceback (most recent call last):
+    ...
+    ValueError: loss must be a catalogue name or have a callable value, perhaps derivative and
+    second_derivative; 3 has none
+    """
+    if not callable(getattr(value, "value", None)):
+        raise ValueError(
+            f"{name} must be a catalogue name or have a callable value, perhaps derivative and "
+            f"second_derivative; {value!r} has none"
+        )
+    given = getattr(value, "name", None)
+    return given if isinstance(given, str) else "custom"
+
+
+def check_finite_array(
+    name: str, value: object, *, ndim: int, expected: str
+) -> NDArray[np.float64]:
+    """Return `value` as a new float64 array with `ndim` axes and finite entries.
+
+    Raises
+    ------
+    ValueError
+        If `value` is not numeric, has another number of axes, or is not finite everywhere.
+
+    Examples
+    --------
+    >>> check_finite_array("second_layer", [1, -0.5], ndim=1, expected="a sequence of numbers")
+    array([ 1. , -0.5])
+    """
+    array = check_array(name, value, expected=expected)
+    if array.ndim != ndim:
+        raise ValueError(f"{name} must be {expected}, got shape {array.shape}")
+    return array
+
+
+def check_keys(
+    name: str, config: object, allowed: Collection[str], required: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return `config` as a dict whose keys are all among `allowed` and include `required`.
+
+    Raises
+    ------
+    ValueError
+        If `config` is not a mapping, has an unknown key, or lacks a required one.
+
+    Examples
+    --------
+    >>> check_keys("target", {"lable": "linear"}, ["label", "noise"])
+    Traceback (most recent call last):
+    ...
+    ValueError: a key of target must be one of 'label', 'noise'; got 'lable' (did you mean 'label'?)
+    """
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{name} must be a table of settings, got {shown(config)}")
+    for key in config:
+        if key not in allowed:
+            check_choice(f"a key of {name}", key, allowed)
+    for key in required:
+        if key not in config:
+            raise ValueError(f"{name} must have a key {key!r}, got {sorted(config)}")
+    return dict(config)

@@ -1,0 +1,1 @@
+"""Theory against simulation: deviations in standard errors, and the report of them."""

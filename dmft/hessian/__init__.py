@@ -1,0 +1,1 @@
+"""The law of the Hessian at a step of a run."""

@@ -1,0 +1,274 @@
+r"""From a trajectory to the law of its Hessian.
+
+The Hessian at step t is ``H = (1/n) sum_i D_i (x) x_i x_i^T + lam I``. Its bulk is that of weights
+D independent of the inputs, distributed as ``D^t = D(r^t, y)`` along the self-consistent process
+(Montanari & Wang, arXiv:2602.01434). This module supplies the weights, the hard latent coordinates
+that go with them, and what is known of the *support* of D, which no finite sample shows: whether D
+is unbounded, and the values it only approaches far out in the Gaussian tails.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft._numerics.machine_memory import available_memory, check_fits
+from dmft._numerics.quadrature import gaussian_nodes
+from dmft._numerics.sampling import Sampling, cubature_normals
+from dmft.model.curvature_support import CurvatureSupport, curvature_support
+from dmft.model.gradients import curvature
+from dmft.observables.labelled_points import labelled, noise_coordinates
+from dmft.observables.verified_rules import curvature_rule
+from dmft.solver.fresh_batches import neuron_factor
+from rmt.status import NumericalFailure, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from dmft.model.problem import Problem
+    from dmft.solver.runs import Run
+    from rmt import HessianLaw, Span
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = [
+    "drawn_law",
+    "initial_law",
+    "sampled_law",
+    "sampled_span",
+]
+
+_SOBOL_POINTS_AT_START = 2**15
+
+
+@np.errstate(all="ignore")  # numbers that no float can hold are a status
+def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None) -> HessianLaw:
+    """Law of the Hessian at step 0, where D's law is explicit.
+
+    Deterministic quadrature while at most three Gaussians enter (latent coordinates, neurons,
+    noise) and two rules with panels at different places agree on the averages that edge and gap
+    consist of, see `dmft.observables.verified_rules`. So they do where label, activation and loss
+    are smooth but for kinks at fixed values of one Gaussian each, where the rules are split. The
+    noise of classes is summed over. Otherwise scrambled Sobol points, one set for each replicate,
+    so that the law carries a standard error.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+    sampling : Sampling, optional
+        Used without quadrature only: seed and number of replicates.
+
+    Returns
+    -------
+    rmt.HessianLaw
+
+    Raises
+    ------
+    NumericalFailure
+        If the curvature overflows.
+    """
+    from rmt import Span
+
+    k, m = problem.k, problem.m
+    dimension = k + m + noise_coordinates(problem)
+    weights = problem.initial_weights()
+    support = curvature_support(problem, weights)
+
+    def law(nodes: FloatArray, probabilities: FloatArray | None = None, **more: Any) -> HessianLaw:
+        nodes, labels, probabilities = labelled(problem, nodes, probabilities)
+        coordinates = nodes[: k + m]
+        r = weights @ coordinates
+        span = Span(coordinates, latent=k, neurons=weights, hard=_hard_coordinates(problem, k + m))
+        more["probabilities"] = probabilities
+        return _law(problem, delta, support, r, labels, nodes[:k], span=span, **more)
+
+    kinks = axis_kinks(problem, weights, dimension)
+    if kinks is not None:
+        lowest = float(np.linalg.eigvalsh(support.points).min(initial=np.inf))
+        lowest = lowest if support.bounded_below else -np.inf
+        rule = curvature_rule(problem, weights, kinks, lowest, delta)
+        if rule is not None:
+            return law(*gaussian_nodes(dimension, *rule))
+    sampling, classes = Sampling() if sampling is None else sampling, problem.target.classes
+    # Random classes double every point.
+    n_points = _SOBOL_POINTS_AT_START // (2 if classes is not None and classes.is_random else 1)
+    check_fits(
+        "replicates",
+        sampling.replicates,
+        lambda count: 8.0 * count * dimension * n_points,
+        available_memory(),
+        least=2,
+    )
+    parts = [cubature_normals(sampling, i, dimension, n_points) for i in range(sampling.replicates)]
+    return law(np.concatenate(parts, axis=1), replicates=[law(part) for part in parts])
+
+
+def drawn_law(problem: Problem, delta: float, n: int, rng: np.random.Generator) -> HessianLaw:
+    """Law of the Hessian at step 0 for n samples drawn at random, without support points.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+    n : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    rmt.HessianLaw
+    """
+    from rmt import Span
+
+    k, m = problem.k, problem.m
+    weights, q = problem.initial_weights(), rng.standard_normal((k + m, n))
+    labels = problem.sample_labels(np.ascontiguousarray(q[:k].T), rng.standard_normal(n))
+    span = Span(q, latent=k, neurons=weights, hard=_hard_coordinates(problem, k + m))
+    anything = CurvatureSupport(np.empty((0, m, m)), True, True, np.empty((0, m + 1)))
+    return _law(problem, delta, anything, weights @ q, labels, q[:k], span=span)
+
+
+def axis_kinks(
+    problem: Problem, weights: FloatArray, dimension: int
+) -> tuple[tuple[float, ...], ...] | None:
+    """Where pre-activations are on a kink, for each Gaussian; None if several decide together."""
+    breaks: list[set[float]] = [set() for _ in range(dimension)]
+    for row in weights if problem.network.activation.kinks else ():
+        places = np.flatnonzero(row)
+        if len(places) > 1:
+            return None
+        for place in places.tolist():
+            breaks[place] |= {kink / float(row[place]) for kink in problem.network.activation.kinks}
+    return tuple(tuple(sorted(ends)) for ends in breaks)
+
+
+def sampled_law(
+    problem: Problem,
+    delta: float,
+    runs: Sequence[Run],
+    step: int,
+    spans: Sequence[Callable[[], Span]] | None = None,
+) -> HessianLaw:
+    """Law of the Hessian from the paths of a solve at a step.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+    runs : sequence of Run
+        The run over all paths, then one per replicate, each with pre-activations at ``step``.
+    step : int
+    spans : sequence of callable, optional
+        For each run, what returns its `sampled_span` when outliers in all directions are wanted.
+
+    Returns
+    -------
+    rmt.HessianLaw
+        Of the run over all paths, with the laws of the others as its ``replicates``.
+    """
+    # That of all paths for the replicates too: where a second layer is trained theirs differ by
+    # sampling noise, and the search is expensive.
+    support = curvature_support(_problem_at(problem, runs[0], step), runs[0].weights[step])
+
+    def law(index: int, **more: Any) -> HessianLaw:
+        run = runs[index]
+        at = _problem_at(problem, run, step)
+        span = None if spans is None else spans[index]
+        r = run.pre_activations[step]
+        return _law(at, delta, support, r, run.labels, run.latent, span=span, **more)
+
+    return law(0, replicates=[law(index) for index in range(1, len(runs))])
+
+
+def _problem_at(problem: Problem, run: Run, step: int) -> Problem:
+    """Return the problem with the second layer that a run has at a step."""
+    return problem.with_second_layer(run.second_layer[step])
+
+
+def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) -> Span:
+    """Coordinates and gradients of the paths of a run before a step.
+
+    Its ``defect`` is the weight that what was left out of the gradients would have received so far,
+    ``sum_t w_t |g^t - its kept part| / sqrt(delta)`` with w_t the step size, or what momentum makes
+    of it (`dmft.GradientDescent.direction_weights`).
+
+    Parameters
+    ----------
+    problem : Problem
+    run : Run
+        With its paths.
+    step : int
+    fresh : bool
+        Whether the Hessian is that of samples no step has seen: weights then count as far as they
+        are correlated, and no gradients do.
+
+    Returns
+    -------
+    rmt.Span
+    """
+    from rmt import Span
+
+    if run.paths is None:
+        raise ValueError("run must have kept its paths")
+    k = problem.k
+    n_coordinates, n_directions, n_rows = (int(count) for count in run.counts[step])
+    neurons = run.weights[step]
+    if fresh:
+        neurons = np.concatenate([neurons[:, :k], neuron_factor(neurons, k)[0]], axis=1)
+    return Span(
+        run.paths.blocks(n_rows),
+        run.paths.coordinate_coefficients[:n_coordinates, :n_rows],
+        run.paths.gradient_coefficients[:n_directions, :n_rows],
+        latent=k,
+        neurons=neurons[:, :n_coordinates],
+        hard=_hard_coordinates(problem, n_coordinates),
+        defect=float(run.left_out[step]),
+    )
+
+
+def _law(
+    problem: Problem,
+    delta: float,
+    support: CurvatureSupport,
+    r: FloatArray,
+    labels: FloatArray,
+    latent: FloatArray,
+    *,
+    probabilities: FloatArray | None = None,
+    replicates: Sequence[HessianLaw] = (),
+    span: Span | Callable[[], Span] | None = None,
+) -> HessianLaw:
+    from rmt import HessianLaw
+
+    with np.errstate(all="ignore"):
+        weights = curvature(problem, r, labels)
+    if not all(np.all(np.isfinite(values)) for values in (weights, support.points)):
+        raise NumericalFailure(Status.NONFINITE, "The curvature of the loss overflows.")
+    hard_basis = problem.target.hard_basis
+    # A hard direction with which the weights overlap is no longer decoupled from the trajectory.
+    decoupled = hard_basis.shape[1] > 0 and not problem.starts_on_hard
+    return HessianLaw(
+        weights,
+        delta,
+        hard=latent.T @ hard_basis if decoupled else None,
+        probabilities=probabilities,
+        shift=problem.weight_decay,
+        support=support.points,
+        bounded_below=support.bounded_below,
+        bounded_above=support.bounded_above,
+        replicates=replicates,
+        span=span,
+    )
+
+
+def _hard_coordinates(problem: Problem, n_coordinates: int) -> FloatArray:
+    """Hard basis in the coordinates of the paths, whose first k are the latent ones."""
+    basis = problem.target.hard_basis
+    if problem.starts_on_hard:
+        return np.zeros((n_coordinates, 0))
+    out = np.zeros((n_coordinates, basis.shape[1]))
+    out[: len(basis)] = basis
+    return out

@@ -1,0 +1,1 @@
+"""Result files, trees of state, and folders bound to one computation."""

@@ -1,0 +1,153 @@
+r"""Labels -1 and +1 drawn from a real function of the latent coordinates.
+
+With :math:`u = \varphi(z) - \text{threshold}` the probability of the label +1 is
+
+============ ==================================================================
+law          :math:`P(y = 1 \mid z)`
+============ ==================================================================
+``sign``     :math:`1 - p` where :math:`u \ge 0`, p elsewhere: the sign of u, flipped
+             with probability p
+``logistic`` :math:`1/(1 + e^{-\beta u})`, :math:`\beta` the slope
+============ ==================================================================
+
+A label is a function of z and the noise :math:`\varepsilon \sim N(0, 1)` all the same: +1 where
+the uniform number :math:`\Phi(\varepsilon)` lies below that probability. Averages over the noise
+are sums of two terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._numerics.validation import check_choice, check_real
+
+__all__ = ["LAWS", "ClassLaw", "describe_label"]
+
+Array = NDArray[np.float64]
+
+#: Laws, each with the name of its parameter and that parameter's default.
+LAWS: dict[str, tuple[str, float]] = {"sign": ("flip", 0.0), "logistic": ("slope", 1.0)}
+
+
+@dataclass(frozen=True)
+class ClassLaw:
+    """Law of a label -1 or +1 given a real number.
+
+    Parameters
+    ----------
+    law : {"sign", "logistic"}
+    threshold : float
+        The number at which both labels are equally likely, or the sign changes.
+    flip : float or None
+        Probability of a flip, 0 <= flip < 1/2; of ``sign`` only.
+    slope : float or None
+        Positive; of ``logistic`` only.
+
+    Examples
+    --------
+    >>> law = ClassLaw.of("sign", flip=0.1)
+    >>> law.probability(np.array([-2.0, 0.5]))
+    array([0.1, 0.9])
+    """
+
+    law: str
+    threshold: float
+    flip: float | None
+    slope: float | None
+
+    @classmethod
+    def of(
+        cls,
+        law: object,
+        threshold: float | None = None,
+        flip: float | None = None,
+        slope: float | None = None,
+    ) -> ClassLaw:
+        """Check the settings and fill in defaults.
+
+        Raises
+        ------
+        ValueError
+            If there is no such law, a parameter is out of range, or belongs to the other law.
+        """
+        law = check_choice("classes", law, LAWS)
+        given: dict[str, Any] = {"flip": flip, "slope": slope}
+        own, default = LAWS[law]
+        for owner, (name, _) in LAWS.items():
+            if name != own and given[name] is not None:
+                raise ValueError(
+                    f"{name} must be left out for classes {law!r} (it belongs to {owner!r}), "
+                    f"got {given[name]!r}"
+                )
+        if given[own] is None:
+            given[own] = default
+        if law == "sign":
+            given["flip"] = check_real("flip", given["flip"], minimum=0.0)
+            if given["flip"] >= 0.5:
+                raise ValueError(
+                    "flip must be at least 0 and less than 1/2 (at 1/2 labels say nothing), "
+                    f"got {given['flip']:g}"
+                )
+        else:
+            given["slope"] = check_real("slope", given["slope"], minimum=0.0, exclusive=True)
+        level = check_real("threshold", 0.0 if threshold is None else threshold)
+        return cls(law, level, given["flip"], given["slope"])
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a label is more than a function of the number."""
+        return self.law == "logistic" or self.flip != 0.0
+
+    def probability(self, values: Array) -> Array:
+        """Probability of the label +1 at each of `values`, of the same shape."""
+        from scipy.special import expit
+
+        u = values - self.threshold
+        if self.law == "logistic":
+            assert self.slope is not None  # of() has seen to it
+            return np.asarray(expit(self.slope * u))
+        assert self.flip is not None
+        return np.where(u >= 0.0, 1.0 - self.flip, self.flip)
+
+    def draw(self, values: Array, eps: Array) -> Array:
+        """Labels -1.0 and +1.0 at `values`, with the standard normal noise `eps`, same shapes."""
+        from scipy.special import ndtr
+
+        probability = self.probability(values)
+        # A certain label is certain also where Phi(eps) rounds to 1.
+        up = (ndtr(eps) < probability) | (probability == 1.0)
+        return np.where(up, 1.0, -1.0)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the settings as keyword arguments of `dmft.Target`."""
+        own = LAWS[self.law][0]
+        return {"classes": self.law, own: getattr(self, own), "threshold": self.threshold}
+
+
+def describe_label(target: Mapping[str, Any]) -> str:
+    """Name the labels that a target's ``to_config`` describes, on one line.
+
+    Examples
+    --------
+    >>> describe_label({"label": "linear", "classes": "sign", "flip": 0.1, "threshold": 0.0})
+    'sign of linear (flip 0.1)'
+    >>> describe_label({"label": "phase-retrieval", "classes": "logistic", "slope": 2.0,
+    ...                 "threshold": 1.0})
+    'logistic classes of phase-retrieval - 1 (slope 2)'
+    """
+    label = target["label"]
+    name = str(label if isinstance(label, str) else label["custom"])
+    law = target.get("classes")
+    if law is None:
+        return name
+    level = target["threshold"]
+    if level:
+        name += f" {'-' if level > 0.0 else '+'} {abs(level):g}"
+    own = LAWS[law][0]
+    how = "sign of" if law == "sign" else "logistic classes of"
+    return f"{how} {name}" + (f" ({own} {target[own]:g})" if target[own] else "")

@@ -1,0 +1,479 @@
+r"""Easy and hard latent directions of a label law, found numerically.
+
+A direction :math:`v` of the latent space is *hard* if no number of O(1) gradient steps can pick it
+up, whatever the network. With :math:`E` the easy subspace and :math:`z_E` the coordinates in it,
+a sufficient condition is
+
+.. math:: E[\langle v, z\rangle \mid y, z_E] = 0 .
+
+The easy subspace is built up from :math:`E = \{0\}`: add the range of
+:math:`A = E[\mu\mu^T],\ \mu = E[z_\perp \mid y, z_E]`, until nothing is added. (In
+:math:`y = z_1 + z_1 z_2` the first direction, once found, reveals the second: a staircase. In
+:math:`y = z_1 z_2` both are hard.) Setting of Montanari & Wang, arXiv:2602.01434.
+
+How :math:`A` is estimated
+    :math:`\mu` is projected on a dictionary :math:`\varphi_j(y, z_E)`: Hermite polynomials of
+    the normal score of y (of its rank; equal labels share one) times Hermite polynomials of
+    :math:`z_E`, made orthonormal. Then :math:`A = b b^T` with :math:`b = E[z_\perp \varphi^T]`,
+    and only products of *independent* estimates of `b` are averaged, so that noise averages to
+    zero instead of looking like an easy direction. An eigenvalue of `A` is the fraction of the
+    variance of :math:`\langle v, z\rangle` that `y` and :math:`z_E` explain.
+
+Why the zeros are zeros
+    Points come with all sign patterns of z (in an orthonormal frame) and eps, so a symmetry such
+    as :math:`z_2 \to -z_2` cancels to rounding. The frame starts at the coordinate axes and is
+    turned onto the directions found; the sampling error of their angle shrinks with the angle
+    itself, so a few turns find directions of a rotated label law to many digits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dmft._numerics.hermite import hermite_product, hermite_values, multi_indices
+from dmft._numerics.validation import check_integer, check_real
+from dmft._numerics.weighted_points import sign_patterns
+from dmft._numerics.workers import single_threaded_blas
+
+__all__ = ["MAX_K", "RANK_TOLERANCE", "DirectionSearch", "RankTest", "find_hard", "hard_subspace"]
+
+Array = NDArray[np.float64]
+
+MAX_K = 4  # all 2^k sign patterns are used
+RANK_TOLERANCE = 1e-3  # fraction of the variance of a direction above which it is easy
+
+_REPLICATES = 16  # independent randomisations; errors over fewer are unreliable
+_LOG2_POINTS = {1: 16, 2: 17, 3: 17, 4: 18}  # of all points together; twice that with noise
+_DEGREE = {0: 8, 1: 6, 2: 5, 3: 4}  # of the dictionary, by number of easy directions so far
+_GRAM_CUTOFF = 1e-4  # dictionary functions of smaller variance, given the others, are dropped
+_ROUNDING = 1e-9  # explained variances below this are zero to rounding
+_SIGNIFICANT = 5.0  # standard errors
+_CLEAR = 3.0  # an eigenvalue within this factor of the tolerance decides nothing
+_MAX_TURNS = 8
+_KNOTS = 1025  # of the normal score as a function of the label
+_TIE = 1e-12  # labels closer than this (relative) are one label computed in two ways
+
+
+@dataclass(frozen=True, eq=False)
+class RankTest:
+    r"""One round of the iteration: how much of each remaining direction the labels explain.
+
+    Attributes
+    ----------
+    explained : ndarray, shape (p,)
+        Eigenvalues of :math:`A = E[\mu\mu^T]` for the p directions not easy so far, decreasing:
+        fractions of their variance. An unbiased estimate of a zero may be negative.
+    stderr : ndarray, shape (p,)
+        Jackknife standard errors.
+    directions : ndarray, shape (k, p)
+        The eigenvectors, in latent coordinates.
+    n_easy : int
+        How many of them, the first ones, are found easy in this round.
+    """
+
+    explained: Annotated[Array, "p"]
+    stderr: Annotated[Array, "p"]
+    directions: Annotated[Array, "k p"]
+    n_easy: int
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionSearch:
+    """What `find_hard` found.
+
+    Attributes
+    ----------
+    hard : ndarray, shape (k, k_h)
+        Orthonormal basis of the directions not found easy.
+    rounds : tuple of RankTest
+        The tests of the iteration, in order; the last finds nothing, or everything is easy.
+    doubtful : tuple of float, or None
+        Explained variance and its standard error of a direction that is neither clearly easy nor
+        clearly hard.
+    tolerance : float
+        Of the tests.
+    """
+
+    hard: Array
+    rounds: tuple[RankTest, ...]
+    doubtful: tuple[float, float] | None
+    tolerance: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Finding:
+    """Easy directions in the frame (k, e), what is left (k, k - e), and how sure that is."""
+
+    easy: Array
+    rest: Array
+    angle_error: float
+    rounds: tuple[RankTest, ...]
+    doubtful: tuple[float, float] | None
+
+
+def hard_subspace(
+    label: Callable[[Array, Array], ArrayLike],
+    k: int,
+    *,
+    tolerance: float = RANK_TOLERANCE,
+    seed: int = 0,
+    uses_noise: bool = True,
+) -> Array:
+    r"""Orthonormal basis of the hard latent directions of a label function.
+
+    Parameters
+    ----------
+    label : callable
+        ``(z (N, k), eps (N,)) -> y (N,)`` of independent standard normal `z` and `eps`.
+    k : int
+        Number of latent directions, at most 4.
+    tolerance : float
+        A direction counts as easy if the labels (with the easy coordinates found before) explain
+        more than this fraction of its variance, significantly. Within a factor 3 of it the
+        answer is refused. Labels that reveal a direction by less, though above the sampling
+        error (some 1e-4), are refused too: it is easy in the limit d -> infinity, but not in any
+        practical sense.
+    seed : int
+        Seed of the sample points; the result is reproducible.
+    uses_noise : bool
+        Whether `label` depends on `eps`; if not, one sampling dimension is saved.
+
+    Returns
+    -------
+    ndarray, shape (k, k_h)
+        Orthonormal columns. Coordinate axes, and directions whose components are in ratios of
+        small integers, come out exactly; a direction that does not enter the label at all is hard.
+
+    Raises
+    ------
+    ValueError
+        If k > 4, or the answer is not clear: state it in ``Target(..., hard_directions=...)``.
+        If `label` returns another shape or non-finite numbers.
+
+    Examples
+    --------
+    >>> hard_subspace(lambda z, eps: z[:, 0] + z[:, 0] * z[:, 1], k=2).shape
+    (2, 0)
+    >>> hard_subspace(lambda z, eps: z[:, 0] + z[:, 1] ** 2, k=2)
+    array([[0.],
+           [1.]])
+    """
+    found = find_hard(label, k, tolerance=tolerance, seed=seed, uses_noise=uses_noise)
+    if found.doubtful is not None:
+        value, error = found.doubtful
+        raise ValueError(
+            "hard_directions must be stated for this label: numerically it is not clear whether a "
+            f"direction is hard (labels explain {value:.1e} +- {error:.0e} of its variance, "
+            f"tolerance {tolerance:g})"
+        )
+    return found.hard
+
+
+def find_hard(
+    label: Callable[[Array, Array], ArrayLike],
+    k: int,
+    *,
+    tolerance: float = RANK_TOLERANCE,
+    seed: int = 0,
+    uses_noise: bool = True,
+) -> DirectionSearch:
+    r"""Search for the easy directions of a label function and say how each was decided.
+
+    Parameters
+    ----------
+    label, k, tolerance, seed, uses_noise
+        As in `hard_subspace`.
+
+    Returns
+    -------
+    DirectionSearch
+
+    Raises
+    ------
+    ValueError
+        If k > 4, or `label` returns another shape or non-finite numbers.
+
+    Examples
+    --------
+    >>> found = find_hard(lambda z, eps: z[:, 0] + z[:, 1] ** 2, k=2)
+    >>> [test.n_easy for test in found.rounds]
+    [1, 0]
+    """
+    k = check_integer("k", k, minimum=1)
+    tolerance = check_real("tolerance", tolerance, minimum=0.0, exclusive=True)
+    if k > MAX_K:
+        raise ValueError(
+            f"k must be at most {MAX_K} for the hard directions to be found numerically, got {k}; "
+            "state hard_directions"
+        )
+    return _search(label, k, tolerance, seed, uses_noise)
+
+
+def refuse_easy(
+    label: Callable[[Array, Array], ArrayLike], hard: Array, *, uses_noise: bool, seed: int = 0
+) -> None:
+    """Raise if one of the directions said to be hard is clearly easy.
+
+    What is not clear is not refused; nor is a direction that is hard and not said to be: gradients
+    do not pick it up, which costs accuracy only.
+
+    Parameters
+    ----------
+    label : callable
+        ``(z (N, k), eps (N,)) -> y (N,)``, of any k.
+    hard : ndarray, shape (k, k_h)
+        Orthonormal basis of the directions said to be hard.
+    uses_noise, seed
+        As in `hard_subspace`.
+
+    Raises
+    ------
+    ValueError
+        With the direction and the variance that labels explain.
+
+    Examples
+    --------
+    >>> refuse_easy(lambda z, eps: z[:, 0] + z[:, 1] ** 2, np.eye(2)[:, :1], uses_noise=False)
+    Traceback (most recent call last):
+    ...
+    ValueError: hard_directions must be hard, yet labels explain 0.546 +- 0.0006 of the variance of
+    [1, 0] (950 standard errors); leave hard_directions out to have them found
+    """
+    found = _search(label, len(hard), RANK_TOLERANCE, seed, uses_noise)
+    given = 0
+    for test in found.rounds:
+        for j in range(test.n_easy):
+            inside = hard @ (hard.T @ test.directions[:, j])
+            share = float(inside @ inside)
+            value, error = share * test.explained[j], share * test.stderr[j]
+            if value > _CLEAR * RANK_TOLERANCE and value > _SIGNIFICANT * error:
+                direction = inside / np.sqrt(share)
+                direction *= np.sign(direction[np.argmax(np.abs(direction))])
+                shown = ", ".join(f"{x:.3g}" for x in np.round(direction, 3) + 0.0)
+                known = f", with the {given} easy directions before it" if given else ""
+                raise ValueError(
+                    f"hard_directions must be hard, yet labels{known} explain {value:.3g} +- "
+                    f"{error:.1g} of the variance of [{shown}] "
+                    f"({min(value / max(error, 1e-300), 1e6):.0f} standard errors); leave "
+                    "hard_directions out to have them found"
+                )
+        given += test.n_easy
+
+
+def _search(
+    label: Callable[[Array, Array], ArrayLike],
+    k: int,
+    tolerance: float,
+    seed: int,
+    uses_noise: bool,
+) -> DirectionSearch:
+    """Search as `find_hard`, of any k; bits do not depend on the number of threads."""
+    with single_threaded_blas():
+        return _search_on_one_thread(label, k, tolerance, seed, uses_noise)
+
+
+def _search_on_one_thread(
+    label: Callable[[Array, Array], ArrayLike],
+    k: int,
+    tolerance: float,
+    seed: int,
+    uses_noise: bool,
+) -> DirectionSearch:
+    points, eps = _points(k, uses_noise, seed)
+    frame = np.eye(k)
+    for _ in range(_MAX_TURNS):
+        scores = _normal_scores(label, points, eps, frame)
+        finding = _find_easy(points, scores, tolerance)
+        rounds = tuple(
+            replace(test, directions=frame @ test.directions + 0.0) for test in finding.rounds
+        )
+        # Off-diagonal entries of the projector in the frame: how far the frame is from it.
+        projector = finding.easy @ finding.easy.T
+        misfit = float(np.max(np.abs(projector - np.diag(np.round(np.diag(projector))))))
+        easy, rest = frame @ finding.easy, frame @ finding.rest
+        if misfit < 1e-10:
+            break
+        frame = np.hstack([easy, rest])
+    hard = _tidy(easy, max(1e-7, 4.0 * finding.angle_error))
+    return DirectionSearch(hard, rounds, finding.doubtful, tolerance)
+
+
+def _points(k: int, uses_noise: bool, seed: int) -> tuple[Array, Array]:
+    """Return points (R, n, s, k) and noise (R, n, s), closed under all s changes of sign."""
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    dimension = k + int(uses_noise)
+    # Of more directions than MAX_K there are too many patterns; the errors say what that costs.
+    one = np.ones((1, dimension))
+    patterns = sign_patterns(dimension) if k <= MAX_K else np.concatenate([one, -one])
+    n = 2 ** (_LOG2_POINTS.get(k, 17) + int(uses_noise)) // (_REPLICATES * len(patterns))
+    draws = np.empty((_REPLICATES, n, dimension))
+    for replicate, rng in enumerate(np.random.default_rng(seed).spawn(_REPLICATES)):
+        uniform = qmc.Sobol(dimension, rng=rng).random(n)
+        draws[replicate] = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
+    points = draws[:, :, None, :] * patterns
+    eps = points[..., k] if uses_noise else np.zeros(points.shape[:3])
+    return np.ascontiguousarray(points[..., :k]), eps
+
+
+def _normal_scores(
+    label: Callable[[Array, Array], ArrayLike], points: Array, eps: Array, frame: Array
+) -> Array:
+    """Return the normal scores (R, N) of the labels at the points, given in `frame` coordinates."""
+    from scipy.special import ndtri
+
+    z = points.reshape(-1, points.shape[-1]) @ frame.T
+    y = np.asarray(label(z, eps.reshape(-1)), dtype=np.float64)
+    n = len(z)
+    if y.shape != (n,):
+        raise ValueError(f"label must return an array of shape (N,) = ({n},), got shape {y.shape}")
+    if not np.all(np.isfinite(y)):
+        bad = n - int(np.count_nonzero(np.isfinite(y)))
+        raise ValueError(f"label returned non-finite values for {bad} of {n} samples")
+    ordered = np.sort(y)
+    spread = ordered[(3 * n) // 4] - ordered[n // 4]
+    new = np.diff(ordered) > _TIE * (np.abs(ordered[1:]) + spread)
+    edges = np.concatenate([[0], np.flatnonzero(new) + 1, [n]])
+    middle = 0.5 * (edges[:-1] + edges[1:]) / n
+    # Ranks proper jump by 1/N however close two labels are, and in the tails that is a large jump
+    # of the score. Between knots the score is linear in y: labels that differ little score alike.
+    knots = np.searchsorted(edges, np.linspace(0, n - 1, _KNOTS).astype(np.intp), "right") - 1
+    knots = np.unique(knots)
+    scores = np.asarray(np.interp(y, ordered[edges[knots]], ndtri(middle[knots])))
+    return scores.reshape(points.shape[0], -1)
+
+
+def _find_easy(points: Array, scores: Array, tolerance: float) -> _Finding:
+    """Build up the easy subspace in the frame of the points."""
+    k = points.shape[-1]
+    flat = points.reshape(points.shape[0], -1, k)
+    easy, rest = np.zeros((k, 0)), np.eye(k)
+    angle_error = 0.0
+    rounds: list[RankTest] = []
+    while rest.shape[1]:
+        moments = _moments(flat @ easy, flat @ rest, scores)
+        values, vectors, errors = _explained(moments)
+        clear = (values > _CLEAR * tolerance) & (values > _SIGNIFICANT * errors)
+        rounds.append(RankTest(values, errors, rest @ vectors, int(clear.sum())))
+        if not clear.any():
+            nothing = values < _ROUNDING
+            nothing |= (values < _SIGNIFICANT * errors) & (
+                values + _CLEAR * errors < _CLEAR * tolerance
+            )
+            worst = int(np.argmax(np.where(nothing, -np.inf, values)))
+            doubtful = None if nothing.all() else (float(values[worst]), float(errors[worst]))
+            return _Finding(easy, rest @ vectors, angle_error, tuple(rounds), doubtful)
+        angle_error = math.hypot(angle_error, _angle_error(moments, int(clear.sum())))
+        easy = np.hstack([easy, rest @ vectors[:, clear]])
+        rest = rest @ vectors[:, ~clear]
+    return _Finding(easy, rest, angle_error, tuple(rounds), None)
+
+
+def _moments(z_easy: Array, z_rest: Array, scores: Array) -> Array:
+    """Return E[z_perp phi^T] (R, k_perp, p), one estimate per replicate, phi orthonormal."""
+    degree = _DEGREE.get(z_easy.shape[-1], 3)
+    n = scores.shape[1]
+    gram: Array | float = 0.0
+    raw = []
+    for replicate in range(scores.shape[0]):
+        phi = _dictionary(np.vstack([scores[replicate], z_easy[replicate].T]), degree)
+        gram = gram + phi @ phi.T / n
+        raw.append(z_rest[replicate].T @ phi.T / n)
+    gram = np.asarray(gram) / scores.shape[0]
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(gram), 1e-30))
+    values, vectors = np.linalg.eigh(scale[:, None] * gram * scale)
+    keep = values > _GRAM_CUTOFF
+    whiten = scale[:, None] * vectors[:, keep] / np.sqrt(values[keep])
+    return np.asarray(np.stack(raw) @ whiten)
+
+
+def _dictionary(variables: Array, degree: int) -> Array:
+    """Return products (p, N) of normalised Hermite polynomials of (q, N), by total degree."""
+    values = hermite_values(variables, degree)
+    return np.stack(
+        [hermite_product(values, powers) for powers in multi_indices(len(variables), 0, degree)]
+    )
+
+
+def _pair_average(moments: Array) -> Array:
+    """Return the mean of b_r b_s^T over r != s: unbiased for E[b] E[b]^T."""
+    count = len(moments)
+    total = moments.sum(axis=0)
+    same = np.einsum("rap,rbp->ab", moments, moments)
+    return np.asarray((total @ total.T - same) / (count * (count - 1)))
+
+
+def _explained(moments: Array) -> tuple[Array, Array, Array]:
+    """Return eigenvalues (decreasing) and eigenvectors of A, with jackknife standard errors."""
+    values, vectors = np.linalg.eigh(_pair_average(moments))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    count = len(moments)
+    left_out = np.array(
+        [
+            np.diag(vectors.T @ _pair_average(np.delete(moments, r, axis=0)) @ vectors)
+            for r in range(count)
+        ]
+    )
+    errors = np.sqrt((count - 1) * np.var(left_out, axis=0))
+    return values, vectors, errors
+
+
+def _angle_error(moments: Array, n_easy: int) -> float:
+    """Return the jackknife standard error of the projector on the leading eigenvectors."""
+    count = len(moments)
+    projectors = []
+    for r in range(count):
+        leading = np.linalg.eigh(_pair_average(np.delete(moments, r, axis=0)))[1][:, -n_easy:]
+        projectors.append(leading @ leading.T)
+    return math.sqrt((count - 1) * float(np.sum(np.var(projectors, axis=0))))
+
+
+def _tidy(easy: Array, tolerance: float) -> Array:
+    """Return a basis of the complement of `easy`, exact if simple fractions fit to `tolerance`."""
+    k, n_easy = easy.shape
+    projector = easy @ easy.T
+    # Reduced form: easy span = {x : x[free] = ratio x[pivots]}, pivots where it is largest.
+    pivots = _pivots(easy)
+    free = [axis for axis in range(k) if axis not in pivots]
+    ratio = easy[free] @ np.linalg.inv(easy[pivots]) if n_easy else np.zeros((k, 0))
+    simple = np.array(sorted({p / q for q in (1, 2, 3) for p in range(-q, q + 1)}))
+    rounded = simple[np.argmin(np.abs(ratio[..., None] - simple), axis=-1)]
+    for candidate in (rounded, ratio):
+        # The complement of the span of (1, ratio) is the span of (-ratio^T, 1).
+        hard = np.zeros((k, k - n_easy))
+        hard[pivots] = -candidate.T
+        hard[free] = np.eye(k - n_easy)
+        basis = _gram_schmidt(hard)
+        distance = np.linalg.norm(np.eye(k) - basis @ basis.T - projector)
+        if distance <= tolerance:
+            break
+    return basis
+
+
+def _pivots(easy: Array) -> list[int]:
+    """Return the rows on which the basis `easy` is best conditioned (k is small: try them all)."""
+    k, n_easy = easy.shape
+    choices = itertools.combinations(range(k), n_easy)
+    # Rounding in favour of the first choice keeps the answer from depending on the last digit.
+    return list(max(choices, key=lambda rows: round(abs(np.linalg.det(easy[list(rows)])), 3)))
+
+
+def _gram_schmidt(columns: Array) -> Array:
+    """Return the columns orthonormalised in order; zeros stay exact, largest entries positive."""
+    basis = np.zeros_like(columns)
+    for j in range(columns.shape[1]):
+        v = columns[:, j].copy()
+        for _ in range(2):
+            v -= basis[:, :j] @ (basis[:, :j].T @ v)
+        v /= np.linalg.norm(v)
+        first = v[np.flatnonzero(np.abs(v) > 0.5 * np.max(np.abs(v)))[0]]
+        basis[:, j] = v if first > 0.0 else -v
+    return basis + 0.0

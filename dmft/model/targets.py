@@ -1,0 +1,151 @@
+r"""Catalogue of label functions of the latent coordinates :math:`z \sim N(0, I_k)`.
+
+==================== === ================================================= ===============
+name                 k   :math:`\varphi(z)`                                hard directions
+==================== === ================================================= ===============
+``phase-retrieval``  1   :math:`z^2`                                       :math:`z`
+``modulus``          1   :math:`|z|`                                       :math:`z`
+``linear``           1   :math:`z`                                         none
+``product``          2   :math:`z_1 z_2`                                   :math:`z_1, z_2`
+``staircase``        2   :math:`z_1 + z_1 z_2`                             none
+``easy-hard``        2   :math:`\tanh z_1 + \tanh(z_2^2 - 1)`              :math:`z_2`
+``hermite3``         1   :math:`z^3 - 3z`                                  none
+``hermite4``         1   :math:`z^4 - 6z^2 + 3`                            :math:`z`
+``hermite3-squared`` 1   :math:`(z^3 - 3z)^2`                              :math:`z`
+``tanh-hermite3``    2   :math:`\tanh(z_1 + z_2^3 - 3z_2)`                 none
+==================== === ================================================= ===============
+
+``hermite3`` and the two that follow it are for :func:`dmft.hardness`: the first of them tells of z,
+although its correlation with every function of z of degree below 3 vanishes.
+
+`Target` adds Gaussian noise of any size; that leaves the hard directions as they are (the noise
+convolves :math:`p(y)\,E[z|y]` with a Gaussian, which vanishes only if the function itself does).
+Or it makes labels -1 and +1 of the function (`dmft.model.classification`), after which a direction
+that was easy may be hard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._numerics.validation import check_choice
+
+__all__ = ["TARGETS", "TargetFunction", "get_target_function"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TargetFunction:
+    """A catalogue entry: a noiseless label function and what is known of it.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the catalogue.
+    k : int
+        Number of latent directions.
+    function : callable
+        ``(z (N, k), eps (N,)) -> y (N,)``; `eps` is not used.
+    hard_indices : tuple of int
+        Latent coordinates that no number of O(1) steps can pick up.
+    formula : str
+        The function as text.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> TARGETS["product"](np.array([[2.0, 3.0]]), np.zeros(1))
+    array([6.])
+    """
+
+    name: str
+    k: int
+    function: Callable[[Array, Array], Array]
+    hard_indices: tuple[int, ...]
+    formula: str
+
+    def __call__(self, z: Array, eps: Array) -> Array:
+        """Labels of shape (N,) at latent coordinates `z` (N, k)."""
+        return self.function(z, eps)
+
+
+def _phase_retrieval(z: Array, eps: Array) -> Array:
+    return np.square(z[:, 0])
+
+
+def _modulus(z: Array, eps: Array) -> Array:
+    return np.abs(z[:, 0])
+
+
+def _linear(z: Array, eps: Array) -> Array:
+    return z[:, 0].copy()
+
+
+def _product(z: Array, eps: Array) -> Array:
+    return np.asarray(z[:, 0] * z[:, 1])
+
+
+def _staircase(z: Array, eps: Array) -> Array:
+    return np.asarray(z[:, 0] + z[:, 0] * z[:, 1])
+
+
+def _easy_hard(z: Array, eps: Array) -> Array:
+    return np.asarray(np.tanh(z[:, 0]) + np.tanh(np.square(z[:, 1]) - 1.0))
+
+
+def _hermite3(z: Array, eps: Array) -> Array:
+    return np.asarray(z[:, 0] * (np.square(z[:, 0]) - 3.0))
+
+
+def _hermite4(z: Array, eps: Array) -> Array:
+    square = np.square(z[:, 0])
+    return np.asarray(square * (square - 6.0) + 3.0)
+
+
+def _hermite3_squared(z: Array, eps: Array) -> Array:
+    return np.square(_hermite3(z, eps))
+
+
+def _tanh_hermite3(z: Array, eps: Array) -> Array:
+    return np.asarray(np.tanh(z[:, 0] + z[:, 1] * (np.square(z[:, 1]) - 3.0)))
+
+
+#: The catalogue.
+TARGETS: dict[str, TargetFunction] = {
+    entry.name: entry
+    for entry in (
+        TargetFunction("phase-retrieval", 1, _phase_retrieval, (0,), "z^2"),
+        TargetFunction("modulus", 1, _modulus, (0,), "|z|"),
+        TargetFunction("linear", 1, _linear, (), "z"),
+        TargetFunction("product", 2, _product, (0, 1), "z1 z2"),
+        TargetFunction("staircase", 2, _staircase, (), "z1 + z1 z2"),
+        TargetFunction("easy-hard", 2, _easy_hard, (1,), "tanh(z1) + tanh(z2^2 - 1)"),
+        TargetFunction("hermite3", 1, _hermite3, (), "z^3 - 3 z"),
+        TargetFunction("hermite4", 1, _hermite4, (0,), "z^4 - 6 z^2 + 3"),
+        TargetFunction("hermite3-squared", 1, _hermite3_squared, (0,), "(z^3 - 3 z)^2"),
+        TargetFunction("tanh-hermite3", 2, _tanh_hermite3, (), "tanh(z1 + z2^3 - 3 z2)"),
+    )
+}
+
+
+def get_target_function(name: object) -> TargetFunction:
+    """Return the catalogue entry called `name`.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+
+    Examples
+    --------
+    >>> get_target_function("easy-hard").hard_indices
+    (1,)
+    """
+    return TARGETS[
+        check_choice("label", name, TARGETS, also=", or a callable (z (N,k), eps (N,)) -> (N,)")
+    ]

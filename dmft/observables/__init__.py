@@ -1,0 +1,1 @@
+"""Averages over fresh data, given weights: test loss and error, alignment."""

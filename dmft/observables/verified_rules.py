@@ -1,0 +1,287 @@
+"""Which tensor rule averages a function of the problem to all digits that are shown, if any does.
+
+An average by quadrature is reported with an error of zero, so it has to be exact to the digits a
+result is printed with: two rules with panels at different places must agree on the averages that
+are used, not on moments of the label, whose errors the threshold may amplify. Kinks and sharp
+features of label, activation and loss along the axes get panel ends of their own
+(`dmft._numerics.quadrature.axis_breaks`). Where no rule is confirmed, callers use Sobol points.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft._numerics.quadrature import (
+    MAX_TENSOR_DIMENSION,
+    axis_breaks,
+    gaussian_nodes,
+    located_kinks,
+)
+from dmft.model.gradients import curvature
+from dmft.observables.labelled_points import labelled, noise_coordinates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from dmft.model.problem import Problem
+
+    FloatArray = NDArray[np.float64]
+    Breaks = tuple[tuple[float, ...], ...]
+    Rule = tuple[str, Breaks]
+
+__all__ = ["confirmed_rule", "curvature_kinks", "curvature_rule", "label_breaks"]
+
+# Rules and what confirms them, cheapest first.
+_FOR_CURVATURE = {
+    1: (("fine", "fine-shifted"),),
+    2: (("fine", "fine-shifted"),),
+    3: (("coarse", "medium"), ("medium", "medium-shifted")),
+}
+# Averages must agree to this, relative to the largest of their kind: those of the resolvent, and
+# those of its square, which enter through the place of the edge.
+_AGREEMENT = {1: (1e-7, 1e-7), 2: (1e-7, 1e-7), 3: (5e-7, 5e-6)}
+# Between these ratios n/d, an octave apart, the averages that decide edge and gap are compared.
+_RATIOS = np.exp2(np.arange(-3.0, 9.0))
+
+
+def confirmed_rule(
+    averages: Callable[[FloatArray, FloatArray], FloatArray],
+    rules: Iterable[tuple[str, str]],
+    breaks: Breaks,
+    agreement: float | FloatArray,
+) -> Rule | None:
+    """Return the first rule whose averages another one confirms; None if there is none.
+
+    Parameters
+    ----------
+    averages : callable
+        Nodes (dimension, N) and weights (N,) to averages (..., j); those of one row of the last
+        axis are of one size. A ValueError says that it cannot be asked there.
+    rules : iterable of pair of str
+        Names of a rule and of the one that confirms it.
+    breaks : tuple of tuple of float
+    agreement : float or ndarray, shape (...)
+        Largest difference, relative to the largest of its row.
+    """
+    known: dict[str, FloatArray] = {}
+    for name, other in rules:
+        try:
+            for which in (name, other):
+                if which not in known:
+                    known[which] = averages(*gaussian_nodes(len(breaks), which, breaks))
+        except ValueError:  # overflowing labels, a class boundary through a node, too many nodes
+            return None
+        one, two = known[name], known[other]
+        size = np.abs(one).max(axis=-1, keepdims=True)
+        allowed = np.asarray(agreement)[..., np.newaxis] * size
+        if np.all(np.isfinite(one)) and np.all(np.abs(one - two) <= allowed):
+            return name, breaks
+    return None
+
+
+def curvature_rule(
+    problem: Problem, weights: FloatArray, known: Breaks, lowest: float, delta: float
+) -> Rule | None:
+    """Return a rule that averages the curvature at step 0 to all digits that are shown.
+
+    Compared are the averages that edge and gap at a ratio n/d consist of, ``E[(I + c D)^{-1} D]``
+    alone and with products of the hard coordinates, and of their derivatives, at the c where
+    ``E tr (c D (I + c D)^{-1})^2 / m`` is d/n: that is the left edge for one neuron.
+
+    Parameters
+    ----------
+    problem : Problem
+    weights : ndarray, shape (m, k + m)
+        B_0.
+    known : tuple of tuple of float
+        Breaks for each Gaussian where the activation has declared kinks.
+    lowest : float
+        Infimum of the eigenvalues of D.
+    delta : float
+    """
+    dimension = len(known)
+    if dimension > MAX_TENSOR_DIMENSION or not problem.loss.smooth:
+        return None
+    place = int(np.clip(np.searchsorted(_RATIOS, delta), 1, len(_RATIOS) - 1))
+    return problem.remembered(
+        ("curvature rule", place),
+        lambda: _find_curvature_rule(problem, weights, known, lowest, place),
+    )
+
+
+def _find_curvature_rule(
+    problem: Problem, weights: FloatArray, known: Breaks, lowest: float, place: int
+) -> Rule | None:
+    k, hard = problem.k, problem.target.hard_basis
+    chosen: list[complex] = []  # the c, from the first rule asked
+
+    def averages(nodes: FloatArray, probabilities: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            points, labels, masses = labelled(problem, nodes, probabilities)
+            D = curvature(problem, weights @ points[: k + problem.m], labels)
+        masses = probabilities if masses is None else masses
+        if not np.all(np.isfinite(D)):
+            return np.full((1, 1), np.nan)
+        z = hard.T @ points[:k]
+        products = np.stack([np.ones(len(D)), *(a * b for a in z for b in z)]) * masses
+        eigenvalues, vectors = np.linalg.eigh(D) if problem.m > 1 else (D[:, :, 0], np.ones_like(D))
+        projectors = np.einsum("nia,nja->anij", vectors, vectors).reshape(problem.m, len(D), -1)
+        if not chosen:
+            chosen.extend(
+                _resolvent_arguments(eigenvalues, masses, lowest, _RATIOS[place - 1 : place + 1])
+            )
+        return np.stack(
+            [
+                _averages(power, products, projectors)
+                for c in chosen
+                for power in _powers(eigenvalues, c)
+            ]
+        )
+
+    pairs = _FOR_CURVATURE[len(known)]
+    agreement = np.tile(_AGREEMENT[len(known)], 2)
+    # The catalogue has no features but those it declares, for neurons of ordinary size.
+    catalogued = problem.is_catalogued and problem.target.classes is None
+    if catalogued and (rule := confirmed_rule(averages, pairs, known, agreement)):
+        return rule
+    breaks = problem.remembered(
+        "curvature breaks", lambda: _asked(_curvatures(problem, weights), len(known), known)
+    )
+    if breaks is None:
+        return None
+    tried = catalogued and breaks == known
+    if not tried and (rule := confirmed_rule(averages, pairs, breaks, agreement)):
+        return rule
+    # The resolvent is sharper than D where 1 + c D is small.
+    finer = _asked(_curvatures(problem, weights, chosen), len(known), breaks)
+    return None if finer in (None, breaks) else confirmed_rule(averages, pairs, finer, agreement)
+
+
+def _powers(eigenvalues: FloatArray, c: complex) -> list[FloatArray]:
+    """Eigenvalues of (I + c D)^{-1} D and its square, real and imaginary parts."""
+    once = eigenvalues / (1.0 + c * eigenvalues)
+    parts = [once, once * once]
+    return [part.real for part in parts] + ([part.imag for part in parts] if c.imag else [])
+
+
+def _averages(values: FloatArray, products: FloatArray, projectors: FloatArray) -> FloatArray:
+    """Averages of the matrices with given eigenvalues, with each of the products; (j m m,)."""
+    found: FloatArray = np.sum(
+        [products * value @ each for value, each in zip(values.T, projectors, strict=True)], axis=0
+    )
+    return found.ravel()
+
+
+def _resolvent_arguments(
+    eigenvalues: FloatArray, masses: FloatArray, lowest: float, ratios: FloatArray
+) -> list[complex]:
+    """Arguments c of the resolvent at the left edge for each ratio n/d."""
+    from scipy.optimize import brentq
+
+    scale = float(np.median(np.abs(eigenvalues))) or 1.0
+    if not np.isfinite(lowest):  # no edge: a point off the real axis
+        return [1j / scale]
+    lowest = min(lowest, float(eigenvalues.min()))
+    most = 1.0 / -lowest if lowest < -1e-12 * scale else 1e6 / scale
+
+    def excess(c: float, ratio: float) -> float:
+        share = c * eigenvalues / (1.0 + c * eigenvalues)
+        return float(masses @ np.mean(share * share, axis=1)) - 1.0 / ratio
+
+    end = most * (1.0 - 1e-9)
+    return [
+        complex(brentq(excess, 0.0, end, (ratio,), rtol=1e-6) if excess(end, ratio) > 0.0 else end)
+        for ratio in ratios.tolist()
+    ]
+
+
+def label_breaks(problem: Problem) -> Breaks | None:
+    """Find breaks that the label needs along the axes of (z, neurons, noise), None if many."""
+    k, m = problem.k, problem.m
+    noise = noise_coordinates(problem)
+    if isinstance(problem.target.label, str) and problem.target.classes is None:
+        return ((),) * (k + m + noise)
+
+    def label(nodes: FloatArray) -> FloatArray:
+        z = np.ascontiguousarray(nodes[:k].T)
+        with np.errstate(all="ignore"):
+            if problem.target.classes is not None:
+                return problem.target.class_probability(z)[np.newaxis]
+            eps = nodes[k] if noise else np.zeros(nodes.shape[1])
+            return problem.sample_labels(z, eps)[np.newaxis]
+
+    breaks = problem.remembered("label breaks", lambda: _asked(label, k + noise))
+    return None if breaks is None else breaks[:k] + ((),) * m + breaks[k:]
+
+
+def curvature_kinks(
+    problem: Problem, weights: FloatArray, known: Breaks, reach: float
+) -> Breaks | None:
+    """Kinks of the curvature at step 0 along the axes of (z, neurons), up to a distance.
+
+    Parameters
+    ----------
+    problem : Problem
+    weights : ndarray, shape (m, k + m)
+        B_0.
+    known : tuple of tuple of float
+        Kinks for each Gaussian that are known beforehand; they are among those returned.
+    reach : float
+
+    Returns
+    -------
+    tuple of tuple of float, or None
+        None where there are too many, or functions cannot be asked so far out.
+    """
+    try:
+        found = located_kinks(_curvatures(problem, weights), len(known), reach)
+    except ValueError:
+        return None
+    if found is None:
+        return None
+    # Known ones are found, less exactly.
+    new = [
+        [kink for kink in kinks if all(abs(kink - other) > 1e-6 for other in ends)]
+        for kinks, ends in zip(found, known, strict=True)
+    ]
+    return tuple(tuple(sorted([*more, *ends])) for more, ends in zip(new, known, strict=True))
+
+
+def _curvatures(
+    problem: Problem, weights: FloatArray, arguments: Iterable[complex] = ()
+) -> Callable[[FloatArray], FloatArray]:
+    """Return D at step 0, with labels or probabilities of classes, as a function of Gaussians.
+
+    And the eigenvalues of (I + c D)^{-1} D for each argument c.
+    """
+
+    def curvatures(nodes: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            points, labels, masses = labelled(problem, nodes)
+            D = curvature(problem, weights @ points[: problem.k + problem.m], labels)
+            values = D.reshape(len(D), -1).T
+            if arguments:
+                eigenvalues = np.linalg.eigvalsh(np.nan_to_num(D)).T
+                resolved = [eigenvalues / (1.0 + c * eigenvalues) for c in arguments]
+                values = np.concatenate([values, *(part.real for part in resolved)])
+        n = nodes.shape[1]
+        if masses is None:  # labels too: what they do to D may be elsewhere
+            found = [values, labels[np.newaxis]]
+        else:  # either class, and its probability
+            found = [values[:, :n], values[:, n:], n * masses[np.newaxis, :n]]
+        return np.nan_to_num(np.concatenate(found))
+
+    return curvatures
+
+
+def _asked(
+    function: Callable[[FloatArray], FloatArray], dimension: int, known: Breaks | None = None
+) -> Breaks | None:
+    try:
+        return axis_breaks(function, dimension, known)
+    except ValueError:  # labels that overflow far out, or a class boundary through a point
+        return None

@@ -1,0 +1,1 @@
+"""What the label alone decides: hard directions' exponents and the algorithmic threshold."""

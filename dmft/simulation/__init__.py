@@ -1,0 +1,1 @@
+"""Gradient descent at finite dimension."""

@@ -1,0 +1,260 @@
+r"""Gradient descent at finite dimension, on data that are given.
+
+The step of Montanari & Wang, arXiv:2602.01434,
+
+.. math:: \Theta \leftarrow \Theta - \eta\Big[\frac1n \sum_i x_i\, g_i^T + \lambda\Theta\Big],
+          \qquad g_i = \partial\ell/\partial r_i, \quad r_i = \Theta^T x_i,
+
+read literally, or with the mini-batches, momentum, step sizes and second layer of its method, see
+`dmft.GradientDescent`. The inputs are visited once a step, in blocks of rows that stay in cache:
+while a block is there it gives the pre-activations and takes part in the gradient. The size of a
+block depends on d alone, and the order of summation is fixed: same data, same bits.
+
+Weights are (m, d) arrays, one row per neuron.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft.model.gradients import pre_activation_gradient, second_layer_gradient
+from dmft.model.symmetry import NeuronSymmetry
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dmft.model.problem import Problem
+    from dmft.training.gradient_descent import GradientDescent
+
+__all__ = ["Descent", "descend", "project", "row_blocks"]
+
+Array = NDArray[np.float64]
+
+# A block of inputs takes this much: small enough to stay in the second-level cache or near it,
+# large enough that calling the element-wise kernels costs little beside the products.
+_BLOCK_BYTES = 2**20
+# The squared norm of the weights may grow by this factor before the run counts as diverged, and no
+# average reach this size, whose square would overflow; the solver of the limit draws the lines in
+# the same places.
+_DIVERGENCE_FACTOR = 1e12
+_LARGEST_NUMBER = 1e150
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Order parameters of one run for times 0, ..., T; NaN from where it diverged.
+
+    Attributes
+    ----------
+    correlation : ndarray, shape (T+1, m, m)
+        Theta^T Theta.
+    overlap : ndarray, shape (T+1, m, k)
+        Theta^T Theta_*.
+    gradient_covariance : ndarray, shape (T+1, m, m)
+        (1/n) sum_i g_i g_i^T.
+    train_loss : ndarray, shape (T+1,)
+        Mean loss over the samples.
+    gradient_norm : ndarray, shape (T+1,)
+        Frobenius norm of the gradient of the risk over all samples, without weight decay.
+    second_layer : ndarray, shape (T+1, m)
+        The second layer a.
+    status : Status
+        SUCCESS, DIVERGED, or NONFINITE where not even the start is made of numbers.
+    """
+
+    correlation: Array
+    overlap: Array
+    gradient_covariance: Array
+    train_loss: Array
+    gradient_norm: Array
+    second_layer: Array
+    status: Status
+
+
+def descend(
+    problem: Problem,
+    X: Array,
+    y: Array,
+    weights: Array,
+    frame: Array,
+    method: GradientDescent,
+    *,
+    hold_hard: bool = False,
+    masks: Callable[[int], NDArray[np.bool_]] | None = None,
+    fresh: Callable[[int], tuple[Array, Array]] | None = None,
+    visit: Callable[..., None] | None = None,
+) -> Descent:
+    """Run gradient descent on given data from given weights.
+
+    Parameters
+    ----------
+    problem : Problem
+        Supplies network, loss, weight decay and hard directions.
+    X : ndarray, shape (n, d), float64, C-contiguous
+        Inputs, one a row.
+    y : ndarray, shape (n,)
+        Labels.
+    weights : ndarray, shape (m, d)
+        Initial weights, one neuron a row; left as they are.
+    frame : ndarray, shape (k, d)
+        Latent directions, orthonormal rows.
+    method : GradientDescent
+    hold_hard : bool
+        Set the hard components of the weights to zero at the start and after every step.
+    masks : callable, optional
+        Step to the samples (n,) of its batch; needed where ``method.batch_fraction`` is below 1.
+    fresh : callable, optional
+        Step >= 1 to the samples (X, y) it uses in place of the first; needed where
+        ``method.fresh_batches``.
+    visit : callable, optional
+        Called as ``visit(step, weights (m, d), r (m, n))`` at every step before it is taken; with
+        the second layer (m,) as one more argument where it is trained.
+
+    Returns
+    -------
+    Descent
+
+    Raises
+    ------
+    ValueError
+        If the method uses batches and there are no ``masks``, or fresh ones and no ``fresh``.
+    """
+    p, beta = method.batch_fraction, method.momentum
+    if p < 1.0 and masks is None:
+        raise ValueError(f"masks must be given for batch_fraction = {p:g}, got None")
+    if method.fresh_batches and fresh is None:
+        raise ValueError("fresh must be given for fresh_batches, got None")
+    etas, layer_etas = method.step_sizes, method.second_layer_step_sizes
+    trains = method.trains_second_layer
+    layer = np.array(problem.network.second_layer)
+    velocity, layer_velocity = np.zeros(np.shape(weights)), np.zeros_like(layer)
+    m, k, n, n_times = problem.m, problem.k, len(X), method.n_steps + 1
+    hard = problem.target.hard_basis
+    held = hard.T @ frame if hold_hard else None
+    theta = np.array(weights, dtype=np.float64, order="C")
+    r = np.empty((m, n))
+    correlation = np.full((n_times, m, m), np.nan)
+    overlap = np.full((n_times, m, k), np.nan)
+    covariance = np.full((n_times, m, m), np.nan)
+    train_loss = np.full(n_times, np.nan)
+    gradient_norm = np.full(n_times, np.nan)
+    second_layer = np.full((n_times, m), np.nan)
+    status = Status.SUCCESS
+    symmetry = NeuronSymmetry.of(theta, layer, problem.network.activation)
+    if held is not None:
+        _remove(theta, held)
+        symmetry.impose(theta)
+    with np.errstate(all="ignore"):
+        largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(theta**2)))
+        largest = min(largest, _LARGEST_NUMBER)
+        for t in range(n_times):
+            if not (float(np.sum(theta**2)) < largest and _in_range(layer**2)):
+                status = Status.DIVERGED if t else Status.NONFINITE
+                break
+            at = problem.with_second_layer(layer) if trains else problem
+            last = t + 1 == n_times
+            if method.fresh_batches and fresh is not None and t:
+                X, y = fresh(t)
+            batch = None
+            if p < 1.0 and masks is not None and not last:
+                batch = np.where(masks(t), 1.0 / p, 0.0)
+            gradient, of_batch, second_moment, loss = _pass(at, X, y, theta, r, batch)
+            symmetry.impose(gradient, of_batch, second_moment, second_moment.T, r)
+            if not (_in_range(loss) and _in_range(gradient) and _in_range(second_moment)):
+                status = Status.DIVERGED if t else Status.NONFINITE
+                break
+            correlation[t] = theta @ theta.T
+            overlap[t] = theta @ frame.T
+            if held is not None:  # what is left is rounding
+                overlap[t] -= (overlap[t] @ hard) @ hard.T
+            covariance[t] = second_moment
+            train_loss[t] = loss
+            gradient_norm[t] = np.linalg.norm(gradient)
+            second_layer[t] = layer
+            if visit is not None:
+                visit(t, theta, r, *([layer] if trains else []))
+            if last:
+                break
+            if trains:
+                layer_gradient = second_layer_gradient(at, r, y, batch) / n
+                symmetry.impose_on_layer(layer_gradient)
+                layer_gradient += problem.second_layer_weight_decay * layer
+                layer_velocity = beta * layer_velocity + layer_gradient
+                layer = layer - layer_etas[t] * layer_velocity
+            of_batch += problem.weight_decay * theta
+            if beta:
+                velocity *= beta
+                velocity += of_batch
+                of_batch = velocity
+            theta -= etas[t] * of_batch
+            if held is not None:
+                _remove(theta, held)
+                symmetry.impose(theta)
+    return Descent(
+        correlation, overlap, covariance, train_loss, gradient_norm, second_layer, status
+    )
+
+
+def _pass(
+    problem: Problem, X: Array, y: Array, theta: Array, r: Array, batch: Array | None = None
+) -> tuple[Array, Array, Array, float]:
+    """One visit to the inputs: gradient (m, d), (1/n) sum g g^T, mean loss; fills `r` (m, n).
+
+    The gradient is that of all samples, and then that of a batch with factors ``batch`` (n,).
+    """
+    # Here, so that numba is loaded by those who simulate only.
+    from dmft._numerics.passes import accumulate_kernel, project_kernel
+
+    m, (n, d) = problem.m, X.shape
+    gradient = np.zeros((m if batch is None else 2 * m, d))
+    second_moment = np.zeros((m, m))
+    total = 0.0
+    for rows in row_blocks(n, d):
+        block = X[rows]
+        g = np.empty((m, len(block)))
+        project_kernel(block, theta, g)
+        r[:, rows] = g
+        _, loss = pre_activation_gradient(problem, g, y[rows], out=g)
+        both = g if batch is None else np.concatenate([g, g * batch[rows]])
+        accumulate_kernel(block, both, gradient)
+        second_moment += g @ g.T
+        total += float(np.sum(loss))
+    gradient /= n
+    return gradient[:m], gradient[-m:], second_moment / n, total / n
+
+
+def _in_range(numbers: float | Array) -> bool:
+    """Whether all are numbers with squares that are."""
+    return bool((np.abs(numbers) < _LARGEST_NUMBER).all())
+
+
+def project(X: Array, theta: Array) -> Array:
+    """Pre-activations, shape (m, n), of inputs (n, d) at weights (m, d).
+
+    Examples
+    --------
+    >>> project(np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 1.0]]))
+    array([[3., 1.]])
+    """
+    from dmft._numerics.passes import project_kernel
+
+    r = np.empty((len(theta), len(X)))
+    project_kernel(X, np.ascontiguousarray(theta), r)
+    return r
+
+
+def row_blocks(n: int, d: int) -> Iterator[slice]:
+    """Slices of rows of an (n, d) array that stay in cache; their size depends on d alone."""
+    rows = max(1, _BLOCK_BYTES // (8 * max(d, 1)))
+    for start in range(0, n, rows):
+        yield slice(start, min(start + rows, n))
+
+
+def _remove(theta: Array, rows: Array) -> None:
+    """Project the orthonormal `rows` out of every neuron, in place."""
+    theta -= (theta @ rows.T) @ rows

@@ -1,0 +1,163 @@
+r"""Which directions of a run still matter.
+
+Every direction that a gradient opens stays in the space of a run, and late in a long run most of
+them are of no use: samples that changed sides long ago, modes that have decayed. What gradient
+descent knows of the inputs is their restriction to a space, and any orthonormal combinations
+
+    ghat' = U ghat,       q' = U q = U zeta - ghat' / sqrt(delta)
+
+of directions and of the coordinates that belong to them are again directions and coordinates of
+the process in section 2 of Celentano, Cheng and Montanari (arXiv:2112.07572). So the space is cut
+down to the rows of U without error if neither the weights nor any later gradient have a part
+outside them; what a later gradient has there after all is new to the run, and opened or counted as
+left out like anything new.
+
+``Activity`` decides what to keep. It averages the squares of what gradients had along each
+direction, those at time s with weight (s/t)^p, so that memory reaches back by a factor in time and
+not by a number of steps: the response of a run decays like a power of time, not exponentially.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.solver.window import widened
+from dmft.training.gradient_flow import GradientFlow
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from dmft._numerics.sampling import Sampling
+    from dmft.training.methods import Method
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Activity", "compression_along"]
+
+_COMPRESSION_OF_FLOW = 0.02
+
+# Averages give a gradient at time s < t the weight (s/t) to this power.
+_POWER = 6
+_LATEST = 1e50  # times beyond it weigh the same, so that weights stay numbers
+# Gradients are added to the averages this many rows at a time.
+_BATCH = 64
+# Directions below which it is not worth the trouble,
+_LEAST = 64
+# how much they must have grown since it was last looked at,
+_GROWTH = 1.25
+# and how many of them must go.
+_LEAST_SHARE = 0.1
+# Mean squares are known to this much of the largest; nothing is let go for less.
+_ROUNDING = 1e-14
+
+
+class Activity:
+    """What gradients have lately had along each direction.
+
+    Parameters
+    ----------
+    delta : float
+        n/d.
+    """
+
+    def __init__(self, delta: float) -> None:
+        self._delta = delta
+        self._moment = np.zeros((0, 0))
+        self._total = 0.0
+        self._pending: list[FloatArray] = []
+        self._looked_at = _LEAST / _GROWTH
+
+    def state(self) -> dict[str, Any]:
+        """Everything that later answers depend on, in what ``dmft.io.snapshots.pack`` accepts."""
+        return {name: value for name, value in vars(self).items() if name != "_delta"}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
+        vars(self).update(state)
+
+    def add(self, time: float, gamma: FloatArray, gradient: FloatArray) -> None:
+        """Take note of a gradient.
+
+        Parameters
+        ----------
+        time : float
+            > 0, and not before that of earlier ones.
+        gamma : ndarray, shape (m, n_directions)
+            Its parts along the directions,
+        gradient : ndarray, shape (m, n_directions)
+            and along the coordinates that belong to them; these count as much as what they do to
+            the weights.
+        """
+        weight = min(time, _LATEST) ** _POWER
+        self._total += weight
+        rows = np.concatenate([gamma, np.sqrt(self._delta) * gradient])
+        self._pending.append(np.sqrt(weight) * rows)
+        if len(self._pending) * len(rows) >= _BATCH:
+            self._flush()
+
+    def rotation(self, protected: FloatArray, smallest: float) -> tuple[FloatArray, float] | None:
+        """Return the combinations of directions to keep, None while it is not worth the trouble.
+
+        Parameters
+        ----------
+        protected : ndarray, shape (j, n_directions)
+            Stay in the space, however small they are.
+        smallest : float
+            Combinations whose mean square is below the square of this are let go.
+
+        Returns
+        -------
+        rotation : ndarray, shape (n_kept, n_directions)
+            With orthonormal rows.
+        dropped : float
+            Root mean square of the gradients outside it.
+        """
+        n = protected.shape[1]
+        if n < _GROWTH * self._looked_at:
+            return None
+        self._looked_at = n
+        self._flush()
+        self._grow(n)
+        _, sizes, rows = np.linalg.svd(protected, full_matrices=False)
+        fixed = rows[sizes > 1e-14 * max(sizes[0], 1e-300)]
+        moment = self._moment / self._total
+        moment -= fixed.T @ (fixed @ moment)
+        moment -= (moment @ fixed.T) @ fixed
+        values, vectors = np.linalg.eigh(moment)
+        if smallest**2 < _ROUNDING * values[-1]:
+            return None
+        active = values >= smallest**2
+        kept = np.concatenate([fixed, vectors[:, active].T])
+        if len(kept) > (1.0 - _LEAST_SHARE) * n:
+            return None
+        # The fixed rows have eigenvalue zero but for rounding: once more, to be safe.
+        rotation = np.linalg.qr(kept.T)[0].T
+        self._moment = rotation @ self._moment @ rotation.T
+        self._looked_at = max(len(rotation), _LEAST / _GROWTH)
+        return rotation, float(np.sqrt(np.sum(np.maximum(values[~active], 0.0))))
+
+    def _flush(self) -> None:
+        """Add what is pending to the averages."""
+        if not self._pending:
+            return
+        n = max(rows.shape[1] for rows in self._pending)
+        table = np.concatenate([widened(rows, n) for rows in self._pending])
+        self._grow(n)
+        self._moment = self._moment + table.T @ table
+        self._pending.clear()
+
+    def _grow(self, n: int) -> None:
+        """Make room for n directions; averages along those that came later are zero."""
+        more = n - len(self._moment)
+        self._moment = np.pad(self._moment, (0, more))
+
+
+def compression_along(method: Method, sampling: Sampling) -> float:
+    """Return ``sampling.compression``, or its default along the trajectory of a method."""
+    if sampling.compression is not None:
+        return sampling.compression
+    return _COMPRESSION_OF_FLOW if isinstance(method, GradientFlow) else 0.0

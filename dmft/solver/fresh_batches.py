@@ -1,0 +1,211 @@
+r"""Gradient descent on new samples in each step: the process without memory.
+
+The gradient at step t is that of n samples which no earlier step has seen. In the limit they know
+of the weights only that :math:`h^t = \Theta^{tT} x` and the latent coordinates are Gaussian,
+
+.. math:: h^t = M(t) z + L_t \xi, \qquad L_t L_t^T = C(t,t) - M(t) M(t)^T,
+
+and what is left of the gradient outside the span of weights and latent directions is a Gaussian
+vector, new in each step, of covariance :math:`E[g^t g^{tT}] / \delta`:
+
+.. math:: \mathrm{grad}^t = \big(E[g^t q^T],\; -\Gamma(t,t)/\sqrt\delta\big), \qquad
+          \Gamma \Gamma^T = E[g^t g^{tT}].
+
+It is the coordinate form of ``dmft.solver.process`` with ``q^t = zeta^t``: nothing is taken back
+for having been used. Everything is an average over the same paths (z, xi) in every step, and no
+basis grows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.model.gradients import pre_activation_gradient, second_layer_gradient
+from dmft.solver.paths import Paths
+from dmft.solver.process import LARGEST_NUMBER, Evaluation, Process, start_symmetry, symmetrised
+from dmft.solver.window import widened
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from dmft.model.problem import Problem
+    from dmft.solver.streams import GaussianStream
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["AnyProcess", "FreshProcess", "neuron_factor"]
+
+
+def neuron_factor(weights: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
+    r"""Factor the weights outside the latent space.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (m, k + c), c >= m
+    k : int
+
+    Returns
+    -------
+    L : ndarray, shape (m, m)
+        Lower triangular with a diagonal >= 0, ``L @ L.T = C - M @ M.T``.
+    rows : ndarray, shape (m, c)
+        Orthonormal, ``weights[:, k:] = L @ rows``.
+
+    Examples
+    --------
+    >>> L, rows = neuron_factor(np.array([[0.3, 0.6, 0.8]]), 1)
+    >>> L.round(12), rows.round(12)
+    (array([[1.]]), array([[0.6, 0.8]]))
+    """
+    q, r = np.linalg.qr(weights[:, k:].T)
+    signs = np.where(np.diag(r) < 0.0, -1.0, 1.0)
+    return (r * signs[:, np.newaxis]).T, (q * signs).T
+
+
+class FreshProcess:
+    """`dmft.solver.process.Process` for samples that are new in each step.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+        n/d.
+    streams : list of GaussianStream
+        The random numbers.
+    trains_second_layer : bool
+        Whether evaluations give the gradient in the second layer.
+
+    Attributes
+    ----------
+    paths : Paths
+        Those of z and xi; they do not grow.
+    labels, latent, r : list of ndarray
+        As there, with one block.
+    n_visits : int
+        Evaluations so far.
+    clock : float
+        Of no effect.
+    limit : float
+        Of no effect: a sample that is seen once cannot be thrown out of its minimum.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        delta: float,
+        streams: list[GaussianStream],
+        *,
+        trains_second_layer: bool = False,
+    ) -> None:
+        m, k = problem.m, problem.k
+        self.problem = problem
+        self.delta = delta
+        self.limit = np.inf
+        self.clock = 1.0
+        self.n_visits = 0
+        self._n_blocks = 0  # opened
+        self._symmetry = start_symmetry(problem)
+        self._trains_second_layer = trains_second_layer
+        leading = np.concatenate([stream.leading() for stream in streams], axis=1)
+        eps = leading[k + m] if problem.target.uses_noise else np.zeros(leading.shape[1])
+        self.labels = [problem.sample_labels(np.ascontiguousarray(leading[:k].T), eps)]
+        self.latent = [np.ascontiguousarray(leading[:k])]
+        self.paths = Paths([np.ascontiguousarray(leading[: k + m])])
+        self._xi = leading[k : k + m]
+        self.r = [np.empty((m, leading.shape[1]))]
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Coordinates, directions and rows of the basis that the paths hold."""
+        return self.paths.n_coordinates, self.paths.n_directions, self.paths.n_rows
+
+    def close(self) -> None:
+        """Say that nothing will be evaluated any more."""
+
+    def state(self) -> dict[str, Any]:
+        """All that later evaluations depend on, in types ``dmft.io.snapshots.pack`` accepts."""
+        return {"n_visits": self.n_visits, "n_blocks": self._n_blocks}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
+        self.n_visits = state["n_visits"]
+        self._n_blocks = state["n_blocks"]
+
+    def compress(
+        self, vectors: list[FloatArray], step: float, tolerance: float
+    ) -> tuple[list[FloatArray], float]:
+        """As there: no direction of samples that are not seen again is kept, none can be let go."""
+        return vectors, 0.0
+
+    def evaluate(
+        self,
+        weights: FloatArray,
+        step: float,
+        tolerance: float,
+        block: int | None,
+        *,
+        second_layer: FloatArray | None = None,
+        batch: int = 0,
+    ) -> Evaluation:
+        """Gradient of the risk on new samples; parameters are those of `Process.evaluate`."""
+        problem, k, m = self.problem, self.problem.k, self.problem.m
+        at = problem if second_layer is None else problem.with_second_layer(second_layer)
+        weights = widened(weights, k + m * (1 + self._n_blocks))
+        first = m * self._n_blocks
+        self.n_visits += 1
+        M, (L, rows) = weights[:, :k], neuron_factor(weights, k)
+        z, y, r, n = self.latent[0], self.labels[0], self.r[0], self.paths.n_paths
+        np.matmul(M, z, out=r)
+        r += L @ self._xi
+        with np.errstate(over="ignore", invalid="ignore"):
+            g, losses = pre_activation_gradient(at, r, y)
+            second_moment = g @ g.T / n
+            on_latent, on_neurons = g @ z.T / n, g @ self._xi.T / n
+            loss = float(np.mean(losses))
+            of_layer = np.empty(0)
+            if self._trains_second_layer:
+                of_layer = second_layer_gradient(at, r, y) / n
+        nothing = np.empty(0, dtype=np.intp)
+        averages = np.concatenate(
+            [second_moment.ravel(), on_latent.ravel(), on_neurons.ravel(), of_layer, [loss]]
+        )
+        if not (np.abs(averages) < LARGEST_NUMBER).all():
+            return Evaluation(
+                weights, 0.0, weights, nothing, 0.0, second_moment, 0.0, np.zeros(4), of_layer,
+                Status.DIVERGED,
+            )  # fmt: skip
+        hard = problem.target.hard_basis
+        on_latent -= (on_latent @ hard) @ hard.T
+        known = np.concatenate([on_latent, on_neurons @ rows], axis=1)
+        root = _root(second_moment)
+        gamma = np.zeros((m, first + m))
+        gamma[:, first:] = root
+        square = float(np.sum(known**2) + np.trace(second_moment) / self.delta)
+        opened = nothing
+        if block is None:
+            gamma = gamma[:, :first]
+        else:
+            known = np.concatenate([known, -root / np.sqrt(self.delta)], axis=1)
+            opened = np.arange(m)
+            self._n_blocks += 1
+        found = Evaluation(
+            known, square, gamma, opened, loss, second_moment, 0.0, np.zeros(4), of_layer
+        )
+        return symmetrised(found, self._symmetry, at, weights, self.r, [g])
+
+
+AnyProcess = Process | FreshProcess
+"""What a driver can drive."""
+
+
+def _root(covariance: FloatArray) -> FloatArray:
+    """Lower triangular root of a positive semidefinite matrix."""
+    values, vectors = np.linalg.eigh(covariance)
+    half = vectors * np.sqrt(np.maximum(values, 0.0))
+    r = np.linalg.qr(half.T)[1]
+    return np.asarray((r * np.where(np.diag(r) < 0.0, -1.0, 1.0)[:, np.newaxis]).T)

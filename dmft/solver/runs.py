@@ -1,0 +1,275 @@
+"""What one self-consistent run leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft.io.records import NOT_STORED
+from dmft.solver.paths import Paths
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from dmft.solver.fresh_batches import AnyProcess
+    from dmft.solver.process import Evaluation
+
+__all__ = ["Record", "Run"]
+
+FloatArray = NDArray[np.float64]
+IntegerArray = NDArray[np.intp]
+
+
+@dataclass
+class Run:
+    """What one self-consistent run leaves behind; everything else is computed from it.
+
+    ``n_times`` is the number of time points reached (n_steps + 1 unless the run ended early).
+
+    Attributes
+    ----------
+    weights : ndarray, shape (n_times, m, n_coordinates)
+        B_t, zero on coordinates opened later. Coordinates: z (k), xi (m), then fresh ones.
+    gamma : ndarray, shape (n_times, m, n_directions)
+        Gamma(t, v), the gradients on the kept directions.
+    direction_step, direction_neuron : ndarray of int, shape (n_directions,)
+        Which gradient opened which direction (and the fresh coordinate that goes with it).
+    gradient_second_moment : ndarray, shape (n_times, m, m)
+        E[g^t g^t^T].
+    train_loss, squared_gradient_norm : ndarray, shape (n_times,)
+        Those of all samples, also where steps use batches.
+    counts : ndarray of int, shape (n_times, 3)
+        Coordinates, directions and rows of the basis that ``paths`` held *before* each step.
+    latent : ndarray, shape (k, n_paths)
+    labels : ndarray, shape (n_paths,)
+    pre_activations : dict of step to ndarray, shape (m, n_paths)
+    left_out : ndarray, shape (n_times,)
+        Weight that the parts of gradients left out before each time would have received, summed:
+        |step_size g_left| / sqrt(delta) each.
+    above : ndarray, shape (n_times, 4)
+        Of the paths that a step makes unstable: fraction, and shares of loss, squared gradients and
+        squared pre-activations.
+    n_visits : int
+        Evaluations that read the whole basis.
+    second_layer : ndarray, shape (n_times, m)
+        That of the network at each time.
+    paths : Paths or None
+        The coordinates and directions themselves, where they were kept. Those of an earlier step
+        are the leading ones, see ``counts``.
+    status : Status
+    """
+
+    weights: Annotated[FloatArray, "T m c"]
+    gamma: Annotated[FloatArray, "T m v"]
+    direction_step: Annotated[IntegerArray, "opened"]
+    direction_neuron: Annotated[IntegerArray, "opened"]
+    gradient_second_moment: Annotated[FloatArray, "T m m"]
+    train_loss: Annotated[FloatArray, "T"]
+    squared_gradient_norm: Annotated[FloatArray, "T"]
+    counts: Annotated[IntegerArray, "T 3"]
+    latent: Annotated[FloatArray, "k N"]
+    labels: Annotated[FloatArray, "N"]
+    left_out: Annotated[FloatArray, "T"]
+    above: Annotated[FloatArray, "T 4"]
+    second_layer: Annotated[FloatArray, "T m"]
+    pre_activations: dict[int, Annotated[FloatArray, "m N"]] = field(default_factory=dict)
+    paths: Paths | None = field(default=None, metadata=NOT_STORED)
+    status: Status = Status.SUCCESS
+    n_visits: int = 0
+    is_compressed: bool = False
+
+    @property
+    def n_times(self) -> int:
+        """Number of time points reached."""
+        return len(self.train_loss)
+
+    def has_let_go(self, step: int) -> bool:
+        """Whether directions that gradients opened before a step were let go before it."""
+        if not self.is_compressed:
+            return False
+        return int(self.counts[step, 1]) < int(np.count_nonzero(self.direction_step < step))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the paths: large, and computed again from the seed when needed."""
+        return {**self.__dict__, "paths": None}
+
+
+class Record:
+    """A `Run` in the making.
+
+    Parameters
+    ----------
+    process : Process
+
+    Attributes
+    ----------
+    status : Status
+        How the run ended.
+    left_out : float
+        `Run.left_out` so far.
+    """
+
+    def __init__(self, process: AnyProcess) -> None:
+        self.status = Status.SUCCESS
+        self._process = process
+        self._weights = _Ragged(process.problem.m)
+        self._gamma = _Ragged(process.problem.m)
+        self._second_moment: list[FloatArray] = []
+        self._numbers: list[tuple[float, float, float]] = []
+        self._above: list[FloatArray] = []
+        self._second_layer: list[FloatArray] = []
+        self._counts: list[tuple[int, int, int]] = []
+        self._direction_step: list[int] = []
+        self._direction_neuron: list[int] = []
+        self._pre_activations: dict[int, FloatArray] = {}
+        self.left_out = 0.0
+
+    def add(
+        self,
+        weights: FloatArray,
+        found: Evaluation,
+        counts: tuple[int, int, int],
+        *,
+        weight: float,
+        keep: bool,
+        second_layer: FloatArray | None = None,
+    ) -> None:
+        """Add a time point.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (m, n_coordinates)
+        found : Evaluation
+            At these weights, the last one of the process.
+        counts : tuple of int
+            What the paths held before it.
+        weight : float
+            The step that the gradient is used for.
+        keep : bool
+            Whether to keep the pre-activations.
+        second_layer : ndarray, shape (m,), optional
+            That of the problem if it is not given.
+        """
+        t = len(self._numbers)
+        if second_layer is None:
+            second_layer = np.array(self._process.problem.network.second_layer)
+        self._second_layer.append(second_layer)
+        paths = self._process.paths
+        self._weights.append(paths.in_opened(weights, paths.n_leading))
+        self._gamma.append(paths.in_opened(found.gamma))
+        self._second_moment.append(found.second_moment)
+        self._numbers.append((found.loss, found.square, self.left_out))
+        self._above.append(found.above)
+        self._counts.append(counts)
+        self.opened(t, found)
+        self.left_out += weight * found.left_out / np.sqrt(self._process.delta)
+        if keep:
+            self._pre_activations[t] = np.concatenate(self._process.r, axis=1)
+
+    def opened(self, t: int, found: Evaluation) -> None:
+        """Take note of the directions that an evaluation opened."""
+        self._direction_step += [t] * len(found.opened)
+        self._direction_neuron += found.opened.tolist()
+
+    @property
+    def n_times(self) -> int:
+        """Number of time points so far."""
+        return len(self._numbers)
+
+    def state(self) -> dict[str, Any]:
+        """Everything recorded so far, in what ``dmft.io.snapshots.pack`` accepts."""
+        return {
+            "weights": self._weights.state(),
+            "gamma": self._gamma.state(),
+            "second_moment": np.array(self._second_moment),
+            "numbers": np.array(self._numbers),
+            "above": np.array(self._above),
+            "second_layer": np.array(self._second_layer),
+            "counts": np.array(self._counts),
+            "direction_step": self._direction_step,
+            "direction_neuron": self._direction_neuron,
+            "steps": list(self._pre_activations),
+            "values": list(self._pre_activations.values()),
+            "left_out": self.left_out,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`.
+
+        Raises
+        ------
+        ValueError
+            If its arrays are not as long as each other, or of another number of neurons.
+        """
+        n, m = len(state["numbers"]), self._process.problem.m
+        shapes = {"second_moment": (n, m, m), "numbers": (n, 3), "above": (n, 4)}
+        for name, shape in (shapes | {"second_layer": (n, m), "counts": (n, 3)}).items():
+            if n and state[name].shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {state[name].shape}")
+        if any(state[name]["rows"].shape[:2] != (n, m) for name in ("weights", "gamma")):
+            raise ValueError(f"weights and gamma must have {n} times and {m} neurons")
+        self._weights.restore(state["weights"])
+        self._gamma.restore(state["gamma"])
+        self._second_moment = list(state["second_moment"])
+        self._numbers = [(a, b, c) for a, b, c in state["numbers"].tolist()]
+        self._above = list(state["above"])
+        self._second_layer = list(state["second_layer"])
+        self._counts = [(a, b, c) for a, b, c in state["counts"].tolist()]
+        self._direction_step = state["direction_step"]
+        self._direction_neuron = state["direction_neuron"]
+        self._pre_activations = dict(zip(state["steps"], state["values"], strict=True))
+        self.left_out = state["left_out"]
+
+    def run(self, keep_paths: bool) -> Run:
+        """Return everything recorded."""
+        process, m = self._process, self._process.problem.m
+        numbers = np.array(self._numbers).reshape(-1, 3)
+        return Run(
+            weights=self._weights.padded(),
+            gamma=self._gamma.padded(),
+            direction_step=np.array(self._direction_step, dtype=np.intp),
+            direction_neuron=np.array(self._direction_neuron, dtype=np.intp),
+            gradient_second_moment=np.array(self._second_moment).reshape(-1, m, m),
+            train_loss=numbers[:, 0].copy(),
+            squared_gradient_norm=numbers[:, 1].copy(),
+            latent=np.concatenate(process.latent, axis=1),
+            labels=np.concatenate(process.labels),
+            pre_activations=self._pre_activations,
+            counts=np.array(self._counts, dtype=np.intp).reshape(-1, 3),
+            paths=process.paths if keep_paths and not process.paths.is_compressed else None,
+            is_compressed=process.paths.is_compressed,
+            status=self.status,
+            left_out=numbers[:, 2].copy(),
+            above=np.array(self._above).reshape(-1, 4),
+            second_layer=np.array(self._second_layer).reshape(-1, m),
+            n_visits=process.n_visits,
+        )
+
+
+class _Ragged:
+    """Rows of growing length, returned as one zero-padded array."""
+
+    def __init__(self, m: int) -> None:
+        self._rows: list[FloatArray] = []
+        self._m = m
+
+    def append(self, row: FloatArray) -> None:
+        self._rows.append(row)
+
+    def state(self) -> dict[str, Any]:
+        return {"rows": self.padded(), "widths": [row.shape[1] for row in self._rows]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pairs = zip(state["rows"], state["widths"], strict=True)
+        self._rows = [row[:, :width] for row, width in pairs]
+
+    def padded(self) -> FloatArray:
+        width = max((row.shape[1] for row in self._rows), default=0)
+        out = np.zeros((len(self._rows), self._m, width))
+        for target, row in zip(out, self._rows, strict=True):
+            target[:, : row.shape[1]] = row
+        return out

@@ -1,0 +1,139 @@
+r"""Paths that a finite step makes unstable, and how much of the averages they carry.
+
+Seen from a single sample, gradient descent is a map with the slope
+:math:`1 - \eta (D / \delta + \lambda)`: the fraction :math:`1/\delta` is what a sample in
+:math:`d` dimensions sees of its own step. Where
+
+.. math:: \eta (D / \delta + \lambda) > 2
+
+the sample overshoots its minimum by more than it was away from it. That is what gradient descent
+with such a step does, and the theory follows it (with momentum, batches or a schedule the limit is
+that of :meth:`dmft.GradientDescent.curvature_limits`); but averages carried by a few such paths are
+noisy (and their standard errors with them), and are those of the step, not of the problem. Gradient
+flow has no unstable paths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dmft.trajectory.trajectory import Trajectory
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["SHARE_TOLERANCE", "UnstablePaths", "last_meaningful_step"]
+
+SHARE_TOLERANCE = 0.01
+"""Unstable paths that carry more than this much of an average are reported as a status."""
+
+_NAMES = ("fraction", "loss_share", "gradient_share", "pre_activation_share")
+
+
+@dataclass(frozen=True, eq=False)
+class UnstablePaths:
+    r"""Paths with :math:`\eta (D / \delta + \lambda) > 2` along a trajectory.
+
+    For several neurons D stands for a bound on its largest eigenvalue
+    (:func:`dmft.model.gradients.curvature_bound`), which is D itself for one neuron and a convex
+    loss. All are exactly zero for a gradient flow.
+
+    Attributes
+    ----------
+    fraction : ndarray, shape (T+1,)
+        Fraction of the paths.
+    loss_share : ndarray, shape (T+1,)
+        Their share of the train loss,
+    gradient_share : ndarray, shape (T+1,)
+        of ``E[|g|^2]``, g the gradient of the loss in the pre-activations r,
+    pre_activation_share : ndarray, shape (T+1,)
+        and of ``E[|r|^2]``.
+    stderr : dict of str to ndarray
+        Standard error over replicates of each of them, by name.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    >>> sampling = dmft.Sampling(n_paths=1024, replicates=8, seed=0)
+    >>> coarse = dmft.solve(problem, 1.0, dmft.GradientDescent(0.2, 5), sampling)
+    >>> coarse.unstable_paths.largest[1], coarse.stability_status.name
+    ('pre_activation_share', 'UNSTABLE_PATHS')
+    >>> fine = dmft.solve(problem, 1.0, dmft.GradientDescent(0.01, 5), sampling)
+    >>> fine.unstable_paths.fraction, fine.stability_status.name
+    (array([0., 0., 0., 0., 0., 0.]), 'SUCCESS')
+    """
+
+    fraction: FloatArray
+    loss_share: FloatArray
+    gradient_share: FloatArray
+    pre_activation_share: FloatArray
+    stderr: dict[str, FloatArray]
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[FloatArray]) -> UnstablePaths:
+        """Put together what the runs counted: that over all paths, then one for each replicate.
+
+        Parameters
+        ----------
+        runs : sequence of ndarray, shape (T+1, 4)
+        """
+        error = np.std(runs[1:], axis=0, ddof=1) / np.sqrt(len(runs) - 1)
+        fraction, loss, gradient, pre_activation = (column.copy() for column in runs[0].T)
+        errors = {name: column.copy() for name, column in zip(_NAMES, error.T, strict=True)}
+        return cls(fraction, loss, gradient, pre_activation, errors)
+
+    @property
+    def largest(self) -> tuple[float, str, int]:
+        """Largest of all these numbers, which one it is, and at what step (0, "", 0 if none)."""
+        table = np.array([getattr(self, name) for name in _NAMES])
+        if not table.any():
+            return 0.0, "", 0
+        index, step = np.unravel_index(np.argmax(table), table.shape)
+        return float(table[index, step]), _NAMES[index], int(step)
+
+    def share_until(self, step: int) -> float:
+        """Largest of these numbers up to a step."""
+        return float(max(np.max(getattr(self, name)[: step + 1]) for name in _NAMES))
+
+    @property
+    def status(self) -> Status:
+        """UNSTABLE_PATHS if they are, or carry, more than `SHARE_TOLERANCE` of an average."""
+        return Status.SUCCESS if self.largest[0] <= SHARE_TOLERANCE else Status.UNSTABLE_PATHS
+
+
+def last_meaningful_step(trajectory: Trajectory) -> int:
+    """Last step of a run that diverged whose averages say something of the problem.
+
+    What follows a step that makes samples unstable which carry more than `SHARE_TOLERANCE` of an
+    average is the blow-up, and so are values with errors as large as they are. For any other status
+    it is the last step.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With at least one step.
+
+    Returns
+    -------
+    int
+    """
+    if trajectory.status is not Status.DIVERGED:
+        return trajectory.n_steps
+    for step in range(trajectory.n_steps):
+        names = ("train_loss", "gradient_norm")
+        values = np.array([getattr(trajectory, name)[step + 1] for name in names])
+        errors = np.array([trajectory.stderr[name][step + 1] for name in names])
+        known = np.isfinite(values).all() and bool(np.all(errors <= np.abs(values)))
+        if not known or trajectory.unstable_paths.share_until(step) > SHARE_TOLERANCE:
+            return step
+    return trajectory.n_steps

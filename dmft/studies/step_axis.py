@@ -1,0 +1,357 @@
+r"""delta_NN at one time from gradient flow to large steps, and with fresh batches for comparison.
+
+Gradient descent with step :math:`\eta` reaches time :math:`\tau` after :math:`\tau/\eta` steps. As
+:math:`\eta \to 0` its threshold (Montanari & Wang, arXiv:2602.01434) becomes that of gradient flow.
+It changes with :math:`\eta` for two reasons: a step is not a flow, and the same n samples are used
+in every step, so that the weights remember them. With a fresh batch of n samples in each step the
+second is gone; what is left of the samples is the noise of single gradients.
+
+The points share their random numbers, so that they differ by much less than each of them is off.
+The roots of single replicates are kept for that: differences have errors of their own.
+
+Large steps make single samples unstable (`dmft.solver.stability`). Where these carry averages, or
+descent diverges, the result says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._numerics.sampling import Sampling
+from dmft._numerics.validation import check_instance
+from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
+from dmft.hessian.gap_reading import read_gap
+from dmft.io.folders import check_folder
+from dmft.model.problem import Problem
+from dmft.solver.stability import SHARE_TOLERANCE
+from dmft.studies.step_sizes import SimulationCheck, StepSizes, steps_to
+from dmft.threshold.horizon import delta_nn_curve
+from dmft.training.gradient_descent import GradientDescent
+from dmft.training.gradient_flow import GradientFlow
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dmft.training.methods import Method
+
+__all__ = [
+    "EigenvalueCheck",
+    "StepAxis",
+    "StepSeries",
+    "find_step_axis",
+]
+
+FloatArray = NDArray[np.float64]
+
+_KINDS = ("reuse", "fresh")
+_NUMBERS = ("step_sizes", "n_steps", "value", "stderr", "replicates", "unstable_share")
+
+
+# -- what comes out ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class StepSeries:
+    """delta_NN at one time, for S step sizes.
+
+    Attributes
+    ----------
+    step_sizes : ndarray, shape (S,)
+        Increasing; 0 is gradient flow.
+    n_steps : ndarray of int, shape (S,)
+        Steps to the time; 0 for gradient flow.
+    value : ndarray, shape (S,)
+        delta_NN; NaN where there is none.
+    stderr : ndarray, shape (S,)
+        `ThresholdCurve.error`: over replicates, of the location and of finitely many paths.
+    replicates : ndarray, shape (R, S)
+        Roots of single replicates.
+    unstable_share : ndarray, shape (S,)
+        Of each threshold: what paths carry that the step makes unstable. NaN without a value.
+    statuses : tuple of Status
+        Of each threshold, as in :class:`dmft.ThresholdCurve`.
+    """
+
+    step_sizes: Annotated[FloatArray, "S"]
+    n_steps: Annotated[NDArray[np.intp], "S"]
+    value: Annotated[FloatArray, "S"]
+    stderr: Annotated[FloatArray, "S"]
+    replicates: Annotated[FloatArray, "R S"]
+    unstable_share: Annotated[FloatArray, "S"]
+    statuses: Annotated[tuple[Status, ...], "S"]
+
+    @property
+    def unstable(self) -> NDArray[np.bool_]:
+        """Where unstable paths carry so much that the value is that of the step size, (S,)."""
+        return np.asarray(self.unstable_share > SHARE_TOLERANCE)
+
+    def shift(self, reference: StepSeries, index: int = 0) -> tuple[FloatArray, FloatArray]:
+        """Difference from a point of this or another series, and its standard error.
+
+        Parameters
+        ----------
+        reference : StepSeries
+            Of the same sampling, so that errors in common cancel.
+        index : int
+            Point of `reference`.
+
+        Returns
+        -------
+        difference, stderr : ndarray, shape (S,)
+        """
+        paired = self.replicates - reference.replicates[:, index, np.newaxis]
+        error = paired.std(axis=0, ddof=1) / np.sqrt(len(paired))
+        return self.value - reference.value[index], error
+
+
+@dataclass(frozen=True)
+class EigenvalueCheck:
+    """Smallest eigenvalue of the Hessian at the time of the axis: theory and finite dimension.
+
+    Attributes
+    ----------
+    delta : float
+    fresh : bool
+        Whether each step had a batch of its own.
+    step_size : float
+    step : int
+    d, seeds : int
+    status : Status
+        Of theory and runs; other than SUCCESS, there is nothing to compare.
+    prediction : HessianPrediction or None
+        Both values with their errors, and both overlaps with the hard space
+        (`dmft.comparison.smallest_eigenvalue`); None where theory or runs ended early.
+    """
+
+    delta: float
+    fresh: bool
+    step_size: float
+    step: int
+    d: int
+    seeds: int
+    status: Status
+    prediction: HessianPrediction | None
+
+    def to_config(self) -> dict[str, Any]:
+        """Return it as plain types."""
+        found = None
+        if self.prediction is not None:
+            found = {**vars(self.prediction), "status": self.prediction.status.name}
+        return {**vars(self), "status": self.status.name, "prediction": found}
+
+
+@dataclass(frozen=True, eq=False)
+class StepAxis:
+    """delta_NN at one time against the step size.
+
+    Attributes
+    ----------
+    network : str
+        Name of the network.
+    time : float
+    reuse : StepSeries
+        The same n samples in every step.
+    fresh : StepSeries or None
+        n new samples in every step.
+    check : tuple of EigenvalueCheck
+        Runs of finite dimension beside it, if asked for.
+    """
+
+    network: str
+    time: float
+    reuse: StepSeries
+    fresh: StepSeries | None = None
+    check: tuple[EigenvalueCheck, ...] = ()
+
+    @property
+    def series(self) -> tuple[StepSeries, ...]:
+        """Reuse, and fresh batches if there are any."""
+        return (self.reuse,) if self.fresh is None else (self.reuse, self.fresh)
+
+    @property
+    def status(self) -> Status:
+        """SUCCESS, or the first other status of a point."""
+        statuses = [status for series in self.series for status in series.statuses]
+        statuses += [entry.status for entry in self.check]
+        return next((status for status in statuses if not status.ok), Status.SUCCESS)
+
+
+# -- finding it ----------------------------------------------------------------------------------
+
+
+def find_step_axis(
+    problem: Problem,
+    bracket: Sequence[float],
+    asked: StepSizes,
+    sampling: Sampling,
+    *,
+    name: str = "",
+    simulate: SimulationCheck | None = None,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    max_memory: float | None = None,
+) -> StepAxis:
+    """Find delta_NN at one time for every step size, one after the other.
+
+    Parameters
+    ----------
+    problem : Problem
+    bracket : pair of float
+    asked : StepSizes
+        Its ``network`` is not looked at.
+    sampling : Sampling
+    name : str
+        What to call the network.
+    simulate : SimulationCheck, optional
+    threads, progress, checkpoint, max_memory
+        As in :func:`dmft.delta_nn_curve`; each search has a subfolder of ``checkpoint``.
+
+    Returns
+    -------
+    StepAxis
+
+    Raises
+    ------
+    ValueError
+        As :func:`dmft.delta_nn_curve`.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
+    >>> sampling = dmft.Sampling(n_paths=128, replicates=4)
+    >>> axis = find_step_axis(problem, (1, 4), StepSizes([0, 0.2, 0.4], 0.8), sampling)
+    >>> axis.reuse.n_steps, axis.fresh.n_steps, axis.status.name
+    (array([0, 4, 2]), array([4, 2]), 'SUCCESS')
+    """
+    check_instance("asked", asked, StepSizes)
+    folder = None if checkpoint is None else check_folder(checkpoint, "checkpoint")
+
+    def find(sizes: Sequence[float], kind: str) -> StepSeries:
+        found = []
+        for size in sizes:
+            method = _method(asked, size, fresh=kind == _KINDS[1])
+            curve = delta_nn_curve(
+                problem,
+                method,
+                bracket,
+                [method.n_steps],
+                sampling,
+                threads=threads,
+                progress=progress,
+                checkpoint=None if folder is None else folder / f"{kind}-{size!r}",
+                max_memory=max_memory,
+            )
+            found.append(curve)
+        return StepSeries(
+            step_sizes=np.array(sizes, dtype=np.float64),
+            n_steps=np.array([steps_to(asked.time, size) for size in sizes], dtype=np.intp),
+            value=np.array([curve.value[0] for curve in found]),
+            stderr=np.array([curve.error[0] for curve in found]),
+            replicates=np.stack([curve.replicates[:, 0] for curve in found], axis=1),
+            unstable_share=np.array([curve.unstable_share[0] for curve in found]),
+            statuses=tuple(curve.statuses[0] for curve in found),
+        )
+
+    reuse = find(asked.step_sizes, _KINDS[0])
+    fresh = None
+    if asked.compare_fresh:
+        fresh = find([size for size in asked.step_sizes if size > 0.0], _KINDS[1])
+    check: list[EigenvalueCheck] = []
+    known = np.flatnonzero((reuse.step_sizes > 0.0) & np.isfinite(reuse.value))
+    if simulate is not None and len(known):
+        largest = known[-1]
+        for factor in simulate.factors:
+            delta = float(f"{factor * reuse.value[largest]:.4g}")
+            for is_fresh in (False, True)[: 1 + asked.compare_fresh]:
+                method = _method(asked, float(reuse.step_sizes[largest]), fresh=is_fresh)
+                assert isinstance(method, GradientDescent)  # the step size is not zero
+                own = None if folder is None else folder / f"check-{_KINDS[is_fresh]}-{delta!r}"
+                check.append(
+                    _check(
+                        problem,
+                        delta,
+                        method,
+                        sampling,
+                        simulate,
+                        is_fresh,
+                        threads,
+                        own,
+                        max_memory,
+                    )
+                )
+                if progress is not None:
+                    progress(1)
+    return StepAxis(name, asked.time, reuse, fresh, tuple(check))
+
+
+def _method(asked: StepSizes, step_size: float, *, fresh: bool) -> Method:
+    """Return the method that gets to the time with such steps."""
+    if step_size == 0.0:
+        return GradientFlow(asked.time, asked.flow_tol, [0.0, asked.time])
+    n_steps = steps_to(asked.time, step_size)
+    return GradientDescent(step_size, n_steps, fresh_batches=fresh)
+
+
+def _check(
+    problem: Problem,
+    delta: float,
+    method: GradientDescent,
+    sampling: Sampling,
+    asked: SimulationCheck,
+    fresh: bool,
+    threads: int | None,
+    folder: Path | None,
+    max_memory: float | None,
+) -> EigenvalueCheck:
+    """Lay the smallest eigenvalue of runs beside that of the theory, at the last step."""
+    from dmft.simulation.simulation import simulate
+    from dmft.trajectory.solving import solve
+
+    step = method.n_steps
+    trajectory = solve(
+        problem,
+        delta,
+        method,
+        sampling,
+        hessian_steps=[step],
+        threads=threads,
+        checkpoint=None if folder is None else folder / "theory",
+        max_memory=max_memory,
+    )
+    status, prediction = trajectory.status, None
+    if status.ok:
+        runs = simulate(
+            problem,
+            delta,
+            method,
+            asked.d,
+            asked.seeds,
+            hold_hard=True,
+            hessian_steps=[step],
+            n_extreme=min(2, problem.m * asked.d),
+            out=None if folder is None else folder / f"d{asked.d}",
+            workers=asked.workers,
+        )
+        law = trajectory.hessian(step)
+        found = read_gap(law).status
+        # Without an edge in the limit there is still the edge that runs of this size see.
+        known = found.ok or found is Status.UNBOUNDED_EDGE
+        status = runs.status if known else found
+        if status.ok:
+            prediction = predict_smallest_at(trajectory, [runs], step).prediction
+    step_size = float(method.step_sizes[0])
+    return EigenvalueCheck(delta, fresh, step_size, step, asked.d, asked.seeds, status, prediction)

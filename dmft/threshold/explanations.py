@@ -1,0 +1,145 @@
+"""What is behind the outcome of a search for a threshold, in words and with its numbers."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.model.curvature_support import describe_unbounded
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dmft.model.problem import Problem
+    from dmft.threshold.threshold import Crossing
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["explain_search"]
+
+_LISTED = 4
+_FINITE_SIZE = (
+    "Runs of dimension d see the law of n = delta d weights, which has an edge: dmft.compare "
+    "(delta-nn compare) reads it."
+)
+
+
+def explain_search(
+    problem: Problem,
+    status: Status,
+    deltas: FloatArray,
+    gaps: FloatArray,
+    errors: FloatArray,
+    crossings: Sequence[Crossing],
+    failures: Mapping[float, Status],
+    ended: Mapping[float, int],
+    suspected: float = np.nan,
+) -> str:
+    """Say why a search ended as it did, what to change, and what else is to be known of it.
+
+    Parameters
+    ----------
+    problem : Problem
+    status : Status
+        Of the search.
+    deltas, gaps, errors : ndarray, shape (n,)
+        Increasing in delta; gap NaN or infinite where there is none.
+    crossings : sequence of Crossing
+    failures : mapping of float to Status
+        For each delta without a finite gap.
+    ended : mapping of float to int
+        Last step of the runs that ended before the one asked for.
+    suspected : float
+        Where a change of sign may still be hidden; NaN if nowhere.
+
+    Returns
+    -------
+    str
+        Sentences; empty if there is nothing to say.
+    """
+    if status is Status.UNBOUNDED_EDGE:
+        return f"{describe_unbounded(problem)} {_FINITE_SIZE}"
+    sentences = []
+    if status is Status.NO_BRACKET:
+        sentences.append(_which_end(deltas, gaps, crossings))
+    if np.isfinite(suspected):
+        sentences.append(
+            f"Near delta = {suspected:.4g} the gap may change sign and change back, closer than it "
+            "was looked at: raise the number of points of the scan, or narrow the bracket."
+        )
+    sentences += _failures(failures, ended)
+    touching = _within_error(deltas, gaps, errors)
+    if touching:
+        places = ", ".join(f"{delta:.4g}" for delta in touching)
+        sentences.append(
+            f"At delta = {places} the gap is zero within two standard errors without a change of "
+            "sign: whether one is there more paths would tell."
+        )
+    return " ".join(sentences)
+
+
+def _which_end(deltas: FloatArray, gaps: FloatArray, crossings: Sequence[Crossing]) -> str:
+    """Which end of the bracket to move, and which way."""
+    known = np.isfinite(gaps)
+    where = "at both ends" if known[0] else "wherever it has a value"
+    deltas, gaps = deltas[known], gaps[known]
+    lower, upper = f"{deltas[0]:.4g}", f"{deltas[-1]:.4g}"
+    if crossings:
+        return (
+            f"The outlier disappears at delta = {crossings[-1].value:.4g}, and the gap is positive "
+            f"at the upper end: raise it above {upper}, where the outlier may come back to stay."
+        )
+    if gaps[-1] < 0:
+        return (
+            f"The gap is negative {where}, the outlier is there throughout: lower the lower end "
+            f"below {lower}."
+        )
+    smallest = int(np.argmin(gaps))
+    if smallest == len(gaps) - 1:
+        return (
+            f"The gap is positive {where} and falls towards the upper end: raise it above {upper}."
+        )
+    if smallest == 0:
+        return (
+            f"The gap is positive {where} and falls towards the lower end: lower it below {lower}, "
+            f"or raise the upper end if the gap falls again beyond {upper}."
+        )
+    return (
+        f"The gap is positive {where}, and smallest ({gaps[smallest]:.3g}) at delta = "
+        f"{deltas[smallest]:.4g}: raise the upper end if it falls again beyond {upper}."
+    )
+
+
+def _failures(failures: Mapping[float, Status], ended: Mapping[float, int]) -> list[str]:
+    """One sentence for each kind of failure, with the deltas where it was met."""
+    sentences = []
+    by_status = sorted(failures.items(), key=lambda item: (item[1].name, item[0]))
+    for status, group in itertools.groupby(by_status, key=lambda item: item[1]):
+        at = [delta for delta, _ in group]
+        places = ", ".join(f"{delta:.4g}" for delta in at[:_LISTED])
+        more = f" and {len(at) - _LISTED} more" if len(at) > _LISTED else ""
+        steps = sorted({ended[delta] for delta in at if delta in ended})
+        after = ""
+        if steps:
+            last = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+            after = f", after step {last}"
+        advice = ": a smaller step_size may reach there" if status is Status.DIVERGED else ""
+        sentences.append(f"{status.name} at delta = {places}{more}{after}{advice}.")
+    return sentences
+
+
+def _within_error(deltas: FloatArray, gaps: FloatArray, errors: FloatArray) -> list[float]:
+    """Where the gap comes closest to zero between two of the same sign, within two errors."""
+    known = np.isfinite(gaps)
+    deltas, gaps, errors = deltas[known], gaps[known], errors[known]
+    size = np.abs(gaps)
+    same = (gaps[:-2] < 0) == (gaps[1:-1] < 0)
+    same &= (gaps[1:-1] < 0) == (gaps[2:] < 0)
+    closest = (size[1:-1] < size[:-2]) & (size[1:-1] < size[2:])
+    inside = same & closest & (size[1:-1] < 2 * errors[1:-1])
+    return [float(delta) for delta in deltas[1:-1][inside]]

@@ -1,0 +1,1 @@
+"""Training algorithms: gradient descent and its options, gradient flow, step-size schedules."""

@@ -1,0 +1,1 @@
+"""`solve` and its result, and spectra along it."""

@@ -1,0 +1,314 @@
+"""The Hessian's spectrum at a step, as one result: density, edges, outliers, gap, errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._numerics.validation import check_integer
+from dmft.hessian.gap_reading import read_gap
+from dmft.io.records import read_record, write_record
+from dmft.io.stored_settings import check_settings
+from rmt.outliers import by_rank
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    import os
+
+    from dmft.trajectory.trajectory import Trajectory
+    from rmt import HessianLaw
+
+__all__ = ["Spectrum", "SpectrumOutlier", "spectrum"]
+
+FloatArray = NDArray[np.float64]
+
+_KIND = "spectrum"
+_MOST_POINTS = 10**7
+
+
+@dataclass(frozen=True)
+class SpectrumOutlier:
+    """An eigenvalue outside the bulk.
+
+    Attributes
+    ----------
+    value, hard_overlap : float
+        The eigenvalue; the squared norm of its eigenvector's projection on the hard space, zero
+        for an outlier in other directions.
+    stderr, hard_overlap_stderr : float
+        Standard errors over replicates; NaN if the outlier is missing in some of them.
+    side : "left" or "right"
+        Of the bulk.
+    latent_overlap : tuple of float
+        Squared norm of the projection on each latent direction, all neurons together.
+    separated : bool
+        Whether it is further from the edge than the errors of both together. Otherwise it is not
+        told from the edge, and may be none: finitely many paths show such outliers.
+    """
+
+    value: float
+    stderr: float
+    hard_overlap: float
+    hard_overlap_stderr: float
+    side: Literal["left", "right"]
+    latent_overlap: tuple[float, ...] = ()
+    separated: bool = True
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Law of the Hessian of the risk (with weight decay) at one step of a trajectory.
+
+    Standard errors are over replicates; zero where the law is computed by quadrature (step 0, up
+    to three Gaussians).
+
+    Attributes
+    ----------
+    delta : float
+    step : int
+    x : ndarray, shape (n_points,)
+        Eigenvalues, increasing, over the whole bulk; dense where the density varies. Where D is
+        unbounded the grid ends where the sampled weights do.
+    density : ndarray, shape (n_points,)
+        Continuous part, of mass 1 - ``atom_at_zero``; NaN where it could not be solved.
+    left_edge, right_edge : float
+        Ends of the bulk; infinite where D is unbounded.
+    left_edge_stderr, right_edge_stderr : float
+        Sampling error and dependence on the most extreme weight together, see
+        :meth:`rmt.HessianLaw.edge_errors`. Infinite for an edge that did not converge, in the law
+        or a replicate; its value is then a bound from outside.
+    outliers : tuple of SpectrumOutlier
+        In all directions, increasing in value; only the hard ones where ``outlier_status`` is not
+        SUCCESS.
+    outlier_status : Status
+        ILL_CONDITIONED where the outliers in other than hard directions cannot be relied on.
+    hard_gap, hard_gap_stderr : float
+        As :meth:`rmt.HessianLaw.hard_gap`; both NaN if the problem has no hard direction, NaN and
+        infinite if the gap could not be computed.
+    atom_at_zero : float
+        Mass of the eigenvalue 0 (of the Hessian without weight decay), a consequence of rank.
+    status : Status
+        SUCCESS; UNBOUNDED_EDGE if the left edge is -infinity; what ended the computation of an edge
+        or of the gap, of the law or a replicate; UNPHYSICAL_BRANCH if the density is missing
+        somewhere.
+    config : dict
+        Problem, method, sampling as plain types.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+    """
+
+    delta: float
+    step: int
+    x: Annotated[FloatArray, "n"]
+    density: Annotated[FloatArray, "n"]
+    left_edge: float
+    left_edge_stderr: float
+    right_edge: float
+    right_edge_stderr: float
+    outliers: tuple[SpectrumOutlier, ...]
+    outlier_status: Status
+    hard_gap: float
+    hard_gap_stderr: float
+    atom_at_zero: float
+    status: Status
+    config: dict[str, Any] = field(repr=False)
+
+    @property
+    def mass(self) -> float:
+        """Integral of ``density`` by the trapezoidal rule, plus the atom; 1 up to the grid."""
+        return float(np.trapezoid(self.density, self.x)) + self.atom_at_zero
+
+    def quantile(self, mass: float) -> float:
+        """Eigenvalue below which a fraction ``mass`` of the continuous part lies."""
+        cumulative = _cumulative(self.x, np.nan_to_num(self.density))
+        return float(np.interp(mass, cumulative, self.x))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
+        write_record(path, _KIND, self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Spectrum:
+        """Read a spectrum written by :meth:`save`.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a spectrum, is damaged, or was written by a newer version.
+        """
+        return read_record(
+            path,
+            _KIND,
+            cls,
+            lambda found: check_settings(found.config, "problem", "method", "sampling"),
+        )
+
+
+def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 600) -> Spectrum:
+    """Density, edges and outliers of the Hessian at a step of a trajectory.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    step : int, optional
+        0 to ``trajectory.n_steps`` (default).
+    points : int
+        About how many points the density is evaluated at; at least 16.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    ValueError
+        If the step is out of range, or the trajectory does not know its problem.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    Linear regression has the Hessian of Marchenko and Pastur:
+
+    >>> import dmft
+    >>> problem = dmft.Problem(target="linear", network=dmft.Network(activation="linear"))
+    >>> method = dmft.GradientDescent(step_size=0.1, n_steps=1)
+    >>> trajectory = dmft.solve(problem, 4.0, method, dmft.Sampling(n_paths=64))
+    >>> result = dmft.spectrum(trajectory, step=1)
+    >>> round(result.left_edge, 6), round(result.right_edge, 6), round(result.mass, 3)
+    (0.25, 2.25, 1.0)
+    """
+    step = max(trajectory.n_steps, 0) if step is None else check_integer("step", step, minimum=0)
+    points = check_integer("points", points, minimum=16, maximum=_MOST_POINTS)
+    law = trajectory.hessian(step)
+    assert trajectory.problem is not None  # hessian() asks for it
+    edges = law.edges()
+    errors = law.edge_errors()
+    x, density = _density(law, points)
+    status = law.status
+    gap = gap_stderr = np.nan
+    if law.k_hard:
+        reading = read_gap(law)
+        gap = float(reading.gap[0])
+        gap_stderr = np.inf if np.isnan(gap) else reading.stderr
+        status = reading.status if status.ok else status
+    if status.ok and np.isnan(density).any():
+        status = Status.UNPHYSICAL_BRANCH
+    return Spectrum(
+        delta=trajectory.delta,
+        step=step,
+        x=x,
+        density=density,
+        left_edge=float(edges.left),
+        left_edge_stderr=errors[0],
+        right_edge=float(edges.right),
+        right_edge_stderr=errors[1],
+        outliers=_outliers(law),
+        outlier_status=law.outlier_status,
+        hard_gap=gap,
+        hard_gap_stderr=gap_stderr,
+        atom_at_zero=float(law.atom_at_zero()),
+        status=status,
+        config={
+            "problem": trajectory.problem.to_config(),
+            "method": trajectory.method.to_config(),
+            "sampling": trajectory.sampling.to_config(),
+        },
+    )
+
+
+def _outliers(law: HessianLaw) -> tuple[SpectrumOutlier, ...]:
+    """Outliers with errors over the replicates."""
+    others = [by_rank(other.outliers(throw=False)) for other in law.replicates]
+    found = []
+    for key, outlier in by_rank(law.outliers(throw=False)).items():
+        errors = (0.0, 0.0)
+        if others:
+            errors = (np.nan, np.nan)
+            if all(key in other for other in others):
+                pairs = np.array([(o[key].value, o[key].hard_overlap) for o in others])
+                value, overlap = pairs.std(axis=0, ddof=1) / np.sqrt(len(pairs))
+                errors = (float(value), float(overlap))
+        latent = () if outlier.latent_overlap is None else outlier.latent_overlap.tolist()
+        found.append(
+            SpectrumOutlier(
+                float(outlier.value),
+                errors[0],
+                float(outlier.hard_overlap),
+                errors[1],
+                outlier.side,
+                tuple(latent),
+                outlier.separated,
+            )
+        )
+    return tuple(found)
+
+
+def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
+    """Density on a grid over the bulk: a scan, then points where its graph is long."""
+    left, right = _range(law)
+    if not left < right:  # no weights, no bulk
+        x = np.array([left - 0.5, left + 0.5])
+        return x, np.zeros(2)
+    n = points // 4
+    # Square-root edges want points as (1 - cos); tails and the neighbourhood of an atom at zero
+    # want them even in the logarithm of the distance from zero.
+    even = left + (right - left) * (0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, n)))
+    size = 1e-3 * min(float(np.median(np.abs(law.weights))) or np.inf, right - left)
+    ends = np.arcsinh((np.array([left, right]) - law.shift) / size)
+    logarithmic = law.shift + size * np.sinh(np.linspace(ends[0], ends[1], n))
+    x = _distinct(np.concatenate([even, logarithmic]), left, right)
+    density = law.density(x, throw=False)
+    # In the plane of mass scale and height, equal lengths of the graph.
+    rounds = 2
+    for _ in range(rounds):
+        known = np.nan_to_num(density)
+        low, high = np.interp([0.005, 0.995], _cumulative(x, known), x)
+        height = min(float(known.max()), 5.0 * float(np.median(known[(x >= low) & (x <= high)])))
+        if not (high > low and height > 0):
+            break
+        lengths = np.hypot(
+            np.diff(np.clip(x, low, high)) / (high - low),
+            np.diff(np.minimum(known, height)) / height,
+        )
+        arc = np.concatenate([[0.0], np.cumsum(lengths)])
+        more = np.interp(np.linspace(0.0, arc[-1], (points - 2 * n) // rounds + 2)[1:-1], arc, x)
+        new = np.setdiff1d(_distinct(np.concatenate([x, more]), left, right), x)
+        x = np.concatenate([x, new])
+        density = np.concatenate([density, law.density(new, throw=False)])
+        order = np.argsort(x)
+        x, density = x[order], density[order]
+    return x, density
+
+
+def _distinct(x: FloatArray, left: float, right: float) -> FloatArray:
+    """Sort the points, with both ends and none closer to them or each other than rounding."""
+    apart = 1e-11 * (right - left)
+    x = np.sort(x[(x > left + apart) & (x < right - apart)])
+    return np.concatenate([[left], x[np.diff(x, prepend=left) > apart], [right]])
+
+
+def _range(law: HessianLaw) -> tuple[float, float]:
+    """Return the ends of the bulk, no further out than the given weights can push an eigenvalue."""
+    values = np.linalg.eigvalsh(law.weights)
+    largest = (1.0 + 1.0 / np.sqrt(law.ratio)) ** 2
+    left, right = law.edges()
+    return (
+        max(left, law.shift + largest * min(float(values.min()), 0.0)),
+        min(right, law.shift + largest * max(float(values.max()), 0.0)),
+    )
+
+
+def _cumulative(x: FloatArray, density: FloatArray) -> FloatArray:
+    """Fraction of the continuous mass below each grid point."""
+    steps = 0.5 * (density[1:] + density[:-1]) * np.diff(x)
+    cumulative = np.concatenate([[0.0], np.cumsum(steps)])
+    total = cumulative[-1]
+    return np.asarray(cumulative / total) if total > 0 else np.linspace(0.0, 1.0, len(x))

@@ -29,9 +29,7 @@ delta_alg           the same for the best polynomial-time algorithms       ``har
 ==================  =====================================================  =======================
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,22 +50,10 @@ def __getattr__(name: str) -> Any:
         globals().update({entry: getattr(public, entry) for entry in names})
         if name in globals():
             return globals()[name]
+    if name == "plotting":
+        return import_module("dmft.plotting")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted({*(name for name in globals() if name[:2] == "__"), *__getattr__("__all__")})
-
-
-class _Package(ModuleType):
-    """A package whose functions keep their names from modules that have the same."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        # Importing dmft.hardness would put the module in the place of the function.
-        if not (isinstance(value, ModuleType) and name in _FUNCTIONS):
-            super().__setattr__(name, value)
-
-
-_FUNCTIONS = frozenset({"algorithmic_gap", "hardness"})
-
-sys.modules[__name__].__class__ = _Package

@@ -180,7 +180,7 @@ def test_inputs_are_a_name_or_a_table(tmp_path, inputs):
 
 
 def test_the_tables_in_the_documentation_are_read(tmp_path):
-    text = (Path(__file__).parents[1] / "docs" / "index.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "index.md").read_text(encoding="utf-8")
     block = "\n".join(re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL))
     run = load_run(write(tmp_path, SHORT.replace("= 3", "= 40") + block))
     assert run.simulation.hold_hard is True

@@ -12,7 +12,7 @@ from dmft.io.records import read_record, write_record
 from dmft.studies.algorithmic_threshold import name_networks, wide_networks
 from dmft.studies.step_axis import StepAxis, find_step_axis
 
-ALGORITHMIC_GAP = importlib.import_module("dmft.algorithmic_gap")
+ALGORITHMIC_GAP = importlib.import_module("dmft.studies.algorithmic_threshold")
 SAMPLING = dmft.Sampling(n_paths=128, replicates=4, seed=3)
 METHOD = dmft.GradientDescent(0.2, 4)
 BRACKET = (0.6, 5.0)

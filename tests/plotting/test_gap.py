@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 from test_plotting import texts
-from test_plotting_curve import curve, limit
-from test_plotting_titles import LONG, inside
+from test_curve import curve, limit
+from test_titles import LONG, inside
 
 import dmft
 from dmft import Status

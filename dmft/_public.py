@@ -16,9 +16,11 @@ from dmft.studies.grokking import Grokking, fall_step, predict_grokking
 from dmft.studies.step_axis import StepAxis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.studies.sweeps import Sweep, sweep
+from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.extrapolation import Extrapolation
-from dmft.threshold.horizon import ThresholdCurve, delta_nn_curve
-from dmft.threshold.threshold import Crossing, Threshold, find_delta_nn
+from dmft.threshold.horizon import delta_nn_curve
+from dmft.threshold.search import find_delta_nn
+from dmft.threshold.threshold import Crossing, Threshold
 from dmft.training.gradient_descent import GradientDescent
 from dmft.training.gradient_flow import GradientFlow
 from dmft.training.schedules import Constant, Cosine, InverseTime, WarmUp

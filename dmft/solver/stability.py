@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dmft.trajectory.trajectory import Trajectory
-
     FloatArray = NDArray[np.float64]
 
-__all__ = ["SHARE_TOLERANCE", "UnstablePaths", "last_meaningful_step"]
+__all__ = ["SHARE_TOLERANCE", "UnstablePaths"]
 
 SHARE_TOLERANCE = 0.01
 """Unstable paths that carry more than this much of an average are reported as a status."""
@@ -109,31 +107,3 @@ class UnstablePaths:
     def status(self) -> Status:
         """UNSTABLE_PATHS if they are, or carry, more than `SHARE_TOLERANCE` of an average."""
         return Status.SUCCESS if self.largest[0] <= SHARE_TOLERANCE else Status.UNSTABLE_PATHS
-
-
-def last_meaningful_step(trajectory: Trajectory) -> int:
-    """Last step of a run that diverged whose averages say something of the problem.
-
-    What follows a step that makes samples unstable which carry more than `SHARE_TOLERANCE` of an
-    average is the blow-up, and so are values with errors as large as they are. For any other status
-    it is the last step.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        With at least one step.
-
-    Returns
-    -------
-    int
-    """
-    if trajectory.status is not Status.DIVERGED:
-        return trajectory.n_steps
-    for step in range(trajectory.n_steps):
-        names = ("train_loss", "gradient_norm")
-        values = np.array([getattr(trajectory, name)[step + 1] for name in names])
-        errors = np.array([trajectory.stderr[name][step + 1] for name in names])
-        known = np.isfinite(values).all() and bool(np.all(errors <= np.abs(values)))
-        if not known or trajectory.unstable_paths.share_until(step) > SHARE_TOLERANCE:
-            return step
-    return trajectory.n_steps

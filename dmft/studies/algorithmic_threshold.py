@@ -27,8 +27,9 @@ from dmft.model.problem import Network, Problem, Target
 from dmft.recovery.exponents import Hardness, hardness
 from dmft.studies.step_axis import StepAxis, find_step_axis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
-from dmft.threshold.horizon import ThresholdCurve, delta_nn_curve
-from dmft.threshold.threshold import check_question
+from dmft.threshold.curve import ThresholdCurve
+from dmft.threshold.horizon import delta_nn_curve
+from dmft.threshold.question import check_question
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:

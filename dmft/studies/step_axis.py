@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
-from dmft.hessian.gap_reading import read_gap
+from dmft.hessian.gap_samples import sample_gap
 from dmft.io.folders import check_folder
 from dmft.model.problem import Problem
 from dmft.solver.stability import SHARE_TOLERANCE
@@ -347,7 +347,7 @@ def _check(
             workers=asked.workers,
         )
         law = trajectory.hessian(step)
-        found = read_gap(law).status
+        found = sample_gap(law).status
         # Without an edge in the limit there is still the edge that runs of this size see.
         known = found.ok or found is Status.UNBOUNDED_EDGE
         status = runs.status if known else found

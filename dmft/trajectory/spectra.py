@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_integer
-from dmft.hessian.gap_reading import read_gap
+from dmft.hessian.gap_samples import sample_gap
 from dmft.io.records import read_record, write_record
 from dmft.io.stored_settings import check_settings
 from rmt.outliers import by_rank
@@ -195,7 +195,7 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
     status = law.status
     gap = gap_stderr = np.nan
     if law.k_hard:
-        reading = read_gap(law)
+        reading = sample_gap(law)
         gap = float(reading.gap[0])
         gap_stderr = np.inf if np.isnan(gap) else reading.stderr
         status = reading.status if status.ok else status

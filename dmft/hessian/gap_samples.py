@@ -1,4 +1,4 @@
-"""The hard gap and left edge that a Hessian's law has, with how their computation ended."""
+"""Samples of the gap lambda_min A_h and of the left edge: the limit, and each replicate."""
 
 from __future__ import annotations
 
@@ -16,39 +16,50 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["GapReading", "read_gap"]
+__all__ = ["GapSample", "sample_gap", "standard_error"]
 
 
 @dataclass(frozen=True)
-class GapReading:
-    """Gap and left edge of a law and of its R replicates.
+class GapSample:
+    """Gap and left edge of a spectral law and of its R replicates.
 
     Attributes
     ----------
     gap, edge : ndarray, shape (R + 1,)
-        Of the law, then of each replicate. NaN unless `status` is SUCCESS; for UNBOUNDED_EDGE the
-        gap is +infinity and the edge -infinity.
-    sensitivity : float
-        By how much the left edge depends on the most extreme weight; NaN if not asked for.
+        Of the law over all paths, then of each replicate. NaN unless `status` is SUCCESS; for
+        UNBOUNDED_EDGE the gap is +infinity and the edge -infinity.
+    edge_sensitivity : float
+        Dependence of the left edge on the most extreme curvature weight; NaN if not asked for.
     status : Status
-        The first of law and replicates that is no success.
+        The first status of law and replicates that is no success.
     """
 
     gap: FloatArray
     edge: FloatArray
-    sensitivity: float
+    edge_sensitivity: float
     status: Status
+
+    @classmethod
+    def missing(cls, status: Status, n_laws: int = 1) -> GapSample:
+        """Return a sample without numbers."""
+        nothing = np.full(n_laws, np.nan)
+        return cls(nothing, nothing, np.nan, status)
 
     @property
     def stderr(self) -> float:
         """Standard error of the gap over the replicates; zero without any, or where all agree."""
-        if len(self.gap) == 1 or self.status is Status.UNBOUNDED_EDGE:
-            return 0.0
-        return float(self.gap[1:].std(ddof=1) / np.sqrt(len(self.gap) - 1))
+        return 0.0 if len(self.gap) == 1 else float(standard_error(self.gap[1:], axis=0))
 
 
-def read_gap(law: HessianLaw, *, sensitivity: bool = False) -> GapReading:
-    """Read gap and left edge; a number that is none, in the law or a replicate, is a status.
+def standard_error(replicates: FloatArray, axis: int) -> FloatArray:
+    """Compute the standard error of a mean over replicates; exactly zero where all agree."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = replicates.std(axis=axis, ddof=1) / np.sqrt(replicates.shape[axis])
+    return np.where(replicates.max(axis=axis) == replicates.min(axis=axis), 0.0, error)
+
+
+def sample_gap(law: HessianLaw, *, edge_sensitivity: bool = False) -> GapSample:
+    """Compute gap and left edge of a spectral law and its replicates; failures are a status.
 
     A replicate whose edge was not found would make the standard error wrong, so it counts as much
     as the law itself. What would be a numpy warning (ratios near the ends of what a float holds)
@@ -58,12 +69,12 @@ def read_gap(law: HessianLaw, *, sensitivity: bool = False) -> GapReading:
     ----------
     law : rmt.HessianLaw
         With hard directions.
-    sensitivity : bool
-        Whether to find that of the edge too.
+    edge_sensitivity : bool
+        Whether to compute that too.
 
     Returns
     -------
-    GapReading
+    GapSample
 
     References
     ----------
@@ -75,7 +86,7 @@ def read_gap(law: HessianLaw, *, sensitivity: bool = False) -> GapReading:
     >>> import rmt
     >>> y = np.random.default_rng(0).standard_normal(200) ** 2
     >>> law = rmt.HessianLaw(1 / (0.1 + y) - 1, 2.0, hard=np.sqrt(y))
-    >>> read_gap(law).status.name, read_gap(law).gap.shape
+    >>> sample_gap(law).status.name, sample_gap(law).gap.shape
     ('SUCCESS', (1,))
     """
     laws = [law, *law.replicates]
@@ -85,13 +96,13 @@ def read_gap(law: HessianLaw, *, sensitivity: bool = False) -> GapReading:
             status = next((status for status in statuses if not status.ok), Status.SUCCESS)
             if status is Status.UNBOUNDED_EDGE:
                 infinite = np.full(len(laws), np.inf)
-                return GapReading(infinite, -infinite, 0.0, status)
+                return GapSample(infinite, -infinite, 0.0, status)
             if status.ok:
                 gap = np.array([one.hard_gap() for one in laws])
                 edge = np.array([one.edges().left for one in laws])
-                moved = abs(law.edge_sensitivity()[0]) if sensitivity else np.nan
-                found = GapReading(gap, edge, moved, status)
-                numbers = [*gap, *edge, found.stderr, *([moved] if sensitivity else [])]
+                sensitivity = abs(law.edge_sensitivity()[0]) if edge_sensitivity else np.nan
+                found = GapSample(gap, edge, sensitivity, status)
+                numbers = [*gap, *edge, found.stderr, sensitivity if edge_sensitivity else 0.0]
                 if np.isfinite(numbers).all():
                     return found
                 status = Status.NONFINITE
@@ -101,5 +112,4 @@ def read_gap(law: HessianLaw, *, sensitivity: bool = False) -> GapReading:
         status = Status.NONFINITE
     except (ArithmeticError, np.linalg.LinAlgError):
         status = Status.UNPHYSICAL_BRANCH
-    missing = np.full(len(laws), np.nan)
-    return GapReading(missing, missing, np.nan, status)
+    return GapSample.missing(status, len(laws))

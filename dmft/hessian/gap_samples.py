@@ -47,7 +47,7 @@ class GapSample:
 
     @property
     def stderr(self) -> float:
-        """Standard error of the gap over the replicates; zero without any, or where all agree."""
+        """Standard error of the gap over the replicates; zero without any or where all agree."""
         return 0.0 if len(self.gap) == 1 else float(standard_error(self.gap[1:], axis=0))
 
 

@@ -27,7 +27,7 @@ _KIND = "threshold curve"
 
 @dataclass(frozen=True)
 class ThresholdCurve:
-    """delta_NN(t) at many steps, its limit, and the left edge of the bulk beside it.
+    """delta_NN(t) at many steps, its limit, and the left edge of the bulk at the threshold.
 
     With S steps, n values of delta and R replicates:
 
@@ -37,7 +37,7 @@ class ThresholdCurve:
     times : ndarray, shape (S,)
         ``method.times`` at these steps.
     value : ndarray, shape (S,)
-        delta_NN at each step, as in :class:`dmft.Threshold`; NaN where there is none.
+        delta_NN at each step, as in :class:`dmft.Threshold`; NaN where it is undefined.
     stderr : ndarray, shape (S,)
         Standard error over replicates: the spread of their own roots divided by sqrt(R). Zero at
         step 0 where that is quadrature.
@@ -62,7 +62,7 @@ class ThresholdCurve:
     edge_at_threshold, edge_at_threshold_stderr : ndarray, shape (S,)
         Left edge at delta = delta_NN(t); its error contains that of finitely many paths.
     unstable_share : ndarray, shape (S,)
-        What paths that the finite step makes unstable carry of any average up to a step, at
+        Largest share of an average up to a step that linearly unstable paths carry, at
         delta = delta_NN(t), as in :class:`dmft.Threshold`; above 0.01 the threshold is that of the
         step size.
     limit : Extrapolation
@@ -72,7 +72,7 @@ class ThresholdCurve:
     config : dict
         Problem, method, sampling as plain types.
     detail : str
-        In words, what is behind the status of the first step that is no success; may be empty.
+        Explanation of the status of the first step that is no success; may be empty.
 
     References
     ----------
@@ -102,18 +102,19 @@ class ThresholdCurve:
 
     @property
     def bias(self) -> FloatArray:
-        """Bias of `value` that is left by finitely many paths, as far as replicates tell.
+        """Bias of `value` from finitely many paths, estimated from the replicates.
 
         Shape (S,). Values come from R times as many paths as those of each replicate, and the bias
         is inversely proportional to their number: ``(mean of replicates - value) / (R - 1)``. It is
-        small beside ``stderr`` but for late times, when paths overfit the many directions that the
-        weights have moved in; where it is larger, it is no more than an order of magnitude.
+        small compared with ``stderr`` but for late times, when paths overfit the many directions
+        that the neurons have moved in; where it is larger, it is no more than an order of
+        magnitude.
         """
         return bias_of_paths(self.value, self.replicates.mean(axis=0), len(self.replicates))
 
     @property
     def error(self) -> FloatArray:
-        """All of it: root of the squares of ``stderr``, ``interpolation_error``, ``bias``, (S,)."""
+        """Root of the sum of squares of ``stderr``, ``interpolation_error`` and ``bias``, (S,)."""
         squares = self.stderr**2 + self.interpolation_error**2 + self.bias**2
         return np.asarray(np.sqrt(squares))
 

@@ -67,7 +67,7 @@ def explain_search(
         places = ", ".join(f"{delta:.4g}" for delta in touching)
         sentences.append(
             f"At delta = {places} the gap is zero within two standard errors without a change of "
-            "sign: whether one is there more paths would tell."
+            "sign: more paths would tell whether there is one."
         )
     return " ".join(sentences)
 
@@ -112,7 +112,8 @@ def _failures(values: GapValues) -> list[str]:
         at = [delta for delta, _ in group]
         places = ", ".join(f"{delta:.4g}" for delta in at[:_LISTED])
         more = f" and {len(at) - _LISTED} more" if len(at) > _LISTED else ""
-        steps = sorted({values.last_steps[delta] for delta in at if delta in values.last_steps})
+        last_steps = {values.evaluations[delta].last_step for delta in at}
+        steps = sorted(step for step in last_steps if step is not None)
         after = ""
         if steps:
             last = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,34 +63,26 @@ class GapValues:
 
     Attributes
     ----------
-    delta, gap, stderr : ndarray, shape (n,)
-        Increasing in delta; gap NaN or infinite where there is none.
-    failures : mapping of float to Status
-        Reason, for each delta without a finite gap.
-    last_steps : mapping of float to int
-        Last step of the runs that ended before the one asked for.
+    evaluations : mapping of float to Evaluation
+        By delta, increasing.
+    gap, stderr : ndarray, shape (n,)
+        Of these; gap NaN or infinite where there is none.
     """
 
-    delta: FloatArray
+    evaluations: Mapping[float, Evaluation]
     gap: FloatArray
     stderr: FloatArray
-    failures: Mapping[float, Status]
-    last_steps: Mapping[float, int]
 
-    @classmethod
-    def of(
-        cls, found: Mapping[float, Evaluation], gap: FloatArray, stderr: FloatArray
-    ) -> GapValues:
-        """Collect evaluations, whose order in delta gaps and errors have."""
-        failures = {
-            delta: entry.sample.status
-            for delta, entry in found.items()
-            if not entry.sample.status.ok
-        }
-        last_steps = {
-            delta: entry.last_step for delta, entry in found.items() if entry.last_step is not None
-        }
-        return cls(np.array(list(found)), gap, stderr, failures, last_steps)
+    @cached_property
+    def delta(self) -> FloatArray:
+        """Where they are, shape (n,)."""
+        return np.array(list(self.evaluations))
+
+    @property
+    def failures(self) -> dict[float, Status]:
+        """Status of each evaluation without a finite gap."""
+        statuses = {delta: entry.sample.status for delta, entry in self.evaluations.items()}
+        return {delta: status for delta, status in statuses.items() if not status.ok}
 
 
 class GapMemo:
@@ -190,7 +183,7 @@ class GapMemo:
             np.stack([self._rows(entry, name) for entry in found.values()], axis=1)
             for name in ("gap", "edge")
         )
-        return GapValues.of(found, gaps[0], standard_error(gaps[1:], axis=0)), gaps, edges
+        return GapValues(found, gaps[0], standard_error(gaps[1:], axis=0)), gaps, edges
 
     def table(self, steps: Sequence[int]) -> dict[str, FloatArray]:
         """Return all evaluations as arrays, shape (n, S), NaN where there is none.
@@ -295,7 +288,7 @@ class GapFunction:
         """Return all evaluations."""
         found = self.memo.at(self.step)
         pairs = np.array([self._values[delta] for delta in found]).reshape(-1, 2)
-        return GapValues.of(found, pairs[:, 0], pairs[:, 1])
+        return GapValues(found, pairs[:, 0], pairs[:, 1])
 
     def copy(self) -> GapFunction:
         """Return a function with a `GapMemo.copy`."""

@@ -47,7 +47,7 @@ _MARGIN = 0.2
 
 
 def default_steps(times: FloatArray) -> list[int]:
-    """About 30 steps whose times are even in log(1 + t/t_1), the first and the last among them.
+    """Choose about 30 steps with times even in log(1 + t/t_1), the first and the last included.
 
     Parameters
     ----------
@@ -68,21 +68,21 @@ def default_steps(times: FloatArray) -> list[int]:
     [523, 649, 806, 1000]
     """
     n_steps = len(times) - 1
-    wanted = min(_N_STEPS, n_steps + 1)
-    if wanted == n_steps + 1:
-        return list(range(wanted))
+    n_chosen = min(_N_STEPS, n_steps + 1)
+    if n_chosen == n_steps + 1:
+        return list(range(n_chosen))
     length = np.log1p(times / times[1])
     steps = np.empty(0, dtype=np.intp)
-    count = wanted
-    while len(steps) < wanted and count <= 8 * wanted:
+    count = n_chosen
+    while len(steps) < n_chosen and count <= 8 * n_chosen:
         # The first steps are further apart than such a grid is fine; more points make up for it.
         even = np.linspace(0.0, length[-1], count)
         after = np.clip(np.searchsorted(length, even), 1, n_steps)
         nearer = even - length[after - 1] < length[after] - even
         steps = np.unique(np.where(nearer, after - 1, after))
         count += 1
-    if len(steps) < wanted:  # times far from zero and close together: fill up evenly
-        steps = np.union1d(steps, np.linspace(0, n_steps, wanted).round().astype(np.intp))
+    if len(steps) < n_chosen:  # times far from zero and close together: fill up evenly
+        steps = np.union1d(steps, np.linspace(0, n_steps, n_chosen).round().astype(np.intp))
     return [int(step) for step in steps]
 
 
@@ -101,11 +101,11 @@ def delta_nn_curve(
     max_memory: float | None = None,
     throw: bool = False,
 ) -> ThresholdCurve:
-    r"""Threshold delta_NN(t) at many horizons t, from one set of solves, and its limit.
+    r"""Find the threshold delta_NN(t) at many horizons t, from one set of solves, and its limit.
 
     The process is solved once for each delta of a grid even in log delta; a solve gives the gap
     at all steps. Roots are those of the cubic in log delta through the four nearest values, by
-    the convention of :func:`dmft.find_delta_nn`: the last crossing through which the gap turns
+    the convention of :func:`dmft.find_delta_nn`: the last sign change through which the gap turns
     negative. The grid is refined until cubic and parabolas agree on every root to within 0.2 of
     its standard error (beyond the noise of their difference), or 1e-4 of it.
 

@@ -29,13 +29,13 @@ _SMALLEST, _LARGEST = 1e-300, 1e300
 def check_question(
     problem: Problem, method: Method, bracket: Sequence[float], sampling: Sampling
 ) -> tuple[float, float]:
-    """Check what every search for a threshold is given, and return the ends of the bracket.
+    """Check the arguments of a search for a threshold, and return the ends of the bracket.
 
     Raises
     ------
     ValueError
-        If an argument is of another class or the bracket none, or the problem has no hard
-        direction or starts with an overlap with one.
+        If an argument is of another class or no bracket, or the problem has no hard direction or
+        starts with an overlap with one.
     """
     check_instance("problem", problem, Problem)
     check_instance("method", method, METHODS)

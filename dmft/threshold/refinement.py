@@ -23,7 +23,7 @@ __all__ = ["locate_crossings"]
 _FRACTION_OF_ERROR = 0.1
 _FINEST = 1e-7
 _LARGEST_RESIDUAL = 0.25
-# Its slope is not taken from gaps this many times those at the ends of the crossing's interval.
+# Its slope is not taken from gaps this many times those at the ends of the interval.
 _FAR_GAP = 10.0
 _MAX_REFINEMENTS = 40
 # An interval wider than this is halved on the logarithmic scale first, where a gap varies evenly.

@@ -139,7 +139,8 @@ def find_delta_nn(
     hidden = look_closer(gap, scan_points)
     status, crossings = locate_crossings(gap, hidden)
     value, stderr = (crossings[-1].value, crossings[-1].stderr) if status.ok else (np.nan, np.nan)
-    values, evaluations = gap.values(), memo.at(step)
+    values = gap.values()
+    evaluations = values.evaluations
     result = Threshold(
         value=value,
         stderr=stderr,

@@ -12,8 +12,8 @@ from dmft._numerics.sampling import bias_of_paths
 from dmft.hessian.gap_samples import standard_error
 from dmft.threshold.gap_memo import GapFunction
 from dmft.threshold.interpolation import (
-    LocalPolynomial,
     disagreement,
+    local_polynomial,
     nearest_opening,
     root_between,
 )
@@ -181,13 +181,13 @@ def _root(
     """Locate one sign change, for all paths and for each replicate, and the left edge there."""
     x, interval = np.log(deltas), int(np.flatnonzero(deltas == crossing.lower)[0])
     root = root_between(x, gaps[0], interval, 1, 1)
-    cubic = LocalPolynomial(x, interval)
-    slope = cubic.slope(root, gaps[0])
+    cubics = local_polynomial(x, gaps, interval)
+    slope = float(cubics.derivative(root)[0])
     roots = []
-    for gap in gaps[1:]:
+    for gap, at_root in zip(gaps[1:], cubics(root)[1:].tolist(), strict=True):
         own = nearest_opening(x, gap if crossing.opens else -gap, root)
         # Beyond the deltas solved, where a replicate's gap has no root, by the common slope.
-        shift = float(cubic.at(root, gap)) / slope if slope else np.inf
+        shift = at_root / slope if slope else np.inf
         roots.append(root - shift if np.isnan(own) else own)
     # No replicate is that far off: a slope near zero is no reason to say so.
     replicates = np.exp(np.clip(roots, x[0] - 1.0, x[-1] + 1.0))
@@ -195,13 +195,9 @@ def _root(
     difference, noise = disagreement(x, gaps[0], gaps[1:], interval)
     # At step 0 the root is refined in the end, without a solve.
     error = value * max(difference - 2.0 * noise, 0.0) if step else 0.0
-    own_edges = np.array(
-        [
-            cubic.at(float(np.clip(at, x[0], x[-1])), edge)
-            for at, edge in zip(np.log(replicates), edges[1:], strict=True)
-        ]
-    )
-    edge = float(cubic.at(root, edges[0]))
+    cubics = local_polynomial(x, edges, interval)
+    edge = float(cubics(root)[0])
+    own_edges = np.diagonal(cubics(np.clip(np.log(replicates), x[0], x[-1]))[1:])
     edge_error = np.hypot(
         float(standard_error(own_edges, axis=0)),
         bias_of_paths(edge, own_edges.mean(axis=0), len(own_edges)),

@@ -25,13 +25,12 @@ _KIND = "threshold"
 
 @dataclass(frozen=True)
 class Crossing:
-    """A sign change of the gap.
+    """A sign change of the gap lambda_min A_h as a function of delta.
 
     Attributes
     ----------
     value : float
-        Location; unless ``refined`` no more than a guess, by interpolation between ``lower`` and
-        ``upper``.
+        Location; unless ``refined`` a linear interpolation between ``lower`` and ``upper``.
     lower, upper : float
         The deltas known to lie on either side.
     opens : bool
@@ -68,10 +67,10 @@ class Threshold:
         where the gap is computed by quadrature that a second rule confirms (step 0, up to three
         Gaussians).
     status : Status
-        SUCCESS; NO_BRACKET if no crossing in the bracket defines it; UNBOUNDED_EDGE if the left
+        SUCCESS; NO_BRACKET if no sign change in the bracket defines it; UNBOUNDED_EDGE if the left
         edge is -infinity (no hard outlier in the limit, whatever delta); MAX_STEPS if a sign change
-        may be hidden that would define another; otherwise what ended the run, or the computation of
-        the gap or of its error, at a delta where the crossing could be or above it.
+        may be hidden that would define another; otherwise the status of the run, or of the gap or
+        its error, at a delta where the sign change could be or above it.
     crossings : tuple of Crossing
         Every sign change of the gap in the bracket that was found, increasing in delta.
     step : int
@@ -88,17 +87,15 @@ class Threshold:
     config : dict
         Problem, method, sampling as plain types.
     unstable_share : float
-        Largest fraction of paths that a step makes unstable, or share of an average that they
-        carry, along the trajectory to ``step`` at ``value`` (see :class:`dmft.UnstablePaths`); 0
-        at step 0, where no step is taken, NaN without a value. Above 0.01
-        the step size matters more than it should; gradient flow is the cure.
+        Largest fraction of linearly unstable paths, or share of an average that they carry, along
+        the trajectory to ``step`` at ``value`` (see :class:`dmft.UnstablePaths`); 0 at step 0,
+        where no step is taken, NaN without a value. Above 0.01 the step size matters more than it should; gradient flow is the cure.
     digits : str
         The value to as many digits as were asked for, empty where none were.
     statuses : tuple of Status
         How each evaluation ended.
     detail : str
-        In words, what is behind the status and what else is to be known of the result; may be
-        empty.
+        Explanation of the status, and warnings; may be empty.
     """
 
     value: float

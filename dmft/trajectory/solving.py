@@ -31,7 +31,7 @@ def solve(
     max_memory: float | None = None,
     throw: bool = False,
 ) -> Trajectory:
-    """Order parameters of gradient descent in the limit n, d to infinity with n/d = delta.
+    """Solve for the order parameters of gradient descent as n, d grow with n/d = delta.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Trajectory:
     ``correlation``          (T+1, T+1, m, m)           C(t, s) = lim Theta_t^T Theta_s
     ``overlap``              (T+1, m, k)                M(t) = lim Theta_t^T Theta_*
     ``gradient_covariance``  (T+1, T+1, m, m)           G(t, s) = E[g^t g^s^T]
-    ``response``             (T+1, T+1, m, m)           R(t, s), zero for s >= t
+    ``response``             (T+1, T+1, m, m)           R(t, s), of Theta_t to a force at step s < t
     ``train_loss``           (T+1,)                     E[l(r^t, y)]
     ``test_loss``            (T+1,)                     E[l(h^t, phi(z, eps))] on fresh data
     ``test_error``           (T+1,)                     P(y f(h^t) < 0) on fresh data, labels +-1
@@ -72,7 +72,7 @@ class Trajectory:
         ILL_CONDITIONED where R needs division by gradient innovations at rounding level; entries
         of ``response`` beyond ``response_steps`` are then NaN (missing).
     unstable_paths : UnstablePaths
-        Paths with a curvature too large for the step, and their shares of the averages.
+        Linearly unstable paths, eta (D/delta + lambda) > 2, and their shares of the averages.
     stability_status : Status
         UNSTABLE_PATHS where they carry more than 1 % of an average.
 
@@ -103,7 +103,7 @@ class Trajectory:
         self._laws: dict[int, HessianLaw] = {}
         self._spans: tuple[int, list[Span]] | None = None  # of the step last asked for
 
-    # -- what was computed --------------------------------------------------------------------
+    # -- order parameters and losses ----------------------------------------------------------
 
     @property
     def m(self) -> int:
@@ -132,9 +132,9 @@ class Trajectory:
 
     @property
     def rank(self) -> int:
-        """Number of fresh directions kept in the run over all paths.
+        """Number of fresh directions in the run over all paths.
 
-        Where some have been let go: the most that it held at a time recorded.
+        Where some have been truncated: the most that it held at a time recorded.
         """
         run = self._runs[0]
         if run.is_compressed:
@@ -198,13 +198,13 @@ class Trajectory:
 
     @property
     def bias(self) -> Mapping[str, FloatArray]:
-        """Bias of each quantity that finitely many paths leave, as far as replicates tell, by name.
+        """Bias of each quantity from finitely many paths, estimated from the replicates, by name.
 
-        Values come from R times as many paths as those of each replicate, and the bias is inversely
-        proportional to their number: ``(mean over replicates - value) / (R - 1)``. Small beside
-        ``stderr``, but late in long runs: paths overfit the directions that the weights have moved
-        in, by about their number over that of the paths. Where it is the larger of the two it is
-        no more than an order of magnitude.
+        Values come from ``replicates`` times as many paths as those of each replicate, and the bias
+        is inversely proportional to their number: ``(mean over replicates - value) / (replicates -
+        1)``. Small compared with ``stderr``, but late in long runs: paths overfit the directions
+        that the neurons have moved in, by about their number over that of the paths. Where it is
+        the larger of the two it is no more than an order of magnitude.
         """
         return _ByQuantity(self._bias)
 
@@ -223,7 +223,7 @@ class Trajectory:
 
     @cached_property
     def unstable_paths(self) -> UnstablePaths:
-        """Paths whose curvature is too large for the step, at each step; see the class."""
+        """Linearly unstable paths at each step, and their shares of the averages."""
         return UnstablePaths.of_runs([run.above[: self._n_times] for run in self._runs])
 
     @property
@@ -257,12 +257,12 @@ class Trajectory:
     # -- Hessian ------------------------------------------------------------------------------
 
     def hessian(self, step: int, *, keep: bool = True) -> HessianLaw:
-        """Asymptotic law of the Hessian of the risk (with weight decay) at a step.
+        """Compute the asymptotic spectral law of the Hessian (with weight decay) at a step.
 
-        At step 0 the weights D have an explicit law and deterministic quadrature is used (up to
-        three Gaussians; scrambled Sobol points beyond). At later steps the weights are those of
-        all paths of all replicates, and ``law.stderr`` is taken over replicates. The step is
-        computed again from the seed if its paths were not kept.
+        At step 0 the distribution of the curvature weights D is explicit and deterministic
+        quadrature is used (up to three Gaussians; scrambled Sobol points beyond). At later steps
+        they are those of all paths of all replicates, and ``law.stderr`` is over replicates. The
+        step is computed again from the seed if its paths were not kept.
 
         ``law.outliers()`` gives the outliers in all directions, from the coordinates and gradients
         of the paths (also computed again where they were not kept, see ``solve``);
@@ -273,8 +273,8 @@ class Trajectory:
         step : int
             0 to ``n_steps``.
         keep : bool
-            Whether the trajectory keeps the law, which holds arrays as long as the paths, to answer
-            at once when asked again.
+            Whether the trajectory keeps the spectral law, which holds arrays as long as the paths,
+            for later calls.
 
         Returns
         -------
@@ -313,7 +313,7 @@ class Trajectory:
         return law
 
     def _span(self, step: int, index: int) -> Span:
-        """Coordinates and gradients that run number ``index`` knows at a step."""
+        """Return coordinates and gradients of run number ``index`` at a step."""
         from dmft.hessian.hessian import sampled_span
 
         if self._spans is None or self._spans[0] != step:
@@ -322,7 +322,7 @@ class Trajectory:
             if any(run.has_let_go(step) for run in runs):
                 raise NumericalFailure(
                     Status.ILL_CONDITIONED,
-                    "Directions were let go that outliers depend on; compression must be 0 in "
+                    "Directions that outliers depend on were truncated; compression must be 0 in "
                     "Sampling.",
                 )
             if any(run.paths is None for run in runs):
@@ -449,11 +449,11 @@ def _status(runs: list[Run]) -> Status:
 
 
 def last_meaningful_step(trajectory: Trajectory) -> int:
-    """Find the last step of a run that diverged whose averages say something of the problem.
+    """Find the last step before the blow-up of a run that diverged.
 
-    What follows a step that makes samples unstable which carry more than `SHARE_TOLERANCE` of an
-    average is the blow-up, and so are values with errors as large as they are. For any other status
-    it is the last step.
+    The blow-up begins after a step with linearly unstable paths that carry more than
+    `SHARE_TOLERANCE` of an average, or at values with errors as large as they are. For any other
+    status it is the last step.
 
     Parameters
     ----------

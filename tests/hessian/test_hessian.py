@@ -331,6 +331,6 @@ def test_two_rules_with_common_panels_do_not_confirm_each_other():
 
 def test_a_factor_that_was_zero_is_named_too():
     # The deepest point of the nearer probe may lie where a factor of D vanishes.
-    from dmft.hessian.hessian import _growth
+    from dmft.model.curvature_support import _growth
 
     assert _growth(0.0, 1e3) > _growth(1.0, 1e3) > 0.0 == _growth(0.0, 0.0) > _growth(1.0, 0.0)

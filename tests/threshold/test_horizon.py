@@ -9,7 +9,7 @@ import dmft
 from dmft.solver.process import Process
 from dmft.threshold import gap_memo
 from dmft.threshold.horizon import default_steps
-from dmft.threshold.interpolation import LocalPolynomial, disagreement, root_between
+from dmft.threshold.interpolation import disagreement, local_polynomial, root_between
 
 METHOD = dmft.GradientDescent(0.2, 10)
 SAMPLING = dmft.Sampling(n_paths=512, replicates=8, seed=0)
@@ -410,7 +410,7 @@ def test_interpolation_is_exact_for_cubics():
     x = np.array([0.0, 0.7, 1.0, 2.5, 3.0])
     y = (x - 1.7) * (x + 2) * (x - 9)
     assert root_between(x, y, 2, 1, 1) == pytest.approx(1.7, abs=1e-12)
-    assert LocalPolynomial(x, 2).slope(1.7, y) == pytest.approx(3.7 * -7.3, rel=1e-10)
+    assert local_polynomial(x, y, 2).derivative(1.7) == pytest.approx(3.7 * -7.3, rel=1e-10)
     line = 2 - x
     difference, noise = disagreement(x, line, np.tile(line, (3, 1)), 2)
     assert difference < 1e-12

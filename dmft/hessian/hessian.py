@@ -3,8 +3,8 @@ r"""The spectral law of the Hessian at a step of a trajectory.
 The Hessian at step t is ``H = (1/n) sum_i D_i (x) x_i x_i^T + lam I``. Its bulk is that of
 curvature weights D independent of the inputs, distributed as ``D^t = D(r^t, y)`` along the
 self-consistent process (Montanari & Wang, arXiv:2602.01434). This module supplies the curvature
-weights, their hard latent coordinates, and the *support* of D, which no finite sample shows: whether D is unbounded,
-and the values it only approaches far out in the Gaussian tails.
+weights, their hard latent coordinates, and the *support* of D, which no finite sample shows:
+whether D is unbounded, and the values it only approaches far out in the Gaussian tails.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["curve_with", "default_steps", "delta_nn_curve"]
+__all__ = ["default_steps", "delta_nn_curve"]
 
 _N_STEPS = 30
 # A new delta keeps this fraction of the interval's length from its ends: nodes that are close
@@ -161,36 +161,12 @@ def delta_nn_curve(
     >>> curve.steps, bool(curve.value[-1] > curve.value[0])
     (array([0, 1, 2, 3, 4]), True)
     """
-    execution = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
-    return curve_with(
-        execution,
-        problem,
-        method,
-        bracket,
-        steps,
-        sampling,
-        points=points,
-        max_solves=max_solves,
-    )
-
-
-def curve_with(
-    execution: Execution,
-    problem: Problem,
-    method: Method,
-    bracket: Sequence[float],
-    steps: Sequence[int] | None = None,
-    sampling: Sampling | None = None,
-    *,
-    points: int = 9,
-    max_solves: int = 32,
-) -> ThresholdCurve:
-    """Find the curve as :func:`delta_nn_curve` does, with its last five arguments in one."""
     sampling = Sampling() if sampling is None else sampling
     ends = check_question(problem, method, bracket, sampling)
     chosen = _checked_steps(steps, method)
     points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
+    execution = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     memo = GapMemo(problem, method, sampling, execution, edge_sensitivity=True)
     for delta in even_in_log(*ends, points):
         memo.evaluate(float(delta), chosen)

@@ -89,7 +89,8 @@ class Threshold:
     unstable_share : float
         Largest fraction of linearly unstable paths, or share of an average that they carry, along
         the trajectory to ``step`` at ``value`` (see :class:`dmft.UnstablePaths`); 0 at step 0,
-        where no step is taken, NaN without a value. Above 0.01 the step size matters more than it should; gradient flow is the cure.
+        where no step is taken, NaN without a value. Above 0.01 the step size matters
+        more than it should; gradient flow is the cure.
     digits : str
         The value to as many digits as were asked for, empty where none were.
     statuses : tuple of Status

@@ -4,13 +4,14 @@ The left edge of the limit can lie where no run of ordinary size sees it: at -in
 unbounded below, or held by values of D that occur in its far tails only. A run of dimension d has
 n = delta d values of D, and its spectrum is that of *their* spectral law: n independent copies of D
 in place of D, without support points. It has an edge, outliers in hard directions with their
-overlaps, and a gap; over draws they scatter, as runs do (setting of Montanari & Wang, arXiv:2602.01434).
+overlaps, and a gap; over draws they scatter, as runs do (setting of Montanari & Wang,
+arXiv:2602.01434).
 
-Draws come at step 0 from fresh Gaussians, for D is explicit there; later from the
-paths of the trajectory, all replicates together, shuffled and cut into samples of n that share no
-path. Where the paths are too few for that, the trajectory is solved again from other seeds. (A
-trajectory that starts on hard directions has each path twice, with z_h and -z_h; a sample then may
-hold both of a pair, of eight draws or more at most one path in eight.)
+Draws come at step 0 from fresh Gaussians, for D is explicit there; later from the paths of the
+trajectory, all replicates together, shuffled and cut into samples of n that share no path. Where
+the paths are too few for that, the trajectory is solved again from other seeds. (A trajectory that
+starts on hard directions has antithetic pairs of paths, with z_h and -z_h; a sample then may hold
+both of a pair, of eight draws or more at most one path in eight.)
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ def finite_law(
     draws : int, optional
         Number of independent draws, 2 at least. Beyond step 0 each takes n of the paths; where
         there are fewer than ``draws`` n, the trajectory is solved again, with another seed, as
-        often as needed. Default: as many as there are paths for, at least 8, at most 32 (which it is at step 0).
+        often as needed. Default: as many as there are paths for, at least 8, at most 32 (which it
+        is at step 0).
 
     Returns
     -------

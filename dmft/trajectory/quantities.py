@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,7 @@ from dmft.training.gradient_descent import GradientDescent
 from rmt._blas import single_threaded_blas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["QUANTITIES", "Quantities"]
+__all__ = ["QUANTITIES", "ByQuantity", "Quantities"]
 
 QUANTITIES: Final = (
     "correlation",
@@ -72,6 +73,7 @@ class Quantities:
     ) -> None:
         self._problem, self._delta, self._method = problem, delta, method
         self._sampling, self._runs, self._stored = sampling, runs, stored
+        self._spreads: dict[str, tuple[FloatArray, FloatArray]] = {}
         self.n_times = min(run.n_times for run in runs)
 
     def of_run(self, name: str, index: int) -> FloatArray:
@@ -79,6 +81,28 @@ class Quantities:
         with single_threaded_blas():
             found: FloatArray = getattr(self, name)(index)
             return found
+
+    def of_replicates(self, name: str) -> Iterator[FloatArray]:
+        """Generate a quantity of each replicate."""
+        for index in range(1, len(self._runs)):
+            yield self.of_run(name, index)
+
+    def spread(self, name: str) -> tuple[FloatArray, FloatArray]:
+        """Compute standard error and mean of a quantity over replicates."""
+        if name not in self._spreads:
+            # Welford's update: one replicate in memory at a time.
+            mean: FloatArray | float = 0.0
+            squares: FloatArray | float = 0.0
+            count = 0
+            for array in self.of_replicates(name):
+                count += 1
+                with np.errstate(invalid="ignore"):  # infinite losses
+                    difference = array - mean
+                    mean = mean + difference / count
+                    squares = squares + difference * (array - mean)
+            error = np.sqrt(np.asarray(squares) / (count - 1) / count)
+            self._spreads[name] = error, np.asarray(mean)
+        return self._spreads[name]
 
     def correlation(self, index: int) -> FloatArray:
         """C(t, s)."""
@@ -212,6 +236,24 @@ class Quantities:
                 for i in range(n_replicates + 1)
             ]
         )
+
+
+class ByQuantity(Mapping[str, "FloatArray"]):
+    """An array for each quantity, computed on access."""
+
+    def __init__(self, compute: Callable[[str], FloatArray]) -> None:
+        self._compute = compute
+
+    def __getitem__(self, name: str) -> FloatArray:
+        if name not in QUANTITIES:
+            raise KeyError(name)
+        return self._compute(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(QUANTITIES)
+
+    def __len__(self) -> int:
+        return len(QUANTITIES)
 
 
 def _two_times(rows: FloatArray) -> FloatArray:

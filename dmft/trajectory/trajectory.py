@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,13 @@ from dmft.solver.replicates import run_replicates
 from dmft.solver.runs import Run
 from dmft.solver.stability import SHARE_TOLERANCE, UnstablePaths
 from dmft.training.methods import Method, method_from_config
-from dmft.trajectory.quantities import QUANTITIES, Quantities
+from dmft.trajectory.quantities import QUANTITIES, ByQuantity, Quantities
 from dmft.trajectory.stored import KIND, StoredTrajectory, without_paths
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator, Mapping
 
     from rmt import HessianLaw, Span
 
@@ -99,7 +99,6 @@ class Trajectory:
         self._quantities = Quantities(problem, delta, method, sampling, runs, stored)
         self._n_times = self._quantities.n_times
         self._problem_config = None if stored is None else stored.problem
-        self._spreads: dict[str, tuple[FloatArray, FloatArray]] = {}
         self._laws: dict[int, HessianLaw] = {}
         self._spans: tuple[int, list[Span]] | None = None  # of the step last asked for
 
@@ -194,7 +193,7 @@ class Trajectory:
     @property
     def stderr(self) -> Mapping[str, FloatArray]:
         """Standard error of each quantity over replicates, by name."""
-        return _ByQuantity(lambda name: self._spread(name)[0])
+        return ByQuantity(lambda name: self._quantities.spread(name)[0])
 
     @property
     def bias(self) -> Mapping[str, FloatArray]:
@@ -206,7 +205,12 @@ class Trajectory:
         that the neurons have moved in, by about their number over that of the paths. Where it is
         the larger of the two it is no more than an order of magnitude.
         """
-        return _ByQuantity(self._bias)
+        return ByQuantity(self._bias)
+
+    def _bias(self, name: str) -> FloatArray:
+        with np.errstate(invalid="ignore"):
+            mean = self._quantities.spread(name)[1]
+            return bias_of_paths(getattr(self, name), mean, len(self._runs) - 1)
 
     @property
     def response_steps(self) -> int:
@@ -251,8 +255,7 @@ class Trajectory:
         """
         if name not in QUANTITIES:
             raise ValueError(f"name must be one of {', '.join(QUANTITIES)}; got {name!r}")
-        for index in range(1, len(self._runs)):
-            yield self._quantities.of_run(name, index)
+        yield from self._quantities.of_replicates(name)
 
     # -- Hessian ------------------------------------------------------------------------------
 
@@ -417,29 +420,6 @@ class Trajectory:
             f"rank={self.rank}, status={self.status.name}{stability})"
         )
 
-    # -- values and errors --------------------------------------------------------------------
-
-    def _spread(self, name: str) -> tuple[FloatArray, FloatArray]:
-        """Return standard error and mean over replicates."""
-        if name not in self._spreads:
-            # Welford's update: one replicate in memory at a time.
-            mean: FloatArray | float = 0.0
-            squares: FloatArray | float = 0.0
-            count = 0
-            for array in self.per_replicate(name):
-                count += 1
-                with np.errstate(invalid="ignore"):  # infinite losses
-                    difference = array - mean
-                    mean = mean + difference / count
-                    squares = squares + difference * (array - mean)
-            error = np.sqrt(np.asarray(squares) / (count - 1) / count)
-            self._spreads[name] = error, np.asarray(mean)
-        return self._spreads[name]
-
-    def _bias(self, name: str) -> FloatArray:
-        with np.errstate(invalid="ignore"):
-            return bias_of_paths(getattr(self, name), self._spread(name)[1], len(self._runs) - 1)
-
 
 def _status(runs: list[Run]) -> Status:
     """Return the status of the first run that ended at the last time that all have."""
@@ -474,21 +454,3 @@ def last_meaningful_step(trajectory: Trajectory) -> int:
         if not known or trajectory.unstable_paths.share_until(step) > SHARE_TOLERANCE:
             return step
     return trajectory.n_steps
-
-
-class _ByQuantity(Mapping[str, "FloatArray"]):
-    """An array for each quantity, computed on access."""
-
-    def __init__(self, compute: Callable[[str], FloatArray]) -> None:
-        self._compute = compute
-
-    def __getitem__(self, name: str) -> FloatArray:
-        if name not in QUANTITIES:
-            raise KeyError(name)
-        return self._compute(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(QUANTITIES)
-
-    def __len__(self) -> int:
-        return len(QUANTITIES)

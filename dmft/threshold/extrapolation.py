@@ -247,9 +247,9 @@ def _allowed(points: _Points) -> tuple[FloatArray, float, float, tuple[float, fl
         limit = np.zeros_like(powers) if limit_of_x is None else limit_of_x
         # a + b x at the limit of x, through the triangular factor of the fit; of a logarithm, at
         # the last point, x = 0.
-        wanted = np.stack([np.ones_like(limit), limit], axis=-1)
+        factors = np.stack([np.ones_like(limit), limit], axis=-1)
         inverse = np.linalg.inv(triangle[..., :_FITTED, :_FITTED])
-        combination = np.einsum("...k,...kl->...l", wanted, inverse)
+        combination = np.einsum("...k,...kl->...l", factors, inverse)
         functional = functionals[..., :_FITTED] @ combination[..., np.newaxis]
         rising = value[..., 1] * np.sign(triangle[..., 1, 1]) > 0
         moving = ~passed[..., 1]

@@ -225,8 +225,8 @@ class _Weights:
 
         at, at_near, at_far = rows(places), rows(near), rows(far)
         for what, row in at.items():
-            moved = row != at_far[what]
-            if self.digits > 12 and np.any(moved & (row == at_near[what])):
+            differs = row != at_far[what]
+            if self.digits > 12 and np.any(differs & (row == at_near[what])):
                 raise ValueError(
                     f"{what} must be exact on mpmath numbers for digits = {self.digits}; "
                     "it rounds them to floating point"

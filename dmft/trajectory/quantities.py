@@ -1,4 +1,4 @@
-"""Order parameters and losses of the runs of a trajectory, from what the runs recorded."""
+"""Order parameters and losses of a trajectory, computed from the records of its runs."""
 
 from __future__ import annotations
 
@@ -105,20 +105,20 @@ class Quantities:
         return self._spreads[name]
 
     def correlation(self, index: int) -> FloatArray:
-        """C(t, s)."""
+        """Compute C(t, s)."""
         return _two_times(self._weights(index))
 
     def norm(self, index: int) -> FloatArray:
-        """C(t, t)."""
+        """Compute C(t, t)."""
         B = self._weights(index)
         return B @ np.swapaxes(B, 1, 2)
 
     def overlap(self, index: int) -> FloatArray:
-        """M(t)."""
+        """Return M(t)."""
         return self._weights(index)[:, :, : len(self._runs[0].latent)]
 
     def gradient_covariance(self, index: int) -> FloatArray:
-        """G(t, s); at equal times the average itself, with what the rank tolerance discarded."""
+        """Compute G(t, s); at equal times with the part that the rank tolerance discards."""
         run, times = self._runs[index], np.arange(self.n_times)
         covariance = _two_times(run.gamma[: self.n_times])
         covariance[times, times] = run.gradient_second_moment[: self.n_times]
@@ -132,7 +132,7 @@ class Quantities:
         return min(_reliable_response(run, self.n_times) for run in self._runs)
 
     def response(self, index: int) -> FloatArray:
-        """R = sqrt(delta) B Gamma^{-1} on the fresh coordinates, times up to `response_steps`."""
+        """Compute R = sqrt(delta) B Gamma^{-1} on the fresh coordinates, up to `response_steps`."""
         from scipy.linalg import solve_triangular
 
         run, n, last = self._runs[index], self.n_times, self.response_steps
@@ -154,26 +154,26 @@ class Quantities:
         return response
 
     def train_loss(self, index: int) -> FloatArray:
-        """E[l(r^t, y)]."""
+        """Return E[l(r^t, y)]."""
         losses = self._runs[index].train_loss[: self.n_times]
         return np.where(self.undefined_losses == 0.0, losses, self.undefined_losses)
 
     def test_loss(self, index: int) -> FloatArray:
-        """Loss on fresh data."""
+        """Return the loss on fresh data."""
         losses: FloatArray = self.test_losses[index]
         return losses
 
     def test_error(self, index: int) -> FloatArray:
-        """Probability of a wrong sign on fresh data; NaN where labels are no signs."""
+        """Return the probability of a wrong sign on fresh data; NaN where labels are no signs."""
         errors: FloatArray = self.test_errors[index]
         return errors
 
     def gradient_norm(self, index: int) -> FloatArray:
-        """Frobenius norm of the gradient of the risk."""
+        """Compute the Frobenius norm of the gradient of the risk."""
         return np.sqrt(self._runs[index].squared_gradient_norm[: self.n_times])
 
     def second_layer(self, index: int) -> FloatArray:
-        """a(t)."""
+        """Return a(t)."""
         return self._runs[index].second_layer[: self.n_times]
 
     # -- averages over fresh data -------------------------------------------------------------
@@ -209,14 +209,14 @@ class Quantities:
         return self._on_fresh_data(expected_test_error)
 
     def _weights(self, index: int) -> FloatArray:
-        """B_t."""
+        """Return B_t."""
         return self._runs[index].weights[: self.n_times]
 
     def _trained_layer(self, index: int) -> FloatArray | None:
         return self.second_layer(index) if self._method.trains_second_layer else None
 
     def _pre_activations(self) -> tuple[FloatArray, FloatArray | None]:
-        """Weights of pre-activations of the run over all paths, and its second layer if trained."""
+        """Return weights of pre-activations over all paths, and the second layer if trained."""
         weights = pre_activation_weights(self.overlap(0), self.norm(0))
         return weights, self._trained_layer(0)
 

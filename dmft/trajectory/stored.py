@@ -21,7 +21,7 @@ KIND = "trajectory"
 
 @dataclass(frozen=True)
 class StoredTrajectory:
-    """All of a trajectory but what is computed from the rest."""
+    """Settings, runs without paths, and averages over fresh data of a trajectory."""
 
     problem: dict[str, Any]
     delta: float

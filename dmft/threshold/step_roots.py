@@ -197,7 +197,8 @@ def _root(
     error = value * max(difference - 2.0 * noise, 0.0) if step else 0.0
     cubics = local_polynomial(x, edges, interval)
     edge = float(cubics(root)[0])
-    own_edges = np.diagonal(cubics(np.clip(np.log(replicates), x[0], x[-1]))[1:])
+    at_roots = cubics(np.clip(np.log(replicates), x[0], x[-1]))[1:]
+    own_edges = np.array(at_roots.diagonal(), dtype=np.float64)
     edge_error = np.hypot(
         float(standard_error(own_edges, axis=0)),
         bias_of_paths(edge, own_edges.mean(axis=0), len(own_edges)),

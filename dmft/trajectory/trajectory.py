@@ -157,7 +157,7 @@ class Trajectory:
 
     @cached_property
     def response(self) -> FloatArray:
-        """R(t, s), shape (T+1, T+1, m, m), NaN beyond ``response_steps``."""
+        """R(t, s), shape (T+1, T+1, m, m), zero for s >= t, NaN beyond ``response_steps``."""
         return self._quantities.of_run("response", 0)
 
     @cached_property

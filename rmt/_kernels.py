@@ -143,6 +143,37 @@ def _invert_real(b, d, start, m, index, y, inverse):
 
 
 @compiled(**JIT)
+def _sandwich(y, x, m, index, xy, out):
+    """Write packed Y X Y for LANES atoms with -Y in ``y``; ``xy`` (m, m, LANES) is overwritten."""
+    for i in range(m):
+        for j in range(m):
+            for lane in range(LANES):
+                xy[i, j, lane] = 0.0
+            for k in range(m):
+                kj = index[k, j]
+                for lane in range(LANES):
+                    xy[i, j, lane] += x[i, k] * y[kj, lane]
+    for i in range(m):
+        for j in range(i + 1):
+            a = index[i, j]
+            for lane in range(LANES):
+                out[a, lane] = 0.0
+            for k in range(m):
+                ik = index[i, k]
+                for lane in range(LANES):
+                    out[a, lane] += y[ik, lane] * xy[k, j, lane]
+
+
+@compiled(**JIT)
+def _total(lanes):
+    """Add up an accumulator."""
+    total = 0.0
+    for lane in range(LANES):
+        total += lanes[lane]
+    return total
+
+
+@compiled(**JIT)
 def resolvent_moments(b, d, p, first, second):
     """Fill ``first`` (size,) = E[Y] and ``second`` (size, size) = E[Y_a Y_b] for real packed B.
 
@@ -168,15 +199,9 @@ def resolvent_moments(b, d, p, first, second):
                 for lane in range(LANES):
                     acc2[a, c, lane] += weighted[lane] * y[c, lane]
     for a in range(size):
-        total = 0.0
-        for lane in range(LANES):
-            total += acc1[a, lane]
-        first[a] = total
+        first[a] = _total(acc1[a])
         for c in range(a + 1):
-            total = 0.0
-            for lane in range(LANES):
-                total += acc2[a, c, lane]
-            second[a, c] = second[c, a] = total
+            second[a, c] = second[c, a] = _total(acc2[a, c])
     return OK
 
 
@@ -193,45 +218,26 @@ def hard_moments(b, d, p, zz, x, first, second):
     y = np.empty((size, LANES))
     inverse = np.empty(LANES)
     xy = np.empty((m, m, LANES))
+    yxy = np.empty((size, LANES))
     weighted = np.empty(LANES)
-    sandwich = np.empty(LANES)
     acc1 = np.zeros((size, q, LANES))
     acc2 = np.zeros((size, q, LANES))
     for start in range(0, n, LANES):
         low = _invert_real(b, d, start, m, index, y, inverse)
         if not low > 0.0:
             return NOT_DEFINITE
-        for i in range(m):
-            for j in range(m):
+        _sandwich(y, x, m, index, xy, yxy)
+        for a in range(size):
+            for lane in range(LANES):
+                weighted[lane] = -p[start + lane] * y[a, lane]
+            for c in range(q):
                 for lane in range(LANES):
-                    xy[i, j, lane] = 0.0
-                for k in range(m):
-                    kj = index[k, j]
-                    for lane in range(LANES):
-                        xy[i, j, lane] += x[i, k] * y[kj, lane]
-        for i in range(m):
-            for j in range(i + 1):
-                a = index[i, j]
-                for lane in range(LANES):
-                    weighted[lane] = -p[start + lane] * y[a, lane]
-                    sandwich[lane] = 0.0
-                for k in range(m):
-                    ik = index[i, k]
-                    for lane in range(LANES):
-                        sandwich[lane] += y[ik, lane] * xy[k, j, lane]
-                for c in range(q):
-                    for lane in range(LANES):
-                        acc1[a, c, lane] += weighted[lane] * zz[c, start + lane]
-                        acc2[a, c, lane] += p[start + lane] * sandwich[lane] * zz[c, start + lane]
+                    acc1[a, c, lane] += weighted[lane] * zz[c, start + lane]
+                    acc2[a, c, lane] += p[start + lane] * yxy[a, lane] * zz[c, start + lane]
     for a in range(size):
         for c in range(q):
-            total1 = 0.0
-            total2 = 0.0
-            for lane in range(LANES):
-                total1 += acc1[a, c, lane]
-                total2 += acc2[a, c, lane]
-            first[a, c] = total1
-            second[a, c] = total2
+            first[a, c] = _total(acc1[a, c])
+            second[a, c] = _total(acc2[a, c])
     return OK
 
 
@@ -247,6 +253,7 @@ def resolvents(b, d, x, y_out, sandwich_out, sandwich):
     y = np.empty((size, LANES))
     inverse = np.empty(LANES)
     xy = np.empty((m, m, LANES))
+    yxy = np.empty((size, LANES))
     for start in range(0, n, LANES):
         low = _invert_real(b, d, start, m, index, y, inverse)
         if not low > 0.0:
@@ -256,23 +263,10 @@ def resolvents(b, d, x, y_out, sandwich_out, sandwich):
                 y_out[a, start + lane] = -y[a, lane]
         if not sandwich:
             continue
-        for i in range(m):
-            for j in range(m):
-                for lane in range(LANES):
-                    xy[i, j, lane] = 0.0
-                for k in range(m):
-                    kj = index[k, j]
-                    for lane in range(LANES):
-                        xy[i, j, lane] += x[i, k] * y[kj, lane]
-        for i in range(m):
-            for j in range(i + 1):
-                a = index[i, j]
-                for lane in range(LANES):
-                    sandwich_out[a, start + lane] = 0.0
-                for k in range(m):
-                    ik = index[i, k]
-                    for lane in range(LANES):
-                        sandwich_out[a, start + lane] += y[ik, lane] * xy[k, j, lane]
+        _sandwich(y, x, m, index, xy, yxy)
+        for a in range(size):
+            for lane in range(LANES):
+                sandwich_out[a, start + lane] = yxy[a, lane]
     return OK
 
 
@@ -287,10 +281,7 @@ def weighted_sum(p, x, out):
         for start in range(0, n, LANES):
             for lane in range(LANES):
                 acc[lane] += p[start + lane] * x[c, start + lane]
-        total = 0.0
-        for lane in range(LANES):
-            total += acc[lane]
-        out[c] = total
+        out[c] = _total(acc)
 
 
 @compiled(**JIT)
@@ -311,10 +302,7 @@ def scalar_sums(tau, excess, d, p, out):
             acc[1, lane] += w * t
             acc[2, lane] += w * t * y
     for a in range(3):
-        total = 0.0
-        for lane in range(LANES):
-            total += acc[a, lane]
-        out[a] = total
+        out[a] = _total(acc[a])
 
 
 # -- complex side -----------------------------------------------------------------------------
@@ -491,19 +479,9 @@ def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moment
     for iteration in range(sweeps + limit):
         _complex_moments(b, d, p, m, index, yr, yi, ir, ii, wr, wi, acc1r, acc1i, acc2r, acc2i)
         for a in range(size):
-            re = 0.0
-            im = 0.0
-            for lane in range(LANES):
-                re += acc1r[a, lane]
-                im += acc1i[a, lane]
-            first[a] = complex(re, im)
+            first[a] = complex(_total(acc1r[a]), _total(acc1i[a]))
             for c in range(a + 1):
-                re = 0.0
-                im = 0.0
-                for lane in range(LANES):
-                    re += acc2r[a, c, lane]
-                    im += acc2i[a, c, lane]
-                second[a, c] = second[c, a] = complex(re, im)
+                second[a, c] = second[c, a] = complex(_total(acc2r[a, c]), _total(acc2i[a, c]))
         _assemble(b, ratio, m, index, first, second, value, jacobian)
         size_b = 0.0
         residual = 0.0

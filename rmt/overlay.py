@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from rmt._lanczos import extreme_eigenpairs
 from rmt._validation import as_array, check_integer, check_real
+from rmt.outliers import has_outliers, known_outliers
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ class SpectrumComparison:
         NaN, with a status, if the law could not be evaluated at one of them.
     status : Status
         SUCCESS, or the first that is not among those of the edges and outliers of the law
-        (``UNBOUNDED_EDGE`` included) and of its distribution function.
+        (``UNBOUNDED_EDGE`` included), of its distribution function, and of the Lanczos iteration
+        (`smallest` and `largest` are then NaN).
     """
 
     size: int
@@ -164,7 +167,8 @@ def compare_spectrum(
         identity. Beyond that the extreme eigenvalues come from the Lanczos iteration and there is
         no Kolmogorov distance. Arrays are always treated as dense.
     tolerance : float, optional
-        Relative accuracy of the Lanczos iteration.
+        Largest residual of the Lanczos iteration, relative to the distance of an eigenvalue from
+        the mean eigenvalue; the error of the eigenvalue is of second order in it.
 
     Returns
     -------
@@ -201,24 +205,32 @@ def compare_spectrum(
         raise ValueError(f"hessian must have an order m d with m = {law.m} neurons, got {size}")
     count = min(int(k_extreme), size)
     eigenvalues: Array | None = None
+    found = Status.SUCCESS
     if is_operator:
         _check_operator(hessian, size)
         if size <= max(dense_limit, 3 * count):
             hessian = _materialise(hessian, size)
             is_operator = False
     if is_operator:
-        smallest, largest = _lanczos(hessian, count, tolerance)
+        operator: Any = hessian
+        ends, _, found = extreme_eigenpairs(
+            lambda v: np.ravel(operator.matvec(v)), size, count, tolerance=tolerance
+        )
+        smallest, largest = ends[:count], ends[count:]
     else:
         eigenvalues = np.asarray(np.linalg.eigvalsh(_symmetric(hessian)), dtype=np.float64)
         eigenvalues.setflags(write=False)
         smallest, largest = eigenvalues[:count], eigenvalues[size - count :]
     left, right = law.edges()
-    outliers, known = _predicted(law)
+    outliers = known_outliers(law)
     distance = None if eigenvalues is None else kolmogorov_distance(law, eigenvalues)
     lost = Status.UNRESOLVED if distance is not None and np.isnan(distance) else Status.SUCCESS
-    statuses = (law.edges().status, known, lost)
-    below = sorted(value for value, side in outliers if side == "left")
-    above = sorted(value for value, side in outliers if side == "right")
+    known = law.outlier_status if has_outliers(law) else Status.SUCCESS
+    statuses = (law.edges().status, known, lost, found)
+    below, above = (
+        [outlier.value for outlier in outliers if outlier.side == side]
+        for side in ("left", "right")
+    )
     return SpectrumComparison(
         size=size,
         eigenvalues=eigenvalues,
@@ -271,14 +283,6 @@ def kolmogorov_distance(law: HessianLaw, eigenvalues: Array) -> float:
     return distance
 
 
-def _predicted(law: HessianLaw) -> tuple[list[tuple[float, str]], Status]:
-    """Value and side of each outlier, and whether they can be relied on."""
-    if law.k_hard == 0 and law._span is None:
-        return [], Status.SUCCESS
-    found = [(outlier.value, str(outlier.side)) for outlier in law.outliers(throw=False)]
-    return found, law.outlier_status
-
-
 def _symmetric(matrix: Any) -> Array:
     if not np.all(np.isfinite(matrix)):
         bad = int(matrix.size - np.count_nonzero(np.isfinite(matrix)))
@@ -311,25 +315,3 @@ def _materialise(operator: Any, size: int) -> Array:
         block[np.arange(start, stop), np.arange(stop - start)] = 1.0
         matrix[:, start:stop] = operator.matmat(block)
     return matrix
-
-
-def _lanczos(operator: Any, count: int, tolerance: float) -> tuple[Array, Array]:
-    from scipy.sparse.linalg import eigsh
-
-    size = operator.shape[0]
-    start = np.random.default_rng(0).standard_normal(size)
-
-    def ends(which: Literal["SA", "LA"]) -> Array:
-        values = eigsh(
-            operator,
-            k=count,
-            which=which,
-            v0=start,
-            tol=tolerance,
-            ncv=min(size, max(4 * count + 20, 40)),
-            maxiter=20 * size,
-            return_eigenvectors=False,
-        )
-        return np.sort(np.asarray(values, dtype=np.float64))
-
-    return ends("SA"), ends("LA")

@@ -1,4 +1,4 @@
-"""Array-only compiled kernels behind the law: private, no validation, numpy and numba only.
+"""Array-only compiled kernels of the spectral law: private, no validation, numpy and numba only.
 
 Atoms come packed and padded (see ``rmt._packing``): ``d`` has shape ``(size, n)`` with
 ``size = m (m + 1) / 2`` the lower triangle of every symmetric weight, row by row, and ``n`` a
@@ -6,7 +6,7 @@ multiple of ``LANES``. All averages are taken ``LANES`` atoms at a time into one
 lane, which lets the compiler vectorise without being allowed to reorder a sum: the order of
 summation is fixed, so the same input gives the same bits.
 
-``Y = (B + D)^{-1}`` throughout. Everything the law needs is an average of Y and of Y (x) Y.
+``Y = (B + D)^{-1}`` throughout. Everything in `rmt` is an average of Y and of Y (x) Y.
 """
 
 # njit erases the types of what it decorates; the typed surface is in the modules that call these.
@@ -445,13 +445,13 @@ def _half_plane(b, m, work):
 
 
 @compiled(**JIT)
-def _relative(b, x, m, frame, out):
+def _relative(b, x, m, factors, out):
     """Largest entry of B^{-1} X: the size of X where directions of B differ by many decades."""
     if m == 1:
         return abs(x[0, 0]) / abs(b[0, 0])
-    frame[:, :] = b
+    factors[:, :] = b
     out[:, :] = x
-    if not _eliminate(frame, out):
+    if not _eliminate(factors, out):
         return np.inf
     largest = 0.0
     for i in range(m):
@@ -470,7 +470,7 @@ def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moment
     the level of rounding and below 1e-5; the step in every direction of B.
     """
     yr, yi, ir, ii, wr, wi, acc1r, acc1i, acc2r, acc2i = lanes
-    first, second, value, jacobian, rhs, step, trial, frame, scaled = moments
+    first, second, value, jacobian, rhs, step, trial, factors, scaled = moments
     size = first.shape[0]
     work = np.empty((m, m))
     sweeps = 12 if high else 0
@@ -505,7 +505,7 @@ def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moment
         for i in range(m):
             for j in range(m):
                 step[i, j] = rhs[index[i, j], 0]
-        size_step = _relative(b, step, m, frame, scaled)
+        size_step = _relative(b, step, m, factors, scaled)
         if not size_step < np.inf:
             return NO_CONVERGENCE, iteration + 1
         tolerance = abs(goal) + size_b * (1.0 + 1.0 / ratio)
@@ -541,16 +541,16 @@ def _physical(b, tangent, m):
     (in a gap of the spectrum, or of one of its blocks) and is negligible elsewhere. Imaginary
     parts at rounding level are removed.
     """
-    frame = np.empty((m, m), np.complex128)
+    factors = np.empty((m, m), np.complex128)
     scaled = np.empty((m, m), np.complex128)
     trial = np.empty((m, m), np.complex128)
-    speed = _relative(b, tangent, m, frame, scaled)
+    speed = _relative(b, tangent, m, factors, scaled)
     if not 0.0 < speed < np.inf:
         return False
     for i in range(m):
         for j in range(m):
             trial[i, j] = b[i, j].imag
-    if _relative(b, trial, m, frame, scaled) <= 1e-10:
+    if _relative(b, trial, m, factors, scaled) <= 1e-10:
         for i in range(m):
             for j in range(m):
                 b[i, j] = complex(b[i, j].real, 0.0)
@@ -630,7 +630,7 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
             factor = 0.2
             landed = code != OK
             # A height that cannot be told from the real axis (an error of 1e-7 at a square-root
-            # edge), also next to zero, where the law may have a scale of its own.
+            # edge), also next to zero, where the density may have a scale of its own.
             lowest = 1e-14 * scale
             if abs(target) > 0.0:
                 lowest = min(lowest, 1e-8 * abs(target))
@@ -697,8 +697,8 @@ def _argument_of_determinant(b, m):
 
     Elimination by complete diagonal pivoting with blocks of order 1 and 2 (Bunch & Parlett 1971),
     which does not amplify rounding. Each block has a non-negative -Im, and its argument lies in
-    [-pi, 0] or [-2 pi, 0]. Where a direction is real (in a gap of the spectrum of one block of a
-    law that decouples) the imaginary part of its pivot is rounding of either sign: it is taken as
+    [-pi, 0] or [-2 pi, 0]. Where a direction is real (in a gap of the spectrum of one of several
+    decoupled blocks) the imaginary part of its pivot is rounding of either sign: it is taken as
     zero, so that the argument cannot jump by 2 pi.
     """
     total = 0.0

@@ -52,7 +52,7 @@ def unpack(packed: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Atoms:
-    """The law of D as the kernels want it: atoms of zero probability removed, padded.
+    """The atoms of D in the layout of the kernels: those of zero probability removed, padded.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ __all__ = [
 
 
 def matrix_stieltjes(law: HessianLaw, z: ArrayLike, *, throw: bool = True) -> CArray:
-    """Solve for the (m, m) matrix c(z) of the law.
+    """Compute the (m, m) matrix c(z), from which everything about the bulk is read.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _solve(law: HessianLaw, z: ArrayLike, throw: bool) -> tuple[CArray, CArray]:
 
 
 def stieltjes(law: HessianLaw, z: ArrayLike, *, throw: bool = True) -> CArray:
-    """Stieltjes transform s(z) = E[1 / (lambda - z)] = ratio tr c(z) / m.
+    """Compute the Stieltjes transform s(z) = E[1 / (lambda - z)] = ratio tr c(z) / m.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def stieltjes(law: HessianLaw, z: ArrayLike, *, throw: bool = True) -> CArray:
 
 
 def density(law: HessianLaw, x: ArrayLike, *, throw: bool = True) -> Array:
-    """Density of the continuous part of the spectrum, Im s(x + i0) / pi.
+    """Compute the density of the continuous part of the spectrum, Im s(x + i0) / pi.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def density(law: HessianLaw, x: ArrayLike, *, throw: bool = True) -> Array:
 
 
 def cdf(law: HessianLaw, x: ArrayLike, *, throw: bool = True) -> Array:
-    """Fraction of eigenvalues up to x, the atom at zero included.
+    """Compute the distribution function: the fraction of eigenvalues up to x, atom included.
 
     Computed in closed form from the solution at x itself, not by integrating a density.
 
@@ -202,7 +202,7 @@ def cdf(law: HessianLaw, x: ArrayLike, *, throw: bool = True) -> Array:
         If x is not real and finite.
     NumericalFailure
         If a point could not be solved on the physical branch; with status UNRESOLVED, if a
-        point is so close to ``shift`` that rounding hides how much of the law lies in between.
+        point is so close to ``shift`` that rounding hides the mass in between.
 
     Examples
     --------
@@ -214,7 +214,7 @@ def cdf(law: HessianLaw, x: ArrayLike, *, throw: bool = True) -> Array:
     left, right = law.edges()
     with np.errstate(over="ignore"):
         distance = points - law.shift
-    # A support point can hold an edge where nothing of the law is left.
+    # A support point can hold an edge beyond which the spectrum has no mass.
     out = np.where((points >= right) | (distance > law._scaled.far), 1.0, 0.0)
     inside = (points > left) & (points < right) & (np.abs(distance) <= law._scaled.far)
     if law.atom_at_zero() > 0 and left == law.shift:
@@ -225,7 +225,7 @@ def cdf(law: HessianLaw, x: ArrayLike, *, throw: bool = True) -> Array:
         near = moved if law._scaled.unit == 1.0 else moved / law._scaled.unit
         values, _, ok = stieltjes_.distribution(law._scaled.atoms, near)
         if np.any(moved != x0):
-            # What is not resolved is spread evenly.
+            # Mass that is not resolved is spread evenly.
             core = law._core_of_cdf
             values -= 0.5 * core.mass * (moved - x0) / (core.radius * law._scaled.unit)
         if throw and not ok.all():
@@ -236,7 +236,7 @@ def cdf(law: HessianLaw, x: ArrayLike, *, throw: bool = True) -> Array:
 
 
 def quantiles(law: HessianLaw, q: ArrayLike, *, throw: bool = True) -> Array:
-    """Eigenvalues below which the fractions q of the spectrum lie.
+    """Compute quantiles: the eigenvalues below which the fractions q of the spectrum lie.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def quantiles(law: HessianLaw, q: ArrayLike, *, throw: bool = True) -> Array:
     middle = 0.5 * low + 0.5 * high
     if law.atom_at_zero() > 0:
         upto = float(law.cdf(law.shift, throw=throw))
-        # A fraction that differs by rounding from the boundary is beside the atom.
+        # A fraction that differs by rounding from the boundary is outside the atom.
         inside = (levels <= upto) & (levels > upto - law.atom_at_zero() + 1e-12)
         middle, lost = np.where(inside, law.shift, middle), lost & ~inside
     return np.where(lost, np.nan, middle)
@@ -288,7 +288,7 @@ def quantiles(law: HessianLaw, q: ArrayLike, *, throw: bool = True) -> Array:
 def _clear_of_zero(
     law: HessianLaw, x0: Array, quantity: Literal["cdf", "density"], throw: bool
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Move points too close to the eigenvalue zero outwards, to where the law is resolved.
+    """Move points too close to the eigenvalue zero outwards, to where the density is resolved.
 
     Returns the points, and whether the answer there holds at the points asked for.
     """
@@ -324,7 +324,7 @@ def find_zero(law: HessianLaw) -> stieltjes_.Zero:
 
 
 def atom_at_zero(law: HessianLaw) -> float:
-    """Mass of the eigenvalue 0 of H - shift I, a consequence of rank.
+    """Return the mass of the eigenvalue 0 of H - shift I, a consequence of rank.
 
     For m = 1 this is max(0, 1 - ratio P(D != 0)); in general it is the maximum over subspaces
     V of R^m of (dim V - ratio E[rank(D V)]) / m.
@@ -333,7 +333,7 @@ def atom_at_zero(law: HessianLaw) -> float:
 
 
 def moments(law: HessianLaw, order: int) -> Array:
-    """Exact moments E[lambda^1], ..., E[lambda^order] of the law (atom at zero included).
+    """Compute the exact moments E[lambda^1], ..., E[lambda^order], atom included.
 
     Parameters
     ----------

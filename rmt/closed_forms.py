@@ -1,4 +1,4 @@
-"""A catalogue of laws with exact answers: one frozen dataclass each, the same members in all.
+"""A catalogue of spectral laws with exact answers, a frozen dataclass each.
 
 Every entry has ``name``, ``ratio``, ``edges()`` and ``law()``, the `rmt.HessianLaw` it describes;
 those with an algebraic bulk add ``stieltjes(z)``, ``density(x)`` and ``atom_at_zero()``; those with

@@ -1,7 +1,7 @@
 """Edges of the bulk, and their dependence on the most extreme weights.
 
-The edges are the ends of the two real branches (`rmt.real_branch`). Those of a sampled
-distribution of D rest on its extreme samples.
+The edges are the ends of the two real branches (`rmt.real_branch`). Where the law
+of the curvature weights D is sampled, they rest on its extreme samples.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def find_edges(law: HessianLaw) -> Edges:
 
 
 def edges(law: HessianLaw) -> Edges:
-    """Left and right edge of the support of the bulk, atoms at zero included.
+    """Compute the left and right edge of the bulk, an atom at zero included.
 
     The left edge is the maximum over symmetric B > 0, B + D > 0 of lambda_min(F(B)),
     F(B) = E[D - D (B + D)^{-1} D] - B/ratio; the right edge is the reflection of that
@@ -145,9 +145,9 @@ def edge_trouble(law: HessianLaw) -> tuple[Status, str]:
 
 
 def support_intervals(law: HessianLaw) -> list[tuple[float, float]]:
-    """Intervals that carry the continuous spectrum, for m = 1.
+    """Compute the intervals that carry the continuous spectrum, for m = 1.
 
-    The outer ends are those of `edges`, unless an atom at zero lies outside the continuous
+    The outer ends are the `edges`, unless an atom at zero lies outside the continuous
     part. ``support`` points do not act on interior edges.
 
     Returns
@@ -181,11 +181,11 @@ def support_intervals(law: HessianLaw) -> list[tuple[float, float]]:
 
 
 def edge_sensitivity(law: HessianLaw, count: int = 1) -> tuple[float, float]:
-    """Movement of the edges when the most extreme atoms are left out.
+    """Compute the movement of the edges without the most extreme atoms of D.
 
-    Edges of a sampled law are biased by the extreme samples, which `stderr` does not show: a
-    movement that is not small compared with the accuracy wanted asks for more samples, a
-    quadrature, or ``support`` points.
+    Where the law of D is sampled, the edges are biased by the extreme samples, which `stderr` does
+    not show: a movement that is not small compared with the accuracy required asks for more
+    samples, a quadrature, or ``support`` points.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def edge_sensitivity(law: HessianLaw, count: int = 1) -> tuple[float, float]:
 
 
 def tail_sensitivity(law: HessianLaw, mass: float = 0.0) -> tuple[float, float]:
-    """Movement of the edges when the tails of D are left out: how thinly they are held.
+    """Compute the movement of the edges without the tails of D: how thinly they are held.
 
     A matrix of finite size draws n weights. It does not feel ``support`` points, nor atoms
     that lie so far out that none of n draws is likely to meet them; where these hold an edge,
@@ -224,14 +224,14 @@ def tail_sensitivity(law: HessianLaw, mass: float = 0.0) -> tuple[float, float]:
     Parameters
     ----------
     mass : float, optional
-        How much of the law to leave out besides the support: on the left the atoms whose
+        Mass of D to leave out in addition to the support: on the left the atoms whose
         smallest eigenvalue is lowest, on the right those whose largest eigenvalue is highest,
         as many as have this much mass together at most. None of them by default.
 
     Returns
     -------
     (float, float)
-        Left and right edge of the law of the remaining atoms (masses renormalised) minus the
+        Left and right edge for the remaining atoms (masses renormalised) minus the
         edges with all; 0 where D is unbounded on that side, infinite where one of the two
         edges did not converge.
 
@@ -262,7 +262,7 @@ def tail_sensitivity(law: HessianLaw, mass: float = 0.0) -> tuple[float, float]:
 def _edges_without(
     law: HessianLaw, choose: Callable[[NDArray[np.intp]], NDArray[np.intp]], support: Array
 ) -> tuple[float, float]:
-    """Edges of the law without some atoms, minus the edges.
+    """Compute the edges without some atoms of D, minus the edges.
 
     ``choose`` is given the atoms of positive mass, the most extreme one first.
     """

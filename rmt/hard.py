@@ -96,7 +96,7 @@ def require_hard(law: HessianLaw) -> None:
 
 
 def hard_matrix(law: HessianLaw, z: float) -> Array:
-    """A_h(z) = E[(I + D c)^{-1} D (x) z_h z_h^T] - z I, whose zeros are outliers.
+    """Compute A_h(z) = E[(I + D c)^{-1} D (x) z_h z_h^T] - z I, whose zeros are outliers.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def find_gap(law: HessianLaw) -> tuple[float, Status, str]:
 
 
 def hard_gap(law: HessianLaw, *, throw: bool = True) -> float:
-    """Smallest eigenvalue of A_h(z0), z0 = min(left edge, -shift) in the frame of H - shift I.
+    """Compute the gap lambda_min A_h(z0), z0 = min(left edge, -shift), both for H - shift I.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class HessianLaw:
     Parameters
     ----------
     weights : (N,) or (N, m, m) array
-        Atoms of the law of D: samples, or the nodes of a quadrature. Symmetric up to 1e-8.
+        Curvature weights D: samples of their law, or nodes of a quadrature. Symmetric up to 1e-8.
     ratio : float
         n / d > 0.
     hard : (N, k_h) array, optional
@@ -63,9 +63,9 @@ class HessianLaw:
     replicates : sequence of HessianLaw, optional
         Alternative to ``groups``: the laws of independent randomisations, already made.
     span : Span or callable returning one, optional
-        What the weights know of the inputs besides the hard directions; gives `outliers` in every
-        direction. A callable is called when (and each time) the span is needed, and must not be a
-        lambda if the law is to be pickled.
+        Coordinates and gradients of the inputs that D depends on, hard directions apart; gives
+        `outliers` in every direction. A callable is called when (and each time) the span is
+        needed, and must not be a lambda if the law is to be pickled.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class HessianLaw:
     Notes
     -----
     All methods refer to H including ``shift``, except `hard_gap`, see there. A law is immutable
-    and computes each quantity once.
+    and computes each quantity once. Every group of methods is in a module of its own, see `rmt`.
 
     Examples
     --------
@@ -162,7 +162,7 @@ class HessianLaw:
 
     @property
     def weights(self) -> Array:
-        """(N, m, m) atoms of D, read-only."""
+        """(N, m, m) curvature weights D, read-only."""
         return self._weights
 
     @property
@@ -216,7 +216,7 @@ class HessianLaw:
 
     @property
     def status(self) -> Status:
-        """How the computation of the edges, on which everything real rests, ended.
+        """Status of the computation of the edges, on which everything real rests.
 
         The status of this law's edges if it is not SUCCESS, else that of the first of the
         ``replicates`` whose edges are not: an error bar over replicates rests on all of them.
@@ -318,13 +318,13 @@ def _symmetric(value: ArrayLike, name: str, *, allow_empty: bool = False) -> Arr
     if array.shape[1] == 0:
         raise ValueError(f"{name} must have m >= 1, got shape {np.shape(value)}")
     transposed = array.transpose(0, 2, 1)
-    gap = np.abs(array - transposed).max(axis=(1, 2), initial=0.0)
+    asymmetry = np.abs(array - transposed).max(axis=(1, 2), initial=0.0)
     allowed = 1e-8 * np.abs(array).max(axis=(1, 2), initial=0.0)
-    if np.any(gap > allowed):
-        worst = int(np.argmax(gap - allowed))
+    if np.any(asymmetry > allowed):
+        worst = int(np.argmax(asymmetry - allowed))
         raise ValueError(
             f"{name} must be symmetric matrices (relative tolerance 1e-8), "
-            f"got an asymmetry of {gap[worst]:.3g} in {name}[{worst}]"
+            f"got an asymmetry of {asymmetry[worst]:.3g} in {name}[{worst}]"
         )
     return np.asarray(0.5 * array + 0.5 * transposed)
 

@@ -212,7 +212,7 @@ class MatrixBranch:
         """Bound the edge from below.
 
         D >= d_low I with d_low = tr D / m - sqrt((m - 1) / m) |D - tr D / m|_F, and F(b I) is
-        monotone in D, so the left edge of the scalar law of d_low bounds the edge from below; the
+        monotone in D, so the left edge for the scalar weights d_low bounds the edge from below; the
         same for the points of the support.
         """
         return ScalarBranch(

@@ -51,22 +51,22 @@ class Outlier:
     vector : (m, K) array
         Direction of the projection of v on the coordinates, of unit norm: entry (j, a) belongs to
         neuron j and coordinate a. With ``directions="hard"`` the coordinates are the k_h hard
-        ones, otherwise those of the span.
+        ones, otherwise all coordinates of the span.
     side : "left" or "right"
         The side of the bulk.
     span_overlap : float
         Squared norm of the projection of v on all coordinates.
     latent_overlap : (k,) array
         For each latent direction l, the sum over neurons of <v_j, direction l>^2. The latent
-        directions are those of the span; without one, the k_h hard coordinates.
+        directions come from the span; without one, they are the k_h hard coordinates.
     neuron_overlap : (m, m) array or None
         Entry (j, p): squared overlap of v with the weights of neuron p (of unit norm) in block j,
         ``<v_j, theta_p>^2 / |theta_p|^2``. The sum of the diagonal is a change of length of the
         neurons; weights of norm zero give zero. None where the span has no ``neurons``.
     separated : bool
         Whether it is further from the edge of the bulk than the errors of both together, over the
-        replicates of its law. Otherwise it is not told from the edge: a sampled law shows such an
-        outlier where the limit may have none. True for a law without replicates.
+        replicates of its law. Otherwise it is not told from the edge: sampled weights show such an
+        outlier where the limit may have none. True without replicates.
     """
 
     value: float
@@ -80,9 +80,9 @@ class Outlier:
 
 
 def by_rank(outliers: Sequence[Outlier]) -> dict[tuple[str, bool, int], Outlier]:
-    """Outliers given in ascending order, by side, whether hard, and place from the outside in.
+    """Label outliers, given ascending, by side, whether hard, and rank from the outside in.
 
-    By these the outliers of one randomisation are matched with those of another.
+    The labels match the outliers of one randomisation with those of another.
     """
     kinds = [(outlier.side, outlier.hard_overlap > 0) for outlier in outliers]
     return {
@@ -203,7 +203,7 @@ def chosen_directions(law: HessianLaw, directions: str | None) -> Literal["all",
 def outliers(
     law: HessianLaw, directions: Literal["all", "hard"] | None = None, *, throw: bool = True
 ) -> list[Outlier]:
-    """Eigenvalues outside the bulk, both sides, ascending.
+    """Compute the eigenvalues outside the bulk, both sides, ascending.
 
     Outliers in hard directions are decoupled from all others (an eigenvector lies in the hard
     directions or across them) and need the hard coordinates only. All others are the zeros of
@@ -225,7 +225,7 @@ def outliers(
     Returns
     -------
     list of Outlier
-        Near the edge a sampled law can show an outlier that is noise: where the law has
+        Near the edge sampled weights can show an outlier that is noise: where there are
         replicates, `Outlier.separated` says whether it is told from the edge.
 
     Raises
@@ -285,9 +285,9 @@ def known_outliers(law: HessianLaw) -> list[Outlier]:
 
 
 def outlier_status(law: HessianLaw) -> Status:
-    """SUCCESS, or why `outliers` cannot be relied on. Computes the outliers.
+    """Status of the outliers, which it computes: SUCCESS, or why they cannot be relied on.
 
-    Those in all directions where the law has a span, otherwise the hard ones.
+    In all directions where the law has a span, otherwise in hard ones.
     """
     if law._span is not None:
         return law._all_outliers.status
@@ -295,7 +295,7 @@ def outlier_status(law: HessianLaw) -> Status:
 
 
 def smallest_eigenvalue(law: HessianLaw, *, throw: bool = True) -> float:
-    """Smallest eigenvalue of H: the left edge, or the lowest outlier if there is one.
+    """Compute the smallest eigenvalue of H: the left edge, or the lowest outlier if there is one.
 
     Without ``hard`` and ``span`` this is the left edge; -inf where D is unbounded below. With a
     span, outliers in all directions count.

@@ -1,4 +1,4 @@
-"""A Hessian at finite dimension laid over its limiting law."""
+"""Comparison of a Hessian at finite dimension with its limiting spectral law."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _APPLY_BLOCK: Final = 256
 
 @dataclass(frozen=True, eq=False)
 class SpectrumComparison:
-    """Eigenvalues of one matrix beside what its law predicts for them.
+    """Eigenvalues of one matrix and the predictions of its spectral law.
 
     Attributes
     ----------
@@ -51,8 +51,8 @@ class SpectrumComparison:
         Kolmogorov distance of the eigenvalues from ``law.cdf``; outliers count 1 / size each.
         NaN, with a status, if the law could not be evaluated at one of them.
     status : Status
-        SUCCESS, or the first that is not among those of the edges and outliers of the law
-        (``UNBOUNDED_EDGE`` included), of its distribution function, and of the Lanczos iteration
+        SUCCESS, or the first other status among edges and outliers of the law
+        (``UNBOUNDED_EDGE`` included), its distribution function, and the Lanczos iteration
         (`smallest` and `largest` are then NaN).
     """
 
@@ -83,7 +83,7 @@ class SpectrumComparison:
 
 
 def airy_scale(law: HessianLaw, size: int) -> tuple[float, float]:
-    r"""Width of the fluctuation of the extreme eigenvalues of a matrix of the given order.
+    r"""Compute the width of the fluctuation of the extreme eigenvalues of a matrix.
 
     Where the density vanishes as ``a sqrt(distance) / pi`` at an edge, `size` eigenvalues look
     like the Airy process on the scale ``w = (size a)^(-2/3)``: at the left edge the smallest one
@@ -91,7 +91,7 @@ def airy_scale(law: HessianLaw, size: int) -> tuple[float, float]:
     Tracy-Widom law of real symmetric matrices (mean -1.2065, standard deviation 1.2680).
 
     This holds for given weights. Weights drawn at random move the edge itself by n^(-1/2), which
-    is to be added, or left out by using the law of the weights actually drawn.
+    is to be added, or left out by taking the spectral law of the weights actually drawn.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def compare_spectrum(
     dense_limit: int = 4000,
     tolerance: float = 1e-6,
 ) -> SpectrumComparison:
-    """Lay the eigenvalues of a Hessian over its law.
+    """Compare the eigenvalues of a Hessian with its spectral law.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def compare_spectrum(
 
 
 def kolmogorov_distance(law: HessianLaw, eigenvalues: Array) -> float:
-    """Largest difference between ``law.cdf`` and the distribution of ascending eigenvalues.
+    """Compute the largest difference between ``law.cdf`` and that of ascending eigenvalues.
 
     NaN where the law could not be evaluated at one of them.
     """
@@ -273,12 +273,12 @@ def kolmogorov_distance(law: HessianLaw, eigenvalues: Array) -> float:
             exact = law.cdf(points, throw=False)
         below = rank[first]
         upto = np.append(rank[first[1:] - 1], rank[-1:]) + 1
-        gap = np.maximum(np.abs(exact - below / size), np.abs(exact - upto / size))
-        distance = float(np.maximum(distance, gap.max(initial=0.0)))
+        apart = np.maximum(np.abs(exact - below / size), np.abs(exact - upto / size))
+        distance = float(np.maximum(distance, apart.max(initial=0.0)))
     if at_atom.any():
-        beside = zero + np.array([-10.0, 10.0]) * spread
-        found = np.searchsorted(eigenvalues, beside) / size
-        jump = np.abs(law.cdf(beside, throw=False) - found).max()
+        around = zero + np.array([-10.0, 10.0]) * spread
+        found = np.searchsorted(eigenvalues, around) / size
+        jump = np.abs(law.cdf(around, throw=False) - found).max()
         distance = float(np.maximum(distance, jump))
     return distance
 
@@ -287,10 +287,11 @@ def _symmetric(matrix: Any) -> Array:
     if not np.all(np.isfinite(matrix)):
         bad = int(matrix.size - np.count_nonzero(np.isfinite(matrix)))
         raise ValueError(f"hessian must be finite, got {bad} entries that are NaN or infinite")
-    gap = float(np.abs(matrix - matrix.T).max())
-    if gap > 1e-8 * float(np.abs(matrix).max()):
+    asymmetry = float(np.abs(matrix - matrix.T).max())
+    if asymmetry > 1e-8 * float(np.abs(matrix).max()):
         raise ValueError(
-            f"hessian must be symmetric (relative tolerance 1e-8), got an asymmetry of {gap:.3g}"
+            "hessian must be symmetric (relative tolerance 1e-8), "
+            f"got an asymmetry of {asymmetry:.3g}"
         )
     return np.asarray(matrix, dtype=np.float64)
 
@@ -302,9 +303,9 @@ def _check_operator(operator: Any, size: int) -> None:
     hu, hv = np.ravel(operator.matvec(u)), np.ravel(operator.matvec(v))
     if not (np.all(np.isfinite(hu)) and np.all(np.isfinite(hv))):
         raise ValueError("hessian must be finite, its product with a vector is not")
-    gap = abs(float(u @ hv - v @ hu))
-    if gap > 1e-7 * float(np.linalg.norm(hu) * np.linalg.norm(v)):
-        raise ValueError(f"hessian must be symmetric, got u H v - v H u = {gap:.3g}")
+    asymmetry = abs(float(u @ hv - v @ hu))
+    if asymmetry > 1e-7 * float(np.linalg.norm(hu) * np.linalg.norm(v)):
+        raise ValueError(f"hessian must be symmetric, got u H v - v H u = {asymmetry:.3g}")
 
 
 def _materialise(operator: Any, size: int) -> Array:

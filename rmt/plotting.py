@@ -322,7 +322,7 @@ def plot_flow(
     matplotlib.figure.Figure
         Band: the bulk between its edges (no line where it is unbounded). Discs: outliers in hard
         directions, diamonds: in others; their area grows with the squared overlap of the
-        eigenvector with these directions, which is zero where an outlier touches the bulk. Those
+        eigenvector with these directions, which is zero where an outlier touches the bulk. Outliers
         of neighbouring steps are joined side by side, from the outermost inwards. Hollow squares:
         not told from the edge.
 
@@ -394,6 +394,6 @@ def _draw_flow(axes: Axes, times: Array, outliers: Sequence[Sequence[Outlier]]) 
                 )
                 for some in (row, outliers[i + 1])
             )
-            # Those that remain without a partner have left the bulk or entered it.
+            # An outlier without a partner has left the bulk or entered it.
             for a, b in zip(here, there, strict=False):
                 axes.plot(times[i : i + 2], [a, b], color=kind[2], linewidth=1.4, zorder=3)

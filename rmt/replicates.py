@@ -79,7 +79,7 @@ def edge_errors(law: HessianLaw) -> tuple[float, float]:
     left, right : float
         Root of the sum of squares of the standard error over replicates (zero without
         replicates) and the distance by which the edge moves if the most extreme atom is left
-        out, see `edge_sensitivity` (zero for a law of one atom). Zero for an infinite edge;
+        out, see `edge_sensitivity` (zero for a single atom). Zero for an infinite edge;
         infinite for an edge that did not converge, or one of whose replicates did not.
 
     Notes

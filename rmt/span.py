@@ -4,8 +4,8 @@ Weights D_i that come out of an algorithm run on the inputs x_i depend on them t
 
 * *coordinates* q of x_i along finitely many directions (orthonormal in input space), and
 * *gradients*: the algorithm has evaluated sum_i ghat_i x_i for finitely many ghat, E[ghat ghat^T]
-  = I; the inputs across the coordinate directions are those of independent samples, but orthogonal
-  to every ghat.
+  = I; across the coordinate directions the inputs are independent samples, but orthogonal to every
+  ghat.
 
 `rmt.span_outliers` computes the outliers they cause.
 """
@@ -34,15 +34,15 @@ class Span:
     Parameters
     ----------
     basis : (rows, N) array, or sequence of (rows, N_b) arrays
-        Functions of the sample, one column per weight of the law (in blocks of samples, if a
+        Functions of the sample, one column per sample of D (in blocks of samples, if a
         sequence). Arrays of float64 are not copied.
     coordinates : (K, rows) array, optional
         Coordinates of a sample along K orthonormal directions of input space; all rows of the
         basis, one by one, if left out.
     gradients : (R, rows) array, optional
-        What the algorithm multiplied the inputs with, linearly independent (best orthonormal: E[
-        ghat ghat^T] = I). The span of sum_i ghat_i x_i must lie in that of the coordinate
-        directions. None by default.
+        Normalised gradients, one for each sum over the inputs that the algorithm has evaluated;
+        linearly independent (best orthonormal: E[ghat ghat^T] = I). The sums must lie in the span
+        of the coordinate directions. None by default.
     latent : int, optional
         How many of the leading coordinates are latent directions, for overlaps. 0 by default.
     neurons : (m, K) array, optional
@@ -134,8 +134,8 @@ class Span:
         out = np.zeros((k, k - k_hard))
         out[axes, np.arange(len(axes))] = 1.0
         if len(involved) > k_hard:
-            frame = np.linalg.qr(self.hard[involved], mode="complete")[0]
-            out[involved[:, np.newaxis], np.arange(len(axes), k - k_hard)] = frame[:, k_hard:]
+            complement = np.linalg.qr(self.hard[involved], mode="complete")[0]
+            out[involved[:, np.newaxis], np.arange(len(axes), k - k_hard)] = complement[:, k_hard:]
         return out
 
     def restricted(self, mask: NDArray[np.bool_]) -> Span:

@@ -36,9 +36,9 @@ __all__ = ["outliers_below"]
 
 # Gradients closer to linear dependence than this cannot be told apart from rounding.
 _SMALLEST_GRADIENT: Final = 1e-10
-# Coordinates are standard normal up to what the gradients do to them; A loses the digits of others.
+# Coordinates are close to standard normal; A loses the digits of far larger ones.
 _LARGEST_GRAM: Final = 1e10
-# What is missing from the span moves an outlier by about as much.
+# Directions missing from the span move an outlier by about their weight.
 _LARGEST_DEFECT: Final = 1e-4
 
 
@@ -141,9 +141,9 @@ class _Projected:
 
         yqq, yqg, ygg = moments
         k, eye = self._k, np.eye(self._atoms.m)
-        frame = np.kron(b, np.eye(k))
-        a = np.kron(b, self._plain[:k, :k]) - frame @ yqq @ frame - z * np.eye(len(yqq))
-        u = np.kron(eye, self._plain[:k, k:]) - frame @ yqg
+        wide = np.kron(b, np.eye(k))
+        a = np.kron(b, self._plain[:k, :k]) - wide @ yqq @ wide - z * np.eye(len(yqq))
+        u = np.kron(eye, self._plain[:k, k:]) - wide @ yqg
         solved = u.T
         if len(ygg):
             scale = 1.0 / np.sqrt(np.diagonal(ygg))
@@ -164,8 +164,8 @@ class _Projected:
         k = self._k
         # E[(X^T u)^T (-B') (X^T u)] with X^T u = u(q) - Y v, u(q) = u q, v = B u q + (W^-1 U^T u)
         # ghat: expanded in the Gram matrices of -B', -B' Y and Y (-B') Y.
-        frame, slope = np.kron(b, np.eye(k)), np.kron(-tangent, np.eye(k))
-        lifted = frame @ vector
+        wide, slope = np.kron(b, np.eye(k)), np.kron(-tangent, np.eye(k))
+        lifted = wide @ vector
         weights = solved @ vector
         plain = float(vector @ np.kron(-tangent, self._plain[:k, :k]) @ vector)
         cross = float((slope @ vector) @ (moments[0] @ lifted + moments[1] @ weights))

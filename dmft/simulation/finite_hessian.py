@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import blas, eigh_tridiagonal, lapack
 from scipy.sparse.linalg import LinearOperator
 
-from dmft._numerics.lanczos import extreme_eigenpairs
+from rmt._lanczos import extreme_eigenpairs
 from rmt.status import Status
 
 __all__ = ["FiniteHessian", "FiniteSpectrum"]
@@ -230,7 +230,7 @@ class FiniteHessian:
         vectors : ndarray, shape (count, m d)
             Of the smallest ones.
         status : Status
-            See `dmft._numerics.lanczos.extreme_eigenpairs`.
+            See `rmt._lanczos.extreme_eigenpairs`.
 
         Examples
         --------

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import dmft
-from dmft._numerics.lanczos import extreme_eigenpairs
 from dmft.model.gradients import curvature
 from dmft.model.inputs import Inputs
 from dmft.simulation.descent import descend
 from dmft.simulation.finite_data import ImposedOverlap, draw_run
 from dmft.simulation.finite_hessian import FiniteHessian
+from rmt._lanczos import extreme_eigenpairs
 from rmt.status import Status
 
 
@@ -139,8 +139,8 @@ def test_failure_is_a_status(monkeypatch):
     X = np.random.default_rng(0).standard_normal((200, 100))
     D = np.ones((200, 1, 1))
     with monkeypatch.context() as patch:
-        patch.setattr("dmft._numerics.lanczos._KRYLOV", 1)
-        patch.setattr("dmft._numerics.lanczos._MAX_RESTARTS", 1)
+        patch.setattr("rmt._lanczos._KRYLOV", 1)
+        patch.setattr("rmt._lanczos._MAX_RESTARTS", 1)
         spectrum = FiniteHessian(X, D).spectrum(2, dense_limit=0)
     assert spectrum.status is Status.MAX_STEPS
     assert spectrum.eigenvalues.shape == (4,)

@@ -98,31 +98,6 @@ def check_progress(value: object) -> None:
         raise ValueError(f"progress must be a function of one number or None, got {shown(value)}")
 
 
-def check_derivatives(name: str, value: object) -> str:
-    """Return the name of an object with a callable value and perhaps derivatives.
-
-    Raises
-    ------
-    ValueError
-        If there is no callable value.
-
-    Examples
-    --------
-    >>> check_derivatives("loss", 3)
-    Traceback (most recent call last):
-    ...
-    ValueError: loss must be a catalogue name or have a callable value, perhaps derivative and
-    second_derivative; 3 has none
-    """
-    if not callable(getattr(value, "value", None)):
-        raise ValueError(
-            f"{name} must be a catalogue name or have a callable value, perhaps derivative and "
-            f"second_derivative; {value!r} has none"
-        )
-    given = getattr(value, "name", None)
-    return given if isinstance(given, str) else "custom"
-
-
 def check_finite_array(
     name: str, value: object, *, ndim: int, expected: str
 ) -> NDArray[np.float64]:

@@ -63,18 +63,23 @@ class ClassLaw:
     @classmethod
     def of(
         cls,
-        law: object,
+        law: str | None,
         threshold: float | None = None,
         flip: float | None = None,
         slope: float | None = None,
-    ) -> ClassLaw:
-        """Check the settings and fill in defaults.
+    ) -> ClassLaw | None:
+        """Check the settings and fill in defaults; return None for labels that are no classes.
 
         Raises
         ------
         ValueError
             If there is no such law, a parameter is out of range, or belongs to the other law.
         """
+        if law is None:
+            for name, value in (("threshold", threshold), ("flip", flip), ("slope", slope)):
+                if value is not None:
+                    raise ValueError(f"{name} must be left out without classes, got {value!r}")
+            return None
         law = check_choice("classes", law, LAWS)
         given: dict[str, Any] = {"flip": flip, "slope": slope}
         own, default = LAWS[law]

@@ -90,7 +90,7 @@ def check_gram(init_gram: ArrayLike, m: int) -> Array:
     return gram
 
 
-def check_remainder(name: str, gram: Array, overlap: Array) -> None:
+def check_remainder(name: str, gram: Array, overlap: Array, along_with: str = "") -> None:
     """Raise unless neurons with a Gram matrix (m, m) can have overlaps (m, q).
 
     Raises
@@ -103,11 +103,24 @@ def check_remainder(name: str, gram: Array, overlap: Array) -> None:
     >>> check_remainder("initial_overlap", np.eye(1), np.array([[2.0]]))
     Traceback (most recent call last):
     ...
+    ValueError: initial_overlap must have singular values of at most init_radius = 1, got 2
+    >>> check_remainder("initial_overlap", np.diag([4.0, 1.0]), np.array([[0.0], [2.0]]))
+    Traceback (most recent call last):
+    ...
     ValueError: initial_overlap must leave Q - M M^T positive semidefinite, with Q the Gram matrix
     of the initial neurons and M their overlaps; its smallest eigenvalue is -3
     """
+    square = float(np.max(np.diag(gram), initial=0.0))
+    if np.array_equal(gram, np.diag(np.full(len(gram), square))):  # independent, of one radius
+        radius, largest = np.sqrt(square), float(np.linalg.norm(overlap, 2))
+        if largest > radius * (1.0 + _ROUNDING):
+            raise ValueError(
+                f"{name} must have singular values{along_with} of at most init_radius = "
+                f"{radius:g}, got {largest:g}"
+            )
+        return
     smallest = float(np.linalg.eigvalsh(gram - overlap @ overlap.T)[0])
-    if smallest < -_ROUNDING * float(np.max(np.diag(gram), initial=0.0)):
+    if smallest < -_ROUNDING * square:
         raise ValueError(
             f"{name} must leave Q - M M^T positive semidefinite, with Q the Gram matrix of the "
             f"initial neurons and M their overlaps; its smallest eigenvalue is {smallest:.6g}"

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft._numerics.sampling import Sampling
-    from dmft.model.problem import Network, Problem
+    from dmft.model.network import Network
+    from dmft.model.problem import Problem
 
     FloatArray = NDArray[np.float64]
     Signs = NDArray[np.bool_]

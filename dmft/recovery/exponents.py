@@ -57,7 +57,7 @@ from dmft.model.hard_directions import (
     find_hard,
     hard_subspace,
 )
-from dmft.model.problem import Target
+from dmft.model.target import Target
 from dmft.recovery.conditional_moments import (
     ConditionalMoments,
     Profile,

@@ -9,7 +9,9 @@ import pytest
 from dmft import GradientDescent, Sampling, solve
 from dmft.model.activations import ACTIVATIONS, Activation
 from dmft.model.losses import LOSSES, Loss
-from dmft.model.problem import Network, Problem, Target
+from dmft.model.network import Network
+from dmft.model.problem import Problem
+from dmft.model.target import Target
 
 
 def first(z, eps):

@@ -9,8 +9,8 @@ from scipy import integrate, special
 from threadpoolctl import threadpool_limits
 
 import dmft
-from dmft.model.problem import Target
-from dmft.model.targets import TARGETS
+from dmft.model.label_functions import TARGETS
+from dmft.model.target import Target
 from dmft.recovery.conditional_moments import conditional_moments
 from dmft.recovery.exponents import Hardness, hardness, hardness_steps
 from dmft.recovery.label_coefficients import label_shares

@@ -4,7 +4,7 @@ An average by quadrature is reported with an error of zero, so it has to be exac
 result is printed with: two rules with panels at different places must agree on the averages that
 are used, not on moments of the label, whose errors the threshold may amplify. Kinks and sharp
 features of label, activation and loss along the axes get panel ends of their own
-(`dmft._numerics.quadrature.axis_breaks`). Where no rule is confirmed, callers use Sobol points.
+(`dmft._numerics.kinks.axis_breaks`). Where no rule is confirmed, callers use Sobol points.
 """
 
 from __future__ import annotations
@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft._numerics.quadrature import (
-    MAX_TENSOR_DIMENSION,
-    axis_breaks,
-    gaussian_nodes,
-    located_kinks,
-)
+from dmft._numerics.kinks import axis_breaks, located_kinks
+from dmft._numerics.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
 from dmft.model.gradients import curvature
 from dmft.observables.labelled_points import labelled, noise_coordinates
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft._numerics.quadrature import resolving_panels
+from dmft._numerics.kinks import resolving_panels
 from dmft._numerics.validation import check_integer
 from dmft.hessian.hessian import axis_kinks
 from dmft.model.activations import ACTIVATIONS, LEAK

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_choice, check_finite_array, check_keys, check_real
 
 if TYPE_CHECKING:
@@ -114,10 +115,10 @@ class Inputs:
                 )
         if own is not None and given[own[0]] is None:
             given[own[0]] = own[1]
-        object.__setattr__(self, "law", law)
-        for name in _PARAMETERS:
-            checked = None if own is None or own[0] != name else _CHECKS[name](given[name])
-            object.__setattr__(self, name, checked)
+        checked: dict[str, Any] = dict.fromkeys(_PARAMETERS)
+        if own is not None:
+            checked[own[0]] = _CHECKS[own[0]](given[own[0]])
+        set_fields(self, law=law, **checked)
 
     @property
     def is_gaussian(self) -> bool:

@@ -14,6 +14,7 @@ from dmft._numerics.frozen import set_fields
 from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft._numerics.user_functions import real_array, result_of
 from dmft._numerics.validation import as_array, check_integer, check_keys, check_real
+from dmft._numerics.weighted_points import sign_patterns
 from dmft.model.catalogue import supplied
 from dmft.model.classification import ClassLaw, describe_label
 from dmft.model.label_functions import TargetFunction, get_target_function
@@ -355,6 +356,28 @@ class Target:
     def mirror(self, z: Array) -> Array:
         """Return latent coordinates (k, N) with the sign of the hard ones changed."""
         return np.asarray(z - 2.0 * (self.hard_basis @ (self.hard_basis.T @ z)))
+
+    def sign_flips(self) -> NDArray[np.int64]:
+        """Find the sign patterns (s, k) that keep labels, with the same noise or its mirror image.
+
+        Examples
+        --------
+        >>> Target("product").sign_flips()
+        array([[-1, -1]])
+        """
+        rng = np.random.default_rng(0)
+        z, eps = rng.standard_normal((1024, self.k)), rng.standard_normal(1024)
+        y = self.sample_labels(z, eps)
+
+        def keeps(flip: Array, noise: Array) -> bool:
+            return bool(np.allclose(y, self.sample_labels(z * flip, noise), rtol=1e-9, atol=1e-12))
+
+        kept = [
+            flip
+            for flip in sign_patterns(self.k)[1:]
+            if keeps(flip, eps) or (self.uses_noise and keeps(flip, -eps))
+        ]
+        return np.array(kept, dtype=np.int64).reshape(-1, self.k)
 
     @functools.cached_property
     def easy_projector(self) -> Array:

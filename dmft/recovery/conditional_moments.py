@@ -1,4 +1,4 @@
-r"""How much the labels tell of a Hermite polynomial of the hard coordinates.
+r"""Conditional moments of Hermite polynomials of the hard coordinates, given the label.
 
 With :math:`u \in R^q` the coordinates asked about, :math:`z_E` those already known, and
 :math:`h_a` normalised Hermite products, this module estimates

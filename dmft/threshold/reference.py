@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft._numerics.kinks import resolving_panels
+from dmft._numerics.user_functions import result_of
 from dmft._numerics.validation import check_integer
 from dmft.hessian.hessian import axis_kinks
-from dmft.model.activations import ACTIVATIONS, LEAK
+from dmft.model.activations import LEAK
 from dmft.model.curvature_support import curvature_support
-from dmft.model.losses import LOSSES
 from dmft.observables.verified_rules import curvature_kinks
 from rmt.status import Status
 
@@ -184,14 +184,9 @@ class _Weights:
         return found
 
     def _called(self, what: str, function: Callable[..., Any], *arguments: Objects) -> Objects:
-        try:
-            with np.errstate(all="ignore"):
-                result = np.asarray(function(*arguments))
-        except Exception as error:
-            raise ValueError(
-                f"{what} must work on arrays of mpmath numbers for digits, "
-                f"got {type(error).__name__}: {error}"
-            ) from error
+        failed = f"{what} must work on arrays of mpmath numbers for digits, got "
+        with np.errstate(all="ignore"):
+            result = np.asarray(result_of(function, *arguments, failed=failed))
         constant = result.dtype != object and np.all(result == result.ravel()[0])
         if result.dtype != object and not constant and np.any(result != np.rint(result)):
             raise ValueError(
@@ -474,7 +469,7 @@ def _objects(context: Any, x: FloatArray) -> Objects:
 def _activation(problem: Problem, context: Any) -> tuple[Callable[..., Any], ...]:
     """Value and derivatives of the activation on mpmath numbers."""
     activation = problem.network.activation
-    if ACTIVATIONS.get(activation.name) == activation and activation.name in _TWINS:
+    if activation.in_catalogue and activation.name in _TWINS:
         return tuple(
             np.frompyfunc(lambda r, f=function: f(context, r), 1, 1)
             for function in _TWINS[activation.name]
@@ -485,7 +480,7 @@ def _activation(problem: Problem, context: Any) -> tuple[Callable[..., Any], ...
 def _loss(problem: Problem) -> tuple[Callable[..., Any], ...]:
     """Return the derivatives of the loss on mpmath numbers."""
     loss = problem.loss
-    if LOSSES.get(loss.name) == loss and loss.name == "pseudo-huber":  # numpy's hypot takes no mix
+    if loss.in_catalogue and loss.name == "pseudo-huber":  # numpy's hypot takes no mix
         return (
             lambda f, y: (f - y) / np.sqrt(1 + (f - y) ** 2),
             lambda f, y: 1 / np.sqrt(1 + (f - y) ** 2) ** 3,

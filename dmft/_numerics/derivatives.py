@@ -158,9 +158,9 @@ class NumericalDerivative:
             # On a kink the slope of the flatter side, as in the catalogue.
             on = np.isin(x, self.kinks)
             if on.any():
-                beside = [y[on] for y in others]
-                left = self._sided(np.nextafter(x[on], -np.inf), beside)
-                right = self._sided(np.nextafter(x[on], np.inf), beside)
+                there = [y[on] for y in others]
+                left = self._sided(np.nextafter(x[on], -np.inf), there)
+                right = self._sided(np.nextafter(x[on], np.inf), there)
                 flatter = np.where(np.abs(left) < np.abs(right), left, right)
                 found[on] = np.where(left * right > 0.0, flatter, 0.0)
         return found.reshape(shape)

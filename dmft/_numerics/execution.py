@@ -1,4 +1,4 @@
-"""How a computation is carried out, which its numbers do not depend on."""
+"""Execution of a computation: settings that its numbers do not depend on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_progress, check_real
 
 __all__ = ["Execution"]
@@ -43,7 +44,7 @@ class Execution:
     def __post_init__(self) -> None:
         check_progress(self.progress)
         seconds = check_real("checkpoint_seconds", self.checkpoint_seconds, minimum=0.0)
-        object.__setattr__(self, "checkpoint_seconds", seconds)
+        set_fields(self, checkpoint_seconds=seconds)
         if self.max_memory is not None:
             memory = check_real("max_memory", self.max_memory, minimum=0.0, exclusive=True)
-            object.__setattr__(self, "max_memory", memory)
+            set_fields(self, max_memory=memory)

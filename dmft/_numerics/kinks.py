@@ -41,7 +41,7 @@ def axis_breaks(
     dimension: int,
     known: tuple[tuple[float, ...], ...] | None = None,
 ) -> tuple[tuple[float, ...], ...] | None:
-    """Where a function of independent normals has kinks, jumps or sharp features along each axis.
+    """Locate kinks, jumps and sharp features of a function of independent normals on each axis.
 
     Along a few lines parallel to each axis the function is compared with what the fine rule sees
     of it, and where that is not all, panels are bisected until they resolve it. What is no tensor
@@ -80,7 +80,7 @@ def axis_breaks(
 def located_kinks(
     function: Callable[[FloatArray], FloatArray], dimension: int, reach: float
 ) -> tuple[tuple[float, ...], ...] | None:
-    """Where a function of independent normals has kinks and jumps along each axis, far out too.
+    """Locate kinks and jumps of a function of independent normals on each axis, far out too.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def _dense_ends(reach: float) -> FloatArray:
 def _lines(
     function: Callable[[FloatArray], FloatArray], dimension: int
 ) -> list[Callable[[FloatArray], FloatArray]]:
-    """For each axis, what maps x (n,) to a function along lines parallel to it, (j, n)."""
+    """Return, for each axis, the function (n,) -> (j, n) along lines parallel to it."""
     rng = np.random.default_rng(0)
     others = rng.standard_normal((_LINES, dimension))
     units = np.median(np.abs(function(rng.standard_normal((dimension, 255)))), axis=1)
@@ -145,7 +145,7 @@ def _undamped(function: Callable[[FloatArray], FloatArray]) -> Callable[[FloatAr
 def _needed_breaks(
     function: Callable[[FloatArray], FloatArray], known: tuple[float, ...]
 ) -> tuple[float, ...] | None:
-    """Find breaks beside those of the fine rule for functions (n,) -> (j, n) between -1 and 1."""
+    """Find breaks in addition to the ends of the fine rule; values (j, n) are between -1 and 1."""
     half = RULES["fine"][0]
     start = np.unique([*half, *(-end for end in half), *known])
     nodes, weights = normal_rule("fine", known)
@@ -164,7 +164,7 @@ def _needed_breaks(
 
 
 def _kinks(function: Callable[[FloatArray], FloatArray], ends: FloatArray) -> list[float] | None:
-    """Kinks and jumps of functions (n,) -> (j, n) between the outer ends; None if too many."""
+    """Locate kinks and jumps of functions (n,) -> (j, n) between the ends; None if too many."""
     panels = _resolved(function, ends, per_width=_LOCATED)
     if panels is None:
         return None
@@ -284,7 +284,7 @@ def bisected(
 def _panel_averages(
     function: Callable[[FloatArray], FloatArray], left: FloatArray, right: FloatArray, n: int
 ) -> FloatArray:
-    """Parts (j, panels) of the averages of a function over a standard normal."""
+    """Return the parts (j, panels) of the averages of a function over a standard normal."""
     x, w = np.polynomial.legendre.leggauss(n)
     half = 0.5 * (right - left)[:, None]
     nodes = 0.5 * (left + right)[:, None] + half * x

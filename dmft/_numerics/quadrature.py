@@ -54,7 +54,7 @@ _MAX_NODES = 3_000_000
 def normal_rule(
     name: str = "fine", breaks: tuple[float, ...] = ()
 ) -> tuple[FloatArray, FloatArray]:
-    """Nodes and weights for the standard normal law, broken at zero.
+    """Return nodes and weights for the standard normal law, broken at zero.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def gaussian_nodes(
     name: str | None = None,
     breaks: tuple[tuple[float, ...], ...] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Tensor rule for ``dimension`` independent standard normals.
+    """Return the tensor rule for ``dimension`` independent standard normals.
 
     Parameters
     ----------

@@ -23,6 +23,7 @@ __all__ = [
     "check_integer",
     "check_keys",
     "check_real",
+    "own_parameter",
 ]
 
 
@@ -47,11 +48,11 @@ def check_choice(name: str, value: object, allowed: Collection[str], *, also: st
     message = f"{name} must be one of {names}{also}; got {shown(value)}"
     if isinstance(value, str):
         folded = {entry.casefold(): entry for entry in allowed}
-        wanted = value.strip().casefold().replace("_", "-").replace(" ", "-")
+        given = value.strip().casefold().replace("_", "-").replace(" ", "-")
         # "huber" is far from "pseudo-huber" letter by letter, but it is what was meant.
-        near = likely_names(wanted, folded)
-        near = near or [entry for entry in folded if wanted and wanted in entry]
-        near = near or difflib.get_close_matches(wanted, folded, n=1)
+        near = likely_names(given, folded)
+        near = near or [entry for entry in folded if given and given in entry]
+        near = near or difflib.get_close_matches(given, folded, n=1)
         if near:
             message += f" (did you mean {' or '.join(repr(folded[entry]) for entry in near)}?)"
     raise ValueError(message)
@@ -96,6 +97,51 @@ def check_progress(value: object) -> None:
     """
     if value is not None and not callable(value):
         raise ValueError(f"progress must be a function of one number or None, got {shown(value)}")
+
+
+def own_parameter(
+    name: str,
+    kind: str,
+    parameters: Mapping[str, tuple[str, Any] | None],
+    given: Mapping[str, object],
+) -> tuple[str, Any] | None:
+    """Return the parameter of a kind and its value or default; None for a kind without one.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument that chooses the kind.
+    kind : str
+    parameters : mapping
+        For each kind the name of its parameter and that parameter's default, or None.
+    given : mapping
+        Values of all parameters, None where there is none.
+
+    Raises
+    ------
+    ValueError
+        If a parameter of another kind is given.
+
+    Examples
+    --------
+    >>> parameters = {"sign": ("flip", 0.0), "logistic": ("slope", 1.0)}
+    >>> own_parameter("classes", "sign", parameters, {"flip": None, "slope": None})
+    ('flip', 0.0)
+    """
+    own = parameters[kind]
+    for parameter, value in given.items():
+        if value is not None and (own is None or own[0] != parameter):
+            owner = next(
+                key for key, entry in parameters.items() if entry and entry[0] == parameter
+            )
+            raise ValueError(
+                f"{parameter} must be left out for {name} {kind!r} (it belongs to {next(owners)!r}), "
+                f"got {value!r}"
+            )
+    if own is None:
+        return None
+    value = given[own[0]]
+    return own[0], own[1] if value is None else value
 
 
 def check_finite_array(

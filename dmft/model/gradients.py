@@ -48,7 +48,7 @@ def pre_activation_gradient(
     out: Array | None = None,
     loss_out: Array | None = None,
 ) -> tuple[Array, Array]:
-    r"""Gradient :math:`g = \partial\ell/\partial r` and loss of every sample.
+    r"""Compute gradient :math:`g = \partial\ell/\partial r` and loss of every sample.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def pre_activation_gradient(
 def second_layer_gradient(
     problem: Problem, r: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None
 ) -> Array:
-    r"""Sum over samples of the gradient in the second layer.
+    r"""Compute the sum over samples of the gradient in the second layer.
 
     .. math:: \sum_i w_i\, \partial\ell_i/\partial a_j
               = \sum_i w_i\, L'(f_i, y_i)\, \sigma(r_{ji})
@@ -150,7 +150,7 @@ def second_layer_gradient(
 
 
 def curvature(problem: Problem, r: ArrayLike, y: ArrayLike, *, out: Array | None = None) -> Array:
-    r"""Curvature :math:`D = \partial^2\ell/\partial r\,\partial r` of every sample.
+    r"""Compute the curvature :math:`D = \partial^2\ell/\partial r\,\partial r` of every sample.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def curvature(problem: Problem, r: ArrayLike, y: ArrayLike, *, out: Array | None
 
 
 def curvature_bound(problem: Problem, r: ArrayLike, y: ArrayLike) -> Array:
-    r"""Bound on the largest eigenvalue of the curvature D of every sample.
+    r"""Compute a bound on the largest eigenvalue of the curvature D of every sample.
 
     .. math:: \max_j L' a_j \sigma''(r_j) + \max(L'', 0) \sum_j (a_j \sigma'(r_j))^2,
 
@@ -242,7 +242,7 @@ def curvature_bound(problem: Problem, r: ArrayLike, y: ArrayLike) -> Array:
 def mean_loss(
     problem: Problem, h: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None
 ) -> float:
-    r"""Weighted sum of losses, :math:`\sum_i w_i\, \ell(h_i, y_i)`.
+    r"""Compute the weighted sum of losses, :math:`\sum_i w_i\, \ell(h_i, y_i)`.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ RANK_TOLERANCE = 1e-3  # fraction of the variance of a direction above which it 
 _REPLICATES = 16  # independent randomisations; errors over fewer are unreliable
 _LOG2_POINTS = {1: 16, 2: 17, 3: 17, 4: 18}  # of all points together; twice that with noise
 _DEGREE = {0: 8, 1: 6, 2: 5, 3: 4}  # of the dictionary, by number of easy directions so far
-_GRAM_CUTOFF = 1e-4  # dictionary functions of smaller variance, given the others, are dropped
+_GRAM_CUTOFF = 1e-4  # dictionary functions of smaller variance, given the others, are truncated
 _ROUNDING = 1e-9  # explained variances below this are zero to rounding
 _SIGNIFICANT = 5.0  # standard errors
 _CLEAR = 3.0  # an eigenvalue within this factor of the tolerance decides nothing
@@ -86,7 +86,7 @@ class RankTest:
 
 @dataclass(frozen=True, eq=False)
 class DirectionSearch:
-    """What `find_hard` found.
+    """Result of `find_hard`.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ def hard_subspace(
     seed: int = 0,
     uses_noise: bool = True,
 ) -> Array:
-    r"""Orthonormal basis of the hard latent directions of a label function.
+    r"""Find an orthonormal basis of the hard latent directions of a label function.
 
     Parameters
     ----------

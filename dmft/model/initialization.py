@@ -1,9 +1,10 @@
-r"""Where the weights start: Gram matrix, overlaps, and coordinates in which they hold.
+r"""Initial weights: Gram matrix, overlaps, and coordinates in which they hold.
 
 The start is given by the Gram matrix of the neurons, :math:`Q = \Theta^{0T}\Theta^0` (m, m), and
-their overlaps with the latent directions, :math:`M(0) = \Theta^{0T}\Theta_*` (m, k). What is left
-of the neurons beside the latent directions has the Gram matrix :math:`Q - M(0) M(0)^T`, which must
-be positive semidefinite; it may be singular, as for equal neurons.
+their overlaps with the latent directions, :math:`M(0) = \Theta^{0T}\Theta_*` (m, k). The
+components of the neurons orthogonal to the latent directions have the Gram matrix
+:math:`Q - M(0) M(0)^T`, which must be positive semidefinite; it may be singular, as for equal
+neurons.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def check_remainder(name: str, gram: Array, overlap: Array, along_with: str = ""
 
 
 def semidefinite_factor(matrix: Array, scales: Array) -> Array:
-    """Lower triangular L with L L^T = `matrix` (m, m), symmetric positive semidefinite.
+    """Return the lower triangular factor L of L L^T = `matrix` (m, m), positive semidefinite.
 
     Pivots that are rounding of their row's entry of `scales` (m,) are zero, and with them their
     column: the usual factor does not exist there, and a square root of the rounding would be noise
@@ -151,7 +152,7 @@ def semidefinite_factor(matrix: Array, scales: Array) -> Array:
 
 
 def starting_coordinates(gram: Array, overlap: Array) -> tuple[Array, Array]:
-    """Weights along the directions of the overlaps, and along m directions beside them.
+    """Return initial weights along the directions of the overlaps and m orthogonal ones.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-r"""What is learned, by what, under which loss: `Target`, `Network` and `Problem`.
+r"""The learning problem: target, network, loss, initial condition and weight decay.
 
 Setting of Montanari & Wang, arXiv:2602.01434: inputs :math:`x \sim N(0, I_d)`, orthonormal latent
 directions :math:`\Theta_*` with :math:`z = \Theta_*^T x \in R^k`, labels
@@ -222,7 +222,7 @@ class Problem:
         if network == self.network:
             return self
         changed = copy.copy(self)
-        object.__setattr__(changed, "network", network)
+        set_fields(changed, network=network)
         changed.__dict__.pop("_remembered", None)
         return changed
 

@@ -313,7 +313,7 @@ class Target:
         return basis
 
     def _found_hard_basis(self) -> Array:
-        """Hard directions by search; where classes have noise, with what is known of it."""
+        """Find the hard directions; where classes have noise, from their probability."""
         from dmft.model.hard_directions import hard_subspace
 
         if self.classes is None:
@@ -350,11 +350,11 @@ class Target:
         """
         rng = np.random.default_rng(0)
         z, eps = rng.standard_normal((512, self.k)), rng.standard_normal(512)
-        y, mirrored = self.sample_labels(z, eps), self.sample_labels(self.mirror(z.T).T, eps)
-        return bool(np.allclose(y, mirrored, rtol=1e-9, atol=1e-12))
+        y, reflected = self.sample_labels(z, eps), self.sample_labels(self.mirror(z.T).T, eps)
+        return bool(np.allclose(y, reflected, rtol=1e-9, atol=1e-12))
 
     def mirror(self, z: Array) -> Array:
-        """Return latent coordinates (k, N) with the sign of the hard ones changed."""
+        """Return latent coordinates (k, N) reflected in the hard directions (antithetic pairs)."""
         return np.asarray(z - 2.0 * (self.hard_basis @ (self.hard_basis.T @ z)))
 
     def sign_flips(self) -> NDArray[np.int64]:

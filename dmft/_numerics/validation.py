@@ -129,13 +129,12 @@ def own_parameter(
     ('flip', 0.0)
     """
     own = parameters[kind]
+    owners = {entry[0]: key for key, entry in parameters.items() if entry}
     for parameter, value in given.items():
-        if value is not None and (own is None or own[0] != parameter):
-            owner = next(
-                key for key, entry in parameters.items() if entry and entry[0] == parameter
-            )
+        owner = owners[parameter]
+        if value is not None and owner != kind:
             raise ValueError(
-                f"{parameter} must be left out for {name} {kind!r} (it belongs to {next(owners)!r}), "
+                f"{parameter} must be left out for {name} {kind!r} (it belongs to {owner!r}), "
                 f"got {value!r}"
             )
     if own is None:

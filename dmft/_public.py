@@ -7,7 +7,9 @@ from dmft.io.results import software_version
 from dmft.model.activations import Activation
 from dmft.model.inputs import Inputs
 from dmft.model.losses import Loss
-from dmft.model.problem import Network, Problem, Target
+from dmft.model.network import Network
+from dmft.model.problem import Problem
+from dmft.model.target import Target
 from dmft.recovery.exponents import Hardness, hardness
 from dmft.simulation.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver.stability import UnstablePaths

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_progress, check_real
 from rmt.status import NumericalFailure, Status
 
@@ -48,10 +49,10 @@ class Execution:
     def __post_init__(self) -> None:
         check_progress(self.progress)
         seconds = check_real("checkpoint_seconds", self.checkpoint_seconds, minimum=0.0)
-        object.__setattr__(self, "checkpoint_seconds", seconds)
+        set_fields(self, checkpoint_seconds=seconds)
         if self.max_memory is not None:
             memory = check_real("max_memory", self.max_memory, minimum=0.0, exclusive=True)
-            object.__setattr__(self, "max_memory", memory)
+            set_fields(self, max_memory=memory)
 
     def part(self, name: str) -> Execution:
         """Return the execution of a part: in a subfolder, silent, its failures no exceptions."""

@@ -289,14 +289,8 @@ def _hard_overlap(problem: Problem, value: ArrayLike | None, hold_hard: bool) ->
             f"{given.shape}"
         ) from None
     imposed = ImposedOverlap.of(problem, overlap).overlap
-    largest = float(np.linalg.norm(imposed, 2))
-    if not (problem.init_gram is None and isinstance(problem.init_radius, float)):
-        check_remainder("hard_overlap", problem.gram, imposed)
-    elif largest > problem.init_radius * (1.0 + 1e-12):
-        raise ValueError(
-            "hard_overlap must have singular values (together with initial_overlap) of at most "
-            f"init_radius = {problem.init_radius:g}, got {largest:g}"
-        )
+    together = " (together with initial_overlap)"
+    check_remainder("hard_overlap", problem.gram, imposed, together)
     return overlap
 
 

@@ -23,7 +23,9 @@ from dmft.io.folders import check_folder
 from dmft.io.records import read_record, write_record
 from dmft.io.stored_settings import check_settings
 from dmft.model.losses import get_loss
-from dmft.model.problem import Network, Problem, Target
+from dmft.model.network import Network
+from dmft.model.problem import Problem
+from dmft.model.target import Target
 from dmft.recovery.exponents import Hardness, hardness
 from dmft.studies.step_axis import StepAxis, find_step_axis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes

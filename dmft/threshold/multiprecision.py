@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.model.activations import ACTIVATIONS, LEAK
-from dmft.model.losses import LOSSES
+from dmft.model.activations import LEAK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +64,7 @@ def objects(context: Any, x: FloatArray) -> Objects:
 def activation_of(problem: Problem, context: Any) -> tuple[Callable[..., Any], ...]:
     """Return value and derivatives of the activation on mpmath numbers."""
     activation = problem.network.activation
-    if ACTIVATIONS.get(activation.name) == activation and activation.name in _TWINS:
+    if activation.in_catalogue and activation.name in _TWINS:
         return tuple(
             np.frompyfunc(lambda r, f=function: f(context, r), 1, 1)
             for function in _TWINS[activation.name]
@@ -76,7 +75,7 @@ def activation_of(problem: Problem, context: Any) -> tuple[Callable[..., Any], .
 def loss_derivatives(problem: Problem) -> tuple[Callable[..., Any], ...]:
     """Return the derivatives of the loss on mpmath numbers."""
     loss = problem.loss
-    if LOSSES.get(loss.name) == loss and loss.name == "pseudo-huber":  # numpy's hypot takes no mix
+    if loss.in_catalogue and loss.name == "pseudo-huber":  # numpy's hypot takes no mix
         return (
             lambda f, y: (f - y) / np.sqrt(1 + (f - y) ** 2),
             lambda f, y: 1 / np.sqrt(1 + (f - y) ** 2) ** 3,

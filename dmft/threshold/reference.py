@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft._numerics.quadrature import resolving_panels
+from dmft._numerics.kinks import resolving_panels
+from dmft._numerics.user_functions import result_of
 from dmft._numerics.validation import check_integer
 from dmft.hessian.hessian import axis_kinks
 from dmft.model.curvature_support import curvature_support
@@ -187,14 +188,9 @@ class _Weights:
         return found
 
     def _called(self, what: str, function: Callable[..., Any], *arguments: Objects) -> Objects:
-        try:
-            with np.errstate(all="ignore"):
-                result = np.asarray(function(*arguments))
-        except Exception as error:
-            raise ValueError(
-                f"{what} must work on arrays of mpmath numbers for digits, "
-                f"got {type(error).__name__}: {error}"
-            ) from error
+        failed = f"{what} must work on arrays of mpmath numbers for digits, got "
+        with np.errstate(all="ignore"):
+            result = np.asarray(result_of(function, *arguments, failed=failed))
         constant = result.dtype != object and np.all(result == result.ravel()[0])
         if result.dtype != object and not constant and np.any(result != np.rint(result)):
             raise ValueError(

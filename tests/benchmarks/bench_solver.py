@@ -18,7 +18,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -130,6 +129,8 @@ def peak_memory() -> float:
     if status.exists():
         entry = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
         return int(entry.split()[1]) / 2**20
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -348,6 +349,14 @@ def blas_second_per_row(n_paths: int, n_rows: int, m: int) -> float:
     return seconds / n_rows
 
 
+def floor_seconds(run, n_paths: int, m: int) -> float:
+    """Time of all steps of a run at the ranks it had."""
+    ranks = run.counts[:, 0].astype(float)
+    nodes = np.unique(np.linspace(ranks.min(), ranks.max(), 4).astype(int))
+    cost = [blas_second_per_row(n_paths, int(x), m) * x for x in nodes]
+    return float(np.interp(ranks, nodes, cost).sum())
+
+
 def section_floor() -> None:
     """Against r = B q, E[g q^T] and one Gram-Schmidt sweep of every step, by BLAS."""
     heading("times the floor: 4 N rank m flops and a Gram-Schmidt sweep a step, by BLAS")
@@ -363,10 +372,8 @@ def section_floor() -> None:
         given = sampling(n_paths, tolerance)
         with threadpool_limits(1, "blas"):
             seconds, run = timed(lambda a=(case, 6.0, method, given): pooled_run(*a), 2)
-            ranks = run.counts[:, 0].astype(float)
-            nodes = np.unique(np.linspace(ranks.min(), ranks.max(), 4).astype(int))
-            cost = [blas_second_per_row(8 * n_paths, int(x), case.m) * x for x in nodes]
-        floor = float(np.interp(ranks, nodes, cost).sum())
+            floor = floor_seconds(run, 8 * n_paths, case.m)
+        ranks = run.counts[:, 0].astype(float)
         rate = 8 * (8 * n_paths) * case.m * ranks.sum() / floor / 1e9
         line(
             f"{label:34s} {seconds / floor:5.2f} x   rank {int(ranks[-1]):3d}, floor {floor:.2f} s "

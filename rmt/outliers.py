@@ -61,6 +61,13 @@ class Outlier:
         Whether it is further from the edge of the bulk than the errors of both together, over the
         replicates of its law. Otherwise it is not told from the edge: a sampled law shows such an
         outlier where the limit may have none. True for a law without replicates.
+
+    Examples
+    --------
+    >>> from rmt.closed_forms import SpikedCovariance
+    >>> [outlier] = SpikedCovariance(ratio=4.0, spike=1.0).law().outliers()
+    >>> outlier.side, round(outlier.value, 6)
+    ('right', 2.5)
     """
 
     value: float

@@ -98,8 +98,8 @@ def in_turns(functions: dict, repeat: int = 3, clock=time.perf_counter) -> dict:
     return {name: (best[name], results[name]) for name in functions}
 
 
-def timed(function, repeat: int = 1):
-    return in_turns({"": function}, repeat)[""]
+def timed(function, repeat: int = 1, clock=time.perf_counter):
+    return in_turns({"": function}, repeat, clock)[""]
 
 
 def heading(text: str) -> None:
@@ -330,7 +330,7 @@ def section_plain() -> None:
 # -- the floor -----------------------------------------------------------------------------------
 
 
-def blas_second_per_row(n_paths: int, n_rows: int, m: int) -> float:
+def blas_second_per_row(n_paths: int, n_rows: int, m: int, clock=time.perf_counter) -> float:
     """Time of r = B q, E[g q^T] and a Gram-Schmidt sweep by BLAS, on blocks of 4096 paths."""
     rng = np.random.default_rng(0)
     width = 4096
@@ -345,15 +345,15 @@ def blas_second_per_row(n_paths: int, n_rows: int, m: int) -> float:
             rows @ block.T
             few @ block
 
-    seconds, _ = timed(step, 5)
+    seconds, _ = timed(step, 5, clock)
     return seconds / n_rows
 
 
-def floor_seconds(run, n_paths: int, m: int) -> float:
+def floor_seconds(run, n_paths: int, m: int, clock=time.perf_counter) -> float:
     """Time of all steps of a run at the ranks it had."""
     ranks = run.counts[:, 0].astype(float)
     nodes = np.unique(np.linspace(ranks.min(), ranks.max(), 4).astype(int))
-    cost = [blas_second_per_row(n_paths, int(x), m) * x for x in nodes]
+    cost = [blas_second_per_row(n_paths, int(x), m, clock) * x for x in nodes]
     return float(np.interp(ranks, nodes, cost).sum())
 
 

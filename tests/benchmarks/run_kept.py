@@ -5,11 +5,11 @@
     python tests/benchmarks/run_kept.py floor density   # some of them
 
 Each is the time of a job of this package over that of the same work, or of work of a fixed size,
-by numpy or scipy on the same cores in the same minute, hence comparable from day to day on one
-machine; below 1 the package is faster. Things compared take turns, and the shortest time counts.
-Printed beside each is its change against the last entry of the same machine; changes below ten per
-cent are noise, and so is anything while other processes are at work: the load that was there
-before is written down with the numbers.
+by numpy or scipy: below 1 the package is faster. Everything has one thread, times are those of the
+processor, things compared take turns, and the shortest time counts; so others at work on the
+machine matter little, but what they do to caches and clocks stays. The load before the first
+measurement is written down with the numbers. Printed beside each is its change against the last
+entry of the same machine; changes below ten per cent are noise.
 """
 
 from __future__ import annotations
@@ -26,15 +26,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-THREADS = 2
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(name, str(THREADS))  # before numpy is loaded
+    os.environ[name] = "1"  # before numpy is loaded
 
 import bench_rmt  # noqa: E402
 import bench_simulation  # noqa: E402
 import bench_solver  # noqa: E402
 import numpy as np  # noqa: E402
-from threadpoolctl import threadpool_limits  # noqa: E402
 
 import dmft  # noqa: E402
 import rmt  # noqa: E402
@@ -60,25 +58,25 @@ def ratio(function: Callable[[], tuple[float, float]]) -> Callable[[], tuple[flo
 
 @ratio
 def floor() -> tuple[float, float]:
-    """A run (GELU, T 200, 8 x 4096, exact) over the products of any step, by BLAS; one thread."""
+    """A run (GELU, T 200, 8 x 4096, exact) over the products of any step, by BLAS."""
     case, method = bench_solver.problem(), dmft.GradientDescent(0.2, 200)
-    with threadpool_limits(1, "blas"):
-        ours, run = bench_solver.timed(lambda: bench_solver.pooled_run(case, 6.0, method, EXACT), 2)
-        return ours, bench_solver.floor_seconds(run, 8 * EXACT.n_paths, case.m)
+    ours, run = bench_solver.timed(
+        lambda: bench_solver.pooled_run(case, 6.0, method, EXACT), 2, time.process_time
+    )
+    return ours, bench_solver.floor_seconds(run, 8 * EXACT.n_paths, case.m, time.process_time)
 
 
 @ratio
 def plain() -> tuple[float, float]:
-    """The same run over plain numpy with the same random numbers; two threads."""
+    """The same run over plain numpy with the same random numbers."""
     case, method = bench_solver.problem(), dmft.GradientDescent(0.2, 200)
     leading, fresh = bench_solver.plain_paths.same_numbers(case, EXACT)
-    with threadpool_limits(THREADS, "blas"):
-        return in_turns(
-            lambda: bench_solver.pooled_run(case, 6.0, method, EXACT, THREADS),
-            lambda: bench_solver.plain_paths.run(
-                bench_solver.in_numpy(case), 6.0, method, leading, fresh, orthogonalise=True
-            ),
-        )
+    return in_turns(
+        lambda: bench_solver.pooled_run(case, 6.0, method, EXACT),
+        lambda: bench_solver.plain_paths.run(
+            bench_solver.in_numpy(case), 6.0, method, leading, fresh, orthogonalise=True
+        ),
+    )
 
 
 @ratio
@@ -104,7 +102,7 @@ def threshold() -> tuple[float, float]:
     def found(sampling: dmft.Sampling) -> dmft.Threshold:
         wanted = run.threshold
         return dmft.find_delta_nn(
-            run.problem, run.method, wanted.bracket, wanted.step, sampling, threads=THREADS
+            run.problem, run.method, wanted.bracket, wanted.step, sampling, threads=1
         )
 
     def products() -> None:
@@ -112,24 +110,23 @@ def threshold() -> tuple[float, float]:
             matrix @ matrix
 
     found(dataclasses.replace(run.sampling, n_paths=256))  # compile
-    return in_turns(lambda: found(run.sampling), products)
+    return in_turns(lambda: found(run.sampling), products, repeat=1)
 
 
 @ratio
 def smallest() -> tuple[float, float]:
-    """Both ends of a Hessian of order 3000 over numpy's eigvalsh of that order; one thread."""
+    """Both ends of a Hessian of order 3000 over numpy's eigvalsh of that order."""
     matrix = np.random.default_rng(0).standard_normal((3000, 3000))
     matrix += matrix.T
-    with threadpool_limits(1):
-        hessian = bench_simulation.trained(bench_simulation.problem([1.0, 0.8]), 6.0, 1500)
-        return in_turns(hessian.extremes, lambda: np.linalg.eigvalsh(matrix))
+    hessian = bench_simulation.trained(bench_simulation.problem([1.0, 0.8]), 6.0, 1500)
+    return in_turns(hessian.extremes, lambda: np.linalg.eigvalsh(matrix))
 
 
 def in_turns(
     ours: Callable[[], object], other: Callable[[], object], repeat: int = 2
 ) -> tuple[float, float]:
     """Shortest time of either."""
-    found = bench_solver.in_turns({"ours": ours, "other": other}, repeat)
+    found = bench_solver.in_turns({"ours": ours, "other": other}, repeat, time.process_time)
     return found["ours"][0], found["other"][0]
 
 

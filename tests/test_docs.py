@@ -61,7 +61,7 @@ def test_every_public_name_has_an_example():
 
 
 def test_files_named_in_the_guides_exist():
-    named = set(re.findall(r"\btests/[\w/]+\.\w+", text_of(*GUIDES)))
+    named = set(re.findall(r"\b(?:tests|dmft|rmt|docs)/[\w/]+\.\w+", text_of(*GUIDES)))
     assert named
     assert {name for name in named if not (ROOT / name).is_file()} == set()
 

@@ -37,7 +37,14 @@ __all__ = [
 
 
 class ClosedForm(Protocol):
-    """What every entry of the catalogue has."""
+    """What every entry of the catalogue has.
+
+    Examples
+    --------
+    >>> form: ClosedForm = MarchenkoPastur(ratio=4.0)
+    >>> form.edges(), form.law().edges().status.name
+    ((0.25, 2.25), 'SUCCESS')
+    """
 
     @property
     def name(self) -> str:
@@ -72,6 +79,11 @@ class MarchenkoPastur:
         n / d.
     scale : float, optional
         The common weight.
+
+    Examples
+    --------
+    >>> MarchenkoPastur(ratio=4.0).edges(), MarchenkoPastur(ratio=0.5).atom_at_zero()
+    ((0.25, 2.25), 0.5)
     """
 
     ratio: float
@@ -131,6 +143,12 @@ class TwoAtoms:
         Probability of d1, in (0, 1).
     ratio : float
         n / d.
+
+    Examples
+    --------
+    >>> form = TwoAtoms(1.0, -1.0, 0.5, ratio=2.0)
+    >>> [round(edge, 4) for edge in form.edges()]
+    [-1.6651, 1.6651]
     """
 
     d1: float
@@ -222,6 +240,12 @@ class SpikedCovariance:
         n / d.
     spike : float
         Excess variance of the special direction, above -1.
+
+    Examples
+    --------
+    >>> form = SpikedCovariance(ratio=4.0, spike=1.0)
+    >>> form.threshold, form.outlier()[0]
+    (0.5, 2.5)
     """
 
     ratio: float
@@ -267,6 +291,12 @@ class SpectralPhaseRetrieval:
     ----------
     ratio : float
         n / d.
+
+    Examples
+    --------
+    >>> form = SpectralPhaseRetrieval(ratio=0.25)
+    >>> form.edges()[0], form.hard_gap(), form.outlier()
+    (-4.0, 2.0, None)
     """
 
     ratio: float

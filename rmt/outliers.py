@@ -67,6 +67,13 @@ class Outlier:
         Whether it is further from the edge of the bulk than the errors of both together, over the
         replicates of its law. Otherwise it is not told from the edge: sampled weights show such an
         outlier where the limit may have none. True without replicates.
+
+    Examples
+    --------
+    >>> from rmt.closed_forms import SpikedCovariance
+    >>> [outlier] = SpikedCovariance(ratio=4.0, spike=1.0).law().outliers()
+    >>> outlier.side, round(outlier.value, 6)
+    ('right', 2.5)
     """
 
     value: float

@@ -100,6 +100,14 @@ class NumericalFailure(RuntimeError):  # noqa: N818 - it carries a Status, not a
         What went wrong, and what to try next.
     detail : str
         Numbers that belong to it, possibly empty.
+
+    Examples
+    --------
+    >>> try:
+    ...     raise NumericalFailure(Status.NO_BRACKET, "gap is positive at both ends")
+    ... except NumericalFailure as failure:
+    ...     failure.status.name, failure.detail
+    ('NO_BRACKET', 'gap is positive at both ends')
     """
 
     def __init__(self, status: Status, detail: str = "") -> None:

@@ -172,6 +172,17 @@ class Comparison:
     References
     ----------
     Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem(target="linear", network=dmft.Network(activation="linear"))
+    >>> method = dmft.GradientDescent(step_size=0.1, n_steps=2)
+    >>> trajectory = dmft.solve(problem, 4.0, method, dmft.Sampling(n_paths=64))
+    >>> runs = [dmft.simulate(problem, 4.0, method, d=50, seeds=8, workers=1)]
+    >>> found = dmft.compare(trajectory, runs, quantities=["overlap"])
+    >>> found.sizes, list(found.quantities), found.extrapolated
+    ((50,), ['overlap'], False)
     """
 
     quantities: dict[str, QuantityComparison]
@@ -468,6 +479,17 @@ def compare(
     References
     ----------
     Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem(target="linear", network=dmft.Network(activation="linear"))
+    >>> method = dmft.GradientDescent(step_size=0.1, n_steps=2)
+    >>> trajectory = dmft.solve(problem, 4.0, method, dmft.Sampling(n_paths=64))
+    >>> runs = [dmft.simulate(problem, 4.0, method, d=d, seeds=8, workers=1) for d in (50, 100)]
+    >>> found = dmft.compare(trajectory, runs)
+    >>> found.extrapolated, sorted(found.quantities)[:2], found.largest_ratio < 4
+    (True, ['gradient_covariance', 'gradient_norm'], True)
     """
     check_instance("trajectory", trajectory, Trajectory)
     runs = check_comparable(trajectory, simulations)

@@ -464,6 +464,16 @@ def load_run(path: str | os.PathLike[str]) -> RunFile:
     ValueError
         If it is not TOML, has an unknown key, a value of the wrong type or one that is not
         allowed. The message is one line naming file, table, key, and what is allowed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "own.toml")
+    ...     _ = path.write_text(preset_text("product"), encoding="utf-8")
+    ...     run = load_run(path)
+    >>> run.name, run.problem.m
+    ('own', 2)
     """
     path = Path(path)
     with path.open("rb") as stream:  # which may have no end

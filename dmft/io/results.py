@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import math
 import os
 import re
 import struct
+import subprocess
 import uuid
 import zipfile
 import zlib
@@ -37,6 +39,7 @@ __all__ = [
     "OtherFileError",
     "read_result",
     "reporting",
+    "software_commit",
     "software_version",
     "whole_file",
     "write_result",
@@ -64,11 +67,41 @@ class OtherFileError(ValueError):
 
 
 def software_version() -> str:
-    """Version of the installed distribution."""
+    """Return the release that is installed or, between releases, the one before."""
+    return _installed()[0]
+
+
+@functools.cache
+def software_commit() -> str | None:
+    """Return the commit of the code, with ``-dirty`` for changes since; None where nobody knows.
+
+    That of the clone whose code is running, or that the distribution was built from. A tagged
+    release has none: its version says it.
+    """
+    root = Path(__file__).parents[2]
+    if (root / ".git").exists() and (root / "pyproject.toml").exists():
+        describe = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            found = subprocess.run(
+                ["git", "--no-optional-locks", "-C", str(root), *describe],
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=True,
+            )  # fmt: skip
+            return found.stdout.strip()
+        return None
+    # Local part of a version between tags: gCOMMIT, and a date if that was changed.
+    found_in_version = re.fullmatch(r"g([0-9a-f]+)(\.d\d+)?", _installed()[1])
+    if found_in_version is None:
+        return None
+    return found_in_version[1] + ("-dirty" if found_in_version[2] else "")
+
+
+def _installed() -> tuple[str, str]:
+    """Public and local part of the version of the installed distribution."""
     try:
-        return version("delta-nn")
+        public, _, local = version("delta-nn").partition("+")
     except PackageNotFoundError:  # a source tree on the path, not installed
-        return "unknown"
+        return "unknown", ""
+    return public, local
 
 
 def write_result(
@@ -111,6 +144,7 @@ def write_result(
         "format_version": _FORMAT_VERSION,
         "kind": kind,
         "version": software_version(),
+        "commit": software_commit(),
         "config": dict(config),
     }
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)

@@ -139,6 +139,12 @@ class Hardness:
         there are none; UNDECIDED; NO_COEFFICIENT if there is none up to the degree scanned.
     config : dict
         Target, degree, points and seed as plain types.
+
+    Examples
+    --------
+    >>> found = hardness("modulus", n_points=2**16)
+    >>> found.k_hard, found.information_exponent, found.generative_exponent, found.status.name
+    (1, 2, 2, 'SUCCESS')
     """
 
     k: Annotated[int, "k"]

@@ -62,6 +62,15 @@ class SimulatedHessian:
         space, the tensor product of R^m and the hard directions.
     residual : ndarray, shape (S,)
         Largest ``|H v - lambda v|`` of the smallest eigenvalues and their eigenvectors.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem(target="linear", network=dmft.Network(activation="linear"))
+    >>> method = dmft.GradientDescent(step_size=0.1, n_steps=2)
+    >>> sim = dmft.simulate(problem, 3.0, method, d=20, seeds=2, hessian_steps=[2], workers=1)
+    >>> sim.hessian[2].eigenvalues.shape, bool(sim.hessian[2].residual.max() < 1e-6)
+    ((2, 20), True)
     """
 
     step: int
@@ -127,6 +136,15 @@ class Simulation:
     References
     ----------
     Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem(target="linear", network=dmft.Network(activation="linear"))
+    >>> method = dmft.GradientDescent(step_size=0.1, n_steps=2)
+    >>> sim = dmft.simulate(problem, 3.0, method, d=20, seeds=[3, 4], workers=1)
+    >>> sim.correlation.shape, sim.train_loss.shape, sim.status.name
+    ((2, 3, 1, 1), (2, 3), 'SUCCESS')
     """
 
     problem: Problem | None = field(metadata=NOT_STORED)

@@ -85,6 +85,21 @@ class AlgorithmicGap:
     References
     ----------
     Montanari and Wang, arXiv:2602.01434; Mondelli and Montanari, arXiv:1708.05932.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> network = dmft.Network("quadratic")
+    >>> networks = {"r^2": dmft.Problem("phase-retrieval", network, "pseudo-huber")}
+    >>> found = dmft.algorithmic_gap(
+    ...     "phase-retrieval",
+    ...     networks,
+    ...     (0.5, 4),
+    ...     method=dmft.GradientDescent(0.2, 0),
+    ...     n_points=2**18,
+    ... )
+    >>> round(float(found.curves["r^2"].value[0]), 3), round(found.delta_alg, 3)
+    (0.923, 0.5)
     """
 
     hardness: Hardness

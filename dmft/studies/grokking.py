@@ -159,6 +159,15 @@ class Grokking:
         fall within T, or ``max_draws`` starts left an error above ``rtol``; that of a solve that
         ended early.
     config : dict
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    >>> method = dmft.GradientDescent(0.2, 20)
+    >>> found = dmft.predict_grokking(problem, 8.0, method, d=100, sampling=dmft.Sampling(256, 4))
+    >>> found.probabilities, found.fall_time.shape, found.status.name
+    ((0.1, 0.5, 0.9), (1, 3), 'MAX_STEPS')
     """
 
     d: Annotated[tuple[int, ...], "n_d"]
@@ -272,6 +281,16 @@ def predict_grokking(
     References
     ----------
     Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    >>> method = dmft.GradientDescent(0.2, 40)
+    >>> found = dmft.predict_grokking(problem, 8.0, method, d=1000, sampling=dmft.Sampling(512, 4))
+    >>> median = found.fall_time[0, 1]
+    >>> bool(25 < median < 40)
+    True
     """
     sampling = Sampling() if sampling is None else sampling
     check_instance("problem", problem, Problem)

@@ -163,6 +163,22 @@ class StepAxis:
         n new samples in every step.
     check : tuple of EigenvalueCheck
         Runs of finite dimension beside it, if asked for.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    >>> found = dmft.algorithmic_gap(
+    ...     "phase-retrieval",
+    ...     {"r^2": problem},
+    ...     (0.5, 4),
+    ...     method=dmft.GradientDescent(0.2, 2),
+    ...     sampling=dmft.Sampling(256, 4),
+    ...     step_axis=dmft.StepSizes([0.1, 0.2], time=0.4, compare_fresh=False),
+    ...     n_points=2**16,
+    ... )
+    >>> found.step_axis.reuse.n_steps, found.step_axis.fresh
+    (array([4, 2]), None)
     """
 
     network: str

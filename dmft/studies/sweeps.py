@@ -93,6 +93,15 @@ class Sweep:
     hessian_step : int or None
     config : dict
         Problem, method and inputs as plain types.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    >>> method = dmft.GradientDescent(0.2, 20)
+    >>> found = dmft.sweep(problem, [1.0, 20.0], method, d=20, seeds=2, workers=1)
+    >>> found.deltas, found.probability.shape, found.status.name
+    (array([ 1., 20.]), (1, 2), 'SUCCESS')
     """
 
     d: Annotated[tuple[int, ...], "n_d"]

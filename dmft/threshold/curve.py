@@ -77,6 +77,15 @@ class ThresholdCurve:
     References
     ----------
     Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    >>> method = dmft.GradientDescent(step_size=0.2, n_steps=2)
+    >>> curve = dmft.delta_nn_curve(problem, method, (0.5, 4), sampling=dmft.Sampling(256, 4))
+    >>> curve.value.shape, curve.limit.status.name
+    ((3,), 'NOT_SETTLED')
     """
 
     steps: Annotated[NDArray[np.intp], "S"]

@@ -74,6 +74,15 @@ class Extrapolation:
     powers : tuple of float
         Smallest and largest p of the admissible ``a + b (t + t0)^(-p)``; 0 stands for a
         logarithm, infinity for an exponential; NaN where nothing is admissible.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> t = np.geomspace(0.2, 200, 30)
+    >>> noise = 0.01 * np.sin(np.arange(8)[:, np.newaxis] + np.log(t))
+    >>> limit = extrapolate(t, 10 - 8 / (1 + t), 10 - 8 / (1 + t) + noise)
+    >>> round(limit.value), limit.level, limit.n_points > 5
+    (10, 0.95, True)
     """
 
     value: float

@@ -40,6 +40,15 @@ class Crossing:
     stderr : float
         Standard error of the location over replicates, NaN unless ``refined``; zero where the gap
         is computed by quadrature.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    >>> method = dmft.GradientDescent(step_size=0.2, n_steps=10)
+    >>> [crossing] = dmft.find_delta_nn(problem, method, (0.5, 4), step=0).crossings
+    >>> round(float(crossing), 3), crossing.opens, crossing.lower < 0.923 < crossing.upper
+    (0.923, True, True)
     """
 
     value: float
@@ -97,6 +106,15 @@ class Threshold:
         How each evaluation ended.
     detail : str
         Explanation of the status, and warnings; may be empty.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    >>> method = dmft.GradientDescent(step_size=0.2, n_steps=10)
+    >>> found = dmft.find_delta_nn(problem, method, (0.5, 4), step=0)
+    >>> round(found.value, 3), found.status.name, len(found.crossings)
+    (0.923, 'SUCCESS', 1)
     """
 
     value: float

@@ -99,6 +99,16 @@ class Spectrum:
     References
     ----------
     Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem(target="linear", network=dmft.Network(activation="linear"))
+    >>> method = dmft.GradientDescent(step_size=0.1, n_steps=2)
+    >>> trajectory = dmft.solve(problem, 4.0, method, dmft.Sampling(n_paths=64))
+    >>> found = dmft.spectrum(trajectory, step=2)
+    >>> found.x.shape == found.density.shape, round(found.left_edge, 6), found.outliers
+    (True, 0.25, ())
     """
 
     delta: float

@@ -79,6 +79,17 @@ class Trajectory:
     References
     ----------
     Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem(target="linear", network=dmft.Network(activation="linear"))
+    >>> method = dmft.GradientDescent(step_size=0.1, n_steps=2)
+    >>> trajectory = dmft.solve(problem, 4.0, method, dmft.Sampling(n_paths=64))
+    >>> trajectory.correlation.shape, trajectory.stderr["train_loss"].shape, trajectory.status.name
+    ((3, 3, 1, 1), (3,), 'SUCCESS')
+    >>> round(trajectory.hessian(step=2).edges().left, 6)
+    0.25
     """
 
     def __init__(

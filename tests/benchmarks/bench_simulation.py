@@ -9,7 +9,6 @@ same at a sixteenth of the size.
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 
 import numpy as np
@@ -106,6 +105,8 @@ def hessians(d: int) -> None:
 
 def whole(d: int) -> None:
     """One seed of the size asked for, in one process."""
+    import resource
+
     start = time.process_time()
     dmft.simulate(problem([1.0, -0.5]), 4.0, dmft.GradientDescent(0.3, 100), d, 1, workers=1)
     seconds = time.process_time() - start

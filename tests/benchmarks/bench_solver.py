@@ -18,7 +18,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -99,8 +98,8 @@ def in_turns(functions: dict, repeat: int = 3, clock=time.perf_counter) -> dict:
     return {name: (best[name], results[name]) for name in functions}
 
 
-def timed(function, repeat: int = 1):
-    return in_turns({"": function}, repeat)[""]
+def timed(function, repeat: int = 1, clock=time.perf_counter):
+    return in_turns({"": function}, repeat, clock)[""]
 
 
 def heading(text: str) -> None:
@@ -130,6 +129,8 @@ def peak_memory() -> float:
     if status.exists():
         entry = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
         return int(entry.split()[1]) / 2**20
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -329,7 +330,7 @@ def section_plain() -> None:
 # -- the floor -----------------------------------------------------------------------------------
 
 
-def blas_second_per_row(n_paths: int, n_rows: int, m: int) -> float:
+def blas_second_per_row(n_paths: int, n_rows: int, m: int, clock=time.perf_counter) -> float:
     """Time of r = B q, E[g q^T] and a Gram-Schmidt sweep by BLAS, on blocks of 4096 paths."""
     rng = np.random.default_rng(0)
     width = 4096
@@ -344,8 +345,16 @@ def blas_second_per_row(n_paths: int, n_rows: int, m: int) -> float:
             rows @ block.T
             few @ block
 
-    seconds, _ = timed(step, 5)
+    seconds, _ = timed(step, 5, clock)
     return seconds / n_rows
+
+
+def floor_seconds(run, n_paths: int, m: int, clock=time.perf_counter) -> float:
+    """Time of all steps of a run at the ranks it had."""
+    ranks = run.counts[:, 0].astype(float)
+    nodes = np.unique(np.linspace(ranks.min(), ranks.max(), 4).astype(int))
+    cost = [blas_second_per_row(n_paths, int(x), m, clock) * x for x in nodes]
+    return float(np.interp(ranks, nodes, cost).sum())
 
 
 def section_floor() -> None:
@@ -363,10 +372,8 @@ def section_floor() -> None:
         given = sampling(n_paths, tolerance)
         with threadpool_limits(1, "blas"):
             seconds, run = timed(lambda a=(case, 6.0, method, given): pooled_run(*a), 2)
-            ranks = run.counts[:, 0].astype(float)
-            nodes = np.unique(np.linspace(ranks.min(), ranks.max(), 4).astype(int))
-            cost = [blas_second_per_row(8 * n_paths, int(x), case.m) * x for x in nodes]
-        floor = float(np.interp(ranks, nodes, cost).sum())
+            floor = floor_seconds(run, 8 * n_paths, case.m)
+        ranks = run.counts[:, 0].astype(float)
         rate = 8 * (8 * n_paths) * case.m * ranks.sum() / floor / 1e9
         line(
             f"{label:34s} {seconds / floor:5.2f} x   rank {int(ranks[-1]):3d}, floor {floor:.2f} s "

@@ -173,15 +173,15 @@ class Sweep:
         upper = beta.ppf(1.0 - tail, r + 0.5, count - r + 0.5)
         return np.where(r == 0, 0.0, lower), np.where(r == count, 1.0, upper)
 
-    def crossing(self, d: int, *, level: float = 0.95, resamples: int = 1000) -> LogisticCrossing:
+    def crossing(self, d: int, *, level: float = 0.95) -> LogisticCrossing:
         """Where the recovery probability crosses one half at one size.
 
         Parameters
         ----------
         d : int
             One of the sizes.
-        level, resamples
-            Of the bootstrap interval, see `dmft.studies.logistic.fit_crossing`.
+        level : float
+            Of the likelihood interval, see `dmft.studies.logistic.fit_crossing`.
 
         Returns
         -------
@@ -197,7 +197,7 @@ class Sweep:
             raise ValueError(f"d must be one of the sizes {', '.join(map(str, self.d))}; got {d!r}")
         recovered = self.recovered[self.d.index(d)].sum(axis=1)
         trials = np.full(len(self.deltas), len(self.seeds))
-        return fit_crossing(self.deltas, recovered, trials, level=level, resamples=resamples)
+        return fit_crossing(self.deltas, recovered, trials, level=level)
 
     def table(self) -> str:
         """Return the results as text: for every size its crossing, then one line for each delta."""

@@ -150,7 +150,7 @@ def _simulate(
                 d,
                 seeds,
                 hard_overlap=None if starts is None else starts[i],
-                out=output.subfolder(f"{kind}-d{d}"),
+                checkpoint=output.subfolder(f"{kind}-d{d}"),
                 workers=arguments.workers,
                 progress=advance,
             )

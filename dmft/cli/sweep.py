@@ -55,7 +55,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
                 seeds=settings.seeds,
                 recovery=settings.recovery,
                 hessian_step=settings.hessian_step,
-                out=output.subfolder("sweep"),
+                checkpoint=output.subfolder("sweep"),
                 workers=arguments.workers,
                 progress=advance,
                 **inputs,

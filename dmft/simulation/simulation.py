@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dmft._numerics.machine_memory import available_memory
 from dmft._numerics.validation import check_progress
+from dmft.io.folders import renamed_out
 from dmft.io.records import NOT_STORED, read_fields, write_record
 from dmft.io.stored_settings import check_settings
 from dmft.model.inputs import Inputs
@@ -250,10 +251,11 @@ def simulate(
     n_extreme: int = 1,
     dense_limit: int = 4000,
     n_test: int | None = None,
-    out: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
     throw: bool = False,
+    out: str | os.PathLike[str] | None = None,
 ) -> Simulation:
     r"""Run gradient descent at finite dimension, once for each seed.
 
@@ -305,7 +307,7 @@ def simulate(
     n_test : int, optional
         Fresh samples for test loss and error of inputs that are not Gaussian; default
         min(n, 10000). For Gaussian inputs they are exact expectations given the weights.
-    out : path-like, optional
+    checkpoint : path-like, optional
         Folder that receives one file for every finished seed, at once. The same call resumes:
         complete files are read, damaged ones made again. Custom laws (a callable label, activation
         or loss) are told apart by name and by what they give at a few thousand points.
@@ -313,9 +315,11 @@ def simulate(
         Processes; default one for each core, at most one for each seed, and as many as there is
         memory for. With 1 everything runs in this process.
     progress : callable, optional
-        Called with 1 for every finished seed, those found in `out` included.
+        Called with 1 for every finished seed, those found in `checkpoint` included.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
+    out : path-like, optional
+        Former name of `checkpoint`, deprecated.
 
     Returns
     -------
@@ -325,9 +329,9 @@ def simulate(
     ------
     ValueError
         If an argument is not allowed, asks for more memory than there is (the message says what
-        would fit), or `out` holds results of another configuration.
+        would fit), or `checkpoint` holds results of another configuration.
     OSError
-        If `out` cannot be written to.
+        If `checkpoint` cannot be written to.
 
     References
     ----------
@@ -342,6 +346,7 @@ def simulate(
     >>> sim.overlap.shape, sim.hessian[2].eigenvalues.shape, sim.status.name
     ((2, 3, 1, 1), (2, 50), 'SUCCESS')
     """
+    folder = renamed_out(checkpoint, out)
     check_progress(progress)
     plan = SimulationPlan.of(
         problem,
@@ -360,10 +365,10 @@ def simulate(
     available = available_memory()
     plan.check_memory(available, len(chosen))
     n_workers = min(check_workers(workers), max(int(available / plan.bytes_of_run()), 1))
-    if out is None:
+    if folder is None:
         results = run_seeds(plan, chosen, None, n_workers, progress)
     else:
-        store = SeedStore(out, plan.config_of_files)
+        store = SeedStore(folder, plan.config_of_files)
         results = {
             seed: (status, arrays)
             for seed, (status, arrays) in store.read(chosen).items()

@@ -253,7 +253,7 @@ def algorithmic_gap(
             raise ValueError("simulate must come with step_axis, beside which runs stand")
     folders: dict[str, Path | None] = dict.fromkeys(named)
     if checkpoint is not None:
-        folders |= _folders(check_folder(checkpoint, "checkpoint"), named)
+        folders |= _folders(check_folder(checkpoint), named)
 
     curves = {
         name: delta_nn_curve(

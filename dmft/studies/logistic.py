@@ -14,6 +14,7 @@ within half a quantile of chi^2 with one degree of freedom of the overall maximu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -221,15 +222,16 @@ def _profile(center: float, x: FloatArray, k: FloatArray, n: FloatArray) -> floa
     total = float(n.sum())
     least = 0.5 * (_SHAPE - 1.0) / (total * float(np.abs(u).max()) + 1.0 / _SCALE)
     most = 2.0 * _SCALE * (0.28 * total + _SHAPE - 1.0)
-    slope = brentq(derivative, least, most)
-    return _log_posterior(0.0, slope, u, k, n)
+    slope = float(brentq(derivative, least, most))
+    return _log_posterior(np.array([0.0, slope]), u, k, n)
 
 
-def _log_posterior(a: float, b: float, u: FloatArray, k: FloatArray, n: FloatArray) -> float:
-    """Return the logarithm of likelihood times prior where P = expit(a + b u)."""
+def _log_posterior(point: FloatArray, u: FloatArray, k: FloatArray, n: FloatArray) -> float:
+    """Return the logarithm of likelihood times prior where P = expit(a + b u), (a, b) a point."""
+    a, b = point.tolist()
     eta = a + b * u
     likelihood = float(k @ eta - n @ np.logaddexp(0.0, eta))
-    return likelihood + (_SHAPE - 1.0) * np.log(b) - b / _SCALE
+    return likelihood + (_SHAPE - 1.0) * math.log(b) - b / _SCALE
 
 
 def _maximise(x: FloatArray, k: FloatArray, n: FloatArray) -> tuple[float, float, float, int]:
@@ -263,9 +265,9 @@ def _maximise(x: FloatArray, k: FloatArray, n: FloatArray) -> tuple[float, float
             break
         # The steepness stays positive; the objective never falls.
         length = 1.0 if b + step[1] > 0.0 else -0.9 * b / step[1]
-        before = _log_posterior(*point, u, k, n)
+        before = _log_posterior(point, u, k, n)
         for _ in range(_MAX_HALVINGS):
-            risen = _log_posterior(*(point + length * step), u, k, n) - before
+            risen = _log_posterior(point + length * step, u, k, n) - before
             if gain <= _CLOSE or risen >= 1e-4 * length * gain:
                 break
             length *= 0.5

@@ -238,7 +238,7 @@ def find_step_axis(
     (array([0, 4, 2]), array([4, 2]), 'SUCCESS')
     """
     check_instance("asked", asked, StepSizes)
-    folder = None if checkpoint is None else check_folder(checkpoint, "checkpoint")
+    folder = None if checkpoint is None else check_folder(checkpoint)
 
     def find(sizes: Sequence[float], kind: str) -> StepSeries:
         found = []
@@ -343,7 +343,7 @@ def _check(
             hold_hard=True,
             hessian_steps=[step],
             n_extreme=min(2, problem.m * asked.d),
-            out=None if folder is None else folder / f"d{asked.d}",
+            checkpoint=None if folder is None else folder / f"d{asked.d}",
             workers=asked.workers,
         )
         law = trajectory.hessian(step)

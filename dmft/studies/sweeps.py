@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_instance, check_integer, check_progress, check_real
-from dmft.io.folders import check_folder
+from dmft.io.folders import check_folder, renamed_out
 from dmft.io.records import read_record, write_record
 from dmft.io.results import reporting
 from dmft.io.stored_settings import check_settings
@@ -283,15 +283,16 @@ def sweep(
     recovery: float = 0.5,
     hessian_step: int | None = None,
     inputs: str | Inputs | Mapping[str, Any] = "gaussian",
-    out: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
+    out: str | os.PathLike[str] | None = None,
 ) -> Sweep:
     """Run gradient descent from random starts over a grid of delta and sizes.
 
     Every run is that of :func:`dmft.simulate` with the same size, delta and seed, and independent
     of all others. All runs of the grid go in parallel, the longest first. Only a summary of each is
-    kept in memory; with `out`, `simulate` reads the trajectories back from the subfolders.
+    kept in memory; with `checkpoint`, `simulate` reads the trajectories back from the subfolders.
 
     Parameters
     ----------
@@ -314,14 +315,16 @@ def sweep(
         the hard directions are recorded.
     inputs : str, Inputs or mapping
         Law of the inputs, see `dmft.Inputs`.
-    out : path-like, optional
+    checkpoint : path-like, optional
         Folder for the runs, one subfolder for each size and delta (``d1000/delta-4.5``). Every
         finished run is on disk at once; the same call, or one with more deltas, sizes or seeds,
         resumes.
     workers : int, optional
         Processes; default one for each core. With 1 everything runs in this process.
     progress : callable, optional
-        Called with 1 for every finished run, those found in `out` included.
+        Called with 1 for every finished run, those found in `checkpoint` included.
+    out : path-like, optional
+        Former name of `checkpoint`, deprecated.
 
     Returns
     -------
@@ -332,9 +335,9 @@ def sweep(
     ------
     ValueError
         If an argument is not allowed, the problem has no hard direction, two deltas give the same
-        number of samples, or `out` holds results of another configuration.
+        number of samples, or `checkpoint` holds results of another configuration.
     OSError
-        If `out` cannot be written to.
+        If `checkpoint` cannot be written to.
 
     References
     ----------
@@ -353,6 +356,7 @@ def sweep(
     >>> result.probability
     array([[0., 1.]])
     """
+    folder = renamed_out(checkpoint, out)
     check_instance("problem", problem, Problem)
     check_instance("method", method, GradientDescent)
     if not problem.target.hard_basis.shape[1]:
@@ -385,7 +389,7 @@ def sweep(
     shape = len(sizes), len(grid), len(chosen)
     values = {name: np.full(shape, np.nan) for name in _RESULTS}
     statuses = np.full(shape, Status.SUCCESS.name, dtype="<U32")
-    for cell, seed, status, summary in _results(cells, chosen, out, n_workers):
+    for cell, seed, status, summary in _results(cells, chosen, folder, n_workers):
         place = cell.size_index, cell.delta_index, chosen.index(seed)
         for name, value in summary.items():
             values[name][place] = value
@@ -442,11 +446,11 @@ class _Cell:
     plan: SimulationPlan
     recovery: float
 
-    def store(self, out: str | os.PathLike[str] | None) -> SeedStore | None:
+    def store(self, checkpoint: str | os.PathLike[str] | None) -> SeedStore | None:
         """Folder of its runs; the name is the exact delta."""
-        if out is None:
+        if checkpoint is None:
             return None
-        folder = check_folder(out) / f"d{self.plan.d}" / f"delta-{self.plan.delta!r}"
+        folder = check_folder(checkpoint) / f"d{self.plan.d}" / f"delta-{self.plan.delta!r}"
         return SeedStore(folder, self.plan.config_of_files)
 
     def summary(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
@@ -481,13 +485,13 @@ def _check_samples(cells: list[_Cell]) -> None:
 def _results(
     cells: list[_Cell],
     seeds: tuple[int, ...],
-    out: str | os.PathLike[str] | None,
+    checkpoint: str | os.PathLike[str] | None,
     n_workers: int,
 ) -> Iterator[tuple[_Cell, int, str, dict[str, float]]]:
     """Cell, seed, status and summary of every run: first those on disk, then as they finish."""
     tasks: list[tuple[_Cell, int, SeedStore | None]] = []
     # All folders are read before anything runs: one of another configuration is refused at once.
-    stores = [cell.store(out) for cell in cells]
+    stores = [cell.store(checkpoint) for cell in cells]
     found: list[tuple[_Cell, int, str, dict[str, float]]] = []
     for cell, store in zip(cells, stores, strict=True):
         stored = {} if store is None else store.read(seeds)

@@ -531,7 +531,7 @@ def folder_of_delta(checkpoint: str | os.PathLike[str] | None, delta: float) -> 
     """Return where a search with this checkpoint keeps the solve at a delta."""
     if checkpoint is None:
         return None
-    return check_folder(checkpoint, "checkpoint") / f"delta-{delta!r}"
+    return check_folder(checkpoint) / f"delta-{delta!r}"
 
 
 def check_question(

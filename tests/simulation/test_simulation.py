@@ -551,7 +551,7 @@ MANY = 10_000
         ({"hard_overlap": "x"}, ["hard_overlap", "'x'"]),
         ({"hard_overlap": np.nan}, ["hard_overlap", "finite"]),
         ({"out": 3}, ["out", "3"]),
-        ({"out": ""}, ["out must be the path of a folder", "''"]),
+        ({"checkpoint": ""}, ["checkpoint must be the path of a folder", "''"]),
     ],
 )
 def test_bad_arguments_give_one_line_and_no_folder(tmp_path, changes, words):

@@ -228,7 +228,7 @@ def _profile(center: float, x: FloatArray, k: FloatArray, n: FloatArray) -> floa
 
 def _log_posterior(point: FloatArray, u: FloatArray, k: FloatArray, n: FloatArray) -> float:
     """Return the logarithm of likelihood times prior where P = expit(a + b u), (a, b) a point."""
-    a, b = point.tolist()
+    a, b = float(point[0]), float(point[1])
     eta = a + b * u
     likelihood = float(k @ eta - n @ np.logaddexp(0.0, eta))
     return likelihood + (_SHAPE - 1.0) * math.log(b) - b / _SCALE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -114,10 +116,20 @@ def test_smallest_eigenvalue_without_the_matrix(name, target, second_layer, delt
     assert spectrum.residual < 1e-5
 
 
-def test_it_was_not_formed(monkeypatch):
-    hessian, _ = random_hessian(2, n=500, d=100)
-    monkeypatch.setattr(FiniteHessian, "dense", lambda self: pytest.fail("formed"))
-    hessian.spectrum(1, dense_limit=199)
+def test_beyond_the_limit_the_matrix_is_not_formed():
+    """By the memory that the spectrum takes at its peak, next to that of the matrix."""
+    hessian, _ = random_hessian(2, n=50, d=400)
+    size = hessian.size
+    peaks = []
+    for limit in (size - 1, size):
+        tracemalloc.start()
+        try:
+            hessian.spectrum(1, dense_limit=limit)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[0] < 0.5 * 8 * size**2
+    assert peaks[1] > 8 * size**2
 
 
 def test_weight_decay_shifts_the_eigenvalues():

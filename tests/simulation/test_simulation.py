@@ -550,14 +550,14 @@ MANY = 10_000
         ({"hard_overlap": 2.0}, ["hard_overlap", "1.3", "2.8"]),
         ({"hard_overlap": "x"}, ["hard_overlap", "'x'"]),
         ({"hard_overlap": np.nan}, ["hard_overlap", "finite"]),
-        ({"out": 3}, ["out", "3"]),
+        ({"checkpoint": 3}, ["checkpoint", "3"]),
         ({"checkpoint": ""}, ["checkpoint must be the path of a folder", "''"]),
     ],
 )
 def test_bad_arguments_give_one_line_and_no_folder(tmp_path, changes, words):
     arguments = {
         "problem": PAIR, "delta": 2.0, "method": METHOD, "d": 30, "seeds": 2, "workers": 1,
-        "out": tmp_path / "runs",
+        "checkpoint": tmp_path / "runs",
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
         dmft.simulate(**arguments | changes)

@@ -220,23 +220,16 @@ def predict_smallest(
     if obstacle:
         notes.append(f"not compared: {obstacle}")
     prediction = HessianPrediction(
+        **{name: value for name, value in vars(expected).items() if name != "obstacle"},
         step=step,
-        kind=expected.kind,
         compared=not obstacle,
         note="; ".join(notes),
-        count=expected.count,
-        value=expected.value,
-        stderr=expected.stderr,
         simulated=simulated[0],
         simulated_stderr=simulated[1],
-        overlap=expected.overlap,
-        overlap_stderr=expected.overlap_stderr,
         simulated_overlap=simulated_overlap[0],
         simulated_overlap_stderr=simulated_overlap[1],
         edge=edge,
         edge_stderr=edge_error,
-        law=expected.law,
-        spread=expected.spread,
         reach=reach,
         status=status,
     )

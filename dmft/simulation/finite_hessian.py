@@ -1,4 +1,4 @@
-r"""Hessian of a finite-size run, applied without ever being formed.
+r"""Apply the Hessian of a finite-size run without forming it; find its eigenvalues.
 
 .. math::
 
@@ -6,7 +6,7 @@ r"""Hessian of a finite-size run, applied without ever being formed.
     (H v)_j &= \frac1n \sum_i x_i \sum_l (D_i)_{jl} \langle x_i, v_l\rangle + \lambda v_j
 
 of order :math:`m d` (Montanari & Wang, arXiv:2602.01434), vectors as (m, d) arrays flattened row by
-row. A product visits the inputs once, like a step of the descent.
+row. A product is one pass over the inputs, like a step of the descent.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Gradient descent at finite dimension, seed by seed: the world that the theory is compared with.
+"""Simulate gradient descent at finite dimension, once for each seed.
 
-``simulate`` runs it and returns, for every seed, what the theory speaks of (Montanari & Wang,
+The results are the order parameters of the theory for every seed (Montanari & Wang,
 arXiv:2602.01434): C(t, t), M(t), G(t, t), losses, and the spectrum of the Hessian at chosen steps.
 """
 
@@ -123,7 +123,7 @@ class Simulation:
     statuses : tuple of Status
         One per seed.
     config : dict
-        Everything that determines the numbers besides the seeds, in plain types.
+        Settings that determine the numbers together with the seeds, as plain types.
 
     References
     ----------
@@ -169,7 +169,7 @@ class Simulation:
 
     @property
     def status(self) -> Status:
-        """SUCCESS, or what went wrong with the first seed that failed."""
+        """SUCCESS, or the status of the first seed that failed."""
         return next((status for status in self.statuses if not status.ok), Status.SUCCESS)
 
     @functools.cached_property
@@ -259,7 +259,7 @@ def simulate(
 ) -> Simulation:
     r"""Run gradient descent at finite dimension, once for each seed.
 
-    Each seed draws a uniformly random orthonormal frame of latent directions, inputs and labels,
+    Each seed draws a uniformly random orthonormal latent directions, inputs and labels,
     and initial weights on spheres of radius ``init_radius``; an overlap stated by the problem
     (``initial_overlap``) and a Gram matrix (``init_gram``) are imposed exactly, the rest is uniform
     on the complement. With ``init_law="gaussian"`` weights are Gaussian and all of this holds in
@@ -270,7 +270,7 @@ def simulate(
     them have the same data and initial weights.
 
     A run needs the memory of its inputs, 8 n d bytes (and 8 n_test d more for inputs that are not
-    Gaussian), besides small things; with ``fresh_batches`` three times 8 n d: those of the start,
+    Gaussian), and little else; with ``fresh_batches`` three times 8 n d: those of the start,
     of the step before, and of the step while they are drawn. A Hessian with all its eigenvalues
     needs 16 (m d)^2 bytes.
 
@@ -460,6 +460,6 @@ def _check(fields: dict[str, Any]) -> None:
             raise ValueError(f"its Hessian at step {step} is of another step or not as complete")
         if (found.eigenvalues.shape, found.smallest.shape) != shapes:
             raise ValueError(f"its eigenvalues at step {step} must have shape {shapes[0]}")
-    hard, wanted = fields["hard_overlap"], config["hard_overlap"]
-    if np.shape(wanted) != np.shape(hard) or (hard is None) != (wanted is None):
+    hard, expected = fields["hard_overlap"], config["hard_overlap"]
+    if np.shape(expected) != np.shape(hard) or (hard is None) != (expected is None):
         raise ValueError("its hard_overlap is not that of its configuration")

@@ -85,9 +85,9 @@ class Grokking:
     fall_time : ndarray, shape (n_d, n_q)
         When the test loss falls through ``fall_level`` (in steps, interpolated); NaN if not in T.
     fall_time_stderr : ndarray, shape (n_d, n_q)
-        Error of ``fall_time`` from the number of starts (jackknife); NaN where that is. Zero for one
-        neuron and one hard direction, where the quantiles of the overlap are exact. The error of
-        finitely many paths is not in it.
+        Error of ``fall_time`` from the number of starts (jackknife); NaN where that is. Zero for
+        one neuron and one hard direction, where the quantiles of the overlap are exact. The error
+        of finitely many paths is not in it.
     n_starts : ndarray of int, shape (n_d,)
         Starts followed.
     start_covariance : ndarray, shape (m k_h, m k_h)

@@ -49,8 +49,6 @@ _RESULTS = (
     "smallest_eigenvalue",
     "hard_overlap",
 )
-# The default of `simulate`, so that it can read the folders of a sweep.
-_DENSE_LIMIT = 4000
 
 
 def sweep(
@@ -158,8 +156,14 @@ def sweep(
             )
     law = get_inputs(inputs)
     chosen = check_seeds(seeds)
+    steps = () if hessian_step is None else (hessian_step,)
     cells = [
-        _Cell(i, j, _plan(problem, delta, method, size, law, hessian_step), recovery)
+        _Cell(
+            i,
+            j,
+            SimulationPlan.of(problem, delta, method, size, inputs=law, hessian_steps=steps),
+            recovery,
+        )
         for i, size in enumerate(sizes)
         for j, delta in enumerate(grid)
     ]
@@ -190,30 +194,6 @@ def sweep(
             "inputs": law.to_config(),
         },
         **values,
-    )
-
-
-def _plan(
-    problem: Problem,
-    delta: float,
-    method: GradientDescent,
-    d: int,
-    inputs: Inputs,
-    hessian_step: int | None,
-) -> SimulationPlan:
-    """Plan of the runs of one size and delta, the same that `simulate` makes."""
-    return SimulationPlan.of(
-        problem,
-        delta,
-        method,
-        d,
-        inputs=inputs,
-        hold_hard=False,
-        hard_overlap=None,
-        hessian_steps=() if hessian_step is None else (hessian_step,),
-        n_extreme=1,
-        dense_limit=_DENSE_LIMIT,
-        n_test=None,
     )
 
 
@@ -268,7 +248,7 @@ def _results(
     checkpoint: str | os.PathLike[str] | None,
     n_workers: int,
 ) -> Iterator[tuple[_Cell, int, str, dict[str, float]]]:
-    """Cell, seed, status and summary of every run: first those on disk, then as they finish."""
+    """Yield cell, seed, status and summary of every run: first runs on disk, then new ones."""
     tasks: list[tuple[_Cell, int, SeedStore | None]] = []
     # All folders are read before anything runs: one of another configuration is refused at once.
     stores = [cell.store(checkpoint) for cell in cells]
@@ -293,13 +273,13 @@ def _results(
 def _run(
     cell: _Cell, seed: int, store: SeedStore | None
 ) -> tuple[_Cell, int, str, dict[str, float]]:
-    """One run, written as it finishes; all that comes back is its summary."""
+    """Run one seed, write it as it finishes, and return its summary."""
     _, (status, arrays) = finish_seed(cell.plan, seed, store)
     return cell, seed, status, cell.summary(arrays)
 
 
 def _listed(values: object) -> list[Any]:
-    """One value or several, as a list."""
+    """Return one value or several as a list."""
     if isinstance(values, Iterable) and not isinstance(values, str | bytes):
         return list(values)
     return [values]

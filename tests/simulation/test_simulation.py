@@ -110,7 +110,7 @@ def test_recorded_hessian_is_that_of_the_run():
     at = {}
     descend(
         problem, data.X, data.y, data.weights, data.frame, method,
-        visit=lambda step, weights, r: at.update({step: weights.copy()}),
+        observe=lambda step, weights, r: at.update({step: weights.copy()}),
     )  # fmt: skip
 
     def gradient(flat):
@@ -397,7 +397,7 @@ def test_other_inputs(law):
     data = draw_run(PAIR, n, d, 0, inputs, ImposedOverlap.of(PAIR, None))
     descend(
         PAIR, data.X, data.y, data.weights, data.frame, METHOD,
-        visit=lambda step, theta, r: weights.update({step: theta.copy()}),
+        observe=lambda step, theta, r: weights.update({step: theta.copy()}),
     )  # fmt: skip
     sampler = inputs.sampler(
         d, np.random.default_rng(np.random.SeedSequence(0, spawn_key=(2, d, n)))
@@ -417,7 +417,7 @@ def test_gaussian_test_loss_is_the_expectation():
     weights = {}
     descend(
         PAIR, data.X, data.y, data.weights, data.frame, METHOD,
-        visit=lambda step, theta, r: weights.update({step: theta.copy()}),
+        observe=lambda step, theta, r: weights.update({step: theta.copy()}),
     )  # fmt: skip
     X = np.random.default_rng(1).standard_normal((200_000, 40))
     y = PAIR.sample_labels(X @ data.frame.T, np.zeros(len(X)))

@@ -90,7 +90,7 @@ class QuantityComparison(Agreement):
         return self.largest_until(None)[1:]
 
     def largest_until(self, step: int | None) -> tuple[float, int, str]:
-        """Largest |ratio| up to a step (None: all), with its step and label.
+        """Return the largest |ratio| up to a step (None: all), with its step and label.
 
         Zero at step -1 if there is none.
         """

@@ -386,7 +386,7 @@ def _spread(sizes: Sequence[int], records: Sequence[SimulatedHessian]) -> float:
 
 
 def _mean(sizes: Sequence[int], samples: Sequence[FloatArray]) -> tuple[float, float]:
-    """Mean over seeds with its error, extrapolated to 1/d = 0 where there is more than one size."""
+    """Return the mean over seeds and its error, extrapolated to 1/d = 0 from several sizes."""
     if not all(np.isfinite(values).all() for values in samples):
         return np.nan, np.nan
     if max(len(values) for values in samples) < 2:

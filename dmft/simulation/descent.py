@@ -203,7 +203,7 @@ def descend(
 def _pass(
     problem: Problem, X: Array, y: Array, theta: Array, r: Array, batch: Array | None = None
 ) -> tuple[Array, Array, Array, float]:
-    """Pass over the inputs: gradient (m, d), (1/n) sum g g^T, mean loss; fills `r` (m, n).
+    """Compute gradient (m, d), (1/n) sum g g^T and mean loss in one pass; fill `r` (m, n).
 
     The gradient is that of all samples, and then that of a batch with factors ``batch`` (n,).
     """

@@ -262,7 +262,7 @@ def complete(plan: SimulationPlan, status: str, arrays: Mapping[str, NDArray[Any
 
 
 def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:
-    """Shape of every array of a finished seed, by name."""
+    """Return the shape of every array of a finished seed, by name."""
     m, k, n_times = plan.problem.m, plan.problem.k, plan.method.n_steps + 1
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(QUANTITIES, (n_times,))
     if plan.problem.target.has_sign_labels:

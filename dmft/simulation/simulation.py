@@ -6,6 +6,7 @@ arXiv:2602.01434): C(t, t), M(t), G(t, t), losses, and the spectrum of the Hessi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -365,21 +366,15 @@ def simulate(
     available = available_memory()
     plan.check_memory(available, len(chosen))
     n_workers = min(check_workers(workers), max(int(available / plan.bytes_of_run()), 1))
-    if folder is None:
-        results = run_seeds(plan, chosen, None, n_workers, progress)
-    else:
-        store = SeedStore(folder, plan.config_of_files)
-        results = {
-            seed: (status, arrays)
-            for seed, (status, arrays) in store.read(chosen).items()
-            if complete(plan, status, arrays)
-        }
-        with store.open():
-            if progress is not None:
-                for _ in results:
-                    progress(1)
-            missing = [seed for seed in chosen if seed not in results]
-            results |= run_seeds(plan, missing, store, n_workers, progress)
+    store = None if folder is None else SeedStore(folder, plan.config_of_files)
+    stored = {} if store is None else store.read(chosen)
+    results = {seed: found for seed, found in stored.items() if complete(plan, *found)}
+    with contextlib.nullcontext() if store is None else store.open():
+        if progress is not None:
+            for _ in results:
+                progress(1)
+        missing = [seed for seed in chosen if seed not in results]
+        results |= run_seeds(plan, missing, store, n_workers, progress)
     stacked = {
         name: np.stack([results[seed][1][name] for seed in chosen])
         for name in results[chosen[0]][1]

@@ -150,7 +150,7 @@ class SimulationPlan:
         check_fits("seeds", n_seeds, lambda count: 2.0 * of_seed * count, available)
 
     def bytes_of_run(self, d: int | None = None) -> float:
-        """Bytes that a run takes at the least while it is at work, in this dimension or another."""
+        """Return the least memory of a run in bytes, in this dimension or another."""
         d = self.d if d is None else d
         n = round(min(self.delta * d, sys.maxsize))
         m = self.problem.m
@@ -159,7 +159,7 @@ class SimulationPlan:
         return 8.0 * (float(inputs) * d + m * n)
 
     def _bytes_of_result(self, n_steps: int) -> float:
-        """Bytes of the arrays of one seed."""
+        """Return the bytes of the arrays of one seed."""
         m, size = self.problem.m, self.problem.m * self.d
         of_step = m * (2 * m + self.problem.k) + 5
         eigenvalues = size if size <= self.dense_limit else 2 * self.n_extreme

@@ -156,7 +156,7 @@ def fit_crossing(
 def _checked_data(
     delta: ArrayLike, successes: ArrayLike, trials: ArrayLike
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Logarithm of delta, successes and trials, without the deltas at which nothing was tried."""
+    """Return log delta, successes and trials where there are trials, checked."""
     values = check_finite_array("delta", delta, ndim=1, expected="a sequence of positive numbers")
     if not (len(values) and values[0] > 0 and np.all(np.diff(values) > 0)):
         raise ValueError(f"delta must be positive and strictly increasing, got {values.tolist()}")

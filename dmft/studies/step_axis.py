@@ -92,7 +92,7 @@ class StepSeries:
         return np.asarray(self.unstable_share > SHARE_TOLERANCE)
 
     def shift(self, reference: StepSeries, index: int = 0) -> tuple[FloatArray, FloatArray]:
-        """Difference from a point of this or another series, and its standard error.
+        """Return the difference from a point of this or another series, and its standard error.
 
         Parameters
         ----------

@@ -207,14 +207,14 @@ class _Cell:
     recovery: float
 
     def store(self, checkpoint: str | os.PathLike[str] | None) -> SeedStore | None:
-        """Folder of its runs; the name is the exact delta."""
+        """Return the folder of its runs; the name is the exact delta."""
         if checkpoint is None:
             return None
         folder = check_folder(checkpoint) / f"d{self.plan.d}" / f"delta-{self.plan.delta!r}"
         return SeedStore(folder, self.plan.config_of_files)
 
     def summary(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
-        """Reduce a run to what the sweep keeps of it."""
+        """Reduce a run to the results of `Sweep`."""
         cosine = arrays["hard_cosine"]
         reached = np.flatnonzero(cosine >= self.recovery)
         known = cosine[np.isfinite(cosine)]

@@ -101,7 +101,7 @@ def descend(d, delta, n_steps, seed, start=None):
     return np.array(overlap), np.array(square)
 
 
-# ------------------------------------------------------------------ law of the effective start
+# ------------------------------------------------------------------ law of the initial overlap
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.7])

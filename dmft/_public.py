@@ -14,10 +14,12 @@ from dmft.recovery.exponents import Hardness, hardness
 from dmft.simulation.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver.stability import UnstablePaths
 from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
-from dmft.studies.grokking import Grokking, fall_step, predict_grokking
+from dmft.studies.fall_times import fall_step
+from dmft.studies.grokking import Grokking, predict_grokking
 from dmft.studies.step_axis import StepAxis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
-from dmft.studies.sweeps import Sweep, sweep
+from dmft.studies.sweep_result import Sweep
+from dmft.studies.sweeps import sweep
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.extrapolation import Extrapolation
 from dmft.threshold.horizon import delta_nn_curve

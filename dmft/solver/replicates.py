@@ -247,8 +247,7 @@ def _recorded_steps(checkpoint: str | os.PathLike[str], method: Method) -> list[
     What is kept by default depends on ``max_memory``, which may be another one by now.
     """
     with contextlib.suppress(OSError):  # for the checkpoint to report
-        recorded = read_configuration(check_folder(checkpoint, "checkpoint"), "checkpoint")
-        recorded = recorded or {}
+        recorded = read_configuration(check_folder(checkpoint)) or {}
         steps = recorded.get("hessian_steps")
         if isinstance(steps, list) and all(step in range(method.n_steps + 1) for step in steps):
             return steps

@@ -112,7 +112,7 @@ class GapMemo:
         edge_sensitivity: bool = False,
     ) -> None:
         if execution.checkpoint is not None:
-            check_folder(execution.checkpoint, "checkpoint")
+            check_folder(execution.checkpoint)
         self.problem, self.method, self.sampling = problem, method, sampling
         self.execution = execution
         self.edge_sensitivity = edge_sensitivity

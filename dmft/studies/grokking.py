@@ -40,7 +40,7 @@ from dmft.model.gradients import pre_activation_gradient
 from dmft.model.problem import Problem
 from dmft.observables.alignment import hard_cosine
 from dmft.observables.generalization import expected_test_loss
-from dmft.solver.replicates import solve_mirrored
+from dmft.solver.replicates import solve_antithetic
 from dmft.training.gradient_descent import GradientDescent
 from rmt.status import NumericalFailure, Status
 
@@ -474,7 +474,7 @@ def effective_start(
     for index in range(size):
         start = np.zeros(size)
         start[index] = pushes[index]
-        run = solve_mirrored(
+        run = solve_antithetic(
             problem.with_hard_overlap(start.reshape(m, k_h)),
             delta,
             method,
@@ -499,7 +499,7 @@ def effective_start(
         scale = float(pushes.min()) / (float(method.step_sizes[0]) * float(np.sum(np.abs(mode))))
         scale = min(scale, _LARGEST_FORCING)
         forcing = scale * mode @ problem.target.hard_basis.T
-        run = solve_mirrored(problem, delta, method, sampling, forcing, threads=threads)
+        run = solve_antithetic(problem, delta, method, sampling, forcing, threads=threads)
         if not run.status.ok:
             raise NumericalFailure(run.status, f"Steps computed: {run.n_times - 1}.")
         response = _hard_overlap(run, problem).reshape(last + 1, size) / scale
@@ -525,7 +525,7 @@ def _noise_modes(
     """Modes (n, T, m, k_h) and weights (n,) of E[g^s g^s'^T (x) z_h z_h^T] without overlap."""
     m, n_steps = problem.m, method.n_steps
     hard_basis = problem.target.hard_basis
-    run = solve_mirrored(problem, delta, method, sampling, keep=range(n_steps), threads=threads)
+    run = solve_antithetic(problem, delta, method, sampling, keep=range(n_steps), threads=threads)
     if not run.status.ok:
         raise NumericalFailure(run.status, f"Steps computed: {run.n_times - 1}.")
     hard = hard_basis.T @ run.latent
@@ -570,7 +570,7 @@ def _follow(
 ) -> _Followed:
     """Run from an overlap with the hard directions; NaN after a run that ended early."""
     started = problem.with_hard_overlap(start)
-    run = solve_mirrored(started, delta, method, sampling, threads=threads)
+    run = solve_antithetic(started, delta, method, sampling, threads=threads)
     overlap, norm = run.weights[:, :, : problem.k], run.weights @ np.swapaxes(run.weights, 1, 2)
     curves = {
         "hard_cosine": hard_cosine(overlap, norm, problem.target.hard_basis),

@@ -70,7 +70,7 @@ Modules
 ``orthogonality``  which rows fresh Gaussians are made orthogonal to; exact runs
 ``recycling``      the recycled subspace and its predictor
 ``truncation``     which directions of a long run to keep
-``growing``        coefficient vectors of different lengths
+``coefficients``   coefficient vectors of different lengths, and tables of them
 ``blocks``         blocks of paths, antithetic pairs, filling in random numbers
 ``streams``        Gaussians of a replicate
 ``masks``          batches of a replicate

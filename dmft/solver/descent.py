@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.solver.coefficients import linear_combination
 from dmft.solver.evaluation import divergence_bound
-from dmft.solver.growing import linear_combination
 from rmt.status import Status
 
 if TYPE_CHECKING:

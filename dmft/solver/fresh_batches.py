@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.model.gradients import pre_activation_gradient, second_layer_gradient
+from dmft.solver.coefficients import widened
 from dmft.solver.evaluation import LARGEST_NUMBER, Evaluation, initial_symmetry, symmetrised
-from dmft.solver.growing import widened
 from dmft.solver.paths import Paths
 from dmft.solver.process import Process
 from dmft.solver.state import DeclaredState

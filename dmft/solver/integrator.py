@@ -15,8 +15,8 @@ import numpy as np
 
 from dmft._numerics.legendre import error_factor, legendre_stages, n_legendre_stages
 from dmft.model.gradients import curvature_bound
+from dmft.solver.coefficients import linear_combination, widened
 from dmft.solver.evaluation import LARGEST_NUMBER, divergence_bound
-from dmft.solver.growing import linear_combination, widened
 from dmft.solver.state import DeclaredState, fields_of
 from rmt.status import Status
 

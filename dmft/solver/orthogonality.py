@@ -14,28 +14,26 @@ components: rank and sampling errors are larger.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dmft.solver.state import DeclaredState
 
 if TYPE_CHECKING:
-    from typing import Any, ClassVar
-
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["EveryRow", "Orthogonality", "WellDeterminedRows"]
+__all__ = ["EveryRow", "WellDeterminedRows"]
 
 # Of the largest gradient so far: rounding errors then stay below 1e-10 over hundreds of steps, and
 # sampling errors are hardly larger than with Gaussians orthogonal to every row.
 _ILL_DETERMINED = 3e-4
 
 
-class Orthogonality(Protocol):
-    """Strategy of making fresh Gaussians orthogonal to the basis.
+class EveryRow(DeclaredState):
+    """Gaussians orthogonal to every row of the basis: the strategy of most runs.
 
     Attributes
     ----------
@@ -45,8 +43,8 @@ class Orthogonality(Protocol):
         Whether directions of a run may be discarded.
     """
 
-    capacity: ClassVar[int]
-    can_truncate: ClassVar[bool]
+    capacity = 128
+    can_truncate = True
 
     def observe(self, size: float) -> None:
         """Record the size of a gradient."""
@@ -55,46 +53,18 @@ class Orthogonality(Protocol):
         """Record the residual norm of the last of so many rows of the basis."""
 
     def retained(self, components: FloatArray) -> FloatArray:
-        """Return what Gaussians keep of components along the basis, (..., j)."""
+        """Return the components along the basis, (..., j), that Gaussians keep."""
+        return np.zeros(components.shape)
 
     def retained_rows(self, components: FloatArray) -> FloatArray:
-        """`retained`, of (m, n_rows); no rows where it is nothing."""
+        """`retained`, of (m, n_rows); no rows where all of it is zero."""
+        return components[:0]
 
     def avoid(self, vector: FloatArray) -> None:
         """Have later Gaussians avoid a unit vector, the last component of which is new."""
 
-    def state(self) -> dict[str, Any]:
-        """Return everything that later answers depend on."""
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state`."""
-
-
-class EveryRow(DeclaredState):
-    """Gaussians orthogonal to every row of the basis."""
-
-    capacity: ClassVar[int] = 128
-    can_truncate: ClassVar[bool] = True
-
-    def observe(self, size: float) -> None:
-        """Need nothing."""
-
-    def classify(self, norm: float, n_rows: int) -> None:
-        """Need nothing."""
-
-    def retained(self, components: FloatArray) -> FloatArray:
-        """Return zeros: Gaussians keep nothing."""
-        return np.zeros(components.shape)
-
-    def retained_rows(self, components: FloatArray) -> FloatArray:
-        """Return no rows."""
-        return components[:0]
-
-    def avoid(self, vector: FloatArray) -> None:
-        """Need nothing."""
-
-
-class WellDeterminedRows(DeclaredState):
+class WellDeterminedRows(EveryRow):
     """Gaussians that keep their components along ill-determined directions: exact runs.
 
     Parameters
@@ -104,10 +74,10 @@ class WellDeterminedRows(DeclaredState):
     """
 
     # An exact run will need the rows.
-    capacity: ClassVar[int] = 512
+    capacity = 512
     # The space of ill-determined directions does not follow a rotation of the basis.
-    can_truncate: ClassVar[bool] = False
-    _STATE: ClassVar[tuple[str, ...]] = ("_space", "_largest")
+    can_truncate = False
+    _STATE = ("_space", "_largest")
 
     def __init__(self, threshold: float = _ILL_DETERMINED) -> None:
         self._threshold = threshold

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.solver.basis import SECOND_PASS_BELOW, SPAN_TOLERANCE, OrthonormalBasis, row_space
+from dmft.solver.coefficients import CoefficientTable
 from dmft.solver.orthogonality import EveryRow
 from dmft.solver.residuals import GramResiduals
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft._numerics.workers import Mapper
-    from dmft.solver.orthogonality import Orthogonality
     from dmft.solver.residuals import Residuals
 
     FloatArray = NDArray[np.float64]
@@ -91,52 +91,6 @@ class GradientBlock:
     truncated: NDArray[np.bool_] | None
 
 
-class CoefficientTable:
-    """Coefficient vectors over the rows of a basis that grows, one a row.
-
-    Parameters
-    ----------
-    basis : OrthonormalBasis
-    """
-
-    def __init__(self, basis: OrthonormalBasis) -> None:
-        self._basis = basis
-        self._table = np.zeros((basis.capacity, basis.capacity))
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    @property
-    def vectors(self) -> FloatArray:
-        """All vectors, shape (length, n_rows of the basis); a view."""
-        self._fit()
-        return self._table[: self._length, : self._basis.n_rows]
-
-    def append(self, vector: FloatArray) -> None:
-        """Append a vector; entries beyond its length are zero."""
-        self._fit()
-        self._table[self._length, : len(vector)] = vector
-        self._length += 1
-
-    def replace(self, vectors: FloatArray) -> None:
-        """Replace all vectors, in place."""
-        self._table[:] = 0.0
-        self._table[: len(vectors), : vectors.shape[1]] = vectors
-        self._length = len(vectors)
-
-    def restore(self, vectors: FloatArray) -> None:
-        """Hold these vectors; the basis has been restored."""
-        self._table = np.zeros((self._basis.capacity, self._basis.capacity))
-        self.replace(vectors)
-
-    def _fit(self) -> None:
-        """Make room for as many rows as the basis has room for."""
-        more = self._basis.capacity - len(self._table)
-        if more:
-            self._table = np.pad(self._table, ((0, more), (0, more)))
-
-
 class Paths:
     """Coordinates and normalised gradients of all paths of one run.
 
@@ -146,12 +100,12 @@ class Paths:
         The coordinates known from the start, (z, xi), block by block.
     run : callable, optional
         ``map``, or a pool's ``map`` to work on the blocks concurrently.
-    capacity : int, optional
+    capacity : int
         Rows of the basis to reserve; it grows when needed,
     max_rows : int
         to no more than these.
-    orthogonality : Orthogonality, optional
-        What fresh Gaussians are made orthogonal to; `EveryRow` by default.
+    orthogonality : EveryRow, optional
+        Strategy by which fresh Gaussians are made orthogonal to the basis, to every row by default.
 
     Attributes
     ----------
@@ -163,14 +117,13 @@ class Paths:
         self,
         leading: Blocks,
         run: Mapper = map,
-        capacity: int | None = None,
+        capacity: int = EveryRow.capacity,
         max_rows: int = sys.maxsize,
-        orthogonality: Orthogonality | None = None,
+        orthogonality: EveryRow | None = None,
     ) -> None:
         self.n_leading = leading[0].shape[0]
         self._orthogonality = EveryRow() if orthogonality is None else orthogonality
-        wanted = self._orthogonality.capacity if capacity is None else capacity
-        rows = min(max(wanted, 2 * self.n_leading + 2), max_rows)
+        rows = min(max(capacity, 2 * self.n_leading + 2), max_rows)
         self.basis = OrthonormalBasis([block.shape[1] for block in leading], run, rows, max_rows)
         self._coordinates = CoefficientTable(self.basis)
         self._directions = CoefficientTable(self.basis)
@@ -275,7 +228,7 @@ class Paths:
         rows : list of ndarray, shape (2 m, paths of the block)
             Innovations of the gradients g^t, then raw Gaussians zeta^t. Overwritten, or kept until
             the next full pass, and not to be changed before. The latter are made orthogonal, as
-            sample averages, to what the strategy of the paths says, and given unit variance; the
+            sample averages, to the basis as the strategy says, and given unit variance; the
             former become their residuals outside the basis.
         coefficients : ndarray, shape (2 m, n_rows)
             Sample averages of ``rows`` with the basis; m rows of them where ``delta`` is None.

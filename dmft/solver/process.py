@@ -26,9 +26,9 @@ import numpy as np
 from dmft._numerics.machine_memory import available_memory
 from dmft.solver.basis import FullPass
 from dmft.solver.blocks import PathBlocks
+from dmft.solver.coefficients import widened
 from dmft.solver.evaluation import Averages, initial_symmetry, symmetrised
 from dmft.solver.gradients import PathGradients
-from dmft.solver.growing import widened
 from dmft.solver.orthogonality import EveryRow, WellDeterminedRows
 from dmft.solver.paths import Paths
 from dmft.solver.recycling import RecycledSubspace
@@ -150,7 +150,7 @@ class Process(DeclaredState):
             [block[: k + m] for block in self._blocks.leading],
             run,
             # Where memory is limited, none is reserved that may not be needed.
-            capacity=None if max_rows == sys.maxsize else EveryRow.capacity,
+            capacity=orthogonality.capacity if max_rows == sys.maxsize else EveryRow.capacity,
             max_rows=max_rows,
             orthogonality=orthogonality,
         )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft._numerics.aligned import aligned_zeros
-from dmft.solver.growing import widened
+from dmft.solver.coefficients import widened
 
 if TYPE_CHECKING:
     from typing import Any

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.solver.growing import widened
+from dmft.solver.coefficients import widened
 from dmft.solver.state import DeclaredState
 from dmft.training.gradient_flow import GradientFlow
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -181,13 +182,16 @@ class Averages:
             averages[2:6],
         )
         sizes = [m * m, n_rhs * n_rhs, m, m if has_second_layer else 0, m * n_gradients]
-        parts = np.split(averages, 6 + np.cumsum([0, *sizes]))
-        self._second_moment = parts[1].reshape(m, m)
-        self.gram = parts[2].reshape(n_rhs, n_rhs)
-        self.innovation_squares = parts[3]
-        self._second_layer = parts[4]
-        self.with_gradients = parts[5].reshape(m, n_gradients)
-        self._products = parts[6]
+        ends = [*accumulate(sizes, initial=6), len(averages)]
+        second_moment, gram, squares, of_layer, with_gradients, products = (
+            averages[start:stop] for start, stop in pairwise(ends)
+        )
+        self._second_moment = second_moment.reshape(m, m)
+        self.gram = gram.reshape(n_rhs, n_rhs)
+        self.innovation_squares = squares
+        self._second_layer = of_layer
+        self.with_gradients = with_gradients.reshape(m, n_gradients)
+        self._products = products
 
     @property
     def mean_square(self) -> float:

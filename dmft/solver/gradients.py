@@ -93,11 +93,13 @@ class PathGradients:
         """Use other memory for the rows of the next full pass."""
         self.rows, self._spare_rows = self._spare_rows, self.rows
 
-    def from_subspace(self, b: int, beta: FloatArray, subspace: RecycledSubspace) -> FloatArray:
+    def from_subspace(
+        self, b: int, beta: FloatArray, predicted: FloatArray, subspace: RecycledSubspace
+    ) -> FloatArray:
         """Evaluate a point of the recycled subspace on a block, from the rows of its history.
 
-        Returns the sums of `packed_sums`, with the residuals of the gradients beside the predicted
-        ones as innovations.
+        Takes weights of the points, and of the gradients that are predicted. Returns the sums of
+        `packed_sums`, with the residuals beside the prediction as innovations.
         """
         from dmft._numerics.kernels import recycled_kernel
 
@@ -110,7 +112,7 @@ class PathGradients:
                 points.rows[b],
                 points.n_rows,
                 self._samples(b),
-                subspace.predictor(),
+                predicted,
                 gradients.rows[b],
                 gradients.n_rows,
                 point,

@@ -307,14 +307,15 @@ class Process(DeclaredState):
     def _from_subspace(self, beta: FloatArray, smallest: float) -> Evaluation | None:
         """Evaluate from the recycled subspace, None if the residual is too large."""
         subspace, history, basis = self._subspace, self._subspace.gradients, self.paths.basis
-        sums = basis.average(lambda b: self._gradients.from_subspace(b, beta, subspace))
+        predicted = subspace.predictor()
+        sums = basis.average(lambda b: self._gradients.from_subspace(b, beta, predicted, subspace))
         averages = self._averages(sums, len(beta), history.n_rows, 0)
         if not averages.finite:
             return None
         along, rest = self._against_history(averages)
         if np.any(rest >= (_RESIDUAL * smallest) ** 2):
             return None
-        c = subspace.predictor() + history.weights_of(along)
+        c = predicted + history.weights_of(along)
         coefficients = history.combine(c, basis.n_rows)
         kept = self.paths.gradient_coefficients
         gamma = coefficients @ kept.T

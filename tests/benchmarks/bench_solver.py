@@ -118,7 +118,7 @@ def verdict(reached: bool) -> str:
 
 
 def alone(**arguments) -> dict:
-    """Run one solve in a process of its own; seconds, peak memory (GB), rank, full passes, error."""
+    """Run one solve in a process of its own; seconds, peak memory (GB), rank, passes, error."""
     command = [sys.executable, __file__, "--child", json.dumps({"threads": THREADS} | arguments)]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -236,7 +236,11 @@ def section_parts() -> None:
         for name in ("step_kernel", "recycled_kernel", "innovation_kernel", "average_kernel")
     ]
     places += [(kernels, "remove_kernel"), (P, "_full_pass"), (P, "_from_subspace")]
-    places += [(GaussianStream, "block"), (paths.Paths, "add_gradients"), (paths.Paths, "_orthonormalise")]
+    places += [
+        (GaussianStream, "block"),
+        (paths.Paths, "add_gradients"),
+        (paths.Paths, "_orthonormalise"),
+    ]
     for label, activation, second_layer, n_steps, n_paths, tolerance in cases[: 1 if QUICK else 3]:
         case, m = problem(activation, second_layer), len(second_layer)
         method = dmft.GradientDescent(0.2, n_steps)
@@ -252,7 +256,9 @@ def section_parts() -> None:
         parts = {name: share * passes for name, share in shares.items()}
         parts["averages with the basis"] += seconds.get("average_kernel", 0.0)
         parts["Gram-Schmidt: remove"] = seconds.get("remove_kernel", 0.0)
-        parts["Gram-Schmidt: the rest"] = seconds["add_gradients"] - seconds.get("remove_kernel", 0.0)
+        parts["Gram-Schmidt: the rest"] = seconds["add_gradients"] - seconds.get(
+            "remove_kernel", 0.0
+        )
         parts["fresh Gaussians"] = seconds.get("block", 0.0)
         parts["recycled steps"] = seconds.get("_from_subspace", 0.0)
         parts["other"] = total - sum(parts.values())

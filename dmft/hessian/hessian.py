@@ -219,7 +219,7 @@ def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) 
     if fresh:
         neurons = np.concatenate([neurons[:, :k], neuron_factor(neurons, k)[0]], axis=1)
     return Span(
-        run.paths.blocks(n_rows),
+        run.paths.basis.blocks(n_rows),
         run.paths.coordinate_coefficients[:n_coordinates, :n_rows],
         run.paths.gradient_coefficients[:n_directions, :n_rows],
         latent=k,

@@ -1,4 +1,4 @@
-"""A folder in which a solve survives being killed: finished runs, and how far the others are.
+"""Checkpoint folders: the finished runs of a solve, and snapshots of the others.
 
 A solve is one run over all paths and one for each replicate. Each has a file once it is finished,
 ``run-all.npz`` or ``run-000.npz``; before that ``run-all.snapshot-00007.npz``, one in a series, has
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "RunCheckpoint", "configuration"]
 
 _RUN, _SNAPSHOT = "finished run", "unfinished run"
-# Of what snapshots hold; to be changed with it. Those of another layout are of another solve.
-_LAYOUT = 2
+# Of the states in snapshots; to be raised with them. Those of another layout are of another solve.
+_LAYOUT = 3
 # Snapshots take no more than this fraction of the time.
 _MOST_TIME = 0.05
 
@@ -48,7 +48,7 @@ _MOST_TIME = 0.05
 def configuration(
     problem: Problem, delta: float, method: Method, sampling: Sampling, keep: list[int]
 ) -> dict[str, Any]:
-    """Everything that the files of a solve depend on, as plain types."""
+    """Return everything that the files of a solve depend on, as plain types."""
     return {
         "problem": problem.to_config(),
         "code of custom laws": fingerprint(problem),
@@ -64,7 +64,7 @@ def configuration(
 
 @dataclass(frozen=True)
 class _Finished:
-    """What the file of a finished run holds."""
+    """The contents of the file of a finished run."""
 
     name: str
     configuration: dict[str, Any]
@@ -116,7 +116,7 @@ class Checkpoint(BoundFolder):
 
 
 class RunCheckpoint:
-    """What the folder holds of one run.
+    """The files of one run in the folder.
 
     Parameters
     ----------
@@ -140,14 +140,14 @@ class RunCheckpoint:
         return run
 
     def finish(self, run: Run) -> None:
-        """Keep a finished run, without its paths."""
+        """Store a finished run, without its paths."""
         finished = _Finished(self._name, self._checkpoint.config, run)
         write_record(self._path, _RUN, finished, compress=False)
         for path in self._snapshots():
             path.unlink(missing_ok=True)
 
     def resume(self, process: AnyProcess, record: Record) -> dict[str, Any] | None:
-        """Bring process and record to where the newest snapshot is; returns that of the driver.
+        """Restore process and record from the newest snapshot; returns the state of the driver.
 
         Parameters
         ----------
@@ -184,16 +184,16 @@ class RunCheckpoint:
         return None
 
     def reading(self) -> contextlib.AbstractContextManager[None]:
-        """Name the snapshot in whatever goes wrong with what `resume` returned."""
+        """Name the snapshot in errors that its state causes."""
         return reporting(self._resumed)
 
     def offer(self, driver: Callable[[], dict[str, Any]]) -> None:
-        """Write a snapshot, if it is time for one.
+        """Write a snapshot, if one is due.
 
         Parameters
         ----------
         driver : callable
-            Returns what the driver needs, besides process and record, to go on.
+            Returns the state of the driver, besides process and record.
         """
         seconds, start = self._checkpoint.seconds, time.monotonic()
         if start < self._due or self._process is None or self._record is None:

@@ -29,7 +29,7 @@ from dmft.io.stored_settings import check_settings
 from dmft.model.problem import Problem
 from dmft.observables.alignment import hard_cosine
 from dmft.observables.generalization import expected_test_loss
-from dmft.solver.replicates import solve_mirrored
+from dmft.solver.replicates import solve_antithetic
 from dmft.studies.fall_times import fall_step, fall_time_quantiles, folded_normal_quantile
 from dmft.studies.initial_overlap import (
     check_method,
@@ -353,7 +353,7 @@ def _follow(
 ) -> _Followed:
     """Run from an overlap with the hard directions; NaN after a run that ended early."""
     started = problem.with_hard_overlap(start)
-    run = solve_mirrored(started, delta, method, sampling, threads=threads)
+    run = solve_antithetic(started, delta, method, sampling, threads=threads)
     overlap, norm = run.weights[:, :, : problem.k], run.weights @ np.swapaxes(run.weights, 1, 2)
     curves = {
         "hard_cosine": hard_cosine(overlap, norm, problem.target.hard_basis),

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dmft._numerics.sampling import Sampling
 from dmft.model.gradients import pre_activation_gradient
-from dmft.solver.replicates import solve_mirrored
+from dmft.solver.replicates import solve_antithetic
 from rmt.status import NumericalFailure
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def effective_initial_overlap(
     sizes = np.repeat(_PERTURBATION * radii, k_h)
 
     solve = partial(
-        solve_mirrored,
+        solve_antithetic,
         delta=delta,
         method=method,
         sampling=Sampling() if sampling is None else sampling,

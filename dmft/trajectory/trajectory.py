@@ -333,7 +333,7 @@ class Trajectory:
         if self._spans is None or self._spans[0] != step:
             assert self.problem is not None  # hessian() asks for it
             runs = self._runs
-            if any(run.has_let_go(step) for run in runs):
+            if any(run.is_truncated_at(step) for run in runs):
                 raise NumericalFailure(
                     Status.ILL_CONDITIONED,
                     "Directions that outliers depend on were truncated; compression must be 0 in "

@@ -8,7 +8,7 @@ import scipy.stats
 
 import dmft
 from dmft.simulation.finite_data import ImposedOverlap, _initial_weights
-from dmft.solver.replicates import solve_mirrored
+from dmft.solver.replicates import solve_antithetic
 from dmft.studies.fall_times import fall_step, fall_time_quantiles
 from dmft.studies.grokking import Grokking, predict_grokking
 from dmft.studies.initial_overlap import effective_initial_overlap, random_covariance
@@ -30,13 +30,13 @@ def step(n_steps, eta=0.2):
 
 
 def test_without_overlap_antithetic_paths_keep_it_at_zero():
-    run = solve_mirrored(retrieval(), 8.0, step(30), SAMPLING)
+    run = solve_antithetic(retrieval(), 8.0, step(30), SAMPLING)
     assert np.max(np.abs(run.weights[:, :, 0])) < 1e-12
     # The spread of the mirrored runs over seeds: one run has no error of its own.
     runs = [
         run,
         *(
-            solve_mirrored(retrieval(), 8.0, step(30), dmft.Sampling(1024, 4, seed))
+            solve_antithetic(retrieval(), 8.0, step(30), dmft.Sampling(1024, 4, seed))
             for seed in range(4, 11)
         ),
     ]
@@ -50,7 +50,7 @@ def test_small_overlaps_grow_in_proportion():
     # GELU: with r^2, a few paths of large r are unstable and chaotic in so small a sample.
     network = dmft.Network("gelu")
     runs = [
-        solve_mirrored(
+        solve_antithetic(
             dmft.Problem(
                 "phase-retrieval", network, loss="pseudo-huber", initial_overlap=[[start]]
             ),

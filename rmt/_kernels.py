@@ -143,28 +143,6 @@ def _invert_real(b, d, start, m, index, y, inverse):
 
 
 @compiled(**JIT)
-def _sandwich(y, x, m, index, xy, out):
-    """Write packed Y X Y for LANES atoms with -Y in ``y``; ``xy`` (m, m, LANES) is overwritten."""
-    for i in range(m):
-        for j in range(m):
-            for lane in range(LANES):
-                xy[i, j, lane] = 0.0
-            for k in range(m):
-                kj = index[k, j]
-                for lane in range(LANES):
-                    xy[i, j, lane] += x[i, k] * y[kj, lane]
-    for i in range(m):
-        for j in range(i + 1):
-            a = index[i, j]
-            for lane in range(LANES):
-                out[a, lane] = 0.0
-            for k in range(m):
-                ik = index[i, k]
-                for lane in range(LANES):
-                    out[a, lane] += y[ik, lane] * xy[k, j, lane]
-
-
-@compiled(**JIT)
 def _total(lanes):
     """Add up an accumulator."""
     total = 0.0
@@ -206,44 +184,8 @@ def resolvent_moments(b, d, p, first, second):
 
 
 @compiled(**JIT)
-def hard_moments(b, d, p, zz, x, first, second):
-    """Fill ``first`` (size, q) = E[Y (x) zz] and ``second`` (size, q) = E[Y X Y (x) zz].
-
-    ``zz`` (q, n) holds the packed products z_h z_h^T; ``x`` is a symmetric (m, m) matrix.
-    """
-    size, n = d.shape
-    q = zz.shape[0]
-    m = _order(size)
-    index = _index_table(m)
-    y = np.empty((size, LANES))
-    inverse = np.empty(LANES)
-    xy = np.empty((m, m, LANES))
-    yxy = np.empty((size, LANES))
-    weighted = np.empty(LANES)
-    acc1 = np.zeros((size, q, LANES))
-    acc2 = np.zeros((size, q, LANES))
-    for start in range(0, n, LANES):
-        low = _invert_real(b, d, start, m, index, y, inverse)
-        if not low > 0.0:
-            return NOT_DEFINITE
-        _sandwich(y, x, m, index, xy, yxy)
-        for a in range(size):
-            for lane in range(LANES):
-                weighted[lane] = -p[start + lane] * y[a, lane]
-            for c in range(q):
-                for lane in range(LANES):
-                    acc1[a, c, lane] += weighted[lane] * zz[c, start + lane]
-                    acc2[a, c, lane] += p[start + lane] * yxy[a, lane] * zz[c, start + lane]
-    for a in range(size):
-        for c in range(q):
-            first[a, c] = _total(acc1[a, c])
-            second[a, c] = _total(acc2[a, c])
-    return OK
-
-
-@compiled(**JIT)
-def resolvents(b, d, x, y_out, sandwich_out, sandwich):
-    """Fill ``y_out`` (size, n) with packed Y and, if asked, ``sandwich_out`` with packed Y X Y.
+def resolvents(b, d, x, y_out, yxy_out):
+    """Fill ``y_out`` and ``yxy_out`` (size, n) with packed Y and Y X Y of every atom.
 
     ``x`` is a symmetric (m, m) matrix. Returns NOT_DEFINITE unless B + D > 0 for every atom.
     """
@@ -253,7 +195,6 @@ def resolvents(b, d, x, y_out, sandwich_out, sandwich):
     y = np.empty((size, LANES))
     inverse = np.empty(LANES)
     xy = np.empty((m, m, LANES))
-    yxy = np.empty((size, LANES))
     for start in range(0, n, LANES):
         low = _invert_real(b, d, start, m, index, y, inverse)
         if not low > 0.0:
@@ -261,12 +202,23 @@ def resolvents(b, d, x, y_out, sandwich_out, sandwich):
         for a in range(size):
             for lane in range(LANES):
                 y_out[a, start + lane] = -y[a, lane]
-        if not sandwich:
-            continue
-        _sandwich(y, x, m, index, xy, yxy)
-        for a in range(size):
-            for lane in range(LANES):
-                sandwich_out[a, start + lane] = yxy[a, lane]
+        for i in range(m):
+            for j in range(m):
+                for lane in range(LANES):
+                    xy[i, j, lane] = 0.0
+                for k in range(m):
+                    kj = index[k, j]
+                    for lane in range(LANES):
+                        xy[i, j, lane] += x[i, k] * y[kj, lane]
+        for i in range(m):
+            for j in range(i + 1):
+                a = index[i, j]
+                for lane in range(LANES):
+                    yxy_out[a, start + lane] = 0.0
+                for k in range(m):
+                    ik = index[i, k]
+                    for lane in range(LANES):
+                        yxy_out[a, start + lane] += y[ik, lane] * xy[k, j, lane]
     return OK
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from math import isqrt
@@ -10,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rmt.status import NumericalFailure, Status
 
 __all__ = ["LANES", "Array", "Atoms", "CArray", "kernels", "pack", "packed_index", "unpack"]
 
@@ -95,17 +96,24 @@ class Atoms:
         """Return the atoms of -D."""
         return replace(self, d=-self.d)
 
-    def moved_inwards(self, b: Array) -> Iterator[Array]:
-        """Yield B, packed, and then B a little further inside of its domain.
+    def resolvents(self, b: Array, x: Array | None = None) -> tuple[Array, Array]:
+        """Packed Y = (B + D)^{-1} and Y X Y of every atom, (size, n_padded); X = 0 by default.
 
-        On the boundary of B + D > 0 that may be singular for an atom; limits are finite.
+        On the boundary of B + D > 0, where that may be singular for an atom, B is moved a little
+        inwards; limits are finite.
         """
+        y, yxy = np.empty_like(self.d), np.empty_like(self.d)
+        x = np.zeros_like(b) if x is None else np.ascontiguousarray(x)
         size = float(np.abs(b).max()) or float(np.abs(self.d).max()) or 1.0
-        for nudge in (0.0, 1e-14, 1e-12, 1e-10):
-            yield pack(b + nudge * size * np.eye(len(b)))
+        for inwards in (0.0, 1e-14, 1e-12, 1e-10):
+            moved = pack(b + inwards * size * np.eye(len(b)))
+            if not kernels().resolvents(moved, self.d, x, y, yxy):
+                return y, yxy
+        raise NumericalFailure(Status.UNRESOLVED, "(B + D > 0 is lost in rounding)")
 
-    def average(self, packed: Array) -> Array:
-        """E[x] for x of shape (q, n_padded), in the fixed order of summation."""
+    def average(self, packed: Array, factor: Array | None = None) -> Array:
+        """E[x] or E[factor x] for x of shape (q, n_padded), in the fixed order of summation."""
         out = np.empty(packed.shape[0])
-        kernels().weighted_sum(self.p, np.ascontiguousarray(packed), out)
+        p = self.p if factor is None else self.p * factor
+        kernels().weighted_sum(p, np.ascontiguousarray(packed), out)
         return out

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rmt._packing import Array, Atoms, kernels, unpack
+from rmt._packing import Array, Atoms, unpack
 from rmt._validation import check_real
 from rmt.real_branch import RealBranch, zeros_below
 from rmt.status import NumericalFailure, Status
@@ -30,18 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["find_gap", "hard_gap", "hard_matrix", "outliers_below", "require_hard"]
 
 
-def _moments(atoms: Atoms, b: Array, x: Array) -> tuple[Array, Array, Array]:
+def _moments(atoms: Atoms, b: Array, x: Array | None = None) -> tuple[Array, Array, Array]:
     """E[z z^T], E[Y (x) z z^T], E[Y X Y (x) z z^T], the last two (m k_h, m k_h)."""
     zz = atoms.zz
-    assert zz is not None  # the law checks
-    first, second = np.empty((2, len(atoms.d), len(zz)))
-    x = np.ascontiguousarray(x)
-    for packed in atoms.moved_inwards(b):
-        if not kernels().hard_moments(packed, atoms.d, atoms.p, zz, x, first, second):
-            break
-    else:
-        raise NumericalFailure(Status.UNRESOLVED, "(B + D > 0 is lost in rounding)")
-    return unpack(atoms.average(zz)), _block(first), _block(second)
+    assert zz is not None  # HessianLaw checks
+    of_y, of_yxy = (
+        _block(np.stack([atoms.average(zz, entry) for entry in packed]))
+        for packed in atoms.resolvents(b, x)
+    )
+    return unpack(atoms.average(zz)), of_y, of_yxy
 
 
 def _block(packed: Array) -> Array:
@@ -61,7 +58,7 @@ def distant_matrix(atoms: Atoms) -> Array:
 
 def matrix_on_branch(atoms: Atoms, b: Array, z: float) -> Array:
     """A_h(z) with B = B(z) given: shape (m k_h, m k_h), neuron index first."""
-    zz, y, _ = _moments(atoms, b, np.zeros_like(b))
+    zz, y, _ = _moments(atoms, b)
     wide = np.kron(b, np.eye(len(zz)))
     a = np.kron(b, zz) - wide @ y @ wide - z * np.eye(y.shape[0])
     return np.asarray(0.5 * (a + a.T))

@@ -27,7 +27,7 @@ from typing import Final
 
 import numpy as np
 
-from rmt._packing import Array, Atoms, kernels, packed_index
+from rmt._packing import Array, Atoms, packed_index
 from rmt.real_branch import RealBranch, zeros_below
 from rmt.span import Span
 from rmt.status import NumericalFailure, Status
@@ -85,23 +85,6 @@ class _Projected:
                     out += (block * row) @ block.T
         return [self._rows @ gram @ self._rows.T for gram in total]
 
-    def _resolvents(self, b: Array, x: Array | None) -> tuple[Array, Array | None]:
-        """Packed Y and Y X Y of every atom, (size, n_padded)."""
-        y = np.empty_like(self._atoms.d)
-        sandwich = None if x is None else np.empty_like(y)
-        for packed in self._atoms.moved_inwards(b):
-            code = kernels().resolvents(
-                packed,
-                self._atoms.d,
-                np.zeros_like(b) if x is None else np.ascontiguousarray(x),
-                y,
-                y if sandwich is None else sandwich,
-                sandwich is not None,
-            )
-            if not code:
-                return y, sandwich
-        raise NumericalFailure(Status.UNRESOLVED, "(B + D > 0 is lost in rounding)")
-
     def _full(self, packed: list[Array]) -> tuple[Array, Array, Array]:
         """From one Gram matrix per packed entry of Y to its (q q), (q ghat), (ghat ghat) blocks."""
         m, k = self._atoms.m, self._k
@@ -115,23 +98,14 @@ class _Projected:
         q, g = slice(0, k), slice(k, width)
         return block(q, q), block(q, g), block(g, g)
 
-    def _diagonal(self) -> list[bool]:
-        rows, cols = np.tril_indices(self._atoms.m)
-        return [bool(i == j) for i, j in zip(rows, cols, strict=True)]
-
-    def _averages(self, b: Array, x: Array | None) -> list[tuple[Array, Array, Array]]:
-        """Blocks of E[Y (x) ...] and, where x is given, of E[Y x Y (x) ...]; x > 0."""
-        diagonal = self._diagonal()
-        return [
-            self._full(self._gram(packed, diagonal))
-            for packed in self._resolvents(b, x)
-            if packed is not None
-        ]
+    def _blocks_of(self, packed: Array) -> tuple[Array, Array, Array]:
+        """Blocks of E[X (x) ...] for packed X, Y or Y x Y of every atom with x > 0."""
+        rows, columns = np.tril_indices(self._atoms.m)
+        return self._full(self._gram(packed, (rows == columns).tolist()))
 
     def matrix(self, b: Array, z: float) -> Array:
         """A(z) with B = B(z) given."""
-        (moments,) = self._averages(b, None)
-        return self._assemble(b, z, moments)[0]
+        return self._assemble(b, z, self._blocks_of(self._atoms.resolvents(b)[0]))[0]
 
     def _assemble(
         self, b: Array, z: float, moments: tuple[Array, Array, Array]
@@ -159,7 +133,7 @@ class _Projected:
 
     def overlap(self, b: Array, z: float, tangent: Array, vector: Array) -> float:
         """Squared norm of the projection, 1 / (- u^T A'(z) u)."""
-        moments, (sqq, sqg, sgg) = self._averages(b, -tangent)
+        moments, (sqq, sqg, sgg) = map(self._blocks_of, self._atoms.resolvents(b, -tangent))
         solved = self._assemble(b, z, moments)[1]
         k = self._k
         # E[(X^T u)^T (-B') (X^T u)] with X^T u = u(q) - Y v, u(q) = u q, v = B u q + (W^-1 U^T u)

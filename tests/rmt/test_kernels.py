@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rmt import hard
 from rmt._packing import Atoms, kernels, pack, unpack
 
 RNG = np.random.default_rng(7)
@@ -46,18 +47,16 @@ def test_real_resolvent_moments_refuses_indefinite():
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
 @pytest.mark.parametrize("k", [1, 3])
-def test_hard_moments(m, k):
+def test_moments_with_hard_coordinates(m, k):
     weights, p, z, atoms = random_atoms(m, 45, k)
     b = 12.0 * np.eye(m)
     x = weights[3]
-    size, q = m * (m + 1) // 2, k * (k + 1) // 2
-    first, second = np.empty((size, q)), np.empty((size, q))
-    assert kernels().hard_moments(pack(b), atoms.d, atoms.p, atoms.zz, x, first, second) == 0
+    zz, *found = hard._moments(atoms, b, x)
     y = np.linalg.inv(b + weights)
-    zz = pack(z[:, :, None] * z[:, None, :])
-    np.testing.assert_allclose(first, np.einsum("n,na,nb->ab", p, pack(y), zz), atol=1e-13)
-    yxy = pack(y @ x @ y)
-    np.testing.assert_allclose(second, np.einsum("n,na,nb->ab", p, yxy, zz), atol=1e-13)
+    np.testing.assert_allclose(zz, np.einsum("n,na,nb->ab", p, z, z), atol=1e-13)
+    for packed, of_z in zip((y, y @ x @ y), found, strict=True):
+        exact = np.einsum("n,nij,na,nb->iajb", p, packed, z, z).reshape(m * k, m * k)
+        np.testing.assert_allclose(of_z, exact, atol=1e-13)
 
 
 def test_scalar_sums():

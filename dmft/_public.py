@@ -7,18 +7,24 @@ from dmft.io.results import software_version
 from dmft.model.activations import Activation
 from dmft.model.inputs import Inputs
 from dmft.model.losses import Loss
-from dmft.model.problem import Network, Problem, Target
+from dmft.model.network import Network
+from dmft.model.problem import Problem
+from dmft.model.target import Target
 from dmft.recovery.exponents import Hardness, hardness
 from dmft.simulation.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver.stability import UnstablePaths
 from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
-from dmft.studies.grokking import Grokking, fall_step, predict_grokking
+from dmft.studies.fall_times import fall_step
+from dmft.studies.grokking import Grokking, predict_grokking
 from dmft.studies.step_axis import StepAxis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
-from dmft.studies.sweeps import Sweep, sweep
+from dmft.studies.sweep_result import Sweep
+from dmft.studies.sweeps import sweep
+from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.extrapolation import Extrapolation
-from dmft.threshold.horizon import ThresholdCurve, delta_nn_curve
-from dmft.threshold.threshold import Crossing, Threshold, find_delta_nn
+from dmft.threshold.horizon import delta_nn_curve
+from dmft.threshold.search import find_delta_nn
+from dmft.threshold.threshold import Crossing, Threshold
 from dmft.training.gradient_descent import GradientDescent
 from dmft.training.gradient_flow import GradientFlow
 from dmft.training.schedules import Constant, Cosine, InverseTime, WarmUp

@@ -84,9 +84,9 @@ print(f"delta = {delta:g}")
 # ## Prediction
 #
 # `predict_grokking` first follows the equations of the limit with a tiny overlap: that gives the
-# amplification, and the size of the push by the data. Then it follows the runs that start from the
-# median and from the 10 % and 90 % quantiles of the effective start, all the way to the end. No
-# simulation enters, and no parameter is fitted.
+# amplification, and the size of what the data add. Then it follows the runs that start from the
+# median and from the 10 % and 90 % quantiles of the effective initial overlap, all the way to the
+# end. No simulation enters, and no parameter is fitted.
 
 # %%
 start = [d**-0.5 for d in sizes]
@@ -94,7 +94,7 @@ prediction = dmft.predict_grokking(
     problem, delta, method, sizes, hard_overlap=start, sampling=sampling
 )
 noise = prediction.start_covariance[0, 0] ** 0.5
-print(f"effective start: (1 +- {noise:.2f}) / sqrt(d)")
+print(f"effective initial overlap: (1 +- {noise:.2f}) / sqrt(d)")
 
 # %% [markdown]
 # ## Simulation, and the figure

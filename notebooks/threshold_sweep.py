@@ -42,7 +42,7 @@ import dmft.plotting
 import rmt
 import rmt.plotting
 from dmft.comparison.agreement import measure_agreement
-from dmft.studies.grokking import effective_start
+from dmft.studies.initial_overlap import effective_initial_overlap
 from dmft.studies.logistic import fit_crossing
 
 small = bool(os.environ.get("DELTA_NN_SMALL"))  # sizes that run in a minute
@@ -204,7 +204,7 @@ def critical_overlap(delta, run_sampling, low=2e-4, high=0.5):
 start, start_error = [], []  # logarithm of mu_c / sqrt(1 + S), and its standard error
 for delta in deltas:
     critical = np.log([critical_overlap(delta, paths) for paths in run_samplings])
-    law = effective_start(problem, delta, growth, noise_sampling)
+    law = effective_initial_overlap(problem, delta, growth, noise_sampling)
     noise = law.covariance[0, 0]
     start.append(critical.mean() - 0.5 * np.log(1 + noise))
     start_error.append(critical.std(ddof=1) / np.sqrt(len(critical)))

@@ -1,4 +1,4 @@
-"""Array-only compiled kernels behind the law: private, no validation, numpy and numba only.
+"""Array-only compiled kernels of the spectral law: private, no validation, numpy and numba only.
 
 Atoms come packed and padded (see ``rmt._packing``): ``d`` has shape ``(size, n)`` with
 ``size = m (m + 1) / 2`` the lower triangle of every symmetric weight, row by row, and ``n`` a
@@ -6,7 +6,7 @@ multiple of ``LANES``. All averages are taken ``LANES`` atoms at a time into one
 lane, which lets the compiler vectorise without being allowed to reorder a sum: the order of
 summation is fixed, so the same input gives the same bits.
 
-``Y = (B + D)^{-1}`` throughout. Everything the law needs is an average of Y and of Y (x) Y.
+``Y = (B + D)^{-1}`` throughout. Everything in `rmt` is an average of Y and of Y (x) Y.
 """
 
 # njit erases the types of what it decorates; the typed surface is in the modules that call these.
@@ -143,6 +143,37 @@ def _invert_real(b, d, start, m, index, y, inverse):
 
 
 @compiled(**JIT)
+def _sandwich(y, x, m, index, xy, out):
+    """Write packed Y X Y for LANES atoms with -Y in ``y``; ``xy`` (m, m, LANES) is overwritten."""
+    for i in range(m):
+        for j in range(m):
+            for lane in range(LANES):
+                xy[i, j, lane] = 0.0
+            for k in range(m):
+                kj = index[k, j]
+                for lane in range(LANES):
+                    xy[i, j, lane] += x[i, k] * y[kj, lane]
+    for i in range(m):
+        for j in range(i + 1):
+            a = index[i, j]
+            for lane in range(LANES):
+                out[a, lane] = 0.0
+            for k in range(m):
+                ik = index[i, k]
+                for lane in range(LANES):
+                    out[a, lane] += y[ik, lane] * xy[k, j, lane]
+
+
+@compiled(**JIT)
+def _total(lanes):
+    """Add up an accumulator."""
+    total = 0.0
+    for lane in range(LANES):
+        total += lanes[lane]
+    return total
+
+
+@compiled(**JIT)
 def resolvent_moments(b, d, p, first, second):
     """Fill ``first`` (size,) = E[Y] and ``second`` (size, size) = E[Y_a Y_b] for real packed B.
 
@@ -168,15 +199,9 @@ def resolvent_moments(b, d, p, first, second):
                 for lane in range(LANES):
                     acc2[a, c, lane] += weighted[lane] * y[c, lane]
     for a in range(size):
-        total = 0.0
-        for lane in range(LANES):
-            total += acc1[a, lane]
-        first[a] = total
+        first[a] = _total(acc1[a])
         for c in range(a + 1):
-            total = 0.0
-            for lane in range(LANES):
-                total += acc2[a, c, lane]
-            second[a, c] = second[c, a] = total
+            second[a, c] = second[c, a] = _total(acc2[a, c])
     return OK
 
 
@@ -193,45 +218,26 @@ def hard_moments(b, d, p, zz, x, first, second):
     y = np.empty((size, LANES))
     inverse = np.empty(LANES)
     xy = np.empty((m, m, LANES))
+    yxy = np.empty((size, LANES))
     weighted = np.empty(LANES)
-    sandwich = np.empty(LANES)
     acc1 = np.zeros((size, q, LANES))
     acc2 = np.zeros((size, q, LANES))
     for start in range(0, n, LANES):
         low = _invert_real(b, d, start, m, index, y, inverse)
         if not low > 0.0:
             return NOT_DEFINITE
-        for i in range(m):
-            for j in range(m):
+        _sandwich(y, x, m, index, xy, yxy)
+        for a in range(size):
+            for lane in range(LANES):
+                weighted[lane] = -p[start + lane] * y[a, lane]
+            for c in range(q):
                 for lane in range(LANES):
-                    xy[i, j, lane] = 0.0
-                for k in range(m):
-                    kj = index[k, j]
-                    for lane in range(LANES):
-                        xy[i, j, lane] += x[i, k] * y[kj, lane]
-        for i in range(m):
-            for j in range(i + 1):
-                a = index[i, j]
-                for lane in range(LANES):
-                    weighted[lane] = -p[start + lane] * y[a, lane]
-                    sandwich[lane] = 0.0
-                for k in range(m):
-                    ik = index[i, k]
-                    for lane in range(LANES):
-                        sandwich[lane] += y[ik, lane] * xy[k, j, lane]
-                for c in range(q):
-                    for lane in range(LANES):
-                        acc1[a, c, lane] += weighted[lane] * zz[c, start + lane]
-                        acc2[a, c, lane] += p[start + lane] * sandwich[lane] * zz[c, start + lane]
+                    acc1[a, c, lane] += weighted[lane] * zz[c, start + lane]
+                    acc2[a, c, lane] += p[start + lane] * yxy[a, lane] * zz[c, start + lane]
     for a in range(size):
         for c in range(q):
-            total1 = 0.0
-            total2 = 0.0
-            for lane in range(LANES):
-                total1 += acc1[a, c, lane]
-                total2 += acc2[a, c, lane]
-            first[a, c] = total1
-            second[a, c] = total2
+            first[a, c] = _total(acc1[a, c])
+            second[a, c] = _total(acc2[a, c])
     return OK
 
 
@@ -247,6 +253,7 @@ def resolvents(b, d, x, y_out, sandwich_out, sandwich):
     y = np.empty((size, LANES))
     inverse = np.empty(LANES)
     xy = np.empty((m, m, LANES))
+    yxy = np.empty((size, LANES))
     for start in range(0, n, LANES):
         low = _invert_real(b, d, start, m, index, y, inverse)
         if not low > 0.0:
@@ -256,23 +263,10 @@ def resolvents(b, d, x, y_out, sandwich_out, sandwich):
                 y_out[a, start + lane] = -y[a, lane]
         if not sandwich:
             continue
-        for i in range(m):
-            for j in range(m):
-                for lane in range(LANES):
-                    xy[i, j, lane] = 0.0
-                for k in range(m):
-                    kj = index[k, j]
-                    for lane in range(LANES):
-                        xy[i, j, lane] += x[i, k] * y[kj, lane]
-        for i in range(m):
-            for j in range(i + 1):
-                a = index[i, j]
-                for lane in range(LANES):
-                    sandwich_out[a, start + lane] = 0.0
-                for k in range(m):
-                    ik = index[i, k]
-                    for lane in range(LANES):
-                        sandwich_out[a, start + lane] += y[ik, lane] * xy[k, j, lane]
+        _sandwich(y, x, m, index, xy, yxy)
+        for a in range(size):
+            for lane in range(LANES):
+                sandwich_out[a, start + lane] = yxy[a, lane]
     return OK
 
 
@@ -287,10 +281,7 @@ def weighted_sum(p, x, out):
         for start in range(0, n, LANES):
             for lane in range(LANES):
                 acc[lane] += p[start + lane] * x[c, start + lane]
-        total = 0.0
-        for lane in range(LANES):
-            total += acc[lane]
-        out[c] = total
+        out[c] = _total(acc)
 
 
 @compiled(**JIT)
@@ -311,10 +302,7 @@ def scalar_sums(tau, excess, d, p, out):
             acc[1, lane] += w * t
             acc[2, lane] += w * t * y
     for a in range(3):
-        total = 0.0
-        for lane in range(LANES):
-            total += acc[a, lane]
-        out[a] = total
+        out[a] = _total(acc[a])
 
 
 # -- complex side -----------------------------------------------------------------------------
@@ -457,13 +445,13 @@ def _half_plane(b, m, work):
 
 
 @compiled(**JIT)
-def _relative(b, x, m, frame, out):
+def _relative(b, x, m, factors, out):
     """Largest entry of B^{-1} X: the size of X where directions of B differ by many decades."""
     if m == 1:
         return abs(x[0, 0]) / abs(b[0, 0])
-    frame[:, :] = b
+    factors[:, :] = b
     out[:, :] = x
-    if not _eliminate(frame, out):
+    if not _eliminate(factors, out):
         return np.inf
     largest = 0.0
     for i in range(m):
@@ -482,7 +470,7 @@ def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moment
     the level of rounding and below 1e-5; the step in every direction of B.
     """
     yr, yi, ir, ii, wr, wi, acc1r, acc1i, acc2r, acc2i = lanes
-    first, second, value, jacobian, rhs, step, trial, frame, scaled = moments
+    first, second, value, jacobian, rhs, step, trial, factors, scaled = moments
     size = first.shape[0]
     work = np.empty((m, m))
     sweeps = 12 if high else 0
@@ -491,19 +479,9 @@ def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moment
     for iteration in range(sweeps + limit):
         _complex_moments(b, d, p, m, index, yr, yi, ir, ii, wr, wi, acc1r, acc1i, acc2r, acc2i)
         for a in range(size):
-            re = 0.0
-            im = 0.0
-            for lane in range(LANES):
-                re += acc1r[a, lane]
-                im += acc1i[a, lane]
-            first[a] = complex(re, im)
+            first[a] = complex(_total(acc1r[a]), _total(acc1i[a]))
             for c in range(a + 1):
-                re = 0.0
-                im = 0.0
-                for lane in range(LANES):
-                    re += acc2r[a, c, lane]
-                    im += acc2i[a, c, lane]
-                second[a, c] = second[c, a] = complex(re, im)
+                second[a, c] = second[c, a] = complex(_total(acc2r[a, c]), _total(acc2i[a, c]))
         _assemble(b, ratio, m, index, first, second, value, jacobian)
         size_b = 0.0
         residual = 0.0
@@ -527,7 +505,7 @@ def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moment
         for i in range(m):
             for j in range(m):
                 step[i, j] = rhs[index[i, j], 0]
-        size_step = _relative(b, step, m, frame, scaled)
+        size_step = _relative(b, step, m, factors, scaled)
         if not size_step < np.inf:
             return NO_CONVERGENCE, iteration + 1
         tolerance = abs(goal) + size_b * (1.0 + 1.0 / ratio)
@@ -563,16 +541,16 @@ def _physical(b, tangent, m):
     (in a gap of the spectrum, or of one of its blocks) and is negligible elsewhere. Imaginary
     parts at rounding level are removed.
     """
-    frame = np.empty((m, m), np.complex128)
+    factors = np.empty((m, m), np.complex128)
     scaled = np.empty((m, m), np.complex128)
     trial = np.empty((m, m), np.complex128)
-    speed = _relative(b, tangent, m, frame, scaled)
+    speed = _relative(b, tangent, m, factors, scaled)
     if not 0.0 < speed < np.inf:
         return False
     for i in range(m):
         for j in range(m):
             trial[i, j] = b[i, j].imag
-    if _relative(b, trial, m, frame, scaled) <= 1e-10:
+    if _relative(b, trial, m, factors, scaled) <= 1e-10:
         for i in range(m):
             for j in range(m):
                 b[i, j] = complex(b[i, j].real, 0.0)
@@ -652,7 +630,7 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
             factor = 0.2
             landed = code != OK
             # A height that cannot be told from the real axis (an error of 1e-7 at a square-root
-            # edge), also next to zero, where the law may have a scale of its own.
+            # edge), also next to zero, where the density may have a scale of its own.
             lowest = 1e-14 * scale
             if abs(target) > 0.0:
                 lowest = min(lowest, 1e-8 * abs(target))
@@ -719,8 +697,8 @@ def _argument_of_determinant(b, m):
 
     Elimination by complete diagonal pivoting with blocks of order 1 and 2 (Bunch & Parlett 1971),
     which does not amplify rounding. Each block has a non-negative -Im, and its argument lies in
-    [-pi, 0] or [-2 pi, 0]. Where a direction is real (in a gap of the spectrum of one block of a
-    law that decouples) the imaginary part of its pivot is rounding of either sign: it is taken as
+    [-pi, 0] or [-2 pi, 0]. Where a direction is real (in a gap of the spectrum of one of several
+    decoupled blocks) the imaginary part of its pivot is rounding of either sign: it is taken as
     zero, so that the argument cannot jump by 2 pi.
     """
     total = 0.0

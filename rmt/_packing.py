@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -44,14 +45,14 @@ def pack(matrices: Array) -> Array:
     return np.ascontiguousarray(matrices[..., rows, cols])
 
 
-def unpack(packed: Array, m: int) -> Array:
+def unpack(packed: Array) -> Array:
     """Inverse of `pack`."""
-    return np.asarray(packed[..., packed_index(m)])
+    return np.asarray(packed[..., packed_index((isqrt(8 * packed.shape[-1] + 1) - 1) // 2)])
 
 
 @dataclass(frozen=True, eq=False)
 class Atoms:
-    """The law of D as the kernels want it: atoms of zero probability removed, padded.
+    """The atoms of D in the layout of the kernels: those of zero probability removed, padded.
 
     Attributes
     ----------
@@ -79,11 +80,9 @@ class Atoms:
         keep = probabilities > 0
         weights, probabilities = weights[keep], probabilities[keep]
         n = probabilities.size
-        padded = -(-n // LANES) * LANES
-        take = np.zeros(padded, dtype=np.intp)
-        take[:n] = np.arange(n)
-        p = np.zeros(padded)
-        p[:n] = probabilities
+        padding = np.zeros(-n % LANES, dtype=np.intp)  # copies of the first atom, of no mass
+        take = np.append(np.arange(n), padding)
+        p = np.append(probabilities, np.zeros(padding.size))
         d = np.ascontiguousarray(pack(weights)[take].T)
         zz = None
         if hard is not None:
@@ -94,7 +93,7 @@ class Atoms:
 
     def reflected(self) -> Atoms:
         """Return the atoms of -D."""
-        return Atoms(d=-self.d, p=self.p, zz=self.zz, ratio=self.ratio, m=self.m)
+        return replace(self, d=-self.d)
 
     def moved_inwards(self, b: Array) -> Iterator[Array]:
         """Yield B, packed, and then B a little further inside of its domain.

@@ -1,4 +1,4 @@
-"""A catalogue of laws with exact answers: one frozen dataclass each, the same members in all.
+"""A catalogue of spectral laws with exact answers, a frozen dataclass each.
 
 Every entry has ``name``, ``ratio``, ``edges()`` and ``law()``, the `rmt.HessianLaw` it describes;
 those with an algebraic bulk add ``stieltjes(z)``, ``density(x)`` and ``atom_at_zero()``; those with
@@ -18,16 +18,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rmt._packing import Array, CArray
 from rmt._validation import check_array, check_complex, check_real
-
-if TYPE_CHECKING:
-    from rmt.law import HessianLaw
+from rmt.law import HessianLaw
 
 __all__ = [
     "ClosedForm",
@@ -130,8 +128,6 @@ class MarchenkoPastur:
 
     def law(self) -> HessianLaw:
         """Build the general solver's version of this law."""
-        from rmt.law import HessianLaw
-
         return HessianLaw([self.scale], self.ratio)
 
 
@@ -231,8 +227,6 @@ class TwoAtoms:
 
     def law(self) -> HessianLaw:
         """Build the general solver's version of this law."""
-        from rmt.law import HessianLaw
-
         return HessianLaw([self.d1, self.d2], self.ratio, probabilities=[self.p1, 1 - self.p1])
 
 
@@ -281,8 +275,6 @@ class SpikedCovariance:
 
     def law(self) -> HessianLaw:
         """Build the general solver's version of this law."""
-        from rmt.law import HessianLaw
-
         spread = math.sqrt(1.0 + self.spike)
         return HessianLaw([1.0, 1.0], self.ratio, hard=[[-spread], [spread]])
 
@@ -332,8 +324,6 @@ class SpectralPhaseRetrieval:
 
     def law(self, nodes: int = 120) -> HessianLaw:
         """Build the general solver's version on Gauss-Hermite nodes in z."""
-        from rmt.law import HessianLaw
-
         z, p = np.polynomial.hermite_e.hermegauss(nodes)
         return HessianLaw(
             1.0 / z**2 - 1.0,

@@ -1,4 +1,4 @@
-"""How close to the eigenvalue zero a law can be resolved in double precision.
+"""Resolution of the density close to the eigenvalue zero in double precision.
 
 Next to an atom at zero, B(z) is nearly singular, and B + D loses the digits of the small directions
 of B. How much is lost depends on the weights: nothing where all directions are equivalent or
@@ -25,16 +25,16 @@ _SMALLEST: Final = 1e-20  # in units of the smallest entry of a weight
 
 @dataclass(frozen=True)
 class Core:
-    """Neighbourhood of zero where the law is not resolved.
+    """Neighbourhood of zero where the density is not resolved.
 
     Attributes
     ----------
     radius : float
-        The law is resolved at this distance from zero and further out.
+        The density is resolved at this distance from zero and further out.
     mass : float
-        What lies within, atom at zero excluded; infinite if the law is resolved nowhere near.
+        Mass within, atom at zero excluded; infinite if the density is resolved nowhere near.
     smooth : bool
-        Whether that is what the densities at the two ends make of it.
+        Whether that agrees with the densities at the two ends.
     """
 
     radius: float
@@ -48,7 +48,7 @@ class Core:
 
 
 def outermost(atoms: Atoms, atom: float) -> float:
-    """Distance from zero from which on the law is resolved as a rule."""
+    """Return the distance from zero from which on the density is resolved as a rule."""
     size = typical_size(atoms)
     if atoms.m > 1:
         return 1e-6 * size

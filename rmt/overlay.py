@@ -1,13 +1,15 @@
-"""A Hessian at finite dimension laid over its limiting law."""
+"""Comparison of a Hessian at finite dimension with its limiting spectral law."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from rmt._lanczos import extreme_eigenpairs
 from rmt._validation import as_array, check_integer, check_real
+from rmt.outliers import has_outliers, known_outliers
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _APPLY_BLOCK: Final = 256
 
 @dataclass(frozen=True, eq=False)
 class SpectrumComparison:
-    """Eigenvalues of one matrix beside what its law predicts for them.
+    """Eigenvalues of one matrix and the predictions of its spectral law.
 
     Attributes
     ----------
@@ -49,8 +51,9 @@ class SpectrumComparison:
         Kolmogorov distance of the eigenvalues from ``law.cdf``; outliers count 1 / size each.
         NaN, with a status, if the law could not be evaluated at one of them.
     status : Status
-        SUCCESS, or the first that is not among those of the edges and outliers of the law
-        (``UNBOUNDED_EDGE`` included) and of its distribution function.
+        SUCCESS, or the first other status among edges and outliers of the law
+        (``UNBOUNDED_EDGE`` included), its distribution function, and the Lanczos iteration
+        (`smallest` and `largest` are then NaN).
     """
 
     size: int
@@ -80,7 +83,7 @@ class SpectrumComparison:
 
 
 def airy_scale(law: HessianLaw, size: int) -> tuple[float, float]:
-    r"""Width of the fluctuation of the extreme eigenvalues of a matrix of the given order.
+    r"""Compute the width of the fluctuation of the extreme eigenvalues of a matrix.
 
     Where the density vanishes as ``a sqrt(distance) / pi`` at an edge, `size` eigenvalues look
     like the Airy process on the scale ``w = (size a)^(-2/3)``: at the left edge the smallest one
@@ -88,7 +91,7 @@ def airy_scale(law: HessianLaw, size: int) -> tuple[float, float]:
     Tracy-Widom law of real symmetric matrices (mean -1.2065, standard deviation 1.2680).
 
     This holds for given weights. Weights drawn at random move the edge itself by n^(-1/2), which
-    is to be added, or left out by using the law of the weights actually drawn.
+    is to be added, or left out by taking the spectral law of the weights actually drawn.
 
     Parameters
     ----------
@@ -148,7 +151,7 @@ def compare_spectrum(
     dense_limit: int = 4000,
     tolerance: float = 1e-6,
 ) -> SpectrumComparison:
-    """Lay the eigenvalues of a Hessian over its law.
+    """Compare the eigenvalues of a Hessian with its spectral law.
 
     Parameters
     ----------
@@ -164,7 +167,8 @@ def compare_spectrum(
         identity. Beyond that the extreme eigenvalues come from the Lanczos iteration and there is
         no Kolmogorov distance. Arrays are always treated as dense.
     tolerance : float, optional
-        Relative accuracy of the Lanczos iteration.
+        Largest residual of the Lanczos iteration, relative to the distance of an eigenvalue from
+        the mean eigenvalue; the error of the eigenvalue is of second order in it.
 
     Returns
     -------
@@ -201,24 +205,32 @@ def compare_spectrum(
         raise ValueError(f"hessian must have an order m d with m = {law.m} neurons, got {size}")
     count = min(int(k_extreme), size)
     eigenvalues: Array | None = None
+    found = Status.SUCCESS
     if is_operator:
         _check_operator(hessian, size)
         if size <= max(dense_limit, 3 * count):
             hessian = _materialise(hessian, size)
             is_operator = False
     if is_operator:
-        smallest, largest = _lanczos(hessian, count, tolerance)
+        operator: Any = hessian
+        ends, _, found = extreme_eigenpairs(
+            lambda v: np.ravel(operator.matvec(v)), size, count, tolerance=tolerance
+        )
+        smallest, largest = ends[:count], ends[count:]
     else:
         eigenvalues = np.asarray(np.linalg.eigvalsh(_symmetric(hessian)), dtype=np.float64)
         eigenvalues.setflags(write=False)
         smallest, largest = eigenvalues[:count], eigenvalues[size - count :]
     left, right = law.edges()
-    outliers, known = _predicted(law)
+    outliers = known_outliers(law)
     distance = None if eigenvalues is None else kolmogorov_distance(law, eigenvalues)
     lost = Status.UNRESOLVED if distance is not None and np.isnan(distance) else Status.SUCCESS
-    statuses = (law.edges().status, known, lost)
-    below = sorted(value for value, side in outliers if side == "left")
-    above = sorted(value for value, side in outliers if side == "right")
+    known = law.outlier_status if has_outliers(law) else Status.SUCCESS
+    statuses = (law.edges().status, known, lost, found)
+    below, above = (
+        [outlier.value for outlier in outliers if outlier.side == side]
+        for side in ("left", "right")
+    )
     return SpectrumComparison(
         size=size,
         eigenvalues=eigenvalues,
@@ -234,7 +246,7 @@ def compare_spectrum(
 
 
 def kolmogorov_distance(law: HessianLaw, eigenvalues: Array) -> float:
-    """Largest difference between ``law.cdf`` and the distribution of ascending eigenvalues.
+    """Compute the largest difference between ``law.cdf`` and that of ascending eigenvalues.
 
     NaN where the law could not be evaluated at one of them.
     """
@@ -261,32 +273,25 @@ def kolmogorov_distance(law: HessianLaw, eigenvalues: Array) -> float:
             exact = law.cdf(points, throw=False)
         below = rank[first]
         upto = np.append(rank[first[1:] - 1], rank[-1:]) + 1
-        gap = np.maximum(np.abs(exact - below / size), np.abs(exact - upto / size))
-        distance = float(np.maximum(distance, gap.max(initial=0.0)))
+        apart = np.maximum(np.abs(exact - below / size), np.abs(exact - upto / size))
+        distance = float(np.maximum(distance, apart.max(initial=0.0)))
     if at_atom.any():
-        beside = zero + np.array([-10.0, 10.0]) * spread
-        found = np.searchsorted(eigenvalues, beside) / size
-        jump = np.abs(law.cdf(beside, throw=False) - found).max()
+        around = zero + np.array([-10.0, 10.0]) * spread
+        found = np.searchsorted(eigenvalues, around) / size
+        jump = np.abs(law.cdf(around, throw=False) - found).max()
         distance = float(np.maximum(distance, jump))
     return distance
-
-
-def _predicted(law: HessianLaw) -> tuple[list[tuple[float, str]], Status]:
-    """Value and side of each outlier, and whether they can be relied on."""
-    if law.k_hard == 0 and law._span is None:
-        return [], Status.SUCCESS
-    found = [(outlier.value, str(outlier.side)) for outlier in law.outliers(throw=False)]
-    return found, law.outlier_status
 
 
 def _symmetric(matrix: Any) -> Array:
     if not np.all(np.isfinite(matrix)):
         bad = int(matrix.size - np.count_nonzero(np.isfinite(matrix)))
         raise ValueError(f"hessian must be finite, got {bad} entries that are NaN or infinite")
-    gap = float(np.abs(matrix - matrix.T).max())
-    if gap > 1e-8 * float(np.abs(matrix).max()):
+    asymmetry = float(np.abs(matrix - matrix.T).max())
+    if asymmetry > 1e-8 * float(np.abs(matrix).max()):
         raise ValueError(
-            f"hessian must be symmetric (relative tolerance 1e-8), got an asymmetry of {gap:.3g}"
+            "hessian must be symmetric (relative tolerance 1e-8), "
+            f"got an asymmetry of {asymmetry:.3g}"
         )
     return np.asarray(matrix, dtype=np.float64)
 
@@ -298,9 +303,9 @@ def _check_operator(operator: Any, size: int) -> None:
     hu, hv = np.ravel(operator.matvec(u)), np.ravel(operator.matvec(v))
     if not (np.all(np.isfinite(hu)) and np.all(np.isfinite(hv))):
         raise ValueError("hessian must be finite, its product with a vector is not")
-    gap = abs(float(u @ hv - v @ hu))
-    if gap > 1e-7 * float(np.linalg.norm(hu) * np.linalg.norm(v)):
-        raise ValueError(f"hessian must be symmetric, got u H v - v H u = {gap:.3g}")
+    asymmetry = abs(float(u @ hv - v @ hu))
+    if asymmetry > 1e-7 * float(np.linalg.norm(hu) * np.linalg.norm(v)):
+        raise ValueError(f"hessian must be symmetric, got u H v - v H u = {asymmetry:.3g}")
 
 
 def _materialise(operator: Any, size: int) -> Array:
@@ -311,25 +316,3 @@ def _materialise(operator: Any, size: int) -> Array:
         block[np.arange(start, stop), np.arange(stop - start)] = 1.0
         matrix[:, start:stop] = operator.matmat(block)
     return matrix
-
-
-def _lanczos(operator: Any, count: int, tolerance: float) -> tuple[Array, Array]:
-    from scipy.sparse.linalg import eigsh
-
-    size = operator.shape[0]
-    start = np.random.default_rng(0).standard_normal(size)
-
-    def ends(which: Literal["SA", "LA"]) -> Array:
-        values = eigsh(
-            operator,
-            k=count,
-            which=which,
-            v0=start,
-            tol=tolerance,
-            ncv=min(size, max(4 * count + 20, 40)),
-            maxiter=20 * size,
-            return_eigenvectors=False,
-        )
-        return np.sort(np.asarray(values, dtype=np.float64))
-
-    return ends("SA"), ends("LA")

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rmt._validation import check_array, check_integer
+from rmt.outliers import known_outliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,7 +136,7 @@ def plot_density(
     low, high = _window(law, comparison)
     x = _grid(law, max(left, low), min(right, high))
     density = law.density(x, throw=False)
-    outliers = _outliers_of(law)
+    outliers = known_outliers(law)
     atom = law.atom_at_zero()
     with style():
         figure, axes = _figure((6.4, 4.2))
@@ -168,12 +169,6 @@ def plot_density(
             axes.set_title(title)
         axes.legend(loc="best")
     return figure
-
-
-def _outliers_of(law: HessianLaw) -> list[Outlier]:
-    if law.k_hard == 0 and law._span is None:
-        return []
-    return list(law.outliers(throw=False))
 
 
 def _window(law: HessianLaw, comparison: SpectrumComparison | None) -> tuple[float, float]:
@@ -327,7 +322,7 @@ def plot_flow(
     matplotlib.figure.Figure
         Band: the bulk between its edges (no line where it is unbounded). Discs: outliers in hard
         directions, diamonds: in others; their area grows with the squared overlap of the
-        eigenvector with these directions, which is zero where an outlier touches the bulk. Those
+        eigenvector with these directions, which is zero where an outlier touches the bulk. Outliers
         of neighbouring steps are joined side by side, from the outermost inwards. Hollow squares:
         not told from the edge.
 
@@ -344,7 +339,7 @@ def plot_flow(
     if np.any(np.diff(times) <= 0):
         raise ValueError("steps must ascend")
     edges = np.array([tuple(law.edges()) for law in laws])
-    outliers = [_outliers_of(law) for law in laws]
+    outliers = [known_outliers(law) for law in laws]
     inside = [edges[np.isfinite(edges)], [o.value for row in outliers for o in row]]
     drawn = np.concatenate([*inside, [law.shift for law in laws]])
     reach = 0.08 * (float(drawn.max() - drawn.min()) or 1.0)
@@ -399,6 +394,6 @@ def _draw_flow(axes: Axes, times: Array, outliers: Sequence[Sequence[Outlier]]) 
                 )
                 for some in (row, outliers[i + 1])
             )
-            # Those that remain without a partner have left the bulk or entered it.
+            # An outlier without a partner has left the bulk or entered it.
             for a, b in zip(here, there, strict=False):
                 axes.plot(times[i : i + 2], [a, b], color=kind[2], linewidth=1.4, zorder=3)

@@ -1,57 +1,28 @@
-"""What the weights know of the inputs besides hard directions, and the outliers it causes.
+"""The span: coordinates and gradients of the inputs that the curvature weights depend on.
 
 Weights D_i that come out of an algorithm run on the inputs x_i depend on them through
 
 * *coordinates* q of x_i along finitely many directions (orthonormal in input space), and
 * *gradients*: the algorithm has evaluated sum_i ghat_i x_i for finitely many ghat, E[ghat ghat^T]
-  = I; the inputs across the coordinate directions are those of independent samples, but orthogonal
-  to every ghat.
+  = I; across the coordinate directions the inputs are independent samples, but orthogonal to every
+  ghat.
 
-With c(z) real outside the bulk, B = c^{-1} and Y = (B + D)^{-1} (Montanari & Wang,
-arXiv:2602.01434; Celentano, Cheng & Montanari, arXiv:2112.07572),
-
-    W = E[Y (x) ghat ghat^T],    U = E[D Y (x) q ghat^T],
-    A(z) = E[(D - D Y D) (x) q q^T] + U W^{-1} U^T - z I,             (m K, m K).
-
-A(z) is the inverse of the resolvent of H projected on the coordinate directions: eigenvalues of H
-outside the bulk are the zeros of det A, and a null vector u, |u| = 1, gives the squared norm of the
-eigenvector's projection, 1 / (- u^T A'(z) u). With X = D Y (x) q - U W^{-1} (Y (x) ghat)
-
-    A'(z) = E[X (dB/dz) X^T] - I <= -I       left of the bulk (dB/dz < 0, Y > 0),
-
-also for the averages over finitely many samples: every eigenvalue of A falls with z, so there are
-as many outliers on the left as A has negative eigenvalues at the left edge. The right side is the
-left side of -D: A(z; D) = - A(-z; -D).
-
-A hard direction is decoupled from all others by definition (E[z_h | everything else] = 0): its
-cross averages are zero, what samples show of them is noise. Hard directions are therefore projected
-out here, and treated alone in `rmt.outliers`.
+`rmt.span_outliers` computes the outliers they cause.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rmt._packing import Array, Atoms, kernels, packed_index
+from rmt._packing import Array
 from rmt._validation import as_array, check_array, check_integer, check_real
-from rmt.edges import RealBranch
-from rmt.status import NumericalFailure, Status
 
-__all__ = ["Span", "SpanOutlier", "outliers_below"]
-
-_ZERO: Final = 1e-12
-# Gradients closer to linear dependence than this cannot be told apart from rounding.
-_SMALLEST_GRADIENT: Final = 1e-10
-# Coordinates are standard normal up to what the gradients do to them; A loses the digits of others.
-_LARGEST_GRAM: Final = 1e10
-# What is missing from the span moves an outlier by about as much.
-_LARGEST_DEFECT: Final = 1e-4
+__all__ = ["Span"]
 
 
 class Span:
@@ -63,15 +34,15 @@ class Span:
     Parameters
     ----------
     basis : (rows, N) array, or sequence of (rows, N_b) arrays
-        Functions of the sample, one column per weight of the law (in blocks of samples, if a
+        Functions of the sample, one column per sample of D (in blocks of samples, if a
         sequence). Arrays of float64 are not copied.
     coordinates : (K, rows) array, optional
         Coordinates of a sample along K orthonormal directions of input space; all rows of the
         basis, one by one, if left out.
     gradients : (R, rows) array, optional
-        What the algorithm multiplied the inputs with, linearly independent (best orthonormal: E[
-        ghat ghat^T] = I). The span of sum_i ghat_i x_i must lie in that of the coordinate
-        directions. None by default.
+        Normalised gradients, one for each sum over the inputs that the algorithm has evaluated;
+        linearly independent (best orthonormal: E[ghat ghat^T] = I). The sums must lie in the span
+        of the coordinate directions. None by default.
     latent : int, optional
         How many of the leading coordinates are latent directions, for overlaps. 0 by default.
     neurons : (m, K) array, optional
@@ -163,8 +134,8 @@ class Span:
         out = np.zeros((k, k - k_hard))
         out[axes, np.arange(len(axes))] = 1.0
         if len(involved) > k_hard:
-            frame = np.linalg.qr(self.hard[involved], mode="complete")[0]
-            out[involved[:, np.newaxis], np.arange(len(axes), k - k_hard)] = frame[:, k_hard:]
+            complement = np.linalg.qr(self.hard[involved], mode="complete")[0]
+            out[involved[:, np.newaxis], np.arange(len(axes), k - k_hard)] = complement[:, k_hard:]
         return out
 
     def restricted(self, mask: NDArray[np.bool_]) -> Span:
@@ -210,186 +181,3 @@ def _matrix(value: ArrayLike, name: str, columns: int | None, rows: int | None =
         expected = f"({'*' if rows is None else rows}, {'*' if columns is None else columns})"
         raise ValueError(f"{name} must have shape {expected}, got {array.shape}")
     return array
-
-
-@dataclass(frozen=True)
-class SpanOutlier:
-    """One zero of det A: position, squared norm of the projection, its direction (m, K)."""
-
-    value: float
-    overlap: float
-    vector: Array
-
-
-class _Projected:
-    """A(z) on the free coordinates, neuron index first: row j K_free + a."""
-
-    def __init__(self, atoms: Atoms, span: Span) -> None:
-        self._atoms = atoms
-        self._blocks = span.blocks
-        self._index = packed_index(atoms.m)
-        self._k = span.free.shape[1]
-        self._rows = np.concatenate([span.free.T @ span.coordinates, span.gradients])
-        with np.errstate(over="ignore", invalid="ignore"):
-            (plain,) = self._gram(np.ones((1, atoms.d.shape[1])), positive=[True])
-        largest = float(np.abs(plain).max(initial=0.0))
-        if not largest <= _LARGEST_GRAM:
-            raise NumericalFailure(
-                Status.UNRESOLVED, f"(averages of squares in the span up to {largest:.1e})"
-            )
-        self._plain = plain
-        squares = plain[self._k :, self._k :]
-        if len(squares):
-            values = np.linalg.eigvalsh(squares)
-            if not values[0] > _SMALLEST_GRADIENT * values[-1]:
-                raise NumericalFailure(
-                    Status.ILL_CONDITIONED,
-                    f"(E[ghat ghat^T] has eigenvalues from {values[0]:.1e} to {values[-1]:.1e})",
-                )
-
-    def _gram(self, weights: Array, positive: list[bool]) -> list[Array]:
-        """E[weights (q, ghat)(q, ghat)^T] for each row of (size, n_padded) weights."""
-        weighted = weights * self._atoms.p
-        size = len(self._blocks[0])
-        total = np.zeros((len(weights), size, size))
-        start = 0
-        for block in self._blocks:
-            here = weighted[:, start : start + block.shape[1]]
-            start += block.shape[1]
-            for out, row, symmetric in zip(total, here, positive, strict=True):
-                if symmetric:  # numpy then calls syrk: half the work
-                    scaled = block * np.sqrt(row)
-                    out += scaled @ scaled.T
-                else:
-                    out += (block * row) @ block.T
-        return [self._rows @ gram @ self._rows.T for gram in total]
-
-    def _resolvents(self, b: Array, x: Array | None) -> tuple[Array, Array | None]:
-        """Packed Y and Y X Y of every atom, (size, n_padded)."""
-        y = np.empty_like(self._atoms.d)
-        sandwich = None if x is None else np.empty_like(y)
-        for packed in self._atoms.moved_inwards(b):
-            code = kernels().resolvents(
-                packed,
-                self._atoms.d,
-                np.zeros_like(b) if x is None else np.ascontiguousarray(x),
-                y,
-                y if sandwich is None else sandwich,
-                sandwich is not None,
-            )
-            if not code:
-                return y, sandwich
-        raise NumericalFailure(Status.UNRESOLVED, "(B + D > 0 is lost in rounding)")
-
-    def _full(self, packed: list[Array]) -> tuple[Array, Array, Array]:
-        """From one Gram matrix per packed entry of Y to its (q q), (q ghat), (ghat ghat) blocks."""
-        m, k = self._atoms.m, self._k
-        grams = np.stack(packed)[self._index]  # (j, l, a, b)
-        width = grams.shape[-1]
-
-        def block(rows: slice, columns: slice) -> Array:
-            part = grams[:, :, rows, columns].transpose(0, 2, 1, 3)
-            return np.ascontiguousarray(part).reshape(m * part.shape[1], m * part.shape[3])
-
-        q, g = slice(0, k), slice(k, width)
-        return block(q, q), block(q, g), block(g, g)
-
-    def _diagonal(self) -> list[bool]:
-        rows, cols = np.tril_indices(self._atoms.m)
-        return [bool(i == j) for i, j in zip(rows, cols, strict=True)]
-
-    def _averages(self, b: Array, x: Array | None) -> list[tuple[Array, Array, Array]]:
-        """Blocks of E[Y (x) ...] and, where x is given, of E[Y x Y (x) ...]; x > 0."""
-        diagonal = self._diagonal()
-        return [
-            self._full(self._gram(packed, diagonal))
-            for packed in self._resolvents(b, x)
-            if packed is not None
-        ]
-
-    def matrix(self, b: Array, z: float) -> Array:
-        """A(z) with B = B(z) given."""
-        (moments,) = self._averages(b, None)
-        return self._assemble(b, z, moments)[0]
-
-    def _assemble(
-        self, b: Array, z: float, moments: tuple[Array, Array, Array]
-    ) -> tuple[Array, Array]:
-        """Put A together; with it W^{-1} U^T."""
-        from scipy.linalg import cho_factor, cho_solve
-
-        yqq, yqg, ygg = moments
-        k, eye = self._k, np.eye(self._atoms.m)
-        frame = np.kron(b, np.eye(k))
-        a = np.kron(b, self._plain[:k, :k]) - frame @ yqq @ frame - z * np.eye(len(yqq))
-        u = np.kron(eye, self._plain[:k, k:]) - frame @ yqg
-        solved = u.T
-        if len(ygg):
-            scale = 1.0 / np.sqrt(np.diagonal(ygg))
-            try:
-                factor = cho_factor(ygg * np.outer(scale, scale))
-            except np.linalg.LinAlgError as error:
-                raise NumericalFailure(
-                    Status.ILL_CONDITIONED, "(E[Y (x) ghat ghat^T] is not positive definite)"
-                ) from error
-            solved = scale[:, np.newaxis] * cho_solve(factor, scale[:, np.newaxis] * u.T)
-            a = a + u @ solved
-        return np.asarray(0.5 * (a + a.T)), solved
-
-    def overlap(self, b: Array, z: float, tangent: Array, vector: Array) -> float:
-        """Squared norm of the projection, 1 / (- u^T A'(z) u)."""
-        moments, (sqq, sqg, sgg) = self._averages(b, -tangent)
-        solved = self._assemble(b, z, moments)[1]
-        k = self._k
-        # E[(X^T u)^T (-B') (X^T u)] with X^T u = u(q) - Y v, u(q) = u q, v = B u q + (W^-1 U^T u)
-        # ghat: expanded in the Gram matrices of -B', -B' Y and Y (-B') Y.
-        frame, slope = np.kron(b, np.eye(k)), np.kron(-tangent, np.eye(k))
-        lifted = frame @ vector
-        weights = solved @ vector
-        plain = float(vector @ np.kron(-tangent, self._plain[:k, :k]) @ vector)
-        cross = float((slope @ vector) @ (moments[0] @ lifted + moments[1] @ weights))
-        square = float(lifted @ sqq @ lifted + 2.0 * lifted @ sqg @ weights)
-        square += float(weights @ sgg @ weights)
-        return 1.0 / (1.0 + max(plain - 2.0 * cross + square, 0.0))
-
-
-def outliers_below(branch: RealBranch, span: Span) -> list[SpanOutlier]:
-    """Outliers left of the bulk outside the hard directions, ascending."""
-    from scipy.optimize import brentq
-
-    if span.defect > _LARGEST_DEFECT:
-        raise NumericalFailure(
-            Status.ILL_CONDITIONED,
-            f"(directions of weight up to {span.defect:.1e} are missing from the span)",
-        )
-    if span.free.shape[1] == 0:
-        return []
-    atoms, edge = branch.atoms, branch.edge
-    projected = _Projected(atoms, span)
-    known: dict[float, Array] = {}
-
-    def level(t: float, position: int) -> float:
-        if t not in known:
-            z, b = branch.descend(t)
-            known[t] = np.asarray(np.linalg.eigvalsh(projected.matrix(b, z)))
-        return float(known[t][position])
-
-    level(0.0, 0)
-    size = abs(edge.value) + float(np.abs(edge.b).max())
-    start = size if atoms.m == 1 else float(np.sqrt(size))
-    found = []
-    for position in range(int(np.count_nonzero(known[0.0] < -_ZERO * size))):
-        high = start
-        while level(high, position) <= 0.0:
-            high *= 2.0
-        # The tightest bracket among the points visited for other eigenvalues.
-        low = max(t for t, values in known.items() if values[position] < 0.0)
-        high = min(t for t, values in known.items() if values[position] > 0.0)
-        t = float(brentq(level, low, high, (position,), xtol=1e-12 * high, rtol=1e-12, maxiter=200))
-        z, b = branch.descend(t)
-        vector = np.linalg.eigh(projected.matrix(b, z))[1][:, position]
-        overlap = projected.overlap(b, z, branch.tangent(b), vector)
-        vector = vector.reshape(atoms.m, -1) @ span.free.T
-        vector = vector * np.sign(vector.ravel()[np.abs(vector).argmax()])
-        found.append(SpanOutlier(z, overlap, vector))
-    return sorted(found, key=lambda item: item.value)

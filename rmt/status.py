@@ -1,4 +1,4 @@
-"""How a computation ended, in words that say what to try next."""
+"""Statuses of a computation, in words that say what to try next."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Status(enum.Enum):
     NO_OUTLIER = "No eigenvalue separates from the bulk."
     UNBOUNDED_EDGE = (
         "The curvature weights D are unbounded below: the left edge is -infinity and no hard "
-        "outlier exists in the limit; a matrix of finite size has an edge, that of the law of its "
-        "own n weights, and the limit has one where loss and activation keep D bounded below."
+        "outlier exists in the limit; a matrix of finite size has an edge, fixed by the n weights "
+        "it draws, and the limit has one where loss and activation keep D bounded below."
     )
     TOO_FEW_PATHS = (
         "The trajectory spans too many directions for the number of paths; raise n_paths or "
@@ -54,9 +54,8 @@ class Status(enum.Enum):
         "raise max_memory or rank_tolerance (tol, of a gradient flow), or take fewer paths."
     )
     UNSTABLE_PATHS = (
-        "Samples that a step throws out of their minimum (step_size * (D / delta + weight_decay) "
-        "> 2) carry more than 1 % of an average; take a smaller step_size, or gradient flow, which "
-        "has none."
+        "Linearly unstable samples (step_size * (D / delta + weight_decay) > 2) carry more than "
+        "1 % of an average; take a smaller step_size, or gradient flow, which has none."
     )
     NOT_SETTLED = (
         "The curve still moves, or is known too roughly to say where it ends; raise n_steps "
@@ -66,7 +65,7 @@ class Status(enum.Enum):
     ILL_CONDITIONED = (
         "The matrix to be inverted is too ill-conditioned for a reliable answer; use fewer steps, "
         "a smaller rank_tolerance (tol, of a gradient flow) if directions were dropped, or "
-        "compression = 0 if they were let go."
+        "compression = 0 if they were truncated."
     )
     UNRESOLVED = (
         "The numbers spread over more orders of magnitude than double precision resolves; rescale "

@@ -1,4 +1,4 @@
-"""The complex branch of the law: c(z) for Im z >= 0, and what is read from it.
+"""The complex branch: c(z) for Im z >= 0, and atom, distribution function and moments from it.
 
 The matrix c(z) solves (Montanari & Wang, arXiv:2602.01434)
 
@@ -119,10 +119,10 @@ def eigenvalue_zero(atoms: Atoms) -> Zero:
         branch = solve(atoms, np.array([1j * height * size]))
         if branch.status.ok:
             break
-    dims, frame, bound = range(m, m + 1), np.eye(m), 1.0
+    dims, axes, bound = range(m, m + 1), np.eye(m), 1.0
     if branch.status.ok:
         residue = (np.linalg.inv(branch.b[0]) * (-1j * height * size * ratio)).real
-        dims, frame = range(1, m + 1), np.linalg.eigh(0.5 * (residue + residue.T))[1][:, ::-1]
+        dims, axes = range(1, m + 1), np.linalg.eigh(0.5 * (residue + residue.T))[1][:, ::-1]
         # Re(-z s(z)) = E[h^2 / (lambda^2 + h^2)] at z = i h: never below the mass of the atom.
         bound = float(np.trace(residue)) / m
     scale = np.abs(d).max(axis=(1, 2), initial=0.0, keepdims=True)
@@ -131,8 +131,8 @@ def eigenvalue_zero(atoms: Atoms) -> Zero:
     full = (np.linalg.svd(_equilibrated(unit), compute_uv=False) > _RANK).sum(axis=1)
     masses = {0: 0.0}
     for dim in dims:
-        singular = np.linalg.svd(unit @ frame[:, :dim], compute_uv=False)
-        # The frame is approximate, but all of it is the whole space, where ranks are those of D.
+        singular = np.linalg.svd(unit @ axes[:, :dim], compute_uv=False)
+        # The axes are approximate, but all m of them span R^m: the ranks are the ranks of D.
         tolerances = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2) if dim < m else (_RANK,)
         for tolerance in tolerances:
             rank = full if dim == m else (singular > tolerance).sum(axis=1)

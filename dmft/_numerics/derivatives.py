@@ -1,18 +1,9 @@
-r"""Derivatives of functions of one's own: checked against each other, or found numerically.
+r"""Derivatives of functions of one's own, found numerically where they are not given.
 
-The check
-    The slope of a function at a point is that of its Chebyshev interpolants on intervals of many
-    widths around the point, of which the best is taken. Its error is known from the last
-    coefficients, which measure kinks, steepness and rounding alike (functions in single precision
-    too), and from the next width. A derivative is refused where it differs by more than ten such
-    errors and 1e-5 of its size; where no width gives a slope, as on a kink, nothing is refused.
-
-Derivatives left out
-    :math:`f'(x) = \mathrm{Im} f(x + ih)/h` with h = 1e-20 where the callable takes complex
-    arguments and this agrees with real slopes: right to rounding. Otherwise from Chebyshev
-    interpolants, whose width is the one that serves best and which never reach across a declared
-    kink. Second derivatives are slopes of the first, by the same two ways, or second derivatives of
-    the interpolants of f.
+:math:`f'(x) = \mathrm{Im} f(x + ih)/h` with h = 1e-20 where the callable takes complex arguments
+and this agrees with real slopes: right to rounding. Otherwise from Chebyshev interpolants, whose
+width is the one that serves best and which never reach across a declared kink. Second derivatives
+are slopes of the first, by the same two ways, or second derivatives of the interpolants of f.
 """
 
 from __future__ import annotations
@@ -23,35 +14,32 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-__all__ = [
-    "NumericalDerivative",
-    "check_function",
-    "check_slope",
-    "complete_derivatives",
-    "differentiate",
-]
+from dmft._numerics.derivative_checks import (
+    ERRORS,
+    check_function,
+    check_slope,
+    distance,
+    evaluate,
+    slopes,
+    typical_size,
+)
+from dmft._numerics.interpolants import NODES, TO_COEFFICIENTS, interpolated_derivative
+from dmft._numerics.kinks import bisected
+
+__all__ = ["NumericalDerivative", "complete_derivatives", "differentiate"]
 
 Array = NDArray[np.float64]
 Function = Callable[..., Any]
 
-_DEGREE = 12
-_NODES = chebyshev.chebpts1(_DEGREE + 1)
-_TO_COEFFICIENTS = np.linalg.inv(chebyshev.chebvander(_NODES, _DEGREE))  # (degree, node)
-_CHECKED_WIDTHS = 2.0 ** -np.arange(1.0, 22.0, 2.0)
 _WIDTH, _ANOTHER = 0.25, 0.17
 _NARROWEST = 2.0**-15
 _REFINE = {1: 1e-12, 2: 1e-10}  # relative error, by order, above which an interpolant is narrowed
-_SEEN = (45, 38, 31, 24, 17)  # relative changes 2^-p of the argument that a function may see
 _IMAGINARY = 1e-20
-_ERRORS = 10.0
-_TOLERANCE = 1e-5  # published approximations, as of erf, are consistent to this
 _WORST = 1e-6  # relative error above which a numerical derivative is refused
-_CENTRE = 6.0  # a derivative has to be finite up to here where the function is
-_HALVINGS = 11
 _JUMP = 1e-3  # last coefficient at a jump of 1 %, of a kink in proportion to the width
+_JUMP_WIDTH = 4e-5  # of panels on which only jumps are left
 
 
 def complete_derivatives(
@@ -129,189 +117,6 @@ def complete_derivatives(
     return found
 
 
-def check_function(what: str, function: Function, points: Sequence[Array]) -> None:
-    """Raise unless a function acts element by element, and the same way twice.
-
-    Parameters
-    ----------
-    what : str
-        How to call it.
-    function : callable
-    points : sequence of ndarray, shape (n,)
-        Its arguments.
-
-    Raises
-    ------
-    ValueError
-        If it fails, returns another shape or no real numbers, changes its arguments, or if its
-        values depend on other elements or on chance.
-
-    Examples
-    --------
-    >>> check_function("f", np.tanh, [np.linspace(0, 1, 9)])
-    >>> check_function("f", lambda r: r / r.max(), [np.linspace(0.1, 1, 9)])  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    ValueError: f must act element by element: at the same 0.1 it gives 0.1 and 0.181818, ...
-    """
-    given = [x.copy() for x in points]
-    values = _evaluate(what, function, given)
-    if not all(np.array_equal(x, y) for x, y in zip(given, points, strict=True)):
-        raise ValueError(f"{what} must not change its argument in place")
-    half = (len(points[0]) + 1) // 2
-    again = _evaluate(what, function, [x[:half].copy() for x in points])
-    with np.errstate(all="ignore"):
-        same = np.isclose(again, values[:half], rtol=1e-5, atol=1e-12, equal_nan=True)
-    if not same.all():
-        at = int(np.argmin(same))
-        raise ValueError(
-            f"{what} must act element by element: at the same {points[0][at]:g} it gives "
-            f"{values[at]:g} and {again[at]:g}, with other elements beside it"
-        )
-
-
-def check_slope(
-    what: str,
-    names: tuple[str, str],
-    function: Function,
-    derivative: Function,
-    points: Array,
-    *rest: Array,
-    kinks: tuple[float, ...] = (),
-    argument: str = "r",
-) -> None:
-    """Raise unless one function is the derivative of another in its first argument.
-
-    Parameters
-    ----------
-    what : str
-        How to call the owner of both.
-    names : pair of str
-        How to call function and derivative.
-    function, derivative : callable
-        Element by element, ``(x (n,), *rest (n,)) -> (n,)``.
-    points : ndarray, shape (n,)
-    *rest : ndarray, shape (n,)
-        Further arguments, at which the derivative is partial.
-    kinks : tuple of float
-        Points on which nothing is checked.
-    argument : str
-        Name of the first argument.
-
-    Raises
-    ------
-    ValueError
-        With the first point at which they differ most, and both numbers.
-
-    Examples
-    --------
-    >>> check_slope("sin", ("value", "derivative"), np.sin, np.cos, np.linspace(-3, 3, 9))
-    >>> check_slope("sin", ("value", "derivative"), np.sin, np.sin, np.array([0.5]))
-    Traceback (most recent call last):
-    ...
-    ValueError: sin: derivative must be the derivative of value, got 0.479426 at r = 0.5, where it
-    is 0.877583
-    """
-    away = _distance(points, kinks) > 1e-6
-    points, rest = points[away], tuple(x[away] for x in rest)
-    given = _evaluate(f"{what}: {names[1]}", derivative, [points, *rest])
-    slope, error = _slopes(lambda *x: _evaluate(f"{what}: {names[0]}", function, x), points, *rest)
-    finite = np.isfinite(given)
-    size = np.maximum(np.abs(slope), np.where(finite, np.abs(given), 0.0))
-    centre = np.abs(points) <= _CENTRE
-    typical = _typical(size[centre])
-    # Rounding of the function is no error of its derivative, where that should vanish.
-    level = _evaluate(f"{what}: {names[0]}", function, [points, *rest])
-    rounding = _WORST * _typical(level[centre])
-    with np.errstate(all="ignore"):
-        allowed = _ERRORS * error + _TOLERANCE * (size + typical) + rounding + 1e-300
-        excess = np.abs(slope - given) / allowed
-    excess[~np.isfinite(error)] = 0.0
-    known = np.isfinite(error) & (error < _TOLERANCE * (size + typical))
-    excess[~finite] = np.where(known & centre, np.inf, 0.0)[~finite]
-    if not np.any(excess > 1.0):
-        return
-    at = int(np.argmax(excess))
-    place = ", ".join(
-        f"{name} = {x[at]:g}" for name, x in zip((argument, "y"), (points, *rest), strict=False)
-    )
-    raise ValueError(
-        f"{what}: {names[1]} must be the derivative of {names[0]}, got {given[at]:g} at {place}, "
-        f"where it is {slope[at]:.6g}"
-    )
-
-
-def _typical(values: Array) -> float:
-    """Return the median size of what is finite and not zero, 0 if nothing is."""
-    sizes = np.abs(values[np.isfinite(values) & (values != 0.0)])
-    return float(np.median(sizes)) if sizes.size else 0.0
-
-
-def _distance(points: Array, kinks: tuple[float, ...]) -> Array:
-    """Return the distance (n,) of points from the nearest kink, infinite if there is none."""
-    return np.asarray(np.abs(points[:, None] - np.array([*kinks, np.inf])).min(axis=1))
-
-
-def _slopes(function: Callable[..., Array], x: Array, *rest: Array) -> tuple[Array, Array]:
-    """Return slopes (n,) and their errors, infinite where there is none."""
-    nodes = x[:, None, None] + _CHECKED_WIDTHS[:, None] * _NODES
-    others = (np.broadcast_to(y[:, None, None], nodes.shape) for y in rest)
-    with np.errstate(all="ignore"):
-        values = function(nodes.ravel(), *(np.ascontiguousarray(y).ravel() for y in others))
-    with np.errstate(all="ignore"):
-        coefficients = values.reshape(nodes.shape) @ _TO_COEFFICIENTS.T
-        slopes = coefficients @ _at_zero(1) / _CHECKED_WIDTHS
-        tails = np.abs(coefficients[..., -2:]).max(axis=-1)
-        sizes = np.abs(coefficients).max(axis=-1) + np.abs(x[:, None] * slopes)
-        errors = _DEGREE**2 * (tails + _precision(function, x, *rest) * sizes) / _CHECKED_WIDTHS
-        errors = np.maximum(errors[:, :-1], np.abs(np.diff(slopes, axis=1)))
-    errors[~np.isfinite(errors)] = np.inf
-    best = np.argmin(errors, axis=1)[:, None]
-    return np.take_along_axis(slopes, best, 1)[:, 0], np.take_along_axis(errors, best, 1)[:, 0]
-
-
-def _precision(function: Callable[..., Array], x: Array, *rest: Array) -> float:
-    """Return the relative change of the argument that a function sees: 2^-24 in float32."""
-    with np.errstate(all="ignore"):
-        here = function(x, *rest)
-        varies = (function(x * (1.0 + 2.0**-10), *rest) != here) & np.isfinite(here)
-        for power in _SEEN:
-            seen = function(x * (1.0 + 2.0**-power), *rest) != here
-            if np.count_nonzero(seen & varies) >= 0.25 * np.count_nonzero(varies):
-                return 2.0**-52 if power == _SEEN[0] else 2.0**-power
-    return 2.0**-10
-
-
-def _at_zero(order: int) -> Array:
-    """Return the derivatives at 0 of the Chebyshev polynomials."""
-    return np.array(
-        [chebyshev.chebval(0.0, chebyshev.chebder(row, order)) for row in np.eye(_DEGREE + 1)]
-    )
-
-
-def _evaluate(what: str, function: Function, arguments: Sequence[Array]) -> Array:
-    """Return the values (n,) as float64; overflow is left to the caller."""
-    try:
-        with np.errstate(all="ignore"):
-            result = np.asarray(function(*arguments))
-    except Exception as error:
-        raise ValueError(
-            f"{what} failed on arrays of shape {arguments[0].shape}: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}"
-        ) from error
-    try:
-        if result.dtype.kind not in "fiubO":
-            raise TypeError
-        values = result.astype(np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} must return real numbers, got dtype {result.dtype}") from None
-    if values.shape != arguments[0].shape:
-        raise ValueError(
-            f"{what} must return shape {arguments[0].shape} for such input, got {values.shape}"
-        )
-    return values
-
-
 @dataclass(frozen=True)
 class NumericalDerivative:
     """A derivative of a function of one's own in its first argument, found numerically.
@@ -353,9 +158,9 @@ class NumericalDerivative:
             # On a kink the slope of the flatter side, as in the catalogue.
             on = np.isin(x, self.kinks)
             if on.any():
-                beside = [y[on] for y in others]
-                left = self._sided(np.nextafter(x[on], -np.inf), beside)
-                right = self._sided(np.nextafter(x[on], np.inf), beside)
+                there = [y[on] for y in others]
+                left = self._sided(np.nextafter(x[on], -np.inf), there)
+                right = self._sided(np.nextafter(x[on], np.inf), there)
                 flatter = np.where(np.abs(left) < np.abs(right), left, right)
                 found[on] = np.where(left * right > 0.0, flatter, 0.0)
         return found.reshape(shape)
@@ -383,62 +188,19 @@ class NumericalDerivative:
         above = np.searchsorted(ends, x, side="right").clip(1, len(ends) - 1)
         low, high = ends[above - 1], ends[above]
         width = self.width
-        found, error = _interpolate(function, order, x, rest, low, high, width)
+        found, error = interpolated_derivative(function, order, x, rest, low, high, width)
         while width > _NARROWEST:
             width /= 4.0
             rough = np.flatnonzero(error > _REFINE[order])
             if not rough.size:
                 break
             some = [y[rough] for y in rest]
-            value, new = _interpolate(
+            value, new = interpolated_derivative(
                 function, order, x[rough], some, low[rough], high[rough], width
             )
             better = new < error[rough]
             found[rough[better]], error[rough[better]] = value[better], new[better]
         return found
-
-
-def _interpolate(
-    function: Function,
-    order: int,
-    x: Array,
-    rest: list[Array],
-    low: Array,
-    high: Array,
-    width: float,
-) -> tuple[Array, Array]:
-    """Return the derivative (n,) of interpolants of half a width within bounds, and its error.
-
-    The error is relative to derivative and function, from the last coefficients.
-    """
-    # Far out, numbers themselves are coarse.
-    half = np.minimum(np.maximum(width, 1e-8 * np.abs(x)), 0.5 * (high - low))
-    centre = np.clip(x, low + half, high - half)
-    place = (x - centre) / half
-    shifted = np.flatnonzero(place)
-    plain = _at_zero(order) @ _TO_COEFFICIENTS
-    rows = _derivative_rows(place[shifted], order) @ _TO_COEFFICIENTS
-    found, size = np.zeros(len(x)), np.zeros(len(x))
-    tails = np.zeros((2, len(x)))
-    for j, node in enumerate(_NODES):
-        value = np.asarray(function(centre + half * node, *rest), dtype=np.float64)
-        weight = np.full(len(x), plain[j])
-        weight[shifted] = rows[:, j]
-        found += weight * value
-        tails += _TO_COEFFICIENTS[-2:, j, None] * value
-        np.maximum(size, np.abs(value), out=size)
-    found /= half**order
-    # Rounding makes a last coefficient, which by chance is less.
-    tail = np.abs(tails).max(axis=0) + np.finfo(np.float64).eps * size
-    tail *= _DEGREE ** (2 * order) / half**order
-    error = tail / (np.abs(found) + size + 1e-300)
-    return found, np.where(np.isfinite(error), error, np.inf)
-
-
-def _derivative_rows(t: Array, order: int) -> Array:
-    """Return the derivatives (n, degree + 1) of the Chebyshev polynomials at points t (n,)."""
-    rows = [chebyshev.chebval(t, chebyshev.chebder(row, order)) for row in np.eye(_DEGREE + 1)]
-    return np.stack([np.broadcast_to(row, t.shape) for row in rows], axis=1)
 
 
 def differentiate(
@@ -485,8 +247,10 @@ def differentiate(
     asked = replace(first, order=order)
     found, other = (replace(asked, width=width)(points, *rest) for width in (_WIDTH, _ANOTHER))
     with np.errstate(all="ignore"):
-        below = first(points, *rest) if order == 2 else _evaluate(what, function, [points, *rest])
-        error = np.abs(found - other) / (np.abs(found) + _typical(found) + _typical(below) + 1e-300)
+        below = first(points, *rest) if order == 2 else evaluate(what, function, [points, *rest])
+        error = np.abs(found - other) / (
+            np.abs(found) + typical_size(found) + typical_size(below) + 1e-300
+        )
     # Without the few points next to kinks of higher derivatives.
     error = error[np.isfinite(error)]
     asked = replace(asked, error=float(np.quantile(error, 0.95)) if error.size else np.inf)
@@ -500,7 +264,7 @@ def differentiate(
 
 def _takes_complex(found: NumericalDerivative, points: Array, *rest: Array) -> bool:
     """Whether a complex step gives real slopes, without a warning."""
-    away = _distance(points, found.kinks) > 1e-6
+    away = distance(points, found.kinks) > 1e-6
     points, rest = points[away], tuple(x[away] for x in rest)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -510,12 +274,12 @@ def _takes_complex(found: NumericalDerivative, points: Array, *rest: Array) -> b
         return False
     if result.dtype != np.complex128 or result.shape != points.shape:
         return False
-    slope, error = _slopes(found.function, points, *rest)
+    slope, error = slopes(found.function, points, *rest)
     step = result.imag / _IMAGINARY
     size = np.abs(slope)
     size = size + np.median(size[np.isfinite(size)]) if np.isfinite(size).any() else size
     known = np.isfinite(error) & np.isfinite(step)
-    wrong = np.abs(step - slope) > _ERRORS * error + 1e-9 * size
+    wrong = np.abs(step - slope) > ERRORS * error + 1e-9 * size
     return bool(known.any() and not wrong[known].any())
 
 
@@ -530,37 +294,36 @@ def _refuse_jumps(
 ) -> None:
     """Raise if the first derivative jumps where no kink is stated.
 
-    Intervals in which an interpolant of the first derivative (of the value, if that is by
-    interpolation itself) has not converged are halved, down to a width at which only jumps are
-    left.
+    A panel is rough where an interpolant of the first derivative (of the value, if that is by
+    interpolation itself) has not converged; of the narrowest ones only those with a jump are.
     """
     of_value = isinstance(first, NumericalDerivative) and not first.complex_step
     function = value if of_value else first
-    typical = _typical(first(points, *rest))
-    width, spacing = 0.15, 0.25  # they overlap, so that no kink is hidden between two
-    centres, others = points, list(rest)
-    for halving in range(_HALVINGS + 1):
-        nodes = centres[:, None] + width * _NODES
-        spread = (np.repeat(y, len(_NODES)) for y in others)
-        with np.errstate(all="ignore"):
-            values = np.asarray(function(nodes.ravel(), *spread), dtype=np.float64)
-            tails = np.abs(values.reshape(nodes.shape) @ _TO_COEFFICIENTS[-2:].T).max(axis=1)
-            size = np.abs(values.reshape(nodes.shape)).max(axis=1)
-        least = _JUMP * (0.1 * width * typical if of_value else np.maximum(typical, size))
-        rough = tails > np.maximum(least, 1e-12 * size)  # NaN is not
-        crossed = _distance(centres, kinks) <= width
-        if halving == _HALVINGS:
-            rough &= ~crossed
-            if rough.any():
-                place = round(float(centres[rough][0]), 3) + 0.0
-                raise ValueError(f"{what}: the derivative jumps near {place:g}; {advice}")
-            return
-        if np.count_nonzero(rough) > 20 * len(points):  # too steep to be resolved
-            return
-        spacing *= 0.5
-        width *= 0.5
-        centres, *others = (y[rough] for y in (centres, *others))
-        centres = np.concatenate([centres - 0.5 * spacing, centres + 0.5 * spacing])
-        others = [np.concatenate([y, y]) for y in others]
-        if not len(centres):
-            return
+    typical = typical_size(first(points, *rest))
+    others = np.unique(np.stack(rest), axis=1).T if rest else np.empty((1, 0))
+
+    def is_rough(left: Array, right: Array) -> NDArray[np.bool_]:
+        half = 0.6 * (right - left)  # they overlap, so that no kink is hidden between two
+        nodes = 0.5 * (left + right)[:, None] + half[:, None] * NODES
+        rough = np.zeros(len(left), dtype=bool)
+        for other in others:
+            fixed = (np.full(nodes.size, y) for y in other)
+            with np.errstate(all="ignore"):
+                values = np.asarray(function(nodes.ravel(), *fixed), dtype=np.float64)
+                values = values.reshape(nodes.shape)
+                tails = np.abs(values @ TO_COEFFICIENTS[-2:].T).max(axis=1)
+                size = np.abs(values).max(axis=1)
+            least = _JUMP * (0.1 * half * typical if of_value else np.maximum(typical, size))
+            rough |= tails > np.maximum(least, 1e-12 * size)  # NaN is not
+        return rough
+
+    centres = np.unique(points)
+    step = 0.5 * float(np.diff(centres).min())
+    panels = bisected(is_rough, np.append(centres[0] - step, centres + step), _JUMP_WIDTH)
+    if panels is None:  # too steep to be resolved
+        return
+    middle, width = 0.5 * (panels[0] + panels[1]), panels[1] - panels[0]
+    narrow = (width < _JUMP_WIDTH * (1.0 + np.abs(middle))) & (distance(middle, kinks) > width)
+    if narrow.any() and (jumps := is_rough(*(side[narrow] for side in panels))).any():
+        place = round(float(middle[narrow][jumps][0]), 3) + 0.0
+        raise ValueError(f"{what}: the derivative jumps near {place:g}; {advice}")

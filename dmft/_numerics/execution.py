@@ -1,19 +1,22 @@
-"""How a computation is carried out, which its numbers do not depend on."""
+"""Execution settings of a computation, which its numbers do not depend on."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_progress, check_real
+from rmt.status import NumericalFailure, Status
 
 __all__ = ["Execution"]
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Threads, progress, checkpoint folder and memory of a computation; results ignore them.
+    """Threads, progress, checkpoint folder, memory and treatment of failures of a computation.
 
     Parameters
     ----------
@@ -27,6 +30,8 @@ class Execution:
         Least time between two snapshots.
     max_memory : float, optional
         Bytes.
+    throw : bool
+        Whether a status other than SUCCESS is raised.
 
     Raises
     ------
@@ -39,11 +44,27 @@ class Execution:
     checkpoint: str | os.PathLike[str] | None = None
     checkpoint_seconds: float = 60.0
     max_memory: float | None = None
+    throw: bool = False
 
     def __post_init__(self) -> None:
         check_progress(self.progress)
         seconds = check_real("checkpoint_seconds", self.checkpoint_seconds, minimum=0.0)
-        object.__setattr__(self, "checkpoint_seconds", seconds)
+        set_fields(self, checkpoint_seconds=seconds)
         if self.max_memory is not None:
             memory = check_real("max_memory", self.max_memory, minimum=0.0, exclusive=True)
-            object.__setattr__(self, "max_memory", memory)
+            set_fields(self, max_memory=memory)
+
+    def part(self, name: str) -> Execution:
+        """Return the execution of a part: in a subfolder, silent, its failures no exceptions."""
+        folder = None if self.checkpoint is None else Path(self.checkpoint) / name
+        return replace(self, progress=None, checkpoint=folder, throw=False)
+
+    def advance(self, count: int = 1) -> None:
+        """Report finished steps."""
+        if self.progress is not None:
+            self.progress(count)
+
+    def settle(self, status: Status, words: str = "") -> None:
+        """Raise `NumericalFailure` for a status other than SUCCESS, if ``throw`` is set."""
+        if self.throw and not status.ok:
+            raise NumericalFailure(status, words)

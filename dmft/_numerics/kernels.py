@@ -1,4 +1,4 @@
-r"""Compiled kernels: gradient, curvature and loss of one sample per column; visits to the paths.
+r"""Compiled kernels: gradient, curvature and loss of one sample per column; passes over the paths.
 
 With :math:`f = \sum_j a_j \sigma(r_j)`,
 
@@ -11,12 +11,13 @@ With :math:`f = \sum_j a_j \sigma(r_j)`,
 Everything is serial and sums in a fixed order: same input, same bits. The codes of activations and
 losses are those of the catalogues. One exponential serves a value and both its derivatives.
 
-What visits the paths, below, calls these, and is in the same module for the sake of the cache of
-compiled functions, which does not see changes in another one.
+The passes over the basis of the paths, below, call these, and are in the same module for the sake
+of the cache of compiled functions, which does not see changes in another one. They take their
+arguments in named groups.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,67 @@ from rmt._compiled import compiled
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Triple = tuple[float, float, float]
+
+
+class BasisUpdate(NamedTuple):
+    """Changes to the rows of a basis that a full pass makes before it uses them.
+
+    ``stacked @ basis[:n_stored]`` gives new versions of the rows `reorthogonalised`, then (with
+    ``from_rows @ pending`` added) the rows to be written behind those stored, then any other
+    combinations asked for. Products of the rows `checked` with the basis are to be measured.
+    """
+
+    stacked: Array
+    reorthogonalised: Indices
+    from_rows: Array
+    pending: Array
+    checked: Indices
+    n_stored: int
+
+
+class Samples(NamedTuple):
+    """Labels (paths,), laws of network and loss, and the curvature above which paths count."""
+
+    y: Array
+    a: Array
+    activation: int
+    loss: int
+    limit: float
+
+
+class Predictor(NamedTuple):
+    """Prediction ``weights @ gradients[chosen]`` of gradients, and residuals of the old ones."""
+
+    weights: Array
+    chosen: Indices
+    gradients: Array
+    residuals: Array
+
+
+class Point(NamedTuple):
+    """Outputs at a point: pre-activations and gradients (m, paths), losses (paths,).
+
+    `above` (4,) is that of `gradient_kernel`.
+    """
+
+    r: Array
+    g: Array
+    losses: Array
+    above: Array
+
+
+class Innovation(NamedTuple):
+    """Outputs of the comparison of gradients with their prediction.
+
+    With ``innovation = g - weights @ gradients[chosen]``: `squares` (m,) are the sums of its
+    squares, `with_gradients` (m, j) its products with the first j gradients, and the first m of
+    `rows` are ``innovation + weights @ residuals[chosen]``.
+    """
+
+    rows: Array
+    with_gradients: Array
+    squares: Array
+
 
 JIT: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
 
@@ -280,9 +342,9 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
 # -- products of a few rows with the basis of the paths ------------------------------------------
 #
 # The basis is by far the largest array, and every product with it is limited by reading it. These
-# kernels visit it in slices of columns that stay in the second-level cache, and do to a slice all
+# kernels take it in slices of columns that stay in the second-level cache, and do to a slice all
 # that is to be done before they move on. Four rows of the basis are taken at a time, with up to
-# four of the few, so that a number read serves as many operations as registers allow.
+# four right-hand sides, so that a number read serves as many operations as registers allow.
 
 # Sums may be taken in any order (within a slice, always the same one); nan and inf are kept.
 _JIT_SUMS: dict[str, Any] = {**JIT, "fastmath": {"reassoc", "contract", "nsz"}}
@@ -426,24 +488,24 @@ def _add_combination(
     coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
 ) -> None:
     """Add ``coefficients @ basis`` on columns start to stop to `out`, from column `at`."""
-    few = coefficients.shape[0]
+    n_rhs = coefficients.shape[0]
     whole = n_rows // 4 * 4
     # One first, alone: memory delivers the slice faster to a loop that does little with it.
     j = 0
-    while j < few:
+    while j < n_rhs:
         some, target = coefficients[j:], out[j:]
-        if j == 0 or few - j == 1:
+        if j == 0 or n_rhs - j == 1:
             _add_combination_to_one(some, basis, whole, start, stop, target, at)
-        elif few - j == 2:
+        elif n_rhs - j == 2:
             _add_combination_to_two(some, basis, whole, start, stop, target, at)
-        elif few - j == 3:
+        elif n_rhs - j == 3:
             _add_combination_to_three(some, basis, whole, start, stop, target, at)
         else:
             _add_combination_to_four(some, basis, whole, start, stop, target, at)
         j += 1 if j == 0 else 4
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
-        for j in range(few):
+        for j in range(n_rhs):
             c = coefficients[j, i]
             x = out[j, at : at + stop - start]
             for p in range(stop - start):
@@ -608,23 +670,23 @@ def _add_products_of_four(
 
 @compiled(**_JIT_SUMS)
 def _add_products(
-    rows: Array, few: int, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
+    rows: Array, n_rhs: int, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
 ) -> None:
-    """Add ``rows[:few] @ basis.T`` over columns start to stop to `out`; rows from column `at`."""
+    """Add ``rows[:n_rhs] @ basis.T`` over columns start to stop to `out`; rows from column `at`."""
     whole = n_rows // 4 * 4
-    for j in range(0, few, 4):
+    for j in range(0, n_rhs, 4):
         some, target = rows[j:], out[j:]
-        if few - j == 1:
+        if n_rhs - j == 1:
             _add_products_of_one(some, at, basis, whole, start, stop, target)
-        elif few - j == 2:
+        elif n_rhs - j == 2:
             _add_products_of_two(some, at, basis, whole, start, stop, target)
-        elif few - j == 3:
+        elif n_rhs - j == 3:
             _add_products_of_three(some, at, basis, whole, start, stop, target)
         else:
             _add_products_of_four(some, at, basis, whole, start, stop, target)
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
-        for j in range(few):
+        for j in range(n_rhs):
             x = rows[j, at : at + stop - start]
             total = 0.0
             for p in range(stop - start):
@@ -684,58 +746,18 @@ def remove_kernel(
 
 
 @compiled(**_JIT_SUMS)
-def _evaluate(
-    coefficients: Array,
-    basis: Array,
-    n_rows: int,
-    start: int,
-    stop: int,
-    y: Array,
-    a: Array,
-    activation: int,
-    loss: int,
-    limit: float,
-    r: Array,
-    g: Array,
-    losses: Array,
-    above: Array,
+def _subtract_prediction(
+    predictor: Predictor, start: int, stop: int, g: Array, innovation: Innovation
 ) -> None:
-    """Pre-activations ``coefficients @ basis`` and their gradients on columns start to stop."""
-    r[:, start:stop] = 0.0
-    _add_combination(coefficients, basis, n_rows, start, stop, r, start)
-    gradient_kernel(
-        r[:, start:stop],
-        y[start:stop],
-        a,
-        activation,
-        loss,
-        limit,
-        g[:, start:stop],
-        losses[start:stop],
-        above,
-    )
-
-
-@compiled(**_JIT_SUMS)
-def _subtract_forecast(
-    forecast: Array,
-    chosen: Indices,
-    gradients: Array,
-    outside: Array,
-    start: int,
-    stop: int,
-    g: Array,
-    rows: Array,
-    with_gradients: Array,
-    squares: Array,
-) -> None:
-    """`forecast_kernel` on columns start to stop; adds to `with_gradients` and `squares`."""
+    """`innovation_kernel` on columns start to stop; adds to products and squares."""
+    weights, chosen, gradients, residuals = predictor
+    rows, with_gradients, squares = innovation
     m = len(g)
     for j in range(m):
         rest = rows[j, start:stop]
         rest[:] = g[j, start:stop]
         for i in range(len(chosen)):
-            c = forecast[j, i]
+            c = weights[j, i]
             if c != 0.0:
                 row = gradients[chosen[i], start:stop]
                 for p in range(stop - start):
@@ -749,163 +771,110 @@ def _subtract_forecast(
     for j in range(m):
         rest = rows[j, start:stop]
         for i in range(len(chosen)):
-            c = forecast[j, i]
+            c = weights[j, i]
             if c != 0.0:
-                row = outside[chosen[i], start:stop]
+                row = residuals[chosen[i], start:stop]
                 for p in range(stop - start):
                     rest[p] += c * row[p]
 
 
 @compiled(**_JIT_SUMS)
-def forecast_kernel(
-    forecast: Array,
-    chosen: Indices,
-    gradients: Array,
-    outside: Array,
-    g: Array,
-    rows: Array,
-    with_gradients: Array,
-    squares: Array,
-) -> None:
-    """Compare gradients with their forecast, of few chosen ones: ``forecast @ gradients[chosen]``.
-
-    With ``rest = g - forecast @ gradients[chosen]`` fills `squares` (m,) with the sums of its
-    squares, `with_gradients` (m, j) with its products with the first j gradients, and then the
-    first m of `rows` with ``rest + forecast @ outside[chosen]``.
-    """
-    with_gradients[:] = 0.0
-    squares[:] = 0.0
+def innovation_kernel(predictor: Predictor, g: Array, innovation: Innovation) -> None:
+    """Compare gradients with their prediction: fills `innovation`."""
+    innovation.with_gradients[:] = 0.0
+    innovation.squares[:] = 0.0
     n = g.shape[1]
-    step = _columns_per_slice(2 * with_gradients.shape[1])
+    step = _columns_per_slice(2 * innovation.with_gradients.shape[1])
     for start in range(0, n, step):
         stop = min(start + step, n)
-        _subtract_forecast(
-            forecast, chosen, gradients, outside, start, stop, g, rows, with_gradients, squares
-        )
+        _subtract_prediction(predictor, start, stop, g, innovation)
 
 
 @compiled(**_JIT_SUMS)
-def _write_rows(
-    stacked: Array,
-    corrected: Indices,
-    from_rows: Array,
-    old_rows: Array,
-    basis: Array,
-    n_stored: int,
-    start: int,
-    stop: int,
-    work: Array,
-) -> None:
+def _write_rows(update: BasisUpdate, basis: Array, start: int, stop: int, work: Array) -> None:
     """Bring the basis up to date on columns start to stop, and combine its rows.
 
-    `work` receives ``stacked @ basis[:n_stored]`` as the basis is before. The first of these rows
-    replace those `corrected`; the next ones, with ``from_rows @ old_rows``, are written behind the
-    rows stored.
+    `work` receives ``stacked @ basis[:n_stored]`` as the basis is before.
     """
-    n_corrected, n_new = len(corrected), len(from_rows)
+    stacked, reorthogonalised, from_rows, pending, _, n_stored = update
+    n_again, n_new = len(reorthogonalised), len(from_rows)
     n = stop - start
     work[:, :n] = 0.0
     _add_combination(stacked, basis, n_stored, start, stop, work, 0)
-    for i in range(n_corrected):
-        basis[corrected[i], start:stop] = work[i, :n]
+    for i in range(n_again):
+        basis[reorthogonalised[i], start:stop] = work[i, :n]
     for i in range(n_new):
         target = basis[n_stored + i, start:stop]
-        target[:] = work[n_corrected + i, :n]
+        target[:] = work[n_again + i, :n]
         for j in range(from_rows.shape[1]):
             c = from_rows[i, j]
             if c != 0.0:
-                row = old_rows[j, start:stop]
+                row = pending[j, start:stop]
                 for p in range(n):
                     target[p] += c * row[p]
 
 
 @compiled(**_JIT_SUMS)
-def write_kernel(
-    stacked: Array,
-    corrected: Indices,
-    from_rows: Array,
-    old_rows: Array,
-    checked: Indices,
-    basis: Array,
-    n_stored: int,
-    n: int,
-    out: Array,
-) -> None:
-    """`step_kernel` without a step; `out` receives the products of the rows `checked`.
+def write_kernel(update: BasisUpdate, basis: Array, n: int, products: Array) -> None:
+    """Bring the basis up to date; `products` receives those of the rows checked.
 
     All on the first n columns: of the basis there may be more, here and in other kernels.
     """
-    out[:] = 0.0
-    n_rows = n_stored + len(from_rows)
+    products[:] = 0.0
+    checked = update.checked
+    n_rows = update.n_stored + len(update.from_rows)
     step = _columns_per_slice(n_rows)
-    work = _aligned(len(stacked), step)
+    work = _aligned(len(update.stacked), step)
     look = _aligned(len(checked), step)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        _write_rows(stacked, corrected, from_rows, old_rows, basis, n_stored, start, stop, work)
+        _write_rows(update, basis, start, stop, work)
         for j in range(len(checked)):
             look[j, : stop - start] = basis[checked[j], start:stop]
-        _add_products(look, len(checked), 0, basis, n_rows, start, stop, out)
+        _add_products(look, len(checked), 0, basis, n_rows, start, stop, products)
 
 
 @compiled(**_JIT_SUMS)
 def step_kernel(
-    stacked: Array,
-    corrected: Indices,
-    from_rows: Array,
-    old_rows: Array,
-    checked: Indices,
+    update: BasisUpdate,
     of_new: Array,
     basis: Array,
-    n_stored: int,
-    y: Array,
-    a: Array,
-    activation: int,
-    loss: int,
-    limit: float,
-    forecast: Array,
-    chosen: Indices,
-    gradients: Array,
-    outside: Array,
-    r: Array,
-    g: Array,
-    rows: Array,
-    few: int,
-    losses: Array,
-    above: Array,
-    products: Array,
-    with_gradients: Array,
-    squares: Array,
+    samples: Samples,
+    predictor: Predictor,
+    point: Point,
+    innovation: Innovation,
+    n_rhs: int,
     mask: Array,
+    products: Array,
 ) -> None:
-    """Bring the basis up to date, find pre-activations and gradients, and average, in one visit.
+    """Bring the basis up to date, find pre-activations and gradients, and average: one full pass.
 
-    Rows of the basis are corrected and written as in `_write_rows`. The last m rows of `stacked`
-    and `of_new` (m, new rows) give the pre-activations ``r`` as combinations of the rows stored
-    before and of the new ones.
+    The last m combinations of `update` and `of_new` (m, new rows) give the pre-activations as
+    combinations of the rows stored before and of the new ones.
 
-    Fills `r` and `g` (m, paths), `losses` (paths,), `above` as in `gradient_kernel`,
-    `with_gradients`, `squares` and the first m of `rows` as in `forecast_kernel`. With a `mask`
-    (paths,), empty otherwise, the first m of `rows` are then multiplied with it. `products`
-    receives the products with the basis, up to date, of ``rows[:few]``, of g if there is a mask,
-    and of the rows `checked`.
+    Fills `point` and `innovation`. With a `mask` (paths,), empty otherwise, the first m rows of the
+    innovation are then multiplied with it. `products` receives the products with the basis, up to
+    date, of the first `n_rhs` of these rows, of g if there is a mask, and of the rows checked.
     """
+    r, g, losses, above = point
+    rows = innovation.rows
+    checked = update.checked
     products[:] = 0.0
-    with_gradients[:] = 0.0
-    squares[:] = 0.0
+    innovation.with_gradients[:] = 0.0
+    innovation.squares[:] = 0.0
     above[:] = 0.0
     m, n = r.shape
-    n_new = len(from_rows)
+    n_stored, n_new = update.n_stored, len(update.from_rows)
     n_rows = n_stored + n_new
     n_masked = m if len(mask) else 0
-    first = len(stacked) - m
+    first = len(update.stacked) - m
     step = _columns_per_slice(n_rows)
-    work = _aligned(len(stacked), step)
-    look = _aligned(few + n_masked + len(checked), step)
+    work = _aligned(len(update.stacked), step)
+    look = _aligned(n_rhs + n_masked + len(checked), step)
     for start in range(0, n, step):
         stop = min(start + step, n)
         width = stop - start
-        _write_rows(stacked, corrected, from_rows, old_rows, basis, n_stored, start, stop, work)
+        _write_rows(update, basis, start, stop, work)
         for j in range(m):
             target = r[j, start:stop]
             target[:] = work[first + j, :width]
@@ -916,78 +885,67 @@ def step_kernel(
                     target[p] += c * row[p]
         gradient_kernel(
             r[:, start:stop],
-            y[start:stop],
-            a,
-            activation,
-            loss,
-            limit,
+            samples.y[start:stop],
+            samples.a,
+            samples.activation,
+            samples.loss,
+            samples.limit,
             g[:, start:stop],
             losses[start:stop],
             above,
         )
-        _subtract_forecast(
-            forecast, chosen, gradients, outside, start, stop, g, rows, with_gradients, squares
-        )
+        _subtract_prediction(predictor, start, stop, g, innovation)
         for j in range(n_masked):
-            look[few + j, :width] = g[j, start:stop]
+            look[n_rhs + j, :width] = g[j, start:stop]
             for i in range(start, stop):
                 rows[j, i] *= mask[i]
-        for j in range(few):
+        for j in range(n_rhs):
             look[j, :width] = rows[j, start:stop]
         for j in range(len(checked)):
-            look[few + n_masked + j, :width] = basis[checked[j], start:stop]
+            look[n_rhs + n_masked + j, :width] = basis[checked[j], start:stop]
         _add_products(look, len(look), 0, basis, n_rows, start, stop, products)
 
 
 @compiled(**_JIT_SUMS)
-def window_kernel(
+def recycled_kernel(
     combination: Array,
     points: Array,
     n_points: int,
-    y: Array,
-    a: Array,
-    activation: int,
-    loss: int,
-    limit: float,
-    forecast: Array,
+    samples: Samples,
+    weights: Array,
     gradients: Array,
     n_gradients: int,
-    r: Array,
-    g: Array,
-    rest: Array,
-    losses: Array,
-    above: Array,
+    point: Point,
+    residuals: Array,
     products: Array,
 ) -> None:
-    """`step_kernel` with the rows of a window in place of the basis.
+    """`step_kernel` with the rows of a recycled subspace in place of the basis.
 
-    Fills `rest` (>= m, paths) with ``g - forecast @ gradients`` and `products` (m, n_gradients)
-    with its products with the gradients.
+    Fills `point`, `residuals` (>= m, paths) with ``g - weights @ gradients``, and `products`
+    (m, n_gradients) with its products with the gradients.
     """
-    minus = -forecast
+    r, g, losses, above = point
+    minus = -weights
     products[:] = 0.0
     above[:] = 0.0
     m, n = r.shape
     step = _columns_per_slice(n_points + n_gradients)
     for start in range(0, n, step):
         stop = min(start + step, n)
-        _evaluate(
-            combination,
-            points,
-            n_points,
-            start,
-            stop,
-            y,
-            a,
-            activation,
-            loss,
-            limit,
-            r,
-            g,
-            losses,
+        r[:, start:stop] = 0.0
+        _add_combination(combination, points, n_points, start, stop, r, start)
+        gradient_kernel(
+            r[:, start:stop],
+            samples.y[start:stop],
+            samples.a,
+            samples.activation,
+            samples.loss,
+            samples.limit,
+            g[:, start:stop],
+            losses[start:stop],
             above,
         )
         for j in range(m):
-            rest[j, start:stop] = g[j, start:stop]
-        _add_combination(minus, gradients, n_gradients, start, stop, rest, start)
-        _add_products(rest, m, start, gradients, n_gradients, start, stop, products)
+            residuals[j, start:stop] = g[j, start:stop]
+        _add_combination(minus, gradients, n_gradients, start, stop, residuals, start)
+        _add_products(residuals, m, start, gradients, n_gradients, start, stop, products)

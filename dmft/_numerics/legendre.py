@@ -39,14 +39,14 @@ class Stage:
 
 
 def n_legendre_stages(h_times_largest: float) -> int:
-    """Fewest stages, an odd number >= 3, stable for a step times the largest rate of decay."""
+    """Return the fewest stages, odd and >= 3, stable for a step times the largest rate of decay."""
     fewest = math.ceil(0.5 * (math.sqrt(9.0 + 8.0 * max(h_times_largest, 0.0)) - 1.0))
     return max(3, fewest + 1 - fewest % 2)
 
 
 @lru_cache(maxsize=512)
 def legendre_stages(s: int) -> tuple[Stage, ...]:
-    """Coefficients of the s >= 2 stages of a step."""
+    """Return the coefficients of the s >= 2 stages of a step."""
     j = np.arange(s + 1, dtype=np.float64)
     b = np.full(s + 1, 1.0 / 3.0)
     b[2:] = (j[2:] ** 2 + j[2:] - 2.0) / (2.0 * j[2:] * (j[2:] + 1.0))

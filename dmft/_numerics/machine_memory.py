@@ -1,4 +1,4 @@
-"""How much memory this process may still take, and whether what is asked for fits in it."""
+"""Memory that this process may still take, and checks that arguments fit in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NO_LIMIT = 2**60  # cgroups without a limit report a number like this
 
 
 def available_memory(root: str | os.PathLike[str] = "/") -> float:
-    """Bytes that this process may still take; infinite where nothing can be found out.
+    """Return the bytes that this process may still take; infinite where they are not known.
 
     The least of what the machine has available, what the control groups (version 1 or 2) that the
     process is in leave of their limits, page cache that they would give back counted as free, and
@@ -92,7 +92,7 @@ def readable(n_bytes: float) -> str:
 def _largest(
     needed: Callable[[int], float], available: float, least: int, too_large: int, halving: bool
 ) -> int:
-    """Largest value that fits, below `least` where none does."""
+    """Return the largest value that fits, below `least` where none does."""
     if needed(least) > available:
         return least - 1
     if halving:
@@ -163,7 +163,7 @@ def _prefixes(path: str) -> list[str]:
 
 
 def _entries(file: Path) -> dict[str, float]:
-    """First number of each line, by its first word."""
+    """Return the first number of each line, by its first word."""
     lines = (line.split() for line in _text(file).splitlines())
     return {words[0]: float(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
 

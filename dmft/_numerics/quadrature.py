@@ -3,36 +3,32 @@ r"""Deterministic averages over a few standard Gaussians.
 The one-dimensional rule is Gauss-Legendre on panels that break at zero, weighted by the normal
 density: it converges spectrally for smooth integrands and, unlike Gauss-Hermite, keeps doing so
 when the integrand has a kink or a jump at zero (|z|, sign z), where label functions have theirs.
-Kinks and jumps at other values of one Gaussian are found by bisection (`axis_breaks`), and panels
-end there. Up to ``MAX_TENSOR_DIMENSION`` Gaussians the rule is a tensor product; beyond it, and
-where two rules with panels at different places do not agree on the averages that are wanted,
-callers use scrambled Sobol points with one scramble per replicate, so that the cubature error
-shows in the standard error.
+Kinks and jumps at other values of one Gaussian are found by bisection
+(`dmft._numerics.kinks.axis_breaks`), and panels end there. Up to ``MAX_TENSOR_DIMENSION`` Gaussians
+the rule is a tensor product; beyond it, and where two rules with panels at different places do not
+agree on the averages in question, callers use scrambled Sobol points with one scramble per
+replicate, so that the cubature error shows in the standard error.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
 
 __all__ = [
     "MAX_TENSOR_DIMENSION",
-    "axis_breaks",
+    "RULES",
     "gaussian_nodes",
-    "located_kinks",
     "normal_rule",
-    "resolving_panels",
 ]
 
 MAX_TENSOR_DIMENSION = 3
@@ -41,7 +37,7 @@ MAX_TENSOR_DIMENSION = 3
 # density at the last end is below 1e-16 for the rules used in one and two dimensions. The shifted
 # ones, with panels at other places, are for comparison with the rule named here; a panel that both
 # have, between two breaks, has fewer nodes then, or the comparison would say nothing of it.
-_RULES: dict[str, tuple[tuple[float, ...], int]] = {
+RULES: dict[str, tuple[tuple[float, ...], int]] = {
     "fine": ((0.0, 1.0, 2.5, 4.5, 9.0), 24),
     "fine-shifted": ((0.0, 0.7, 2.1, 4.2, 9.3), 24),
     "medium": ((0.0, 1.75, 4.0, 8.5), 16),
@@ -53,24 +49,12 @@ _COMPARED_WITH = {"fine-shifted": "fine", "medium-shifted": "medium", "shifted":
 _RULE_OF_DIMENSION = {1: "fine", 2: "fine", 3: "coarse"}
 _MAX_NODES = 3_000_000
 
-# Lines parallel to an axis along which kinks are looked for.
-_LINES = 6
-# A rule that misses this much of the average of a function between -1 and 1 along a line needs
-# breaks, and panels on which bisection changes less need none.
-_MISSED, _RESOLVED, _LOCATED = 3e-8, 1e-11, 3e-14
-# Points at which a line is looked at for features that fall between the nodes of the rule.
-_DENSE_PANELS, _DENSE_NODES = 2048, 8
-# Panels narrower than this hold a kink; those of a located one are merged.
-_KINK = 1e-4
-_NARROWEST, _NARROWEST_KINK = 1e-14, 1e-12
-_MAX_PANELS, _MAX_BREAKS = 10_000, 120
-
 
 @lru_cache(maxsize=8)
 def normal_rule(
     name: str = "fine", breaks: tuple[float, ...] = ()
 ) -> tuple[FloatArray, FloatArray]:
-    """Nodes and weights for the standard normal law, broken at zero.
+    """Return nodes and weights for the standard normal law, broken at zero.
 
     Parameters
     ----------
@@ -85,7 +69,7 @@ def normal_rule(
     """
     if any(breaks):
         return _broken_rule(name, breaks)
-    ends, n = _RULES[name]
+    ends, n = RULES[name]
     x, w = np.polynomial.legendre.leggauss(n)
     half_nodes = []
     half_weights = []
@@ -106,7 +90,7 @@ def normal_rule(
 
 
 def _broken_rule(name: str, breaks: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
-    n = _RULES[name][1]
+    n = RULES[name][1]
     common = {*_panels(_COMPARED_WITH[name], breaks)} if name in _COMPARED_WITH else set()
     parts = []
     for left, right in _panels(name, breaks):
@@ -123,7 +107,7 @@ def _broken_rule(name: str, breaks: tuple[float, ...]) -> tuple[FloatArray, Floa
 
 def _panels(name: str, breaks: tuple[float, ...]) -> list[tuple[float, float]]:
     """Return the ends of the panels of a rule that is broken there too, increasing."""
-    ends = _RULES[name][0]
+    ends = RULES[name][0]
     inside = [b for b in breaks if abs(b) < ends[-1]]
     return list(pairwise(sorted({*ends, *(-end for end in ends), *inside})))
 
@@ -134,7 +118,7 @@ def gaussian_nodes(
     name: str | None = None,
     breaks: tuple[tuple[float, ...], ...] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Tensor rule for ``dimension`` independent standard normals.
+    """Return the tensor rule for ``dimension`` independent standard normals.
 
     Parameters
     ----------
@@ -170,226 +154,3 @@ def gaussian_nodes(
     nodes.setflags(write=False)
     weights.setflags(write=False)
     return nodes, weights
-
-
-def axis_breaks(
-    function: Callable[[FloatArray], FloatArray],
-    dimension: int,
-    known: tuple[tuple[float, ...], ...] | None = None,
-) -> tuple[tuple[float, ...], ...] | None:
-    """Where a function of independent normals has kinks, jumps or sharp features along each axis.
-
-    Along a few lines parallel to each axis the function is compared with what the fine rule sees
-    of it, and where that is not all, panels are bisected until they resolve it. What is no tensor
-    product (a kink along a diagonal) is not found this way: only a comparison of two rules tells.
-
-    Parameters
-    ----------
-    function : callable
-        (dimension, n) -> (j, n), of any size: it is looked at through u / sqrt(1 + u^2), u in
-        units of its median.
-    dimension : int
-    known : tuple of tuple of float, optional
-        Breaks for each Gaussian that are known beforehand.
-
-    Returns
-    -------
-    tuple of tuple of float, or None
-        Breaks for each Gaussian, increasing, the known ones among them; None where there are too
-        many.
-
-    Examples
-    --------
-    >>> (kink,), none = axis_breaks(lambda q: np.abs(q[:1] - 0.3) * q[1:], 2)
-    >>> round(kink, 9), none
-    (0.3, ())
-    """
-    found = []
-    for axis, on_lines in enumerate(_lines(function, dimension)):
-        ends = _needed_breaks(on_lines, known[axis] if known else ())
-        if ends is None:
-            return None
-        found.append(ends)
-    return tuple(found)
-
-
-def located_kinks(
-    function: Callable[[FloatArray], FloatArray], dimension: int, reach: float
-) -> tuple[tuple[float, ...], ...] | None:
-    """Where a function of independent normals has kinks and jumps along each axis, far out too.
-
-    Parameters
-    ----------
-    function, dimension
-        As for `axis_breaks`.
-    reach : float
-        Largest size of the Gaussians, however improbable.
-
-    Returns
-    -------
-    tuple of tuple of float, or None
-        For each Gaussian, increasing; None where there are too many.
-
-    Examples
-    --------
-    >>> ((kink,),) = located_kinks(lambda q: np.abs(q - 10.5), 1, 12.0)
-    >>> round(kink, 9)
-    10.5
-    """
-    ends = _dense_ends(reach)
-    found = []
-    for on_lines in _lines(function, dimension):
-        kinks = _kinks(_undamped(on_lines), ends)
-        if kinks is None:
-            return None
-        found.append(tuple(kinks))
-    return tuple(found)
-
-
-def _dense_ends(reach: float) -> FloatArray:
-    """Return ends of many panels, no inner one where a kink is likely to be."""
-    ends = np.linspace(-reach, reach, _DENSE_PANELS + 1)
-    ends[1:-1] += (math.sqrt(2.0) - 1.0) * reach / _DENSE_PANELS
-    return ends
-
-
-def _lines(
-    function: Callable[[FloatArray], FloatArray], dimension: int
-) -> list[Callable[[FloatArray], FloatArray]]:
-    """For each axis, what maps x (n,) to a function along lines parallel to it, (j, n)."""
-    rng = np.random.default_rng(0)
-    others = rng.standard_normal((_LINES, dimension))
-    units = np.median(np.abs(function(rng.standard_normal((dimension, 255)))), axis=1)
-    units = np.where(np.isfinite(units) & (units > 0.0), units, 1.0)[:, np.newaxis]
-
-    def on_lines(axis: int, x: FloatArray) -> FloatArray:
-        points = np.repeat(others.T[:, :, None], x.size, axis=2)
-        points[axis] = x
-        values = function(points.reshape(dimension, -1)) / units
-        with np.errstate(invalid="ignore"):
-            values = np.where(np.isinf(values), np.sign(values), values / np.hypot(1.0, values))
-        return np.asarray(values.reshape(-1, x.size))
-
-    return [partial(on_lines, axis) for axis in range(dimension)]
-
-
-def _undamped(function: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray], FloatArray]:
-    """Return the function times what the normal density takes from it."""
-    return lambda x: function(x) * np.exp(0.5 * x**2)
-
-
-def _needed_breaks(
-    function: Callable[[FloatArray], FloatArray], known: tuple[float, ...]
-) -> tuple[float, ...] | None:
-    """Find breaks beside those of the fine rule for functions (n,) -> (j, n) between -1 and 1."""
-    half = _RULES["fine"][0]
-    start = np.unique([*half, *(-end for end in half), *known])
-    nodes, weights = normal_rule("fine", known)
-    dense = np.unique([*_dense_ends(float(start[-1])), *known])
-    seen = _panel_averages(function, dense[:-1], dense[1:], _DENSE_NODES).sum(axis=1)
-    if np.abs(function(nodes) @ weights - seen).max() < _MISSED:
-        return known
-    kinks = _kinks(function, dense)
-    if kinks is None:
-        return None
-    leaves = _bisected(function, np.unique([*start, *kinks]), absolute=_RESOLVED)
-    if leaves is None:
-        return None
-    breaks = sorted({*leaves[0].tolist()} - {*start.tolist()} | {*known})
-    return tuple(breaks) if len(breaks) <= _MAX_BREAKS else None
-
-
-def _kinks(function: Callable[[FloatArray], FloatArray], ends: FloatArray) -> list[float] | None:
-    """Kinks and jumps of functions (n,) -> (j, n) between the outer ends; None if too many."""
-    panels = _bisected(function, ends, per_width=_LOCATED)
-    if panels is None:
-        return None
-    # Around a kink panels are tiny: one kink for each cluster of them.
-    left, right = (side[panels[1] - panels[0] < _KINK] for side in panels)
-    new = np.flatnonzero(np.diff(left, prepend=-np.inf) > 2.0 * _KINK)
-    clusters = zip(np.split(left, new[1:]), np.split(right, new[1:]), strict=True)
-    return [_located(function, a[0], b[-1]) for a, b in clusters if len(a)]
-
-
-def _located(function: Callable[[FloatArray], FloatArray], left: float, right: float) -> float:
-    """Return where between two points the function is furthest from straight."""
-    left, right = 2.0 * left - right, 2.0 * right - left
-    while right - left > _NARROWEST_KINK * (1.0 + abs(left)):
-        x = np.linspace(left, right, 5)
-        f = function(x)
-        bends = np.abs(f[:, 1:-1] - 0.5 * (f[:, :-2] + f[:, 2:])).sum(axis=0)
-        place = int(np.argmax(bends))
-        left, right = float(x[place]), float(x[place + 2])
-    return 0.5 * (left + right)
-
-
-def resolving_panels(
-    function: Callable[[FloatArray], FloatArray], ends: FloatArray, nodes: int
-) -> FloatArray:
-    """Return ends of panels on each of which a rule resolves a function, given ones among them.
-
-    Parameters
-    ----------
-    function : callable
-        (n,) -> (j, n), of values between -1 and 1, smooth between the given ends.
-    ends : ndarray
-        Increasing.
-    nodes : int
-        Of the Gauss-Legendre rule on each panel.
-
-    Raises
-    ------
-    ValueError
-        If there are too many.
-    """
-    panels = _bisected(_undamped(function), ends, per_width=_RESOLVED, n=nodes)
-    if panels is None:
-        raise ValueError(f"function must be resolved by at most {_MAX_PANELS} panels")
-    return np.append(panels[0], panels[1][-1])
-
-
-def _bisected(
-    function: Callable[[FloatArray], FloatArray],
-    ends: FloatArray,
-    absolute: float = 0.0,
-    per_width: float = 0.0,
-    n: int = _RULES["fine"][1],
-) -> tuple[FloatArray, FloatArray] | None:
-    """Panels on which a Gauss-Legendre rule resolves the function, increasing; None if too many.
-
-    An error allowed ``per_width`` of a panel makes panels shrink around a kink until it is located.
-    """
-    left, right = ends[:-1], ends[1:]
-    done: list[tuple[FloatArray, FloatArray]] = []
-    count = 0
-    while len(left):
-        middle = 0.5 * (left + right)
-        whole = _panel_averages(function, left, right, n)
-        halves = _panel_averages(function, left, middle, n) + _panel_averages(
-            function, middle, right, n
-        )
-        error = np.abs(whole - halves).max(axis=0)
-        fine = error < absolute + per_width * (right - left)
-        fine |= right - left < _NARROWEST * (1.0 + np.abs(middle))
-        done.append((left[fine], right[fine]))
-        count += int(fine.sum())
-        left, middle, right = left[~fine], middle[~fine], right[~fine]
-        left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
-        if count + len(left) > _MAX_PANELS + len(ends):
-            return None
-    lefts = np.concatenate([a for a, _ in done])
-    order = np.argsort(lefts)
-    return lefts[order], np.concatenate([b for _, b in done])[order]
-
-
-def _panel_averages(
-    function: Callable[[FloatArray], FloatArray], left: FloatArray, right: FloatArray, n: int
-) -> FloatArray:
-    """Parts (j, panels) of the averages of a function over a standard normal."""
-    x, w = np.polynomial.legendre.leggauss(n)
-    half = 0.5 * (right - left)[:, None]
-    nodes = 0.5 * (left + right)[:, None] + half * x
-    weights = half * w * np.exp(-0.5 * nodes**2) / math.sqrt(2.0 * math.pi)
-    values = function(nodes.ravel()).reshape(-1, *nodes.shape)
-    parts: FloatArray = np.einsum("jpn,pn->jp", values, weights)
-    return parts

@@ -1,14 +1,15 @@
-"""How expectations are sampled: numbers of paths and replicates, seeds, Sobol points."""
+"""Sampling of expectations: numbers of paths and replicates, seeds, Sobol points."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.digital_nets import nested_scrambles, sobol_digits
+from dmft._numerics.frozen import set_fields
 from dmft._numerics.suggestions import nearest_power_of_two
 from dmft._numerics.validation import check_integer, check_real
 
@@ -52,24 +53,24 @@ class Sampling:
     seed : int
         Non-negative. The same seed gives the same bits, whatever the number of threads.
     rank_tolerance : float
-        A direction opened by the gradient at step t is kept if the weight it receives,
+        The basis is extended by the gradient at step t if the weight of the new direction,
         ``step_size * |Gamma(t, t)| / sqrt(delta)``, is at least this. Anything below
         ``RANK_TOLERANCE_FLOOR`` (1e-12) is raised to it: with zero, rounding errors are
         normalised into directions and the run blows up. Up to twice the floor, runs are exact:
         rounding errors stay below 1e-10 over hundreds of steps. Beyond, finitely many paths amplify
-        whatever is left out, rounding too, until it is a fraction of the sampling noise; in return
-        the rank grows slowly and sampling errors are somewhat smaller.
+        the truncation residual, rounding too, until it is a fraction of the sampling noise; in
+        return the rank grows slowly and sampling errors are somewhat smaller.
     sobol_blocks : int
         Number of leading fresh blocks (of m coordinates each) driven by Sobol points, after the
         latent coordinates, the initial weights and the label noise. Later blocks are pseudo-random.
     compression : float, optional
-        Directions are let go when what gradients had along them has long been less than this much
-        of what would open them, so that the rank of a long run stays bounded; 0 keeps them all,
-        1 is the most. Default: 0 for gradient descent, 0.02 along a gradient flow. Of no effect
-        where directions are opened that are smaller than rounding can tell (for gradient descent
-        at rank tolerances below about 1e-7), with fresh batches, and where hard directions are
-        followed. Of the Hessian of a run that has let go of any, outliers in hard directions only
-        are known.
+        Directions are discarded when gradients along them have long been less than this fraction
+        of the weight of a new direction, so that the rank of a long run stays bounded (thick
+        restart); 0 keeps them all, 1 is the most. Default: 0 for gradient descent, 0.02 along a
+        gradient flow. Of no effect where the basis is extended by directions smaller than rounding
+        can tell (for gradient descent at rank tolerances below about 1e-7), with fresh batches, and
+        where hard directions are followed. Of the Hessian of a run that has discarded any, outliers
+        in hard directions only are known.
 
     Raises
     ------
@@ -102,18 +103,19 @@ class Sampling:
             )
         if n.bit_length() > _SOBOL_BITS:
             raise ValueError(f"n_paths must be at most 2**{_SOBOL_BITS - 1}, got {n}")
-        object.__setattr__(self, "n_paths", n)
-        for name, minimum in (("replicates", 2), ("seed", 0), ("sobol_blocks", 0)):
-            largest = None if name == "seed" else 2**63 - 1
-            value = check_integer(name, getattr(self, name), minimum=minimum, maximum=largest)
-            object.__setattr__(self, name, value)
-        tolerance = check_real("rank_tolerance", self.rank_tolerance, minimum=0.0)
-        object.__setattr__(self, "rank_tolerance", tolerance)
+        set_fields(
+            self,
+            n_paths=n,
+            replicates=check_integer("replicates", self.replicates, minimum=2),
+            seed=check_integer("seed", self.seed, minimum=0, maximum=None),
+            sobol_blocks=check_integer("sobol_blocks", self.sobol_blocks, minimum=0),
+            rank_tolerance=check_real("rank_tolerance", self.rank_tolerance, minimum=0.0),
+        )
         if self.compression is not None:
             compression = check_real("compression", self.compression, minimum=0.0)
             if compression > 1.0:
                 raise ValueError(f"compression must be at most 1, got {compression:g}")
-            object.__setattr__(self, "compression", compression)
+            set_fields(self, compression=compression)
 
     @property
     def effective_rank_tolerance(self) -> float:
@@ -121,21 +123,14 @@ class Sampling:
         return max(self.rank_tolerance, RANK_TOLERANCE_FLOOR)
 
     def to_config(self) -> dict[str, Any]:
-        """Plain-type description, the inverse of ``Sampling(**config)``."""
-        return {
-            "n_paths": self.n_paths,
-            "replicates": self.replicates,
-            "seed": self.seed,
-            "rank_tolerance": self.rank_tolerance,
-            "sobol_blocks": self.sobol_blocks,
-            "compression": self.compression,
-        }
+        """Return the settings as a dict of plain types, the inverse of ``Sampling(**config)``."""
+        return asdict(self)
 
 
 def bias_of_paths(
     value: NDArray[np.float64] | float, mean: NDArray[np.float64] | float, replicates: int
 ) -> NDArray[np.float64]:
-    """Bias of a value that finitely many paths leave, from the mean over replicates.
+    """Estimate the bias of a value by finitely many paths, from the mean over replicates.
 
     The value comes from all paths together, and the bias is inversely proportional to their number.
     """
@@ -145,7 +140,7 @@ def bias_of_paths(
 def cubature_normals(
     sampling: Sampling, replicate: int, dimension: int, n_points: int
 ) -> NDArray[np.float64]:
-    """Sobol normals, shape (dimension, n_points), independent of the paths of the replicate."""
+    """Return Sobol normals (dimension, n_points), independent of the paths of the replicate."""
     return sobol_normals(dimension, n_points, seed_sequence(sampling, replicate, CUBATURE))
 
 
@@ -157,7 +152,7 @@ def seed_sequence(sampling: Sampling, replicate: int, *key: int) -> np.random.Se
 def sobol_normals(
     dimension: int, n_points: int, seed: np.random.SeedSequence
 ) -> NDArray[np.float64]:
-    """Scrambled Sobol points mapped to standard normals, one coordinate per row.
+    """Return scrambled Sobol points mapped to standard normals, one coordinate per row.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What was probably meant by a name or a number that is not allowed.
+"""Suggestions for names and numbers that are not allowed.
 
 Only the names of the catalogues are accepted. Others are suggestions and no aliases, because they
 often stand for something else: Huber's loss is not the pseudo-Huber loss, and the mean squared
@@ -37,15 +37,15 @@ _MEANT = {
 }
 
 
-def likely_names(wanted: str, allowed: Collection[str]) -> list[str]:
-    """Return those of the allowed names that others call by the name that was given.
+def likely_names(given: str, allowed: Collection[str]) -> list[str]:
+    """Return the allowed names that a given name commonly stands for.
 
     Examples
     --------
     >>> likely_names("swish", ["gelu", "silu"])
     ['silu']
     """
-    return [name for name in _MEANT.get(wanted, ()) if name in allowed]
+    return [name for name in _MEANT.get(given, ()) if name in allowed]
 
 
 def nearest_power_of_two(n: int, least: int, most: int) -> int:

@@ -23,6 +23,7 @@ __all__ = [
     "check_integer",
     "check_keys",
     "check_real",
+    "own_parameter",
 ]
 
 
@@ -47,11 +48,11 @@ def check_choice(name: str, value: object, allowed: Collection[str], *, also: st
     message = f"{name} must be one of {names}{also}; got {shown(value)}"
     if isinstance(value, str):
         folded = {entry.casefold(): entry for entry in allowed}
-        wanted = value.strip().casefold().replace("_", "-").replace(" ", "-")
+        given = value.strip().casefold().replace("_", "-").replace(" ", "-")
         # "huber" is far from "pseudo-huber" letter by letter, but it is what was meant.
-        near = likely_names(wanted, folded)
-        near = near or [entry for entry in folded if wanted and wanted in entry]
-        near = near or difflib.get_close_matches(wanted, folded, n=1)
+        near = likely_names(given, folded)
+        near = near or [entry for entry in folded if given and given in entry]
+        near = near or difflib.get_close_matches(given, folded, n=1)
         if near:
             message += f" (did you mean {' or '.join(repr(folded[entry]) for entry in near)}?)"
     raise ValueError(message)
@@ -98,29 +99,48 @@ def check_progress(value: object) -> None:
         raise ValueError(f"progress must be a function of one number or None, got {shown(value)}")
 
 
-def check_derivatives(name: str, value: object) -> str:
-    """Return the name of an object with a callable value and perhaps derivatives.
+def own_parameter(
+    name: str,
+    kind: str,
+    parameters: Mapping[str, tuple[str, Any] | None],
+    given: Mapping[str, object],
+) -> tuple[str, Any] | None:
+    """Return the parameter of a kind and its value or default; None for a kind without one.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument that chooses the kind.
+    kind : str
+    parameters : mapping
+        For each kind the name of its parameter and that parameter's default, or None.
+    given : mapping
+        Values of all parameters, None where there is none.
 
     Raises
     ------
     ValueError
-        If there is no callable value.
+        If a parameter of another kind is given.
 
     Examples
     --------
-    >>> check_derivatives("loss", 3)
-    Traceback (most recent call last):
-    ...
-    ValueError: loss must be a catalogue name or have a callable value, perhaps derivative and
-    second_derivative; 3 has none
+    >>> parameters = {"sign": ("flip", 0.0), "logistic": ("slope", 1.0)}
+    >>> own_parameter("classes", "sign", parameters, {"flip": None, "slope": None})
+    ('flip', 0.0)
     """
-    if not callable(getattr(value, "value", None)):
-        raise ValueError(
-            f"{name} must be a catalogue name or have a callable value, perhaps derivative and "
-            f"second_derivative; {value!r} has none"
-        )
-    given = getattr(value, "name", None)
-    return given if isinstance(given, str) else "custom"
+    own = parameters[kind]
+    owners = {entry[0]: key for key, entry in parameters.items() if entry}
+    for parameter, value in given.items():
+        owner = owners[parameter]
+        if value is not None and owner != kind:
+            raise ValueError(
+                f"{parameter} must be left out for {name} {kind!r} (it belongs to {owner!r}), "
+                f"got {value!r}"
+            )
+    if own is None:
+        return None
+    value = given[own[0]]
+    return own[0], own[1] if value is None else value
 
 
 def check_finite_array(

@@ -1,4 +1,4 @@
-"""How work is shared out: that of a solve among threads, and whether there may be processes.
+"""Parallel work: sharing among threads, and whether there may be processes.
 
 Threads take turns at the interpreter, and each turn costs as much as some hundred thousand
 operations of a compiled kernel. So small solves are faster on one thread (``worth``), and work on
@@ -64,7 +64,7 @@ def worker_count(threads: int | None, n_tasks: int) -> int:
 
 
 def worth(n_workers: int, n_paths: int, m: int, *, of_one_run: bool = False) -> int:
-    """How many of the threads to use for runs over ``n_paths`` paths each, or for one run."""
+    """Return the number of threads that pay for runs over ``n_paths`` paths each, or for one."""
     least = _BLOCKS_OF_A_RUN if of_one_run else _RUNS_SIDE_BY_SIDE
     return n_workers if n_paths * m * m >= least else 1
 
@@ -143,7 +143,7 @@ _forked_with_workers = False
 
 
 def _note_fork() -> None:
-    """Remember that joblib's workers, if there are any, are those of the process forked from."""
+    """Remember that joblib's workers, if there are any, belong to the process forked from."""
     global _forked_with_workers
     _forked_with_workers = _forked_with_workers or "joblib" in sys.modules
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import argparse
 
     from dmft.config.config import RunFile
+    from dmft.threshold.curve import ThresholdCurve
     from dmft.threshold.extrapolation import Extrapolation
-    from dmft.threshold.horizon import ThresholdCurve
 
 __all__ = ["run_curve"]
 

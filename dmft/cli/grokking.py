@@ -95,7 +95,7 @@ def _starts(
     """
     import numpy as np
 
-    from dmft.studies.grokking import free_radii
+    from dmft.studies.initial_overlap import free_radii
 
     if arguments.random_start:
         return None
@@ -150,7 +150,7 @@ def _simulate(
                 d,
                 seeds,
                 hard_overlap=None if starts is None else starts[i],
-                out=output.subfolder(f"{kind}-d{d}"),
+                checkpoint=output.subfolder(f"{kind}-d{d}"),
                 workers=arguments.workers,
                 progress=advance,
             )
@@ -160,7 +160,7 @@ def _simulate(
 
 
 def _fall_times(result: Grokking, simulation: Simulation) -> list[float]:
-    from dmft.studies.grokking import fall_step
+    from dmft.studies.fall_times import fall_step
 
     level = float(result.fall_level[result.d.index(simulation.d)])
     return [fall_step(loss, level) for loss in simulation.test_loss]

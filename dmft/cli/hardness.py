@@ -16,7 +16,7 @@ from dmft.cli.output import Output, progress, with_error
 if TYPE_CHECKING:
     import argparse
 
-    from dmft.model.problem import Target
+    from dmft.model.target import Target
     from dmft.recovery.exponents import Hardness
 from rmt.status import Status
 
@@ -54,7 +54,7 @@ def run_hardness(arguments: argparse.Namespace) -> int:
 def _label_run(arguments: argparse.Namespace) -> _LabelRun:
     """Return the label law asked for, with the noise or the classes of the command line."""
     from dmft.config.config import load_preset, load_run
-    from dmft.model.problem import Target
+    from dmft.model.target import Target
 
     label = arguments.label
     if (label is None) == (arguments.preset is None):

@@ -142,7 +142,7 @@ def _simulate(arguments: argparse.Namespace, run: RunFile, output: Output) -> li
                 settings.seeds,
                 hold_hard=bool(settings.hold_hard),
                 hessian_steps=settings.hessian_steps,
-                out=output.subfolder(_kind(run, d)),
+                checkpoint=output.subfolder(_kind(run, d)),
                 workers=arguments.workers,
                 progress=advance,
                 **optional,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
 
     from dmft.config.config import RunFile
-    from dmft.studies.sweeps import Sweep
+    from dmft.studies.sweep_result import Sweep
     from dmft.threshold.threshold import Threshold
 
 __all__ = ["run_sweep"]
@@ -42,7 +42,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     assert sizes is not None
     assert budget is not None
     bracket = _bracket(run, grid)
-    inputs = {} if settings.inputs is None else {"inputs": settings.inputs}
+    inputs: dict[str, Any] = {} if settings.inputs is None else {"inputs": settings.inputs}
     threshold: Threshold | None = None
     with Output(arguments, run) as output, keeping_seeds(output):
         total = len(sizes) * len(grid) * settings.seeds
@@ -55,7 +55,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
                 seeds=settings.seeds,
                 recovery=settings.recovery,
                 hessian_step=settings.hessian_step,
-                out=output.subfolder("sweep"),
+                checkpoint=output.subfolder("sweep"),
                 workers=arguments.workers,
                 progress=advance,
                 **inputs,

@@ -17,7 +17,8 @@ from dmft.cli.output import (
     resumable,
     with_error,
 )
-from dmft.solver.stability import SHARE_TOLERANCE, last_meaningful_step
+from dmft.solver.stability import SHARE_TOLERANCE
+from dmft.trajectory.trajectory import last_meaningful_step
 
 if TYPE_CHECKING:
     import argparse
@@ -145,7 +146,7 @@ def threshold_of(
     digits: int | None = None,
 ) -> Threshold:
     """Find delta_NN with a progress bar; `scan_points` in place of what the run file says."""
-    from dmft.threshold.threshold import find_delta_nn
+    from dmft.threshold.search import find_delta_nn
 
     scan_points = run.threshold.scan_points if scan_points is None else scan_points
     scan_points = _SCAN_POINTS if scan_points is None else scan_points

@@ -1,4 +1,4 @@
-r"""Is the theory compatible with a few simulations? The statistics of a comparison.
+r"""Test whether a few simulations are compatible with the theory.
 
 A quantity simulated at dimension d differs from its limit by a bias of order 1/d and a fluctuation
 of order d^(-1/2). From runs of one size the mean is compared as it is. From two or more, the means
@@ -113,7 +113,7 @@ class Agreement:
 
 
 def extrapolation_weights(sizes: Sequence[int], counts: Sequence[int]) -> FloatArray:
-    r"""Weights w_j of the intercept of a line in 1/d through the means at several sizes.
+    r"""Compute the weights w_j of the intercept of a line in 1/d through means at several sizes.
 
     The mean of S_j runs at size d_j has variance proportional to 1/(d_j S_j). The weights satisfy
     :math:`\sum_j w_j = 1` and :math:`\sum_j w_j / d_j = 0`.
@@ -293,7 +293,7 @@ def measure_agreement(
 
 
 def _effective_number(values: FloatArray, freedom: int) -> float:
-    """Effective number of independent entries, from the singular values of standardised rows.
+    """Estimate the number of independent entries from singular values of standardised rows.
 
     With v the eigenvalues of the correlation matrix of p entries, M = (sum sqrt v)^2 / sum v
     (Galwey 2009). That cannot exceed the degrees of freedom; where there are more independent
@@ -313,7 +313,7 @@ def _effective_number(values: FloatArray, freedom: int) -> float:
 
 
 def _finite(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> FloatArray:
-    """As a float array of finite numbers; of shape (S, *shape) with S > 0 if one is given."""
+    """Return a float array of finite numbers; of shape (S, *shape) with S > 0 if one is given."""
     array = check_array(name, value)
     if shape is not None and (array.ndim == 0 or array.shape[1:] != shape or not len(array)):
         raise ValueError(f"{name} must have shape (S, *{shape}), got {array.shape}")

@@ -1,4 +1,4 @@
-r"""Theory beside simulation: deviations in standard errors, quantity by quantity and step by step.
+r"""Compare theory with simulation in standard errors, quantity by quantity and step by step.
 
 Runs of `dmft.simulate` differ from the limit n, d to infinity (Montanari & Wang, arXiv:2602.01434)
 by fluctuations of order d^(-1/2) and a bias of order 1/d; two or more sizes remove the bias. The
@@ -13,132 +13,45 @@ leave it after some log d steps, which the comparison reports and does not count
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_choice, check_instance
-from dmft.comparison.agreement import THREE_SIGMA, Agreement, measure_agreement
+from dmft.comparison.agreement import THREE_SIGMA
+from dmft.comparison.quantities import (
+    QUANTITIES,
+    QuantityComparison,
+    compare_eigenvalues,
+    compare_quantity,
+)
+from dmft.comparison.report import summarise, write_table, write_verdict
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
 from dmft.io.records import read_record, write_record
 from dmft.io.stored_settings import check_settings
-from dmft.model.classification import describe_label
-from dmft.training.gradient_descent import describe_method
 from dmft.trajectory.trajectory import Trajectory
 from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
 
-    from dmft.model.problem import Problem
     from dmft.simulation.simulation import Simulation
 
-__all__ = [
-    "QUANTITIES",
-    "Comparison",
-    "HessianPrediction",
-    "QuantityComparison",
-    "check_comparable",
-    "compare",
-]
+__all__ = ["Comparison", "check_comparable", "compare"]
 
 FloatArray = NDArray[np.float64]
 
-#: What can be compared, with the name it has in tables.
-QUANTITIES: Final[dict[str, str]] = {
-    "norm": "C(t,t)",
-    "overlap": "M(t)",
-    "gradient_covariance": "G(t,t)",
-    "gradient_norm": "gradient norm",
-    "train_loss": "train loss",
-    "test_loss": "test loss",
-    "test_error": "test error",
-    "second_layer": "a(t)",
-    "smallest_eigenvalue": "smallest eigenvalue",
-    "hard_overlap": "its hard overlap",
-}
 _KIND = "comparison"
 # Mean squared cosine with the hard directions from which a run is no longer at "O(1) steps".
 _LEFT_REGIME: Final = 0.05
-_LIMIT: Final = 3.0
-# Entries beyond the limit are put down to chance above this p-value: two grades of doubt, for a
-# verdict must not call half of all entries chance.
-_CHANCE: Final = 0.05
-# Degrees of freedom below which three standard errors are no rare event: one in fifty.
-_FEW: Final = 6.5
-_WIDTH: Final = 100
-
-
-@dataclass(frozen=True, eq=False)
-class QuantityComparison(Agreement):
-    """One quantity along the steps, theory and simulation.
-
-    An `Agreement` whose arrays have shape (n_steps, n_entries); a symmetric matrix has each of its
-    entries once.
-
-    Attributes
-    ----------
-    name : str
-        A key of `QUANTITIES`.
-    steps : ndarray of int, shape (n_steps,)
-    labels : tuple of str, length n_entries
-        Such as ``C12``; empty for a scalar.
-    theory : ndarray
-    runs : tuple of ndarray, shapes (S_j, n_steps, n_entries)
-        The seeds of each size.
-    """
-
-    name: str
-    steps: Annotated[NDArray[np.intp], "t"]
-    labels: Annotated[tuple[str, ...], "e"]
-    theory: Annotated[FloatArray, "t e"]
-    runs: tuple[FloatArray, ...] = field(repr=False)
-
-    @property
-    def title(self) -> str:
-        """Name in tables."""
-        return QUANTITIES[self.name]
-
-    @property
-    def largest_ratio(self) -> float:
-        """Largest deviation in standard errors, in absolute value."""
-        return self.largest_until(None)[0]
-
-    @property
-    def where(self) -> tuple[int, str]:
-        """Step and label of the largest ratio."""
-        return self.largest_until(None)[1:]
-
-    def largest_until(self, step: int | None) -> tuple[float, int, str]:
-        """Largest |ratio| up to a step (None: all), with its step and label.
-
-        Zero at step -1 if there is none.
-        """
-        chosen = self.steps >= 0 if step is None else self.steps <= step
-        if not chosen.any() or not self.labels:
-            return 0.0, -1, ""
-        sizes = np.abs(self.ratio[chosen])
-        row, column = np.unravel_index(int(sizes.argmax()), sizes.shape)
-        return float(sizes[row, column]), int(self.steps[chosen][row]), self.labels[column]
-
-    @property
-    def n_beyond(self) -> int:
-        """Number of entries beyond three standard errors."""
-        return int(np.count_nonzero(np.abs(self.ratio) > _LIMIT))
-
-    @property
-    def compatible(self) -> bool:
-        """Whether every entry is within three standard errors."""
-        return self.n_beyond == 0
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Theory beside simulation at one or more dimensions.
+    """Comparison of theory and simulation at one or more dimensions.
 
     Attributes
     ----------
@@ -165,7 +78,7 @@ class Comparison:
         SUCCESS, or why the theory or a run ended before the last step asked for, or a Hessian of
         the theory could not be computed.
     notes : tuple of str
-        What a reader of the deviations should know.
+        Explanations of the deviations.
     config : dict
         Problem, method, sampling and inputs as plain types.
 
@@ -242,51 +155,9 @@ class Comparison:
         """
         return self.p_value < THREE_SIGMA
 
-    @property
-    def _freedom(self) -> float:
-        """Fewest degrees of freedom of a standard error."""
-        return min(float(q.degrees_of_freedom.min()) for q in self.quantities.values())
-
-    # -- words ---------------------------------------------------------------------------------
-
     def verdict(self) -> str:
-        """One sentence: do they agree."""
-        total = sum(q.ratio.size for q in self.quantities.values())
-        if not total:
-            return "nothing to compare"
-        worst = max(self.quantities.values(), key=lambda q: q.largest_ratio)
-        chance = f"p = {self.p_value:.2g} over all tests"
-        if self.compatible:
-            which = f"all {total} entries" if total > 1 else "the one entry"
-            within = f"{which} within 3 standard errors"
-            numbers = f"(largest {worst.largest_ratio:.2f}; {chance})"
-            if self.significant:
-                return f"NOT compatible: {within}, but together more than chance gives {numbers}"
-            return f"compatible: {within} {numbers}"
-        beyond = sum(q.n_beyond for q in self.quantities.values())
-        text = (
-            f"{beyond} of {total} entries beyond 3 standard errors, the largest "
-            f"{worst.largest_ratio:.2f} in {_place(worst)}"
-        )
-        if self.p_value > _CHANCE and self._freedom < _FEW:
-            n_seeds = sum(len(seeds) for seeds in self.seeds)
-            return (
-                f"undecided, {n_seeds} seeds are few: {text}. At {self._freedom:.0f} degrees of "
-                f"freedom a right theory has an entry there with probability "
-                f"{_beyond_limit(self._freedom):.2g}, and entries of neighbouring steps move "
-                f"together ({chance}); simulate 8 seeds or more"
-            )
-        if self.p_value > _CHANCE:
-            return f"{text}: no more than chance gives ({chance})"
-        text = f"NOT compatible: {text} ({chance})"
-        end = self.regime_end
-        if end:
-            before = max(q.largest_until(end - 1)[0] for q in self.quantities.values())
-            text += (
-                f"; before step {end}, while the runs have not found a hard direction, the largest "
-                f"is {before:.2f}"
-            )
-        return text
+        """Say in one sentence whether theory and simulation agree."""
+        return write_verdict(self)
 
     def table(self) -> str:
         """Return the comparison as aligned text: one line a quantity, Hessians, notes, verdict.
@@ -295,118 +166,13 @@ class Comparison:
         errors and where; this deviation and its error; family-wise p-value (of the most significant
         entry); joint p-value (of all entries together).
         """
-        rows = [
-            ["quantity", "entries", "max |dev|/err", "at", "deviation", "error", "p", "p joint"]
-        ]
-        for q in self.quantities.values():
-            ratio, step, label = q.largest_until(None)
-            row, column = list(q.steps).index(step), q.labels.index(label)
-            rows.append(
-                [
-                    q.title,
-                    str(q.ratio.size),
-                    f"{ratio:.2f}" + (" *" if ratio > _LIMIT else "  "),
-                    f"step {step}" + (f", {label}" if label else ""),
-                    f"{q.deviation[row, column]:+.2e}",
-                    f"{q.stderr[row, column]:.1e}",
-                    f"{q.entry_p:.2g}",
-                    f"{q.joint_p:.2g}",
-                ]
-            )
-        parts = [self._header(), _aligned(rows, left=(0, 3))]
-        if self.hessian:
-            parts.append(self._hessian_table())
-        if self.notes:
-            parts.append("\n".join(_wrapped(f"note: {note}") for note in self.notes))
-        return "\n\n".join([*parts, _wrapped(self.verdict())])
+        return write_table(self)
 
     __str__ = table
 
-    def _header(self) -> str:
-        runs = ", ".join(
-            f"d = {d} (n = {n}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
-            for d, n, seeds in zip(self.sizes, self.samples, self.seeds, strict=True)
-        )
-        how = (
-            "extrapolated to 1/d = 0 by weighted least squares"
-            if self.extrapolated
-            else "one size: no extrapolation, deviations of order 1/d are left in"
-        )
-        held = "; hard components held at zero" if self.hold_hard else ""
-        paths, replicates = (self.config["sampling"][key] for key in ("n_paths", "replicates"))
-        return "\n".join(
-            [
-                f"{_problem_line(self.config['problem'])}",
-                f"delta = {self.delta:g}, {describe_method(self.config['method'])}, "
-                f"steps 0 to {self.last_step}",
-                f"theory:     {paths} paths, {replicates} replicates",
-                f"simulation: {runs}{held}",
-                f"            {how}",
-            ]
-        )
-
-    def _hessian_table(self) -> str:
-        rows = [["step", "smallest eigenvalue", "theory", "hard overlap", "theory", "predicted by"]]
-        notes = []
-        for h in self.hessian:
-            rows.append(
-                [
-                    str(h.step),
-                    _with_error(h.simulated, h.simulated_stderr),
-                    _with_error(h.value, h.stderr),
-                    _with_error(h.simulated_overlap, h.simulated_overlap_stderr),
-                    _with_error(h.overlap, h.overlap_stderr),
-                    h.kind if h.law == "limit" else f"{h.kind}, law of n weights",
-                ]
-            )
-            if h.note:
-                notes.append(_wrapped(f"step {h.step}: {h.note}"))
-        return "\n".join([_aligned(rows, left=(5,)), *notes])
-
-    # -- plain types and files -------------------------------------------------------------------
-
     def to_config(self) -> dict[str, Any]:
-        """Return the summary as plain types: what `table` shows, with the configuration."""
-        quantities = {}
-        for name, q in self.quantities.items():
-            ratio, step, label = q.largest_until(None)
-            row, column = list(q.steps).index(step), q.labels.index(label)
-            quantities[name] = {
-                "entries": q.ratio.size,
-                "largest_ratio": _plain(ratio),
-                "step": step,
-                "entry": label,
-                "deviation": _plain(q.deviation[row, column]),
-                "stderr": _plain(q.stderr[row, column]),
-                "beyond": q.n_beyond,
-                "p": q.entry_p,
-                "joint_p": q.joint_p,
-                "joint_statistic": _plain(q.joint_statistic),
-                "components": q.n_components,
-                "compatible": q.compatible,
-            }
-        return {
-            **self.config,
-            "delta": self.delta,
-            "sizes": [
-                {"d": d, "n": n, "seeds": list(seeds)}
-                for d, n, seeds in zip(self.sizes, self.samples, self.seeds, strict=True)
-            ],
-            "extrapolated": self.extrapolated,
-            "hold_hard": self.hold_hard,
-            "last_step": self.last_step,
-            "quantities": quantities,
-            "hessian": [
-                {key: _plain(value) for key, value in vars(entry).items()} for entry in self.hessian
-            ],
-            "regime_end": self.regime_end,
-            "compatible": self.compatible,
-            "largest_ratio": _plain(self.largest_ratio),
-            "p": self.p_value,
-            "status": self.status.name,
-            "notes": list(self.notes),
-            "verdict": self.verdict(),
-        }
+        """Return the content of `table` as plain types, with the configuration."""
+        return summarise(self)
 
     def to_json(self) -> str:
         """Return `to_config` as JSON; numbers that are not finite become null."""
@@ -503,17 +269,17 @@ def compare(
     for name in names:
         check_choice("quantities", name, QUANTITIES)
     last = _last_step(trajectory, runs)
-    found: dict[str, QuantityComparison] = {}
-    for name in names:
-        if name in _READERS:
-            labels, theory, stderr, samples = _read(name, trajectory, runs, last)
-            if labels:
-                found[name] = _measure(name, trajectory, runs, labels, theory, stderr, samples)
+    each = {name: compare_quantity(name, trajectory, runs, last) for name in names}
+    found = {name: quantity for name, quantity in each.items() if quantity is not None}
     hessian: tuple[HessianPrediction, ...] = ()
-    wanted = [name for name in ("smallest_eigenvalue", "hard_overlap") if name in names]
-    if wanted:
-        hessian, eigen = _compare_hessians(trajectory, runs, last)
-        found |= {name: eigen[name] for name in wanted if name in eigen}
+    spectral = [name for name in ("smallest_eigenvalue", "hard_overlap") if name in names]
+    if spectral:
+        recorded = set.intersection(*(set(run.hessian) for run in runs))
+        steps = sorted(step for step in recorded if step <= last)
+        smallest = [predict_smallest_at(trajectory, runs, step) for step in steps]
+        hessian = tuple(entry.prediction for entry in smallest)
+        eigen = compare_eigenvalues(trajectory, runs, smallest)
+        found |= {name: eigen[name] for name in spectral if name in eigen}
     hard = problem.target.hard_basis
     none = np.zeros((len(runs), last + 1))
     along = [run.overlap[:, : last + 1] @ hard for run in runs]
@@ -544,266 +310,8 @@ def compare(
     return _noted(result, trajectory, runs)
 
 
-# -- what belongs together -----------------------------------------------------------------------
-
-
-def check_comparable(
-    trajectory: Trajectory, simulations: Simulation | Sequence[Simulation]
-) -> list[Simulation]:
-    """Return simulations by ascending d, checked to describe what the trajectory describes.
-
-    Raises
-    ------
-    ValueError
-        As `compare`.
-    """
-    from dmft.simulation.simulation import Simulation
-
-    if isinstance(simulations, Simulation):
-        simulations = [simulations]
-    if not isinstance(simulations, Sequence) or not simulations:
-        what = "none" if isinstance(simulations, Sequence) else type(simulations).__name__
-        raise ValueError(
-            f"simulations must be a dmft.Simulation or a non-empty sequence of them, got {what}"
-        )
-    for run in simulations:
-        check_instance("simulations", run, Simulation)
-    if trajectory.problem is None:
-        raise ValueError("trajectory must know its problem: give it to Trajectory.load")
-    if trajectory.n_steps < 0:
-        raise ValueError(f"trajectory must have computed a step, got {trajectory.status.name}")
-    runs = sorted(simulations, key=lambda run: run.d)
-    for run in runs:
-        theirs = {**_plain_problem(run), "delta": run.delta, **run.method.to_config()}
-        ours = {
-            **trajectory.problem.to_config(),
-            "delta": trajectory.delta,
-            **trajectory.method.to_config(),
-        }
-        _same(ours, theirs, f"the simulation at d = {run.d}", "the trajectory")
-        _same(
-            _between(runs[0]), _between(run), f"the simulation at d = {run.d}",
-            f"the one at d = {runs[0].d}",
-        )  # fmt: skip
-    if runs[0].hard_overlap is not None:
-        raise ValueError(
-            "simulations must not start from a hard_overlap that the trajectory lacks; state it in "
-            "the problem of both (Problem.with_hard_overlap)"
-        )
-    sizes = [run.d for run in runs]
-    if len(set(sizes)) < len(sizes):
-        raise ValueError(f"simulations must have distinct dimensions d, got {sizes}")
-    return runs
-
-
-def _plain_problem(run: Simulation) -> dict[str, Any]:
-    config: dict[str, Any] = (
-        run.config["problem"] if run.problem is None else run.problem.to_config()
-    )
-    return config
-
-
-def _between(run: Simulation) -> dict[str, Any]:
-    """Collect what simulations must share beside what the trajectory has too."""
-    overlap = None if run.hard_overlap is None else np.asarray(run.hard_overlap).tolist()
-    return {
-        "inputs": run.inputs.to_config(),
-        "hold_hard": run.hold_hard,
-        "hard_overlap": overlap,
-    }
-
-
-def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any], who: str, whom: str) -> None:
-    for key in {**ours, **theirs}:
-        value, other = ours.get(key), theirs.get(key)
-        if other != value:
-            raise ValueError(
-                f"simulations must be of one setting; {who} has {key} = {other}, {whom} has {value}"
-            )
-
-
-def _last_step(trajectory: Trajectory, runs: Sequence[Simulation]) -> int:
-    """Last step that the theory and every seed reached."""
-    last = trajectory.n_steps
-    for run in runs:
-        missing = np.flatnonzero(np.isnan(run.train_loss).any(axis=0))
-        last = min(last, int(missing[0]) - 1 if missing.size else run.method.n_steps)
-    if last < 0:
-        raise ValueError("simulations must have reached step 0, some seed diverged there")
-    return last
-
-
-# -- along the steps -----------------------------------------------------------------------------
-
-
-def _pairs(m: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    rows, columns = np.triu_indices(m)
-    return rows, columns
-
-
-def _symmetric(letter: str, m: int) -> tuple[str, ...]:
-    if m == 1:
-        return ("",)
-    apart = "," if m > 9 else ""
-    return tuple(f"{letter}{i + 1}{apart}{j + 1}" for i, j in zip(*_pairs(m), strict=True))
-
-
-def _overlap_directions(problem: Problem) -> tuple[FloatArray, list[str]]:
-    """Latent directions (k, q) whose overlaps the theory predicts, with their names."""
-    basis = problem.target.hard_basis
-    if problem.starts_on_hard or not basis.shape[1]:
-        return np.eye(problem.k), [str(i + 1) for i in range(problem.k)]
-    projector = problem.target.easy_projector
-    if np.array_equal(projector, np.diag(np.diag(projector))):
-        axes = np.flatnonzero(np.diag(projector))
-        return np.eye(problem.k)[:, axes], [str(i + 1) for i in axes]
-    values, vectors = np.linalg.eigh(projector)
-    easy = np.ascontiguousarray(vectors[:, values > 0.5])
-    return easy, [f"e{i + 1}" for i in range(easy.shape[1])]
-
-
-# name -> letter of its entries and the attribute of a simulation, whose axes are (S, T+1, ...).
-_READERS: Final[dict[str, tuple[str, str]]] = {
-    "norm": ("C", "correlation"),
-    "overlap": ("M", "overlap"),
-    "gradient_covariance": ("G", "gradient_covariance"),
-    "gradient_norm": ("", "gradient_norm"),
-    "train_loss": ("", "train_loss"),
-    "test_loss": ("", "test_loss"),
-    "test_error": ("", "test_error"),
-    "second_layer": ("a", "second_layer"),
-}
-
-
-def _read(
-    name: str, trajectory: Trajectory, runs: Sequence[Simulation], last: int
-) -> tuple[tuple[str, ...], FloatArray, FloatArray, list[FloatArray]]:
-    """Labels, theory, its error (T+1, entries), and seeds (S, T+1, entries) of each size.
-
-    No labels where there is nothing to compare.
-    """
-    problem = trajectory.problem
-    assert problem is not None
-    letter, attribute = _READERS[name]
-    has_no_classes = name == "test_error" and not problem.target.has_sign_labels
-    if has_no_classes or (name == "second_layer" and not trajectory.method.trains_second_layer):
-        return (), np.empty((0, 0)), np.empty((0, 0)), []  # nothing to compare
-    value, error = getattr(trajectory, name), trajectory.stderr[name]
-    samples = [np.asarray(getattr(run, attribute)) for run in runs]
-    times = np.arange(trajectory.n_steps + 1)
-    if name == "gradient_covariance":
-        value, error = value[times, times], error[times, times]
-    if name == "overlap":
-        directions, names = _overlap_directions(problem)
-        # The error of a rotated overlap, from the replicates themselves.
-        each = np.stack([array @ directions for array in trajectory.per_replicate(name)])
-        value = value @ directions
-        error = each.std(axis=0, ddof=1) / np.sqrt(len(each))
-        samples = [array @ directions for array in samples]
-        labels: tuple[str, ...] = tuple(
-            f"{letter}{j + 1}{i}" if value[0].size > 1 else ""
-            for j in range(problem.m)
-            for i in names
-        )
-    elif name == "second_layer":
-        m = problem.m
-        labels = tuple(f"{letter}{j + 1}" for j in range(m)) if m > 1 else ("",)
-    elif value.ndim == 3:
-        i, j = _pairs(problem.m)
-        labels = _symmetric(letter, problem.m)
-        value, error = value[:, i, j], error[:, i, j]
-        samples = [array[:, :, i, j] for array in samples]
-    else:
-        labels = ("",)
-    n = last + 1
-    return (
-        labels,
-        value.reshape(len(value), -1)[:n],
-        error.reshape(len(error), -1)[:n],
-        [array.reshape(*array.shape[:2], -1)[:, :n] for array in samples],
-    )
-
-
-def _measure(
-    name: str,
-    trajectory: Trajectory,
-    runs: Sequence[Simulation],
-    labels: tuple[str, ...],
-    theory: FloatArray,
-    stderr: FloatArray,
-    samples: Sequence[FloatArray],
-    steps: Sequence[int] | None = None,
-) -> QuantityComparison:
-    found = measure_agreement(
-        samples,
-        [run.d for run in runs],
-        theory,
-        stderr,
-        theory_freedom=trajectory.sampling.replicates - 1,
-    )
-    return QuantityComparison(
-        **vars(found),
-        name=name,
-        steps=np.arange(len(theory)) if steps is None else np.asarray(steps, dtype=np.intp),
-        labels=labels,
-        theory=theory,
-        runs=tuple(samples),
-    )
-
-
-# -- Hessian -------------------------------------------------------------------------------------
-
-
-def _compare_hessians(
-    trajectory: Trajectory, runs: Sequence[Simulation], last: int
-) -> tuple[tuple[HessianPrediction, ...], dict[str, QuantityComparison]]:
-    """Predictions at the steps recorded by all, and the comparisons along those steps."""
-    recorded = set.intersection(*(set(run.hessian) for run in runs))
-    every = [
-        predict_smallest_at(trajectory, runs, step) for step in sorted(recorded) if step <= last
-    ]
-    compared = [entry for entry in every if entry.prediction.compared]
-    columns = {
-        "smallest_eigenvalue": [
-            (entry.prediction.step, entry.prediction.value, entry.prediction.stderr, entry.values)
-            for entry in compared
-        ],
-        "hard_overlap": [
-            (
-                entry.prediction.step,
-                entry.prediction.overlap,
-                entry.prediction.overlap_stderr,
-                entry.overlaps,
-            )
-            for entry in compared
-            if entry.overlaps is not None
-        ],
-    }
-    found = {}
-    for name, entries in columns.items():
-        if not entries:
-            continue
-        steps, theory, stderr, seeds = zip(*entries, strict=True)
-        found[name] = _measure(
-            name,
-            trajectory,
-            runs,
-            ("",),
-            np.array(theory)[:, None],
-            np.array(stderr)[:, None],
-            [np.stack(of_size, axis=1)[:, :, None] for of_size in zip(*seeds, strict=True)],
-            steps,
-        )
-    return tuple(entry.prediction for entry in every), found
-
-
-# -- notes and words -----------------------------------------------------------------------------
-
-
 def _noted(result: Comparison, trajectory: Trajectory, runs: Sequence[Simulation]) -> Comparison:
-    """Add what a reader of the deviations should know."""
-    from dataclasses import replace
-
+    """Add notes that explain the deviations."""
     problem, last = trajectory.problem, result.last_step
     assert problem is not None
     notes = []
@@ -837,65 +345,79 @@ def _noted(result: Comparison, trajectory: Trajectory, runs: Sequence[Simulation
     return replace(result, notes=tuple(notes))
 
 
-def _beyond_limit(freedom: float) -> float:
-    """Probability of more than three standard errors when these have few degrees of freedom."""
-    from scipy.stats import t as student
+def check_comparable(
+    trajectory: Trajectory, simulations: Simulation | Sequence[Simulation]
+) -> list[Simulation]:
+    """Return simulations by ascending d, checked to describe what the trajectory describes.
 
-    return float(2.0 * student.sf(_LIMIT, freedom))
+    Raises
+    ------
+    ValueError
+        As `compare`.
+    """
+    from dmft.simulation.simulation import Simulation
 
-
-def _place(quantity: QuantityComparison) -> str:
-    step, label = quantity.where
-    return f"{quantity.title} at step {step}" + (f", {label}" if label else "")
-
-
-def _problem_line(problem: Mapping[str, Any]) -> str:
-    def name(entry: str | Mapping[str, str]) -> str:
-        return entry if isinstance(entry, str) else entry["custom"]
-
-    network = problem["network"]
-    m = len(network["second_layer"])
-    parts = [
-        describe_label(problem["target"]),
-        f"{m} {name(network['activation'])} neuron{'s' if m > 1 else ''}",
-        f"{name(problem['loss'])} loss",
-    ]
-    if problem["weight_decay"]:
-        parts.append(f"weight decay {problem['weight_decay']:g}")
-    return ", ".join(parts)
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _with_error(value: float, stderr: float) -> str:
-    """Value and standard error, rounded to two digits of the error."""
-    if not np.isfinite(value):
-        return "-" if np.isnan(value) else f"{value:g}"
-    if not (np.isfinite(stderr) and stderr > 0.0):
-        return f"{value:.5g}"
-    digits = int(np.clip(1 - np.floor(np.log10(stderr)), 0, 10))
-    return f"{value:.{digits}f} +- {stderr:.{digits}f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Columns of equal width, numbers to the right, the columns in `left` to the left."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    if isinstance(simulations, Simulation):
+        simulations = [simulations]
+    if not isinstance(simulations, Sequence) or not simulations:
+        what = "none" if isinstance(simulations, Sequence) else type(simulations).__name__
+        raise ValueError(
+            f"simulations must be a dmft.Simulation or a non-empty sequence of them, got {what}"
+        )
+    for run in simulations:
+        check_instance("simulations", run, Simulation)
+    if trajectory.problem is None:
+        raise ValueError("trajectory must know its problem: give it to Trajectory.load")
+    if trajectory.n_steps < 0:
+        raise ValueError(f"trajectory must have computed a step, got {trajectory.status.name}")
+    runs = sorted(simulations, key=lambda run: run.d)
+    ours = _setting(trajectory.problem.to_config(), trajectory)
+    for run in runs:
+        who, first = f"the simulation at d = {run.d}", f"the one at d = {runs[0].d}"
+        problem = run.config["problem"] if run.problem is None else run.problem.to_config()
+        _same(ours, _setting(problem, run), who, "the trajectory")
+        _same(_setting_of_runs(runs[0]), _setting_of_runs(run), who, first)
+    if runs[0].hard_overlap is not None:
+        raise ValueError(
+            "simulations must not start from a hard_overlap that the trajectory lacks; state it in "
+            "the problem of both (Problem.with_hard_overlap)"
+        )
+    sizes = [run.d for run in runs]
+    if len(set(sizes)) < len(sizes):
+        raise ValueError(f"simulations must have distinct dimensions d, got {sizes}")
+    return runs
 
 
-def _plain(value: Any) -> Any:
-    """Numbers and names that JSON knows; numbers that are not finite become None."""
-    if isinstance(value, Status):
-        return value.name
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value
+def _setting(problem: Mapping[str, Any], result: Trajectory | Simulation) -> dict[str, Any]:
+    """Return the settings that theory and simulations share."""
+    return {**problem, "delta": result.delta, **result.method.to_config()}
+
+
+def _setting_of_runs(run: Simulation) -> dict[str, Any]:
+    """Return the further settings that all simulations share."""
+    overlap = None if run.hard_overlap is None else np.asarray(run.hard_overlap).tolist()
+    return {
+        "inputs": run.inputs.to_config(),
+        "hold_hard": run.hold_hard,
+        "hard_overlap": overlap,
+    }
+
+
+def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any], who: str, whom: str) -> None:
+    for key in {**ours, **theirs}:
+        value, other = ours.get(key), theirs.get(key)
+        if other != value:
+            raise ValueError(
+                f"simulations must be of one setting; {who} has {key} = {other}, {whom} has {value}"
+            )
+
+
+def _last_step(trajectory: Trajectory, runs: Sequence[Simulation]) -> int:
+    """Return the last step that the theory and every seed reached."""
+    last = trajectory.n_steps
+    for run in runs:
+        missing = np.flatnonzero(np.isnan(run.train_loss).any(axis=0))
+        last = min(last, int(missing[0]) - 1 if missing.size else run.method.n_steps)
+    if last < 0:
+        raise ValueError("simulations must have reached step 0, some seed diverged there")
+    return last

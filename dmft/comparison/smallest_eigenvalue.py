@@ -1,4 +1,4 @@
-r"""The smallest eigenvalue of the Hessian of finite-size runs, beside what its law predicts.
+r"""Predict the smallest Hessian eigenvalue of finite-size runs from the law of the Hessian.
 
 The law of the Hessian at a step (Montanari & Wang, arXiv:2602.01434) puts the smallest eigenvalue
 at its lowest outlier, or at the left edge of the bulk where there is none. An isolated outlier of a
@@ -54,12 +54,11 @@ _DIFFERENT: Final = 3.0
 # ... and by more than this many standard deviations of a run: less is not seen in a few seeds.
 _UNSEEN: Final = 0.1
 _ROUNDING: Final = 1e-8
-_UNKNOWN: Final = "outliers in easy directions are not known"
 
 
 @dataclass(frozen=True)
 class HessianPrediction:
-    """What the smallest eigenvalue of the Hessian should be at a step, and what it is.
+    """Smallest eigenvalue of the Hessian at a step: prediction and mean over runs.
 
     Attributes
     ----------
@@ -119,7 +118,7 @@ class HessianPrediction:
 
 @dataclass(frozen=True, eq=False)
 class SmallestEigenvalue:
-    """A prediction with the numbers of each seed that it is to be compared with.
+    """Prediction with the values of each seed to compare it with.
 
     Attributes
     ----------
@@ -145,7 +144,7 @@ def predict_smallest(
     step: int,
     finite: Sequence[FiniteLaw] | None = None,
 ) -> SmallestEigenvalue:
-    """Lay the smallest eigenvalues that runs recorded at a step beside their law.
+    """Predict the smallest eigenvalues that runs recorded at a step from the law of the Hessian.
 
     Parameters
     ----------
@@ -165,21 +164,21 @@ def predict_smallest(
     sizes = [run.d for run in runs]
     records = [run.hessian[step] for run in runs]
     spread = _spread(sizes, records)
-    limit = _expect(law, spread)
-    edge, edge_error = float(law.edges().left), float(law.edge_errors()[0])
-    status = law.status
-    if status is Status.UNBOUNDED_EDGE:  # the law of n weights has an edge
-        status = Status.SUCCESS
-    if not status.ok:
-        edge, edge_error = np.nan, np.nan
-    expected, notes = limit, []
-    reach = np.nan
-    overlap_shifts = [0.0 for _ in sizes]
-    shifts = [0.0 for _ in sizes]
+    edges = [one.edges().status for one in (law, *law.replicates)]
+    # Where the limit has no edge, the law of n weights has one.
+    failed = (found for found in edges if not (found.ok or found is Status.UNBOUNDED_EDGE))
+    status = next(failed, Status.SUCCESS)
+    limit, edge, edge_error = _Expected("none", np.nan, np.nan), np.nan, np.nan
+    if status.ok:
+        limit = _expect(law, spread)
+        edge, edge_error = float(law.edges().left), float(law.edge_errors()[0])
+    expected, notes, reach = limit, [], np.nan
+    shifts, overlap_shifts = [0.0 for _ in sizes], [0.0 for _ in sizes]
     if finite:
         edge_of_n, _, from_run_to_run = FiniteLaw.median(finite[-1].edge)
         reach = edge_of_n - edge
-        status = next((s for s in (status, *(one.status for one in finite)) if not s.ok), status)
+        statuses = [status, *(one.status for one in finite)]
+        status = next((found for found in statuses if not found.ok), Status.SUCCESS)
         if status.ok and _differs(limit, finite, spread):
             expected, shifts, overlap_shifts = _expect_finite(
                 finite, spread, [len(record.smallest) for record in records], limit
@@ -221,23 +220,16 @@ def predict_smallest(
     if obstacle:
         notes.append(f"not compared: {obstacle}")
     prediction = HessianPrediction(
+        **{name: value for name, value in vars(expected).items() if name != "obstacle"},
         step=step,
-        kind=expected.kind,
         compared=not obstacle,
         note="; ".join(notes),
-        count=expected.count,
-        value=expected.value,
-        stderr=expected.stderr,
         simulated=simulated[0],
         simulated_stderr=simulated[1],
-        overlap=expected.overlap,
-        overlap_stderr=expected.overlap_stderr,
         simulated_overlap=simulated_overlap[0],
         simulated_overlap_stderr=simulated_overlap[1],
         edge=edge,
         edge_stderr=edge_error,
-        law=expected.law,
-        spread=expected.spread,
         reach=reach,
         status=status,
     )
@@ -247,7 +239,7 @@ def predict_smallest(
 def predict_smallest_at(
     trajectory: Trajectory, runs: Sequence[Simulation], step: int
 ) -> SmallestEigenvalue:
-    """As `predict_smallest`, of the Hessian of a trajectory, with the laws of n weights."""
+    """Predict from the Hessian of a trajectory and the laws of n weights: `predict_smallest`."""
     law = trajectory.hessian(step)
     return predict_smallest(law, runs, step, [finite_law(trajectory, step, run.d) for run in runs])
 
@@ -272,8 +264,9 @@ def _differs(limit: _Expected, finite: Sequence[FiniteLaw], spread: float) -> bo
 def _expect_finite(
     finite: Sequence[FiniteLaw], spread: float, counts: Sequence[int], limit: _Expected
 ) -> tuple[_Expected, list[float], list[float]]:
-    """Read the draws of n weights: what to expect, and by how much sizes differ from the last."""
-    obstacle = limit.obstacle if limit.obstacle.startswith(_UNKNOWN) else ""
+    """Predict from draws of n weights; return the differences of the sizes from the last, too."""
+    # The draws know nothing of easy directions: what hides outliers there hides them here.
+    obstacle = limit.obstacle if limit.kind == "edge" else ""
     largest = finite[-1]
     kind, count = "edge", 1
     if all(law.has_outlier() for law in finite):
@@ -313,7 +306,7 @@ def _expect_finite(
 
 @dataclass(frozen=True)
 class _Expected:
-    """What a law says of the smallest eigenvalue of runs with a given spread."""
+    """Prediction of a law for the smallest eigenvalue of runs with a given spread."""
 
     kind: str
     value: float
@@ -327,20 +320,15 @@ class _Expected:
 
 
 def _expect(law: HessianLaw, spread: float) -> _Expected:
-    """Lowest outlier, together with those that runs cannot tell from it, or the edge."""
+    """Predict the lowest outlier, averaged with all that runs cannot tell from it, or the edge."""
     edge, edge_stderr = float(law.edges().left), float(law.edge_errors()[0])
-    statuses = [one.edges().sides[0] for one in (law, *law.replicates)]
-    for status in statuses:
-        if not (status.ok or status is Status.UNBOUNDED_EDGE):
-            obstacle = f"the left edge of the law or of a replicate ended with {status.name}"
-            return _Expected("none", np.nan, np.nan, obstacle=obstacle)
     if not np.isfinite(edge):
         return _Expected("none", edge, 0.0, obstacle="the bulk is unbounded below")
     outliers = _left_outliers(law)
     if not outliers:
         obstacle = ""
         if not law.outlier_status.ok:
-            obstacle = f"{_UNKNOWN} ({law.outlier_status.name})"
+            obstacle = f"outliers in easy directions are not known ({law.outlier_status.name})"
         return _Expected("edge", edge, edge_stderr, obstacle=obstacle)
     group = [outliers[0]]
     for outlier in outliers[1:]:
@@ -398,7 +386,7 @@ def _spread(sizes: Sequence[int], records: Sequence[SimulatedHessian]) -> float:
 
 
 def _mean(sizes: Sequence[int], samples: Sequence[FloatArray]) -> tuple[float, float]:
-    """Mean over seeds with its error, extrapolated to 1/d = 0 where there is more than one size."""
+    """Return the mean over seeds and its error, extrapolated to 1/d = 0 from several sizes."""
     if not all(np.isfinite(values).all() for values in samples):
         return np.nan, np.nan
     if max(len(values) for values in samples) < 2:

@@ -105,7 +105,9 @@ from dmft.config.settings import (
     TrajectorySettings,
 )
 from dmft.model.inputs import Inputs
-from dmft.model.problem import Network, Problem, Target
+from dmft.model.network import Network
+from dmft.model.problem import Problem
+from dmft.model.target import Target
 from dmft.simulation.simulation_plan import check_steps
 from dmft.training.methods import Method, method_from_config
 

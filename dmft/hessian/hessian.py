@@ -1,10 +1,10 @@
-r"""From a trajectory to the law of its Hessian.
+r"""The spectral law of the Hessian at a step of a trajectory.
 
-The Hessian at step t is ``H = (1/n) sum_i D_i (x) x_i x_i^T + lam I``. Its bulk is that of weights
-D independent of the inputs, distributed as ``D^t = D(r^t, y)`` along the self-consistent process
-(Montanari & Wang, arXiv:2602.01434). This module supplies the weights, the hard latent coordinates
-that go with them, and what is known of the *support* of D, which no finite sample shows: whether D
-is unbounded, and the values it only approaches far out in the Gaussian tails.
+The Hessian at step t is ``H = (1/n) sum_i D_i (x) x_i x_i^T + lam I``. Its bulk is that of
+curvature weights D independent of the inputs, distributed as ``D^t = D(r^t, y)`` along the
+self-consistent process (Montanari & Wang, arXiv:2602.01434). This module supplies the curvature
+weights, their hard latent coordinates, and the *support* of D, which no finite sample shows:
+whether D is unbounded, and the values it only approaches far out in the Gaussian tails.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _SOBOL_POINTS_AT_START = 2**15
 
 @np.errstate(all="ignore")  # numbers that no float can hold are a status
 def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None) -> HessianLaw:
-    """Law of the Hessian at step 0, where D's law is explicit.
+    """Compute the spectral law at step 0, where the distribution of D is explicit.
 
     Deterministic quadrature while at most three Gaussians enter (latent coordinates, neurons,
     noise) and two rules with panels at different places agree on the averages that edge and gap
     consist of, see `dmft.observables.verified_rules`. So they do where label, activation and loss
     are smooth but for kinks at fixed values of one Gaussian each, where the rules are split. The
     noise of classes is summed over. Otherwise scrambled Sobol points, one set for each replicate,
-    so that the law carries a standard error.
+    so that the spectral law carries a standard error.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
 
 
 def drawn_law(problem: Problem, delta: float, n: int, rng: np.random.Generator) -> HessianLaw:
-    """Law of the Hessian at step 0 for n samples drawn at random, without support points.
+    """Compute the spectral law at step 0 of n samples drawn at random, without support points.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def drawn_law(problem: Problem, delta: float, n: int, rng: np.random.Generator) 
 def axis_kinks(
     problem: Problem, weights: FloatArray, dimension: int
 ) -> tuple[tuple[float, ...], ...] | None:
-    """Where pre-activations are on a kink, for each Gaussian; None if several decide together."""
+    """Locate the kinks on the axis of each Gaussian; None if several Gaussians decide together."""
     breaks: list[set[float]] = [set() for _ in range(dimension)]
     for row in weights if problem.network.activation.kinks else ():
         places = np.flatnonzero(row)
@@ -152,7 +152,7 @@ def sampled_law(
     step: int,
     spans: Sequence[Callable[[], Span]] | None = None,
 ) -> HessianLaw:
-    """Law of the Hessian from the paths of a solve at a step.
+    """Compute the spectral law from the paths of a solve at a step.
 
     Parameters
     ----------
@@ -162,15 +162,15 @@ def sampled_law(
         The run over all paths, then one per replicate, each with pre-activations at ``step``.
     step : int
     spans : sequence of callable, optional
-        For each run, what returns its `sampled_span` when outliers in all directions are wanted.
+        For each run, a function that returns its `sampled_span`, for outliers in all directions.
 
     Returns
     -------
     rmt.HessianLaw
-        Of the run over all paths, with the laws of the others as its ``replicates``.
+        Of the run over all paths, with those of the others as its ``replicates``.
     """
-    # That of all paths for the replicates too: where a second layer is trained theirs differ by
-    # sampling noise, and the search is expensive.
+    # The support of all paths for the replicates too: where a second layer is trained theirs
+    # differ by sampling noise, and the search is expensive.
     support = curvature_support(_problem_at(problem, runs[0], step), runs[0].weights[step])
 
     def law(index: int, **more: Any) -> HessianLaw:
@@ -184,14 +184,14 @@ def sampled_law(
 
 
 def _problem_at(problem: Problem, run: Run, step: int) -> Problem:
-    """Return the problem with the second layer that a run has at a step."""
+    """Return the problem with the second layer of a run at a step."""
     return problem.with_second_layer(run.second_layer[step])
 
 
 def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) -> Span:
-    """Coordinates and gradients of the paths of a run before a step.
+    """Collect coordinates and gradients of the paths of a run before a step.
 
-    Its ``defect`` is the weight that what was left out of the gradients would have received so far,
+    Its ``defect`` is the truncation residual of the gradients so far, weighted as these are:
     ``sum_t w_t |g^t - its kept part| / sqrt(delta)`` with w_t the step size, or what momentum makes
     of it (`dmft.GradientDescent.direction_weights`).
 
@@ -202,8 +202,8 @@ def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) 
         With its paths.
     step : int
     fresh : bool
-        Whether the Hessian is that of samples no step has seen: weights then count as far as they
-        are correlated, and no gradients do.
+        Whether the Hessian is that of samples no step has seen: the neurons then count as far as
+        they are correlated, and no gradients do.
 
     Returns
     -------
@@ -219,7 +219,7 @@ def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) 
     if fresh:
         neurons = np.concatenate([neurons[:, :k], neuron_factor(neurons, k)[0]], axis=1)
     return Span(
-        run.paths.blocks(n_rows),
+        run.paths.basis.blocks(n_rows),
         run.paths.coordinate_coefficients[:n_coordinates, :n_rows],
         run.paths.gradient_coefficients[:n_directions, :n_rows],
         latent=k,
@@ -248,7 +248,7 @@ def _law(
     if not all(np.all(np.isfinite(values)) for values in (weights, support.points)):
         raise NumericalFailure(Status.NONFINITE, "The curvature of the loss overflows.")
     hard_basis = problem.target.hard_basis
-    # A hard direction with which the weights overlap is no longer decoupled from the trajectory.
+    # A hard direction with which the neurons overlap is no longer decoupled from the trajectory.
     decoupled = hard_basis.shape[1] > 0 and not problem.starts_on_hard
     return HessianLaw(
         weights,
@@ -265,7 +265,7 @@ def _law(
 
 
 def _hard_coordinates(problem: Problem, n_coordinates: int) -> FloatArray:
-    """Hard basis in the coordinates of the paths, whose first k are the latent ones."""
+    """Return the hard basis in the coordinates of the paths, whose first k are the latent ones."""
     basis = problem.target.hard_basis
     if problem.starts_on_hard:
         return np.zeros((n_coordinates, 0))

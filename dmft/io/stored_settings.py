@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_keys
 from dmft.model.inputs import Inputs
-from dmft.model.problem import Problem, Target
+from dmft.model.problem import Problem
+from dmft.model.target import Target
 from dmft.training.methods import method_from_config
 
 if TYPE_CHECKING:

@@ -28,15 +28,17 @@ from a kink, which no sample hits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.derivatives import complete_derivatives
-from dmft._numerics.validation import check_choice, check_derivatives, check_finite_array
+from dmft._numerics.frozen import set_fields
+from dmft._numerics.validation import check_finite_array
+from dmft.model.catalogue import CatalogueFunction
 
 __all__ = ["ACTIVATIONS", "Activation", "get_activation"]
 
@@ -56,7 +58,7 @@ LEAK = 0.01
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(CatalogueFunction):
     r"""An activation :math:`\sigma` with its first two derivatives.
 
     Parameters
@@ -103,46 +105,28 @@ class Activation:
     ValueError: activation 'custom': derivative must be the derivative of value, got ...
     """
 
-    value: Callable[[Array], Array]
-    # Never None once built.
-    derivative: Callable[[Array], Array] = None  # type: ignore[assignment]
-    second_derivative: Callable[[Array], Array] = None  # type: ignore[assignment]
-    name: str = "custom"
-    kernel_code: int | None = None
     kinks: tuple[float, ...] = ()
-    derivatives: str = field(init=False, default="given")
+
+    kind: ClassVar[str] = "activation"
+    catalogue: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
-        for member in ("value", "derivative", "second_derivative"):
-            given = getattr(self, member)
-            if not callable(given) and (given is not None or member == "value"):
-                raise ValueError(
-                    f"activation {self.name!r}: {member} must be callable, got {given!r}"
-                )
+        super().__post_init__()
         kinks = check_finite_array(
-            f"activation {self.name!r}: kinks",
-            self.kinks,
-            ndim=1,
-            expected="a sequence of numbers",
+            f"{self._label}: kinks", self.kinks, ndim=1, expected="a sequence of numbers"
         )
-        object.__setattr__(self, "kinks", tuple(sorted(set(kinks.tolist()))))
+        set_fields(self, kinks=tuple(sorted(set(kinks.tolist()))))
         if self.kernel_code is None:  # the catalogue's own are for the tests to check
-            self._complete()
-
-    def _complete(self) -> None:
-        """Find the derivatives left out, check those given."""
-        what = f"activation {self.name!r}"
-        found = complete_derivatives(
-            what,
-            (self.value, self.derivative, self.second_derivative),
-            _POINTS,
-            dense=_DENSE,
-            kinks=self.kinks,
-            argument="r",
-            advice="state it in kinks",
-        )
-        for name, value in found.items():
-            object.__setattr__(self, name, value)
+            found = complete_derivatives(
+                self._label,
+                (self.value, self.derivative, self.second_derivative),
+                _POINTS,
+                dense=_DENSE,
+                kinks=self.kinks,
+                argument="r",
+                advice="state it in kinks",
+            )
+            set_fields(self, **found)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -282,26 +266,27 @@ def _clipped_linear_1(r: Array) -> Array:
     return np.asarray(np.heaviside(1.0 - np.abs(r), 0.0))
 
 
-#: The catalogue. The codes are those of ``dmft._numerics.kernels`` (which is not imported here:
-#: numba is slow to load).
+#: The catalogue, in the order of the codes in ``dmft._numerics.kernels`` (which is not imported
+#: here: numba is slow to load). A new activation comes last.
 ACTIVATIONS: dict[str, Activation] = {
-    entry.name: entry
-    for entry in (
-        Activation(_quadratic, _quadratic_1, _quadratic_2, "quadratic", 0),
-        Activation(_gelu, _gelu_1, _gelu_2, "gelu", 1),
-        Activation(_tanh, _tanh_1, _tanh_2, "tanh", 2),
-        Activation(_erf, _erf_1, _erf_2, "erf", 3),
-        Activation(_softplus, _sigmoid, _sigmoid_1, "softplus", 4),
-        Activation(_silu, _silu_1, _silu_2, "silu", 5),
-        Activation(_linear, _linear_1, _linear_2, "linear", 6),
-        Activation(_relu, _relu_1, _linear_2, "relu", 7, (0.0,)),
-        Activation(_leaky_relu, _leaky_relu_1, _linear_2, "leaky-relu", 8, (0.0,)),
-        Activation(_abs, _abs_1, _linear_2, "abs", 9, (0.0,)),
-        Activation(
-            _clipped_linear, _clipped_linear_1, _linear_2, "clipped-linear", 10, (-1.0, 1.0)
-        ),
+    name: Activation(*members, name=name, kernel_code=code, kinks=kinks)
+    for code, (name, members, kinks) in enumerate(
+        [
+            ("quadratic", (_quadratic, _quadratic_1, _quadratic_2), ()),
+            ("gelu", (_gelu, _gelu_1, _gelu_2), ()),
+            ("tanh", (_tanh, _tanh_1, _tanh_2), ()),
+            ("erf", (_erf, _erf_1, _erf_2), ()),
+            ("softplus", (_softplus, _sigmoid, _sigmoid_1), ()),
+            ("silu", (_silu, _silu_1, _silu_2), ()),
+            ("linear", (_linear, _linear_1, _linear_2), ()),
+            ("relu", (_relu, _relu_1, _linear_2), (0.0,)),
+            ("leaky-relu", (_leaky_relu, _leaky_relu_1, _linear_2), (0.0,)),
+            ("abs", (_abs, _abs_1, _linear_2), (0.0,)),
+            ("clipped-linear", (_clipped_linear, _clipped_linear_1, _linear_2), (-1.0, 1.0)),
+        ]
     )
 }
+Activation.catalogue = ACTIVATIONS
 
 
 def get_activation(activation: Any) -> Activation:
@@ -331,19 +316,4 @@ def get_activation(activation: Any) -> Activation:
     ...
     ValueError: activation must be one of 'quadratic', ... (did you mean 'gelu'?)
     """
-    if isinstance(activation, Activation):
-        if activation.kernel_code is not None and ACTIVATIONS.get(activation.name) != activation:
-            return replace(activation, kernel_code=None)  # a changed copy of an entry: checked
-        return activation
-    if isinstance(activation, str):
-        return ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
-    name = check_derivatives("activation", activation)
-    first: Any = getattr(activation, "derivative", None)
-    second: Any = getattr(activation, "second_derivative", None)
-    return Activation(
-        activation.value,
-        first,
-        second,
-        name=name,
-        kinks=getattr(activation, "kinks", ()),
-    )
+    return Activation.of(activation)

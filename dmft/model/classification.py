@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.validation import check_choice, check_real
+from dmft._numerics.validation import check_choice, check_real, own_parameter
 
 __all__ = ["LAWS", "ClassLaw", "describe_label"]
 
@@ -63,40 +63,37 @@ class ClassLaw:
     @classmethod
     def of(
         cls,
-        law: object,
+        law: str | None,
         threshold: float | None = None,
         flip: float | None = None,
         slope: float | None = None,
-    ) -> ClassLaw:
-        """Check the settings and fill in defaults.
+    ) -> ClassLaw | None:
+        """Check the settings and fill in defaults; return None for labels that are no classes.
 
         Raises
         ------
         ValueError
             If there is no such law, a parameter is out of range, or belongs to the other law.
         """
+        if law is None:
+            for name, value in (("threshold", threshold), ("flip", flip), ("slope", slope)):
+                if value is not None:
+                    raise ValueError(f"{name} must be left out without classes, got {value!r}")
+            return None
         law = check_choice("classes", law, LAWS)
-        given: dict[str, Any] = {"flip": flip, "slope": slope}
-        own, default = LAWS[law]
-        for owner, (name, _) in LAWS.items():
-            if name != own and given[name] is not None:
-                raise ValueError(
-                    f"{name} must be left out for classes {law!r} (it belongs to {owner!r}), "
-                    f"got {given[name]!r}"
-                )
-        if given[own] is None:
-            given[own] = default
+        own = own_parameter("classes", law, LAWS, {"flip": flip, "slope": slope})
+        assert own is not None
         if law == "sign":
-            given["flip"] = check_real("flip", given["flip"], minimum=0.0)
-            if given["flip"] >= 0.5:
+            flip = check_real("flip", own[1], minimum=0.0)
+            if flip >= 0.5:
                 raise ValueError(
                     "flip must be at least 0 and less than 1/2 (at 1/2 labels say nothing), "
-                    f"got {given['flip']:g}"
+                    f"got {flip:g}"
                 )
         else:
-            given["slope"] = check_real("slope", given["slope"], minimum=0.0, exclusive=True)
+            slope = check_real("slope", own[1], minimum=0.0, exclusive=True)
         level = check_real("threshold", 0.0 if threshold is None else threshold)
-        return cls(law, level, given["flip"], given["slope"])
+        return cls(law, level, flip, slope)
 
     @property
     def is_random(self) -> bool:
@@ -104,7 +101,7 @@ class ClassLaw:
         return self.law == "logistic" or self.flip != 0.0
 
     def probability(self, values: Array) -> Array:
-        """Probability of the label +1 at each of `values`, of the same shape."""
+        """Return the probability of the label +1 at each of `values`, of the same shape."""
         from scipy.special import expit
 
         u = values - self.threshold
@@ -115,7 +112,7 @@ class ClassLaw:
         return np.where(u >= 0.0, 1.0 - self.flip, self.flip)
 
     def draw(self, values: Array, eps: Array) -> Array:
-        """Labels -1.0 and +1.0 at `values`, with the standard normal noise `eps`, same shapes."""
+        """Draw labels -1.0 and +1.0 at `values`, with standard normal noise `eps`, same shapes."""
         from scipy.special import ndtr
 
         probability = self.probability(values)

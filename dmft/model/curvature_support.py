@@ -52,7 +52,7 @@ _SHARE_OF_GROWTH, _MOVES = 0.1, 10.0
 
 @dataclass(frozen=True)
 class CurvatureSupport:
-    """What is known of the essential support of D.
+    """Essential support of D, as far as it is known.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ def curvature_support(problem: Problem, weights: FloatArray | None = None) -> Cu
 
 
 def _confinement(weights: FloatArray, k: int) -> FloatArray | None:
-    """Projector on the span of r where r given z is degenerate, otherwise None."""
+    """Return the projector on the span of r where r given z is degenerate, otherwise None."""
     covariance = weights @ weights.T
     overlap = weights[:, :k]
     largest = float(np.linalg.eigvalsh(covariance)[-1])
@@ -113,7 +113,7 @@ def _confinement(weights: FloatArray, k: int) -> FloatArray | None:
 
 
 def _probe(problem: Problem, projector: FloatArray) -> CurvatureSupport:
-    """Values of D over labels along rays and pre-activations in the range of a projector."""
+    """Evaluate D at labels along rays and pre-activations in the range of a projector."""
     k = problem.k
     generator = np.random.default_rng(0)
     rays = generator.standard_normal((_N_RAYS, k + 1))
@@ -145,7 +145,7 @@ def _probe_along(
     samples: Sequence[FloatArray],
     generator: np.random.Generator,
 ) -> CurvatureSupport:
-    """Values of D over labels at (z, eps) of growing size, one sample (n, k + 1) a radius."""
+    """Evaluate D at labels for (z, eps) of growing size, one sample (n, k + 1) for each radius."""
     m = problem.m
     r, far = (projector @ points for points in _probe_pre_activations(m, generator))
 
@@ -165,19 +165,17 @@ def _probe_along(
         with np.errstate(all="ignore"):
             fitted, fitted_labels = _where_fitted(problem, far, labels)
             # Short of the label the slope of the loss is that of a large residual, and a curvature
-            # of the activation that grows has its full size; just beside it a loss that flattens
+            # of the activation that grows has its full size; just off it a loss that flattens
             # is concave. These say whether D is bounded, the others what it approaches.
             short = [part * fitted for part in _PARTS_OF_FITTED]
-            beside, labels_beside = zip(
+            off, labels_off = zip(
                 *(_where_fitted(problem, far, labels, residual) for residual in _RESIDUALS),
                 strict=True,
             )
             on_grid = np.repeat(points, len(labels), axis=1)
-            at = np.concatenate([on_grid, fitted, *short, *beside], axis=1)
+            at = np.concatenate([on_grid, fitted, *short, *off], axis=1)
             labels_at = np.tile(fitted_labels, 1 + len(short))
-            labels_at = np.concatenate(
-                [np.tile(labels, points.shape[1]), labels_at, *labels_beside]
-            )
+            labels_at = np.concatenate([np.tile(labels, points.shape[1]), labels_at, *labels_off])
             D = curvature(problem, at, labels_at)
         approached = np.arange(len(D)) < on_grid.shape[1] + fitted.shape[1]
         finite = np.isfinite(D).all(axis=(1, 2))
@@ -216,10 +214,10 @@ def _probe_along(
 
 
 def _between_grid_points(problem: Problem, r: FloatArray, labels: FloatArray) -> FloatArray:
-    """Smallest and largest D of one neuron near the pre-activations (1, n) with labels (n,).
+    """Find the smallest and largest D of one neuron near pre-activations (1, n) with labels (n,).
 
     An edge held by the support is as exact as its end, which is where D is smallest: between the
-    points of a grid, or right beside a kink. Empty where the grid has it already.
+    points of a grid, or next to a kink. Empty where the grid has it already.
     """
     found = []
     offsets = np.linspace(-1.0, 1.0, 21)
@@ -294,7 +292,7 @@ def describe_unbounded(problem: Problem) -> str:
 
 
 def _growth(before: float, after: float) -> float:
-    """By how much the logarithm of a factor's size has grown; one that was zero counts as tiny."""
+    """Return the growth of the logarithm of a factor's size; zero counts as tiny."""
     tiny = float(np.finfo(np.float64).tiny)
     return float(np.log(max(abs(after), tiny)) - np.log(max(abs(before), tiny)))
 
@@ -302,7 +300,7 @@ def _growth(before: float, after: float) -> float:
 def _lowest_term(
     problem: Problem, near: FloatArray, far: FloatArray
 ) -> tuple[tuple[str, ...], dict[str, float], dict[str, float]]:
-    """Names of the factors of D's more negative term far out, and their values at both points."""
+    """Name the factors of D's more negative term far out, with their values at both points."""
     network, loss = problem.network, problem.loss
     layer = np.asarray(network.second_layer)
 
@@ -338,7 +336,7 @@ def _towards(value: float) -> str:
 
 
 def _probe_pre_activations(m: int, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Moderate pre-activations (m, n1), and unit directions (m, n2) to follow outwards."""
+    """Return moderate pre-activations (m, n1), and unit directions (m, n2) to follow outwards."""
     half = np.concatenate([np.linspace(0.0, 6.0, 301), np.geomspace(6.0, 1e3, 60)[1:]])
     if m == 1:
         return np.concatenate([-half[:0:-1], half])[np.newaxis], np.array([[-1.0, 1.0]])
@@ -351,25 +349,25 @@ def _probe_pre_activations(m: int, generator: np.random.Generator) -> tuple[Floa
 def _where_fitted(
     problem: Problem, far: FloatArray, labels: FloatArray, residual: float = 0.0
 ) -> tuple[FloatArray, FloatArray]:
-    """Pre-activations along the rays ``far`` at which the network output is that far from a label.
+    """Find pre-activations along the rays ``far`` with a given residual, output minus label.
 
-    A robust loss has its curvature concentrated there, in a window that no grid would hit.
+    A robust loss has its curvature concentrated there, in an interval that no grid would hit.
     """
     rays = np.repeat(far, len(labels), axis=1)
     labels = np.tile(labels, far.shape[1])
-    wanted = labels + residual
-    low, high = np.zeros(len(wanted)), np.full(len(wanted), 1e7)
-    start = problem.network.output(low * rays) < wanted
-    crossed = start != (problem.network.output(high * rays) < wanted)
+    output = labels + residual
+    low, high = np.zeros(len(output)), np.full(len(output), 1e7)
+    start = problem.network.output(low * rays) < output
+    crossed = start != (problem.network.output(high * rays) < output)
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        same = (problem.network.output(middle * rays) < wanted) == start
+        same = (problem.network.output(middle * rays) < output) == start
         low, high = np.where(same, middle, low), np.where(same, high, middle)
     return (low * rays)[:, crossed], labels[crossed]
 
 
 def _labels_at(problem: Problem, points: FloatArray) -> FloatArray:
-    """Distinct finite labels at the given (z, eps); those that overflow far out are left out."""
+    """Return the distinct finite labels at given (z, eps), without labels that overflow."""
 
     def labels(rows: FloatArray) -> FloatArray:
         return problem.sample_labels(rows[:, :-1], rows[:, -1])

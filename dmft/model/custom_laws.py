@@ -1,4 +1,4 @@
-"""Custom laws told apart by what they give: their names do not say what they do."""
+"""Fingerprints of custom labels, activations and losses, whose names do not tell them apart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POINTS = 4096
 
 
 def fingerprint(problem: Problem) -> str | None:
-    """Digest of labels, gradients and curvatures at a few thousand Gaussian points.
+    """Return a digest of labels, gradients and curvatures at a few thousand Gaussian points.
 
     Parameters
     ----------

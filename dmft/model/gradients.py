@@ -16,18 +16,15 @@ GIL, the same bits every time); anything else runs through the numpy callables.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dmft._numerics.user_functions import real_array
 from dmft._numerics.validation import as_array
-from dmft.model.activations import ACTIVATIONS
-from dmft.model.losses import LOSSES
 
 if TYPE_CHECKING:
-    from dmft.model.activations import Activation
     from dmft.model.losses import Loss
     from dmft.model.problem import Problem
 
@@ -51,7 +48,7 @@ def pre_activation_gradient(
     out: Array | None = None,
     loss_out: Array | None = None,
 ) -> tuple[Array, Array]:
-    r"""Gradient :math:`g = \partial\ell/\partial r` and loss of every sample.
+    r"""Compute gradient :math:`g = \partial\ell/\partial r` and loss of every sample.
 
     Parameters
     ----------
@@ -89,16 +86,14 @@ def pre_activation_gradient(
     r, y = _samples(problem, r, y, "r")
     out = _output("out", out, r.shape)
     loss_out = _output("loss_out", loss_out, y.shape)
-    network = problem.network
-    a = np.array(network.second_layer)
-    codes = _kernel_codes(network.activation, problem.loss)
-    if codes is not None:
+    law = compiled_law(problem)
+    if law is not None:
         from dmft._numerics.kernels import gradient_kernel
 
-        gradient_kernel(r, y, a, *codes, np.inf, out, loss_out, np.zeros(4))
+        gradient_kernel(r, y, *law, np.inf, out, loss_out, np.zeros(4))
         return out, loss_out
-    f = a @ _of_r(network.activation, "value", r)
-    slopes = _of_r(network.activation, "derivative", r)
+    a, values, slopes = _neurons(problem, r, "value", "derivative")
+    f = a @ values
     loss_out[:] = _of_f(problem.loss, "value", f, y)
     np.multiply(slopes, a[:, None], out=out)
     out *= _of_f(problem.loss, "derivative", f, y)
@@ -108,7 +103,7 @@ def pre_activation_gradient(
 def second_layer_gradient(
     problem: Problem, r: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None
 ) -> Array:
-    r"""Sum over samples of the gradient in the second layer.
+    r"""Compute the sum over samples of the gradient in the second layer.
 
     .. math:: \sum_i w_i\, \partial\ell_i/\partial a_j
               = \sum_i w_i\, L'(f_i, y_i)\, \sigma(r_{ji})
@@ -142,22 +137,20 @@ def second_layer_gradient(
     """
     r, y = _samples(problem, r, y, "r")
     weights = np.empty(0) if weights is None else _weights(weights, y)
-    network = problem.network
-    a = np.array(network.second_layer)
-    codes = _kernel_codes(network.activation, problem.loss)
-    if codes is not None:
+    law = compiled_law(problem)
+    if law is not None:
         from dmft._numerics.kernels import second_layer_kernel
 
         total = np.empty(len(r))
-        second_layer_kernel(r, y, a, *codes, weights, total)
+        second_layer_kernel(r, y, *law, weights, total)
         return total
-    values = _of_r(network.activation, "value", r)
+    a, values = _neurons(problem, r, "value")
     slopes = _of_f(problem.loss, "derivative", a @ values, y)
     return np.asarray(values @ (slopes * weights if len(weights) else slopes))
 
 
 def curvature(problem: Problem, r: ArrayLike, y: ArrayLike, *, out: Array | None = None) -> Array:
-    r"""Curvature :math:`D = \partial^2\ell/\partial r\,\partial r` of every sample.
+    r"""Compute the curvature :math:`D = \partial^2\ell/\partial r\,\partial r` of every sample.
 
     Parameters
     ----------
@@ -190,17 +183,14 @@ def curvature(problem: Problem, r: ArrayLike, y: ArrayLike, *, out: Array | None
     r, y = _samples(problem, r, y, "r")
     m, n = r.shape
     out = _output("out", out, (n, m, m))
-    network = problem.network
-    a = np.array(network.second_layer)
-    codes = _kernel_codes(network.activation, problem.loss)
-    if codes is not None:
+    law = compiled_law(problem)
+    if law is not None:
         from dmft._numerics.kernels import curvature_kernel
 
-        curvature_kernel(r, y, a, *codes, out)
+        curvature_kernel(r, y, *law, out)
         return out
-    f = a @ _of_r(network.activation, "value", r)
-    slopes = (a[:, None] * _of_r(network.activation, "derivative", r)).T
-    bends = (a[:, None] * _of_r(network.activation, "second_derivative", r)).T
+    a, values, first, second = _neurons(problem, r, "value", "derivative", "second_derivative")
+    f, slopes, bends = a @ values, (a[:, None] * first).T, (a[:, None] * second).T
     np.multiply(slopes[:, :, None], slopes[:, None, :], out=out)
     out *= _of_f(problem.loss, "second_derivative", f, y)[:, None, None]
     diagonal = np.arange(m)
@@ -209,7 +199,7 @@ def curvature(problem: Problem, r: ArrayLike, y: ArrayLike, *, out: Array | None
 
 
 def curvature_bound(problem: Problem, r: ArrayLike, y: ArrayLike) -> Array:
-    r"""Bound on the largest eigenvalue of the curvature D of every sample.
+    r"""Compute a bound on the largest eigenvalue of the curvature D of every sample.
 
     .. math:: \max_j L' a_j \sigma''(r_j) + \max(L'', 0) \sum_j (a_j \sigma'(r_j))^2,
 
@@ -235,18 +225,15 @@ def curvature_bound(problem: Problem, r: ArrayLike, y: ArrayLike) -> Array:
     array([6.])
     """
     r, y = _samples(problem, r, y, "r")
-    network = problem.network
-    a = np.array(network.second_layer)
-    codes = _kernel_codes(network.activation, problem.loss)
+    law = compiled_law(problem)
     bound = np.empty(y.shape)
-    if codes is not None:
+    if law is not None:
         from dmft._numerics.kernels import curvature_bound_kernel
 
-        curvature_bound_kernel(r, y, a, *codes, bound)
+        curvature_bound_kernel(r, y, *law, bound)
         return bound
-    f = a @ _of_r(network.activation, "value", r)
-    slopes = a[:, None] * _of_r(network.activation, "derivative", r)
-    bends = a[:, None] * _of_r(network.activation, "second_derivative", r)
+    a, values, first, second = _neurons(problem, r, "value", "derivative", "second_derivative")
+    f, slopes, bends = a @ values, a[:, None] * first, a[:, None] * second
     bound[:] = np.max(_of_f(problem.loss, "derivative", f, y) * bends, axis=0)
     bound += np.maximum(_of_f(problem.loss, "second_derivative", f, y), 0.0) * np.sum(slopes**2, 0)
     return bound
@@ -255,7 +242,7 @@ def curvature_bound(problem: Problem, r: ArrayLike, y: ArrayLike) -> Array:
 def mean_loss(
     problem: Problem, h: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None
 ) -> float:
-    r"""Weighted sum of losses, :math:`\sum_i w_i\, \ell(h_i, y_i)`.
+    r"""Compute the weighted sum of losses, :math:`\sum_i w_i\, \ell(h_i, y_i)`.
 
     Parameters
     ----------
@@ -287,15 +274,13 @@ def mean_loss(
     """
     h, y = _samples(problem, h, y, "h")
     weights = np.full(y.shape, 1.0 / max(y.size, 1)) if weights is None else _weights(weights, y)
-    network = problem.network
-    a = np.array(network.second_layer)
-    codes = _kernel_codes(network.activation, problem.loss)
-    if codes is not None:
+    law = compiled_law(problem)
+    if law is not None:
         from dmft._numerics.kernels import loss_kernel
 
-        return float(loss_kernel(h, y, weights, a, *codes))
-    f = a @ _of_r(network.activation, "value", h)
-    return float(np.sum(weights * _of_f(problem.loss, "value", f, y)))
+        return float(loss_kernel(h, y, weights, *law))
+    a, values = _neurons(problem, h, "value")
+    return float(np.sum(weights * _of_f(problem.loss, "value", a @ values, y)))
 
 
 def _samples(problem: Problem, r: ArrayLike, y: ArrayLike, name: str) -> tuple[Array, Array]:
@@ -327,37 +312,37 @@ def _output(name: str, out: Array | None, shape: tuple[int, ...]) -> Array:
 
 
 def compiled_law(problem: Problem) -> tuple[Array, int, int] | None:
-    """Second layer and codes of activation and loss for ``dmft._numerics.kernels``.
+    """Return second layer and codes of activation and loss for ``dmft._numerics.kernels``.
 
-    None unless both laws are the catalogue's own.
+    None unless both are the catalogue's own.
     """
-    codes = _kernel_codes(problem.network.activation, problem.loss)
-    return None if codes is None else (np.array(problem.network.second_layer), *codes)
-
-
-def _kernel_codes(activation: Activation, loss: Loss) -> tuple[int, int] | None:
-    """Return the codes of the compiled twins; None unless both laws are the catalogue's own."""
-    if ACTIVATIONS.get(activation.name) != activation or LOSSES.get(loss.name) != loss:
+    activation, loss = problem.network.activation, problem.loss
+    if not (activation.in_catalogue and loss.in_catalogue):
         return None
-    if activation.kernel_code is None or loss.kernel_code is None:
-        return None
-    return activation.kernel_code, loss.kernel_code
+    assert activation.kernel_code is not None
+    assert loss.kernel_code is not None
+    return np.array(problem.network.second_layer), activation.kernel_code, loss.kernel_code
 
 
-def _of_r(activation: Activation, member: str, r: Array) -> Array:
-    function: Callable[[Array], Array] = getattr(activation, member)
-    return _checked(f"activation {activation.name!r}: {member}", function(r), r.shape)
+def _neurons(problem: Problem, r: Array, *members: str) -> tuple[Array, ...]:
+    """Return the second layer (m,), and members of the activation at pre-activations (m, N)."""
+    activation = problem.network.activation
+    label = f"activation {activation.name!r}"
+    return (
+        np.array(problem.network.second_layer),
+        *(_checked(f"{label}: {name}", getattr(activation, name)(r), r.shape) for name in members),
+    )
 
 
 def _of_f(loss: Loss, member: str, f: Array, y: Array) -> Array:
-    function: Callable[[Array, Array], Array] = getattr(loss, member)
-    return _checked(f"loss {loss.name!r}: {member}", function(f, y), f.shape)
+    """Return a member of the loss at outputs and labels (N,)."""
+    return _checked(f"loss {loss.name!r}: {member}", getattr(loss, member)(f, y), f.shape)
 
 
 def _checked(what: str, result: object, shape: tuple[int, ...]) -> Array:
     """Return the result of a callable as float64, or name the callable in a ValueError."""
     try:
-        array = np.asarray(result, dtype=np.float64)
+        array = real_array(np.asarray(result))
     except (TypeError, ValueError):
         raise ValueError(f"{what} must return real numbers, got {type(result).__name__}") from None
     if array.shape != shape:

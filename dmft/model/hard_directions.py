@@ -20,8 +20,8 @@ How :math:`A` is estimated
     variance of :math:`\langle v, z\rangle` that `y` and :math:`z_E` explain.
 
 Why the zeros are zeros
-    Points come with all sign patterns of z (in an orthonormal frame) and eps, so a symmetry such
-    as :math:`z_2 \to -z_2` cancels to rounding. The frame starts at the coordinate axes and is
+    Points come with all sign patterns of z (along orthonormal axes) and eps, so a symmetry such
+    as :math:`z_2 \to -z_2` cancels to rounding. They start as the coordinate axes and are
     turned onto the directions found; the sampling error of their angle shrinks with the angle
     itself, so a few turns find directions of a rotated label law to many digits.
 """
@@ -52,7 +52,7 @@ RANK_TOLERANCE = 1e-3  # fraction of the variance of a direction above which it 
 _REPLICATES = 16  # independent randomisations; errors over fewer are unreliable
 _LOG2_POINTS = {1: 16, 2: 17, 3: 17, 4: 18}  # of all points together; twice that with noise
 _DEGREE = {0: 8, 1: 6, 2: 5, 3: 4}  # of the dictionary, by number of easy directions so far
-_GRAM_CUTOFF = 1e-4  # dictionary functions of smaller variance, given the others, are dropped
+_GRAM_CUTOFF = 1e-4  # dictionary functions of smaller variance, given the others, are truncated
 _ROUNDING = 1e-9  # explained variances below this are zero to rounding
 _SIGNIFICANT = 5.0  # standard errors
 _CLEAR = 3.0  # an eigenvalue within this factor of the tolerance decides nothing
@@ -86,7 +86,7 @@ class RankTest:
 
 @dataclass(frozen=True, eq=False)
 class DirectionSearch:
-    """What `find_hard` found.
+    """Result of `find_hard`.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class DirectionSearch:
 
 @dataclass(frozen=True, eq=False)
 class _Finding:
-    """Easy directions in the frame (k, e), what is left (k, k - e), and how sure that is."""
+    """Easy directions (k, e), their complement (k, k - e) and the error of the angle."""
 
     easy: Array
     rest: Array
@@ -126,7 +126,7 @@ def hard_subspace(
     seed: int = 0,
     uses_noise: bool = True,
 ) -> Array:
-    r"""Orthonormal basis of the hard latent directions of a label function.
+    r"""Find an orthonormal basis of the hard latent directions of a label function.
 
     Parameters
     ----------
@@ -267,6 +267,7 @@ def refuse_easy(
         given += test.n_easy
 
 
+@single_threaded_blas()
 def _search(
     label: Callable[[Array, Array], ArrayLike],
     k: int,
@@ -275,32 +276,21 @@ def _search(
     uses_noise: bool,
 ) -> DirectionSearch:
     """Search as `find_hard`, of any k; bits do not depend on the number of threads."""
-    with single_threaded_blas():
-        return _search_on_one_thread(label, k, tolerance, seed, uses_noise)
-
-
-def _search_on_one_thread(
-    label: Callable[[Array, Array], ArrayLike],
-    k: int,
-    tolerance: float,
-    seed: int,
-    uses_noise: bool,
-) -> DirectionSearch:
     points, eps = _points(k, uses_noise, seed)
-    frame = np.eye(k)
+    axes = np.eye(k)
     for _ in range(_MAX_TURNS):
-        scores = _normal_scores(label, points, eps, frame)
+        scores = _normal_scores(label, points, eps, axes)
         finding = _find_easy(points, scores, tolerance)
         rounds = tuple(
-            replace(test, directions=frame @ test.directions + 0.0) for test in finding.rounds
+            replace(test, directions=axes @ test.directions + 0.0) for test in finding.rounds
         )
-        # Off-diagonal entries of the projector in the frame: how far the frame is from it.
+        # Off-diagonal entries of the projector: how far the axes are from its eigenvectors.
         projector = finding.easy @ finding.easy.T
         misfit = float(np.max(np.abs(projector - np.diag(np.round(np.diag(projector))))))
-        easy, rest = frame @ finding.easy, frame @ finding.rest
+        easy, rest = axes @ finding.easy, axes @ finding.rest
         if misfit < 1e-10:
             break
-        frame = np.hstack([easy, rest])
+        axes = np.hstack([easy, rest])
     hard = _tidy(easy, max(1e-7, 4.0 * finding.angle_error))
     return DirectionSearch(hard, rounds, finding.doubtful, tolerance)
 
@@ -325,12 +315,12 @@ def _points(k: int, uses_noise: bool, seed: int) -> tuple[Array, Array]:
 
 
 def _normal_scores(
-    label: Callable[[Array, Array], ArrayLike], points: Array, eps: Array, frame: Array
+    label: Callable[[Array, Array], ArrayLike], points: Array, eps: Array, axes: Array
 ) -> Array:
-    """Return the normal scores (R, N) of the labels at the points, given in `frame` coordinates."""
+    """Return the normal scores (R, N) of the labels at points with coordinates along `axes`."""
     from scipy.special import ndtri
 
-    z = points.reshape(-1, points.shape[-1]) @ frame.T
+    z = points.reshape(-1, points.shape[-1]) @ axes.T
     y = np.asarray(label(z, eps.reshape(-1)), dtype=np.float64)
     n = len(z)
     if y.shape != (n,):
@@ -352,7 +342,7 @@ def _normal_scores(
 
 
 def _find_easy(points: Array, scores: Array, tolerance: float) -> _Finding:
-    """Build up the easy subspace in the frame of the points."""
+    """Build up the easy subspace, in coordinates of the points."""
     k = points.shape[-1]
     flat = points.reshape(points.shape[0], -1, k)
     easy, rest = np.zeros((k, 0)), np.eye(k)

@@ -1,9 +1,10 @@
-r"""Where the weights start: Gram matrix, overlaps, and coordinates in which they hold.
+r"""Initial weights: Gram matrix, overlaps, and coordinates in which they hold.
 
 The start is given by the Gram matrix of the neurons, :math:`Q = \Theta^{0T}\Theta^0` (m, m), and
-their overlaps with the latent directions, :math:`M(0) = \Theta^{0T}\Theta_*` (m, k). What is left
-of the neurons beside the latent directions has the Gram matrix :math:`Q - M(0) M(0)^T`, which must
-be positive semidefinite; it may be singular, as for equal neurons.
+their overlaps with the latent directions, :math:`M(0) = \Theta^{0T}\Theta_*` (m, k). The
+components of the neurons orthogonal to the latent directions have the Gram matrix
+:math:`Q - M(0) M(0)^T`, which must be positive semidefinite; it may be singular, as for equal
+neurons.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def check_gram(init_gram: ArrayLike, m: int) -> Array:
     return gram
 
 
-def check_remainder(name: str, gram: Array, overlap: Array) -> None:
+def check_remainder(name: str, gram: Array, overlap: Array, along_with: str = "") -> None:
     """Raise unless neurons with a Gram matrix (m, m) can have overlaps (m, q).
 
     Raises
@@ -103,11 +104,24 @@ def check_remainder(name: str, gram: Array, overlap: Array) -> None:
     >>> check_remainder("initial_overlap", np.eye(1), np.array([[2.0]]))
     Traceback (most recent call last):
     ...
+    ValueError: initial_overlap must have singular values of at most init_radius = 1, got 2
+    >>> check_remainder("initial_overlap", np.diag([4.0, 1.0]), np.array([[0.0], [2.0]]))
+    Traceback (most recent call last):
+    ...
     ValueError: initial_overlap must leave Q - M M^T positive semidefinite, with Q the Gram matrix
     of the initial neurons and M their overlaps; its smallest eigenvalue is -3
     """
+    square = float(np.max(np.diag(gram), initial=0.0))
+    if np.array_equal(gram, np.diag(np.full(len(gram), square))):  # independent, of one radius
+        radius, largest = np.sqrt(square), float(np.linalg.norm(overlap, 2))
+        if largest > radius * (1.0 + _ROUNDING):
+            raise ValueError(
+                f"{name} must have singular values{along_with} of at most init_radius = "
+                f"{radius:g}, got {largest:g}"
+            )
+        return
     smallest = float(np.linalg.eigvalsh(gram - overlap @ overlap.T)[0])
-    if smallest < -_ROUNDING * float(np.max(np.diag(gram), initial=0.0)):
+    if smallest < -_ROUNDING * square:
         raise ValueError(
             f"{name} must leave Q - M M^T positive semidefinite, with Q the Gram matrix of the "
             f"initial neurons and M their overlaps; its smallest eigenvalue is {smallest:.6g}"
@@ -115,7 +129,7 @@ def check_remainder(name: str, gram: Array, overlap: Array) -> None:
 
 
 def semidefinite_factor(matrix: Array, scales: Array) -> Array:
-    """Lower triangular L with L L^T = `matrix` (m, m), symmetric positive semidefinite.
+    """Return the lower triangular factor L of L L^T = `matrix` (m, m), positive semidefinite.
 
     Pivots that are rounding of their row's entry of `scales` (m,) are zero, and with them their
     column: the usual factor does not exist there, and a square root of the rounding would be noise
@@ -138,7 +152,7 @@ def semidefinite_factor(matrix: Array, scales: Array) -> Array:
 
 
 def starting_coordinates(gram: Array, overlap: Array) -> tuple[Array, Array]:
-    """Weights along the directions of the overlaps, and along m directions beside them.
+    """Return initial weights along the directions of the overlaps and m orthogonal ones.
 
     Parameters
     ----------

@@ -28,7 +28,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.validation import check_choice, check_finite_array, check_keys, check_real
+from dmft._numerics.frozen import set_fields
+from dmft._numerics.validation import (
+    check_choice,
+    check_finite_array,
+    check_keys,
+    check_real,
+    own_parameter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,20 +111,9 @@ class Inputs:
             "spectrum": spectrum,
             "separation": separation,
         }
-        own = LAWS[law]
-        for name, value in given.items():
-            if value is not None and (own is None or own[0] != name):
-                owner = next(key for key, entry in LAWS.items() if entry and entry[0] == name)
-                raise ValueError(
-                    f"{name} must be left out for inputs {law!r} (it belongs to {owner!r}), "
-                    f"got {value!r}"
-                )
-        if own is not None and given[own[0]] is None:
-            given[own[0]] = own[1]
-        object.__setattr__(self, "law", law)
-        for name in _PARAMETERS:
-            checked = None if own is None or own[0] != name else _CHECKS[name](given[name])
-            object.__setattr__(self, name, checked)
+        own = own_parameter("inputs", law, LAWS, given)
+        checked = {} if own is None else {own[0]: _CHECKS[own[0]](own[1])}
+        set_fields(self, law=law, **{**dict.fromkeys(_PARAMETERS), **checked})
 
     @property
     def is_gaussian(self) -> bool:
@@ -268,7 +264,7 @@ def get_inputs(inputs: str | Inputs | Mapping[str, Any]) -> Inputs:
 
 
 def _row_blocks(out: Array) -> Iterator[Array]:
-    """Blocks of rows whose size depends on the width alone."""
+    """Yield blocks of rows of a size that depends on the width alone."""
     rows = max(1, _FILL_BYTES // (8 * max(1, out.shape[1])))
     for start in range(0, len(out), rows):
         yield out[start : start + rows]

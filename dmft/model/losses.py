@@ -21,15 +21,17 @@ Derivatives are with respect to :math:`f`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.derivatives import complete_derivatives
-from dmft._numerics.validation import check_choice, check_derivatives
+from dmft._numerics.frozen import set_fields
+from dmft._numerics.validation import check_choice
+from dmft.model.catalogue import CatalogueFunction
 
 __all__ = ["LOSSES", "Loss", "get_loss"]
 
@@ -42,7 +44,7 @@ _DENSE = np.arange(-6.0, 6.0, 0.25) + 0.125
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(CatalogueFunction):
     r"""A loss :math:`L(f, y)` with its first two derivatives with respect to :math:`f`.
 
     Parameters
@@ -85,29 +87,19 @@ class Loss:
     'complex-step'
     """
 
-    value: Callable[[Array, Array], Array]
-    # Never None once built.
-    derivative: Callable[[Array, Array], Array] = None  # type: ignore[assignment]
-    second_derivative: Callable[[Array, Array], Array] = None  # type: ignore[assignment]
-    name: str = "custom"
-    kernel_code: int | None = None
     labels: Literal["real", "sign"] = "real"
     smooth: bool = True
-    derivatives: str = field(init=False, default="given")
+
+    kind: ClassVar[str] = "loss"
+    catalogue: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
-        for member in ("value", "derivative", "second_derivative"):
-            given = getattr(self, member)
-            if not callable(given) and (given is not None or member == "value"):
-                raise ValueError(f"loss {self.name!r}: {member} must be callable, got {given!r}")
-        check_choice(f"loss {self.name!r}: labels", self.labels, ("real", "sign"))
+        super().__post_init__()
+        check_choice(f"{self._label}: labels", self.labels, ("real", "sign"))
         if not isinstance(self.smooth, bool):
-            raise ValueError(
-                f"loss {self.name!r}: smooth must be True or False, got {self.smooth!r}"
-            )
+            raise ValueError(f"{self._label}: smooth must be True or False, got {self.smooth!r}")
         if self.kernel_code is None:  # the catalogue's own are for the tests to check
-            for name, value in self._completed(np.array([-1.0, 1.0])).items():
-                object.__setattr__(self, name, value)
+            set_fields(self, **self._completed(np.array([-1.0, 1.0])))
 
     def check_at(self, labels: Array) -> None:
         """Raise unless the derivatives are right at given labels (n,).
@@ -136,7 +128,7 @@ class Loss:
     def _completed(self, labels: Array) -> dict[str, Any]:
         """Find the derivatives left out, check those given; return what is new."""
         return complete_derivatives(
-            f"loss {self.name!r}",
+            self._label,
             (self.value, self.derivative, self.second_derivative),
             np.repeat(_POINTS, len(labels)),
             np.tile(labels, len(_POINTS)),
@@ -209,24 +201,18 @@ def _smoothed_hinge_2(f: Array, y: Array) -> Array:
     return np.asarray(np.square(y) * np.heaviside(t, 0.0) * np.heaviside(1.0 - t, 0.0))
 
 
-#: The catalogue. The codes are those of ``dmft._numerics.kernels``.
+_ENTRIES: list[tuple[str, tuple[Any, Any, Any], Literal["real", "sign"], bool]] = [
+    ("square", (_square, _square_1, _square_2), "real", True),
+    ("pseudo-huber", (_pseudo_huber, _pseudo_huber_1, _pseudo_huber_2), "real", True),
+    ("logistic", (_logistic, _logistic_1, _logistic_2), "sign", True),
+    ("smoothed-hinge", (_smoothed_hinge, _smoothed_hinge_1, _smoothed_hinge_2), "sign", False),
+]
+#: The catalogue, in the order of the codes in ``dmft._numerics.kernels``. A new loss comes last.
 LOSSES: dict[str, Loss] = {
-    entry.name: entry
-    for entry in (
-        Loss(_square, _square_1, _square_2, "square", 0),
-        Loss(_pseudo_huber, _pseudo_huber_1, _pseudo_huber_2, "pseudo-huber", 1),
-        Loss(_logistic, _logistic_1, _logistic_2, "logistic", 2, "sign"),
-        Loss(
-            _smoothed_hinge,
-            _smoothed_hinge_1,
-            _smoothed_hinge_2,
-            "smoothed-hinge",
-            3,
-            "sign",
-            smooth=False,
-        ),
-    )
+    name: Loss(*members, name=name, kernel_code=code, labels=labels, smooth=smooth)
+    for code, (name, members, labels, smooth) in enumerate(_ENTRIES)
 }
+Loss.catalogue = LOSSES
 
 
 def get_loss(loss: Any) -> Loss:
@@ -256,20 +242,4 @@ def get_loss(loss: Any) -> Loss:
     ...
     ValueError: loss must be one of 'square', 'pseudo-huber', 'logistic', 'smoothed-hinge'; got 'huber' (did you mean 'pseudo-huber'?)
     """  # noqa: E501
-    if isinstance(loss, Loss):
-        if loss.kernel_code is not None and LOSSES.get(loss.name) != loss:
-            return replace(loss, kernel_code=None)  # a changed copy of an entry: checked
-        return loss
-    if isinstance(loss, str):
-        return LOSSES[check_choice("loss", loss, LOSSES)]
-    name = check_derivatives("loss", loss)
-    first: Any = getattr(loss, "derivative", None)
-    second: Any = getattr(loss, "second_derivative", None)
-    return Loss(
-        loss.value,
-        first,
-        second,
-        name=name,
-        labels=getattr(loss, "labels", "real"),
-        smooth=getattr(loss, "smooth", True),
-    )
+    return Loss.of(loss)

@@ -1,4 +1,4 @@
-"""Neurons that gradient descent keeps equal, or opposite, and how rounding does not part them.
+"""Permutation and sign symmetries of neurons, kept through rounding.
 
 Two neurons with the same initial weights and the same second-layer weight receive the same
 gradient, in every step, and stay equal for ever. So do opposite ones with an even activation, and
@@ -83,7 +83,7 @@ class NeuronSymmetry:
         return cls(tuple(pairs))
 
     def holding(self, weights: FloatArray, second_layer: FloatArray) -> NeuronSymmetry:
-        """Those of the pairs that weights (m, ...) and a second layer (m,) respect, to the bit."""
+        """Return the pairs that weights (m, ...) and a second layer (m,) respect to the bit."""
         return NeuronSymmetry(
             tuple(
                 (j, i, sign, sign_of_layer)
@@ -116,7 +116,7 @@ class NeuronSymmetry:
 
 
 def parity(activation: Activation) -> int:
-    """1 for an even activation, -1 for an odd one, 0 for any other, to rounding at some points.
+    """Return 1 for an even activation, -1 for an odd one, 0 for any other, to rounding.
 
     Examples
     --------

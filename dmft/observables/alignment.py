@@ -1,4 +1,4 @@
-"""How far the neurons point along the hard directions, from the order parameters."""
+"""Alignment of the neurons with the hard directions, from the order parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHORTEST = 1e-75  # length of a neuron whose fourth power, and its inverse, are
 
 
 def hard_cosine(overlap: FloatArray, norm: FloatArray, hard_basis: FloatArray) -> FloatArray:
-    """Largest squared cosine between a hard direction and the span of the neurons.
+    """Return the largest squared cosine between a hard direction and the span of the neurons.
 
     The largest squared canonical correlation between the two spaces: the largest eigenvalue of
     ``M_h^T C^+ M_h``. It does not depend on lengths or on a mixing of the neurons; for one neuron

@@ -7,7 +7,7 @@ An output of exactly zero, as of a ReLU network all of whose neurons are off, is
 The event has jumps where the output or the label changes sign, which no rule for smooth functions
 can integrate. So one of the Gaussians is integrated in closed form: along the direction in which h
 varies most given z, the sign changes of the output are located, and what lies between them is a
-difference of normal distribution functions. What is left to average over z and the other neurons
+difference of normal distribution functions. The average over z and the other neurons
 is smooth where the noise or that direction smooths it; two rules with panels at different places
 say whether it is, and scrambled Sobol points, whose error shows over replicates, take over if not.
 The noise of `dmft.model.classification` is summed over.
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft._numerics.sampling import Sampling
-    from dmft.model.problem import Network, Problem
+    from dmft.model.network import Network
+    from dmft.model.problem import Problem
 
     FloatArray = NDArray[np.float64]
     Signs = NDArray[np.bool_]
@@ -55,7 +56,7 @@ def expected_test_error(
     replicates: Iterable[int],
     second_layer: FloatArray | None = None,
 ) -> FloatArray:
-    """Test error at given order parameters; NaN where labels are not -1 and +1.
+    """Compute the test error at given order parameters; NaN where labels are not -1 and +1.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def expected_test_error(
 
 
 def _tensor_rules(problem: Problem, dimension: int) -> list[_Lines]:
-    """Lines at the nodes of each tensor rule; none where the label suits none."""
+    """Return lines at the nodes of each tensor rule; none where the label suits none."""
     names, breaks = _RULES.get(dimension, ()), label_breaks(problem)
     if not names or breaks is None:
         return []
@@ -119,7 +120,7 @@ def _confirmed(errors: Iterable[float]) -> float | None:
 
 
 def mean_test_error(problem: Problem, h: FloatArray, y: FloatArray) -> float:
-    """Fraction of samples, of pre-activations (m, N) and labels (N,), with y f < 0.
+    """Return the fraction of samples, of pre-activations (m, N) and labels (N,), with y f < 0.
 
     NaN where labels are not -1 and +1.
 
@@ -168,7 +169,7 @@ def sign_masses(
     direction: FloatArray,
     kinks: Sequence[float] = (),
 ) -> tuple[FloatArray, FloatArray]:
-    """Probabilities that an output is positive, and negative, at ``start + s * direction``.
+    """Compute the probabilities of a positive and negative output at ``start + s * direction``.
 
     Parameters
     ----------
@@ -224,7 +225,7 @@ def sign_masses(
 
 
 def _grid(start: FloatArray, direction: FloatArray, kinks: Sequence[float]) -> FloatArray:
-    """Points along each line, increasing, shape (n, N), those where an entry is at a kink too.
+    """Return points (n, N) along each line, increasing, with the kinks of all entries.
 
     Between kinks a piecewise linear output is linear: it changes sign once at most.
     """
@@ -238,7 +239,7 @@ def _grid(start: FloatArray, direction: FloatArray, kinks: Sequence[float]) -> F
 
 
 def _dips(f: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Lines and inner rows of the grid at which |f| dips without a change of sign."""
+    """Find lines and inner rows of the grid at which |f| dips without a change of sign."""
     sign, size = np.sign(f), np.abs(f)
     same = (sign[1:-1] == sign[:-2]) & (sign[1:-1] == sign[2:]) & (sign[1:-1] != 0.0)
     found = same & (size[1:-1] <= size[:-2]) & (size[1:-1] <= size[2:])
@@ -249,7 +250,7 @@ def _dips(f: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def _vertex(
     grid: FloatArray, size: FloatArray, lines: NDArray[np.intp], rows: NDArray[np.intp]
 ) -> FloatArray:
-    """Where the parabola through a point of each line and its two neighbours is lowest."""
+    """Minimise the parabola through a point of each line and its two neighbours."""
     (s0, f0), (s1, f1), (s2, f2) = (
         (grid[rows + i, lines], size[rows + i, lines]) for i in (-1, 0, 1)
     )
@@ -269,7 +270,7 @@ def _add_change(
 ) -> None:
     """Add to the `mass` of lines what changes between two points of each.
 
-    By bisection, and a secant in what is left.
+    By bisection, and a secant in the last interval.
     """
     from scipy.special import ndtr
 

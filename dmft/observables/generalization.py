@@ -45,7 +45,7 @@ def expected_test_loss(
     second_layer: FloatArray | None = None,
     average: LossAverage | None = None,
 ) -> FloatArray:
-    r"""Test loss ``E[l(h, phi(z, eps))]`` with (z, h) ~ N(0, [[I, M^T], [M, C(t, t)]]).
+    r"""Compute the test loss ``E[l(h, phi(z, eps))]`` with (z, h) ~ N(0, [[I, M^T], [M, C(t, t)]]).
 
     A tensor rule where another one confirms it (see `dmft.observables.verified_rules`), otherwise
     scrambled Sobol points, one scramble for each replicate so that the cubature error is part of
@@ -91,7 +91,7 @@ def expected_test_loss(
 
 @dataclass(frozen=True, eq=False)
 class LossAverage:
-    """How the average losses of a run are computed.
+    """Rule for the average losses of a run.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class LossAverage:
 
 
 def pre_activation_weights(overlap: FloatArray, norm: FloatArray) -> FloatArray:
-    """Weights of pre-activations of fresh data in independent normals (z, xi).
+    """Return the weights of pre-activations of fresh data in independent normals (z, xi).
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def _averages(
 
 
 def _square_root(matrices: FloatArray) -> FloatArray:
-    """Symmetric square roots of positive semidefinite matrices, negative rounding clipped."""
+    """Return symmetric square roots of semidefinite matrices, negative rounding clipped."""
     values, vectors = np.linalg.eigh(matrices)
     roots = np.sqrt(np.maximum(values, 0.0))
     product: FloatArray = (vectors * roots[:, np.newaxis, :]) @ np.swapaxes(vectors, 1, 2)

@@ -1,4 +1,4 @@
-r"""Averages that do not exist: how a function of a few Gaussians grows far out and near poles.
+r"""Integrability of functions of a few Gaussians: their growth far out and near poles.
 
 A sample mean of |y| for y = z_1/z_2 is a number whatever the sample, and so is a quadrature; the
 average is infinite. What decides is the growth of the function where Gaussians are large, against
@@ -64,7 +64,7 @@ def average_of(function: Callable[[FloatArray], FloatArray], dimension: int) -> 
         with np.errstate(all="ignore"):
             return np.asarray(function(points))
 
-    signs = _far_out(asked, dimension) | _at_zero(asked, dimension) | _at_poles(asked, dimension)
+    signs = _far_out(asked, dimension) | _near_zero(asked, dimension) | _at_poles(asked, dimension)
     if not signs:
         return 0.0
     return np.inf * signs.pop() if len(signs) == 1 else np.nan
@@ -153,7 +153,7 @@ def _of_gaussians(
 
 
 def _rays(dimension: int) -> FloatArray:
-    """Directions, shape (dimension, n): random ones, and close to axes and their bisectors."""
+    """Return directions (dimension, n): random ones, and close to axes and their bisectors."""
     rng = np.random.default_rng(0)
     unit = np.eye(dimension)
     pairs = list(itertools.combinations(unit, 2))
@@ -166,7 +166,7 @@ def _rays(dimension: int) -> FloatArray:
 
 
 def _far_out(asked: Callable[[FloatArray], FloatArray], dimension: int) -> set[int]:
-    """Signs that grow as fast as the normal density falls, along some ray."""
+    """Find signs that grow as fast as the normal density falls, along some ray."""
     rays, signs = _rays(dimension), set()
     values = np.stack([asked(radius * rays) for radius in _RADII])
     for column in values.T:
@@ -174,15 +174,15 @@ def _far_out(asked: Callable[[FloatArray], FloatArray], dimension: int) -> set[i
         if np.count_nonzero(usable) < 4:
             continue
         radii, sizes = _RADII[usable][-4:], np.log(np.abs(column[usable][-4:]))
-        left = sizes - 0.5 * radii**2
-        # Less than 1/r of the radial integrand is left, and ever less.
-        if np.all(np.diff(left) > -1.05 * np.diff(np.log(radii))):
+        excess = sizes - 0.5 * radii**2
+        # The radial integrand falls more slowly than 1/r.
+        if np.all(np.diff(excess) > -1.05 * np.diff(np.log(radii))):
             signs.add(int(np.sign(column[usable][-1])))
     return signs
 
 
-def _at_zero(asked: Callable[[FloatArray], FloatArray], dimension: int) -> set[int]:
-    """Signs that grow towards zero in all directions, faster than the volume falls."""
+def _near_zero(asked: Callable[[FloatArray], FloatArray], dimension: int) -> set[int]:
+    """Find signs that grow towards zero in all directions, faster than the volume falls."""
     rays, signs = _rays(dimension), set()
     with np.errstate(all="ignore"):
         values = np.stack([asked(radius * rays) for radius in _SMALL])
@@ -194,7 +194,7 @@ def _at_zero(asked: Callable[[FloatArray], FloatArray], dimension: int) -> set[i
 
 
 def _at_poles(asked: Callable[[FloatArray], FloatArray], dimension: int) -> set[int]:
-    """Signs that grow like 1/|x| or faster towards a point of a line parallel to an axis."""
+    """Find signs that grow like 1/|x| or faster towards a point of a line parallel to an axis."""
     rng = np.random.default_rng(1)
     signs: set[int] = set()
     # No point of a line is a round number, which may be a pole.
@@ -219,7 +219,7 @@ def _at_poles(asked: Callable[[FloatArray], FloatArray], dimension: int) -> set[
 def _signs_of_pole(
     on_line: Callable[[FloatArray], FloatArray], centre: float, width: float
 ) -> set[int]:
-    """Signs of a pole of order one or more near a point; none where there is no such pole."""
+    """Find the signs of a pole of order one or more near a point; none where there is no pole."""
     widths, sizes = [], []
     offsets = np.linspace(-1.0, 1.0, _FRAME) + 0.01 / np.sqrt(2.0)
     for _ in range(_ZOOMS):

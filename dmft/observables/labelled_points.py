@@ -17,7 +17,7 @@ __all__ = ["labelled", "noise_coordinates", "positive_probability"]
 
 
 def noise_coordinates(problem: Problem) -> int:
-    """Coordinates that the label noise needs in a cubature: none where it is summed over."""
+    """Count the coordinates of the label noise in a cubature: none where it is summed over."""
     target = problem.target
     return int(target.uses_noise and target.classes is None)
 
@@ -58,7 +58,7 @@ def labelled(
 
 
 def positive_probability(problem: Problem, points: FloatArray) -> FloatArray:
-    """Probability (N,) of the label +1 at points as in `labelled`, for labels -1 and +1."""
+    """Return the probability (N,) of the label +1 at points as in `labelled`."""
     z = np.ascontiguousarray(points[: problem.k].T)
     if problem.target.classes is not None:
         return problem.target.class_probability(z)

@@ -1,10 +1,10 @@
-"""Which tensor rule averages a function of the problem to all digits that are shown, if any does.
+"""Tensor rules that average functions of the problem to all digits shown, as another confirms.
 
 An average by quadrature is reported with an error of zero, so it has to be exact to the digits a
 result is printed with: two rules with panels at different places must agree on the averages that
 are used, not on moments of the label, whose errors the threshold may amplify. Kinks and sharp
 features of label, activation and loss along the axes get panel ends of their own
-(`dmft._numerics.quadrature.axis_breaks`). Where no rule is confirmed, callers use Sobol points.
+(`dmft._numerics.kinks.axis_breaks`). Where no rule is confirmed, callers use Sobol points.
 """
 
 from __future__ import annotations
@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft._numerics.quadrature import (
-    MAX_TENSOR_DIMENSION,
-    axis_breaks,
-    gaussian_nodes,
-    located_kinks,
-)
+from dmft._numerics.kinks import axis_breaks, located_kinks
+from dmft._numerics.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
 from dmft.model.gradients import curvature
 from dmft.observables.labelled_points import labelled, noise_coordinates
 
@@ -41,10 +37,10 @@ _FOR_CURVATURE = {
     2: (("fine", "fine-shifted"),),
     3: (("coarse", "medium"), ("medium", "medium-shifted")),
 }
-# Averages must agree to this, relative to the largest of their kind: those of the resolvent, and
-# those of its square, which enter through the place of the edge.
+# Averages must agree to this, relative to the largest of their kind: averages of the resolvent, and
+# of its square, which enter through the place of the edge.
 _AGREEMENT = {1: (1e-7, 1e-7), 2: (1e-7, 1e-7), 3: (5e-7, 5e-6)}
-# Between these ratios n/d, an octave apart, the averages that decide edge and gap are compared.
+# Between these ratios n/d, an octave apart, the averages that decide edge and A_h are compared.
 _RATIOS = np.exp2(np.arange(-3.0, 9.0))
 
 
@@ -88,7 +84,7 @@ def curvature_rule(
 ) -> Rule | None:
     """Return a rule that averages the curvature at step 0 to all digits that are shown.
 
-    Compared are the averages that edge and gap at a ratio n/d consist of, ``E[(I + c D)^{-1} D]``
+    Compared are the averages that edge and A_h at a ratio n/d consist of, ``E[(I + c D)^{-1} D]``
     alone and with products of the hard coordinates, and of their derivatives, at the c where
     ``E tr (c D (I + c D)^{-1})^2 / m`` is d/n: that is the left edge for one neuron.
 
@@ -162,14 +158,14 @@ def _find_curvature_rule(
 
 
 def _powers(eigenvalues: FloatArray, c: complex) -> list[FloatArray]:
-    """Eigenvalues of (I + c D)^{-1} D and its square, real and imaginary parts."""
+    """Return eigenvalues of (I + c D)^{-1} D and its square, real and imaginary parts."""
     once = eigenvalues / (1.0 + c * eigenvalues)
     parts = [once, once * once]
     return [part.real for part in parts] + ([part.imag for part in parts] if c.imag else [])
 
 
 def _averages(values: FloatArray, products: FloatArray, projectors: FloatArray) -> FloatArray:
-    """Averages of the matrices with given eigenvalues, with each of the products; (j m m,)."""
+    """Average the matrices with given eigenvalues, times each of the products; (j m m,)."""
     found: FloatArray = np.sum(
         [products * value @ each for value, each in zip(values.T, projectors, strict=True)], axis=0
     )
@@ -179,7 +175,7 @@ def _averages(values: FloatArray, products: FloatArray, projectors: FloatArray) 
 def _resolvent_arguments(
     eigenvalues: FloatArray, masses: FloatArray, lowest: float, ratios: FloatArray
 ) -> list[complex]:
-    """Arguments c of the resolvent at the left edge for each ratio n/d."""
+    """Return arguments c of the resolvent at the left edge for each ratio n/d."""
     from scipy.optimize import brentq
 
     scale = float(np.median(np.abs(eigenvalues))) or 1.0
@@ -221,7 +217,7 @@ def label_breaks(problem: Problem) -> Breaks | None:
 def curvature_kinks(
     problem: Problem, weights: FloatArray, known: Breaks, reach: float
 ) -> Breaks | None:
-    """Kinks of the curvature at step 0 along the axes of (z, neurons), up to a distance.
+    """Locate kinks of the curvature at step 0 along the axes of (z, neurons), up to a distance.
 
     Parameters
     ----------

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dmft.comparison.comparison import Comparison, QuantityComparison
+    from dmft.comparison.comparison import Comparison
+    from dmft.comparison.quantities import QuantityComparison
     from dmft.comparison.smallest_eigenvalue import SmallestEigenvalue
     from dmft.simulation.simulation import Simulation
     from dmft.trajectory.spectra import Spectrum

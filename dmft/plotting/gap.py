@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from dmft.studies.algorithmic_threshold import AlgorithmicGap
     from dmft.studies.step_axis import EigenvalueCheck, StepAxis, StepSeries
-    from dmft.threshold.horizon import ThresholdCurve
+    from dmft.threshold.curve import ThresholdCurve
 
     FloatArray = NDArray[np.float64]
 

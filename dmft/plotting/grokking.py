@@ -17,7 +17,7 @@ from dmft.plotting.common import (
     set_title,
     style,
 )
-from dmft.studies.grokking import fall_step
+from dmft.studies.fall_times import fall_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

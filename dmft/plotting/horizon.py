@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from dmft.threshold.horizon import ThresholdCurve
+    from dmft.threshold.curve import ThresholdCurve
 
     FloatArray = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from dmft.plotting.common import (
     set_title,
     style,
 )
-from dmft.studies.sweeps import Sweep
+from dmft.studies.sweep_result import Sweep
 from dmft.threshold.threshold import Threshold
 
 if TYPE_CHECKING:

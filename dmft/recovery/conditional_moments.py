@@ -1,4 +1,4 @@
-r"""How much the labels tell of a Hermite polynomial of the hard coordinates.
+r"""Conditional moments of Hermite polynomials of the hard coordinates, given the label.
 
 With :math:`u \in R^q` the coordinates asked about, :math:`z_E` those already known, and
 :math:`h_a` normalised Hermite products, this module estimates
@@ -303,10 +303,10 @@ def _widen(joins: NDArray[np.intp], merged: NDArray[np.bool_], mass: Array) -> N
     return joins
 
 
-def _admit(wanted: NDArray[np.intp], allowed: NDArray[np.intp], fewest: int) -> NDArray[np.intp]:
+def _admit(proposed: NDArray[np.intp], allowed: NDArray[np.intp], fewest: int) -> NDArray[np.intp]:
     """Return starts of bins, first 0: where labels differ, and enough points in each bin."""
     n = int(allowed[-1])
-    snapped = np.unique(allowed[np.searchsorted(allowed, np.minimum(wanted, n))])
+    snapped = np.unique(allowed[np.searchsorted(allowed, np.minimum(proposed, n))])
     starts, last = [0], 0
     for start in snapped.tolist():
         if start - last >= fewest and n - start >= fewest:

@@ -1,4 +1,4 @@
-r"""How hard the latent directions of a label law are: exponents and the algorithmic threshold.
+r"""Hardness of the latent directions of a label law: exponents and the algorithmic threshold.
 
 Setting of Montanari & Wang, arXiv:2602.01434: :math:`z \sim N(0, I_k)`, a label y, easy directions
 spanning E (`dmft.model.hard_directions`), :math:`z_H` the coordinates in the hard ones.
@@ -28,9 +28,9 @@ Algorithmic threshold
 The exponents of a law are the smallest of its hard directions, or of all if none is hard.
 
 What counts as nonzero
-    Coefficients are measured as shares, of the variance of the label or of :math:`He_a(z_H)`. A
-    share counts if it exceeds both 5 standard errors and 1e-6. A degree passed over must have a
-    share below 1e-3 by 3 standard errors, or else the status is UNDECIDED.
+    Coefficients are measured by their normalised Hermite energy, the fraction of the variance of
+    the label or of :math:`He_a(z_H)` (`dmft.recovery.significance`). Where an energy that matters
+    is not known to be zero, and not clearly nonzero, the status is UNDECIDED.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ from numpy.typing import NDArray
 from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft._numerics.suggestions import nearest_power_of_two
 from dmft._numerics.validation import check_instance, check_integer, check_progress
-from dmft._numerics.weighted_points import sign_patterns
 from dmft._numerics.workers import single_threaded_blas
 from dmft.io.records import read_record, write_record
 from dmft.io.stored_settings import check_settings
@@ -57,14 +56,16 @@ from dmft.model.hard_directions import (
     find_hard,
     hard_subspace,
 )
-from dmft.model.problem import Target
+from dmft.model.target import Target
 from dmft.recovery.conditional_moments import (
     ConditionalMoments,
     Profile,
     conditional_moments,
     evaluations,
 )
-from dmft.recovery.label_coefficients import LabelShares, label_shares
+from dmft.recovery.label_coefficients import HermiteEnergies, hermite_energies
+from dmft.recovery.significance import Exponents, exponents_of, is_resolved, least, margin
+from dmft.recovery.weak_recovery import inverse_threshold
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -73,13 +74,8 @@ if TYPE_CHECKING:
 __all__ = ["Hardness", "hard_subspace", "hardness", "hardness_steps"]
 
 Array = NDArray[np.float64]
-Exponents = tuple[int | None, ...]
 
 _KIND = "hardness"
-_SIGNIFICANT = 5.0  # standard errors
-_SMALLEST_SHARE = 1e-6
-_NEAR = 3.0  # errors within which eigenvalues are taken for one multiple eigenvalue
-_UNRESOLVED = 1e-3  # a share that may be larger than this is not known to be zero
 _SAME_SPACE = 1e-3  # distance of the projectors on two subspaces taken for the same
 _LOG2_POINTS = 21  # without easy directions, of one or two Gaussians
 _LOG2_POINTS_OF_MANY = 22  # of more
@@ -91,10 +87,10 @@ _LARGEST_DEGREE = 100  # far beyond those whose coefficients can be told from ze
 
 @dataclass(frozen=True, eq=False)
 class Hardness:
-    r"""How hard the latent directions of a label law are.
+    r"""Hardness of the latent directions of a label law.
 
     Directions are numbered as the columns of ``easy_basis`` followed by those of ``hard_basis``.
-    Standard errors include what binning the labels loses.
+    Standard errors include the loss by binning the labels.
 
     Attributes
     ----------
@@ -116,11 +112,12 @@ class Hardness:
     information_exponents, generative_exponents : tuple of int or None
         One for each direction.
     information_share, information_share_stderr : ndarray, shape (L, k)
-        Share of the variance of the label in degree l = 1..L, split over the directions.
+        Normalised Hermite energy of the label in degree l = 1..L, split over the directions.
     generative_share, generative_share_stderr : ndarray, shape (L, q)
         For degree l and each direction asked about (the hard ones, given the easy ones; all if none
-        is hard): :math:`\sum_a (a_j/l) E[m_a^2]`, m_a the conditional mean of the normalised
-        Hermite product. NaN for degrees that were not needed.
+        is hard), normalised Hermite energy of the conditional means:
+        :math:`\sum_a (a_j/l) E[m_a^2]`, m_a the mean of the normalised Hermite product. NaN for
+        degrees that were not needed.
     delta_alg, delta_alg_stderr : float
         Algorithmic threshold. 0 if no direction is hard: any delta will do. Infinity if the
         generative exponent exceeds 2 or is None: no delta is enough; its standard error is NaN.
@@ -181,8 +178,8 @@ class Hardness:
 
     @property
     def information_margin(self) -> float:
-        """Smallest factor by which a deciding share of the label exceeds what it must; or NaN."""
-        return _margin(
+        """Smallest factor by which a deciding energy of the label exceeds its bound, or NaN."""
+        return margin(
             self.information_share, self.information_share_stderr, self.information_exponents
         )
 
@@ -190,7 +187,7 @@ class Hardness:
     def generative_margin(self) -> float:
         """The same for conditional means, over the hard directions (all if none is hard)."""
         asked = self.generative_exponents[-self.generative_share.shape[1] :]
-        return _margin(self.generative_share, self.generative_share_stderr, asked)
+        return margin(self.generative_share, self.generative_share_stderr, asked)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
@@ -297,13 +294,13 @@ def hardness(
             halving=True,
         )
 
-    with single_threaded_blas():
-        result = _hardness(target, max_degree, n_points, seed, progress)
+    result = _hardness(target, max_degree, n_points, seed, progress)
     if throw and not result.status.ok:
         raise NumericalFailure(result.status)
     return result
 
 
+@single_threaded_blas()
 def _hardness(
     target: Target,
     max_degree: int,
@@ -314,58 +311,58 @@ def _hardness(
     search = find_hard(target.sample_labels, target.k, seed=seed, uses_noise=target.uses_noise)
     hard, agrees = _hard_basis(target, search)
     easy = _complement(hard)
-    frame = np.hstack([easy, hard])
-    asked = hard if hard.shape[1] else frame
+    directions = np.hstack([easy, hard])
+    asked = hard if hard.shape[1] else directions
     known = easy if hard.shape[1] else np.zeros((target.k, 0))
     if n_points is None:
         many = asked.shape[1] + int(target.uses_noise) > 2
         n_points = 2 ** (_LOG2_POINTS_OF_MANY if many else _LOG2_POINTS)
         n_points = 2**_LOG2_POINTS_GIVEN_EASY if known.size else n_points
 
-    of_label = label_shares(
+    of_label = hermite_energies(
         target.sample_labels,
-        frame,
+        directions,
         max_degree,
         uses_noise=target.uses_noise,
         n_points=min(n_points, 2**_LOG2_POINTS),
         seed=seed,
     )
-    information = _exponents(of_label.value, of_label.stderr)
-    moments, share, error = _conditional(
+    information = exponents_of(of_label.value, of_label.stderr)
+    moments, energy, error = _conditional(
         target, known, asked, max_degree, n_points, seed, bool(hard.shape[1]), progress
     )
     if hard.shape[1]:
-        of_hard = _exponents(share, error)
+        of_hard = exponents_of(energy, error)
         generative: Exponents = (1,) * easy.shape[1] + of_hard
-        inverse, inverse_error, matrix = _inverse_threshold(moments, hard)
+        inverse, inverse_error, matrix = inverse_threshold(moments, hard)
     else:
         generative, of_hard = (1,) * target.k, (1,) * target.k
         inverse, inverse_error, matrix = math.inf, 0.0, np.zeros((target.k, target.k))
-    exponent = _least(of_hard)
+    exponent = least(of_hard)
     if not hard.shape[1]:
         delta, delta_error = 0.0, 0.0
-    elif _least(_exponents(share[1:2], error[1:2])) is None:
+    elif least(exponents_of(energy[1:2], error[1:2])) is None:
         delta, delta_error = math.inf, math.nan
         matrix = np.zeros_like(matrix)
     else:
         delta, delta_error = 1.0 / inverse, inverse_error / inverse**2
 
     of_information = _information_status(of_label, information)
-    status = _status(search, agrees, of_information, share, error, of_hard)
+    status = _status(search, agrees, of_information, energy, error, of_hard)
     return Hardness(
         k=target.k,
         easy_basis=easy,
         hard_basis=hard,
         rounds=search.rounds,
         rank_tolerance=search.tolerance,
-        sign_flips=_sign_flips(target),
-        information_exponent=_least(information[easy.shape[1] :] or information),
+        sign_flips=target.sign_flips(),
+        information_exponent=least(information[easy.shape[1] :] or information),
         generative_exponent=exponent,
         information_exponents=information,
         generative_exponents=generative,
         information_share=of_label.value,
         information_share_stderr=of_label.stderr,
-        generative_share=share,
+        generative_share=energy,
         generative_share_stderr=error,
         delta_alg=delta,
         delta_alg_stderr=delta_error,
@@ -433,7 +430,7 @@ def _conditional(
     hard: bool,
     progress: Callable[[int], None] | None,
 ) -> tuple[ConditionalMoments, Array, Array]:
-    """Return the moments of degrees 1 and 2, and shares with errors (L, q) of all degrees."""
+    """Return the moments of degrees 1 and 2, and energies with errors (L, q) of all degrees."""
 
     def moments(degrees: range, count: int) -> ConditionalMoments:
         return conditional_moments(
@@ -448,111 +445,42 @@ def _conditional(
         )
 
     q = asked.shape[1]
-    share = np.full((max_degree, q), np.nan)
+    energy = np.full((max_degree, q), np.nan)
     error = np.full((max_degree, q), np.nan)
     # One coordinate costs little, and all degrees of it make a figure.
     first = moments(range(1, (max_degree if q == 1 else 2) + 1), n_points)
-    _fill(first, share, error)
-    if q > 1 and hard and max_degree > 2 and None in _exponents(share[:2], error[:2]):
+    _fill(first, energy, error)
+    if q > 1 and hard and max_degree > 2 and None in exponents_of(energy[:2], error[:2]):
         count = max(n_points // _FEWER_FOR_DETECTION, _SMALLEST_N)
-        _fill(moments(range(3, max_degree + 1), count), share, error)
-    return first, share, error
+        _fill(moments(range(3, max_degree + 1), count), energy, error)
+    return first, energy, error
 
 
-def _fill(moments: ConditionalMoments, share: Array, error: Array) -> None:
-    """Put the shares of the degrees there are into place."""
+def _fill(moments: ConditionalMoments, energy: Array, error: Array) -> None:
+    """Fill in the energies of the degrees there are, with their errors."""
     for degree in sorted({sum(a) for a, _ in moments.pairs}):
-        for j in range(share.shape[1]):
+        for j in range(energy.shape[1]):
             weights = np.array(
                 [a[j] / degree if a == b and sum(a) == degree else 0.0 for a, b in moments.pairs]
             )
             value, spread, loss = moments.combine(weights)
-            share[degree - 1, j] = value
+            energy[degree - 1, j] = value
             error[degree - 1, j] = math.hypot(spread, loss)
 
 
-def _inverse_threshold(moments: ConditionalMoments, hard: Array) -> tuple[float, float, Array]:
-    """Return 1/delta_alg, its error, and the maximising matrix (k, k)."""
-    q = hard.shape[1]
-    place = {pair: p for p, pair in enumerate(moments.pairs)}
-    # E[G_ik G_lj] as linear combinations of the moments, (q^2, q^2, P).
-    linear = np.zeros((q, q, q, q, len(moments.pairs)))
-    for i, j, m, n in np.ndindex(q, q, q, q):
-        first, scale = _entry(q, i, m)
-        second, other = _entry(q, n, j)
-        pair = (first, second) if (first, second) in place else (second, first)
-        linear[i, j, m, n, place[pair]] += scale * other
-    swap = 0.5 * (linear + linear.transpose(1, 0, 2, 3, 4))
-    matrix = 0.5 * (swap + swap.transpose(0, 1, 3, 2, 4)).reshape(q * q, q * q, -1)
-    values, vectors = np.linalg.eigh(matrix @ moments.value)
-    top = vectors[:, -1]
-    highest, spread, loss = moments.combine(np.einsum("a,abp,b->p", top, matrix, top))
-    near = max(_NEAR * math.hypot(spread, loss), 1e-9 * abs(values[-1]))
-    # The identity projected on the leading eigenspace: the limit of powers of the map, hence >= 0.
-    # It averages over a multiple eigenvalue, of whose noise a single eigenvector is the largest.
-    leading = vectors[:, values > values[-1] - near]
-    best = leading @ (leading.T @ np.eye(q).ravel())
-    norm = float(np.linalg.norm(best))
-    best = best / norm if norm > 1e-6 else top
-    value, spread, loss = moments.combine(np.einsum("a,abp,b->p", best, matrix, best))
-    error = math.hypot(spread, loss, 0.5 * (highest - value))
-    return value, error, hard @ best.reshape(q, q) @ hard.T
-
-
-def _entry(q: int, i: int, j: int) -> tuple[tuple[int, ...], float]:
-    """Return multi-index and factor of z_i z_j - [i = j] in normalised Hermite products."""
-    powers = [0] * q
-    powers[i] += 1
-    powers[j] += 1
-    return tuple(powers), math.sqrt(2.0) if i == j else 1.0
-
-
-def _needed(error: Array) -> Array:
-    """Return what a share must exceed to count as nonzero."""
-    return np.maximum(_SIGNIFICANT * error, _SMALLEST_SHARE)
-
-
-def _exponents(share: Array, error: Array) -> Exponents:
-    """Return the first degree with a nonzero share, for each direction."""
-    nonzero = share > _needed(error)  # NaN is not
-    return tuple(int(np.argmax(column)) + 1 if column.any() else None for column in nonzero.T)
-
-
-def _least(exponents: Exponents) -> int | None:
-    return min((exponent for exponent in exponents if exponent is not None), default=None)
-
-
-def _margin(share: Array, error: Array, exponents: Exponents) -> float:
-    ratios = [
-        float(share[exponent - 1, j] / _needed(error)[exponent - 1, j])
-        for j, exponent in enumerate(exponents)
-        if exponent is not None
-    ]
-    return min(ratios, default=math.nan)
-
-
-def _resolved(share: Array, error: Array, exponents: Exponents) -> bool:
-    """Whether every degree passed over is known to be small."""
-    bound = share + 3.0 * error
-    return not any(
-        np.any(bound[: None if exponent is None else exponent - 1, j] > _UNRESOLVED)
-        for j, exponent in enumerate(exponents)
-    )
-
-
-def _information_status(of_label: LabelShares, information: Exponents) -> Status:
+def _information_status(of_label: HermiteEnergies, information: Exponents) -> Status:
     if not of_label.finite:
         return Status.NONFINITE
-    if not _resolved(of_label.value, of_label.stderr, information):
+    if not is_resolved(of_label.value, of_label.stderr, information):
         return Status.UNDECIDED
-    return Status.NO_COEFFICIENT if _least(information) is None else Status.SUCCESS
+    return Status.NO_COEFFICIENT if least(information) is None else Status.SUCCESS
 
 
 def _status(
     search: DirectionSearch,
     agrees: bool,
     of_information: Status,
-    share: Array,
+    energy: Array,
     error: Array,
     of_hard: Exponents,
 ) -> Status:
@@ -560,26 +488,8 @@ def _status(
     all_easy = set(of_hard) == {1} and search.hard.shape[1] == 0
     if not agrees or not (is_hard or all_easy):
         return Status.UNDECIDED
-    if is_hard and not _resolved(share, error, of_hard):
+    if is_hard and not is_resolved(energy, error, of_hard):
         return Status.UNDECIDED
     if of_information is Status.UNDECIDED:
         return Status.UNDECIDED
-    return Status.NO_COEFFICIENT if _least(of_hard) is None else Status.SUCCESS
-
-
-def _sign_flips(target: Target) -> NDArray[np.int64]:
-    """Return the sign patterns (s, k) that keep labels, with the same noise or its mirror image."""
-    rng = np.random.default_rng(0)
-    z, eps = rng.standard_normal((1024, target.k)), rng.standard_normal(1024)
-    y = target.sample_labels(z, eps)
-
-    def keeps(flip: Array, noise: Array) -> bool:
-        mirrored = target.sample_labels(z * flip, noise)
-        return bool(np.allclose(y, mirrored, rtol=1e-9, atol=1e-12))
-
-    kept = [
-        flip
-        for flip in sign_patterns(target.k)[1:]
-        if keeps(flip, eps) or (target.uses_noise and keeps(flip, -eps))
-    ]
-    return np.array(kept, dtype=np.int64).reshape(-1, target.k)
+    return Status.NO_COEFFICIENT if least(of_hard) is None else Status.SUCCESS

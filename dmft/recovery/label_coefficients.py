@@ -1,7 +1,7 @@
-r"""Hermite coefficients of a label law, :math:`E[y\, h_a(z)]`, as shares of its variance.
+r"""Hermite coefficients of a label law, :math:`E[y\, h_a(z)]`, and normalised Hermite energies.
 
-By quadrature where two rules agree (smooth labels, or kinks at zero, of up to three Gaussians):
-then zeros are zero to rounding. Otherwise by weighted Sobol points with every sign pattern, and
+Quadrature serves where two rules agree (smooth labels, or kinks at zero, of up to three Gaussians):
+then zeros are zero to rounding. Otherwise weighted Sobol points with every sign pattern do, and
 only products of independent estimates are averaged, so that noise averages to zero.
 """
 
@@ -18,7 +18,7 @@ from dmft._numerics.hermite import hermite_product, hermite_values, multi_indice
 from dmft._numerics.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
 from dmft._numerics.weighted_points import draw_points
 
-__all__ = ["LabelShares", "label_shares"]
+__all__ = ["HermiteEnergies", "hermite_energies"]
 
 Array = NDArray[np.float64]
 LabelFunction = Callable[[Array, Array], Array]
@@ -30,15 +30,15 @@ _RULES = {1: ("fine", "medium"), 2: ("fine", "medium"), 3: ("coarse", "shifted")
 
 
 @dataclass(frozen=True, eq=False)
-class LabelShares:
-    """Shares of the variance of the label, by degree and direction.
+class HermiteEnergies:
+    """Normalised Hermite energies of a label: fractions of its variance by degree and direction.
 
     Attributes
     ----------
     value : ndarray, shape (L, k)
         For degree l and direction j the sum of :math:`(a_j / l) E[y h_a]^2 / Var(y)` over
-        :math:`|a| = l`: what is left of the coefficient tensor of degree l when it is contracted
-        with the direction. Sums over j are the share of the degree. NaN if y has no variance.
+        :math:`|a| = l`: the square of the coefficient tensor of degree l contracted with the
+        direction. Sums over j are the energy of the degree. NaN if y has no variance.
     stderr : ndarray, shape (L, k)
         Of sampling, or the difference of two quadrature rules.
     finite : bool
@@ -53,23 +53,23 @@ class LabelShares:
     exact: bool
 
 
-def label_shares(
+def hermite_energies(
     label: LabelFunction,
-    frame: Array,
+    directions: Array,
     max_degree: int,
     *,
     uses_noise: bool,
     n_points: int,
     seed: int,
-) -> LabelShares:
-    """Compute the Hermite coefficients of a label function up to a degree.
+) -> HermiteEnergies:
+    """Compute the normalised Hermite energies of a label function up to a degree.
 
     Parameters
     ----------
     label : callable
         ``(z (N, k), eps (N,)) -> y (N,)``.
-    frame : ndarray, shape (k, k)
-        Orthonormal columns: the directions.
+    directions : ndarray, shape (k, k)
+        Orthonormal columns.
     max_degree : int
     uses_noise : bool
         Whether labels depend on `eps`.
@@ -79,13 +79,13 @@ def label_shares(
 
     Examples
     --------
-    >>> shares = label_shares(
+    >>> energies = hermite_energies(
     ...     lambda z, eps: z[:, 0] ** 2, np.eye(1), 4, uses_noise=False, n_points=1024, seed=0
     ... )
-    >>> shares.exact, (shares.value[:, 0].round(12) + 0.0).tolist()
+    >>> energies.exact, (energies.value[:, 0].round(12) + 0.0).tolist()
     (True, [0.0, 1.0, 0.0, 0.0])
     """
-    k = frame.shape[1]
+    k = directions.shape[1]
     dimension = k + int(uses_noise)
     powers = multi_indices(k, 1, max_degree)
     degree = np.array([sum(power) for power in powers])
@@ -102,28 +102,28 @@ def label_shares(
             nodes, weights = gaussian_nodes(dimension, rule)
             eps = nodes[k] if uses_noise else np.zeros(nodes.shape[1])
             u = np.ascontiguousarray(nodes[:k])
-            y = label(np.ascontiguousarray((frame @ u).T), eps)
+            y = label(np.ascontiguousarray((directions @ u).T), eps)
             found.append((*_coefficients(y, u, weights, powers), float(weights @ np.square(y))))
         (one, spread, square), (other, other_spread, _) = found
         if spread <= 1e-14 * math.sqrt(square):  # a constant
-            return LabelShares(np.full(shape, np.nan), np.full(shape, np.nan), True, True)
+            return HermiteEnergies(np.full(shape, np.nan), np.full(shape, np.nan), True, True)
         one, other = one / spread, other / other_spread if other_spread else other
         if abs(other_spread / spread - 1.0) < _AGREEMENT and np.abs(one - other).max() < _AGREEMENT:
             value = parts @ np.square(one)
             error = np.abs(value - parts @ np.square(other))
-            return LabelShares(value.reshape(shape), error.reshape(shape), True, True)
+            return HermiteEnergies(value.reshape(shape), error.reshape(shape), True, True)
 
     drawn = draw_points(k, uses_noise, _REPLICATES, n_points, np.random.default_rng([seed, 0]))
-    y = label(drawn.u @ frame.T, drawn.eps)
+    y = label(drawn.u @ directions.T, drawn.eps)
     y = (y - np.median(y)).reshape(_REPLICATES, -1)
     u = drawn.u.reshape(_REPLICATES, -1, k)
     squares = np.sum(drawn.weights * np.square(y), axis=1)
     mean = float(np.sum(drawn.weights * y) / _REPLICATES)
     variance = float(squares.mean()) - mean**2
     if variance <= 1e-28 * float(squares.mean()):
-        return LabelShares(np.full(shape, np.nan), np.full(shape, np.nan), True, False)
+        return HermiteEnergies(np.full(shape, np.nan), np.full(shape, np.nan), True, False)
     if squares.std(ddof=1) > _LARGEST_SPREAD * math.sqrt(_REPLICATES) * squares.mean():
-        return LabelShares(np.full(shape, np.nan), np.full(shape, np.nan), False, False)
+        return HermiteEnergies(np.full(shape, np.nan), np.full(shape, np.nan), False, False)
     estimates = np.stack(
         [
             _coefficients(y[r] - mean, np.ascontiguousarray(u[r].T), drawn.weights[r], powers)[0]
@@ -135,7 +135,7 @@ def label_shares(
         [parts @ _pair_average(np.delete(estimates, r, axis=0)) for r in range(_REPLICATES)]
     )
     error = np.sqrt((_REPLICATES - 1) * left_out.var(axis=0))
-    return LabelShares(value.reshape(shape), error.reshape(shape), True, False)
+    return HermiteEnergies(value.reshape(shape), error.reshape(shape), True, False)
 
 
 def _coefficients(

@@ -6,7 +6,7 @@ The step of Montanari & Wang, arXiv:2602.01434,
           \qquad g_i = \partial\ell/\partial r_i, \quad r_i = \Theta^T x_i,
 
 read literally, or with the mini-batches, momentum, step sizes and second layer of its method, see
-`dmft.GradientDescent`. The inputs are visited once a step, in blocks of rows that stay in cache:
+`dmft.GradientDescent`. A step is one pass over the inputs, in blocks of rows that stay in cache:
 while a block is there it gives the pre-activations and takes part in the gradient. The size of a
 block depends on d alone, and the order of summation is fixed: same data, same bits.
 
@@ -36,7 +36,7 @@ __all__ = ["Descent", "descend", "project", "row_blocks"]
 Array = NDArray[np.float64]
 
 # A block of inputs takes this much: small enough to stay in the second-level cache or near it,
-# large enough that calling the element-wise kernels costs little beside the products.
+# large enough that calling the element-wise kernels costs little next to the products.
 _BLOCK_BYTES = 2**20
 # The squared norm of the weights may grow by this factor before the run counts as diverged, and no
 # average reach this size, whose square would overflow; the solver of the limit draws the lines in
@@ -81,13 +81,13 @@ def descend(
     X: Array,
     y: Array,
     weights: Array,
-    frame: Array,
+    latent_directions: Array,
     method: GradientDescent,
     *,
     hold_hard: bool = False,
     masks: Callable[[int], NDArray[np.bool_]] | None = None,
     fresh: Callable[[int], tuple[Array, Array]] | None = None,
-    visit: Callable[..., None] | None = None,
+    observe: Callable[..., None] | None = None,
 ) -> Descent:
     """Run gradient descent on given data from given weights.
 
@@ -101,7 +101,7 @@ def descend(
         Labels.
     weights : ndarray, shape (m, d)
         Initial weights, one neuron a row; left as they are.
-    frame : ndarray, shape (k, d)
+    latent_directions : ndarray, shape (k, d)
         Latent directions, orthonormal rows.
     method : GradientDescent
     hold_hard : bool
@@ -111,8 +111,8 @@ def descend(
     fresh : callable, optional
         Step >= 1 to the samples (X, y) it uses in place of the first; needed where
         ``method.fresh_batches``.
-    visit : callable, optional
-        Called as ``visit(step, weights (m, d), r (m, n))`` at every step before it is taken; with
+    observe : callable, optional
+        Called as ``observe(step, weights (m, d), r (m, n))`` at every step before it is taken; with
         the second layer (m,) as one more argument where it is trained.
 
     Returns
@@ -135,7 +135,7 @@ def descend(
     velocity, layer_velocity = np.zeros(np.shape(weights)), np.zeros_like(layer)
     m, k, n, n_times = problem.m, problem.k, len(X), method.n_steps + 1
     hard = problem.target.hard_basis
-    held = hard.T @ frame if hold_hard else None
+    hard_rows = hard.T @ latent_directions if hold_hard else None
     theta = np.array(weights, dtype=np.float64, order="C")
     r = np.empty((m, n))
     correlation = np.full((n_times, m, m), np.nan)
@@ -146,8 +146,8 @@ def descend(
     second_layer = np.full((n_times, m), np.nan)
     status = Status.SUCCESS
     symmetry = NeuronSymmetry.of(theta, layer, problem.network.activation)
-    if held is not None:
-        _remove(theta, held)
+    if hard_rows is not None:
+        _remove(theta, hard_rows)
         symmetry.impose(theta)
     with np.errstate(all="ignore"):
         largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(theta**2)))
@@ -169,15 +169,15 @@ def descend(
                 status = Status.DIVERGED if t else Status.NONFINITE
                 break
             correlation[t] = theta @ theta.T
-            overlap[t] = theta @ frame.T
-            if held is not None:  # what is left is rounding
+            overlap[t] = theta @ latent_directions.T
+            if hard_rows is not None:  # rounding
                 overlap[t] -= (overlap[t] @ hard) @ hard.T
             covariance[t] = second_moment
             train_loss[t] = loss
             gradient_norm[t] = np.linalg.norm(gradient)
             second_layer[t] = layer
-            if visit is not None:
-                visit(t, theta, r, *([layer] if trains else []))
+            if observe is not None:
+                observe(t, theta, r, *([layer] if trains else []))
             if last:
                 break
             if trains:
@@ -192,8 +192,8 @@ def descend(
                 velocity += of_batch
                 of_batch = velocity
             theta -= etas[t] * of_batch
-            if held is not None:
-                _remove(theta, held)
+            if hard_rows is not None:
+                _remove(theta, hard_rows)
                 symmetry.impose(theta)
     return Descent(
         correlation, overlap, covariance, train_loss, gradient_norm, second_layer, status
@@ -203,7 +203,7 @@ def descend(
 def _pass(
     problem: Problem, X: Array, y: Array, theta: Array, r: Array, batch: Array | None = None
 ) -> tuple[Array, Array, Array, float]:
-    """One visit to the inputs: gradient (m, d), (1/n) sum g g^T, mean loss; fills `r` (m, n).
+    """Compute gradient (m, d), (1/n) sum g g^T and mean loss in one pass; fill `r` (m, n).
 
     The gradient is that of all samples, and then that of a batch with factors ``batch`` (n,).
     """
@@ -234,7 +234,7 @@ def _in_range(numbers: float | Array) -> bool:
 
 
 def project(X: Array, theta: Array) -> Array:
-    """Pre-activations, shape (m, n), of inputs (n, d) at weights (m, d).
+    """Compute pre-activations, shape (m, n), of inputs (n, d) at weights (m, d).
 
     Examples
     --------
@@ -249,7 +249,7 @@ def project(X: Array, theta: Array) -> Array:
 
 
 def row_blocks(n: int, d: int) -> Iterator[slice]:
-    """Slices of rows of an (n, d) array that stay in cache; their size depends on d alone."""
+    """Yield slices of rows of an (n, d) array that stay in cache; their size depends on d alone."""
     rows = max(1, _BLOCK_BYTES // (8 * max(d, 1)))
     for start in range(0, n, rows):
         yield slice(start, min(start + rows, n))

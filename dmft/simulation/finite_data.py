@@ -1,4 +1,4 @@
-"""What one seed of a finite-size run draws: latent directions, weights, inputs, labels."""
+"""Draw the random numbers of a finite-size run: latent directions, weights, inputs, labels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FRESH = 17
 
 @dataclass(frozen=True, eq=False)
 class ImposedOverlap:
-    """Initial overlap that holds exactly, on a subspace of the latent space.
+    """Initial overlap imposed exactly on a subspace of the latent space.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class ImposedOverlap:
 
     @classmethod
     def of(cls, problem: Problem, hard_overlap: Array | None) -> ImposedOverlap:
-        """Collect what `problem` states of its easy directions and `hard_overlap` (m, k_h) adds.
+        """Combine the easy overlap that `problem` states with `hard_overlap` (m, k_h).
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class TestData:
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """What gradient descent starts from.
+    """Data and initial weights of gradient descent.
 
     Attributes
     ----------
@@ -156,7 +156,7 @@ def draw_run(
 
 
 def draw_batch(n: int, d: int, seed: int, fraction: float, step: int) -> NDArray[np.bool_]:
-    """Draw which samples a step uses, each with probability `fraction`, independently.
+    """Draw the mini-batch of a step: each sample with probability `fraction`, independently.
 
     A function of (seed, d, n, step), from streams that nothing else in `draw_run` draws from.
 
@@ -220,12 +220,12 @@ def _samples(
 
 
 def _random_frame(k: int, d: int, rng: np.random.Generator) -> Array:
-    """Uniformly random orthonormal rows, shape (k, d)."""
+    """Draw uniformly random orthonormal rows, shape (k, d)."""
     return _orthonormal_rows(rng.standard_normal((d, k)).T)
 
 
 def _orthonormal_rows(gaussian: Array) -> Array:
-    """Orthonormal rows (m, d), uniform in the space in which the given ones are Gaussian."""
+    """Orthonormalise Gaussian rows (m, d): the result is uniform in their space."""
     q, r = np.linalg.qr(gaussian.T)
     # The signs make it uniform: those of the factorisation follow a convention.
     return np.ascontiguousarray((q * np.where(np.diag(r) < 0.0, -1.0, 1.0)).T)
@@ -234,7 +234,7 @@ def _orthonormal_rows(gaussian: Array) -> Array:
 def _initial_weights(
     problem: Problem, frame: Array, imposed: ImposedOverlap, rng: np.random.Generator
 ) -> Array:
-    """Weights (m, d) with the imposed overlap, and the rest as the problem's law says.
+    """Draw weights (m, d) with the imposed overlap, the rest from the problem's initial law.
 
     With F the imposed latent directions and Q the Gram matrix of the problem,
 
@@ -262,15 +262,15 @@ def _initial_weights(
     rest = problem.gram - imposed.overlap @ imposed.overlap.T
     values, vectors = np.linalg.eigh(rest)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    beside = root @ units
+    free = root @ units
     if m > 1 and np.any(imposed.overlap):
-        length, wanted = np.linalg.norm(beside, axis=1), np.sqrt(np.maximum(np.diag(rest), 0.0))
-        beside *= np.divide(wanted, length, out=np.zeros_like(length), where=length > 0.0)[:, None]
-    return np.ascontiguousarray(imposed.overlap @ known + beside)
+        length, limit = np.linalg.norm(free, axis=1), np.sqrt(np.maximum(np.diag(rest), 0.0))
+        free *= np.divide(limit, length, out=np.zeros_like(length), where=length > 0.0)[:, None]
+    return np.ascontiguousarray(imposed.overlap @ known + free)
 
 
 def _complement(basis: Array) -> Array:
-    """Orthonormal basis of the orthogonal complement of orthonormal columns."""
+    """Return an orthonormal basis of the orthogonal complement of orthonormal columns."""
     k, q = basis.shape
     if q == 0:
         return np.eye(k)

@@ -1,4 +1,4 @@
-r"""Hessian of a finite-size run, applied without ever being formed.
+r"""Apply the Hessian of a finite-size run without forming it; find its eigenvalues.
 
 .. math::
 
@@ -6,7 +6,7 @@ r"""Hessian of a finite-size run, applied without ever being formed.
     (H v)_j &= \frac1n \sum_i x_i \sum_l (D_i)_{jl} \langle x_i, v_l\rangle + \lambda v_j
 
 of order :math:`m d` (Montanari & Wang, arXiv:2602.01434), vectors as (m, d) arrays flattened row by
-row. A product visits the inputs once, like a step of the descent.
+row. A product is one pass over the inputs, like a step of the descent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import blas, eigh_tridiagonal, lapack
 from scipy.sparse.linalg import LinearOperator
 
-from dmft._numerics.lanczos import extreme_eigenpairs
+from rmt._lanczos import extreme_eigenpairs
 from rmt.status import Status
 
 __all__ = ["FiniteHessian", "FiniteSpectrum"]
@@ -135,7 +135,7 @@ class FiniteHessian:
         return matrix.reshape(self.size, self.size)
 
     def _block(self, weights: Array) -> Array:
-        """X^T diag(weights) X."""
+        """Return X^T diag(weights) X."""
         block = np.zeros((self.d, self.d), order="F")
         for start in range(0, len(weights), _DENSE_ROWS):
             rows = slice(start, start + _DENSE_ROWS)
@@ -189,7 +189,7 @@ class FiniteHessian:
         )
 
     def _all(self, count: int) -> tuple[Array, Array]:
-        """All eigenvalues, and eigenvectors of the smallest, from one reduction to tridiagonal."""
+        """Find all eigenvalues, and eigenvectors of the smallest, by one tridiagonal reduction."""
         matrix = self.dense()
         size = self.size
         if size == 1:
@@ -214,7 +214,7 @@ class FiniteHessian:
         return np.asarray(values), np.ascontiguousarray(turned.T)
 
     def extremes(self, count: int = 1, seed: int = 0) -> tuple[Array, Array, Status]:
-        """Extreme eigenvalues without the matrix, with the eigenvectors of the smallest.
+        """Find extreme eigenvalues, and eigenvectors of the smallest, without the matrix.
 
         Parameters
         ----------
@@ -230,7 +230,7 @@ class FiniteHessian:
         vectors : ndarray, shape (count, m d)
             Of the smallest ones.
         status : Status
-            See `dmft._numerics.lanczos.extreme_eigenpairs`.
+            See `rmt._lanczos.extreme_eigenpairs`.
 
         Examples
         --------

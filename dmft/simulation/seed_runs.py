@@ -1,4 +1,4 @@
-"""The seeds of a simulation, run one by one or in parallel processes."""
+"""Run the seeds of a simulation, one by one or in parallel processes."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         samples = draw_fresh(problem, plan.n, data, seed, step)
         return samples
 
-    def visit(step: int, weights: Array, r: Array, layer: Array | None = None) -> None:
+    def observe(step: int, weights: Array, r: Array, layer: Array | None = None) -> None:
         at = problem if layer is None else problem.with_second_layer(layer)
         if data.test is not None:
             h = project(data.test.X, weights)
@@ -218,7 +218,7 @@ def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         hold_hard=plan.hold_hard,
         masks=lambda step: draw_batch(plan.n, plan.d, seed, method.batch_fraction, step),
         fresh=fresh,
-        visit=visit,
+        observe=observe,
     )
     for name in ("correlation", "overlap", "gradient_covariance", "train_loss", "gradient_norm"):
         arrays[name][...] = getattr(run, name)
@@ -262,7 +262,7 @@ def complete(plan: SimulationPlan, status: str, arrays: Mapping[str, NDArray[Any
 
 
 def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:
-    """Shape of every array of a finished seed, by name."""
+    """Return the shape of every array of a finished seed, by name."""
     m, k, n_times = plan.problem.m, plan.problem.k, plan.method.n_steps + 1
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(QUANTITIES, (n_times,))
     if plan.problem.target.has_sign_labels:
@@ -283,7 +283,7 @@ def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:
 def _in_worker(
     function: Callable[..., Result], task: tuple[Any, ...], parent: int
 ) -> tuple[Result, bool]:
-    """One task in a worker process of `parent`, and whether what it compiled was not kept."""
+    """Run a task in a worker process of `parent`; say whether compiled functions were not kept."""
     _die_with(parent)
     return function(*task), functions_not_kept()
 

@@ -1,11 +1,12 @@
-"""Gradient descent at finite dimension, seed by seed: the world that the theory is compared with.
+"""Simulate gradient descent at finite dimension, once for each seed.
 
-``simulate`` runs it and returns, for every seed, what the theory speaks of (Montanari & Wang,
+The results are the order parameters of the theory for every seed (Montanari & Wang,
 arXiv:2602.01434): C(t, t), M(t), G(t, t), losses, and the spectrum of the Hessian at chosen steps.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dmft._numerics.machine_memory import available_memory
 from dmft._numerics.validation import check_progress
+from dmft.io.folders import renamed_out
 from dmft.io.records import NOT_STORED, read_fields, write_record
 from dmft.io.stored_settings import check_settings
 from dmft.model.inputs import Inputs
@@ -131,7 +133,7 @@ class Simulation:
     statuses : tuple of Status
         One per seed.
     config : dict
-        Everything that determines the numbers besides the seeds, in plain types.
+        Settings that determine the numbers together with the seeds, as plain types.
 
     References
     ----------
@@ -186,7 +188,7 @@ class Simulation:
 
     @property
     def status(self) -> Status:
-        """SUCCESS, or what went wrong with the first seed that failed."""
+        """SUCCESS, or the status of the first seed that failed."""
         return next((status for status in self.statuses if not status.ok), Status.SUCCESS)
 
     @functools.cached_property
@@ -268,14 +270,15 @@ def simulate(
     n_extreme: int = 1,
     dense_limit: int = 4000,
     n_test: int | None = None,
-    out: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
     throw: bool = False,
+    out: str | os.PathLike[str] | None = None,
 ) -> Simulation:
     r"""Run gradient descent at finite dimension, once for each seed.
 
-    Each seed draws a uniformly random orthonormal frame of latent directions, inputs and labels,
+    Each seed draws a uniformly random orthonormal latent directions, inputs and labels,
     and initial weights on spheres of radius ``init_radius``; an overlap stated by the problem
     (``initial_overlap``) and a Gram matrix (``init_gram``) are imposed exactly, the rest is uniform
     on the complement. With ``init_law="gaussian"`` weights are Gaussian and all of this holds in
@@ -286,7 +289,7 @@ def simulate(
     them have the same data and initial weights.
 
     A run needs the memory of its inputs, 8 n d bytes (and 8 n_test d more for inputs that are not
-    Gaussian), besides small things; with ``fresh_batches`` three times 8 n d: those of the start,
+    Gaussian), and little else; with ``fresh_batches`` three times 8 n d: those of the start,
     of the step before, and of the step while they are drawn. A Hessian with all its eigenvalues
     needs 16 (m d)^2 bytes.
 
@@ -323,7 +326,7 @@ def simulate(
     n_test : int, optional
         Fresh samples for test loss and error of inputs that are not Gaussian; default
         min(n, 10000). For Gaussian inputs they are exact expectations given the weights.
-    out : path-like, optional
+    checkpoint : path-like, optional
         Folder that receives one file for every finished seed, at once. The same call resumes:
         complete files are read, damaged ones made again. Custom laws (a callable label, activation
         or loss) are told apart by name and by what they give at a few thousand points.
@@ -331,9 +334,11 @@ def simulate(
         Processes; default one for each core, at most one for each seed, and as many as there is
         memory for. With 1 everything runs in this process.
     progress : callable, optional
-        Called with 1 for every finished seed, those found in `out` included.
+        Called with 1 for every finished seed, those found in `checkpoint` included.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
+    out : path-like, optional
+        Former name of `checkpoint`, deprecated.
 
     Returns
     -------
@@ -343,9 +348,9 @@ def simulate(
     ------
     ValueError
         If an argument is not allowed, asks for more memory than there is (the message says what
-        would fit), or `out` holds results of another configuration.
+        would fit), or `checkpoint` holds results of another configuration.
     OSError
-        If `out` cannot be written to.
+        If `checkpoint` cannot be written to.
 
     References
     ----------
@@ -360,6 +365,7 @@ def simulate(
     >>> sim.overlap.shape, sim.hessian[2].eigenvalues.shape, sim.status.name
     ((2, 3, 1, 1), (2, 50), 'SUCCESS')
     """
+    folder = renamed_out(checkpoint, out)
     check_progress(progress)
     plan = SimulationPlan.of(
         problem,
@@ -378,21 +384,15 @@ def simulate(
     available = available_memory()
     plan.check_memory(available, len(chosen))
     n_workers = min(check_workers(workers), max(int(available / plan.bytes_of_run()), 1))
-    if out is None:
-        results = run_seeds(plan, chosen, None, n_workers, progress)
-    else:
-        store = SeedStore(out, plan.config_of_files)
-        results = {
-            seed: (status, arrays)
-            for seed, (status, arrays) in store.read(chosen).items()
-            if complete(plan, status, arrays)
-        }
-        with store.open():
-            if progress is not None:
-                for _ in results:
-                    progress(1)
-            missing = [seed for seed in chosen if seed not in results]
-            results |= run_seeds(plan, missing, store, n_workers, progress)
+    store = None if folder is None else SeedStore(folder, plan.config_of_files)
+    stored = {} if store is None else store.read(chosen)
+    results = {seed: found for seed, found in stored.items() if complete(plan, *found)}
+    with contextlib.nullcontext() if store is None else store.open():
+        if progress is not None:
+            for _ in results:
+                progress(1)
+        missing = [seed for seed in chosen if seed not in results]
+        results |= run_seeds(plan, missing, store, n_workers, progress)
     stacked = {
         name: np.stack([results[seed][1][name] for seed in chosen])
         for name in results[chosen[0]][1]
@@ -473,6 +473,6 @@ def _check(fields: dict[str, Any]) -> None:
             raise ValueError(f"its Hessian at step {step} is of another step or not as complete")
         if (found.eigenvalues.shape, found.smallest.shape) != shapes:
             raise ValueError(f"its eigenvalues at step {step} must have shape {shapes[0]}")
-    hard, wanted = fields["hard_overlap"], config["hard_overlap"]
-    if np.shape(wanted) != np.shape(hard) or (hard is None) != (wanted is None):
+    hard, expected = fields["hard_overlap"], config["hard_overlap"]
+    if np.shape(expected) != np.shape(hard) or (hard is None) != (expected is None):
         raise ValueError("its hard_overlap is not that of its configuration")

@@ -1,4 +1,4 @@
-"""What a simulation is asked to do: the arguments of ``simulate``, checked."""
+"""Check the arguments of ``simulate`` and collect them in a plan."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MAX_TEST = 10_000
 
 @dataclass(frozen=True, eq=False)
 class SimulationPlan:
-    """All that determines the numbers of a run besides its seed."""
+    """Arguments that determine the numbers of a run together with its seed."""
 
     problem: Problem
     delta: float
@@ -63,13 +63,13 @@ class SimulationPlan:
         method: GradientDescent,
         d: int,
         *,
-        inputs: str | Inputs | Mapping[str, Any],
-        hold_hard: bool,
-        hard_overlap: ArrayLike | None,
-        hessian_steps: Iterable[int],
-        n_extreme: int,
-        dense_limit: int,
-        n_test: int | None,
+        inputs: str | Inputs | Mapping[str, Any] = "gaussian",
+        hold_hard: bool = False,
+        hard_overlap: ArrayLike | None = None,
+        hessian_steps: Iterable[int] = (),
+        n_extreme: int = 1,
+        dense_limit: int = 4000,
+        n_test: int | None = None,
     ) -> SimulationPlan:
         """Check the arguments of `simulate`."""
         check_instance("problem", problem, Problem)
@@ -150,7 +150,7 @@ class SimulationPlan:
         check_fits("seeds", n_seeds, lambda count: 2.0 * of_seed * count, available)
 
     def bytes_of_run(self, d: int | None = None) -> float:
-        """Bytes that a run takes at the least while it is at work, in this dimension or another."""
+        """Return the least memory of a run in bytes, in this dimension or another."""
         d = self.d if d is None else d
         n = round(min(self.delta * d, sys.maxsize))
         m = self.problem.m
@@ -159,7 +159,7 @@ class SimulationPlan:
         return 8.0 * (float(inputs) * d + m * n)
 
     def _bytes_of_result(self, n_steps: int) -> float:
-        """Bytes of the arrays of one seed."""
+        """Return the bytes of the arrays of one seed."""
         m, size = self.problem.m, self.problem.m * self.d
         of_step = m * (2 * m + self.problem.k) + 5
         eigenvalues = size if size <= self.dense_limit else 2 * self.n_extreme
@@ -167,7 +167,7 @@ class SimulationPlan:
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
-        """Plain-type description."""
+        """Description in plain types."""
         overlap = self.hard_overlap
         return {
             "problem": self.problem.to_config(),
@@ -187,7 +187,7 @@ class SimulationPlan:
 
     @functools.cached_property
     def config_of_files(self) -> dict[str, Any]:
-        """`config` with what custom laws give, so that files of others by their name are told."""
+        """`config` with a fingerprint of custom laws, which their names do not tell apart."""
         code = fingerprint(self.problem)
         return self.config if code is None else {**self.config, "code of custom laws": code}
 
@@ -289,14 +289,8 @@ def _hard_overlap(problem: Problem, value: ArrayLike | None, hold_hard: bool) ->
             f"{given.shape}"
         ) from None
     imposed = ImposedOverlap.of(problem, overlap).overlap
-    largest = float(np.linalg.norm(imposed, 2))
-    if not (problem.init_gram is None and isinstance(problem.init_radius, float)):
-        check_remainder("hard_overlap", problem.gram, imposed)
-    elif largest > problem.init_radius * (1.0 + 1e-12):
-        raise ValueError(
-            "hard_overlap must have singular values (together with initial_overlap) of at most "
-            f"init_radius = {problem.init_radius:g}, got {largest:g}"
-        )
+    together = " (together with initial_overlap)"
+    check_remainder("hard_overlap", problem.gram, imposed, together)
     return overlap
 
 

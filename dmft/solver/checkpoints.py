@@ -1,4 +1,4 @@
-"""A folder in which a solve survives being killed: finished runs, and how far the others are.
+"""Checkpoint folders: the finished runs of a solve, and snapshots of the others.
 
 A solve is one run over all paths and one for each replicate. Each has a file once it is finished,
 ``run-all.npz`` or ``run-000.npz``; before that ``run-all.snapshot-00007.npz``, one in a series, has
@@ -10,8 +10,7 @@ not at all.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,27 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft._numerics.sampling import RANDOM_NUMBERS
-from dmft.io.folders import (
-    CONFIGURATION,
-    check_folder,
-    configuration_file,
-    first_difference,
-    read_configuration,
-)
+from dmft.io.folders import BoundFolder
 from dmft.io.records import read_record, write_record
-from dmft.io.results import (
-    DamagedResultError,
-    OtherFileError,
-    reporting,
-    software_version,
-    whole_file,
-)
+from dmft.io.results import OtherFileError, reporting, software_version
 from dmft.io.snapshots import outline, read_snapshot, write_snapshot
 from dmft.model.custom_laws import fingerprint
 from dmft.solver.runs import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import os
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from dmft._numerics.sampling import Sampling
@@ -51,8 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "RunCheckpoint", "configuration"]
 
 _RUN, _SNAPSHOT = "finished run", "unfinished run"
-# Of what snapshots hold; to be changed with it. Those of another layout are of another solve.
-_LAYOUT = 2
+# Of the states in snapshots; to be raised with them. Those of another layout are of another solve.
+_LAYOUT = 3
 # Snapshots take no more than this fraction of the time.
 _MOST_TIME = 0.05
 
@@ -60,7 +48,7 @@ _MOST_TIME = 0.05
 def configuration(
     problem: Problem, delta: float, method: Method, sampling: Sampling, keep: list[int]
 ) -> dict[str, Any]:
-    """Everything that the files of a solve depend on, as plain types."""
+    """Return everything that the files of a solve depend on, as plain types."""
     return {
         "problem": problem.to_config(),
         "code of custom laws": fingerprint(problem),
@@ -76,14 +64,14 @@ def configuration(
 
 @dataclass(frozen=True)
 class _Finished:
-    """What the file of a finished run holds."""
+    """The contents of the file of a finished run."""
 
     name: str
     configuration: dict[str, Any]
     run: Run
 
 
-class Checkpoint:
+class Checkpoint(BoundFolder):
     """The folder of one solve; one process at a time has it.
 
     Parameters
@@ -101,86 +89,34 @@ class Checkpoint:
         If the folder is no path, or an empty one.
     """
 
+    task = "solve"
+    names = re.compile(r"run-.*\.npz")
+    exclusive = True
+
     def __init__(
         self, folder: str | os.PathLike[str], config: Mapping[str, Any], seconds: float
     ) -> None:
-        self.folder = check_folder(folder, "checkpoint")
+        super().__init__(folder, config)
         self.seconds = seconds
-        self.config: dict[str, Any] = json.loads(json.dumps(dict(config)))
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[None]:
-        """Take the folder: make it, record the configuration, clear what a kill may have left.
-
-        Raises
-        ------
-        OSError
-            If the folder cannot be made or written to.
-        ValueError
-            If another process has it, or it is of another configuration.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder):
-            path = self.folder / CONFIGURATION
-            recorded = read_configuration(self.folder, "checkpoint")
-            if recorded is not None:
-                self.check(path, recorded)
-            else:
-                for path_of_run in sorted(self.folder.glob("run-*.npz")):
-                    self.read(path_of_run)  # the runs may contradict where no record does
-                with whole_file(path) as stream:
-                    stream.write(configuration_file(self.config))
-            for leftover in self.folder.glob(".*.partial"):
-                leftover.unlink(missing_ok=True)
-            yield
 
     def run(self, name: str) -> RunCheckpoint:
         """Return the part of the folder that belongs to a run."""
         return RunCheckpoint(self, name)
 
-    def read(self, path: Path) -> Any:
-        """Return the run or the state in a file, None if it is missing or damaged.
-
-        Raises
-        ------
-        ValueError
-            If it is of another configuration, or something else.
-        """
-        name = path.name.removeprefix("run-").partition(".")[0]
-        try:
-            if path.name.count(".") == 1:
-                stored = read_record(path, _RUN, _Finished)
-                self._check_file(path, stored.configuration, name, stored.name)
-                return stored.run
-            header, value = read_snapshot(path, _SNAPSHOT)
-            with reporting(path):
-                self._check_file(path, header["configuration"], name, header["name"])
-            return value
-        except (FileNotFoundError, DamagedResultError):
-            return None
-
-    def _check_file(self, path: Path, config: Mapping[str, Any], wanted: str, name: str) -> None:
-        """Raise unless a file is of this solve, and of the run that it is named after."""
-        self.check(path, config)
-        if name != wanted:
-            raise OtherFileError(
-                "checkpoint must be a folder whose files hold the run they are named after; "
-                f"{path} holds run-{name}: move it back, or remove it"
-            )
-
-    def check(self, path: Path, stored: Mapping[str, Any]) -> None:
-        """Raise unless a file has the configuration asked for."""
-        difference = first_difference("", stored, self.config)
-        if difference is not None:
-            key, there, asked = difference
-            raise OtherFileError(
-                f"checkpoint must be a folder of the same solve; {path} was made with "
-                f"{key} = {_short(there)}, asked for is {_short(asked)}: use another folder"
-            )
+    def _read(self, path: Path) -> Any:
+        """Return the run or the state in a file."""
+        if path.name.count(".") == 1:
+            stored = read_record(path, _RUN, _Finished)
+            self.check_file(path, stored.configuration, f"run-{stored.name}")
+            return stored.run
+        header, value = read_snapshot(path, _SNAPSHOT)
+        with reporting(path):
+            self.check_file(path, header["configuration"], f"run-{header['name']}")
+        return value
 
 
 class RunCheckpoint:
-    """What the folder holds of one run.
+    """The files of one run in the folder.
 
     Parameters
     ----------
@@ -200,18 +136,18 @@ class RunCheckpoint:
 
     def finished(self) -> Run | None:
         """Return the run if it is finished."""
-        run: Run | None = self._checkpoint.read(self._path)
+        run: Run | None = self._checkpoint.read_file(self._path)
         return run
 
     def finish(self, run: Run) -> None:
-        """Keep a finished run, without its paths."""
+        """Store a finished run, without its paths."""
         finished = _Finished(self._name, self._checkpoint.config, run)
         write_record(self._path, _RUN, finished, compress=False)
         for path in self._snapshots():
             path.unlink(missing_ok=True)
 
     def resume(self, process: AnyProcess, record: Record) -> dict[str, Any] | None:
-        """Bring process and record to where the newest snapshot is; returns that of the driver.
+        """Restore process and record from the newest snapshot; returns the state of the driver.
 
         Parameters
         ----------
@@ -227,7 +163,7 @@ class RunCheckpoint:
         """
         self._process, self._record = process, record
         for path in self._snapshots():
-            state = self._checkpoint.read(path)
+            state = self._checkpoint.read_file(path)
             if state is None:
                 continue
             with reporting(path):
@@ -248,16 +184,16 @@ class RunCheckpoint:
         return None
 
     def reading(self) -> contextlib.AbstractContextManager[None]:
-        """Name the snapshot in whatever goes wrong with what `resume` returned."""
+        """Name the snapshot in errors that its state causes."""
         return reporting(self._resumed)
 
     def offer(self, driver: Callable[[], dict[str, Any]]) -> None:
-        """Write a snapshot, if it is time for one.
+        """Write a snapshot, if one is due.
 
         Parameters
         ----------
         driver : callable
-            Returns what the driver needs, besides process and record, to go on.
+            Returns the state of the driver, besides process and record.
         """
         seconds, start = self._checkpoint.seconds, time.monotonic()
         if start < self._due or self._process is None or self._record is None:
@@ -290,35 +226,3 @@ def _number(path: Path) -> int:
     """Return the number of a snapshot by its name; 0 if it is none."""
     digits = path.stem.rpartition("-")[2]
     return int(digits) if digits.isdecimal() else 0
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep all others out of a folder, where the system has such locks.
-
-    The system drops the lock when the process ends, however it ends, and it leaves no file.
-    """
-    descriptor = None
-    try:
-        with contextlib.suppress(ImportError):
-            import fcntl
-
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"checkpoint must be a folder that no other solve is using; one is at work "
-                    f"in {folder}"
-                ) from None
-            except OSError:  # a file system without locks
-                pass
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)

@@ -5,15 +5,15 @@ of the weights only that :math:`h^t = \Theta^{tT} x` and the latent coordinates 
 
 .. math:: h^t = M(t) z + L_t \xi, \qquad L_t L_t^T = C(t,t) - M(t) M(t)^T,
 
-and what is left of the gradient outside the span of weights and latent directions is a Gaussian
+and the component of the gradient outside the span of weights and latent directions is a Gaussian
 vector, new in each step, of covariance :math:`E[g^t g^{tT}] / \delta`:
 
 .. math:: \mathrm{grad}^t = \big(E[g^t q^T],\; -\Gamma(t,t)/\sqrt\delta\big), \qquad
           \Gamma \Gamma^T = E[g^t g^{tT}].
 
-It is the coordinate form of ``dmft.solver.process`` with ``q^t = zeta^t``: nothing is taken back
-for having been used. Everything is an average over the same paths (z, xi) in every step, and no
-basis grows.
+It is the coordinate form of ``dmft.solver.process`` with ``q^t = zeta^t``, without the term
+``-ghat^t / sqrt(delta)`` of samples that are used again. Everything is an average over the same
+paths (z, xi) in every step, and no basis grows.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.model.gradients import pre_activation_gradient, second_layer_gradient
+from dmft.solver.coefficients import widened
+from dmft.solver.evaluation import LARGEST_NUMBER, Evaluation, initial_symmetry, symmetrised
 from dmft.solver.paths import Paths
-from dmft.solver.process import LARGEST_NUMBER, Evaluation, Process, start_symmetry, symmetrised
-from dmft.solver.window import widened
+from dmft.solver.process import Process
+from dmft.solver.state import DeclaredState
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from numpy.typing import NDArray
 
     from dmft.model.problem import Problem
@@ -67,7 +67,7 @@ def neuron_factor(weights: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
     return (r * signs[:, np.newaxis]).T, (q * signs).T
 
 
-class FreshProcess:
+class FreshProcess(DeclaredState):
     """`dmft.solver.process.Process` for samples that are new in each step.
 
     Parameters
@@ -86,13 +86,15 @@ class FreshProcess:
         Those of z and xi; they do not grow.
     labels, latent, r : list of ndarray
         As there, with one block.
-    n_visits : int
+    n_full_passes : int
         Evaluations so far.
-    clock : float
+    time : float
         Of no effect.
     limit : float
-        Of no effect: a sample that is seen once cannot be thrown out of its minimum.
+        Of no effect: a sample that is seen once cannot become linearly unstable.
     """
+
+    _STATE = ("n_full_passes", "_n_blocks")
 
     def __init__(
         self,
@@ -106,10 +108,10 @@ class FreshProcess:
         self.problem = problem
         self.delta = delta
         self.limit = np.inf
-        self.clock = 1.0
-        self.n_visits = 0
-        self._n_blocks = 0  # opened
-        self._symmetry = start_symmetry(problem)
+        self.time = 1.0
+        self.n_full_passes = 0
+        self._n_blocks = 0  # of coordinates added
+        self._symmetry = initial_symmetry(problem)
         self._trains_second_layer = trains_second_layer
         leading = np.concatenate([stream.leading() for stream in streams], axis=1)
         eps = leading[k + m] if problem.target.uses_noise else np.zeros(leading.shape[1])
@@ -122,24 +124,15 @@ class FreshProcess:
     @property
     def counts(self) -> tuple[int, int, int]:
         """Coordinates, directions and rows of the basis that the paths hold."""
-        return self.paths.n_coordinates, self.paths.n_directions, self.paths.n_rows
+        return self.paths.n_coordinates, self.paths.n_directions, self.paths.basis.n_rows
 
     def close(self) -> None:
-        """Say that nothing will be evaluated any more."""
+        """Do nothing: there is no pool to release."""
 
-    def state(self) -> dict[str, Any]:
-        """All that later evaluations depend on, in types ``dmft.io.snapshots.pack`` accepts."""
-        return {"n_visits": self.n_visits, "n_blocks": self._n_blocks}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state`."""
-        self.n_visits = state["n_visits"]
-        self._n_blocks = state["n_blocks"]
-
-    def compress(
+    def truncate(
         self, vectors: list[FloatArray], step: float, tolerance: float
     ) -> tuple[list[FloatArray], float]:
-        """As there: no direction of samples that are not seen again is kept, none can be let go."""
+        """Discard nothing: no direction of samples that are not seen again is held."""
         return vectors, 0.0
 
     def evaluate(
@@ -152,14 +145,14 @@ class FreshProcess:
         second_layer: FloatArray | None = None,
         batch: int = 0,
     ) -> Evaluation:
-        """Gradient of the risk on new samples; parameters are those of `Process.evaluate`."""
+        """Evaluate the gradient on new samples; parameters are those of `Process.evaluate`."""
         problem, k, m = self.problem, self.problem.k, self.problem.m
         at = problem if second_layer is None else problem.with_second_layer(second_layer)
         weights = widened(weights, k + m * (1 + self._n_blocks))
         first = m * self._n_blocks
-        self.n_visits += 1
+        self.n_full_passes += 1
         M, (L, rows) = weights[:, :k], neuron_factor(weights, k)
-        z, y, r, n = self.latent[0], self.labels[0], self.r[0], self.paths.n_paths
+        z, y, r, n = self.latent[0], self.labels[0], self.r[0], self.paths.basis.n_paths
         np.matmul(M, z, out=r)
         r += L @ self._xi
         with np.errstate(over="ignore", invalid="ignore"):
@@ -186,25 +179,25 @@ class FreshProcess:
         gamma = np.zeros((m, first + m))
         gamma[:, first:] = root
         square = float(np.sum(known**2) + np.trace(second_moment) / self.delta)
-        opened = nothing
+        kept = nothing
         if block is None:
             gamma = gamma[:, :first]
         else:
             known = np.concatenate([known, -root / np.sqrt(self.delta)], axis=1)
-            opened = np.arange(m)
+            kept = np.arange(m)
             self._n_blocks += 1
         found = Evaluation(
-            known, square, gamma, opened, loss, second_moment, 0.0, np.zeros(4), of_layer
+            known, square, gamma, kept, loss, second_moment, 0.0, np.zeros(4), of_layer
         )
         return symmetrised(found, self._symmetry, at, weights, self.r, [g])
 
 
 AnyProcess = Process | FreshProcess
-"""What a driver can drive."""
+"""Processes that the drivers take."""
 
 
 def _root(covariance: FloatArray) -> FloatArray:
-    """Lower triangular root of a positive semidefinite matrix."""
+    """Return a lower triangular root of a positive semidefinite matrix."""
     values, vectors = np.linalg.eigh(covariance)
     half = vectors * np.sqrt(np.maximum(values, 0.0))
     r = np.linalg.qr(half.T)[1]

@@ -1,4 +1,4 @@
-r"""Mini-batches on paths: which of them a step uses.
+r"""Mini-batches on paths: the masks of a step.
 
 In mini-batch gradient descent each sample is used in a step with probability p, and its gradient
 then counts 1/p times. On paths this is a factor b/p with b ~ Bernoulli(p), independent of
@@ -68,7 +68,7 @@ class MaskStream:
         self._size = min(2 ** max(bits, 1), _MOST_IN_GROUP)
 
     def block(self, step: int) -> FloatArray:
-        """Factors b/p of a step, shape (n_paths,)."""
+        """Return the factors b/p of a step, shape (n_paths,)."""
         seed, replicate = self._key
         sequence = np.random.SeedSequence(seed, spawn_key=(replicate, _MASKS, step))
         rng = np.random.Generator(np.random.SFC64(sequence))

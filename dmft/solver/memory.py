@@ -1,4 +1,4 @@
-"""What a solve needs of memory, and how many rows its paths may have within a budget."""
+"""Memory that a solve needs, and rows of the basis within a budget."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from dmft._numerics.aligned import PADDING
 from dmft._numerics.machine_memory import check_fits, readable
-from dmft.solver.process import block_width
-from dmft.solver.window import WINDOW_LENGTH
+from dmft.solver.blocks import block_width
+from dmft.solver.recycling import HISTORY_LENGTH
 
 if TYPE_CHECKING:
     from dmft._numerics.sampling import Sampling
@@ -17,19 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["BudgetError", "check_solve", "rows_within", "surely_needed"]
 
-# Rows over all paths that a run holds besides the basis: for each neuron those of the window
-# (points, gradients, what of these lies outside), and ten for the last point, pre-activations,
-# gradients, what is not known of them, fresh Gaussians (both also of the step before), images of a
-# step.
-_ROWS_PER_NEURON = 3 * WINDOW_LENGTH + 10
+# Rows over all paths that a run holds besides the basis: for each neuron those of the history
+# (points, gradients, their residuals), and ten for the last point, pre-activations, gradients,
+# their innovations, fresh Gaussians (both also of the step before), directional pre-activations.
+_ROWS_PER_NEURON = 3 * HISTORY_LENGTH + 10
 # Of these, rows that the first evaluation writes, whatever comes after it.
-_ROWS_WRITTEN = 3 * WINDOW_LENGTH + 3
+_ROWS_WRITTEN = 3 * HISTORY_LENGTH + 3
 # Each time point recorded is five arrays, a few numbers and their places in lists.
 _BYTES_PER_TIME = 700
 
 
 class BudgetError(ValueError):
-    """A budget in bytes that is too small, and what would do for a purpose."""
+    """A budget in bytes that is too small, and the least one for a purpose."""
 
     def __init__(self, needed: int, given: float, purpose: str) -> None:
         self.needed, self.given, self.purpose = needed, given, purpose
@@ -44,10 +43,10 @@ def rows_within(
     problem: Problem,
     sampling: Sampling,
     n_kept: int,
-    mirrored: bool,
+    antithetic: bool,
     batches: bool = False,
 ) -> int:
-    """Rows that the basis of each run of a solve may have.
+    """Return the rows that the basis of each run of a solve may have.
 
     All replicates are counted at a time, with the pre-activations kept of the run over all paths;
     so the answer does not depend on how many threads there are.
@@ -60,8 +59,8 @@ def rows_within(
     sampling : Sampling
     n_kept : int
         Number of steps whose pre-activations are kept.
-    mirrored : bool
-        Whether every path comes twice.
+    antithetic : bool
+        Whether paths are antithetic pairs.
     batches : bool
         Whether steps use batches, for which each path has a factor.
 
@@ -83,7 +82,7 @@ def rows_within(
     m, k, replicates = problem.m, problem.k, sampling.replicates
     n_leading = k + m + int(problem.target.uses_noise)
     drawn = sampling.n_paths * replicates
-    n_paths = 2 * drawn if mirrored else drawn
+    n_paths = 2 * drawn if antithetic else drawn
     base = (n_leading + m * sampling.sobol_blocks) * drawn
     base += (_ROWS_PER_NEURON * m + n_leading + k + 3) * n_paths  # of the runs at work
     base += (2 * n_kept * m + k + 1) * n_paths  # of those, and of the run over all paths
@@ -96,7 +95,7 @@ def rows_within(
     padding = PADDING * replicates * -(-of_replicate // width)
     row = n_paths + padding + (2 * blocks) // 3
     square = 4 * replicates  # coefficients of coordinates and gradients, also while they grow
-    least = 1 + k + 5 * m  # with what two gradients open
+    least = 1 + k + 5 * m  # with the extension by two gradients
     needed = 8 * (base + (row + square * least) * least)
     if max_memory < needed:
         purpose = (
@@ -117,9 +116,9 @@ def surely_needed(
     n_steps: int,
     sobol_blocks: int = 0,
 ) -> float:
-    """Bytes that a solve takes at the least, if it goes on to its last step.
+    """Return the bytes that a solve takes at the least, if it goes on to its last step.
 
-    How many directions it will open is not known, and not counted.
+    The number of directions it will keep is not known, and not counted.
 
     Parameters
     ----------
@@ -144,9 +143,9 @@ def surely_needed(
     replicate = (rows / replicates + (1 + 1 / replicates) * m * n_kept + k + 1) * n
     numbers = (n_leading + m * sobol_blocks) * drawn + max(pooled, replicate)
     of_time = m * (k + 2 * m + 1) + 10
-    # On new samples each step opens directions; on others their number is not known.
-    opened = 2 * m * m * n_steps if method.fresh_batches else 0
-    packed = (of_time + opened) * (n_steps + 1)
+    # On new samples each step adds directions; on others their number is not known.
+    added = 2 * m * m * n_steps if method.fresh_batches else 0
+    packed = (of_time + added) * (n_steps + 1)
     return 8.0 * (numbers + packed * (1 + replicates)) + _BYTES_PER_TIME * (n_steps + 1)
 
 

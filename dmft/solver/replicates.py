@@ -1,4 +1,4 @@
-r"""Gradient descent on paths: the self-consistent process, solved by running it.
+r"""Runs of a solve: the self-consistent process over all paths, and over those of each replicate.
 
 One step, for each replicate (Montanari & Wang, arXiv:2602.01434; Celentano, Cheng & Montanari,
 arXiv:2112.07572, in the coordinates of ``dmft.solver.paths``):
@@ -18,7 +18,7 @@ the standard error. More replicates then reduce error and bias alike.
 
 Hard directions have zero overlap in the limit, and their columns of E[g^t q^T], where paths leave
 only noise, are set to zero. If the problem starts with an overlap there, to follow a run of finite
-dimension beyond O(1) steps, they move instead, and every path comes twice: with z_h and -z_h and
+dimension beyond O(1) steps, they move instead, and paths are antithetic pairs: z_h and -z_h with
 otherwise the same numbers. E[g z_h] = E[(g_+ - g_-) z_h]/2 is then proportional to the overlap, so
 that an instability amplifies the overlap and not the sampling noise.
 """
@@ -42,14 +42,15 @@ from dmft._numerics.workers import Threads, sharing, single_threaded_blas, worke
 from dmft.io.folders import check_folder, read_configuration
 from dmft.model.problem import Problem
 from dmft.observables.integrability import gradients_are_undefined
-from dmft.solver.compression import compression_along
-from dmft.solver.drivers import descend, flow
+from dmft.solver.descent import descend
 from dmft.solver.fresh_batches import FreshProcess
+from dmft.solver.integrator import flow
 from dmft.solver.masks import MaskStream
 from dmft.solver.memory import check_solve, rows_within
 from dmft.solver.process import Process
 from dmft.solver.runs import Record, Run
 from dmft.solver.streams import GaussianStream, HardCoordinates
+from dmft.solver.truncation import compression_along
 from dmft.training.gradient_descent import GradientDescent
 from dmft.training.methods import Method
 from rmt.status import Status
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["run_replicates", "solve_mirrored"]
+__all__ = ["run_replicates", "solve_antithetic"]
 
 # Pre-activations are kept by default while they fit in this much memory,
 _KEEP_BYTES = 512 * 2**20
@@ -116,9 +117,11 @@ def run_replicates(
     basis_rows = sys.maxsize
     check_solve(problem, method, sampling, len(set(steps)), available_memory())
     if execution.max_memory is not None:
-        mirrored, n_kept = problem.starts_on_hard, len(set(steps))
+        antithetic, n_kept = problem.starts_on_hard, len(set(steps))
         batches = method.batch_fraction < 1.0
-        basis_rows = rows_within(execution.max_memory, problem, sampling, n_kept, mirrored, batches)
+        basis_rows = rows_within(
+            execution.max_memory, problem, sampling, n_kept, antithetic, batches
+        )
     if keep_paths is None:
         # The run over all paths and those of the replicates hold as many rows of numbers each.
         n_columns = 2 * sampling.n_paths * sampling.replicates
@@ -142,7 +145,7 @@ def run_replicates(
         most_rows,
         hard_basis,
         _apart(execution.progress),
-        mirrored=problem.starts_on_hard,
+        antithetic=problem.starts_on_hard,
         basis_rows=basis_rows,
     )
     if execution.checkpoint is None:
@@ -165,7 +168,7 @@ def run_replicates(
     return [pooled, *replicates]
 
 
-def solve_mirrored(
+def solve_antithetic(
     problem: Problem,
     delta: float,
     method: GradientDescent,
@@ -175,7 +178,7 @@ def solve_mirrored(
     keep: Iterable[int] = (),
     threads: int | None = None,
 ) -> Run:
-    """One run over all paths, mirrored in the hard directions, pushed by a force on the overlaps.
+    """Run over antithetic pairs of all paths, perturbed by a force on the overlaps.
 
     Parameters
     ----------
@@ -205,7 +208,7 @@ def solve_mirrored(
 
 
 class _ProgressError(Exception):
-    """Holds what `progress` raised, which says nothing of the numbers."""
+    """Wraps an error of the caller's `progress`, which says nothing of the numbers."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -213,7 +216,7 @@ class _ProgressError(Exception):
 
 
 def _apart(progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
-    """Have errors of the caller's function told from those of the run."""
+    """Wrap errors of the caller's function, to tell them from those of the run."""
     if progress is None:
         return None
 
@@ -228,7 +231,7 @@ def _apart(progress: Callable[[int], None] | None) -> Callable[[int], None] | No
 
 @contextlib.contextmanager
 def _errors_of_progress() -> Iterator[None]:
-    """Raise what `progress` raised."""
+    """Raise the errors of `progress` as they were."""
     try:
         yield
     except _ProgressError as failed:
@@ -236,19 +239,18 @@ def _errors_of_progress() -> Iterator[None]:
 
 
 def _shared_blocks(shared: _Shared, pool: Executor, n_workers: int) -> Mapper:
-    """Return what a run over all paths visits its blocks with."""
+    """Return the mapper of a run over the blocks of all paths."""
     n_paths = shared.sampling.n_paths * shared.sampling.replicates
     return sharing(pool, worth(n_workers, n_paths, shared.problem.m, of_one_run=True))
 
 
 def _recorded_steps(checkpoint: str | os.PathLike[str], method: Method) -> list[int] | None:
-    """Return the steps kept by the solve that a folder is of, if it may be this one.
+    """Return the steps kept by the solve of a folder, if it may be this one.
 
-    What is kept by default depends on ``max_memory``, which may be another one by now.
+    The default depends on ``max_memory``, which may be another one by now.
     """
     with contextlib.suppress(OSError):  # for the checkpoint to report
-        recorded = read_configuration(check_folder(checkpoint, "checkpoint"), "checkpoint")
-        recorded = recorded or {}
+        recorded = read_configuration(check_folder(checkpoint)) or {}
         steps = recorded.get("hessian_steps")
         if isinstance(steps, list) and all(step in range(method.n_steps + 1) for step in steps):
             return steps
@@ -278,7 +280,7 @@ def _steps_to_keep(
 
 @dataclass(frozen=True)
 class _Shared:
-    """What all runs of one solve have in common."""
+    """Settings common to all runs of one solve."""
 
     problem: Problem
     delta: float
@@ -288,31 +290,31 @@ class _Shared:
     most_rows: int  # paths with more rows in their basis are not kept
     hard_basis: FloatArray
     progress: Callable[[int], None] | None
-    mirrored: bool = False  # every path also with the signs of the hard coordinates changed
+    antithetic: bool = False  # paths are pairs with the hard coordinates z_h and -z_h
     forcing: FloatArray | None = None
     basis_rows: int = sys.maxsize  # that the paths may have
 
     def masks(self, replicate: int, stream: GaussianStream) -> MaskStream | None:
-        """Batches of one replicate; None where every step uses all samples."""
+        """Return the batches of one replicate; None where every step uses all samples."""
         fraction = self.method.batch_fraction
         if fraction == 1.0:
             return None
         return MaskStream(self.sampling, replicate, fraction, stream.leading())
 
     def stream(self, replicate: int) -> GaussianStream:
-        """Random numbers of one replicate: latent coordinates, initial weights, noise, blocks."""
+        """Return the random numbers of one replicate: leading coordinates and fresh blocks."""
         problem = self.problem
         n_leading = problem.k + problem.m + int(problem.target.uses_noise)
         hard = None
-        if self.hard_basis.shape[1] and not self.mirrored:
+        if self.hard_basis.shape[1] and not self.antithetic:
             target = problem.target
             hard = HardCoordinates(self.hard_basis, target.uses_noise, problem.sample_labels)
-        with np.errstate(all="ignore"):  # labels are looked at
+        with np.errstate(all="ignore"):  # labels are checked
             return GaussianStream(self.sampling, replicate, n_leading, problem.m, hard)
 
 
 def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Run]:
-    """Run over all paths, then over those of each replicate; what the folder has is not redone."""
+    """Run over all paths, then over those of each replicate, but for runs that the folder has."""
     n = shared.sampling.replicates
     kept: list[RunCheckpoint] | list[None] = [None] * (n + 1)
     done: list[Run | None] = [None] * (n + 1)
@@ -329,7 +331,7 @@ def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Ru
         streams = list(pool.map(shared.stream, range(n)))
         pooled = done[0] or _run(shared, streams, _shared_blocks(shared, pool, n_workers), kept[0])
         if pooled.paths is not None and shared.basis_rows < sys.maxsize:
-            shared = replace(shared, basis_rows=shared.basis_rows - pooled.paths.capacity)
+            shared = replace(shared, basis_rows=shared.basis_rows - pooled.paths.basis.capacity)
         side_by_side = worth(n_workers, shared.sampling.n_paths, shared.problem.m) > 1
         replicates = (pool.map if side_by_side else map)(
             lambda index: (
@@ -375,10 +377,10 @@ def _followed(
             shared.delta,
             streams,
             run,
-            mirrored=shared.mirrored,
+            antithetic=shared.antithetic,
             masks=[mask for mask in masks if mask is not None] or None,
             trains_second_layer=trains,
-            most_rows=shared.basis_rows,
+            max_rows=shared.basis_rows,
             exact=tolerance <= _EXACT,
             compression=compression_along(method, shared.sampling),
             rows_per_path=_MOST_ROWS_PER_PATH if len(streams) > 1 else _MOST_ROWS_OF_REPLICATE,
@@ -404,8 +406,8 @@ def _followed(
     if record.status is Status.DIVERGED and not record.n_times:
         record.status = Status.NONFINITE  # no step has been taken
     # In limited memory, three times: for the run over all paths, and for the replicates, with room.
-    fits = process.paths.capacity <= shared.basis_rows // 3
-    finished = record.run(fits and process.paths.n_rows <= shared.most_rows)
+    fits = process.paths.basis.capacity <= shared.basis_rows // 3
+    finished = record.run(fits and process.paths.basis.n_rows <= shared.most_rows)
     if checkpoint is not None and finished.status is not Status.OUT_OF_MEMORY:
         checkpoint.finish(finished)
     return finished

@@ -1,16 +1,19 @@
-r"""What a step's rows have outside the basis of the paths, and how it becomes rows of the basis.
+r"""Residuals of a block of rows against the orthonormal basis, explicit or in Gram space.
 
-The gradients and Gaussians of a step lose their parts in the span of the basis, then their parts
-along each other, and what is left is appended. That takes inner products and combinations only. So
-it can be done on the paths (``OnPaths``), or first in numbers, by the inner products that are known
-from the visit that made the rows (``InNumbers``), while the paths follow at the next visit
-(``Unwritten``): the basis, far larger than a cache, is then read once a step instead of two or
-three times.
+The gradients and Gaussians of a step lose their components along the basis, then those along each
+other, and the residuals extend the basis. That takes inner products and combinations only. So it
+can be done with the rows themselves (``ExplicitResiduals``), or in Gram space, with the inner
+products known from the full pass that made the rows (``GramResiduals``): norms then follow from
+Pythagoras, and the rows stay pending (``PendingRows``) until the next full pass writes them. The
+basis, far larger than a cache, is then read once a step instead of two or three times. In the
+literature these are the low-synchronisation variants of block Gram-Schmidt with Pythagorean norms
+(Carson, Lund, Ma & Oktay, arXiv:2405.01298).
 
-Numbers know a residual to the rounding error of the row that it is left of. Where that is much
-larger, they must not be used (``InNumbers.leaves``); where it is somewhat larger, the row written
-is measured against all others in the visit that writes it, and corrected in the next one
-(``Correction``), as a second pass of Gram-Schmidt would.
+Gram space knows a residual to the rounding error of the row that it comes from. Where that is much
+larger, it must not be used (``GramResiduals.squares_beside``); where it is somewhat larger, the row
+written is measured against all others in the full pass that writes it, and reorthogonalised in the
+next one (``Reorthogonalisation``), as a second pass of Gram-Schmidt would: delayed
+reorthogonalisation.
 """
 
 from __future__ import annotations
@@ -26,24 +29,30 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     Blocks = list[FloatArray]
 
-__all__ = ["Correction", "InNumbers", "OnPaths", "Residuals", "Unwritten"]
+__all__ = [
+    "ExplicitResiduals",
+    "GramResiduals",
+    "PendingRows",
+    "Reorthogonalisation",
+    "Residuals",
+]
 
 
 class Residuals(Protocol):
-    """Rows without their parts in the span of the basis, to be orthonormalised in some order."""
+    """Residuals of rows against the basis, to be orthonormalised in some order."""
 
     def square(self, row: int) -> float:
-        """Mean square of what is left of a row."""
+        """Return the mean square of the residual of a row."""
 
-    def take_off(self, row: int, new: int) -> float:
-        """Subtract the part of a row along a new row of the basis; returns the coefficient."""
+    def subtract(self, row: int, new: int) -> float:
+        """Subtract the component of a row along a new row of the basis; returns it."""
 
     def append(self, row: int, norm: float) -> None:
-        """Divide what is left of a row by its norm, and append it to the basis."""
+        """Append the residual of a row, divided by its norm, to the basis."""
 
 
-class OnPaths:
-    """Residuals held on the paths, and appended to the basis at once.
+class ExplicitResiduals:
+    """Residuals held as rows over the paths, and appended to the basis at once.
 
     Parameters
     ----------
@@ -61,11 +70,11 @@ class OnPaths:
         self._first = self._next = first
 
     def square(self, row: int) -> float:
-        """Mean square of what is left of a row."""
+        """Return the mean square of the residual of a row."""
         return self._dot(self._row(row), self._row(row))
 
-    def take_off(self, row: int, new: int) -> float:
-        """Subtract the part of a row along a new row of the basis; returns the coefficient."""
+    def subtract(self, row: int, new: int) -> float:
+        """Subtract the component of a row along a new row of the basis; returns it."""
         own = self._row(row)
         other = [basis[self._first + new] for basis in self._basis]
         coefficient = self._dot(other, own)
@@ -74,7 +83,7 @@ class OnPaths:
         return coefficient
 
     def append(self, row: int, norm: float) -> None:
-        """Divide what is left of a row by its norm, and append it to the basis."""
+        """Append the residual of a row, divided by its norm, to the basis."""
         for basis, block in zip(self._basis, self._rows, strict=True):
             np.divide(block[row], norm, out=basis[self._next])
         self._next += 1
@@ -86,8 +95,8 @@ class OnPaths:
         return float(sum(float(x @ y) for x, y in zip(a, b, strict=True)) / self._n_paths)
 
 
-class InNumbers:
-    """Residuals known by the inner products of the rows, and those with the basis.
+class GramResiduals:
+    """Residuals known by the inner products of the rows with each other and with the basis.
 
     Parameters
     ----------
@@ -100,13 +109,13 @@ class InNumbers:
     def __init__(self, gram: FloatArray, coefficients: FloatArray) -> None:
         self._coefficients = coefficients
         self._gram = gram - coefficients @ coefficients.T
-        self._shares = np.eye(len(gram))  # of the rows, in what is left of each
+        self._shares = np.eye(len(gram))  # each residual as a combination of the rows
         self._new: list[FloatArray] = []
 
-    def leaves(self, count: int) -> FloatArray:
-        """Mean squares of what is left of each of the first rows beside those before it.
+    def squares_beside(self, count: int) -> FloatArray:
+        """Return the mean squares of the first residuals, each orthogonal to those before it.
 
-        Zeros where numbers cannot tell.
+        Zeros where rounding errors decide.
         """
         try:
             factor = np.linalg.cholesky(self._gram[:count, :count])
@@ -115,29 +124,29 @@ class InNumbers:
         return np.diagonal(factor) ** 2
 
     def square(self, row: int) -> float:
-        """Mean square of what is left of a row."""
+        """Return the mean square of the residual of a row."""
         shares = self._shares[row]
         return max(float(shares @ self._gram @ shares), 0.0)
 
-    def take_off(self, row: int, new: int) -> float:
-        """Subtract the part of a row along a new row of the basis; returns the coefficient."""
+    def subtract(self, row: int, new: int) -> float:
+        """Subtract the component of a row along a new row of the basis; returns it."""
         coefficient = float(self._new[new] @ self._gram @ self._shares[row])
         self._shares[row] -= coefficient * self._new[new]
         return coefficient
 
     def append(self, row: int, norm: float) -> None:
-        """Divide what is left of a row by its norm, and append it to the basis."""
+        """Append the residual of a row, divided by its norm, to the basis."""
         self._new.append(self._shares[row] / norm)
 
-    def unwritten(self, rows: Blocks, doubtful: NDArray[np.intp]) -> Unwritten:
-        """Return what there is to write: the rows appended, some of them to be measured."""
+    def pending(self, rows: Blocks, doubtful: NDArray[np.intp]) -> PendingRows:
+        """Return the rows appended, some of them to be measured once they are written."""
         from_rows = np.array(self._new)
         n_stored = self._coefficients.shape[1]
-        return Unwritten(rows, from_rows, -from_rows @ self._coefficients, n_stored + doubtful)
+        return PendingRows(rows, from_rows, -from_rows @ self._coefficients, n_stored + doubtful)
 
 
 @dataclass(eq=False)
-class Unwritten:
+class PendingRows:
     """New rows of the basis, ``from_rows @ rows + from_basis @ basis``, before they are written.
 
     Attributes
@@ -145,7 +154,7 @@ class Unwritten:
     rows : list of ndarray, shape (j, paths of the block)
     from_rows : ndarray, shape (n_new, j)
     from_basis : ndarray, shape (n_new, n_stored)
-        Of the rows stored, once these are corrected.
+        Of the rows stored, once these are reorthogonalised.
     checked : ndarray of int
         Indices in the basis of those to be measured.
     """
@@ -157,22 +166,22 @@ class Unwritten:
 
 
 @dataclass(eq=False)
-class Correction:
-    """What makes some rows of the basis orthonormal to the others, and to each other.
+class Reorthogonalisation:
+    """Linear map that makes some rows of the basis orthonormal to the others, and to each other.
 
     Attributes
     ----------
     rows : ndarray of int
     matrix : ndarray, shape (len(rows), n_stored)
-        The rows, corrected, are ``matrix @ basis``.
+        The rows, reorthogonalised, are ``matrix @ basis``.
     """
 
     rows: NDArray[np.intp]
     matrix: FloatArray
 
     @classmethod
-    def of(cls, rows: NDArray[np.intp], products: FloatArray) -> Correction:
-        """From the products of the rows with the whole basis, (len(rows), n_stored)."""
+    def of(cls, rows: NDArray[np.intp], products: FloatArray) -> Reorthogonalisation:
+        """Build it from the products of the rows with the whole basis, (len(rows), n_stored)."""
         matrix = -products
         matrix[:, rows] = np.eye(len(rows))
         others = np.delete(products, rows, axis=1)
@@ -180,13 +189,13 @@ class Correction:
         return cls(rows, np.linalg.solve(left, matrix))
 
     def of_stored(self, coefficients: FloatArray) -> FloatArray:
-        """Coefficients of the rows stored from those of the corrected basis: (j, n_stored)."""
+        """Turn coefficients of the orthonormal basis into those of the rows stored."""
         found = coefficients.copy()
         found[:, self.rows] = 0.0
         return found + coefficients[:, self.rows] @ self.matrix
 
-    def of_corrected(self, products: FloatArray) -> FloatArray:
-        """Products with the corrected basis from those with the rows stored: (j, n_stored)."""
+    def of_basis(self, products: FloatArray) -> FloatArray:
+        """Turn products with the rows stored into those with the orthonormal basis."""
         found = products.copy()
         found[:, self.rows] = products @ self.matrix.T
         return found

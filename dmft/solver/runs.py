@@ -1,4 +1,4 @@
-"""What one self-consistent run leaves behind."""
+"""Records of one self-consistent run: time points as they are made, and all of them together."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rmt.status import Status
 if TYPE_CHECKING:
     from typing import Any
 
+    from dmft.solver.evaluation import Evaluation
     from dmft.solver.fresh_batches import AnyProcess
-    from dmft.solver.process import Evaluation
 
 __all__ = ["Record", "Run"]
 
@@ -26,18 +26,18 @@ IntegerArray = NDArray[np.intp]
 
 @dataclass
 class Run:
-    """What one self-consistent run leaves behind; everything else is computed from it.
+    """The record of one self-consistent run; everything else is computed from it.
 
     ``n_times`` is the number of time points reached (n_steps + 1 unless the run ended early).
 
     Attributes
     ----------
     weights : ndarray, shape (n_times, m, n_coordinates)
-        B_t, zero on coordinates opened later. Coordinates: z (k), xi (m), then fresh ones.
+        B_t, zero on coordinates added later. Coordinates: z (k), xi (m), then fresh ones.
     gamma : ndarray, shape (n_times, m, n_directions)
         Gamma(t, v), the gradients on the kept directions.
     direction_step, direction_neuron : ndarray of int, shape (n_directions,)
-        Which gradient opened which direction (and the fresh coordinate that goes with it).
+        Which gradient added which direction (and the fresh coordinate that goes with it).
     gradient_second_moment : ndarray, shape (n_times, m, m)
         E[g^t g^t^T].
     train_loss, squared_gradient_norm : ndarray, shape (n_times,)
@@ -48,13 +48,13 @@ class Run:
     labels : ndarray, shape (n_paths,)
     pre_activations : dict of step to ndarray, shape (m, n_paths)
     left_out : ndarray, shape (n_times,)
-        Weight that the parts of gradients left out before each time would have received, summed:
-        |step_size g_left| / sqrt(delta) each.
+        Truncation residuals before each time, summed: the weights
+        |step_size g_residual| / sqrt(delta) that they would have received.
     above : ndarray, shape (n_times, 4)
-        Of the paths that a step makes unstable: fraction, and shares of loss, squared gradients and
-        squared pre-activations.
+        Of the paths that a step makes linearly unstable: fraction, and shares of loss, squared
+        gradients and squared pre-activations.
     n_visits : int
-        Evaluations that read the whole basis.
+        Evaluations by a full pass over the basis.
     second_layer : ndarray, shape (n_times, m)
         That of the network at each time.
     paths : Paths or None
@@ -87,19 +87,19 @@ class Run:
         """Number of time points reached."""
         return len(self.train_loss)
 
-    def has_let_go(self, step: int) -> bool:
-        """Whether directions that gradients opened before a step were let go before it."""
+    def is_truncated_at(self, step: int) -> bool:
+        """Whether directions that gradients added before a step were discarded before it."""
         if not self.is_compressed:
             return False
         return int(self.counts[step, 1]) < int(np.count_nonzero(self.direction_step < step))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the paths: large, and computed again from the seed when needed."""
+        """Exclude the paths: large, and computed again from the seed when needed."""
         return {**self.__dict__, "paths": None}
 
 
 class Record:
-    """A `Run` in the making.
+    """Collects the time points of a `Run`.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Record:
     status : Status
         How the run ended.
     left_out : float
-        `Run.left_out` so far.
+        `Run.left_out` so far: summed truncation residuals.
     """
 
     def __init__(self, process: AnyProcess) -> None:
@@ -159,21 +159,21 @@ class Record:
             second_layer = np.array(self._process.problem.network.second_layer)
         self._second_layer.append(second_layer)
         paths = self._process.paths
-        self._weights.append(paths.in_opened(weights, paths.n_leading))
-        self._gamma.append(paths.in_opened(found.gamma))
+        self._weights.append(paths.in_first_directions(weights, paths.n_leading))
+        self._gamma.append(paths.in_first_directions(found.gamma))
         self._second_moment.append(found.second_moment)
         self._numbers.append((found.loss, found.square, self.left_out))
         self._above.append(found.above)
         self._counts.append(counts)
-        self.opened(t, found)
-        self.left_out += weight * found.left_out / np.sqrt(self._process.delta)
+        self.add_directions(t, found)
+        self.left_out += weight * found.truncation_residual / np.sqrt(self._process.delta)
         if keep:
             self._pre_activations[t] = np.concatenate(self._process.r, axis=1)
 
-    def opened(self, t: int, found: Evaluation) -> None:
-        """Take note of the directions that an evaluation opened."""
-        self._direction_step += [t] * len(found.opened)
-        self._direction_neuron += found.opened.tolist()
+    def add_directions(self, t: int, found: Evaluation) -> None:
+        """Add the directions that an evaluation kept."""
+        self._direction_step += [t] * len(found.kept)
+        self._direction_neuron += found.kept.tolist()
 
     @property
     def n_times(self) -> int:
@@ -181,7 +181,7 @@ class Record:
         return len(self._numbers)
 
     def state(self) -> dict[str, Any]:
-        """Everything recorded so far, in what ``dmft.io.snapshots.pack`` accepts."""
+        """Return everything recorded so far, in what ``dmft.io.snapshots.pack`` accepts."""
         return {
             "weights": self._weights.state(),
             "gamma": self._gamma.state(),
@@ -240,13 +240,13 @@ class Record:
             labels=np.concatenate(process.labels),
             pre_activations=self._pre_activations,
             counts=np.array(self._counts, dtype=np.intp).reshape(-1, 3),
-            paths=process.paths if keep_paths and not process.paths.is_compressed else None,
-            is_compressed=process.paths.is_compressed,
+            paths=process.paths if keep_paths and not process.paths.is_truncated else None,
+            is_compressed=process.paths.is_truncated,
             status=self.status,
             left_out=numbers[:, 2].copy(),
             above=np.array(self._above).reshape(-1, 4),
             second_layer=np.array(self._second_layer).reshape(-1, m),
-            n_visits=process.n_visits,
+            n_visits=process.n_full_passes,
         )
 
 

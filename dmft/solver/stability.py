@@ -1,4 +1,4 @@
-r"""Paths that a finite step makes unstable, and how much of the averages they carry.
+r"""Paths that a finite step makes linearly unstable, and their share of the averages.
 
 Seen from a single sample, gradient descent is a map with the slope
 :math:`1 - \eta (D / \delta + \lambda)`: the fraction :math:`1/\delta` is what a sample in
@@ -6,11 +6,11 @@ Seen from a single sample, gradient descent is a map with the slope
 
 .. math:: \eta (D / \delta + \lambda) > 2
 
-the sample overshoots its minimum by more than it was away from it. That is what gradient descent
-with such a step does, and the theory follows it (with momentum, batches or a schedule the limit is
-that of :meth:`dmft.GradientDescent.curvature_limits`); but averages carried by a few such paths are
-noisy (and their standard errors with them), and are those of the step, not of the problem. Gradient
-flow has no unstable paths.
+the sample is linearly unstable: it overshoots its minimum by more than its distance. Gradient
+descent with such a step does so, and the theory follows it (with momentum, batches or a schedule
+the limit is that of :meth:`dmft.GradientDescent.curvature_limits`); but averages carried by a few
+such paths are noisy (and their standard errors with them), and are those of the step, not of the
+problem. Gradient flow has no unstable paths.
 """
 
 from __future__ import annotations
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dmft.trajectory.trajectory import Trajectory
-
     FloatArray = NDArray[np.float64]
 
-__all__ = ["SHARE_TOLERANCE", "UnstablePaths", "last_meaningful_step"]
+__all__ = ["SHARE_TOLERANCE", "UnstablePaths"]
 
 SHARE_TOLERANCE = 0.01
 """Unstable paths that carry more than this much of an average are reported as a status."""
@@ -81,7 +79,7 @@ class UnstablePaths:
 
     @classmethod
     def of_runs(cls, runs: Sequence[FloatArray]) -> UnstablePaths:
-        """Put together what the runs counted: that over all paths, then one for each replicate.
+        """Build it from the counts of the runs: that over all paths, then one for each replicate.
 
         Parameters
         ----------
@@ -94,7 +92,7 @@ class UnstablePaths:
 
     @property
     def largest(self) -> tuple[float, str, int]:
-        """Largest of all these numbers, which one it is, and at what step (0, "", 0 if none)."""
+        """The largest of these numbers, its name and its step (0, "", 0 if none)."""
         table = np.array([getattr(self, name) for name in _NAMES])
         if not table.any():
             return 0.0, "", 0
@@ -102,38 +100,10 @@ class UnstablePaths:
         return float(table[index, step]), _NAMES[index], int(step)
 
     def share_until(self, step: int) -> float:
-        """Largest of these numbers up to a step."""
+        """Return the largest of these numbers up to a step."""
         return float(max(np.max(getattr(self, name)[: step + 1]) for name in _NAMES))
 
     @property
     def status(self) -> Status:
         """UNSTABLE_PATHS if they are, or carry, more than `SHARE_TOLERANCE` of an average."""
         return Status.SUCCESS if self.largest[0] <= SHARE_TOLERANCE else Status.UNSTABLE_PATHS
-
-
-def last_meaningful_step(trajectory: Trajectory) -> int:
-    """Last step of a run that diverged whose averages say something of the problem.
-
-    What follows a step that makes samples unstable which carry more than `SHARE_TOLERANCE` of an
-    average is the blow-up, and so are values with errors as large as they are. For any other status
-    it is the last step.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        With at least one step.
-
-    Returns
-    -------
-    int
-    """
-    if trajectory.status is not Status.DIVERGED:
-        return trajectory.n_steps
-    for step in range(trajectory.n_steps):
-        names = ("train_loss", "gradient_norm")
-        values = np.array([getattr(trajectory, name)[step + 1] for name in names])
-        errors = np.array([trajectory.stderr[name][step + 1] for name in names])
-        known = np.isfinite(values).all() and bool(np.all(errors <= np.abs(values)))
-        if not known or trajectory.unstable_paths.share_until(step) > SHARE_TOLERANCE:
-            return step
-    return trajectory.n_steps

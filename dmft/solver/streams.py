@@ -1,4 +1,4 @@
-"""The random numbers behind the paths: scrambled Sobol points first, fresh Gaussians after."""
+"""Random numbers of the paths, tied to steps: scrambled Sobol points, then fresh Gaussians."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class HardCoordinates:
     def ordered(
         self, n_points: int, seed: np.random.SeedSequence
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Coordinates along the basis (k_h, n_points) and noise (n_points,), by label.
+        """Return coordinates along the basis (k_h, n_points) and noise (n_points,), by label.
 
         By the average label over a few easy coordinates: a single one could put all points of a
         discontinuous label in one class. Ties are broken by what Hessians depend on besides.
@@ -66,7 +66,7 @@ class HardCoordinates:
         return hard[:, order], noise[order]
 
     def easy_basis(self) -> NDArray[np.float64]:
-        """Orthonormal basis of the other directions, (k, k - k_h); axes come out exactly."""
+        """Return an orthonormal basis of the other directions, (k, k - k_h); axes are exact."""
         k, k_h = self.basis.shape
         axes = np.flatnonzero(~self.basis.any(axis=1))
         if len(axes) == k - k_h:
@@ -126,11 +126,11 @@ class GaussianStream:
         return seed_sequence(self._sampling, self._replicate, *key)
 
     def leading(self) -> NDArray[np.float64]:
-        """Leading coordinates, shape (n_leading, n_paths), standard normal."""
+        """Return leading coordinates, shape (n_leading, n_paths), standard normal."""
         return self._sobol[: self._n_leading]
 
     def block(self, step: int) -> NDArray[np.float64]:
-        """Fresh block of a step, shape (block_size, n_paths), standard normal; a new array."""
+        """Return the fresh block of a step, (block_size, n_paths), standard normal; a new array."""
         m = self._block_size
         if step < self._sampling.sobol_blocks:
             start = self._n_leading + step * m

@@ -1,10 +1,10 @@
-r"""The gap between networks and the best algorithm: delta_NN of several networks over delta_alg.
+r"""Compute algorithmic gaps: delta_NN of several networks over delta_alg of their label.
 
 For one law of the labels there is a number of samples per dimension, delta_alg, above which some
 polynomial-time algorithm recovers a hard direction (`dmft.hardness`). A network trained by gradient
 descent needs delta_NN(t) for its Hessian at step t to point there (Montanari & Wang,
-arXiv:2602.01434). How far it is from delta_alg depends on activation, loss, width and step size;
-here these stand beside each other.
+arXiv:2602.01434). How far it is from delta_alg depends on activation, loss, width and step size,
+which are compared here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,12 +23,15 @@ from dmft.io.folders import check_folder
 from dmft.io.records import read_record, write_record
 from dmft.io.stored_settings import check_settings
 from dmft.model.losses import get_loss
-from dmft.model.problem import Network, Problem, Target
+from dmft.model.network import Network
+from dmft.model.problem import Problem
+from dmft.model.target import Target
 from dmft.recovery.exponents import Hardness, hardness
 from dmft.studies.step_axis import StepAxis, find_step_axis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
-from dmft.threshold.horizon import ThresholdCurve, delta_nn_curve
-from dmft.threshold.threshold import check_question
+from dmft.threshold.curve import ThresholdCurve
+from dmft.threshold.horizon import delta_nn_curve
+from dmft.threshold.question import check_question
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ _KIND = "algorithmic gap"
 
 @dataclass(frozen=True, eq=False)
 class GapRatio:
-    """delta_NN(t)/delta_alg of one network, at S steps.
+    """Algorithmic gap delta_NN(t)/delta_alg of one network, at S steps.
 
     Attributes
     ----------
@@ -65,7 +68,7 @@ class GapRatio:
 
 @dataclass(frozen=True, eq=False)
 class AlgorithmicGap:
-    """delta_alg of a label law beside delta_NN(t) of networks that learn it.
+    """Algorithmic threshold of a label law, and delta_NN(t) of networks that learn it.
 
     Attributes
     ----------
@@ -116,7 +119,7 @@ class AlgorithmicGap:
 
     @property
     def gap(self) -> dict[str, GapRatio]:
-        """delta_NN(t)/delta_alg of each network."""
+        """Algorithmic gap delta_NN(t)/delta_alg of each network."""
         return {name: self._ratio(curve) for name, curve in self.curves.items()}
 
     @property
@@ -129,7 +132,7 @@ class AlgorithmicGap:
 
     @property
     def detail(self) -> str:
-        """What the curves say of their statuses, each after the name of its network."""
+        """Explanations of the statuses of the curves, each after the name of its network."""
         words = [f"{name}: {curve.detail}" for name, curve in self.curves.items() if curve.detail]
         return " ".join(words)
 
@@ -158,12 +161,12 @@ class AlgorithmicGap:
         return read_record(path, _KIND, cls, _check)
 
 
-def _check(gap: AlgorithmicGap) -> None:
-    check_settings(gap.config, "target", "networks", "method", "sampling", "bracket")
-    gap.hardness.check_settings()
-    for curve in gap.curves.values():
+def _check(result: AlgorithmicGap) -> None:
+    check_settings(result.config, "target", "networks", "method", "sampling", "bracket")
+    result.hardness.check_settings()
+    for curve in result.curves.values():
         curve.check_settings()
-    if gap.curves.keys() != gap.config["networks"].keys():
+    if result.curves.keys() != result.config["networks"].keys():
         raise ValueError("it has not one curve for each network")
 
 
@@ -186,7 +189,7 @@ def algorithmic_gap(
     max_memory: float | None = None,
     throw: bool = False,
 ) -> AlgorithmicGap:
-    r"""Set delta_NN(t) of several networks against delta_alg of the label they learn.
+    r"""Compute the algorithmic gaps delta_NN(t)/delta_alg of networks that learn one label.
 
     Parameters
     ----------
@@ -204,7 +207,7 @@ def algorithmic_gap(
     step_axis : StepSizes, optional
         Also find delta_NN at one time for several step sizes, of plain gradient descent.
     simulate : SimulationCheck, optional
-        Simulate beside the step axis, at its largest step size that has a threshold.
+        Runs to compare with, at the largest step size of the step axis that has a threshold.
     points, max_solves : int
         Of each curve, as in :func:`dmft.delta_nn_curve`.
     n_points : int, optional
@@ -265,10 +268,10 @@ def algorithmic_gap(
     if simulate is not None:
         check_instance("simulate", simulate, SimulationCheck)
         if step_axis is None:
-            raise ValueError("simulate must come with step_axis, beside which runs stand")
+            raise ValueError("simulate must come with step_axis, which runs are compared with")
     folders: dict[str, Path | None] = dict.fromkeys(named)
     if checkpoint is not None:
-        folders |= _folders(check_folder(checkpoint, "checkpoint"), named)
+        folders |= _folders(check_folder(checkpoint), named)
 
     curves = {
         name: delta_nn_curve(
@@ -297,7 +300,7 @@ def algorithmic_gap(
             simulate=simulate,
             threads=threads,
             progress=progress,
-            checkpoint=_beside(folders[chosen], "step-sizes"),
+            checkpoint=None if (path := folders[chosen]) is None else _sibling(path, "step-sizes"),
             max_memory=max_memory,
         )
     result = AlgorithmicGap(
@@ -453,15 +456,11 @@ def _folders(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     for name in names:
         path = folder / (re.sub(r"[^\w.]+", "-", name).strip("-.").lower() or "network")
         while path in found.values():
-            path = _beside(path, "other")
+            path = _sibling(path, "other")
         found[name] = path
     return found
 
 
-@overload
-def _beside(path: Path, word: str) -> Path: ...
-@overload
-def _beside(path: None, word: str) -> None: ...
-def _beside(path: Path | None, word: str) -> Path | None:
-    """Return the path of a folder next to one, if there is one."""
-    return None if path is None else path.with_name(f"{path.name}-{word}")
+def _sibling(path: Path, word: str) -> Path:
+    """Return the path of a folder next to one."""
+    return path.with_name(f"{path.name}-{word}")

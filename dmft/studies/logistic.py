@@ -1,4 +1,4 @@
-r"""Where a success probability crosses one half: a logistic fit in log delta, with its uncertainty.
+r"""Fit a logistic curve in log delta to success counts; likelihood interval of its midpoint.
 
 .. math:: P(\delta) = \frac{1}{1 + e^{-(\log\delta - \log\delta_c)/w}}
 
@@ -7,17 +7,21 @@ The fit maximises the binomial likelihood times a weak prior on the steepness, 1
 of 3.5 to 1.06 in delta. The prior decides only what the data leave open: without it, outcomes that
 a delta separates perfectly would have w = 0. The logarithm of likelihood and prior is concave in
 intercept and steepness, so the maximum is unique and Newton's method finds it.
+
+The interval of delta_c holds the values at which the profile likelihood, the maximum over w, stays
+within half a quantile of chi^2 with one degree of freedom of the overall maximum (Wilks).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
 
-from dmft._numerics.validation import check_finite_array, check_integer, check_real
+from dmft._numerics.validation import check_finite_array, check_real
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -35,22 +39,19 @@ _TOLERANCE = 1e-16
 # Where less than this is left to gain, Newton's full step is right, and the gain too small to be
 # seen in the objective.
 _CLOSE = 1e-6
-# A resample of a delta at which all runs agree would never disagree, however few runs there are.
-# So each delta is resampled as if this many more runs had come out as the fitted curve says.
-_PSEUDO_RUNS = 2.0
 
 
 @dataclass(frozen=True)
 class LogisticCrossing:
-    """Where the probability crosses one half, and how fast.
+    """Midpoint of a success probability that grows with delta, and its width.
 
     Attributes
     ----------
     value : float
         delta_c; NaN unless ``status`` is SUCCESS.
     lower, upper : float
-        Ends of the bootstrap interval of `level`. 0 or infinity for an end beyond the grid of
-        delta, which the data do not locate; NaN without a value.
+        Ends of the profile-likelihood interval of `level`. 0 or infinity for an end beyond the
+        grid of delta, which the data do not locate; NaN without a value.
     level : float
         Probability that the interval is meant to cover.
     width : float
@@ -97,10 +98,8 @@ def fit_crossing(
     trials: ArrayLike,
     *,
     level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> LogisticCrossing:
-    """Fit where the success probability crosses one half as delta grows.
+    """Fit the delta at which a success probability crosses one half.
 
     Parameters
     ----------
@@ -109,14 +108,7 @@ def fit_crossing(
     successes, trials : array_like of int, shape (n_delta,)
         How many of how many independent runs succeeded at each delta.
     level : float
-        Of the bootstrap interval, between 0 and 1.
-    resamples : int
-        Number of bootstrap resamples. In each, the runs at every delta are drawn again: from the
-        runs that there are and two more that come out as the fitted curve, taken no steeper than
-        the grid resolves, says they would. Without the two, a crossing narrower than the grid
-        would seem located exactly.
-    seed : int
-        Of the resampling: same data and seed, same interval.
+        Of the profile-likelihood interval, between 0 and 1.
 
     Returns
     -------
@@ -139,35 +131,24 @@ def fit_crossing(
     level = check_real("level", level, minimum=0.0, exclusive=True)
     if not level < 1.0:
         raise ValueError(f"level must be between 0 and 1, got {level:g}")
-    resamples = check_integer("resamples", resamples, minimum=1)
-    rng = np.random.default_rng(check_integer("seed", seed, minimum=0, maximum=None))
 
     if not _grows(x, k, n):
         return _no_crossing(Status.NO_BRACKET, level, np.nan, 0)
-    intercept, slope, residual, n_iterations = _maximise(x, k[np.newaxis], n)
-    center, width = _crossing(x, intercept, slope)[0], 1.0 / slope[0]
-    if residual[0] > _TOLERANCE:
-        return _no_crossing(Status.MAX_STEPS, level, float(residual[0]), n_iterations)
+    intercept, slope, residual, n_iterations = _maximise(x, k, n)
+    center = float(x.mean()) - intercept / slope
+    if residual > _TOLERANCE:
+        return _no_crossing(Status.MAX_STEPS, level, residual, n_iterations)
     if not x[0] <= center <= x[-1]:
-        return _no_crossing(Status.NO_BRACKET, level, float(residual[0]), n_iterations)
-
-    above = int(np.clip(np.searchsorted(x, center), 1, len(x) - 1))
-    resolved = max(width, x[above] - x[above - 1])
-    rates = (k + _PSEUDO_RUNS * expit((x - center) / resolved)) / (n + _PSEUDO_RUNS)
-    counts = rng.binomial(n.astype(np.int64), rates, size=(resamples, len(x)))
-    draws = _bootstrap(x, np.asarray(counts, dtype=np.float64), n)
-    tail = (1.0 - level) / 2.0
-    # Quantiles that are draws: between an infinite and a finite one nothing can be interpolated.
-    lower = np.quantile(draws, tail, method="lower")
-    upper = np.quantile(draws, 1.0 - tail, method="higher")
+        return _no_crossing(Status.NO_BRACKET, level, residual, n_iterations)
+    lower, upper = _interval(x, k, n, center, level)
     return LogisticCrossing(
         value=float(np.exp(center)),
         lower=float(np.exp(lower)),
         upper=float(np.exp(upper)),
         level=level,
-        width=float(width),
+        width=1.0 / slope,
         status=Status.SUCCESS,
-        residual=float(residual[0]),
+        residual=residual,
         n_iterations=n_iterations,
     )
 
@@ -175,7 +156,7 @@ def fit_crossing(
 def _checked_data(
     delta: ArrayLike, successes: ArrayLike, trials: ArrayLike
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Logarithm of delta, successes and trials, without the deltas at which nothing was tried."""
+    """Return log delta, successes and trials where there are trials, checked."""
     values = check_finite_array("delta", delta, ndim=1, expected="a sequence of positive numbers")
     if not (len(values) and values[0] > 0 and np.all(np.diff(values) > 0)):
         raise ValueError(f"delta must be positive and strictly increasing, got {values.tolist()}")
@@ -209,83 +190,86 @@ def _no_crossing(
     return LogisticCrossing(nan, nan, nan, level, nan, status, residual, n_iterations)
 
 
-def _bootstrap(x: FloatArray, counts: FloatArray, n: FloatArray) -> FloatArray:
-    """Logarithm of delta_c for each resample; infinite on the side where it is off the grid."""
-    different, which = np.unique(counts, axis=0, return_inverse=True)
-    total = different.sum(axis=1)
-    values = np.where(total == 0, np.inf, -np.inf)
-    mixed = (total > 0) & (total < n.sum())
-    if mixed.any():
-        intercept, slope, _, _ = _maximise(x, different[mixed], n)
-        values[mixed] = _crossing(x, intercept, slope)
-        values[values < x[0]] = -np.inf
-        values[values > x[-1]] = np.inf
-    draws: FloatArray = values[np.ravel(which)]
-    return draws
+def _interval(
+    x: FloatArray, k: FloatArray, n: FloatArray, center: float, level: float
+) -> tuple[float, float]:
+    """Return the ends of the likelihood interval of log delta_c; infinite beyond the grid."""
+    from scipy.optimize import brentq
+    from scipy.stats import chi2
+
+    lowest = _profile(center, x, k, n) - 0.5 * float(chi2.ppf(level, 1))
+
+    def excess(at: float) -> float:
+        return _profile(at, x, k, n) - lowest
+
+    # The likelihood is concave in intercept and steepness: its profile has one maximum.
+    lower = -np.inf if excess(x[0]) >= 0.0 else brentq(excess, x[0], center)
+    upper = np.inf if excess(x[-1]) >= 0.0 else brentq(excess, center, x[-1])
+    return lower, upper
 
 
-def _crossing(x: FloatArray, intercept: FloatArray, slope: FloatArray) -> FloatArray:
-    return np.asarray(x.mean() - intercept / slope, dtype=np.float64)
+def _profile(center: float, x: FloatArray, k: FloatArray, n: FloatArray) -> float:
+    """Return the logarithm of likelihood times prior for log delta_c, at its maximum over 1/w."""
+    from scipy.optimize import brentq
+
+    u = x - center
+
+    def derivative(slope: float) -> float:
+        return float((k - n * expit(slope * u)) @ u) + (_SHAPE - 1.0) / slope - 1.0 / _SCALE
+
+    # Positive at the lower end, where the prior outweighs the data. Negative at the upper one: each
+    # run pulls by at most 0.28 / slope, the maximum of y / (1 + exp(y)), there.
+    total = float(n.sum())
+    least = 0.5 * (_SHAPE - 1.0) / (total * float(np.abs(u).max()) + 1.0 / _SCALE)
+    most = 2.0 * _SCALE * (0.28 * total + _SHAPE - 1.0)
+    slope = float(brentq(derivative, least, most))
+    return _log_posterior(np.array([0.0, slope]), u, k, n)
 
 
-def _maximise(
-    x: FloatArray, successes: FloatArray, n: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, int]:
-    """Damped Newton's method for many data sets at once.
+def _log_posterior(point: FloatArray, u: FloatArray, k: FloatArray, n: FloatArray) -> float:
+    """Return the logarithm of likelihood times prior where P = expit(a + b u), (a, b) a point."""
+    a, b = float(point[0]), float(point[1])
+    eta = a + b * u
+    likelihood = float(k @ eta - n @ np.logaddexp(0.0, eta))
+    return likelihood + (_SHAPE - 1.0) * math.log(b) - b / _SCALE
+
+
+def _maximise(x: FloatArray, k: FloatArray, n: FloatArray) -> tuple[float, float, float, int]:
+    """Maximise likelihood times prior by damped Newton steps.
 
     Parameters
     ----------
-    x, n : ndarray, shape (n_delta,)
-    successes : ndarray, shape (R, n_delta)
+    x, k, n : ndarray, shape (n_delta,)
 
     Returns
     -------
-    intercept, slope : ndarray, shape (R,)
+    intercept, slope : float
         P = expit(intercept + slope (x - mean of x)).
-    residual : ndarray, shape (R,)
+    residual : float
         Half the squared Newton decrement.
     n_iterations : int
     """
     u = x - x.mean()
-
-    def objective(rows: FloatArray, a: FloatArray, b: FloatArray) -> FloatArray:
-        eta = a[:, np.newaxis] + b[:, np.newaxis] * u
-        likelihood = (rows * eta - n * np.logaddexp(0.0, eta)).sum(axis=1)
-        return np.asarray(likelihood + (_SHAPE - 1.0) * np.log(b) - b / _SCALE)
-
-    share = (successes.sum(axis=1) + 0.5) / (n.sum() + 1.0)
-    intercept = np.log(share / (1.0 - share))
-    slope = np.full(len(successes), (_SHAPE - 1.0) * _SCALE)
-    residual = np.full(len(successes), np.inf)
-    active = np.arange(len(successes))
+    share = (k.sum() + 0.5) / (n.sum() + 1.0)
+    point = np.array([np.log(share / (1.0 - share)), (_SHAPE - 1.0) * _SCALE])
+    design = np.stack([np.ones_like(u), u])
     for n_iterations in range(_MAX_ITERATIONS + 1):
-        k, a, b = successes[active], intercept[active], slope[active]
-        p = expit(a[:, np.newaxis] + b[:, np.newaxis] * u)
-        curvature = n * p * (1.0 - p)
-        ga = (k - n * p).sum(axis=1)
-        gb = (k - n * p) @ u + (_SHAPE - 1.0) / b - 1.0 / _SCALE
-        haa = curvature.sum(axis=1) + 1e-300
-        hab = curvature @ u
-        hbb = curvature @ u**2 + (_SHAPE - 1.0) / b**2
-        determinant = haa * hbb - hab**2
-        da = (hbb * ga - hab * gb) / determinant
-        db = (haa * gb - hab * ga) / determinant
-        gain = ga * da + gb * db
-        residual[active] = 0.5 * gain
-        going = residual[active] > _TOLERANCE
-        if not going.any() or n_iterations == _MAX_ITERATIONS:
+        b = point[1]
+        p = expit(point @ design)
+        gradient = design @ (k - n * p) + [0.0, (_SHAPE - 1.0) / b - 1.0 / _SCALE]
+        curvature = (design * (n * p * (1.0 - p))) @ design.T
+        curvature += np.diag([1e-300, (_SHAPE - 1.0) / b**2])
+        step = np.linalg.solve(curvature, gradient)
+        gain = float(gradient @ step)
+        if 0.5 * gain <= _TOLERANCE or n_iterations == _MAX_ITERATIONS:
             break
-        active, k, a, b = active[going], k[going], a[going], b[going]
-        da, db, gain = da[going], db[going], gain[going]
         # The steepness stays positive; the objective never falls.
-        length = np.where(b + db > 0.0, 1.0, -0.9 * b / np.where(db < 0.0, db, -1.0))
-        before = objective(k, a, b)
+        length = 1.0 if b + step[1] > 0.0 else -0.9 * b / step[1]
+        before = _log_posterior(point, u, k, n)
         for _ in range(_MAX_HALVINGS):
-            after = objective(k, a + length * da, b + length * db)
-            short = (after < before + 1e-4 * length * gain) & (gain > _CLOSE)
-            if not short.any():
+            risen = _log_posterior(point + length * step, u, k, n) - before
+            if gain <= _CLOSE or risen >= 1e-4 * length * gain:
                 break
-            length = np.where(short, 0.5 * length, length)
-        intercept[active] = a + length * da
-        slope[active] = b + length * db
-    return intercept, slope, residual, n_iterations
+            length *= 0.5
+        point = point + length * step
+    return float(point[0]), float(point[1]), 0.5 * gain, n_iterations

@@ -1,12 +1,12 @@
-r"""delta_NN at one time from gradient flow to large steps, and with fresh batches for comparison.
+r"""Find delta_NN at one time against the step size, with reused and with fresh batches.
 
 Gradient descent with step :math:`\eta` reaches time :math:`\tau` after :math:`\tau/\eta` steps. As
 :math:`\eta \to 0` its threshold (Montanari & Wang, arXiv:2602.01434) becomes that of gradient flow.
 It changes with :math:`\eta` for two reasons: a step is not a flow, and the same n samples are used
 in every step, so that the weights remember them. With a fresh batch of n samples in each step the
-second is gone; what is left of the samples is the noise of single gradients.
+second is gone; only the noise of single gradients remains.
 
-The points share their random numbers, so that they differ by much less than each of them is off.
+The points share their random numbers, so that their differences are known much better than they.
 The roots of single replicates are kept for that: differences have errors of their own.
 
 Large steps make single samples unstable (`dmft.solver.stability`). Where these carry averages, or
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
-from dmft.hessian.gap_reading import read_gap
+from dmft.hessian.gap_samples import sample_gap
 from dmft.io.folders import check_folder
 from dmft.model.problem import Problem
 from dmft.solver.stability import SHARE_TOLERANCE
@@ -38,7 +38,6 @@ from rmt.status import Status
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
-    from pathlib import Path
 
     from dmft.training.methods import Method
 
@@ -52,7 +51,6 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 _KINDS = ("reuse", "fresh")
-_NUMBERS = ("step_sizes", "n_steps", "value", "stderr", "replicates", "unstable_share")
 
 
 # -- what comes out ------------------------------------------------------------------------------
@@ -94,7 +92,7 @@ class StepSeries:
         return np.asarray(self.unstable_share > SHARE_TOLERANCE)
 
     def shift(self, reference: StepSeries, index: int = 0) -> tuple[FloatArray, FloatArray]:
-        """Difference from a point of this or another series, and its standard error.
+        """Return the difference from a point of this or another series, and its standard error.
 
         Parameters
         ----------
@@ -162,7 +160,7 @@ class StepAxis:
     fresh : StepSeries or None
         n new samples in every step.
     check : tuple of EigenvalueCheck
-        Runs of finite dimension beside it, if asked for.
+        Runs of finite dimension at some delta, if asked for.
 
     Examples
     --------
@@ -254,7 +252,7 @@ def find_step_axis(
     (array([0, 4, 2]), array([4, 2]), 'SUCCESS')
     """
     check_instance("asked", asked, StepSizes)
-    folder = None if checkpoint is None else check_folder(checkpoint, "checkpoint")
+    folder = None if checkpoint is None else check_folder(checkpoint)
 
     def find(sizes: Sequence[float], kind: str) -> StepSeries:
         found = []
@@ -282,6 +280,48 @@ def find_step_axis(
             statuses=tuple(curve.statuses[0] for curve in found),
         )
 
+    def compare(delta: float, size: float, *, is_fresh: bool) -> EigenvalueCheck:
+        """Compare the smallest eigenvalue of runs with the theory at the last step."""
+        from dmft.simulation.simulation import simulate as run
+        from dmft.trajectory.solving import solve
+
+        assert simulate is not None
+        method = _method(asked, size, fresh=is_fresh)
+        assert isinstance(method, GradientDescent)  # the step size is not zero
+        own = None if folder is None else folder / f"check-{_KINDS[is_fresh]}-{delta!r}"
+        step, d = method.n_steps, simulate.d
+        trajectory = solve(
+            problem,
+            delta,
+            method,
+            sampling,
+            hessian_steps=[step],
+            threads=threads,
+            checkpoint=None if own is None else own / "theory",
+            max_memory=max_memory,
+        )
+        status, prediction = trajectory.status, None
+        if status.ok:
+            runs = run(
+                problem,
+                delta,
+                method,
+                d,
+                simulate.seeds,
+                hold_hard=True,
+                hessian_steps=[step],
+                n_extreme=min(2, problem.m * d),
+                checkpoint=None if own is None else own / f"d{d}",
+                workers=simulate.workers,
+            )
+            found = sample_gap(trajectory.hessian(step)).status
+            # Without an edge in the limit there is still the edge that runs of this size see.
+            known = found.ok or found is Status.UNBOUNDED_EDGE
+            status = runs.status if known else found
+            if status.ok:
+                prediction = predict_smallest_at(trajectory, [runs], step).prediction
+        return EigenvalueCheck(delta, is_fresh, size, step, d, simulate.seeds, status, prediction)
+
     reuse = find(asked.step_sizes, _KINDS[0])
     fresh = None
     if asked.compare_fresh:
@@ -289,26 +329,10 @@ def find_step_axis(
     check: list[EigenvalueCheck] = []
     known = np.flatnonzero((reuse.step_sizes > 0.0) & np.isfinite(reuse.value))
     if simulate is not None and len(known):
-        largest = known[-1]
+        size, threshold = (float(of[known[-1]]) for of in (reuse.step_sizes, reuse.value))
         for factor in simulate.factors:
-            delta = float(f"{factor * reuse.value[largest]:.4g}")
             for is_fresh in (False, True)[: 1 + asked.compare_fresh]:
-                method = _method(asked, float(reuse.step_sizes[largest]), fresh=is_fresh)
-                assert isinstance(method, GradientDescent)  # the step size is not zero
-                own = None if folder is None else folder / f"check-{_KINDS[is_fresh]}-{delta!r}"
-                check.append(
-                    _check(
-                        problem,
-                        delta,
-                        method,
-                        sampling,
-                        simulate,
-                        is_fresh,
-                        threads,
-                        own,
-                        max_memory,
-                    )
-                )
+                check.append(compare(float(f"{factor * threshold:.4g}"), size, is_fresh=is_fresh))
                 if progress is not None:
                     progress(1)
     return StepAxis(name, asked.time, reuse, fresh, tuple(check))
@@ -320,54 +344,3 @@ def _method(asked: StepSizes, step_size: float, *, fresh: bool) -> Method:
         return GradientFlow(asked.time, asked.flow_tol, [0.0, asked.time])
     n_steps = steps_to(asked.time, step_size)
     return GradientDescent(step_size, n_steps, fresh_batches=fresh)
-
-
-def _check(
-    problem: Problem,
-    delta: float,
-    method: GradientDescent,
-    sampling: Sampling,
-    asked: SimulationCheck,
-    fresh: bool,
-    threads: int | None,
-    folder: Path | None,
-    max_memory: float | None,
-) -> EigenvalueCheck:
-    """Lay the smallest eigenvalue of runs beside that of the theory, at the last step."""
-    from dmft.simulation.simulation import simulate
-    from dmft.trajectory.solving import solve
-
-    step = method.n_steps
-    trajectory = solve(
-        problem,
-        delta,
-        method,
-        sampling,
-        hessian_steps=[step],
-        threads=threads,
-        checkpoint=None if folder is None else folder / "theory",
-        max_memory=max_memory,
-    )
-    status, prediction = trajectory.status, None
-    if status.ok:
-        runs = simulate(
-            problem,
-            delta,
-            method,
-            asked.d,
-            asked.seeds,
-            hold_hard=True,
-            hessian_steps=[step],
-            n_extreme=min(2, problem.m * asked.d),
-            out=None if folder is None else folder / f"d{asked.d}",
-            workers=asked.workers,
-        )
-        law = trajectory.hessian(step)
-        found = read_gap(law).status
-        # Without an edge in the limit there is still the edge that runs of this size see.
-        known = found.ok or found is Status.UNBOUNDED_EDGE
-        status = runs.status if known else found
-        if status.ok:
-            prediction = predict_smallest_at(trajectory, [runs], step).prediction
-    step_size = float(method.step_sizes[0])
-    return EigenvalueCheck(delta, fresh, step_size, step, asked.d, asked.seeds, status, prediction)

@@ -1,4 +1,4 @@
-"""What to ask about step sizes: a time, the steps to get there, and runs to check one of them."""
+"""Settings of the step axis: a time, step sizes to reach it, and runs to check one of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROUNDING = 1e-9  # of the time, by which the steps may miss it
 
 @dataclass(frozen=True)
 class StepSizes:
-    r"""A time at which to find delta_NN, and the step sizes with which to get there.
+    r"""Time at which to find delta_NN, and step sizes to reach it.
 
     Parameters
     ----------
@@ -70,14 +70,14 @@ class StepSizes:
 
     @property
     def n_searches(self) -> int:
-        """How many thresholds that makes."""
+        """Number of thresholds to find."""
         positive = sum(size > 0.0 for size in self.step_sizes)
         return len(self.step_sizes) + (positive if self.compare_fresh else 0)
 
 
 @dataclass(frozen=True)
 class SimulationCheck:
-    """Runs of finite dimension beside the step axis, at its largest step size with a threshold.
+    """Runs of finite dimension to check the step axis at its largest step size with a threshold.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class SimulationCheck:
 
 
 def steps_to(time: float, step_size: float) -> int:
-    """Return how many steps of such a size make the time; 0 for gradient flow.
+    """Return the number of steps that a time takes; 0 for gradient flow.
 
     Raises
     ------

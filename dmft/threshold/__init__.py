@@ -1,1 +1,1 @@
-"""The gap, its root delta_NN(t), and the curve against the horizon."""
+"""The gap lambda_min A_h, its root delta_NN(t), and the curve against the horizon."""

@@ -1,4 +1,4 @@
-"""What is behind the outcome of a search for a threshold, in words and with its numbers."""
+"""Explanation of the outcome of a search for a threshold, in words and with its numbers."""
 
 from __future__ import annotations
 
@@ -11,51 +11,40 @@ from dmft.model.curvature_support import describe_unbounded
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from dmft.model.problem import Problem
+    from dmft.threshold.gap_memo import GapValues
     from dmft.threshold.threshold import Crossing
-
-    FloatArray = NDArray[np.float64]
 
 __all__ = ["explain_search"]
 
 _LISTED = 4
 _FINITE_SIZE = (
-    "Runs of dimension d see the law of n = delta d weights, which has an edge: dmft.compare "
-    "(delta-nn compare) reads it."
+    "Runs of dimension d see the spectral law of n = delta d weights D, which has an edge: "
+    "dmft.compare (delta-nn compare) computes it."
 )
 
 
 def explain_search(
     problem: Problem,
     status: Status,
-    deltas: FloatArray,
-    gaps: FloatArray,
-    errors: FloatArray,
+    values: GapValues,
     crossings: Sequence[Crossing],
-    failures: Mapping[float, Status],
-    ended: Mapping[float, int],
-    suspected: float = np.nan,
+    hidden: float = np.nan,
 ) -> str:
-    """Say why a search ended as it did, what to change, and what else is to be known of it.
+    """Explain the outcome of a search for a threshold, and what to change.
 
     Parameters
     ----------
     problem : Problem
     status : Status
         Of the search.
-    deltas, gaps, errors : ndarray, shape (n,)
-        Increasing in delta; gap NaN or infinite where there is none.
+    values : GapValues
+        All evaluations.
     crossings : sequence of Crossing
-    failures : mapping of float to Status
-        For each delta without a finite gap.
-    ended : mapping of float to int
-        Last step of the runs that ended before the one asked for.
-    suspected : float
-        Where a change of sign may still be hidden; NaN if nowhere.
+    hidden : float
+        Location of a suspected further sign change; NaN if there is none.
 
     Returns
     -------
@@ -66,28 +55,28 @@ def explain_search(
         return f"{describe_unbounded(problem)} {_FINITE_SIZE}"
     sentences = []
     if status is Status.NO_BRACKET:
-        sentences.append(_which_end(deltas, gaps, crossings))
-    if np.isfinite(suspected):
+        sentences.append(_end_to_move(values, crossings))
+    if np.isfinite(hidden):
         sentences.append(
-            f"Near delta = {suspected:.4g} the gap may change sign and change back, closer than it "
+            f"Near delta = {hidden:.4g} the gap may change sign and change back, closer than it "
             "was looked at: raise the number of points of the scan, or narrow the bracket."
         )
-    sentences += _failures(failures, ended)
-    touching = _within_error(deltas, gaps, errors)
+    sentences += _failures(values)
+    touching = _within_error(values)
     if touching:
         places = ", ".join(f"{delta:.4g}" for delta in touching)
         sentences.append(
             f"At delta = {places} the gap is zero within two standard errors without a change of "
-            "sign: whether one is there more paths would tell."
+            "sign: more paths would tell whether there is one."
         )
     return " ".join(sentences)
 
 
-def _which_end(deltas: FloatArray, gaps: FloatArray, crossings: Sequence[Crossing]) -> str:
-    """Which end of the bracket to move, and which way."""
-    known = np.isfinite(gaps)
+def _end_to_move(values: GapValues, crossings: Sequence[Crossing]) -> str:
+    """Say which end of the bracket to move, and which way."""
+    known = np.isfinite(values.gap)
     where = "at both ends" if known[0] else "wherever it has a value"
-    deltas, gaps = deltas[known], gaps[known]
+    deltas, gaps = values.delta[known], values.gap[known]
     lower, upper = f"{deltas[0]:.4g}", f"{deltas[-1]:.4g}"
     if crossings:
         return (
@@ -115,15 +104,16 @@ def _which_end(deltas: FloatArray, gaps: FloatArray, crossings: Sequence[Crossin
     )
 
 
-def _failures(failures: Mapping[float, Status], ended: Mapping[float, int]) -> list[str]:
-    """One sentence for each kind of failure, with the deltas where it was met."""
+def _failures(values: GapValues) -> list[str]:
+    """Write one sentence for each kind of failure, with its deltas."""
     sentences = []
-    by_status = sorted(failures.items(), key=lambda item: (item[1].name, item[0]))
+    by_status = sorted(values.failures.items(), key=lambda item: (item[1].name, item[0]))
     for status, group in itertools.groupby(by_status, key=lambda item: item[1]):
         at = [delta for delta, _ in group]
         places = ", ".join(f"{delta:.4g}" for delta in at[:_LISTED])
         more = f" and {len(at) - _LISTED} more" if len(at) > _LISTED else ""
-        steps = sorted({ended[delta] for delta in at if delta in ended})
+        last_steps = {values.evaluations[delta].last_step for delta in at}
+        steps = sorted(step for step in last_steps if step is not None)
         after = ""
         if steps:
             last = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
@@ -133,10 +123,10 @@ def _failures(failures: Mapping[float, Status], ended: Mapping[float, int]) -> l
     return sentences
 
 
-def _within_error(deltas: FloatArray, gaps: FloatArray, errors: FloatArray) -> list[float]:
-    """Where the gap comes closest to zero between two of the same sign, within two errors."""
-    known = np.isfinite(gaps)
-    deltas, gaps, errors = deltas[known], gaps[known], errors[known]
+def _within_error(values: GapValues) -> list[float]:
+    """Find the minima of the gap's size, without a sign change, within two errors of zero."""
+    known = np.isfinite(values.gap)
+    deltas, gaps, errors = values.delta[known], values.gap[known], values.stderr[known]
     size = np.abs(gaps)
     same = (gaps[:-2] < 0) == (gaps[1:-1] < 0)
     same &= (gaps[1:-1] < 0) == (gaps[2:] < 0)

@@ -1,9 +1,9 @@
-r"""Where a curve goes as time goes on: its limit, and the interval of limits its late part allows.
+r"""Extrapolation of a curve in time: its limit, and the interval of limits its late part allows.
 
-The family of laws of approach is ``a + b (t + t0)^(-p)`` with p from 0.1 to 4 and shifts t0 up to
-a tenth of the last time, and ``a + b exp(-t/tau)``. A law is *admissible* if what it leaves of the
-late curve is no more than sampling error. The growth ``a + b log(t + t0)``, which has no limit, is
-put to the same test: where it passes, the data set no bound on that side.
+The family of relaxation laws is ``a + b (t + t0)^(-p)`` with p from 0.1 to 4 and shifts t0 up to a
+tenth of the last time, and ``a + b exp(-t/tau)``. A relaxation law is *admissible* if its residual
+on the late curve is no more than sampling error. The growth ``a + b log(t + t0)``, which has no
+limit, is put to the same test: where it passes, the data set no bound on that side.
 """
 
 from __future__ import annotations
@@ -31,18 +31,20 @@ SETTLED: Final = 0.1
 """A curve has settled if no admissible limit, and not its last point, is further than this
 fraction from the value given."""
 
-# Late means the last 90 or 80 % of the time: the longer of these that some law describes. Over
-# the last 97 % a law of the family fits real curves by accident only, and predicts them badly.
+# Late means the last 90 or 80 % of the time: the longer of these that some relaxation law
+# describes. Over the last 97 % one of the family fits real curves by accident only, and predicts
+# them badly.
 _WINDOWS: Final = (10.0, 5.0)
-_ENOUGH: Final = 3  # laws; fewer of the grid pass by accident
+_ENOUGH: Final = 3  # admissible laws; fewer of the grid pass by accident
 _POWERS: Final = np.geomspace(0.1, 4.0, 42)
 _SHIFTS: Final = np.array([0.0, 0.003, 0.006, 0.01, 0.02, 0.03, 0.045, 0.07, 0.1])  # of t_last
 _DECAY_TIMES: Final = np.geomspace(0.03, 0.3, 14)  # of t_last
-# Value and slope are fitted; two more directions are left to tell a law from the wrong one.
+# Value and slope are fitted; two more directions tell a relaxation law from the wrong one.
 _FITTED, _CHECKED = 2, 2
 _FEWEST: Final = _FITTED + _CHECKED + 2
 _ROUNDING: Final = 1e-7  # relative error of any point, where the sampling error is zero
-# The laws form a grid: the nearest one is off by up to this fraction of the curve's late rise.
+# The relaxation laws form a grid: the nearest one is off by up to this fraction of the
+# curve's late rise.
 _RESOLUTION: Final = 3e-3
 
 
@@ -53,11 +55,12 @@ class Extrapolation:
     Attributes
     ----------
     value : float
-        Median of the limits of all admissible laws; NaN where the interval is unbounded.
+        Median of the limits of all admissible relaxation laws; NaN where the interval is unbounded.
     lower, upper : float
-        Interval that holds every limit of an admissible law with its sampling error, at
-        ``level``, and the last point with its own. ``upper`` is infinite where growth like log t
-        is admissible, and ``lower`` where decay like it is; both where nothing can be said.
+        Interval that holds every limit of an admissible relaxation law with its sampling
+        error, at ``level``, and the last point with its own. ``upper`` is infinite where growth
+        like log t is admissible, and ``lower`` where decay like it is; both where nothing can be
+        said.
     status : Status
         SUCCESS if interval and last point are within a tenth of the value; NOT_SETTLED otherwise.
     level : float
@@ -69,8 +72,8 @@ class Extrapolation:
     n_points : int
         Their number.
     powers : tuple of float
-        Smallest and largest p of the admissible laws ``a + b (t + t0)^(-p)``; 0 stands for a
-        logarithm, infinity for an exponential; NaN where no law is admissible.
+        Smallest and largest p of the admissible ``a + b (t + t0)^(-p)``; 0 stands for a
+        logarithm, infinity for an exponential; NaN where nothing is admissible.
 
     Examples
     --------
@@ -104,11 +107,11 @@ def extrapolate(
     errors: FloatArray | None = None,
     bias: FloatArray | None = None,
 ) -> Extrapolation:
-    """Limit of a curve from its late part, with an interval.
+    """Extrapolate a curve to its limit from its late part, with an interval.
 
-    Everything is read off linear functions of the points: the limit of a law fitted by weighted
-    least squares, and what the law leaves of the curve in the two next directions (its basis
-    function squared and cubed, made orthogonal). Each is computed for every replicate too, so its
+    Everything is a linear function of the points: the limit of a relaxation law fitted by weighted
+    least squares, and its residual on the curve in the two next directions (its basis function
+    squared and cubed, made orthogonal). Each is computed for every replicate too, so its
     standard error contains the correlation of the points in time, which is strong, without a
     model of it. With R replicates the quantiles are those of Student's t with R - 1 degrees.
 
@@ -124,7 +127,7 @@ def extrapolate(
     errors : ndarray, shape (n,), optional
         Further errors of the points, independent of each other (interpolation).
     bias : ndarray, shape (n,), optional
-        What all values may be off by together; counts as a standard error of that size.
+        Bias that all values may have in common; counts as a standard error of that size.
 
     Returns
     -------
@@ -153,7 +156,7 @@ def extrapolate(
         found = _allowed(points)
         if found is not None:
             limits, lower, upper, powers = found
-            # A curve may stop sooner than all these laws say, as one does after a crossover.
+            # A curve may stop sooner than all these relaxation laws say, as after a crossover.
             lower, upper = min(lower, points.last[0]), max(upper, points.last[1])
             bounded = np.isfinite(lower) and np.isfinite(upper)
             value = float(np.median(limits)) if bounded else np.nan
@@ -177,7 +180,7 @@ def extrapolate(
 
 
 class _Points:
-    """The late part of a curve, with weights and the quantile of its errors."""
+    """The late part of a curve, with least-squares weights and the quantile of its errors."""
 
     def __init__(
         self,
@@ -200,8 +203,8 @@ class _Points:
         margin = self.quantile * float(np.sqrt(variance[-1]))
         self.last = float(values[-1]) - margin, float(values[-1]) + margin
 
-    def read(self, functionals: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Value and standard error of linear functions of the points.
+    def evaluate(self, functionals: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Compute value and standard error of linear functions of the points.
 
         Parameters
         ----------
@@ -219,10 +222,12 @@ class _Points:
         return value, np.sqrt(variance)
 
 
-def _laws(times: FloatArray) -> Iterator[tuple[FloatArray, FloatArray | None, FloatArray]]:
-    """Families of laws a + b x(t), with x(t_last) = 0 and x increasing.
+def _relaxation_laws(
+    times: FloatArray,
+) -> Iterator[tuple[FloatArray, FloatArray | None, FloatArray]]:
+    """Generate families of relaxation laws a + b x(t), with x(t_last) = 0 and x increasing.
 
-    Yields x of shape (..., n); its limit as t grows (None: it has none); the power of each law.
+    Yields x of shape (..., n); its limit as t grows (None: it has none); the power of each.
     """
     last = times[-1]
     shifted = (times + _SHIFTS[:, np.newaxis] * last) / (last + _SHIFTS[:, np.newaxis] * last)
@@ -236,13 +241,13 @@ def _laws(times: FloatArray) -> Iterator[tuple[FloatArray, FloatArray | None, Fl
 
 
 def _allowed(points: _Points) -> tuple[FloatArray, float, float, tuple[float, float]] | None:
-    """Limits of the admissible laws, the interval they span, their powers; None without enough."""
+    """Return limits, interval and powers of the admissible laws; None if they are too few."""
     limits: list[FloatArray] = []
     all_powers: list[FloatArray] = []
     lower, upper = np.inf, -np.inf
-    for x, limit_of_x, powers in _laws(points.times):
+    for x, limit_of_x, powers in _relaxation_laws(points.times):
         functionals, triangle = _orthogonal(x, points.weights)
-        value, error = points.read(functionals)
+        value, error = points.evaluate(functionals)
         passed = np.abs(value) <= points.quantile * error
         admissible = np.asarray(passed[..., _FITTED:].all(axis=-1))
         if not admissible.any():
@@ -251,13 +256,13 @@ def _allowed(points: _Points) -> tuple[FloatArray, float, float, tuple[float, fl
         limit = np.zeros_like(powers) if limit_of_x is None else limit_of_x
         # a + b x at the limit of x, through the triangular factor of the fit; of a logarithm, at
         # the last point, x = 0.
-        wanted = np.stack([np.ones_like(limit), limit], axis=-1)
+        factors = np.stack([np.ones_like(limit), limit], axis=-1)
         inverse = np.linalg.inv(triangle[..., :_FITTED, :_FITTED])
-        combination = np.einsum("...k,...kl->...l", wanted, inverse)
+        combination = np.einsum("...k,...kl->...l", factors, inverse)
         functional = functionals[..., :_FITTED] @ combination[..., np.newaxis]
         rising = value[..., 1] * np.sign(triangle[..., 1, 1]) > 0
         moving = ~passed[..., 1]
-        value, error = (array[..., 0] for array in points.read(functional))
+        value, error = (array[..., 0] for array in points.evaluate(functional))
         margin = points.quantile * error
         if limit_of_x is None:
             up, down = admissible & moving & rising, admissible & moving & ~rising
@@ -267,7 +272,7 @@ def _allowed(points: _Points) -> tuple[FloatArray, float, float, tuple[float, fl
                 lower, upper = -np.inf, max(upper, float((value + margin)[down].max()))
             continue
         limits.append(value[admissible])
-        # Laws between those of the grid are admissible too: their neighbours bound them.
+        # Relaxation laws between those of the grid are admissible too: neighbours bound them.
         near = _with_neighbours(admissible)
         lower = min(lower, float((value - margin)[near].min()))
         upper = max(upper, float((value + margin)[near].max()))
@@ -281,7 +286,7 @@ def _allowed(points: _Points) -> tuple[FloatArray, float, float, tuple[float, fl
 
 
 def _orthogonal(x: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Functionals of the successive powers 1, x, x^2, x^3, each orthogonal to those before.
+    """Compute functionals of the powers 1, x, x^2, x^3, each orthogonal to those before.
 
     Returns functionals of shape (..., n, 4), and the triangular factors (..., 4, 4) that belong to
     them.
@@ -294,7 +299,7 @@ def _orthogonal(x: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatAr
 
 
 def _with_neighbours(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark the neighbours of marked entries as well, along each axis."""
+    """Mark the neighbours of marked entries too, along each axis."""
     marked = mask.copy()
     for axis in range(mask.ndim):
         there = np.moveaxis(marked, axis, 0)

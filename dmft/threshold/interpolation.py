@@ -1,4 +1,4 @@
-"""Roots of a function known at a few points, and by how much two orders of interpolation differ."""
+"""Roots of an interpolated function, with the difference of two orders of interpolation."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.interpolate import KroghInterpolator
 
     FloatArray = NDArray[np.float64]
 
 __all__ = [
-    "LocalPolynomial",
     "disagreement",
+    "local_polynomial",
     "nearest_opening",
     "root_between",
     "suspected_change",
 ]
 
-# Where an interval between two nodes is looked at, as fractions of it, and how close to its ends
-# a new node is worth placing.
+# Fractions of an interval between two nodes at which it is examined, and the least distance of a
+# new node from its ends.
 _FRACTIONS = np.linspace(0.0, 1.0, 33)[1:-1]
 _MARGIN = 0.1
 # Values this many times those at the ends of an interval are far from it.
@@ -29,64 +30,49 @@ _FAR = 20.0
 _ROUNDING = 1e-11
 
 
-class LocalPolynomial:
-    """Polynomial through the nodes around one interval of a grid.
+def local_polynomial(
+    x: FloatArray, y: FloatArray, interval: int, before: int = 1, after: int = 1
+) -> KroghInterpolator:
+    """Return the polynomial through the nodes around one interval of a grid.
 
     Parameters
     ----------
     x : ndarray, shape (n,)
         Increasing.
+    y : ndarray, shape (..., n)
     interval : int
         Between nodes ``interval`` and ``interval + 1``.
     before, after : int
         How many further nodes to take on either side; fewer at the ends of the grid, more on the
         other side in their place.
 
+    Returns
+    -------
+    scipy.interpolate.KroghInterpolator
+
     Examples
     --------
     >>> import numpy as np
     >>> x = np.array([0.0, 1.0, 2.0, 4.0])
-    >>> float(LocalPolynomial(x, 1).at(1.5, x**3).round(12))
+    >>> float(local_polynomial(x, x**3, 1)(1.5).round(12))
     3.375
     """
+    from scipy.interpolate import KroghInterpolator
 
-    def __init__(self, x: FloatArray, interval: int, before: int = 1, after: int = 1) -> None:
-        count = min(2 + before + after, len(x))
-        first = int(np.clip(interval - before, 0, len(x) - count))
-        self._nodes = slice(first, first + count)
-        self._x = x[self._nodes]
-        apart = self._x[:, np.newaxis] - self._x
-        np.fill_diagonal(apart, 1.0)
-        self._weights = 1.0 / apart.prod(axis=1)
-
-    def at(self, x: float, y: FloatArray) -> FloatArray:
-        """Value at x for ordinates y of shape (..., n), by Lagrange's formula; shape (...)."""
-        distance = x - self._x
-        products = np.array([np.delete(distance, i).prod() for i in range(len(distance))])
-        return np.asarray(y[..., self._nodes] @ (self._weights * products))
-
-    def along(self, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Values at x of shape (k,) for ordinates y of shape (n,)."""
-        distance = np.repeat((x[:, np.newaxis] - self._x)[:, np.newaxis], len(self._x), axis=1)
-        each = np.arange(len(self._x))
-        distance[:, each, each] = 1.0
-        return np.asarray(distance.prod(axis=2) @ (self._weights * y[self._nodes]))
-
-    def slope(self, x: float, y: FloatArray) -> float:
-        """Slope at x for ordinates y of shape (n,)."""
-        centred = self._x - x
-        coefficients = np.polynomial.polynomial.polyfit(centred, y[self._nodes], len(self._x) - 1)
-        return float(coefficients[1]) if len(coefficients) > 1 else np.nan
+    count = min(2 + before + after, len(x))
+    first = int(np.clip(interval - before, 0, len(x) - count))
+    nodes = slice(first, first + count)
+    return KroghInterpolator(x[nodes], y[..., nodes], axis=-1)
 
 
 def root_between(x: FloatArray, y: FloatArray, interval: int, before: int, after: int) -> float:
-    """Root between two nodes of opposite sign, of the polynomial through the nodes around them.
+    """Find the root between two nodes of opposite sign, of the polynomial through those around.
 
     Parameters
     ----------
     x, y : ndarray, shape (n,)
     interval, before, after : int
-        As in `LocalPolynomial`.
+        As in `local_polynomial`.
 
     Returns
     -------
@@ -94,7 +80,7 @@ def root_between(x: FloatArray, y: FloatArray, interval: int, before: int, after
     """
     from scipy.optimize import brentq
 
-    polynomial = LocalPolynomial(x, interval, before, after)
+    polynomial = local_polynomial(x, y, interval, before, after)
     left, right = x[interval], x[interval + 1]
     if y[interval] == 0.0:
         return float(left)
@@ -103,16 +89,16 @@ def root_between(x: FloatArray, y: FloatArray, interval: int, before: int, after
     # Through its nodes the polynomial is exact up to rounding, and there y has two signs.
     inner = 1e-12 * (right - left)
     ends = left + inner, right - inner
-    values = [float(polynomial.at(end, y)) for end in ends]
+    values = [float(polynomial(end)) for end in ends]
     if (values[0] < 0) == (values[1] < 0):
         return float(left if abs(values[0]) < abs(values[1]) else right)
-    return float(brentq(lambda at: float(polynomial.at(at, y)), *ends, xtol=1e-14, rtol=1e-13))
+    return float(brentq(lambda at: float(polynomial(at)), *ends, xtol=1e-14, rtol=1e-13))
 
 
 def disagreement(
     x: FloatArray, y: FloatArray, replicates: FloatArray, interval: int
 ) -> tuple[float, float]:
-    """By how much the cubic's root differs from that of parabolas, and the noise of that.
+    """Compare the cubic's root with that of parabolas; difference, and its noise.
 
     The parabolas are less accurate than the cubic, so this is a careful estimate of the cubic's
     error. Its noise, from the replicates, is what is left of it when y is known exactly at too
@@ -134,15 +120,14 @@ def disagreement(
     if len(x) == 2:
         return float(x[1] - x[0]), 0.0
     root = root_between(x, y, interval, 1, 1)
-    cubic = LocalPolynomial(x, interval)
-    slope = abs(cubic.slope(root, y))
+    slope = abs(float(local_polynomial(x, y, interval).derivative(root)))
+    cubics = local_polynomial(x, replicates, interval)(root)
     # With three nodes the parabola is the best there is, to be compared with straight lines.
     lower_orders = [(1, 0), (0, 1)] if len(x) > 3 else [(0, 0)]
     worst, noise = 0.0, 0.0
     for before, after in lower_orders:
-        lower = LocalPolynomial(x, interval, before, after)
         difference = abs(root_between(x, y, interval, before, after) - root)
-        each = cubic.at(root, replicates) - lower.at(root, replicates)
+        each = cubics - local_polynomial(x, replicates, interval, before, after)(root)
         spread = float(each.std(ddof=1) / np.sqrt(len(each)) / slope) if slope > 0 else np.inf
         if difference - 2 * spread >= worst - 2 * noise:
             worst, noise = difference, spread
@@ -150,7 +135,7 @@ def disagreement(
 
 
 def nearest_opening(x: FloatArray, y: FloatArray, root: float) -> float:
-    """Root of y from + to - that is nearest to a given one; NaN if y has none.
+    """Find the root of y from + to - nearest to a given one; NaN if y has none.
 
     Parameters
     ----------
@@ -169,7 +154,7 @@ def nearest_opening(x: FloatArray, y: FloatArray, root: float) -> float:
 def suspected_change(
     x: FloatArray, y: FloatArray, noise: FloatArray, interval: int
 ) -> tuple[float, float]:
-    """Whether y may change sign, and change back, between two nodes where it has the same sign.
+    """Judge whether y may change sign, and back, between two nodes where it has the same sign.
 
     Between the nodes y is taken to be within the cubic through the four nearest nodes and as far
     from it as parabolas through three of them are (with three nodes: the parabola, and its distance
@@ -211,7 +196,7 @@ def suspected_change(
     y[far] = np.sign(y[far]) * _FAR * (1.0 + np.log(np.abs(y[far]) / _FAR))
 
     def through(before: int, after: int) -> FloatArray:
-        return LocalPolynomial(x, interval, before, after).along(places, y)
+        return np.asarray(local_polynomial(x, y, interval, before, after)(places))
 
     cubic = through(1, 1)
     lower_orders = [(1, 0), (0, 1)] if len(x) > 3 else [(0, 0)]

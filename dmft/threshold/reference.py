@@ -1,4 +1,4 @@
-r"""The threshold at step 0 to many digits: a second opinion on the fast path, by mpmath.
+r"""Threshold at step 0 to many digits, by mpmath: a check of the floating-point computation.
 
 For one neuron and one hard latent direction without additive noise, D = D(r, y) depends on two
 independent Gaussians at most, and edge, gap and root are one-dimensional equations in
@@ -12,27 +12,34 @@ and B is where :math:`E[u^2] = 1/\delta` (a square-root edge), where :math:`z(B)
 -inf D. In each case delta follows from B, and the gap vanishes at a root in B alone.
 
 Averages are Gauss-Legendre on panels that end at every kink, located to all digits. Functions are
-called with object arrays of mpmath numbers: numpy hands ``np.tanh`` and its like on to methods that
-the numbers of `_Context` have, so that most functions written for numpy work to any precision.
+called with object arrays of mpmath numbers (`dmft.threshold.multiprecision`): numpy hands
+``np.tanh`` and its like on to methods of these, so that most functions written for numpy work to
+any precision.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft._numerics.quadrature import resolving_panels
+from dmft._numerics.kinks import resolving_panels
+from dmft._numerics.user_functions import result_of
 from dmft._numerics.validation import check_integer
 from dmft.hessian.hessian import axis_kinks
-from dmft.model.activations import ACTIVATIONS, LEAK
 from dmft.model.curvature_support import curvature_support
-from dmft.model.losses import LOSSES
 from dmft.observables.verified_rules import curvature_kinks
+from dmft.threshold.multiprecision import (
+    activation_of,
+    fixed_point,
+    gauss_legendre,
+    loss_derivatives,
+    new_context,
+    objects,
+)
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -53,21 +60,18 @@ _GUARD = 8  # digits computed beyond those asked for
 _FLOAT_NODES = 24  # on each panel these resolve the weights to the digits of floating point,
 _FLOAT_DIGITS = 11.0  # about this many
 _MAX_STEPS = 60  # of Newton
-_NEAR = 1e-2  # a root further from that of the fast path is another one
+_NEAR = 1e-2  # a root further from that in floating point is another one
 _ROUNDS = 3  # of more nodes per panel, should two rules not agree
-_METHODS = (
-    "sqrt exp expm1 log log1p sin cos tan sinh cosh tanh arcsin:asin arccos:acos arctan:atan "
-    "arcsinh:asinh arctanh:atanh arccosh:acosh hypot cbrt floor ceil"
-)
 
 
 def check_digits(problem: Problem, step: int, digits: object) -> int:
-    """Return the number of digits, if a threshold can be computed to them.
+    """Check the number of digits to which a threshold is to be computed.
 
     Raises
     ------
     ValueError
-        If `digits` is out of range, or the problem is none of those that mpmath is there for.
+        If `digits` is out of range, or the problem has more than one neuron or latent direction,
+        or additive noise, or functions of floating point only.
     """
     digits = check_integer("digits", digits, minimum=1)
     if digits > MAX_DIGITS:
@@ -86,7 +90,7 @@ def check_digits(problem: Problem, step: int, digits: object) -> int:
 
 
 def with_digits(problem: Problem, found: Threshold, digits: int) -> Threshold:
-    """Return a threshold found by the fast path, computed again to a number of digits.
+    """Compute a threshold found in floating point again, to a number of digits.
 
     Its status is MAX_STEPS, and there is no value, if two rules do not agree to these digits.
 
@@ -125,26 +129,26 @@ def with_digits(problem: Problem, found: Threshold, digits: int) -> Threshold:
 
 
 class _Weights:
-    """The weights D of one neuron at step 0 as functions of two Gaussians, to many digits."""
+    """Curvature weights D of one neuron at step 0 as functions of two Gaussians, to many digits."""
 
     def __init__(self, problem: Problem, digits: int) -> None:
         self.problem = problem
         self.digits = digits
-        self.context = _context(digits + _GUARD)
+        self.context = new_context(digits + _GUARD)
         self.tolerance = self.context.mpf(10) ** -digits / 2
         radius = problem.initial_weights()[0]
         self.radius = self.context.mpf(float(radius[1]))
         self._a = self.context.mpf(problem.network.second_layer[0])
-        self._activation = _activation(problem, self.context)
-        self._loss = _loss(problem)
+        self._activation = activation_of(problem, self.context)
+        self._loss = loss_derivatives(problem)
         self._check()
         # Beyond this the normal density is below the last digit.
         self._end = math.sqrt(2.0 * math.log(10.0) * (digits + _GUARD))
 
-    # -- what is averaged ------------------------------------------------------------------------
+    # -- functions of the Gaussians --------------------------------------------------------------
 
     def labels(self, z: Objects) -> list[tuple[Objects, Objects | None]]:
-        """Labels at latent coordinates, with their probabilities where they are random."""
+        """Return labels at latent coordinates, with probabilities where they are random."""
         target = self.problem.target
         entry = target._entry
         function = target.label if entry is None else entry.function
@@ -165,7 +169,7 @@ class _Weights:
         return [(one, up), (-one, 1 - up)]
 
     def neuron(self, xi: Objects) -> tuple[Objects, Objects, Objects]:
-        """Output of the neuron and its first two derivatives, at a standard normal."""
+        """Return the neuron's output and its first two derivatives, at a standard normal."""
         r = self.radius * xi
         value, slope, bend = (
             self._called(f"activation: {name}", function, r)
@@ -174,7 +178,7 @@ class _Weights:
         return self._a * value, self._a * slope, self._a * bend
 
     def curvature(self, neuron: tuple[Objects, Objects, Objects], y: Objects) -> Objects:
-        """Weight D of samples with a neuron's output and derivatives, and labels."""
+        """Return D of samples with a neuron's output and derivatives, and labels."""
         f, slope, bend = neuron
         first, second = (
             self._called(f"loss: {name}", function, f, y)
@@ -184,14 +188,9 @@ class _Weights:
         return found
 
     def _called(self, what: str, function: Callable[..., Any], *arguments: Objects) -> Objects:
-        try:
-            with np.errstate(all="ignore"):
-                result = np.asarray(function(*arguments))
-        except Exception as error:
-            raise ValueError(
-                f"{what} must work on arrays of mpmath numbers for digits, "
-                f"got {type(error).__name__}: {error}"
-            ) from error
+        failed = f"{what} must work on arrays of mpmath numbers for digits, got "
+        with np.errstate(all="ignore"):
+            result = np.asarray(result_of(function, *arguments, failed=failed))
         constant = result.dtype != object and np.all(result == result.ravel()[0])
         if result.dtype != object and not constant and np.any(result != np.rint(result)):
             raise ValueError(
@@ -222,8 +221,8 @@ class _Weights:
 
         at, at_near, at_far = rows(places), rows(near), rows(far)
         for what, row in at.items():
-            moved = row != at_far[what]
-            if self.digits > 12 and np.any(moved & (row == at_near[what])):
+            differs = row != at_far[what]
+            if self.digits > 12 and np.any(differs & (row == at_near[what])):
                 raise ValueError(
                     f"{what} must be exact on mpmath numbers for digits = {self.digits}; "
                     "it rounds them to floating point"
@@ -232,7 +231,7 @@ class _Weights:
     # -- panels ----------------------------------------------------------------------------------
 
     def _lines(self, axis: int) -> Callable[[Objects], Objects]:
-        """D, and probabilities, along a few lines parallel to an axis, (j, n)."""
+        """Return D, and probabilities, along some lines parallel to an axis, (j, n)."""
         mpf = self.context.mpf
         others = [mpf(x) / 16 for x in (-19, -5, 3, 23)]
 
@@ -249,8 +248,9 @@ class _Weights:
 
         return rows
 
+    @cached_property
     def panels(self) -> list[list[Any]]:
-        """Return ends of panels for z and for the neuron, kinks among them to all digits."""
+        """Ends of the panels for z and for the neuron, kinks among them to all digits."""
         problem = self.problem
         weights = problem.initial_weights()
         known = axis_kinks(problem, weights, 2)
@@ -273,7 +273,7 @@ class _Weights:
         """Return functions along lines in floating point, between -1 and 1."""
 
         def values(x: FloatArray) -> FloatArray:
-            return np.array(lines(_objects(self.context, x)), dtype=np.float64)
+            return np.array(lines(objects(self.context, x)), dtype=np.float64)
 
         units = np.median(np.abs(values(np.linspace(-3.01, 3.0, 61))), axis=1, keepdims=True)
         units[units == 0.0] = 1.0
@@ -285,7 +285,7 @@ class _Weights:
         return bounded
 
     def _located(self, lines: Callable[[Objects], Objects], near: float) -> Any:
-        """Return the place of a kink or jump near a float, to all digits."""
+        """Locate a kink or jump near a float to all digits."""
         context = self.context
         digits = context.dps
         context.dps = 2 * digits + 5  # what a kink bends is of the size of the interval
@@ -303,19 +303,17 @@ class _Weights:
         return +middle
 
     def node_counts(self) -> list[int]:
-        """Nodes on a panel at zero, in the rules that are compared one after another."""
+        """Return numbers of nodes on a panel at zero, in the rules to be compared."""
         enough = _FLOAT_NODES * (self.digits + 3) / _FLOAT_DIGITS
         return [max(8, round(enough * 1.25**i)) for i in range(-1, _ROUNDS)]
 
     # -- averages --------------------------------------------------------------------------------
 
     def atoms(self, nodes: int) -> tuple[Objects, Objects, Objects]:
-        """D, masses and masses times z^2 at the points of a tensor rule, as mpmath numbers."""
+        """Return D, masses and masses times z^2 at the points of a tensor rule."""
         context = self.context
-        if not hasattr(self, "_panels"):
-            self._panels = self.panels()
-        z, of_z = _rule(context, self._panels[0], nodes)
-        xi, of_xi = _rule(context, self._panels[1], nodes)
+        z, of_z = gauss_legendre(context, self.panels[0], nodes)
+        xi, of_xi = gauss_legendre(context, self.panels[1], nodes)
         f = self.neuron(xi)
         smallest = context.mpf(10) ** -context.dps
         # Samples of equal label, or equal neuron, are one.
@@ -345,14 +343,14 @@ class _Weights:
         return np.concatenate(D), np.concatenate(p), np.concatenate(q)
 
     def infimum(self, D: Objects, lowest: float) -> Any:
-        """Infimum of D, which floating point says is about `lowest`; None if it is not found.
+        """Find the infimum of D, in floating point about `lowest`; None if it is not found.
 
         Attained at a point of the rule, or approached as the label grows.
         """
         mpf = self.context.mpf
         least = min(D)
         z = np.array([sign * mpf(10) ** self.digits for sign in (-1, 1)], dtype=object)
-        xi = _objects(self.context, np.array([0.5, -1.0]))
+        xi = objects(self.context, np.array([0.5, -1.0]))
         for y, _ in self.labels(z):
             least = min(least, *self.curvature(self.neuron(xi), y))
         return least if abs(float(least) - lowest) <= 1e-6 * (1.0 + abs(lowest)) else None
@@ -363,7 +361,7 @@ _OF_LOSS = _MEMBERS[1:]
 
 
 def _root(weights: _Weights, nodes: int, delta: float) -> Any:
-    """Return delta where the gap vanishes, as an mpmath number; None where there is none nearby.
+    """Find the delta where the gap vanishes, as an mpmath number; None if there is none nearby.
 
     In fixed-point integers: sums of many terms, each far from overflow.
     """
@@ -375,7 +373,7 @@ def _root(weights: _Weights, nodes: int, delta: float) -> Any:
         return None
     bits = context.prec + 16
     one = 1 << bits
-    d, p, q = (_fixed(context, numbers, bits) for numbers in (D, p, q))
+    d, p, q = (fixed_point(context, numbers, bits) for numbers in (D, p, q))
     difference = q - p
 
     def averages(B: Any) -> list[Any]:
@@ -405,7 +403,7 @@ def _root(weights: _Weights, nodes: int, delta: float) -> Any:
 
 
 def _start(weights: _Weights, D: Objects, p: Objects, delta: float) -> tuple[str, Any]:
-    """Which equation decides, and about where its root B is, from floating point."""
+    """Choose the equation that decides, and bracket its root B in floating point."""
     from scipy.optimize import brentq
 
     problem = weights.problem
@@ -442,125 +440,3 @@ def _start(weights: _Weights, D: Objects, p: Objects, delta: float) -> tuple[str
         return "decay", None
     root = brentq(lambda B: edge(B) + lam, fold, high, xtol=1e-14 * scale, rtol=1e-14)
     return "decay", weights.context.mpf(root)
-
-
-# -- numbers and rules -----------------------------------------------------------------------------
-
-
-def _context(digits: int) -> Any:
-    """Return mpmath with a number of digits, whose numbers have the methods numpy asks for."""
-    from mpmath import MPContext
-
-    context = MPContext()
-    context.dps = digits
-    for pair in _METHODS.split():
-        name, _, function = pair.partition(":")
-        setattr(context.mpf, name, _method(getattr(context, function or name)))
-    context.mpf.rint = lambda x: context.nint(x)
-    context.mpf.log10 = lambda x: context.log10(x)
-    context.mpf.log2 = lambda x: context.log(x, 2)
-    context.mpf.exp2 = lambda x: context.mpf(2) ** x
-    return context
-
-
-def _method(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *arguments: function(*arguments)
-
-
-def _objects(context: Any, x: FloatArray) -> Objects:
-    return np.array([context.mpf(value) for value in x.tolist()], dtype=object)
-
-
-def _activation(problem: Problem, context: Any) -> tuple[Callable[..., Any], ...]:
-    """Value and derivatives of the activation on mpmath numbers."""
-    activation = problem.network.activation
-    if ACTIVATIONS.get(activation.name) == activation and activation.name in _TWINS:
-        return tuple(
-            np.frompyfunc(lambda r, f=function: f(context, r), 1, 1)
-            for function in _TWINS[activation.name]
-        )
-    return activation.value, activation.derivative, activation.second_derivative
-
-
-def _loss(problem: Problem) -> tuple[Callable[..., Any], ...]:
-    """Return the derivatives of the loss on mpmath numbers."""
-    loss = problem.loss
-    if LOSSES.get(loss.name) == loss and loss.name == "pseudo-huber":  # numpy's hypot takes no mix
-        return (
-            lambda f, y: (f - y) / np.sqrt(1 + (f - y) ** 2),
-            lambda f, y: 1 / np.sqrt(1 + (f - y) ** 2) ** 3,
-        )
-    return loss.derivative, loss.second_derivative
-
-
-def _zero(mp: Any, r: Any) -> Any:
-    return mp.mpf(0)
-
-
-# Those of the catalogue that call scipy or have no counterpart for objects in numpy.
-_TWINS: dict[str, tuple[Callable[[Any, Any], Any], ...]] = {
-    "gelu": (
-        lambda mp, r: r * mp.ncdf(r),
-        lambda mp, r: mp.ncdf(r) + r * mp.npdf(r),
-        lambda mp, r: mp.npdf(r) * (2 - r * r),
-    ),
-    "erf": (
-        lambda mp, r: mp.erf(r),
-        lambda mp, r: 2 / mp.sqrt(mp.pi) * mp.exp(-r * r),
-        lambda mp, r: -4 * r / mp.sqrt(mp.pi) * mp.exp(-r * r),
-    ),
-    "linear": (lambda mp, r: r, lambda mp, r: mp.mpf(1), _zero),
-    "relu": (lambda mp, r: max(r, mp.mpf(0)), lambda mp, r: mp.mpf(int(r > 0)), _zero),
-    "leaky-relu": (
-        lambda mp, r: max(r, LEAK * r),
-        lambda mp, r: mp.mpf(1) if r > 0 else mp.mpf(LEAK),
-        _zero,
-    ),
-    "clipped-linear": (
-        lambda mp, r: max(min(r, mp.mpf(1)), mp.mpf(-1)),
-        lambda mp, r: mp.mpf(int(abs(r) < 1)),
-        _zero,
-    ),
-}
-
-
-def _rule(context: Any, ends: list[Any], nodes: int) -> tuple[Objects, Objects]:
-    """Nodes and weights for the standard normal law on panels with given ends.
-
-    Fewer nodes where the density is small. Symmetric panels have symmetric nodes to the last digit.
-    """
-    points, masses = [], []
-    for left, right in itertools.pairwise(ends):
-        nearest = 0.0 if left < 0 < right else float(min(abs(left), abs(right)))
-        share = 1.0 - nearest**2 / (2.0 * math.log(10.0) * context.dps)
-        x, w = _legendre(context, max(8, math.ceil(nodes * share)))
-        points.append((left + right) / 2 + (right - left) / 2 * x)
-        masses.append((right - left) / 2 * w)
-    z = np.concatenate(points)
-    density: Objects = np.frompyfunc(context.npdf, 1, 1)(z)
-    return z, np.concatenate(masses) * density
-
-
-@functools.lru_cache(maxsize=256)
-def _legendre(context: Any, n: int) -> tuple[Objects, Objects]:
-    """Nodes and weights of the Gauss-Legendre rule to all digits, by Newton from floats."""
-    start, _ = np.polynomial.legendre.leggauss(n)
-    x = _objects(context, start[n // 2 :])
-    if n % 2:
-        x[0] = context.mpf(0)
-    slope = x
-    for _ in range(math.ceil(math.log2(context.dps / 14.0)) + 1):
-        before, value = x * 0 + 1, x
-        for i in range(2, n + 1):
-            before, value = value, ((2 * i - 1) * x * value - (i - 1) * before) / i
-        slope = n * (x * value - before) / (x * x - 1)
-        x = x - value / slope
-    w = 2 / ((1 - x * x) * slope * slope)
-    odd = n % 2
-    return np.concatenate([-x[odd:][::-1], x]), np.concatenate([w[odd:][::-1], w])
-
-
-def _fixed(context: Any, numbers: Objects, bits: int) -> Objects:
-    """Numbers as integers, in units of 2^-bits."""
-    one = context.mpf(2) ** bits
-    return np.array([int(context.floor(x * one)) for x in numbers], dtype=object)

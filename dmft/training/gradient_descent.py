@@ -1,4 +1,4 @@
-r"""Gradient descent as people use it: mini-batches, momentum, schedules, a trained second layer."""
+r"""Gradient descent with mini-batches, momentum, schedules and a trained second layer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_finite_array, check_integer, check_keys, check_real
 from dmft.training.schedules import Schedule, schedule_from_config
 
@@ -90,7 +91,7 @@ class GradientDescent:
     momentum: float = 0.0
     second_layer_step_size: StepSize = 0.0
     fresh_batches: bool = False
-    # Of a run cut short: what step sizes it would have had. They say what a direction is worth.
+    # Of a truncated run: its later step sizes, which enter the weights of directions.
     _later: tuple[float, ...] = field(default=(), init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -109,17 +110,16 @@ class GradientDescent:
                 f"got {fraction:g}"
             )
         second = self.second_layer_step_size
-        checked = {
-            "step_size": _checked("step_size", self.step_size, n_steps),
-            "n_steps": n_steps,
-            "batch_fraction": fraction,
-            "momentum": momentum,
-            "second_layer_step_size": _checked(
+        set_fields(
+            self,
+            step_size=_checked("step_size", self.step_size, n_steps),
+            n_steps=n_steps,
+            batch_fraction=fraction,
+            momentum=momentum,
+            second_layer_step_size=_checked(
                 "second_layer_step_size", second, n_steps, zero_allowed=True
             ),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        )
 
     @property
     def step_sizes(self) -> Array:
@@ -167,11 +167,12 @@ class GradientDescent:
 
     @property
     def direction_weights(self) -> Array:
-        r"""What a gradient is multiplied with in all, shape (n_steps + 1,).
+        r"""Total weight of a gradient in the updates after it, shape (n_steps + 1,).
 
         .. math:: \sum_{s \ge t} \beta^{s - t} \eta_s,
 
-        for each step t, and for the step after the last: what a direction that it opens will weigh.
+        for each step t, and for the step after the last: the weight of the direction by which the
+        basis is extended.
         """
         memory = 0
         if self.momentum > 0.0:
@@ -195,7 +196,7 @@ class GradientDescent:
         return largest / (1.0 - self.momentum)
 
     def curvature_limits(self, delta: float, weight_decay: float) -> Array:
-        r"""Curvature of a path above which a step throws it out of its minimum, (n_steps + 1,).
+        r"""Return the curvature of a path above which a step is linearly unstable, (n_steps + 1,).
 
         Seen from a sample that is used, a step has the slope
         :math:`1 + \beta - \eta_t (D/(p\delta) + \lambda)` and takes back :math:`\beta` of the last
@@ -234,11 +235,11 @@ class GradientDescent:
             _over(second, self.n_steps),
             self.fresh_batches,
         )
-        object.__setattr__(method, "_later", known[step:])
+        set_fields(method, _later=known[step:])
         return method
 
     def _sizes(self, n: int) -> Array:
-        """Step sizes of the first n steps, with those that a longer run goes on with."""
+        """Return step sizes of the first n steps, beyond the end of the run too."""
         given = self.step_size
         known = (*given, *self._later) if isinstance(given, tuple) else given
         return _sizes(known, n, self.n_steps)
@@ -248,7 +249,7 @@ class GradientDescent:
         return f"GradientDescent({', '.join(f'{name}={v!r}' for name, v in values.items())})"
 
     def _options(self) -> dict[str, Any]:
-        """Those settings that are not the default."""
+        """Return the settings that are not the default."""
         values = {name: getattr(self, name) for name in _DEFAULTS}
         return {name: value for name, value in values.items() if value != _DEFAULTS[name]}
 
@@ -333,7 +334,7 @@ def _checked(
 
 
 def _sizes(given: StepSize, n: int, n_steps: int) -> Array:
-    """Step sizes of the first n steps; a list that is shorter goes on with its last entry."""
+    """Return step sizes of the first n steps; a shorter list goes on with its last entry."""
     if isinstance(given, Schedule):
         return given.sizes(n, n_steps)
     if not isinstance(given, tuple):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_finite_array, check_integer, check_keys, check_real
 
 __all__ = ["GradientFlow"]
@@ -36,7 +37,7 @@ class GradientFlow:
         Last time, >= 0.
     tol : float
         Bound on the estimated error of the weights in each adaptive step, relative to their norm;
-        1e-10 to 0.1. Directions of a weight below a tenth of it are left out; what a gradient
+        1e-10 to 0.1. Directions of a weight below a tenth of it are truncated; what a gradient
         adds within the shortest time of decay counts as its weight, however long the step.
     times : sequence of float, optional
         Times at which the flow is asked for, increasing from 0 to `t_max`. Default: 61 times, even
@@ -81,14 +82,11 @@ class GradientFlow:
         tol = check_real("tol", self.tol, minimum=0.0, exclusive=True)
         if not _SMALLEST_TOL <= tol <= _LARGEST_TOL:
             raise ValueError(f"tol must lie in {_SMALLEST_TOL:g}..{_LARGEST_TOL:g}, got {tol:g}")
-        object.__setattr__(self, "t_max", t_max)
-        object.__setattr__(self, "tol", tol)
         max_steps = check_integer("max_steps", self.max_steps, minimum=1)
-        object.__setattr__(self, "max_steps", max_steps)
         times = _checked_times(self.times, t_max)
         times.flags.writeable = False
-        object.__setattr__(self, "times", times)
-        object.__setattr__(self, "_key", tuple(times.tolist()))
+        key = tuple(times.tolist())
+        set_fields(self, t_max=t_max, tol=tol, max_steps=max_steps, times=times, _key=key)
 
     @property
     def n_steps(self) -> int:

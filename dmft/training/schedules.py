@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_choice, check_integer, check_keys, check_real
 
 __all__ = [
@@ -39,7 +40,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Schedule:
-    """What every schedule has; the entries of the catalogue are its subclasses.
+    """Base of the schedules, which are its subclasses.
 
     Attributes
     ----------
@@ -55,7 +56,7 @@ class Schedule:
         raise NotImplementedError
 
     def sizes(self, n: int, n_steps: int) -> Array:
-        """Step sizes of the steps 0, ..., n - 1.
+        """Return the step sizes of the steps 0, ..., n - 1.
 
         Parameters
         ----------
@@ -88,7 +89,7 @@ class Schedule:
     def _check_positive(self, *names: str) -> None:
         for name in names:
             value = check_real(name, getattr(self, name), minimum=0.0, exclusive=True)
-            object.__setattr__(self, name, value)
+            set_fields(self, **{name: value})
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Constant(Schedule):
         return self.value
 
     def sizes(self, n: int, n_steps: int) -> Array:
-        """Step sizes of the steps 0, ..., n - 1; see `Schedule.sizes`."""
+        """Return the step sizes of the steps 0, ..., n - 1; see `Schedule.sizes`."""
         return np.full(n, self.value)
 
 
@@ -161,8 +162,7 @@ class WarmUp(Schedule):
 
     def __post_init__(self) -> None:
         self._check_positive("peak")
-        steps = check_integer("warmup_steps", self.warmup_steps, minimum=0)
-        object.__setattr__(self, "warmup_steps", steps)
+        set_fields(self, warmup_steps=check_integer("warmup_steps", self.warmup_steps, minimum=0))
 
     @property
     def largest(self) -> float:
@@ -170,7 +170,7 @@ class WarmUp(Schedule):
         return self.peak
 
     def sizes(self, n: int, n_steps: int) -> Array:
-        """Step sizes of the steps 0, ..., n - 1; see `Schedule.sizes`."""
+        """Return the step sizes of the steps 0, ..., n - 1; see `Schedule.sizes`."""
         return _rise(self.peak, self.warmup_steps, n)
 
 
@@ -220,16 +220,15 @@ class Cosine(Schedule):
         final = check_real("final", self.final, minimum=0.0)
         if final > self.peak:
             raise ValueError(f"final must be at most peak = {self.peak:g}, got {final:g}")
-        object.__setattr__(self, "final", final)
         steps = check_integer("warmup_steps", self.warmup_steps, minimum=0)
-        object.__setattr__(self, "warmup_steps", steps)
+        set_fields(self, final=final, warmup_steps=steps)
         if self.n_steps is not None:
             length = check_integer("n_steps", self.n_steps, minimum=0)
             if length < steps:
                 raise ValueError(
                     f"n_steps of a cosine must be at least warmup_steps = {steps}, got {length}"
                 )
-            object.__setattr__(self, "n_steps", length)
+            set_fields(self, n_steps=length)
 
     @property
     def largest(self) -> float:
@@ -237,7 +236,7 @@ class Cosine(Schedule):
         return self.peak
 
     def sizes(self, n: int, n_steps: int) -> Array:
-        """Step sizes of the steps 0, ..., n - 1; see `Schedule.sizes`."""
+        """Return the step sizes of the steps 0, ..., n - 1; see `Schedule.sizes`."""
         length = n_steps if self.n_steps is None else self.n_steps
         sizes = _rise(self.peak, self.warmup_steps, n)
         t = np.arange(self.warmup_steps, n)
@@ -292,7 +291,7 @@ class InverseTime(Schedule):
         return self.peak
 
     def sizes(self, n: int, n_steps: int) -> Array:
-        """Step sizes of the steps 0, ..., n - 1; see `Schedule.sizes`."""
+        """Return the step sizes of the steps 0, ..., n - 1; see `Schedule.sizes`."""
         return np.asarray(self.peak / (1.0 + np.arange(n) / self.half_time))
 
 
@@ -342,6 +341,6 @@ def schedule_from_config(name: str, config: Mapping[str, Any]) -> Schedule:
 
 
 def _rise(peak: float, warmup_steps: int, n: int) -> Array:
-    """Linear rise to the peak, and the peak from step ``warmup_steps`` on."""
+    """Return a linear rise to the peak, and the peak from step ``warmup_steps`` on."""
     rise = np.minimum((np.arange(n) + 1.0) / (warmup_steps + 1.0), 1.0)
     return np.asarray(peak * rise)

@@ -1,1 +1,1 @@
-"""`solve` and its result, and spectra along it."""
+"""`solve` and its result, and spectral laws along the trajectory."""

@@ -1,16 +1,17 @@
-r"""The law of the Hessian for the n weights of a run of dimension d, in place of the limit.
+r"""Spectral law of the Hessian for the n curvature weights of a run of dimension d.
 
 The left edge of the limit can lie where no run of ordinary size sees it: at -infinity where D is
 unbounded below, or held by values of D that occur in its far tails only. A run of dimension d has
-n = delta d values of D, and its spectrum is that of *their* law: n independent copies of D in place
-of D, without support points. That law has an edge, outliers in hard directions with their overlaps,
-and a gap; over draws they scatter, as runs do (setting of Montanari & Wang, arXiv:2602.01434).
+n = delta d values of D, and its spectrum is that of *their* spectral law: n independent copies of D
+in place of D, without support points. It has an edge, outliers in hard directions with their
+overlaps, and a gap; over draws they scatter, as runs do (setting of Montanari & Wang,
+arXiv:2602.01434).
 
-Where the draws come from: at step 0 from fresh Gaussians, for D is explicit there; later from the
-paths of the trajectory, all replicates together, shuffled and cut into samples of n that share no
-path. Where the paths are too few for that, the trajectory is solved again from other seeds. (A
-trajectory that starts on hard directions has each path twice, with z_h and -z_h; a sample then may
-hold both of a pair, of eight draws or more at most one path in eight.)
+Draws come at step 0 from fresh Gaussians, for D is explicit there; later from the paths of the
+trajectory, all replicates together, shuffled and cut into samples of n that share no path. Where
+the paths are too few for that, the trajectory is solved again from other seeds. (A trajectory that
+starts on hard directions has antithetic pairs of paths, with z_h and -z_h; a sample then may hold
+both of a pair, of eight draws or more at most one path in eight.)
 """
 
 from __future__ import annotations
@@ -49,25 +50,27 @@ _SEED_FAMILY: Final = 771  # apart from the streams that paths are made of
 
 @dataclass(frozen=True, eq=False)
 class FiniteLaw:
-    """Draws of the law of n weights, R of them.
+    """Draws of the spectral law of n curvature weights.
+
+    Shapes: ``draws`` of them, with at most q outliers.
 
     Attributes
     ----------
     step, d, n : int
-    edge : ndarray, shape (R,)
+    edge : ndarray, shape (draws,)
         Left edge of the bulk in each draw.
-    edge_shift : ndarray, shape (R,)
+    edge_shift : ndarray, shape (draws,)
         How far inside the edge the smallest of m d eigenvalues is on average (Tracy and Widom);
         zero where the density does not vanish as a square root.
-    outliers : ndarray, shape (R, q)
+    outliers : ndarray, shape (draws, q)
         Outliers left of the bulk, ascending; NaN beyond the last. In all directions at step 0, in
         the hard ones later: n samples do not tell the gradients of many steps apart.
-    hard_overlaps : ndarray, shape (R, q)
+    hard_overlaps : ndarray, shape (draws, q)
         Of each the squared norm of its projection on the hard space; 0 beyond the last.
-    hard_gap : ndarray, shape (R,)
+    hard_gap : ndarray, shape (draws,)
         `rmt.HessianLaw.hard_gap`; NaN without hard directions, or where the edge did not converge.
     status : Status
-        SUCCESS, or why the edge of a draw could not be relied on.
+        SUCCESS, or that of the first draw with an unreliable edge.
     """
 
     step: int
@@ -81,7 +84,7 @@ class FiniteLaw:
     status: Status
 
     def lowest(self, count: int = 1) -> tuple[FloatArray, FloatArray]:
-        """Mean of the smallest eigenvalues expected in a run, and of their hard overlaps.
+        """Average the smallest eigenvalues expected in a run, and their hard overlaps.
 
         Parameters
         ----------
@@ -90,7 +93,7 @@ class FiniteLaw:
 
         Returns
         -------
-        value, hard_overlap : ndarray, shape (R,)
+        value, hard_overlap : ndarray, shape (draws,)
             For each draw. The place of an outlier that is missing has the edge, with its shift,
             and no overlap.
         """
@@ -109,12 +112,12 @@ class FiniteLaw:
 
     @staticmethod
     def median(values: FloatArray) -> tuple[float, float, float]:
-        """Median over draws, its standard error, and the spread from one run to the next.
+        """Compute the median over draws, its standard error, and the spread between runs.
 
         Parameters
         ----------
-        values : ndarray, shape (R,)
-            ``edge``, ``hard_gap``, or what ``lowest`` returns.
+        values : ndarray, shape (draws,)
+            ``edge``, ``hard_gap``, or a result of ``lowest``.
         """
         spread = float(values.std(ddof=1))
         return float(np.median(values)), _OF_MEDIAN * spread / np.sqrt(len(values)), spread
@@ -127,7 +130,7 @@ def finite_law(
     *,
     draws: int | None = None,
 ) -> FiniteLaw:
-    """Draw the law of the Hessian of runs of dimension d at a step.
+    """Draw the spectral law of runs of dimension d at a step.
 
     Parameters
     ----------
@@ -137,9 +140,10 @@ def finite_law(
     d : int
         Dimension of the runs; they have n = round(delta d) samples.
     draws : int, optional
-        Number R >= 2 of independent draws. Beyond step 0 each takes n of the paths; where there
-        are fewer than R n, the trajectory is solved again, with another seed, as often as needed.
-        Default: as many as there are paths for, at least 8, at most 32 (which it is at step 0).
+        Number of independent draws, 2 at least. Beyond step 0 each takes n of the paths; where
+        there are fewer than ``draws`` n, the trajectory is solved again, with another seed, as
+        often as needed. Default: as many as there are paths for, at least 8, at most 32 (which it
+        is at step 0).
 
     Returns
     -------
@@ -160,7 +164,7 @@ def finite_law(
         draws = _MOST if step == 0 else int(np.clip(len(limit.weights) // n, _FEWEST, _MOST))
     draws = check_integer("draws", draws, minimum=2, maximum=_MOST_ASKED)
     made = _initial(trajectory, n) if step == 0 else _sampled(trajectory, step, n)
-    found = [_read(law, law.m * d) for law in islice(made, draws)]
+    found = [_draw(law, law.m * d) for law in islice(made, draws)]
     most = max(len(one.outliers) for one in found)
     outliers, overlaps = np.full((draws, most), np.nan), np.zeros((draws, most))
     for i, one in enumerate(found):
@@ -188,7 +192,7 @@ class _Draw:
     status: Status
 
 
-def _read(law: HessianLaw, size: int) -> _Draw:
+def _draw(law: HessianLaw, size: int) -> _Draw:
     edges = law.edges()
     try:
         shift = float(-TRACY_WIDOM_MEAN * airy_scale(law, size)[0])
@@ -207,7 +211,7 @@ def _read(law: HessianLaw, size: int) -> _Draw:
 
 
 def _initial(trajectory: Trajectory, n: int) -> Iterator[HessianLaw]:
-    """Laws of fresh samples at step 0, without end."""
+    """Generate spectral laws of fresh samples at step 0, without end."""
     assert trajectory.problem is not None  # hessian() asks for it
     rng = np.random.default_rng([trajectory.sampling.seed, _SEED_FAMILY])
     while True:
@@ -215,7 +219,7 @@ def _initial(trajectory: Trajectory, n: int) -> Iterator[HessianLaw]:
 
 
 def _sampled(trajectory: Trajectory, step: int, n: int) -> Iterator[HessianLaw]:
-    """Laws of samples of the paths at a later step, of further solves once they are used up."""
+    """Generate spectral laws of samples of the paths at a later step, then of further solves."""
     from rmt import HessianLaw
 
     rng = np.random.default_rng([trajectory.sampling.seed, _SEED_FAMILY])
@@ -232,7 +236,7 @@ def _sampled(trajectory: Trajectory, step: int, n: int) -> Iterator[HessianLaw]:
 
 
 def _pools(trajectory: Trajectory, step: int, n: int) -> Iterator[HessianLaw]:
-    """Law of all paths of the trajectory, then of those of other seeds, without end."""
+    """Generate the spectral law of all paths, then of those of other seeds, without end."""
     from dmft.trajectory.solving import solve
 
     yield trajectory.hessian(step)

@@ -12,9 +12,8 @@ from dmft.model.problem import Problem
 from dmft.solver.replicates import run_replicates
 from dmft.training.methods import METHODS, Method
 from dmft.trajectory.trajectory import Trajectory
-from rmt.status import NumericalFailure
 
-__all__ = ["solve"]
+__all__ = ["solve", "solve_with"]
 
 
 def solve(
@@ -32,7 +31,7 @@ def solve(
     max_memory: float | None = None,
     throw: bool = False,
 ) -> Trajectory:
-    """Order parameters of gradient descent in the limit n, d to infinity with n/d = delta.
+    """Solve for the order parameters of gradient descent as n, d grow with n/d = delta.
 
     Parameters
     ----------
@@ -53,8 +52,8 @@ def solve(
     keep_paths : bool, optional
         Whether the paths stay in memory for the outliers of a Hessian in all directions. By
         default while they fit in 256 MB and ``hessian_steps`` is not given. Without them, those
-        outliers are still available: the run is repeated from its seed. Those of a
-        run that let go of directions (``Sampling.compression``) are never kept.
+        outliers are still available: the run is repeated from its seed. Paths of a
+        run with truncated directions (``Sampling.compression``) are never kept.
     threads : int, optional
         Threads at most; default: the number of cores, at most ``replicates``. Solves that are too
         small to gain from more than one use one. The result does not depend on it.
@@ -109,17 +108,39 @@ def solve(
     np.float64(0.1)
     """
     sampling = Sampling() if sampling is None else sampling
+    execution = Execution(threads, progress, checkpoint, checkpoint_seconds, max_memory, throw)
+    return solve_with(
+        execution,
+        problem,
+        delta,
+        method,
+        sampling,
+        hessian_steps=hessian_steps,
+        keep_paths=keep_paths,
+    )
+
+
+def solve_with(
+    execution: Execution,
+    problem: Problem,
+    delta: float,
+    method: Method,
+    sampling: Sampling,
+    *,
+    hessian_steps: Iterable[int] | None = None,
+    keep_paths: bool | None = None,
+) -> Trajectory:
+    """Solve as :func:`solve` does, with its last six arguments in one."""
     check_instance("problem", problem, Problem)
     check_instance("method", method, METHODS)
     check_instance("sampling", sampling, Sampling)
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
-    execution = Execution(threads, progress, checkpoint, checkpoint_seconds, max_memory)
     if method.fresh_batches and problem.starts_on_hard:
         raise ValueError(
             "fresh_batches must be False for a problem that starts with an overlap with a hard "
             "direction: the response of hard directions is known for samples used again only"
         )
-    pooled, *replicates = run_replicates(
+    runs = run_replicates(
         problem,
         delta,
         method,
@@ -128,7 +149,6 @@ def solve(
         hessian_steps=hessian_steps,
         keep_paths=keep_paths,
     )
-    trajectory = Trajectory(problem, delta, method, sampling, pooled, replicates)
-    if throw and not trajectory.status.ok:
-        raise NumericalFailure(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
+    trajectory = Trajectory(problem, delta, method, sampling, runs)
+    execution.settle(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
     return trajectory

@@ -1,4 +1,4 @@
-"""The Hessian's spectrum at a step, as one result: density, edges, outliers, gap, errors."""
+"""Spectrum of the Hessian at a step as one result: density, edges, outliers, gap, errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_integer
-from dmft.hessian.gap_reading import read_gap
+from dmft.hessian.gap_samples import sample_gap
 from dmft.io.records import read_record, write_record
 from dmft.io.stored_settings import check_settings
 from rmt.outliers import by_rank
@@ -60,10 +60,10 @@ class SpectrumOutlier:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Law of the Hessian of the risk (with weight decay) at one step of a trajectory.
+    """Spectral law of the Hessian of the risk (with weight decay) at one step of a trajectory.
 
-    Standard errors are over replicates; zero where the law is computed by quadrature (step 0, up
-    to three Gaussians).
+    Standard errors are over replicates; zero where it is computed by quadrature (step 0, up to
+    three Gaussians).
 
     Attributes
     ----------
@@ -71,15 +71,15 @@ class Spectrum:
     step : int
     x : ndarray, shape (n_points,)
         Eigenvalues, increasing, over the whole bulk; dense where the density varies. Where D is
-        unbounded the grid ends where the sampled weights do.
+        unbounded the grid ends where the sampled curvature weights do.
     density : ndarray, shape (n_points,)
         Continuous part, of mass 1 - ``atom_at_zero``; NaN where it could not be solved.
     left_edge, right_edge : float
         Ends of the bulk; infinite where D is unbounded.
     left_edge_stderr, right_edge_stderr : float
-        Sampling error and dependence on the most extreme weight together, see
-        :meth:`rmt.HessianLaw.edge_errors`. Infinite for an edge that did not converge, in the law
-        or a replicate; its value is then a bound from outside.
+        Sampling error and dependence on the most extreme curvature weight together, see
+        :meth:`rmt.HessianLaw.edge_errors`. Infinite for an edge that did not converge, over all
+        paths or in a replicate; its value is then a bound from outside.
     outliers : tuple of SpectrumOutlier
         In all directions, increasing in value; only the hard ones where ``outlier_status`` is not
         SUCCESS.
@@ -91,9 +91,8 @@ class Spectrum:
     atom_at_zero : float
         Mass of the eigenvalue 0 (of the Hessian without weight decay), a consequence of rank.
     status : Status
-        SUCCESS; UNBOUNDED_EDGE if the left edge is -infinity; what ended the computation of an edge
-        or of the gap, of the law or a replicate; UNPHYSICAL_BRANCH if the density is missing
-        somewhere.
+        SUCCESS; UNBOUNDED_EDGE if the left edge is -infinity; the status of an edge or of the gap,
+        over all paths or in a replicate; UNPHYSICAL_BRANCH if the density is missing somewhere.
     config : dict
         Problem, method, sampling as plain types.
 
@@ -160,7 +159,7 @@ class Spectrum:
 
 
 def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 600) -> Spectrum:
-    """Density, edges and outliers of the Hessian at a step of a trajectory.
+    """Compute density, edges and outliers of the Hessian at a step of a trajectory.
 
     Parameters
     ----------
@@ -205,10 +204,10 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
     status = law.status
     gap = gap_stderr = np.nan
     if law.k_hard:
-        reading = read_gap(law)
-        gap = float(reading.gap[0])
-        gap_stderr = np.inf if np.isnan(gap) else reading.stderr
-        status = reading.status if status.ok else status
+        sample = sample_gap(law)
+        gap = float(sample.gap[0])
+        gap_stderr = np.inf if np.isnan(gap) else sample.stderr
+        status = sample.status if status.ok else status
     if status.ok and np.isnan(density).any():
         status = Status.UNPHYSICAL_BRANCH
     return Spectrum(
@@ -235,7 +234,7 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
 
 
 def _outliers(law: HessianLaw) -> tuple[SpectrumOutlier, ...]:
-    """Outliers with errors over the replicates."""
+    """Compute outliers with errors over the replicates."""
     others = [by_rank(other.outliers(throw=False)) for other in law.replicates]
     found = []
     for key, outlier in by_rank(law.outliers(throw=False)).items():
@@ -262,7 +261,7 @@ def _outliers(law: HessianLaw) -> tuple[SpectrumOutlier, ...]:
 
 
 def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
-    """Density on a grid over the bulk: a scan, then points where its graph is long."""
+    """Compute the density on a grid over the bulk, denser where its graph is long."""
     left, right = _range(law)
     if not left < right:  # no weights, no bulk
         x = np.array([left - 0.5, left + 0.5])
@@ -306,7 +305,7 @@ def _distinct(x: FloatArray, left: float, right: float) -> FloatArray:
 
 
 def _range(law: HessianLaw) -> tuple[float, float]:
-    """Return the ends of the bulk, no further out than the given weights can push an eigenvalue."""
+    """Return the ends of the bulk, no further out than these curvature weights allow."""
     values = np.linalg.eigvalsh(law.weights)
     largest = (1.0 + 1.0 / np.sqrt(law.ratio)) ** 2
     left, right = law.edges()
@@ -317,7 +316,7 @@ def _range(law: HessianLaw) -> tuple[float, float]:
 
 
 def _cumulative(x: FloatArray, density: FloatArray) -> FloatArray:
-    """Fraction of the continuous mass below each grid point."""
+    """Compute the fraction of the continuous mass below each grid point."""
     steps = 0.5 * (density[1:] + density[:-1]) * np.diff(x)
     cumulative = np.concatenate([[0.0], np.cumsum(steps)])
     total = cumulative[-1]

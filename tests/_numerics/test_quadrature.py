@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from dmft._numerics.quadrature import MAX_TENSOR_DIMENSION, axis_breaks, gaussian_nodes, normal_rule
+from dmft._numerics.kinks import axis_breaks
+from dmft._numerics.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes, normal_rule
 
 EXACT = [
     (lambda x: x**4, 3.0),

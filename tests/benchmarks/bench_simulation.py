@@ -45,7 +45,7 @@ def draw(case: dmft.Problem, delta: float, d: int):
 
 def run(case: dmft.Problem, data, n_steps: int, visit=None):
     method = dmft.GradientDescent(0.3, n_steps)
-    return descend(case, data.X, data.y, data.weights, data.frame, method, visit=visit)
+    return descend(case, data.X, data.y, data.weights, data.frame, method, observe=visit)
 
 
 def steps(d: int) -> None:

@@ -35,6 +35,7 @@ import plain_paths
 import dmft
 import dmft._numerics.kernels
 from dmft._numerics import workers
+from dmft.model.gradients import compiled_law
 from dmft.solver import paths, process
 from dmft.solver import replicates as solver
 from dmft.solver.streams import GaussianStream
@@ -116,7 +117,7 @@ def verdict(reached: bool) -> str:
 
 
 def alone(**arguments) -> dict:
-    """Run one solve in a process of its own; seconds, peak memory (GB), rank, visits, error."""
+    """Run one solve in a process of its own; seconds, peak memory (GB), rank, passes, error."""
     command = [sys.executable, __file__, "--child", json.dumps({"threads": THREADS} | arguments)]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -197,15 +198,15 @@ def stopwatch(places):
             setattr(owner, name, original)
 
 
-def shares_of_visit(n_rows: int, m: int, few: int, activation: str) -> dict[str, float]:
-    """Relative times of what the compiled visit does, each done alone on a block of 4096 paths."""
+def shares_of_pass(n_rows: int, m: int, n_rhs: int, activation: str) -> dict[str, float]:
+    """Relative times of the parts of a compiled full pass, each alone on a block of 4096 paths."""
     rng = np.random.default_rng(0)
     n = 4096
     basis = rng.standard_normal((n_rows, n))
-    coefficients, rows = rng.standard_normal((m, n_rows)), rng.standard_normal((few, n))
-    r, g, out = np.empty((m, n)), np.empty((m, n)), np.empty((few, n_rows))
+    coefficients, rows = rng.standard_normal((m, n_rows)), rng.standard_normal((n_rhs, n))
+    r, g, out = np.empty((m, n)), np.empty((m, n)), np.empty((n_rhs, n_rows))
     case = problem(activation, np.ones(m))
-    law = process.compiled_law(case)
+    law = compiled_law(case)
     y, losses, above = rng.standard_normal(n) ** 2, np.empty(n), np.zeros(4)
     kernels = dmft._numerics.kernels
     found = in_turns(
@@ -233,10 +234,14 @@ def section_parts() -> None:
     kernels, P = dmft._numerics.kernels, process.Process
     places = [
         (kernels, name)
-        for name in ("step_kernel", "window_kernel", "forecast_kernel", "average_kernel")
+        for name in ("step_kernel", "recycled_kernel", "innovation_kernel", "average_kernel")
     ]
-    places += [(kernels, "remove_kernel"), (P, "_visit"), (P, "_from_window")]
-    places += [(GaussianStream, "block"), (paths.Paths, "absorb"), (paths.Paths, "_orthonormalise")]
+    places += [(kernels, "remove_kernel"), (P, "_full_pass"), (P, "_from_subspace")]
+    places += [
+        (GaussianStream, "block"),
+        (paths.Paths, "add_gradients"),
+        (paths.Paths, "_orthonormalise"),
+    ]
     for label, activation, second_layer, n_steps, n_paths, tolerance in cases[: 1 if QUICK else 3]:
         case, m = problem(activation, second_layer), len(second_layer)
         method = dmft.GradientDescent(0.2, n_steps)
@@ -247,20 +252,22 @@ def section_parts() -> None:
         seconds = {name: entry[0] for name, entry in times.items()}
         calls = {name: entry[1] for name, entry in times.items()}
         n_rows = int(run.counts[:, 2].mean()) + 1
-        visits = seconds.get("step_kernel", 0.0)
-        shares = shares_of_visit(n_rows, m, 2 * m, activation)
-        parts = {name: share * visits for name, share in shares.items()}
+        passes = seconds.get("step_kernel", 0.0)
+        shares = shares_of_pass(n_rows, m, 2 * m, activation)
+        parts = {name: share * passes for name, share in shares.items()}
         parts["averages with the basis"] += seconds.get("average_kernel", 0.0)
         parts["Gram-Schmidt: remove"] = seconds.get("remove_kernel", 0.0)
-        parts["Gram-Schmidt: the rest"] = seconds["absorb"] - seconds.get("remove_kernel", 0.0)
+        parts["Gram-Schmidt: the rest"] = seconds["add_gradients"] - seconds.get(
+            "remove_kernel", 0.0
+        )
         parts["fresh Gaussians"] = seconds.get("block", 0.0)
-        parts["steps from the window"] = seconds.get("_from_window", 0.0)
+        parts["recycled steps"] = seconds.get("_from_subspace", 0.0)
         parts["other"] = total - sum(parts.values())
         line(f"{label}: {total:.2f} s, rank {run.weights.shape[2]}, mean rows {n_rows}")
         n_blocks = -(-8 * n_paths // 4096)
-        passes = calls.get("remove_kernel", 0) / n_blocks
+        sweeps = calls.get("remove_kernel", 0) / n_blocks
         line(
-            f"  {run.n_visits} of {n_steps + 1} steps visit the paths; {passes:.0f} sweeps of "
+            f"  {run.n_visits} of {n_steps + 1} steps by full passes; {sweeps:.0f} sweeps of "
             "Gram-Schmidt that subtract"
         )
         for name, spent in parts.items():
@@ -537,7 +544,7 @@ def long_gelu() -> None:
     error = trajectory.stderr["norm"][-1, 0, 0]
     line(
         f"GELU, T {n_steps}, 20480 paths, 1e-6: {ours:.2f} s (rank {run.weights.shape[2]}, "
-        f"{run.n_visits} visits) against {plain:.1f} s (rank {rank}) = {plain / ours:.1f} x   "
+        f"{run.n_visits} full passes) against {plain:.1f} s (rank {rank}) = {plain / ours:.1f} x   "
         f"{verdict(ours <= 4.0)} (4 s)"
     )
     line(
@@ -673,7 +680,7 @@ def section_options() -> None:
     }
     for name, layer in (("one GELU neuron", [1.0]), ("two", [1.0, -0.5])):
         case, given = problem(second_layer=layer, target="easy-hard"), sampling(n_paths)
-        # Every direction opened in every step: what plain descent costs at the rank of batches.
+        # A direction kept in every step: what plain descent costs at the rank of batches.
         jobs = {"plain, every direction": ({}, sampling(n_paths, 1e-300))}
         jobs |= {option: (settings, given) for option, settings in options.items()}
         solves = {
@@ -693,7 +700,7 @@ def section_options() -> None:
             ratio = seconds / plain
             line(
                 f"{name}, {option}: {seconds:.2f} s, rank {trajectory.rank}, "
-                f"{trajectory._runs[0].n_visits} visits: {ratio:.2f} x plain, "
+                f"{trajectory._runs[0].n_visits} full passes: {ratio:.2f} x plain, "
                 f"{seconds / exact:.2f} x plain with every direction   "
                 f"{verdict(ratio <= 1.5)} (1.5)"
             )

@@ -12,7 +12,8 @@ from scipy.stats import norm
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Target
-from dmft.comparison.comparison import QUANTITIES, Comparison, compare
+from dmft.comparison.comparison import Comparison, compare
+from dmft.comparison.quantities import QUANTITIES
 from dmft.comparison.smallest_eigenvalue import predict_smallest
 from dmft.trajectory.finite_law import finite_law
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale

@@ -9,7 +9,7 @@ from commands import RETRIEVAL, commands_on
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Status
 from dmft.trajectory.finite_law import finite_law
-from rmt import edges
+from rmt import real_branch
 
 METHOD = GradientDescent(0.2, 1)
 SAMPLING = Sampling(n_paths=128, replicates=4)
@@ -43,7 +43,7 @@ hessian_steps = [1]
 
 @pytest.fixture
 def too_few_steps(monkeypatch):
-    monkeypatch.setattr(edges, "_MAX_STEPS", 1)
+    monkeypatch.setattr(real_branch, "MAX_STEPS", 1)
 
 
 def problem(m):
@@ -94,7 +94,7 @@ def test_one_replicate_of_a_spectrum(monkeypatch):
     trajectory = dmft.solve(problem(1), 3.0, METHOD, SAMPLING)
     law = trajectory.hessian(1)
     good = law.hard_gap()
-    monkeypatch.setattr(edges, "_MAX_STEPS", 1)
+    monkeypatch.setattr(real_branch, "MAX_STEPS", 1)
     law.replicates[2].edges()
     monkeypatch.undo()
     result = dmft.spectrum(trajectory, 1, points=32)

@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 import dmft
 from dmft._numerics.quadrature import normal_rule
-from dmft.hessian.gap_reading import read_gap
+from dmft.hessian.gap_samples import sample_gap
 from dmft.hessian.hessian import initial_law
 from dmft.model.curvature_support import curvature_support, describe_unbounded
 
@@ -273,7 +273,7 @@ def test_a_bounded_curvature_is_not_called_unbounded(activation, loss):
 
 def gap_at_start(label, network, loss, delta, **more):
     case = dmft.Problem(dmft.Target(label), network, loss, **more)
-    return read_gap(initial_law(case, delta, dmft.Sampling(replicates=4)))
+    return sample_gap(initial_law(case, delta, dmft.Sampling(replicates=4)))
 
 
 def test_an_edge_held_between_the_points_of_a_grid():
@@ -331,6 +331,6 @@ def test_two_rules_with_common_panels_do_not_confirm_each_other():
 
 def test_a_factor_that_was_zero_is_named_too():
     # The deepest point of the nearer probe may lie where a factor of D vanishes.
-    from dmft.hessian.hessian import _growth
+    from dmft.model.curvature_support import _growth
 
     assert _growth(0.0, 1e3) > _growth(1.0, 1e3) > 0.0 == _growth(0.0, 0.0) > _growth(1.0, 0.0)

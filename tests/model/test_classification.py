@@ -291,11 +291,11 @@ def test_files_keep_the_test_error(tmp_path):
     assert again.problem == net
     np.testing.assert_array_equal(again.test_error, theory.test_error)
     np.testing.assert_array_equal(again.stderr["test_error"], theory.stderr["test_error"])
-    run = dmft.simulate(net, 4.0, METHOD, 40, 2, workers=1, out=tmp_path / "runs")
+    run = dmft.simulate(net, 4.0, METHOD, 40, 2, workers=1, checkpoint=tmp_path / "runs")
     run.save(tmp_path / "s.npz")
     loaded = dmft.Simulation.load(tmp_path / "s.npz")
     np.testing.assert_array_equal(loaded.test_error, run.test_error)
-    resumed = dmft.simulate(net, 4.0, METHOD, 40, 2, workers=1, out=tmp_path / "runs")
+    resumed = dmft.simulate(net, 4.0, METHOD, 40, 2, workers=1, checkpoint=tmp_path / "runs")
     np.testing.assert_array_equal(resumed.test_error, run.test_error)
 
 

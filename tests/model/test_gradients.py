@@ -16,7 +16,8 @@ from dmft.model.gradients import (
     second_layer_gradient,
 )
 from dmft.model.losses import LOSSES, Loss
-from dmft.model.problem import Network, Problem
+from dmft.model.network import Network
+from dmft.model.problem import Problem
 
 SECOND_LAYER = (1.0, -0.5, 0.3)
 PAIRS = list(itertools.product(ACTIVATIONS, LOSSES))

@@ -7,7 +7,7 @@ import pytest
 
 from dmft.model import hard_directions
 from dmft.model.hard_directions import hard_subspace
-from dmft.model.problem import Target
+from dmft.model.target import Target
 
 COS, SIN = math.cos(0.7), math.sin(0.7)
 # A rotated latent frame without any special angle.

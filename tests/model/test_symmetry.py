@@ -124,7 +124,7 @@ def test_neurons_that_only_look_alike_are_left_alone():
 
 
 def test_a_force_on_one_of_them_parts_them():
-    from dmft.solver.replicates import solve_mirrored
+    from dmft.solver.replicates import solve_antithetic
 
     problem = dmft.Problem(
         "phase-retrieval",
@@ -136,11 +136,11 @@ def test_a_force_on_one_of_them_parts_them():
     forcing = np.zeros((5, 2, 1))
     forcing[0, 1] = 0.1
     method = dmft.GradientDescent(0.2, 5)
-    run = solve_mirrored(problem, 3.0, method, SAMPLING, forcing)
+    run = solve_antithetic(problem, 3.0, method, SAMPLING, forcing)
     apart = run.weights[:, 1] - run.weights[:, 0]
     np.testing.assert_allclose(apart[1, 0], -0.2 * 0.1, rtol=1e-12)
     assert np.abs(apart[2:]).max(axis=1).all()
-    run = solve_mirrored(problem, 3.0, method, SAMPLING)
+    run = solve_antithetic(problem, 3.0, method, SAMPLING)
     np.testing.assert_array_equal(run.weights[:, 1], run.weights[:, 0])
 
 

@@ -227,8 +227,10 @@ def test_a_configuration_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / RECORD).write_bytes(mine)
     with pytest.raises(ValueError, match=r"^checkpoint must .*configuration\.json is not a file"):
         solve(tmp_path)
-    with pytest.raises(ValueError, match=r"^out must be .*configuration\.json is not a file"):
-        dmft.simulate(PROBLEM, 2.0, METHODS["descent"], 10, 1, out=tmp_path, workers=1)
+    with pytest.raises(
+        ValueError, match=r"^checkpoint must be .*configuration\.json is not a file"
+    ):
+        dmft.simulate(PROBLEM, 2.0, METHODS["descent"], 10, 1, checkpoint=tmp_path, workers=1)
     assert contents(tmp_path) == {RECORD: mine}
 
 
@@ -236,8 +238,9 @@ def test_a_configuration_of_somebody_else_is_left_alone(tmp_path):
 
 
 def simulate(out=None, delta=2.0):
-    return dmft.simulate(PROBLEM, delta, METHODS["descent"], 10, 2, out=out, hessian_steps=[5],
-                         workers=1)  # fmt: skip
+    return dmft.simulate(
+        PROBLEM, delta, METHODS["descent"], 10, 2, checkpoint=out, hessian_steps=[5], workers=1
+    )
 
 
 def test_damaged_seeds(tmp_path):

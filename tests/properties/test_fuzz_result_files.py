@@ -19,7 +19,7 @@ from dmft.recovery.exponents import Hardness
 from dmft.recovery.exponents import hardness as find_hardness
 from dmft.studies.grokking import Grokking, predict_grokking
 from dmft.studies.step_axis import EigenvalueCheck, StepAxis, StepSeries
-from dmft.studies.sweeps import Sweep
+from dmft.studies.sweep_result import Sweep
 from dmft.studies.sweeps import sweep as run_sweep
 
 PROBLEM = dmft.Problem("phase-retrieval", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")

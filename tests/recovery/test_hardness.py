@@ -9,11 +9,11 @@ from scipy import integrate, special
 from threadpoolctl import threadpool_limits
 
 import dmft
-from dmft.model.problem import Target
-from dmft.model.targets import TARGETS
+from dmft.model.label_functions import TARGETS
+from dmft.model.target import Target
 from dmft.recovery.conditional_moments import conditional_moments
 from dmft.recovery.exponents import Hardness, hardness, hardness_steps
-from dmft.recovery.label_coefficients import label_shares
+from dmft.recovery.label_coefficients import hermite_energies
 from rmt.status import NumericalFailure, Status
 
 # Coefficients, highest power first.
@@ -436,17 +436,17 @@ def test_same_seed_same_bits():
 
 def test_coefficients_by_quadrature_and_by_sampling():
     # A jump away from zero: quadrature rules disagree, and say so.
-    shares = label_shares(
+    energies = hermite_energies(
         lambda z, eps: (z[:, 0] > 0.3) * 1.0, np.eye(1), 3, uses_noise=False, n_points=FEW, seed=0
     )
-    assert not shares.exact
+    assert not energies.exact
     p = special.ndtr(-0.3)
     exact = density(0.3) ** 2 / (p * (1 - p))
-    assert shares.value[0, 0] == pytest.approx(exact, abs=5 * shares.stderr[0, 0] + 1e-6)
-    assert shares.value[0, 0] == pytest.approx(exact, rel=1e-4)
+    assert energies.value[0, 0] == pytest.approx(exact, abs=5 * energies.stderr[0, 0] + 1e-6)
+    assert energies.value[0, 0] == pytest.approx(exact, rel=1e-4)
     # E[y He2] = 0.3 phi(0.3).
-    assert shares.value[1, 0] == pytest.approx(exact * 0.3**2 / 2, rel=1e-3)
-    smooth = label_shares(
+    assert energies.value[1, 0] == pytest.approx(exact * 0.3**2 / 2, rel=1e-3)
+    smooth = hermite_energies(
         lambda z, eps: np.sin(z[:, 0]), np.eye(1), 3, uses_noise=False, n_points=FEW, seed=0
     )
     assert smooth.exact

@@ -75,7 +75,9 @@ def test_two_atoms_edges_in_mpmath():
         )
 
     with mpmath.workdps(30):
-        b = rmt.HessianLaw([2.0, -0.3], 0.7, probabilities=[0.2, 0.8])._left.edge.b[0, 0]
+        b = rmt.HessianLaw([2.0, -0.3], 0.7, probabilities=[0.2, 0.8])._scaled.left.branch.edge.b[
+            0, 0
+        ]
         c = mpmath.findroot(slope, 1 / mpmath.mpf(b))
         z = exact.p1 * exact.d1 / (1 + c * exact.d1)
         z += (1 - exact.p1) * exact.d2 / (1 + c * exact.d2) - 1 / (exact.ratio * c)

@@ -73,7 +73,7 @@ def test_edge_is_the_maximum_of_the_concave_problem(m):
         value = weights - weights @ np.linalg.solve(total, weights)
         return np.linalg.eigvalsh(value.mean(axis=0) - b / ratio)[0]
 
-    start = law._left.edge.b[rows, cols]
+    start = law._scaled.left.branch.edge.b[rows, cols]
     assert lowest(start) == pytest.approx(left, abs=1e-9)
     best = lowest(start)
     for _ in range(200):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import rmt
-from rmt import Status, edges, overlay
+from rmt import Status, overlay, real_branch
 from rmt._packing import kernels
 from rmt.closed_forms import MarchenkoPastur, SpectralPhaseRetrieval, TwoAtoms
 from rmt.overlay import compare_spectrum
@@ -180,7 +180,7 @@ def test_huge_and_tiny_weights(m, power):
 def test_ordinary_weights_are_not_scaled():
     for factor in (1e-50, 1.0, 1e50):
         law = random_law(2, factor)
-        assert law._unit == law._left_side[1] == law._right_side[1] == 1.0
+        assert law._scaled.unit == law._scaled.left.unit == law._scaled.right.unit == 1.0
 
 
 @pytest.mark.parametrize("m", [1, 2, 3])
@@ -297,7 +297,7 @@ def test_tail_sensitivity():
 
 def cut_short(monkeypatch, law):
     """Compute the edges with too few steps."""
-    monkeypatch.setattr(edges, "_MAX_STEPS", 1)
+    monkeypatch.setattr(real_branch, "MAX_STEPS", 1)
     law.edges()
     monkeypatch.undo()
     return law

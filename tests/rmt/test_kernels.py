@@ -20,7 +20,7 @@ def random_atoms(m, n, k=None, ratio=2.0):
 def test_packing_round_trip():
     x = RNG.standard_normal((5, 3, 3))
     x = x + x.transpose(0, 2, 1)
-    np.testing.assert_array_equal(unpack(pack(x), 3), x)
+    np.testing.assert_array_equal(unpack(pack(x)), x)
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4])

@@ -75,7 +75,7 @@ def test_airy_scale_against_the_curvature_of_z(m):
     """For m = 1 the density near the edge follows from F''(B); copies of it for m = 2."""
     d = np.random.default_rng(0).standard_normal(50)
     law = rmt.HessianLaw(d[:, None, None] * np.eye(m), 2.0)
-    b = float(law._left.edge.b[0, 0])
+    b = float(law._scaled.left.branch.edge.b[0, 0])
     curvature = 2 * np.mean(d**2 / (b + d) ** 3)  # |F''| of F = b (E[d / (b + d)] - 1 / ratio)
     coefficient = 2.0 / b**2 * np.sqrt(2.0 / curvature)
     exact = (1000 * coefficient) ** (-2 / 3)

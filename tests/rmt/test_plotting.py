@@ -41,18 +41,37 @@ def test_density_with_atom_and_ticks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "law",
+    ("law", "n_edges", "atom"),
     [
-        rmt.HessianLaw([0.0], 1.0),
-        rmt.HessianLaw([1.0], 1.0),
-        rmt.HessianLaw([1.0, -1.0], 2.0, bounded_below=False),
-        rmt.HessianLaw([1.0, -1.0], 2.0, bounded_below=False, bounded_above=False),
+        (rmt.HessianLaw([0.0], 1.0), 0, True),
+        (rmt.HessianLaw([1.0], 1.0), 2, False),
+        (rmt.HessianLaw([1.0, -1.0], 2.0, bounded_below=False), 1, False),
+        (rmt.HessianLaw([1.0, -1.0], 2.0, bounded_below=False, bounded_above=False), 0, False),
     ],
     ids=["no weight", "hard edge", "unbounded below", "unbounded"],
 )
-def test_unusual_laws(law, tmp_path):
-    plot_density(law).savefig(tmp_path / "density.png")
-    plot_flow([0], [law]).savefig(tmp_path / "flow.png")
+def test_unusual_laws(law, n_edges, atom, tmp_path):
+    """Finite edges are drawn and lie in the picture; infinite ones leave it finite."""
+    finite = [edge for edge in law.edges() if np.isfinite(edge)]
+    figure = plot_density(law)
+    (axes,) = figure.axes
+    dashed = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    assert dashed == (finite if n_edges else [])
+    assert len(dashed) == n_edges
+    assert ("atom, mass 1" in texts(figure)) == atom
+    low, high = axes.get_xlim()
+    assert np.isfinite([low, high, *axes.get_ylim()]).all()
+    assert all(low < edge < high for edge in [*finite, law.shift])
+    figure.savefig(tmp_path / "density.png")
+
+    figure = plot_flow([0], [law])
+    (axes,) = figure.axes
+    drawn = np.concatenate([line.get_ydata() for line in axes.lines[:2]])
+    np.testing.assert_array_equal(drawn[np.isfinite(drawn)], finite)
+    low, high = axes.get_ylim()
+    assert np.isfinite([low, high]).all()
+    assert all(low < edge < high for edge in [*finite, law.shift])
+    figure.savefig(tmp_path / "flow.png")
 
 
 def test_flow(tmp_path):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import dmft
-from dmft._numerics.lanczos import extreme_eigenpairs
 from dmft.model.gradients import curvature
 from dmft.model.inputs import Inputs
 from dmft.simulation.descent import descend
 from dmft.simulation.finite_data import ImposedOverlap, draw_run
 from dmft.simulation.finite_hessian import FiniteHessian
+from rmt._lanczos import extreme_eigenpairs
 from rmt.status import Status
 
 
@@ -37,7 +39,7 @@ def trained_hessian(target, second_layer, delta, d, steps):
             found.append(FiniteHessian(data.X, curvature(problem, r, data.y)))
 
     method = dmft.GradientDescent(0.3, steps)
-    descend(problem, data.X, data.y, data.weights, data.frame, method, visit=visit)
+    descend(problem, data.X, data.y, data.weights, data.frame, method, observe=visit)
     return found[0], data.frame
 
 
@@ -114,10 +116,21 @@ def test_smallest_eigenvalue_without_the_matrix(name, target, second_layer, delt
     assert spectrum.residual < 1e-5
 
 
-def test_it_was_not_formed(monkeypatch):
-    hessian, _ = random_hessian(2, n=500, d=100)
-    monkeypatch.setattr(FiniteHessian, "dense", lambda self: pytest.fail("formed"))
-    hessian.spectrum(1, dense_limit=199)
+def test_beyond_the_limit_the_matrix_is_not_formed():
+    """By the memory that the spectrum takes at its peak, in units of that of the matrix."""
+    rng = np.random.default_rng(0)
+    hessian = FiniteHessian(rng.standard_normal((1800, 600)), rng.standard_normal((1800, 2, 2)))
+    size = hessian.size
+    hessian.spectrum(1, dense_limit=0)  # what is compiled takes memory, too
+    peaks = []
+    for limit in (size - 1, size):
+        tracemalloc.start()
+        try:
+            hessian.spectrum(1, dense_limit=limit)
+            peaks.append(tracemalloc.get_traced_memory()[1] / (8 * size**2))
+        finally:
+            tracemalloc.stop()
+    assert peaks[0] < 0.5 < 1.0 < peaks[1], peaks
 
 
 def test_weight_decay_shifts_the_eigenvalues():
@@ -139,8 +152,8 @@ def test_failure_is_a_status(monkeypatch):
     X = np.random.default_rng(0).standard_normal((200, 100))
     D = np.ones((200, 1, 1))
     with monkeypatch.context() as patch:
-        patch.setattr("dmft._numerics.lanczos._KRYLOV", 1)
-        patch.setattr("dmft._numerics.lanczos._MAX_RESTARTS", 1)
+        patch.setattr("rmt._lanczos._KRYLOV", 1)
+        patch.setattr("rmt._lanczos._MAX_RESTARTS", 1)
         spectrum = FiniteHessian(X, D).spectrum(2, dense_limit=0)
     assert spectrum.status is Status.MAX_STEPS
     assert spectrum.eigenvalues.shape == (4,)

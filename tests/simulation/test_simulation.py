@@ -110,7 +110,7 @@ def test_recorded_hessian_is_that_of_the_run():
     at = {}
     descend(
         problem, data.X, data.y, data.weights, data.frame, method,
-        visit=lambda step, weights, r: at.update({step: weights.copy()}),
+        observe=lambda step, weights, r: at.update({step: weights.copy()}),
     )  # fmt: skip
 
     def gradient(flat):
@@ -397,7 +397,7 @@ def test_other_inputs(law):
     data = draw_run(PAIR, n, d, 0, inputs, ImposedOverlap.of(PAIR, None))
     descend(
         PAIR, data.X, data.y, data.weights, data.frame, METHOD,
-        visit=lambda step, theta, r: weights.update({step: theta.copy()}),
+        observe=lambda step, theta, r: weights.update({step: theta.copy()}),
     )  # fmt: skip
     sampler = inputs.sampler(
         d, np.random.default_rng(np.random.SeedSequence(0, spawn_key=(2, d, n)))
@@ -417,7 +417,7 @@ def test_gaussian_test_loss_is_the_expectation():
     weights = {}
     descend(
         PAIR, data.X, data.y, data.weights, data.frame, METHOD,
-        visit=lambda step, theta, r: weights.update({step: theta.copy()}),
+        observe=lambda step, theta, r: weights.update({step: theta.copy()}),
     )  # fmt: skip
     X = np.random.default_rng(1).standard_normal((200_000, 40))
     y = PAIR.sample_labels(X @ data.frame.T, np.zeros(len(X)))
@@ -550,14 +550,14 @@ MANY = 10_000
         ({"hard_overlap": 2.0}, ["hard_overlap", "1.3", "2.8"]),
         ({"hard_overlap": "x"}, ["hard_overlap", "'x'"]),
         ({"hard_overlap": np.nan}, ["hard_overlap", "finite"]),
-        ({"out": 3}, ["out", "3"]),
-        ({"out": ""}, ["out must be the path of a folder", "''"]),
+        ({"checkpoint": 3}, ["checkpoint", "3"]),
+        ({"checkpoint": ""}, ["checkpoint must be the path of a folder", "''"]),
     ],
 )
 def test_bad_arguments_give_one_line_and_no_folder(tmp_path, changes, words):
     arguments = {
         "problem": PAIR, "delta": 2.0, "method": METHOD, "d": 30, "seeds": 2, "workers": 1,
-        "out": tmp_path / "runs",
+        "checkpoint": tmp_path / "runs",
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"^[^\n]+$") as caught:
         dmft.simulate(**arguments | changes)

@@ -42,10 +42,10 @@ def make_problem(pause=0.0):
     return dmft.Problem(target, dmft.Network("gelu", [1.0, 0.5]), "pseudo-huber")
 
 
-def simulate(out=None, seeds=N_SEEDS, pause=0.0, **changes):
+def simulate(folder=None, seeds=N_SEEDS, pause=0.0, **changes):
     arguments = {"delta": 4.0, "method": METHOD, "d": D, "workers": 1} | OPTIONS | changes
     problem = arguments.pop("problem", None) or make_problem(pause)
-    return dmft.simulate(problem, seeds=seeds, out=out, **arguments)
+    return dmft.simulate(problem, seeds=seeds, checkpoint=folder, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,8 @@ def label(z, eps):
     return z[:, 0] ** 2
 problem = dmft.Problem(dmft.Target(label, hard_directions=[0]))
 print("ready", flush=True)
-dmft.simulate(problem, 2.0, dmft.GradientDescent(0.1, 1), 10, 2, workers=2, out=folder / "out")
+method = dmft.GradientDescent(0.1, 1)
+dmft.simulate(problem, 2.0, method, 10, 2, workers=2, checkpoint=folder / "out")
 """
 
 
@@ -326,11 +327,19 @@ def test_other_code_behind_a_name_is_refused(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_the_folder_may_have_its_former_name(tmp_path):
+    first = simulate(tmp_path / "seeds", seeds=1)
+    with pytest.warns(DeprecationWarning, match="call it checkpoint"):
+        assert_same_bits(simulate(seeds=1, out=tmp_path / "seeds"), first)
+    with pytest.raises(ValueError, match="give checkpoint only"):
+        simulate(tmp_path / "seeds", seeds=1, out=tmp_path)
+
+
 def test_a_seed_under_another_name_is_refused(tmp_path):
     simulate(tmp_path, seeds=1)
     (tmp_path / "seed-00000.npz").rename(tmp_path / "seed-00004.npz")
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match="holds seed 0"):
+    with pytest.raises(ValueError, match="holds seed-00000"):
         simulate(tmp_path, seeds=1)
     assert contents(tmp_path) == before
 
@@ -461,7 +470,7 @@ def test_two_processes_share_a_folder(tmp_path, uninterrupted):
 def test_two_configurations_in_one_new_folder(tmp_path):
     """The second process is refused though no seed is finished, and nothing is left of it."""
     first, second = SeedStore(tmp_path, {"d": 3}), SeedStore(tmp_path, {"d": 4})
-    line = rf"^out must be .*{RECORD} was made with d = 3, asked for is 4: use another folder$"
+    line = rf"^checkpoint must .*{RECORD} was made with d = 3, asked for is 4: use another folder$"
     with first.open():
         before = contents(tmp_path)
         with pytest.raises(ValueError, match=line), second.open():

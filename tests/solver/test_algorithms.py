@@ -513,11 +513,11 @@ def test_results_are_stored_with_the_method(tmp_path):
     loaded = dmft.Trajectory.load(tmp_path / "trajectory.npz")
     assert loaded.method == method
     assert bits(loaded) == bits(trajectory)
-    simulation = dmft.simulate(PAIR, 3.0, method, 30, 2, workers=1, out=tmp_path / "seeds")
+    simulation = dmft.simulate(PAIR, 3.0, method, 30, 2, workers=1, checkpoint=tmp_path / "seeds")
     simulation.save(tmp_path / "simulation")
     for again in (
         dmft.Simulation.load(tmp_path / "simulation.npz"),
-        dmft.simulate(PAIR, 3.0, method, 30, 2, workers=1, out=tmp_path / "seeds"),
+        dmft.simulate(PAIR, 3.0, method, 30, 2, workers=1, checkpoint=tmp_path / "seeds"),
     ):
         assert again.method == method
         assert np.array_equal(again.second_layer, simulation.second_layer)

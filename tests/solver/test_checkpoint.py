@@ -216,8 +216,8 @@ def test_hessians_are_the_same_in_all_directions(tmp_path):
             assert other.hessian(step).outliers() == expected
 
 
-def test_a_long_run_with_many_steps_from_the_window(tmp_path, monkeypatch):
-    """Rows of the window, growth of the basis: nothing is told apart by where it was resumed."""
+def test_a_long_run_with_many_steps_from_the_recycled_subspace(tmp_path, monkeypatch):
+    """Rows of its history, growth of the basis: nothing is told apart by where it was resumed."""
     method = dmft.GradientDescent(0.1, 250)
     sampling = dmft.Sampling(n_paths=1024, replicates=2, seed=1, rank_tolerance=1e-8)
     problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
@@ -234,7 +234,7 @@ def test_a_long_run_with_many_steps_from_the_window(tmp_path, monkeypatch):
     assert_same_bits(solve(tmp_path, **arguments), whole)
 
 
-def test_a_run_that_lets_go_of_directions(tmp_path, monkeypatch):
+def test_a_run_that_discards_directions(tmp_path, monkeypatch):
     """What gradients lately had along each is part of what a run goes on from."""
     flow = dmft.GradientFlow(40.0, 1e-2, np.linspace(0.0, 40.0, 21))
     problem = dmft.load_preset("robust-phase-retrieval").problem

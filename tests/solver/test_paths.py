@@ -20,23 +20,23 @@ def grown(m, steps, seed=0, smallest=1e-12, blocks=1):
         g = np.tanh(r) + 0.3 * r**2
         rows = np.concatenate([g, rng.standard_normal((m, N))])
         pieces = [piece.copy() for piece in np.split(rows, blocks, axis=1)]
-        averages = paths.total(lambda b, pieces=pieces: paths.average(pieces[b], b))
+        averages = paths.basis.average(lambda b, pieces=pieces: paths.basis.products(pieces[b], b))
         q = coordinates(paths, blocks)
         squares = np.mean(g**2, axis=1)
-        result = paths.absorb(pieces, averages, squares, smallest, DELTA)
+        result = paths.add_gradients(pieces, averages, squares, smallest, DELTA)
         fed.append((g, q, result))
     return paths, fed
 
 
 def coordinates(paths, blocks=1):
     return np.concatenate(
-        [paths.coordinate_coefficients @ paths.basis(b) for b in range(blocks)], axis=1
+        [paths.coordinate_coefficients @ paths.basis.rows(b) for b in range(blocks)], axis=1
     )
 
 
 def directions(paths, blocks=1):
     return np.concatenate(
-        [paths.gradient_coefficients @ paths.basis(b) for b in range(blocks)], axis=1
+        [paths.gradient_coefficients @ paths.basis.rows(b) for b in range(blocks)], axis=1
     )
 
 
@@ -82,28 +82,28 @@ def test_blocks_change_nothing_but_rounding():
     np.testing.assert_allclose(coordinates(split, 4), coordinates(whole), atol=1e-12)
 
 
-def test_a_gradient_inside_the_span_opens_a_direction_but_no_basis_row():
+def test_a_gradient_inside_the_span_adds_a_direction_but_no_basis_row():
     rng = np.random.default_rng(1)
     paths = Paths([rng.standard_normal((2, N))])
     g = paths.combine(np.array([[0.6, 0.8]]), 0)
     rows = [np.concatenate([g, rng.standard_normal((1, N))])]
-    before = paths.n_rows
-    averages = paths.total(lambda b: paths.average(rows[b], b))
-    paths.absorb(rows, averages, np.mean(g**2, axis=1), 1e-12, DELTA)
+    before = paths.basis.n_rows
+    averages = paths.basis.average(lambda b: paths.basis.products(rows[b], b))
+    paths.add_gradients(rows, averages, np.mean(g**2, axis=1), 1e-12, DELTA)
     assert paths.n_directions == 1
-    assert paths.n_rows == before + 1  # zeta only
+    assert paths.basis.n_rows == before + 1  # zeta only
 
 
-def test_directions_below_the_tolerance_are_dropped_one_by_one():
+def test_directions_below_the_tolerance_are_truncated_one_by_one():
     rng = np.random.default_rng(2)
     paths = Paths([rng.standard_normal((3, N))])
     strong = rng.standard_normal(N)
     g = np.stack([strong, strong + 1e-6 * rng.standard_normal(N)])
     rows = [np.concatenate([g, rng.standard_normal((2, N))])]
-    averages = paths.total(lambda b: paths.average(rows[b], b))
-    found = paths.absorb(rows, averages, np.mean(g**2, axis=1), 1e-4, DELTA)
+    averages = paths.basis.average(lambda b: paths.basis.products(rows[b], b))
+    found = paths.add_gradients(rows, averages, np.mean(g**2, axis=1), 1e-4, DELTA)
     assert found.kept.tolist() == [0]
-    assert found.left_out.tolist() == [False, True]
+    assert found.truncated.tolist() == [False, True]
     assert found.gamma_diagonal.shape == (2, 1)
     assert paths.n_coordinates == 4
 
@@ -113,16 +113,16 @@ def test_the_basis_grows_beyond_its_capacity():
     paths = Paths([rng.standard_normal((1, N))], capacity=4)
     for _ in range(10):
         rows = [rng.standard_normal((2, N))]
-        averages = paths.total(lambda b: paths.average(rows[b], b))  # noqa: B023
-        paths.absorb(rows, averages, np.mean(rows[0][:1] ** 2, axis=1), 1e-12, DELTA)
-    w = paths.basis(0)
+        averages = paths.basis.average(lambda b: paths.basis.products(rows[b], b))  # noqa: B023
+        paths.add_gradients(rows, averages, np.mean(rows[0][:1] ** 2, axis=1), 1e-12, DELTA)
+    w = paths.basis.rows(0)
     assert np.abs(w @ w.T / N - np.eye(len(w))).max() < 1e-13
 
 
 @pytest.mark.parametrize("m", [1, 2, 3])
 @pytest.mark.parametrize("smallest", [1e-9, 1e-2])
-def test_images_are_the_gradient_in_the_coordinates_on_every_path(m, smallest):
-    """With every direction kept, and with some dropped; large rows stand for what is forecast."""
+def test_directional_pre_activations_are_those_of_the_gradient_on_every_path(m, smallest):
+    """With every direction kept, and with some truncated; large rows stand for innovations."""
     paths, _ = grown(m, 3, seed=2)
     rng = np.random.default_rng(5)
     before = coordinates(paths)
@@ -130,22 +130,24 @@ def test_images_are_the_gradient_in_the_coordinates_on_every_path(m, smallest):
     scales = np.array([1e-4, 3.0, 1.0])[-m:, np.newaxis]
     g = scales * (np.tanh(weights @ before) + (weights @ before) ** 2)
     rows = [np.concatenate([g, rng.standard_normal((m, N))])]
-    averages = paths.total(lambda b: paths.average(rows[b], b))
-    found = paths.absorb(rows, averages, np.mean(g**2, axis=1), smallest, DELTA, wanted=True)
+    averages = paths.basis.average(lambda b: paths.basis.products(rows[b], b))
+    found = paths.add_gradients(
+        rows, averages, np.mean(g**2, axis=1), smallest, DELTA, find_residuals=True
+    )
     gradient = np.concatenate([found.correlation, -found.gamma_diagonal / np.sqrt(DELTA)], axis=1)
-    np.testing.assert_allclose(found.images[0], gradient @ coordinates(paths), atol=1e-12)
+    np.testing.assert_allclose(found.directional[0], gradient @ coordinates(paths), atol=1e-12)
     assert len(found.kept) == (m if smallest < 1e-4 or m < 3 else 2)
 
 
-def test_a_dropped_gradient_leaves_the_paths_untouched():
+def test_a_truncated_gradient_leaves_the_paths_untouched():
     rng = np.random.default_rng(5)
     paths = Paths([rng.standard_normal((3, N))])
     g = rng.standard_normal((1, N))
     rows = [np.concatenate([g, rng.standard_normal((1, N))])]
-    averages = paths.total(lambda b: paths.average(rows[b], b))
-    before = paths.n_rows
-    found = paths.absorb(rows, averages, np.mean(g**2, axis=1), 10.0, DELTA)
+    averages = paths.basis.average(lambda b: paths.basis.products(rows[b], b))
+    before = paths.basis.n_rows
+    found = paths.add_gradients(rows, averages, np.mean(g**2, axis=1), 10.0, DELTA)
     assert len(found.kept) == 0
-    assert found.left_out is None
-    assert paths.n_rows == before
+    assert found.truncated is None
+    assert paths.basis.n_rows == before
     assert np.array_equal(rows[0][:1], g)

@@ -80,7 +80,7 @@ def test_order_by_label_costs_nothing_where_labels_are_tied(target, loss, bound,
     with monkeypatch.context() as patch:
         stream = solver._Shared.stream
         patch.setattr(
-            solver._Shared, "stream", lambda self, i: stream(replace(self, mirrored=True), i)
+            solver._Shared, "stream", lambda self, i: stream(replace(self, antithetic=True), i)
         )
         apart = errors()
     assert np.all(ours < 1.3 * bound * apart), ours / apart

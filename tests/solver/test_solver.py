@@ -375,6 +375,6 @@ def test_the_basis_stays_orthonormal_over_many_steps():
         dmft.Sampling(n_paths=512, replicates=2, rank_tolerance=1e-8), keep_paths=True,
     )  # fmt: skip
     paths = found._runs[0].paths
-    w = np.concatenate(paths.blocks(paths.n_rows), axis=1)
+    w = np.concatenate(paths.basis.blocks(paths.basis.n_rows), axis=1)
     assert len(w) > 120
     assert np.abs(w @ w.T / w.shape[1] - np.eye(len(w))).max() < 1e-12

@@ -1,4 +1,4 @@
-"""Escape along a hard direction: the law of the effective start, and the runs from it."""
+"""Escape along a hard direction: the law of the initial overlap, and the runs from it."""
 
 import finite_size
 import numpy as np
@@ -8,15 +8,10 @@ import scipy.stats
 
 import dmft
 from dmft.simulation.finite_data import ImposedOverlap, _initial_weights
-from dmft.solver.replicates import solve_mirrored
-from dmft.studies.grokking import (
-    Grokking,
-    _random_start,
-    _times_of_law,
-    effective_start,
-    fall_step,
-    predict_grokking,
-)
+from dmft.solver.replicates import solve_antithetic
+from dmft.studies.fall_times import fall_step, fall_time_quantiles
+from dmft.studies.grokking import Grokking, predict_grokking
+from dmft.studies.initial_overlap import effective_initial_overlap, random_covariance
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=4, seed=3)
 
@@ -31,17 +26,17 @@ def step(n_steps, eta=0.2):
     return dmft.GradientDescent(eta, n_steps)
 
 
-# ------------------------------------------------------------------ mirrored paths
+# ------------------------------------------------------------------ antithetic paths
 
 
-def test_without_overlap_mirrored_paths_keep_it_at_zero():
-    run = solve_mirrored(retrieval(), 8.0, step(30), SAMPLING)
+def test_without_overlap_antithetic_paths_keep_it_at_zero():
+    run = solve_antithetic(retrieval(), 8.0, step(30), SAMPLING)
     assert np.max(np.abs(run.weights[:, :, 0])) < 1e-12
     # The spread of the mirrored runs over seeds: one run has no error of its own.
     runs = [
         run,
         *(
-            solve_mirrored(retrieval(), 8.0, step(30), dmft.Sampling(1024, 4, seed))
+            solve_antithetic(retrieval(), 8.0, step(30), dmft.Sampling(1024, 4, seed))
             for seed in range(4, 11)
         ),
     ]
@@ -55,7 +50,7 @@ def test_small_overlaps_grow_in_proportion():
     # GELU: with r^2, a few paths of large r are unstable and chaotic in so small a sample.
     network = dmft.Network("gelu")
     runs = [
-        solve_mirrored(
+        solve_antithetic(
             dmft.Problem(
                 "phase-retrieval", network, loss="pseudo-huber", initial_overlap=[[start]]
             ),
@@ -106,7 +101,7 @@ def descend(d, delta, n_steps, seed, start=None):
     return np.array(overlap), np.array(square)
 
 
-# ------------------------------------------------------------------ law of the effective start
+# ------------------------------------------------------------------ law of the initial overlap
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.7])
@@ -115,7 +110,7 @@ def test_linear_network_on_labels_that_ignore_the_inputs(noise):
     delta, eta, n_steps = 2.0, 0.3, 12
     target = dmft.Target(lambda z, eps: noise * eps, hard_directions=[0])
     problem = dmft.Problem(target, dmft.Network("linear"))
-    law = effective_start(
+    law = effective_initial_overlap(
         problem, delta, step(n_steps, eta), dmft.Sampling(n_paths=4096, replicates=8)
     )
     x, w = problems.marchenko_pastur_nodes(delta)
@@ -131,7 +126,7 @@ def test_linear_network_on_labels_that_ignore_the_inputs(noise):
 
 def test_mean_and_spread_of_simulated_overlaps():
     delta, d, n_steps, seeds, start = 6.0, 400, 8, 300, 0.05
-    law = effective_start(retrieval(), delta, step(n_steps), SAMPLING)
+    law = effective_initial_overlap(retrieval(), delta, step(n_steps), SAMPLING)
     overlaps = np.array([descend(d, delta, n_steps, s, start)[0] for s in range(seeds)])
     gain, variance = law.gain[:, 0, 0, 0, 0], law.noise[:, 0, 0, 0, 0] / d
     mean, spread = overlaps.mean(axis=0), overlaps.var(axis=0, ddof=1)
@@ -149,13 +144,13 @@ def test_mean_and_spread_of_simulated_overlaps():
     ],
 )
 @pytest.mark.parametrize("overlap", [None, [[0.8, 0.0], [0.2, 0.0]]])
-def test_covariance_of_a_random_start(settings, overlap):
+def test_covariance_of_arandom_covariance(settings, overlap):
     network = dmft.Network("gelu", [1.0, -0.5])
     problem = dmft.Problem("easy-hard", network, initial_overlap=overlap, **settings)
     imposed, d, draws = ImposedOverlap.of(problem, None), 150, 4000
     frame, rng = np.eye(2, d), np.random.default_rng(5)
     hard = [_initial_weights(problem, frame, imposed, rng)[:, 1] for _ in range(draws)]
-    expected = _random_start(problem)
+    expected = random_covariance(problem)
     variance = np.diag(expected)
     # Of Gaussian entries; the d - 2 free coordinates of a sphere are told from d at 1 %.
     error = np.sqrt((expected**2 + np.outer(variance, variance)) / draws)
@@ -165,7 +160,7 @@ def test_covariance_of_a_random_start(settings, overlap):
 def test_neurons_that_do_not_interact_have_no_cross_gain():
     """At two neurons with opposite weights the gain is symmetric under their exchange."""
     problem = dmft.Problem("product", dmft.Network("quadratic", [0.5, -0.5]), loss="pseudo-huber")
-    law = effective_start(problem, 6.0, step(6), SAMPLING)
+    law = effective_initial_overlap(problem, 6.0, step(6), SAMPLING)
     gain = law.gain[-1]  # (m, k_h, m, k_h)
     # y = z1 z2 is unchanged by (z1, z2) -> (z2, z1), and by z1 -> -z1 together with a exchange of
     # the neurons and of the sign of f - y: latent directions enter alike.
@@ -219,7 +214,7 @@ def test_two_neurons_follow_drawn_starts():
     assert found.n_starts.tolist() == [5]
 
 
-def test_times_over_the_law_of_the_start():
+def test_times_over_the_law_of_the_initial_overlap():
     """T = 100 - 20 log |x|, x standard normal: 100 - 20 log of the quantiles of |x|."""
     levels = (0.1, 0.5, 0.9)
     exact = 100.0 - 20.0 * np.log(scipy.stats.halfnorm.ppf([0.9, 0.5, 0.1]))
@@ -229,9 +224,9 @@ def test_times_over_the_law_of_the_start():
     for _ in range(100):
         drawn = np.log(np.abs(rng.standard_normal(16)))
         times = 100.0 - 20.0 * drawn + 5.0 * rng.standard_normal(16)
-        found.append(_times_of_law(times, drawn, everything, levels, np.inf))
+        found.append(fall_time_quantiles(times, drawn, everything, levels, np.inf))
     values, errors = np.array(found).transpose(1, 0, 2)
-    # Beside the scatter by 5 the law is that of T, a little wider at its ends.
+    # With the scatter by 5 the law is that of T, a little wider at its ends.
     wide = 100.0 - 20.0 * everything[:, None] + 5.0 * rng.standard_normal(200)
     np.testing.assert_allclose(np.quantile(wide, levels), exact, atol=3.0)
     true = values.std(axis=0)
@@ -244,7 +239,7 @@ def test_times_over_the_law_of_the_start():
     assert true[1] < 0.4 * raw
     # Exact in x: nothing is left to chance.
     drawn = np.linspace(-3.0, 1.0, 16)
-    value, error = _times_of_law(100.0 - 20.0 * drawn, drawn, everything, levels, np.inf)
+    value, error = fall_time_quantiles(100.0 - 20.0 * drawn, drawn, everything, levels, np.inf)
     np.testing.assert_allclose(value, exact, rtol=2e-3)
     np.testing.assert_allclose(error, 0.0, atol=1e-9)
 
@@ -253,9 +248,9 @@ def test_times_that_are_not_reached_are_not_extrapolated():
     drawn = np.linspace(-3.0, 1.0, 16)
     times = 100.0 - 20.0 * drawn
     late = np.where(times > 120.0, np.nan, times)  # half of them
-    value, error = _times_of_law(late, drawn, drawn, (0.1, 0.4, 0.9), 120.0)
+    value, error = fall_time_quantiles(late, drawn, drawn, (0.1, 0.4, 0.9), 120.0)
     assert np.isnan(value).tolist() == np.isnan(error).tolist() == [False, False, True]
-    value, _ = _times_of_law(np.full(16, np.nan), drawn, drawn, (0.5,), 120.0)
+    value, _ = fall_time_quantiles(np.full(16, np.nan), drawn, drawn, (0.5,), 120.0)
     assert np.isnan(value).all()
 
 
@@ -284,7 +279,7 @@ def test_a_small_neuron_beside_a_large_one():
     sizes = np.abs(found.start[0, :, :, 0]).max(axis=0)
     assert 0.0 < sizes[1] < 0.05
     # The pushes are small beside either neuron: the other direction of the gain is linear too.
-    law = effective_start(problem, 6.0, step(6), few)
+    law = effective_initial_overlap(problem, 6.0, step(6), few)
     assert law.last_step == 6
     np.testing.assert_array_equal(law.gain[0, :, 0, :, 0], np.eye(2))
     with pytest.raises(ValueError, match=r"small start: .* init_radius is \[1\.0, 0\.05\]$"):
@@ -337,10 +332,10 @@ def test_learning_an_easy_direction_is_not_a_fall():
 
 def test_the_unit_of_the_overlap_is_the_radius():
     """A network r^2 at radius rho, with a = 1/rho^2, is that of radius one with steps rho^-2."""
-    one = effective_start(retrieval(), 8.0, step(40), SAMPLING)
+    one = effective_initial_overlap(retrieval(), 8.0, step(40), SAMPLING)
     network = dmft.Network("quadratic", [0.01])
     ten = dmft.Problem("phase-retrieval", network, "pseudo-huber", init_radius=10.0)
-    scaled = effective_start(ten, 8.0, step(40, 20.0), SAMPLING)
+    scaled = effective_initial_overlap(ten, 8.0, step(40, 20.0), SAMPLING)
     assert scaled.last_step == one.last_step < 40
     np.testing.assert_allclose(scaled.gain, one.gain, rtol=1e-3)
     np.testing.assert_allclose(scaled.covariance, 100.0 * one.covariance, rtol=1e-2)

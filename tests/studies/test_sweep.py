@@ -141,7 +141,9 @@ def test_diverged_runs_did_not_recover():
 
 def test_resumes_and_grows(tmp_path, small):
     counts = []
-    first = run(hessian_step=4, out=tmp_path, deltas=[1.0, 4.5], d=60, progress=counts.append)
+    first = run(
+        hessian_step=4, checkpoint=tmp_path, deltas=[1.0, 4.5], d=60, progress=counts.append
+    )
     assert counts == [1] * 6
     folders = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.glob("*/*"))
     assert folders == ["d60/delta-1.0", "d60/delta-4.5"]
@@ -152,33 +154,35 @@ def test_resumes_and_grows(tmp_path, small):
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes()[:100])
     # More deltas, another size: what is there is read, what is not is made.
-    full = run(hessian_step=4, out=tmp_path, progress=counts.append, workers=2)
+    full = run(hessian_step=4, checkpoint=tmp_path, progress=counts.append, workers=2)
     assert_same(full, small)
     assert len(counts) == 6 + 18
     assert len(list(tmp_path.rglob("*.npz"))) == 18
     assert not list(tmp_path.rglob("*.partial"))
     assert all(path.stat().st_mtime_ns == kept[path] for path in files[2:])
-    again = run(hessian_step=4, out=tmp_path, deltas=[1.0, 4.5], d=60)
+    again = run(hessian_step=4, checkpoint=tmp_path, deltas=[1.0, 4.5], d=60)
     assert_same(again, first)
     # The trajectories behind the summaries are there for simulate to read.
     folder = tmp_path / "d60" / "delta-4.5"
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    sim = dmft.simulate(PROBLEM, 4.5, METHOD, 60, 3, hessian_steps=[4], workers=1, out=folder)
+    sim = dmft.simulate(
+        PROBLEM, 4.5, METHOD, 60, 3, hessian_steps=[4], workers=1, checkpoint=folder
+    )
     np.testing.assert_array_equal(sim.test_loss[:, -1], first.test_loss[0, 1])
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == times
 
 
 def test_another_configuration_is_refused_before_anything_runs(tmp_path):
-    run(out=tmp_path, d=60, deltas=[4.5])
+    run(checkpoint=tmp_path, d=60, deltas=[4.5])
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match=r"delta-4\.5.*step_size.*use another folder"):
-        run(out=tmp_path, d=60, method=GradientDescent(0.1, 12))
+        run(checkpoint=tmp_path, d=60, method=GradientDescent(0.1, 12))
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_folder_names_tell_neighbouring_deltas_apart(tmp_path):
     for delta in (4.5, np.nextafter(4.5, 5.0)):  # not in one sweep: they give the same n
-        run(out=tmp_path, d=60, deltas=[delta], seeds=1)
+        run(checkpoint=tmp_path, d=60, deltas=[delta], seeds=1)
     assert len(list((tmp_path / "d60").iterdir())) == 2
 
 
@@ -253,13 +257,13 @@ def test_crossing_of_each_size():
         ({"hessian_step": 13}, "hessian_step must be in 0..n_steps = 0..12, got 13"),
         ({"inputs": "gausian"}, "did you mean 'gaussian'"),
         ({"workers": 0}, "workers must be an integer >= 1, got 0"),
-        ({"out": ""}, "out must be the path of a folder, got ''"),
+        ({"checkpoint": ""}, "checkpoint must be the path of a folder, got ''"),
         ({"workers": 10_000}, "workers must be at most the number of cores"),
     ],
 )
 def test_refuses(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
-        run(**{"out": tmp_path / "out", **change})
+        run(**{"checkpoint": tmp_path / "out", **change})
     assert not list(tmp_path.iterdir())
 
 

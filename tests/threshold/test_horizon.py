@@ -7,9 +7,9 @@ import pytest
 
 import dmft
 from dmft.solver.process import Process
-from dmft.threshold import horizon
+from dmft.threshold import gap_memo
 from dmft.threshold.horizon import default_steps
-from dmft.threshold.interpolation import LocalPolynomial, disagreement, root_between
+from dmft.threshold.interpolation import disagreement, local_polynomial, root_between
 
 METHOD = dmft.GradientDescent(0.2, 10)
 SAMPLING = dmft.Sampling(n_paths=512, replicates=8, seed=0)
@@ -73,7 +73,7 @@ def test_the_edge_at_the_threshold_is_that_of_a_solve_there(curve):
     assert abs(law.hard_gap()) < 0.3 * law.stderr("hard_gap")
 
 
-def test_readings_are_those_of_a_solve(curve):
+def test_gaps_and_edges_are_those_of_a_solve(curve):
     index = len(curve.delta) // 2
     step = int(curve.steps[np.flatnonzero(np.isfinite(curve.gap[index]))[-1]])
     method = METHOD.until(int(step))
@@ -88,13 +88,13 @@ def test_readings_are_those_of_a_solve(curve):
 
 def test_one_solve_for_each_delta(monkeypatch):
     asked, called = [], []
-    original = horizon.solve
+    original = gap_memo.solve_with
 
-    def counted(problem, delta, method, sampling, **more):
+    def counted(execution, problem, delta, *rest, **more):
         asked.append(delta)
-        return original(problem, delta, method, sampling, **more)
+        return original(execution, problem, delta, *rest, **more)
 
-    monkeypatch.setattr(horizon, "solve", counted)
+    monkeypatch.setattr(gap_memo, "solve_with", counted)
     result = dmft.delta_nn_curve(
         retrieval(), METHOD, (1, 8), sampling=SAMPLING, progress=called.append
     )
@@ -180,7 +180,7 @@ def find(
         laws[-1].status = status
         return Law(gap(delta, step) + noise * own.mean() * np.sqrt(8), -1.0 / (1 + step), laws)
 
-    def solve(problem, delta, method, sampling, **_):
+    def solve_with(execution, problem, delta, method, sampling, **_):
         last = method.n_steps if lasts is None else min(method.n_steps, lasts(delta))
         status = Status.SUCCESS if last == method.n_steps else Status.DIVERGED
         return SimpleNamespace(
@@ -190,7 +190,7 @@ def find(
             unstable_paths=SimpleNamespace(share_until=lambda step: 0.0),
         )
 
-    monkeypatch.setattr(horizon, "solve", solve)
+    monkeypatch.setattr(gap_memo, "solve_with", solve_with)
     steps = more.pop("steps", default_steps(dmft.GradientDescent(0.2, n_steps).times)[1:])
     return dmft.delta_nn_curve(
         retrieval(), dmft.GradientDescent(0.2, n_steps), bracket, steps, SAMPLING, **more
@@ -410,7 +410,7 @@ def test_interpolation_is_exact_for_cubics():
     x = np.array([0.0, 0.7, 1.0, 2.5, 3.0])
     y = (x - 1.7) * (x + 2) * (x - 9)
     assert root_between(x, y, 2, 1, 1) == pytest.approx(1.7, abs=1e-12)
-    assert LocalPolynomial(x, 2).slope(1.7, y) == pytest.approx(3.7 * -7.3, rel=1e-10)
+    assert local_polynomial(x, y, 2).derivative(1.7) == pytest.approx(3.7 * -7.3, rel=1e-10)
     line = 2 - x
     difference, noise = disagreement(x, line, np.tile(line, (3, 1)), 2)
     assert difference < 1e-12

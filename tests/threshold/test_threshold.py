@@ -9,7 +9,9 @@ from scipy.optimize import brentq
 
 import dmft
 from dmft import Status
-from dmft.threshold import threshold as threshold_module
+from dmft._numerics.execution import Execution
+from dmft.hessian.gap_samples import GapSample
+from dmft.threshold.gap_memo import Evaluation, GapFunction, GapMemo
 
 METHOD = dmft.GradientDescent(0.2, 10)
 SAMPLING = dmft.Sampling(n_paths=2048, replicates=8, seed=0)
@@ -66,10 +68,10 @@ def test_standard_error_is_honest():
 
 def test_gap_is_smooth_in_delta():
     # Common random numbers: over 0.1 % in delta the gap moves with its slope, not with its error.
-    gap = threshold_module._Gap(retrieval("gelu"), METHOD, SAMPLING, 10, None, None)
+    gap = GapFunction(GapMemo(retrieval("gelu"), METHOD, SAMPLING, Execution()), 10)
     deltas = 3.0 * (1 + 1e-3 * np.arange(5))
     values = np.array([gap(delta) for delta in deltas])
-    error = gap.values[deltas[0]][1]
+    error = gap.stderr(deltas[0])
     curvature = np.abs(np.diff(values, 2))
     assert curvature.max() < 0.01 * error
 
@@ -103,26 +105,22 @@ def test_divergence_in_the_bracket_is_a_status():
 # -- gaps with known roots -----------------------------------------------------------------------
 
 
-class Synthetic:
-    """A stand-in for the gap with known roots."""
-
-    def __init__(self, function, error=0.0):
-        self.function, self.error = function, error
-
-    def __call__(self, gap, delta):
-        value = self.function(delta)
-        if isinstance(value, dmft.Status):
-            gap.failure[delta], value = value, np.nan
-        elif np.isnan(value):
-            gap.failure[delta] = dmft.Status.DIVERGED
-        return value, self.error
+def evaluation(value, error):
+    """A gap, or the status of a run without one, whose two replicates give it an error."""
+    if isinstance(value, dmft.Status) or np.isnan(value):
+        status = value if isinstance(value, dmft.Status) else dmft.Status.DIVERGED
+        return Evaluation(GapSample.missing(status))
+    gap = value + error * np.array([0.0, -1.0, 1.0])
+    return Evaluation(GapSample(gap, -np.ones(3), np.nan, dmft.Status.SUCCESS), 0.0)
 
 
 def find(monkeypatch, function, bracket, error=0.0, **more):
-    synthetic = Synthetic(function, error)
-    monkeypatch.setattr(
-        threshold_module._Gap, "_evaluate", lambda self, delta: synthetic(self, delta)
-    )
+    """Threshold of a gap with known roots."""
+
+    def evaluations(memo, delta, steps):
+        return {step: evaluation(function(delta), error) for step in steps}
+
+    monkeypatch.setattr(GapMemo, "_evaluations", evaluations)
     return dmft.find_delta_nn(retrieval(), METHOD, bracket, **more)
 
 
@@ -278,7 +276,7 @@ def test_any_status_of_a_law_arrives_in_the_threshold(monkeypatch, name, tmp_pat
     def law(problem, delta, sampling):
         return spoil(3 - delta) if 2.5 < delta < 4 else with_replicates(3 - delta)
 
-    monkeypatch.setattr("dmft.hessian.hessian.initial_law", law)
+    monkeypatch.setattr("dmft.threshold.gap_memo.initial_law", law)
     result = dmft.find_delta_nn(retrieval(), METHOD, (1, 10), step=0)
     assert result.status is expected
     assert np.isnan(result.value)

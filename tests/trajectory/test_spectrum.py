@@ -8,7 +8,7 @@ import pytest
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Spectrum, Status
 from dmft.trajectory.finite_law import finite_law
-from rmt import edges
+from rmt import real_branch
 
 SAMPLING = Sampling(n_paths=256, replicates=4, seed=2)
 
@@ -199,7 +199,7 @@ def test_an_edge_that_did_not_converge_arrives_everywhere(monkeypatch, step):
     method, sampling = GradientDescent(0.2, 4), dmft.Sampling(n_paths=256, replicates=4)
     trajectory = dmft.solve(problem, 4.0, method, sampling)
     runs = dmft.simulate(problem, 4.0, method=method, d=40, seeds=4, hessian_steps=(step,))
-    monkeypatch.setattr(edges, "_MAX_STEPS", 1)
+    monkeypatch.setattr(real_branch, "MAX_STEPS", 1)
     result = dmft.spectrum(trajectory, step)
     assert result.status is result.outlier_status is dmft.Status.MAX_STEPS
     assert np.isnan(result.hard_gap)

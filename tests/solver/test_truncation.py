@@ -1,11 +1,11 @@
-"""Runs that let go of directions: what stays exact, what is bounded, and what is refused."""
+"""Runs that discard directions: what stays exact, what is bounded, and what is refused."""
 
 import numpy as np
 import pytest
 from test_paths import DELTA, N, coordinates, directions, grown
 
 import dmft
-from dmft.solver.compression import Activity
+from dmft.solver.truncation import Activity
 
 RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 TWO = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
@@ -23,11 +23,11 @@ def test_paths_hold_exactly_the_combinations_asked_for(m, blocks):
     paths, _ = grown(m, 6, blocks=blocks)
     q, ghat, first = coordinates(paths, blocks), directions(paths, blocks), 2 + m
     U = rotation(2 * m, len(ghat))
-    rows_before = paths.n_rows
-    paths.compress(U)
+    rows_before = paths.basis.n_rows
+    paths.truncate(U)
     assert (paths.n_directions, paths.n_coordinates) == (2 * m, first + 2 * m)
-    assert paths.n_rows == 1 + first + 4 * m < rows_before
-    w = np.concatenate([paths.basis(b) for b in range(blocks)], axis=1)
+    assert paths.basis.n_rows == 1 + first + 4 * m < rows_before
+    w = np.concatenate([paths.basis.rows(b) for b in range(blocks)], axis=1)
     assert np.abs(w @ w.T / N - np.eye(len(w))).max() < 1e-13
     np.testing.assert_allclose(directions(paths, blocks), U @ ghat, atol=1e-12)
     expected = np.concatenate([q[:first], U @ q[first:]])
@@ -38,23 +38,23 @@ def test_paths_hold_exactly_the_combinations_asked_for(m, blocks):
     assert np.abs(np.mean(zeta, axis=1)).max() < 1e-13
 
 
-def test_components_in_the_directions_as_they_were_opened():
+def test_components_in_the_directions_first_kept():
     paths, _ = grown(2, 4)
     ghat = directions(paths)
     first, second = rotation(5, 8), rotation(3, 5, seed=1)
-    paths.compress(first)
-    paths.compress(second)
+    paths.truncate(first)
+    paths.truncate(second)
     rows = np.random.default_rng(2).standard_normal((2, 3))
-    opened = paths.in_opened(rows)
-    assert opened.shape == (2, 8)
-    np.testing.assert_allclose(opened @ ghat, rows @ directions(paths), atol=1e-12)
-    np.testing.assert_allclose(opened @ opened.T, rows @ rows.T, atol=1e-13)
+    first_ones = paths.in_first_directions(rows)
+    assert first_ones.shape == (2, 8)
+    np.testing.assert_allclose(first_ones @ ghat, rows @ directions(paths), atol=1e-12)
+    np.testing.assert_allclose(first_ones @ first_ones.T, rows @ rows.T, atol=1e-13)
 
 
 # -- what to keep --------------------------------------------------------------------------------
 
 
-def test_directions_in_use_are_kept_and_forgotten_ones_let_go():
+def test_directions_in_use_are_kept_and_others_discarded():
     """100 directions; from time 10 on, gradients know the last 30 only."""
     rng = np.random.default_rng(0)
     activity, protected = Activity(4.0), np.zeros((1, 100))
@@ -66,14 +66,14 @@ def test_directions_in_use_are_kept_and_forgotten_ones_let_go():
     for time in np.arange(10.0, 400.0):
         gamma = np.where(np.arange(100) >= 70, rng.standard_normal((1, 100)), 0.0)
         activity.add(time, gamma, nothing)
-    activity._looked_at = 0
-    U, dropped = activity.rotation(protected, 1e-3)
+    activity._last_size = 0
+    U, residual = activity.rotation(protected, 1e-3)
     assert U.shape == (31, 100)
     np.testing.assert_allclose(U @ U.T, np.eye(31), atol=1e-13)
     kept = np.zeros(100)
     kept[[0, *range(70, 100)]] = 1.0
     np.testing.assert_allclose(np.sum(U**2, axis=0), kept, atol=1e-6)
-    assert 0.0 < dropped < 1e-3 * np.sqrt(69)
+    assert 0.0 < residual < 1e-3 * np.sqrt(69)
 
 
 def test_gradients_along_the_coordinates_count_as_much_as_what_they_do_to_the_weights():
@@ -98,7 +98,7 @@ def solve(problem, method, n_paths=2048, **sampling):
 def test_a_rotation_without_loss_changes_nothing(problem, monkeypatch):
     """All directions kept, in other coordinates.
 
-    Rounding grows, as everything that is left out of a run, but stays far below sampling errors.
+    Rounding grows, as truncation residuals do, but stays far below sampling errors.
     """
     method, asked = dmft.GradientDescent(0.2, 30), {"n_paths": 512, "replicates": 2}
     whole = solve(problem, method, rank_tolerance=5e-12, **asked)
@@ -127,7 +127,7 @@ def test_a_rotation_without_loss_changes_nothing(problem, monkeypatch):
 
 
 def test_a_compressed_run_agrees_with_the_whole_one_within_its_error():
-    """And two-time averages with steps long before directions were let go."""
+    """And two-time averages with steps long before directions were discarded."""
     method = dmft.GradientDescent(0.2, 1200)
     whole, found = (solve(RETRIEVAL, method, compression=c, n_paths=1024) for c in (0.0, 0.02))
     assert found.status.ok
@@ -144,8 +144,8 @@ def test_a_compressed_run_agrees_with_the_whole_one_within_its_error():
     assert np.all(two_times <= 2.0 * error[np.ix_(later, later)] + 1e-12)
 
 
-def test_the_rank_stays_bounded_where_directions_are_opened_all_the_time():
-    """With r^2 single samples change sides for ever: each opens a direction."""
+def test_the_rank_stays_bounded_where_directions_are_added_all_the_time():
+    """With r^2 single samples change sides for ever: each adds a direction."""
     flow = dmft.GradientFlow(160.0, 1e-2, [0.0, 40.0, 80.0, 160.0])
     problem = dmft.load_preset("robust-phase-retrieval").problem
     found, kept = (
@@ -158,29 +158,29 @@ def test_the_rank_stays_bounded_where_directions_are_opened_all_the_time():
     assert held[2] < 0.8 * every[2]
 
 
-def test_a_file_knows_what_was_let_go(tmp_path):
+def test_a_file_knows_what_was_discarded(tmp_path):
     found = solve(RETRIEVAL, dmft.GradientDescent(0.2, 400), n_paths=512, compression=0.05)
     found.save(tmp_path / "long.npz")
     again = dmft.Trajectory.load(tmp_path / "long.npz")
     assert again.rank == found.rank
-    assert again._runs[0].has_let_go(400)
-    assert not again._runs[0].has_let_go(3)
+    assert again._runs[0].is_truncated_at(400)
+    assert not again._runs[0].is_truncated_at(3)
 
 
-def test_nothing_is_let_go_that_rounding_cannot_tell():
+def test_nothing_is_discarded_that_rounding_cannot_tell():
     rng, activity = np.random.default_rng(0), Activity(4.0)
     scales = np.geomspace(1.0, 1e-10, 100)
     for time in np.arange(1.0, 30.0):
         gamma = scales * rng.standard_normal((20, 100))
         activity.add(time, gamma, np.zeros((20, 100)))
     assert activity.rotation(np.eye(1, 100), 1e-9) is None
-    activity._looked_at = 0
-    U, dropped = activity.rotation(np.eye(1, 100), 1e-5)
+    activity._last_size = 0
+    U, residual = activity.rotation(np.eye(1, 100), 1e-5)
     assert 50 <= len(U) <= 60  # gradients of 20 neurons count together
-    assert 0.5e-5 < dropped < 4e-5
+    assert 0.5e-5 < residual < 4e-5
 
 
-def test_switched_off_nothing_is_let_go():
+def test_switched_off_nothing_is_discarded():
     flow = dmft.GradientFlow(30.0, 2e-3, [0.0, 30.0])
     kept, default = (
         dmft.solve(
@@ -207,7 +207,7 @@ def test_outliers_in_all_directions_are_refused():
         law.outliers()
     hard = law.outliers("hard")
     assert law.outliers(throw=False) == hard
-    early = found.hessian(5)  # before anything was let go
+    early = found.hessian(5)  # before anything was discarded
     assert early.outlier_status.ok
     spectrum = dmft.spectrum(found, 700)
     assert spectrum.outlier_status is dmft.Status.ILL_CONDITIONED

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dmft.model.hard_directions import hard_subspace
-from dmft.model.problem import Target
-from dmft.model.targets import TARGETS, get_target_function
+from dmft.model.label_functions import TARGETS, get_target_function
+from dmft.model.target import Target
 
 Z = np.array([[0.5, -2.0], [-1.0, 3.0], [2.0, 0.0]])
 VALUES = {

@@ -70,7 +70,7 @@ class TargetFunction:
     formula: str
 
     def __call__(self, z: Array, eps: Array) -> Array:
-        """Labels of shape (N,) at latent coordinates `z` (N, k)."""
+        """Return labels (N,) at latent coordinates `z` (N, k)."""
         return self.function(z, eps)
 
 

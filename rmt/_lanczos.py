@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rmt._packing import Array
 from rmt.status import Status
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["extreme_eigenpairs"]
 
-Array = NDArray[np.float64]
-
-# ARPACK stops when residuals are below this fraction of the eigenvalue's distance from the mean.
-# The error of the eigenvalue itself is of second order in it.
+# The error of an eigenvalue is of second order in its residual.
 _TOLERANCE = 2e-6
 # Products with the operator cost far more than keeping their results. With this many kept, the ends
 # of a bulk of ordinary size are reached without a restart, which would spend products twice.
@@ -28,11 +22,15 @@ _SMALL = 64
 
 
 def extreme_eigenpairs(
-    apply: Callable[[Array], Array], size: int, count: int, seed: int = 0
+    apply: Callable[[Array], Array],
+    size: int,
+    count: int,
+    seed: int = 0,
+    tolerance: float = _TOLERANCE,
 ) -> tuple[Array, Array, Status]:
-    """Smallest and largest eigenvalues, with the eigenvectors of the smallest.
+    """Compute the smallest and largest eigenvalues, with the eigenvectors of the smallest.
 
-    By `scipy.sparse.linalg.eigsh`.
+    By implicitly restarted Lanczos iteration, `scipy.sparse.linalg.eigsh`.
 
     Parameters
     ----------
@@ -42,8 +40,10 @@ def extreme_eigenpairs(
         Order of the operator.
     count : int
         How many eigenvalues at either end, at most size / 2.
-    seed : int
+    seed : int, optional
         Of the starting vector.
+    tolerance : float, optional
+        Largest residual, relative to the eigenvalue's distance from the mean eigenvalue.
 
     Returns
     -------
@@ -74,11 +74,16 @@ def extreme_eigenpairs(
         if np.linalg.norm(product - mean * start) <= 1e-14 * abs(mean):
             # A random vector is an eigenvector of a multiple of the identity only.
             return np.full(2 * count, mean), np.eye(count, size), Status.SUCCESS
-        return _arpack(apply, size, count, start, mean)
+        return _arpack(apply, size, count, start, mean, tolerance)
 
 
 def _arpack(
-    apply: Callable[[Array], Array], size: int, count: int, start: Array, mean: float
+    apply: Callable[[Array], Array],
+    size: int,
+    count: int,
+    start: Array,
+    mean: float,
+    tolerance: float,
 ) -> tuple[Array, Array, Status]:
     from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
@@ -94,7 +99,7 @@ def _arpack(
             which="BE",
             v0=start,
             ncv=min(size, max(_KRYLOV, 8 * count)),
-            tol=_TOLERANCE,
+            tol=tolerance,
             maxiter=_MAX_RESTARTS,
         )
     except ArpackNoConvergence:

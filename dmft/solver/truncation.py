@@ -1,16 +1,17 @@
-r"""Which directions of a run still matter.
+r"""Truncation of the space of a run to the directions that still matter.
 
-Every direction that a gradient opens stays in the space of a run, and late in a long run most of
+Every direction that a gradient adds stays in the space of a run, and late in a long run most of
 them are of no use: samples that changed sides long ago, modes that have decayed. What gradient
 descent knows of the inputs is their restriction to a space, and any orthonormal combinations
 
     ghat' = U ghat,       q' = U q = U zeta - ghat' / sqrt(delta)
 
 of directions and of the coordinates that belong to them are again directions and coordinates of
-the process in section 2 of Celentano, Cheng and Montanari (arXiv:2112.07572). So the space is cut
-down to the rows of U without error if neither the weights nor any later gradient have a part
-outside them; what a later gradient has there after all is new to the run, and opened or counted as
-left out like anything new.
+the process in section 2 of Celentano, Cheng and Montanari (arXiv:2112.07572). So the space is
+truncated to the rows of U without error if neither the weights nor any later gradient have a
+component outside them; a component that a later gradient has there after all is new to the run, and
+extends the space or counts as truncated like any other (a thick restart, in the language of Krylov
+methods).
 
 ``Activity`` decides what to keep. It averages the squares of what gradients had along each
 direction, those at time s with weight (s/t)^p, so that memory reaches back by a factor in time and
@@ -23,12 +24,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.solver.window import widened
+from dmft.solver.coefficients import widened
+from dmft.solver.state import DeclaredState
 from dmft.training.gradient_flow import GradientFlow
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from numpy.typing import NDArray
 
     from dmft._numerics.sampling import Sampling
@@ -45,18 +45,18 @@ _POWER = 6
 _LATEST = 1e50  # times beyond it weigh the same, so that weights stay numbers
 # Gradients are added to the averages this many rows at a time.
 _BATCH = 64
-# Directions below which it is not worth the trouble,
+# Number of directions below which truncation is not worth it,
 _LEAST = 64
-# how much they must have grown since it was last looked at,
+# how much it must have grown since the last attempt,
 _GROWTH = 1.25
-# and how many of them must go.
+# and how many of them must be discarded.
 _LEAST_SHARE = 0.1
-# Mean squares are known to this much of the largest; nothing is let go for less.
+# Mean squares are known to this much of the largest; nothing is discarded for less.
 _ROUNDING = 1e-14
 
 
-class Activity:
-    """What gradients have lately had along each direction.
+class Activity(DeclaredState):
+    """Weighted second moments of the recent gradients along each direction.
 
     Parameters
     ----------
@@ -64,30 +64,24 @@ class Activity:
         n/d.
     """
 
+    _STATE = ("_moment", "_total", "_pending", "_last_size")
+
     def __init__(self, delta: float) -> None:
         self._delta = delta
         self._moment = np.zeros((0, 0))
         self._total = 0.0
         self._pending: list[FloatArray] = []
-        self._looked_at = _LEAST / _GROWTH
-
-    def state(self) -> dict[str, Any]:
-        """Everything that later answers depend on, in what ``dmft.io.snapshots.pack`` accepts."""
-        return {name: value for name, value in vars(self).items() if name != "_delta"}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state`."""
-        vars(self).update(state)
+        self._last_size = _LEAST / _GROWTH
 
     def add(self, time: float, gamma: FloatArray, gradient: FloatArray) -> None:
-        """Take note of a gradient.
+        """Add a gradient to the averages.
 
         Parameters
         ----------
         time : float
             > 0, and not before that of earlier ones.
         gamma : ndarray, shape (m, n_directions)
-            Its parts along the directions,
+            Its components along the directions,
         gradient : ndarray, shape (m, n_directions)
             and along the coordinates that belong to them; these count as much as what they do to
             the weights.
@@ -100,26 +94,26 @@ class Activity:
             self._flush()
 
     def rotation(self, protected: FloatArray, smallest: float) -> tuple[FloatArray, float] | None:
-        """Return the combinations of directions to keep, None while it is not worth the trouble.
+        """Return the combinations of directions to keep, None while truncation is not worth it.
 
         Parameters
         ----------
         protected : ndarray, shape (j, n_directions)
             Stay in the space, however small they are.
         smallest : float
-            Combinations whose mean square is below the square of this are let go.
+            Combinations whose mean square is below the square of this are discarded.
 
         Returns
         -------
         rotation : ndarray, shape (n_kept, n_directions)
             With orthonormal rows.
-        dropped : float
+        residual : float
             Root mean square of the gradients outside it.
         """
         n = protected.shape[1]
-        if n < _GROWTH * self._looked_at:
+        if n < _GROWTH * self._last_size:
             return None
-        self._looked_at = n
+        self._last_size = n
         self._flush()
         self._grow(n)
         _, sizes, rows = np.linalg.svd(protected, full_matrices=False)
@@ -137,11 +131,11 @@ class Activity:
         # The fixed rows have eigenvalue zero but for rounding: once more, to be safe.
         rotation = np.linalg.qr(kept.T)[0].T
         self._moment = rotation @ self._moment @ rotation.T
-        self._looked_at = max(len(rotation), _LEAST / _GROWTH)
+        self._last_size = max(len(rotation), _LEAST / _GROWTH)
         return rotation, float(np.sqrt(np.sum(np.maximum(values[~active], 0.0))))
 
     def _flush(self) -> None:
-        """Add what is pending to the averages."""
+        """Add pending gradients to the averages."""
         if not self._pending:
             return
         n = max(rows.shape[1] for rows in self._pending)

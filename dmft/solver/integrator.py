@@ -1,8 +1,7 @@
-r"""The algorithms, as sequences of evaluations of the gradient.
+r"""Driver of gradient flow: stabilised Runge-Kutta-Legendre steps of adaptive size.
 
-``descend`` takes the steps of gradient descent; ``flow`` integrates gradient flow by stabilised
-Runge-Kutta steps of adaptive size. Both only combine points and gradients, so both are exact in the
-growing space of ``dmft.solver.process``.
+Stages only combine points and gradients, so they are exact in the growing space of
+``dmft.solver.process``.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dmft._numerics.legendre import error_factor, legendre_stages, n_legendre_stages
 from dmft.model.gradients import curvature_bound
-from dmft.solver.process import LARGEST_NUMBER
-from dmft.solver.window import widened
+from dmft.solver.coefficients import linear_combination, widened
+from dmft.solver.evaluation import LARGEST_NUMBER, divergence_bound
+from dmft.solver.state import DeclaredState, fields_of
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -28,19 +27,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.solver.checkpoints import RunCheckpoint
-    from dmft.solver.fresh_batches import AnyProcess
-    from dmft.solver.process import Evaluation, Process
+    from dmft.solver.evaluation import Evaluation
+    from dmft.solver.process import Process
     from dmft.solver.runs import Record
-    from dmft.training.gradient_descent import GradientDescent
     from dmft.training.gradient_flow import GradientFlow
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["descend", "flow"]
+__all__ = ["flow"]
 
-# The squared norm of the weights may grow by this factor before the run counts as diverged.
-_DIVERGENCE_FACTOR = 1e12
-# Directions that a flow leaves out are this much smaller than the error allowed in a step.
+# Directions that a flow truncates are this much smaller than the error allowed in a step.
 _RANK_PER_TOL = 0.1
 # The largest rate of decay is overestimated by this factor: it may grow within a step.
 _SAFETY_OF_RATE = 1.2
@@ -58,128 +54,6 @@ _MOST_RATE_TIME = 0.5 * _MAX_STAGES**2  # largest rate of decay times the step
 _MAX_REJECTIONS = 30
 # Steps are at most this much longer than the time asked for, so that powers of times stay numbers.
 _MOST_TIME = 1e12
-# Evaluations of steps smaller than this, relative to the largest, are as exact as theirs.
-_LEAST_VALUE = 1e-3
-
-
-def descend(
-    process: AnyProcess,
-    record: Record,
-    method: GradientDescent,
-    tolerance: float,
-    keep: Collection[int],
-    forcing: FloatArray | None = None,
-    progress: Callable[[int], None] | None = None,
-    checkpoint: RunCheckpoint | None = None,
-) -> None:
-    """Gradient descent from the initial weights of the problem, with momentum if there is any.
-
-    Parameters
-    ----------
-    process : Process
-    record : Record
-        Receives every step.
-    method : GradientDescent
-    tolerance : float
-        Directions that would receive a weight below this are not opened.
-    keep : collection of int
-        Steps whose pre-activations are kept.
-    forcing : ndarray, shape (n_steps, m, k), optional
-        Added to E[g^t z^T].
-    progress : callable, optional
-    checkpoint : RunCheckpoint, optional
-        Where to go on from, and to keep how far it has come.
-    """
-    problem = process.problem
-    k, lam, beta = problem.k, problem.weight_decay, method.momentum
-    etas, values = method.step_sizes, method.direction_weights
-    # The size of steps in general, which says how exact an evaluation must be. A step of its own
-    # that is far smaller may leave out more, but what is reported of the gradient must be right.
-    usual = method.largest_direction_weight or 1.0
-    limits = method.curvature_limits(process.delta, lam)
-    B = problem.initial_weights()
-    V = np.zeros_like(B)
-    layer = _SecondLayer(process, method)
-    largest = _largest(B)
-    resumed = None if checkpoint is None else checkpoint.resume(process, record)
-    if checkpoint is not None and resumed is not None:
-        with checkpoint.reading():
-            B, V = resumed["weights"], resumed["velocity"]
-            layer.weights, layer.velocity = resumed["second_layer"]
-        if progress is not None:
-            progress(record.n_times)
-    for t in range(record.n_times, method.n_steps + 1):
-        if not (np.sum(B**2) < largest and layer.is_bounded):
-            record.status = Status.DIVERGED
-            return
-        last = t == method.n_steps
-        value = float(values[t])
-        step = max(value, _LEAST_VALUE * usual)
-        counts = process.counts
-        process.limit = float(limits[t])
-        process.clock = t + 1.0
-        found = process.evaluate(
-            B,
-            step,
-            tolerance,
-            None if last or value == 0.0 else t,
-            second_layer=layer.weights if layer.is_trained else None,
-            batch=t,
-        )
-        if not found.status.ok:
-            record.status = found.status
-            return
-        record.add(
-            B,
-            found,
-            counts,
-            weight=value,
-            keep=t in keep,
-            second_layer=layer.weights,
-        )
-        if last:
-            return
-        eta, gradient = float(etas[t]), found.gradient
-        if forcing is not None:
-            gradient = gradient.copy()
-            gradient[:, :k] += forcing[t]
-        if beta:
-            V = _combined((beta, V), (1.0, gradient), (lam, B))
-            B = _combined((1.0, B), (-eta, V))
-        else:
-            B = _combined((1.0 - eta * lam, B), (-eta, gradient))
-        if layer.is_trained:
-            layer.step(t, found.second_layer_gradient)
-        (B, V), left_out = process.compress([B, V], step, tolerance)
-        record.left_out += value * left_out / math.sqrt(process.delta)
-        if progress is not None:
-            progress(1)
-        if checkpoint is not None:
-            state = {"weights": B, "velocity": V, "second_layer": (layer.weights, layer.velocity)}
-            checkpoint.offer(partial(dict, state))
-
-
-class _SecondLayer:
-    """Weights of the second layer, and how they move."""
-
-    def __init__(self, process: AnyProcess, method: GradientDescent) -> None:
-        problem = process.problem
-        self.is_trained = method.trains_second_layer
-        self.weights = np.array(problem.network.second_layer)
-        self.velocity = np.zeros_like(self.weights)
-        self._etas, self._beta = method.second_layer_step_sizes, method.momentum
-        self._decay = problem.second_layer_weight_decay
-        self._largest = _largest(self.weights)
-
-    @property
-    def is_bounded(self) -> bool:
-        """Whether the run can go on."""
-        return bool(np.sum(self.weights**2) < self._largest)
-
-    def step(self, t: int, gradient: FloatArray) -> None:
-        """Take step t."""
-        self.velocity = self._beta * self.velocity + gradient + self._decay * self.weights
-        self.weights = self.weights - self._etas[t] * self.velocity
 
 
 def flow(
@@ -191,9 +65,10 @@ def flow(
     progress: Callable[[int], None] | None = None,
     checkpoint: RunCheckpoint | None = None,
 ) -> None:
-    """Gradient flow from the initial weights of the problem.
+    """Integrate the gradient flow from the initial weights of the problem.
 
-    Parameters are those of `descend`; the tolerance is raised to a tenth of ``method.tol``.
+    Parameters are those of `dmft.solver.descent.descend`; the tolerance is raised to a tenth of
+    ``method.tol``.
     """
     resumed = None if checkpoint is None else checkpoint.resume(process, record)
     tolerance = max(tolerance, _RANK_PER_TOL * method.tol)
@@ -209,9 +84,9 @@ def flow(
             integrator.status = Status.MAX_STEPS
         while integrator.status.ok and integrator.time < time:
             integrator.step()
-            for found in integrator.opened:
-                record.opened(max(index - 1, 0), found)
-            integrator.opened.clear()
+            for found in integrator.extensions:
+                record.add_directions(max(index - 1, 0), found)
+            integrator.extensions.clear()
             if checkpoint is not None and integrator.status.ok:
                 checkpoint.offer(integrator.state)
         if not integrator.status.ok:
@@ -223,11 +98,11 @@ def flow(
         if not found.status.ok:
             record.status = found.status
             return
-        record.left_out = integrator.left_out
+        record.left_out = integrator.truncation_residual
         record.add(B, found, counts, weight=0.0, keep=index in keep)
         if progress is not None and index:
             progress(1)
-        if checkpoint is not None and not integrator.opened:
+        if checkpoint is not None and not integrator.extensions:
             checkpoint.offer(integrator.state)
 
 
@@ -240,15 +115,10 @@ class _Point:
     slope: FloatArray
 
 
-# What an integrator knows from its arguments, or is the same whenever its state is asked for.
-_FIXED = (
-    "status", "tolerance", "opened",
-    "_process", "_tol", "_decay", "_largest", "_max_steps", "_longest",
-)  # fmt: skip
-
-
-class _Integrator:
+class _Integrator(DeclaredState):
     """Adaptive steps of a gradient flow, from its start or from the `state` of another."""
+
+    _STATE = ("weight", "truncation_residual", "_h", "_rate", "_n_blocks", "_n_evaluations")
 
     def __init__(
         self,
@@ -259,24 +129,23 @@ class _Integrator:
     ) -> None:
         self.status = Status.SUCCESS
         self.tolerance = tolerance
-        self.opened: list[Evaluation] = []
-        self.left_out = 0.0
+        self.extensions: list[Evaluation] = []  # evaluations that kept directions
+        self.truncation_residual = 0.0
         self._process = process
         self._tol = method.tol
         self._decay = process.problem.weight_decay
-        self._n_opened = 0
+        self._n_blocks = 0  # of coordinates added
         self._n_evaluations = 0
         self._max_steps = method.max_steps
         self._longest = _MOST_TIME * max(method.t_max, 1.0)
         B = process.problem.initial_weights()
-        self._largest = _largest(B)
+        self._largest = divergence_bound(B)
         if state is not None:
-            vars(self).update(state)
-            self._last, self._next = _Point(**state["_last"]), _Point(**state["_next"])
+            self.restore(state)
             return
         self._h = self.weight = _FIRST_STEP
         self._last = self._next = _Point(0.0, B, B)
-        process.clock = _START
+        process.time = _START
         look = process.evaluate(B, self.weight, tolerance, None)
         if not look.status.ok:
             self.status = look.status
@@ -305,9 +174,17 @@ class _Integrator:
         )
 
     def state(self) -> dict[str, Any]:
-        """Everything that later steps depend on, in what ``dmft.io.snapshots.pack`` accepts."""
-        state = {name: value for name, value in vars(self).items() if name not in _FIXED}
-        return {**state, "_last": vars(self._last), "_next": vars(self._next)}
+        """Return everything that later steps depend on, for ``dmft.io.snapshots.pack``."""
+        return {
+            **super().state(),
+            "last": fields_of(self._last),
+            "next": fields_of(self._next),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a `state`."""
+        super().restore(state)
+        self._last, self._next = _Point(**state["last"]), _Point(**state["next"])
 
     def at(self, time: float) -> FloatArray:
         """Weights at a time of the last step (cubic Hermite interpolation)."""
@@ -316,7 +193,7 @@ class _Integrator:
         if h == 0.0 or time == b.time:
             return b.weights
         x = (time - a.time) / h
-        return _combined(
+        return linear_combination(
             ((1.0 + 2.0 * x) * (1.0 - x) ** 2, a.weights),
             (x**2 * (3.0 - 2.0 * x), b.weights),
             (h * x * (1.0 - x) ** 2, a.slope),
@@ -324,13 +201,13 @@ class _Integrator:
         )
 
     def step(self) -> None:
-        """Take a step that is accepted."""
-        start, left_out = self._next, self.left_out
+        """Take steps until one is accepted."""
+        start, residual = self._next, self.truncation_residual
         for _ in range(_MAX_REJECTIONS):
             h = min(self._h, self._longest)
             if self._rate > 0.0:
                 h = min(h, _MOST_RATE_TIME / self._rate)
-            self._process.clock = start.time + h
+            self._process.time = start.time + h
             if start.time + h <= start.time * (1.0 + _LEAST_STEP):
                 break
             n_stages = n_legendre_stages(h * self._rate)
@@ -342,11 +219,11 @@ class _Integrator:
             if not self.status.ok:
                 return
             if end is None or slope is None:
-                self.left_out = left_out
+                self.truncation_residual = residual
                 self._h = 0.25 * h
                 continue
             factor = error_factor(n_stages)
-            estimate = _combined(
+            estimate = linear_combination(
                 (factor, start.weights),
                 (-factor, end),
                 (0.5 * factor * h, start.slope),
@@ -359,22 +236,22 @@ class _Integrator:
             if error <= 1.0:
                 self._last, self._next = start, _Point(start.time + h, end, slope)
                 self._rate = self._largest_rate()
-                self._compress()
+                self._truncate()
                 return
-            self.left_out = left_out
+            self.truncation_residual = residual
         self.status = Status.DIVERGED
 
-    def _compress(self) -> None:
-        """Let go of directions that no longer matter, now and then."""
+    def _truncate(self) -> None:
+        """Discard directions that no longer matter, now and then."""
         points = [self._last, self._next]
         vectors = [vector for point in points for vector in (point.weights, point.slope)]
-        vectors, left_out = self._process.compress(vectors, self.weight, self.tolerance)
+        vectors, residual = self._process.truncate(vectors, self.weight, self.tolerance)
         self._last = _Point(points[0].time, vectors[0], vectors[1])
         self._next = _Point(points[1].time, vectors[2], vectors[3])
-        self.left_out += self.weight * left_out / math.sqrt(self._process.delta)
+        self.truncation_residual += self.weight * residual / math.sqrt(self._process.delta)
 
     def _attempt(self, start: _Point, h: float, n_stages: int) -> FloatArray | None:
-        """Weights after a step, None if a stage left the region where numbers are finite."""
+        """Try a step; returns the weights after it, None if a stage was no longer finite."""
         stages = legendre_stages(n_stages)
         self._weigh(2.0 * h / n_stages)
         before = current = start.weights
@@ -384,7 +261,7 @@ class _Integrator:
                 slope = self._slope(current)
                 if not self.status.ok:
                     return None
-            new = _combined(
+            new = linear_combination(
                 (stage.of_start, start.weights),
                 (stage.of_last, current),
                 (stage.of_second_last, before),
@@ -399,7 +276,7 @@ class _Integrator:
     def _slope_for_steps(self, weights: FloatArray, h: float) -> FloatArray:
         """`_slope` at the end of a step, with which the next one begins: it may be longer.
 
-        What its stages open must not have been left out there, or it would count twice.
+        Directions that its stages keep must not have been truncated there: they would count twice.
         """
         self._weigh(_MOST_FACTOR * h)
         return self._slope(weights)
@@ -411,21 +288,22 @@ class _Integrator:
         self.weight = step
 
     def _slope(self, weights: FloatArray) -> FloatArray:
-        """Minus the gradient with weight decay; opens directions."""
+        """Minus the gradient with weight decay; keeps new directions."""
         process = self._process
         self._n_evaluations += 1
         if self._n_evaluations > self._max_steps:
             self.status = Status.MAX_STEPS
             return weights
-        found = process.evaluate(weights, self.weight, self.tolerance, self._n_opened)
+        found = process.evaluate(weights, self.weight, self.tolerance, self._n_blocks)
         if not found.status.ok:
             self.status = found.status
             return weights
-        if len(found.opened):
-            self._n_opened += 1
-            self.opened.append(found)
-        self.left_out += self.weight * found.left_out / math.sqrt(process.delta)
-        return _combined((-1.0, found.gradient), (-self._decay, weights))
+        if len(found.kept):
+            self._n_blocks += 1
+            self.extensions.append(found)
+        residual = found.truncation_residual
+        self.truncation_residual += self.weight * residual / math.sqrt(process.delta)
+        return linear_combination((-1.0, found.gradient), (-self._decay, weights))
 
     def _largest_rate(self) -> float:
         """Estimate the largest eigenvalue of the Hessian at the last evaluation, from above.
@@ -459,18 +337,3 @@ class _Integrator:
             self.status = Status.NONFINITE
             return 0.0
         return rate
-
-
-def _largest(weights: FloatArray) -> float:
-    """Squared norm beyond which a run that starts from weights counts as diverged."""
-    return min(_DIVERGENCE_FACTOR * (1.0 + float(np.sum(weights**2))), LARGEST_NUMBER)
-
-
-def _combined(*terms: tuple[float, FloatArray]) -> FloatArray:
-    """Linear combination of arrays of different widths, the shorter ones padded with zeros."""
-    width = max(array.shape[1] for _, array in terms)
-    out = np.zeros((len(terms[0][1]), width))
-    for factor, array in terms:
-        if factor:
-            out[:, : array.shape[1]] += factor * array
-    return out

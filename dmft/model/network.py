@@ -1,0 +1,129 @@
+"""The network that learns: `Network`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dmft._numerics.frozen import set_fields
+from dmft._numerics.validation import as_array, check_finite_array, check_integer, check_keys
+from dmft.model.activations import Activation, get_activation
+from dmft.model.catalogue import supplied
+
+__all__ = ["Network"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, init=False)
+class Network:
+    r"""Two-layer network :math:`f = \sum_j a_j \sigma(r_j)` with a fixed second layer.
+
+    Parameters
+    ----------
+    activation : str, Activation or object
+        A catalogue name (see `dmft.model.activations`) or an object with callables `value`,
+        `derivative`, `second_derivative`.
+    second_layer : sequence of float
+        The weights :math:`a_j`, one per neuron, used as they are (put any 1/m into them).
+    neurons : int, optional
+        Number of neurons, if you want to state it; must be the length of `second_layer`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed.
+
+    Examples
+    --------
+    >>> network = Network(activation="tanh", second_layer=[1.0, -0.5])
+    >>> network.m, network.activation.name
+    (2, 'tanh')
+    """
+
+    activation: Activation
+    second_layer: tuple[float, ...]
+
+    def __init__(
+        self,
+        activation: object = "gelu",
+        second_layer: Iterable[float] | ArrayLike = (1.0,),
+        neurons: int | None = None,
+    ) -> None:
+        found = get_activation(activation)
+        weights = check_finite_array(
+            "second_layer",
+            second_layer if hasattr(second_layer, "__array__") else _listed(second_layer),
+            ndim=1,
+            expected="a sequence of numbers, one per neuron",
+        )
+        if weights.size == 0:
+            raise ValueError("second_layer must have at least one entry, got none")
+        if neurons is not None and check_integer("neurons", neurons, minimum=1) != weights.size:
+            raise ValueError(
+                f"neurons must be the length of second_layer, {weights.size}, got {neurons}"
+            )
+        set_fields(self, activation=found, second_layer=tuple(weights.tolist()))
+
+    @property
+    def m(self) -> int:
+        """Number of neurons."""
+        return len(self.second_layer)
+
+    @property
+    def neurons(self) -> int:
+        """Number of neurons, the same as `m`."""
+        return len(self.second_layer)
+
+    def output(self, r: ArrayLike) -> Array:
+        """Return the network output (N,) at pre-activations `r` (m, N).
+
+        Examples
+        --------
+        >>> Network("quadratic", [1.0, -1.0]).output([[2.0, 3.0], [1.0, 1.0]])
+        array([3., 8.])
+        """
+        r = as_array("r", r)
+        if r.ndim != 2 or r.shape[0] != self.m:
+            raise ValueError(f"r must have shape ({self.m}, N), got shape {r.shape}")
+        return np.asarray(np.array(self.second_layer) @ self.activation.value(r))
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the settings as a dict of plain types; a custom law becomes ``{"custom": name}``.
+
+        Examples
+        --------
+        >>> Network("gelu", [1.0, -0.5]).to_config()
+        {'activation': 'gelu', 'second_layer': [1.0, -0.5]}
+        """
+        return {"activation": self.activation.config, "second_layer": list(self.second_layer)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, activation: object | None = None) -> Network:
+        """Return the network described by `config`, the inverse of `to_config`.
+
+        Parameters
+        ----------
+        config : mapping
+            Keys ``activation``, ``second_layer``, ``neurons``, all optional.
+        activation : Activation or object, optional
+            The activation, needed where `config` says it is custom.
+
+        Raises
+        ------
+        ValueError
+            If a key or value is not allowed, or a custom `activation` is not supplied.
+        """
+        settings = check_keys("network", config, ("activation", "second_layer", "neurons"))
+        if "activation" in settings:
+            settings["activation"] = supplied("activation", settings["activation"], activation)
+        return cls(**settings)
+
+
+def _listed(values: object) -> object:
+    """Return iterables that are no text as lists, anything else as it is."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else values

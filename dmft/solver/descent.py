@@ -1,0 +1,154 @@
+r"""Driver of gradient descent: its steps as evaluations of the gradient.
+
+Steps only combine points and gradients, so they are exact in the growing space of
+``dmft.solver.process``.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.solver.coefficients import linear_combination
+from dmft.solver.evaluation import divergence_bound
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from numpy.typing import NDArray
+
+    from dmft.solver.checkpoints import RunCheckpoint
+    from dmft.solver.fresh_batches import AnyProcess
+    from dmft.solver.runs import Record
+    from dmft.training.gradient_descent import GradientDescent
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["descend"]
+
+# Evaluations of steps smaller than this, relative to the largest, are as exact as theirs.
+_LEAST_VALUE = 1e-3
+
+
+def descend(
+    process: AnyProcess,
+    record: Record,
+    method: GradientDescent,
+    tolerance: float,
+    keep: Collection[int],
+    forcing: FloatArray | None = None,
+    progress: Callable[[int], None] | None = None,
+    checkpoint: RunCheckpoint | None = None,
+) -> None:
+    """Descend from the initial weights of the problem, with momentum if there is any.
+
+    Parameters
+    ----------
+    process : Process
+    record : Record
+        Receives every step.
+    method : GradientDescent
+    tolerance : float
+        Directions that would receive a weight below this are truncated.
+    keep : collection of int
+        Steps whose pre-activations are kept.
+    forcing : ndarray, shape (n_steps, m, k), optional
+        Added to E[g^t z^T].
+    progress : callable, optional
+    checkpoint : RunCheckpoint, optional
+        Holds the state to resume from, and receives that of this run.
+    """
+    problem = process.problem
+    k, lam, beta = problem.k, problem.weight_decay, method.momentum
+    etas, values = method.step_sizes, method.direction_weights
+    # The size of steps in general, which says how exact an evaluation must be. A step of its own
+    # that is far smaller may truncate more, but what is reported of the gradient must be right.
+    usual = method.largest_direction_weight or 1.0
+    limits = method.curvature_limits(process.delta, lam)
+    B = problem.initial_weights()
+    V = np.zeros_like(B)
+    layer = _SecondLayer(process, method)
+    largest = divergence_bound(B)
+    resumed = None if checkpoint is None else checkpoint.resume(process, record)
+    if checkpoint is not None and resumed is not None:
+        with checkpoint.reading():
+            B, V = resumed["weights"], resumed["velocity"]
+            layer.weights, layer.velocity = resumed["second_layer"]
+        if progress is not None:
+            progress(record.n_times)
+    for t in range(record.n_times, method.n_steps + 1):
+        if not (np.sum(B**2) < largest and layer.is_bounded):
+            record.status = Status.DIVERGED
+            return
+        last = t == method.n_steps
+        value = float(values[t])
+        step = max(value, _LEAST_VALUE * usual)
+        counts = process.counts
+        process.limit = float(limits[t])
+        process.time = t + 1.0
+        found = process.evaluate(
+            B,
+            step,
+            tolerance,
+            None if last or value == 0.0 else t,
+            second_layer=layer.weights if layer.is_trained else None,
+            batch=t,
+        )
+        if not found.status.ok:
+            record.status = found.status
+            return
+        record.add(
+            B,
+            found,
+            counts,
+            weight=value,
+            keep=t in keep,
+            second_layer=layer.weights,
+        )
+        if last:
+            return
+        eta, gradient = float(etas[t]), found.gradient
+        if forcing is not None:
+            gradient = gradient.copy()
+            gradient[:, :k] += forcing[t]
+        if beta:
+            V = linear_combination((beta, V), (1.0, gradient), (lam, B))
+            B = linear_combination((1.0, B), (-eta, V))
+        else:
+            B = linear_combination((1.0 - eta * lam, B), (-eta, gradient))
+        if layer.is_trained:
+            layer.step(t, found.second_layer_gradient)
+        (B, V), residual = process.truncate([B, V], step, tolerance)
+        record.left_out += value * residual / math.sqrt(process.delta)
+        if progress is not None:
+            progress(1)
+        if checkpoint is not None:
+            state = {"weights": B, "velocity": V, "second_layer": (layer.weights, layer.velocity)}
+            checkpoint.offer(partial(dict, state))
+
+
+class _SecondLayer:
+    """Weights of the second layer, and their gradient descent."""
+
+    def __init__(self, process: AnyProcess, method: GradientDescent) -> None:
+        problem = process.problem
+        self.is_trained = method.trains_second_layer
+        self.weights = np.array(problem.network.second_layer)
+        self.velocity = np.zeros_like(self.weights)
+        self._etas, self._beta = method.second_layer_step_sizes, method.momentum
+        self._decay = problem.second_layer_weight_decay
+        self._largest = divergence_bound(self.weights)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the run can go on."""
+        return bool(np.sum(self.weights**2) < self._largest)
+
+    def step(self, t: int, gradient: FloatArray) -> None:
+        """Take step t."""
+        self.velocity = self._beta * self.velocity + gradient + self._decay * self.weights
+        self.weights = self.weights - self._etas[t] * self.velocity

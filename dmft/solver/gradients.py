@@ -1,0 +1,244 @@
+"""Gradients of the loss on the paths, block by block, and the sums they enter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft._numerics.aligned import aligned_empty
+from dmft.model.gradients import (
+    compiled_law,
+    curvature_bound,
+    pre_activation_gradient,
+    second_layer_gradient,
+)
+from dmft.solver.basis import FullPass
+from dmft.solver.evaluation import packed_sums
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dmft._numerics import kernels
+    from dmft.model.problem import Problem
+    from dmft.solver.basis import OrthonormalBasis
+    from dmft.solver.blocks import PathBlocks
+    from dmft.solver.recycling import GradientHistory, RecycledSubspace
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["PathGradients"]
+
+
+class PathGradients:
+    """Labels of all paths, and pre-activations and gradients at the last point.
+
+    Parameters
+    ----------
+    problem : Problem
+    blocks : PathBlocks
+    has_masks : bool
+        Whether gradients count by factors, those of batches.
+    trains_second_layer : bool
+        Whether gradients in the second layer are summed.
+
+    Attributes
+    ----------
+    at : Problem
+        With the second layer of the last point.
+    labels, latent : list of ndarray, shapes (paths of the block,) and (k, paths of the block)
+    r, g : list of ndarray, shape (m, paths of the block)
+        Pre-activations and gradients at the last point.
+    rows : list of ndarray, shape (2 m, paths of the block)
+        Innovations of the gradients, with the factors of a batch, then fresh Gaussians.
+    masks : list of ndarray, shape (paths of the block,), or (0,)
+    limit : float
+        Curvature above which paths are counted.
+    """
+
+    def __init__(
+        self, problem: Problem, blocks: PathBlocks, has_masks: bool, trains_second_layer: bool
+    ) -> None:
+        m, k = problem.m, problem.k
+        self.at = problem
+        self.limit = np.inf
+        self._law = compiled_law(problem)
+        self.trains_second_layer = trains_second_layer
+        self.labels = []
+        for block in blocks.leading:
+            eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
+            self.labels.append(problem.sample_labels(np.ascontiguousarray(block[:k].T), eps))
+        self.latent = [block[:k] for block in blocks.leading]
+        sizes = blocks.sizes
+        self.r = [aligned_empty((m, size)) for size in sizes]
+        self.g = [aligned_empty((m, size)) for size in sizes]
+        self.rows = [aligned_empty((2 * m, size)) for size in sizes]
+        # The basis may keep the rows of a full pass until the next one, which uses these.
+        self._spare_rows = [aligned_empty((2 * m, size)) for size in sizes]
+        self.masks = [np.empty(size if has_masks else 0) for size in sizes]
+        self._losses = [np.empty(size) for size in sizes]
+        self._above = [np.empty(4) for _ in sizes]
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether activation and loss have compiled kernels."""
+        return self._law is not None
+
+    def use_second_layer(self, second_layer: FloatArray) -> None:
+        """Evaluate later points with a second layer."""
+        self.at = self.at.with_second_layer(second_layer)
+        self._law = compiled_law(self.at)
+
+    def exchange_rows(self) -> None:
+        """Use other memory for the rows of the next full pass."""
+        self.rows, self._spare_rows = self._spare_rows, self.rows
+
+    def from_subspace(
+        self, b: int, beta: FloatArray, predicted: FloatArray, subspace: RecycledSubspace
+    ) -> FloatArray:
+        """Evaluate a point of the recycled subspace on a block, from the rows of its history.
+
+        Takes weights of the points, and of the gradients that are predicted. Returns the sums of
+        `packed_sums`, with the residuals beside the prediction as innovations.
+        """
+        from dmft._numerics.kernels import recycled_kernel
+
+        points, gradients, m = subspace.points, subspace.gradients, len(beta)
+        residuals, products = self._spare_rows[b][:m], np.empty((m, gradients.n_rows))
+        point = self._point(b)
+        with np.errstate(all="ignore"):
+            recycled_kernel(
+                beta,
+                points.rows[b],
+                points.n_rows,
+                self._samples(b),
+                predicted,
+                gradients.rows[b],
+                gradients.n_rows,
+                point,
+                residuals,
+                products,
+            )
+        squares = np.einsum("ij,ij->i", residuals, residuals)
+        of_layer, none = self._second_layer_sums(b), np.empty((0, 0))
+        return packed_sums(
+            point.r,
+            point.losses,
+            point.g,
+            none,
+            point.above,
+            squares,
+            of_layer,
+            products,
+            none,
+        )
+
+    def full_pass(
+        self,
+        b: int,
+        point: FloatArray | FullPass | None,
+        basis: OrthonormalBasis,
+        prediction: tuple[FloatArray, NDArray[np.intp]],
+        history: GradientHistory,
+        n_gradients: int,
+        n_rhs: int,
+    ) -> FloatArray:
+        """Evaluate a point on a block, and average with the whole basis.
+
+        Parameters
+        ----------
+        b : int
+        point : ndarray, shape (m, n_rows), or FullPass, or None
+            The point as a combination of the basis; None where `from_subspace` has just evaluated
+            it.
+        basis : OrthonormalBasis
+        prediction : tuple
+            Weights of gradients in the history, and which these are.
+        history : GradientHistory
+        n_gradients : int
+            Of how many of them products are taken.
+        n_rhs : int
+            Rows, of innovations and Gaussians, that are multiplied with the basis.
+
+        Returns
+        -------
+        ndarray
+            The sums of `packed_sums`.
+        """
+        from dmft._numerics.kernels import Innovation, Predictor, innovation_kernel, step_kernel
+
+        r, g, rows, mask = self.r[b], self.g[b], self.rows[b], self.masks[b]
+        m = len(r)
+        losses, above = self._losses[b], self._above[b]
+        innovation = Innovation(rows, np.empty((m, n_gradients)), np.zeros(m))
+        with np.errstate(all="ignore"):
+            if isinstance(point, FullPass) or point is None:
+                predictor = Predictor(*prediction, history.rows[b], history.residuals[b])
+            if point is None:
+                innovation_kernel(predictor, g, innovation)
+                products = basis.products(rows[:n_rhs], b)
+            elif isinstance(point, FullPass):
+                n_products = n_rhs + (m if len(mask) else 0) + len(point.checked)
+                products = np.empty((n_products, basis.n_rows))
+                step_kernel(
+                    point.update(b),
+                    point.of_new,
+                    basis.padded[b],
+                    self._samples(b),
+                    predictor,
+                    self._point(b),
+                    innovation,
+                    n_rhs,
+                    mask,
+                    products,
+                )
+            else:
+                r[:] = basis.combine(point, b)
+                _, losses = pre_activation_gradient(self.at, r, self.labels[b], out=g)
+                rows[:m] = g
+                averaged = rows[:n_rhs]
+                if len(mask):
+                    rows[:m] *= mask
+                    averaged = np.concatenate([averaged, g])
+                above = self._above_limit(r, g, losses, self.labels[b])
+                products = basis.products(averaged, b)
+            gram = rows[:n_rhs] @ rows[:n_rhs].T
+            return packed_sums(
+                r,
+                losses,
+                g,
+                gram,
+                above,
+                innovation.squares,
+                self._second_layer_sums(b),
+                innovation.with_gradients,
+                products,
+            )
+
+    def _samples(self, b: int) -> kernels.Samples:
+        from dmft._numerics.kernels import Samples
+
+        assert self._law is not None
+        return Samples(self.labels[b], *self._law, self.limit)
+
+    def _point(self, b: int) -> kernels.Point:
+        from dmft._numerics.kernels import Point
+
+        return Point(self.r[b], self.g[b], self._losses[b], self._above[b])
+
+    def _second_layer_sums(self, b: int) -> FloatArray:
+        """Sum over a block the gradients in the second layer, if they are asked for."""
+        if not self.trains_second_layer:
+            return np.empty(0)
+        return second_layer_gradient(self.at, self.r[b], self.labels[b])
+
+    def _above_limit(
+        self, r: FloatArray, g: FloatArray, losses: FloatArray, labels: FloatArray
+    ) -> FloatArray:
+        """Count paths with a curvature above the limit, as the compiled kernels do."""
+        if not np.isfinite(self.limit):
+            return np.zeros(4)
+        high = curvature_bound(self.at, r, labels) > self.limit
+        return np.array(
+            [high.sum(), losses[high].sum(), *(np.sum(x[:, high] ** 2) for x in (g, r))]
+        )

@@ -1,0 +1,157 @@
+"""The threshold delta_NN(t) at many steps as a result, with its limit and the left edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._numerics.sampling import bias_of_paths
+from dmft.io.records import read_record, write_record
+from dmft.io.stored_settings import check_settings
+from dmft.threshold.extrapolation import Extrapolation
+from dmft.threshold.threshold import Crossing
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["ThresholdCurve"]
+
+FloatArray = NDArray[np.float64]
+
+_KIND = "threshold curve"
+
+
+@dataclass(frozen=True)
+class ThresholdCurve:
+    """delta_NN(t) at many steps, its limit, and the left edge of the bulk at the threshold.
+
+    With S steps, n values of delta and R replicates:
+
+    Attributes
+    ----------
+    steps : ndarray of int, shape (S,)
+    times : ndarray, shape (S,)
+        ``method.times`` at these steps.
+    value : ndarray, shape (S,)
+        delta_NN at each step, as in :class:`dmft.Threshold`; NaN where it is undefined.
+    stderr : ndarray, shape (S,)
+        Standard error over replicates: the spread of their own roots divided by sqrt(R). Zero at
+        step 0 where that is quadrature.
+    interpolation_error : ndarray, shape (S,)
+        How much further the root may lie because delta is a grid; 0.2 of ``stderr`` or 1e-4 of
+        the value at most where the status is SUCCESS.
+    statuses : tuple of Status
+        For each step: SUCCESS; MAX_STEPS if the root is located worse than that; else as in
+        :class:`dmft.Threshold`.
+    replicates : ndarray, shape (R, S)
+        Root of each replicate's own gap. Their mean is not ``value``: see :class:`dmft.Sampling`.
+    crossings : tuple of tuple of Crossing
+        For each step, every sign change of the gap in the bracket, increasing in delta.
+    bracket : tuple of float
+    delta : ndarray, shape (n,)
+        Where the process was solved, increasing.
+    gap, gap_stderr : ndarray, shape (n, S)
+        NaN where the run ended before, or was not needed up to there: a delta added for the
+        early steps is solved for these only.
+    left_edge, left_edge_stderr : ndarray, shape (n, S)
+        Left edge of the bulk, and its error as in :meth:`rmt.HessianLaw.edge_errors`.
+    edge_at_threshold, edge_at_threshold_stderr : ndarray, shape (S,)
+        Left edge at delta = delta_NN(t); its error contains that of finitely many paths.
+    unstable_share : ndarray, shape (S,)
+        Largest share of an average up to a step that linearly unstable paths carry, at
+        delta = delta_NN(t), as in :class:`dmft.Threshold`; above 0.01 the threshold is that of the
+        step size.
+    limit : Extrapolation
+        delta_NN as t grows, with an interval; its status NOT_SETTLED if the curve does not say.
+    status : Status
+        SUCCESS if that of every step is, otherwise the first other one, in order of time.
+    config : dict
+        Problem, method, sampling as plain types.
+    detail : str
+        Explanation of the status of the first step that is no success; may be empty.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
+    >>> method = dmft.GradientDescent(step_size=0.2, n_steps=2)
+    >>> curve = dmft.delta_nn_curve(problem, method, (0.5, 4), sampling=dmft.Sampling(256, 4))
+    >>> curve.value.shape, curve.limit.status.name
+    ((3,), 'NOT_SETTLED')
+    """
+
+    steps: Annotated[NDArray[np.intp], "S"]
+    times: Annotated[FloatArray, "S"]
+    value: Annotated[FloatArray, "S"]
+    stderr: Annotated[FloatArray, "S"]
+    interpolation_error: Annotated[FloatArray, "S"]
+    statuses: Annotated[tuple[Status, ...], "S"]
+    replicates: Annotated[FloatArray, "R S"]
+    crossings: Annotated[tuple[tuple[Crossing, ...], ...], "S"]
+    bracket: tuple[float, float]
+    delta: Annotated[FloatArray, "n"]
+    gap: Annotated[FloatArray, "n S"]
+    gap_stderr: Annotated[FloatArray, "n S"]
+    left_edge: Annotated[FloatArray, "n S"]
+    left_edge_stderr: Annotated[FloatArray, "n S"]
+    edge_at_threshold: Annotated[FloatArray, "S"]
+    edge_at_threshold_stderr: Annotated[FloatArray, "S"]
+    unstable_share: Annotated[FloatArray, "S"]
+    limit: Extrapolation
+    config: dict[str, Any] = field(repr=False)
+    detail: str = ""
+
+    @property
+    def bias(self) -> FloatArray:
+        """Bias of `value` from finitely many paths, estimated from the replicates.
+
+        Shape (S,). Values come from R times as many paths as those of each replicate, and the bias
+        is inversely proportional to their number: ``(mean of replicates - value) / (R - 1)``. It is
+        small compared with ``stderr`` but for late times, when paths overfit the many directions
+        that the neurons have moved in; where it is larger, it is no more than an order of
+        magnitude.
+        """
+        return bias_of_paths(self.value, self.replicates.mean(axis=0), len(self.replicates))
+
+    @property
+    def error(self) -> FloatArray:
+        """Root of the sum of squares of ``stderr``, ``interpolation_error`` and ``bias``, (S,)."""
+        squares = self.stderr**2 + self.interpolation_error**2 + self.bias**2
+        return np.asarray(np.sqrt(squares))
+
+    @property
+    def n_evaluations(self) -> int:
+        """Number of solves."""
+        return len(self.delta)
+
+    @property
+    def status(self) -> Status:
+        """SUCCESS if every step has a value located well enough, otherwise the first failure."""
+        return next((status for status in self.statuses if not status.ok), Status.SUCCESS)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
+        write_record(path, _KIND, self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ThresholdCurve:
+        """Read a curve written by :meth:`save`.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a threshold curve, is damaged, or was written by a newer version.
+        """
+        return read_record(path, _KIND, cls, ThresholdCurve.check_settings)
+
+    def check_settings(self) -> None:
+        """Raise unless problem, method and sampling are complete and allowed."""
+        check_settings(self.config, "problem", "method", "sampling")

@@ -1,0 +1,297 @@
+"""The gap lambda_min A_h as a function of delta and step, each value computed once.
+
+One solve at a delta gives the gap at every step up to its last; at step 0 no solve is needed.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft._numerics.workers import Threads, single_threaded_blas, worker_count
+from dmft.hessian.gap_samples import GapSample, sample_gap, standard_error
+from dmft.hessian.hessian import initial_law
+from dmft.io.folders import check_folder
+from dmft.trajectory.solving import solve_with
+from rmt.status import NumericalFailure, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dmft._numerics.execution import Execution
+    from dmft._numerics.sampling import Sampling
+    from dmft.model.problem import Problem
+    from dmft.training.methods import Method
+    from rmt import HessianLaw
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Evaluation", "GapFunction", "GapMemo", "GapValues"]
+
+# At step 0 the gap takes milliseconds where it is computed by quadrature with so many nodes at
+# most.
+_MOST_ATOMS = 2**18
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Gap and left edge at one delta and step.
+
+    Attributes
+    ----------
+    sample : GapSample
+    unstable_share : float
+        `UnstablePaths.share_until` the step; NaN where the run ended before.
+    last_step : int or None
+        Last step of a run that ended before the one asked for.
+    """
+
+    sample: GapSample
+    unstable_share: float = np.nan
+    last_step: int | None = None
+
+
+@dataclass(frozen=True)
+class GapValues:
+    """The gap at one step, at n values of delta.
+
+    Attributes
+    ----------
+    evaluations : mapping of float to Evaluation
+        By delta, increasing.
+    gap, stderr : ndarray, shape (n,)
+        Of these; gap NaN or infinite where there is none.
+    """
+
+    evaluations: Mapping[float, Evaluation]
+    gap: FloatArray
+    stderr: FloatArray
+
+    @cached_property
+    def delta(self) -> FloatArray:
+        """Where they are, shape (n,)."""
+        return np.array(list(self.evaluations))
+
+    @property
+    def failures(self) -> dict[float, Status]:
+        """Status of each evaluation without a finite gap."""
+        statuses = {delta: entry.sample.status for delta, entry in self.evaluations.items()}
+        return {delta: status for delta, status in statuses.items() if not status.ok}
+
+
+class GapMemo:
+    """Memo of the gap at the deltas evaluated so far.
+
+    Parameters
+    ----------
+    problem, method, sampling
+    execution : Execution
+        Each delta has a subfolder of its checkpoint.
+    edge_sensitivity : bool
+        Whether evaluations include that of the left edge.
+
+    Attributes
+    ----------
+    start_is_cheap : bool
+        Whether another evaluation at step 0 takes milliseconds.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        sampling: Sampling,
+        execution: Execution,
+        *,
+        edge_sensitivity: bool = False,
+    ) -> None:
+        if execution.checkpoint is not None:
+            check_folder(execution.checkpoint)
+        self.problem, self.method, self.sampling = problem, method, sampling
+        self.execution = execution
+        self.edge_sensitivity = edge_sensitivity
+        self.start_is_cheap = False
+        self._known: dict[float, dict[int, Evaluation]] = {}
+
+    def evaluate(self, delta: float, steps: Sequence[int]) -> dict[int, Evaluation]:
+        """Compute the gap at a delta and ascending steps, by one solve or none."""
+        found = self._known[delta] = self._evaluations(delta, steps)
+        self.execution.advance()
+        return found
+
+    def _evaluations(self, delta: float, steps: Sequence[int]) -> dict[int, Evaluation]:
+        found = {}
+        if steps[0] == 0:
+            found[0] = self._initial(delta)
+        later = [step for step in steps if step]
+        if not later:
+            return found
+        trajectory = solve_with(
+            self.execution.part(f"delta-{delta!r}"),
+            self.problem,
+            delta,
+            self.method.until(later[-1]),
+            self.sampling,
+            hessian_steps=later,
+        )
+        share = trajectory.unstable_paths.share_until
+
+        def evaluation(step: int) -> Evaluation:
+            if step > trajectory.n_steps:
+                return Evaluation(self._missing(trajectory.status), last_step=trajectory.n_steps)
+            return Evaluation(self._sample(trajectory.hessian(step, keep=False)), share(step))
+
+        n_workers = worker_count(self.execution.threads, len(later))
+        with single_threaded_blas(), Threads(n_workers) as pool:
+            return found | dict(zip(later, pool.map(evaluation, later), strict=True))
+
+    def _initial(self, delta: float) -> Evaluation:
+        """Compute the gap at step 0."""
+        try:
+            law = initial_law(self.problem, delta, self.sampling)
+        except NumericalFailure as failure:
+            return Evaluation(self._missing(failure.status))
+        self.start_is_cheap = law.m == 1 and not law.replicates and len(law.weights) <= _MOST_ATOMS
+        return Evaluation(self._sample(law), 0.0)
+
+    def _sample(self, law: HessianLaw) -> GapSample:
+        return sample_gap(law, edge_sensitivity=self.edge_sensitivity)
+
+    def _missing(self, status: Status) -> GapSample:
+        return GapSample.missing(status, self.sampling.replicates + 1)
+
+    def at(self, step: int) -> dict[float, Evaluation]:
+        """Return the evaluations at a step, increasing in delta."""
+        return {delta: found[step] for delta, found in sorted(self._known.items()) if step in found}
+
+    def samples(self, step: int) -> tuple[GapValues, FloatArray, FloatArray]:
+        """Return the gap at a step, and gaps and left edges of all paths and each replicate.
+
+        Returns
+        -------
+        values : GapValues
+        gaps, edges : ndarray, shape (R + 1, n)
+        """
+        found = self.at(step)
+        gaps, edges = (
+            np.stack([self._rows(entry, name) for entry in found.values()], axis=1)
+            for name in ("gap", "edge")
+        )
+        return GapValues(found, gaps[0], standard_error(gaps[1:], axis=0)), gaps, edges
+
+    def table(self, steps: Sequence[int]) -> dict[str, FloatArray]:
+        """Return all evaluations as arrays, shape (n, S), NaN where there is none.
+
+        Returns
+        -------
+        dict
+            ``delta`` (n,), ``gap``, ``left_edge`` and their standard errors, named as in
+            `ThresholdCurve`.
+        """
+        deltas = sorted(self._known)
+        shape = len(deltas), self.sampling.replicates + 1, len(steps)
+        gap, edge = np.full((2, *shape), np.nan)
+        sensitivity = np.full((len(deltas), len(steps)), np.nan)
+        for i, delta in enumerate(deltas):
+            for j, step in enumerate(steps):
+                if step in self._known[delta]:
+                    entry = self._known[delta][step]
+                    gap[i, :, j], edge[i, :, j] = entry.sample.gap, entry.sample.edge
+                    sensitivity[i, j] = entry.sample.edge_sensitivity
+        edge_error = standard_error(edge[:, 1:], axis=1)
+        return {
+            "delta": np.array(deltas),
+            "gap": gap[:, 0],
+            "gap_stderr": standard_error(gap[:, 1:], axis=1),
+            "left_edge": edge[:, 0],
+            "left_edge_stderr": np.hypot(edge_error, sensitivity),
+        }
+
+    def _rows(self, entry: Evaluation, name: str) -> FloatArray:
+        """Return a number of all paths and each replicate; an exact one is the same for all."""
+        return np.broadcast_to(getattr(entry.sample, name), self.sampling.replicates + 1)
+
+    @property
+    def n_solves(self) -> int:
+        """Number of deltas evaluated."""
+        return len(self._known)
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether every left edge at some delta is -infinity.
+
+        A property of activation, loss and label: it is the same at all other deltas.
+        """
+        unbounded = Status.UNBOUNDED_EDGE
+        return any(
+            all(entry.sample.status is unbounded for entry in found.values())
+            for found in self._known.values()
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Problem, method and sampling as plain types."""
+        parts = {"problem": self.problem, "method": self.method, "sampling": self.sampling}
+        return {name: part.to_config() for name, part in parts.items()}
+
+    def copy(self, *, edge_sensitivity: bool = False) -> GapMemo:
+        """Return a silent memo with the same evaluations, which keeps further ones to itself."""
+        other = copy.copy(self)
+        other.edge_sensitivity = edge_sensitivity
+        other.execution = replace(self.execution, progress=None)
+        other._known = dict(self._known)
+        return other
+
+
+class GapFunction:
+    """The gap at one step as a function of delta.
+
+    Parameters
+    ----------
+    memo : GapMemo
+    step : int
+    known : GapValues, optional
+        Values of the memo at this step.
+    """
+
+    def __init__(self, memo: GapMemo, step: int, known: GapValues | None = None) -> None:
+        self.memo, self.step = memo, step
+        self._values: dict[float, tuple[float, float]] = {}
+        if known is not None:
+            pairs = zip(known.gap.tolist(), known.stderr.tolist(), strict=True)
+            self._values = dict(zip(known.delta.tolist(), pairs, strict=True))
+
+    def __call__(self, delta: float) -> float:
+        """Return the gap at a delta."""
+        delta = float(delta)
+        if delta not in self._values:
+            sample = self.memo.evaluate(delta, [self.step])[self.step].sample
+            self._values[delta] = float(sample.gap[0]), sample.stderr
+        return self._values[delta][0]
+
+    def stderr(self, delta: float) -> float:
+        """Return the standard error of the gap at a delta evaluated before."""
+        return self._values[delta][1]
+
+    @property
+    def is_cheap(self) -> bool:
+        """Whether another value takes milliseconds."""
+        return self.step == 0 and self.memo.start_is_cheap
+
+    def values(self) -> GapValues:
+        """Return all evaluations."""
+        found = self.memo.at(self.step)
+        pairs = np.array([self._values[delta] for delta in found]).reshape(-1, 2)
+        return GapValues(found, pairs[:, 0], pairs[:, 1])
+
+    def copy(self) -> GapFunction:
+        """Return a function with a `GapMemo.copy`."""
+        other = GapFunction(self.memo.copy(), self.step)
+        other._values = dict(self._values)
+        return other

@@ -46,11 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             import importlib
 
             from dmft.cli.arguments import command_parser
-            from dmft.cli.limits import check_address_space
             from dmft.cli.output import finish
 
             arguments = command_parser().parse_args(argv)
-            check_address_space()
             module, _, function = arguments.run.partition(":")
             code: int = getattr(importlib.import_module(module), function)(arguments)
             finish()

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from dmft.cli.arguments import descent_of, run_file, setting, stated
-from dmft.cli.exits import DONE, NUMERICAL, UsageError
+from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
     keeping_seeds,
     paths_line,
+    picked,
     problem_lines,
     progress,
     text_table,
 )
+from dmft.cli.run_files import descent_of, needed, run_file
 
 if TYPE_CHECKING:
     import argparse
@@ -26,21 +27,21 @@ if TYPE_CHECKING:
 __all__ = ["run_grokking"]
 
 _OF_ONE_NUMBER, _DRAWN = 3, 16  # runs that are followed, as predict_grokking
+_JSON = "d probabilities fall_time fall_time_stderr n_starts fall_level start start_covariance"
 
 
 def run_grokking(arguments: argparse.Namespace) -> int:
     """Predict the fall of the test loss against d, and simulate it."""
     from dmft._numerics.validation import check_integer
-    from dmft.simulation.simulation_plan import check_sizes, check_workers
+    from dmft.simulation.simulation_plan import check_workers
     from dmft.studies.grokking import predict_grokking
 
     run = run_file(arguments)
-    given = stated(arguments, "d", "delta", "seeds")
     stored = run.trajectory.delta if run.simulation.delta is None else run.simulation.delta
-    delta = setting(given.get("delta"), stored, "simulation.delta", "--delta")
-    sizes = setting(given.get("d"), run.simulation.d, "simulation.d", "--d")
-    sizes = check_sizes(sizes)
-    seeds = check_integer("seeds", given.get("seeds", run.simulation.seeds), minimum=0)
+    delta = needed(stored, "simulation.delta")
+    sizes = needed(run.simulation.d, "simulation.d")
+    seeds = run.simulation.seeds if arguments.seeds is None else arguments.seeds
+    check_integer("seeds", seeds, minimum=0)
     check_workers(arguments.workers)
     _refuse_what_is_ignored(run)
     starts = _starts(arguments, run, sizes)
@@ -71,8 +72,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
         *_drawn_line(result),
     ]
     table = _table(result, simulations)
-    output.report("grokking", result.status, _json(result, simulations), lines, table)
-    return DONE if result.status.ok else NUMERICAL
+    return output.report("grokking", result.status, _json(result, simulations), lines, table)
 
 
 def _refuse_what_is_ignored(run: RunFile) -> None:
@@ -198,14 +198,7 @@ def _time(time: float, error: float = 0.0) -> str:
 
 def _json(result: Grokking, simulations: list[Simulation]) -> dict[str, Any]:
     return {
-        "d": result.d,
-        "probabilities": result.probabilities,
-        "fall_time": result.fall_time,
-        "fall_time_stderr": result.fall_time_stderr,
-        "n_starts": result.n_starts,
-        "fall_level": result.fall_level,
-        "start": result.start,
-        "start_covariance": result.start_covariance,
+        **picked(result, _JSON),
         "simulated": {
             simulation.d: {
                 "seeds": simulation.seeds,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import enum
 import json
 import logging
 import math
@@ -12,7 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dmft.cli.exits import PROGRAM, UsageError
+from dmft._numerics.value_text import value_text
+from dmft.cli.exits import DONE, NUMERICAL, PROGRAM, UsageError
 from dmft.cli.streams import put, say
 
 if TYPE_CHECKING:
@@ -29,15 +32,19 @@ if TYPE_CHECKING:
 __all__ = [
     "Output",
     "cell",
+    "execution",
+    "expected_solves",
     "finish",
     "inputs_line",
     "keeping_seeds",
     "paths_line",
+    "picked",
+    "plain",
     "print_json",
     "problem_lines",
     "progress",
-    "resumable",
     "text_table",
+    "unstable_line",
     "with_error",
 ]
 
@@ -133,11 +140,12 @@ class Output:
         data: dict[str, Any],
         lines: Sequence[tuple[str, str]],
         table: str = "",
-    ) -> None:
-        """Say what came out: `data` as JSON, or `lines` and a table that follows them."""
+    ) -> int:
+        """Print `data` as JSON, or `lines` and a table that follows them; return the exit code."""
         from dmft.io.results import software_version
 
         seconds = time.perf_counter() - self._start
+        code = DONE if status.ok else NUMERICAL
         if self._json:
             print_json(
                 {
@@ -152,7 +160,7 @@ class Output:
                     "seconds": round(seconds, 3),
                 }
             )
-            return
+            return code
         last = [
             ("status", status.name if status.ok else f"{status.name}: {status.value}"),
             *(("wrote", str(path)) for path in self.files),
@@ -168,6 +176,7 @@ class Output:
             put("\n\n".join(part for part in parts if part))
         else:
             put(block([*lines, *last]))
+        return code
 
 
 def finish() -> None:
@@ -182,14 +191,35 @@ def finish() -> None:
 
 
 @contextlib.contextmanager
-def resumable(checkpoint: str | None) -> Iterator[None]:
-    """Say on an interrupt that what the checkpoint has is not lost."""
+def execution(arguments: argparse.Namespace, total: int, unit: str) -> Iterator[dict[str, Any]]:
+    """Provide threads, memory, checkpoint and a progress bar, as functions take them.
+
+    On an interrupt it is said that what the checkpoint has is not lost.
+    """
+    from dmft._numerics.validation import check_real
+
+    checkpoint = getattr(arguments, "checkpoint", None)
+    memory = getattr(arguments, "max_memory", None)
+    if memory is not None:
+        memory = check_real("--max-memory", memory, minimum=0.0, maximum=1e9, exclusive=True)
+        memory *= 1e9  # bytes
     try:
-        yield
+        with progress(total, unit) as advance:
+            yield {
+                "threads": arguments.threads,
+                "progress": advance,
+                "checkpoint": checkpoint,
+                "max_memory": memory,
+            }
     except KeyboardInterrupt:
         if checkpoint is None:
             raise
         raise KeyboardInterrupt(f"the same command goes on from {checkpoint}") from None
+
+
+def expected_solves(points: int | None) -> int:
+    """Return about how many values of delta a search takes, with so many points to begin with."""
+    return (9 if points is None else points) + 5  # by default, and what is usually added
 
 
 @contextlib.contextmanager
@@ -256,6 +286,16 @@ def paths_line(run: RunFile) -> tuple[str, str]:
     return "paths", f"{sampling.replicates} x {sampling.n_paths}, seed {sampling.seed}"
 
 
+def unstable_line(share: float, words: str) -> Lines:
+    """Say what unstable paths carry of an average at a threshold, if it is too much."""
+    from dmft.solver.stability import SHARE_TOLERANCE
+
+    if share <= SHARE_TOLERANCE:
+        return []
+    text = f"carry {words}: a smaller step_size, or gradient flow, has fewer or none"
+    return [("unstable paths", text)]
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Align columns: the first, of names, on the left, the others on the right."""
     lines = [head, *rows]
@@ -271,32 +311,34 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def print_json(data: Any) -> None:
     """Print as JSON on one line."""
-    put(json.dumps(_plain(data), allow_nan=False))
+    put(json.dumps(plain(data), allow_nan=False))
 
 
-def _plain(data: Any) -> Any:
-    """Plain JSON types; NaN and infinities, which JSON does not have, become null."""
+def picked(result: Any, names: str) -> dict[str, Any]:
+    """Return attributes of a result by name."""
+    return {name: getattr(result, name) for name in names.split()}
+
+
+def plain(data: Any) -> Any:
+    """Return plain JSON types; NaN and infinities, which JSON does not have, become null."""
     if hasattr(data, "tolist"):
         data = data.tolist()
+    if isinstance(data, enum.Enum):
+        return data.name
+    if dataclasses.is_dataclass(data):
+        data = {entry.name: getattr(data, entry.name) for entry in dataclasses.fields(data)}
     if isinstance(data, dict):
-        return {str(key): _plain(value) for key, value in data.items()}
+        return {str(key): plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_plain(value) for value in data]
+        return [plain(value) for value in data]
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return data
 
 
 def with_error(value: float, stderr: float) -> str:
-    """``value +- stderr`` to two digits of the error."""
-    if not math.isfinite(value):
-        return f"{value:g}"
-    if stderr == 0.0:
-        return f"{value:.6g} (quadrature)"
-    if not math.isfinite(stderr):
-        return f"{value:.6g} (error unknown)"
-    digits = min(max(1 - math.floor(math.log10(stderr)), 0), 8)
-    return f"{value:.{digits}f} +- {stderr:.{digits}f}"
+    """Write ``value +- stderr``, or where the value comes from if it has no error."""
+    return value_text(value, stderr, exact=" (quadrature)", unknown=" (error unknown)")
 
 
 def cell(value: float, error: float) -> str:

@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["plot_gap"]
+__all__ = ["plot_algorithmic_gap"]
 
 _LINE = 0.052  # height of a label, in panels
 _UNSTABLE = "unstable paths matter"
 _REUSE, _FRESH = "same samples in every step", "fresh samples in every step"
 
 
-def plot_gap(result: AlgorithmicGap) -> Figure:
+def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
     """delta_NN against time for each network, beside delta_alg; against the step size.
 
     Parameters

@@ -290,7 +290,7 @@ def unstable_line(share: float, words: str) -> Lines:
     """Say what unstable paths carry of an average at a threshold, if it is too much."""
     from dmft.solver.stability import SHARE_TOLERANCE
 
-    if share <= SHARE_TOLERANCE:
+    if not share > SHARE_TOLERANCE:  # also where it is not known
         return []
     text = f"carry {words}: a smaller step_size, or gradient flow, has fewer or none"
     return [("unstable paths", text)]

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_choice, check_instance
+from dmft._numerics.value_text import value_text
 from dmft.comparison.agreement import THREE_SIGMA, Agreement, measure_agreement
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
 from dmft.io.records import read_record, write_record
@@ -849,12 +850,7 @@ def _wrapped(text: str) -> str:
 
 def _with_error(value: float, stderr: float) -> str:
     """Value and standard error, rounded to two digits of the error."""
-    if not np.isfinite(value):
-        return "-" if np.isnan(value) else f"{value:g}"
-    if not (np.isfinite(stderr) and stderr > 0.0):
-        return f"{value:.5g}"
-    digits = int(np.clip(1 - np.floor(np.log10(stderr)), 0, 10))
-    return f"{value:.{digits}f} +- {stderr:.{digits}f}"
+    return "-" if np.isnan(value) else value_text(value, stderr, most=10, plain=".5g")
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:

@@ -17,6 +17,7 @@ from dmft.plotting.common import (
     GREY,
     VERMILLION,
     describe,
+    fill_band,
     new_figure,
     set_title,
     style,
@@ -161,9 +162,7 @@ def _draw_quantity(axes: Axes, quantity: QuantityComparison, comparison: Compari
         if few:
             axes.errorbar(steps, value, error, fmt="none", ecolor=color, elinewidth=1.2, zorder=3)
         else:
-            axes.fill_between(
-                steps, value - error, value + error, color=color, alpha=0.3, linewidth=0
-            )
+            fill_band(axes, steps, value, error, color)
         axes.plot(
             steps, value, color=color, linestyle="" if few else DASHES[n % len(DASHES)], zorder=3,
             label=f"${label[0]}_{{{label[1:]}}}$" if label else None,

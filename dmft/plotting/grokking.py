@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from dmft.plotting.common import (
     BLUE,
@@ -15,6 +15,7 @@ from dmft.plotting.common import (
     describe,
     new_figure,
     set_title,
+    step_axis,
     style,
 )
 from dmft.studies.grokking import fall_step
@@ -84,9 +85,8 @@ def plot_grokking(
         cosine.set_ylabel("squared cosine, hard direction")
         cosine.set_ylim(0.0, 1.02)
         for axes in (losses, cosine):
-            axes.set_xlabel("step $t$")
+            step_axis(axes)
             axes.set_xlim(0, grokking.steps[-1])
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             axes.set_title(f"$d = {d}$")
         losses.legend(loc="upper right")
         _draw_times(times, grokking, simulations)

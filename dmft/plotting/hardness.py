@@ -12,10 +12,10 @@ from dmft.model.classification import describe_label
 from dmft.plotting.common import (
     BLUE,
     CYCLE,
-    DASHES,
     GREY,
     VERMILLION,
     format_number,
+    look,
     name_of,
     new_figure,
     sentence,
@@ -105,8 +105,8 @@ def _draw_profile(axes: Axes, profile: Profile) -> None:
     axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
     for index, mean in enumerate(profile.mean[:_CURVES]):
         axes.plot(
-            score, mean, color=CYCLE[index % len(CYCLE)], linestyle=DASHES[index % len(DASHES)],
-            marker="o" if few else None, label=rf"$\ell = {index + 1}$",
+            score, mean, **look(index), marker="o" if few else None,
+            label=rf"$\ell = {index + 1}$",
         )  # fmt: skip
     inside = np.abs(score) < 3.2
     shown = profile.mean[:_CURVES, inside] if inside.any() else profile.mean[:_CURVES]

@@ -18,12 +18,16 @@ from dmft.plotting.common import (
     config_of,
     describe,
     draw_band,
+    fill_band,
     format_number,
     hard_coordinates,
+    log_if_wide,
     log_ticks,
+    mark_missing,
     new_figure,
     sentence,
     set_title,
+    step_axis,
     style,
 )
 from dmft.solver.stability import last_meaningful_step
@@ -99,19 +103,13 @@ def plot_threshold(threshold: Threshold) -> Figure:
         axes.set_title(broken(describe(threshold.config), figure))
         axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
         if len(delta):
-            axes.fill_between(delta, gap - error, gap + error, color=BLUE, alpha=0.2, linewidth=0)
+            fill_band(axes, delta, gap, error, BLUE)
             axes.plot(delta, gap, color=BLUE, zorder=2)
             axes.errorbar(
                 delta, gap, error, fmt="o", color=BLUE, markersize=4.5, capsize=2.5, elinewidth=1.2,
                 label="theory, $\\pm$ standard error", zorder=3,
             )  # fmt: skip
-        failed = np.isnan(threshold.gap)
-        if failed.any():
-            axes.plot(
-                threshold.delta[failed], np.zeros(int(failed.sum())) + 0.03, "x", color=VERMILLION,
-                markersize=8, markeredgewidth=2, transform=axes.get_xaxis_transform(),
-                label="no value", clip_on=False,
-            )  # fmt: skip
+        mark_missing(axes, threshold.delta[np.isnan(threshold.gap)], VERMILLION, label="no value")
         _draw_other_crossings(axes, threshold)
         if threshold.status.ok:
             _mark_crossing(axes, threshold)
@@ -177,7 +175,7 @@ def _enlarge_crossing(
     inset.axhline(0.0, color=GREY, linewidth=0.9)
     inset.axvspan(value - stderr, value + stderr, color=VERMILLION, alpha=0.3, linewidth=0)
     inset.axvline(value, color=VERMILLION, linewidth=1.2)
-    inset.fill_between(x, y - band, y + band, color=BLUE, alpha=0.25, linewidth=0)
+    fill_band(inset, x, y, band, BLUE)
     inset.plot(x, y, color=BLUE, linewidth=1.4)
     inside = (delta >= x[0]) & (delta <= x[-1])
     inset.plot(delta[inside], gap[inside], "o", color=BLUE, markersize=3.5)
@@ -274,10 +272,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
 
         draw(gradient, trajectory.gradient_norm, trajectory.stderr["gradient_norm"], 0, None)
         gradient.set_ylabel(r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$")
-        shown = trajectory.gradient_norm[: len(t)]
-        positive = shown[shown > 0]
-        if len(positive) and positive.max() > 30 * positive.min():
-            gradient.set_yscale("log")
+        log_if_wide(gradient, trajectory.gradient_norm[: len(t)])
 
         if classes:
             draw(panels[4], trajectory.test_error, trajectory.stderr["test_error"], 0, None)
@@ -292,11 +287,12 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
             panels.pop().remove()
 
         for axes in panels:
-            axes.set_xlabel("time $t$" if flow else "step $t$")
             if not flow:
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-            elif t[-1] > _LINEAR_TIME:
-                axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
+                step_axis(axes)
+            else:
+                axes.set_xlabel("time $t$")
+                if t[-1] > _LINEAR_TIME:
+                    axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
             axes.set_xlim(0, t[-1] if t[-1] > 0 else 1)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(loc="best", ncols=2 if len(axes.lines) > 3 else 1)

@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _told(error: Exception, arguments: argparse.Namespace | None) -> tuple[int, str | None]:
-    """Exit code, and the one line to say of an error; None if it is one of the program."""
+    """Return the exit code and the one line of an error; None if it is one of the program."""
     status = sys.modules.get("rmt.status")
     if status is not None and isinstance(error, status.NumericalFailure):
         return NUMERICAL, str(error)
@@ -105,7 +105,7 @@ def _told(error: Exception, arguments: argparse.Namespace | None) -> tuple[int, 
 
 
 def _texts(error: BaseException | None) -> str:
-    """Return what an error says, and those behind it."""
+    """Return the messages of an error and its causes."""
     texts = []
     while error is not None:
         texts.append(str(error))

@@ -1,4 +1,4 @@
-"""The command that sets networks against the best algorithm for one label."""
+"""Command ``algorithmic-gap``: networks against the best algorithm for one label."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _gap_run(arguments: argparse.Namespace) -> RunFile:
 
 
 def _run_of_label(label: str) -> RunFile:
-    """Return a run file with nothing but a label: one GELU neuron, pseudo-Huber loss."""
+    """Return the run file of a label alone: one GELU neuron, pseudo-Huber loss."""
     from dmft.config.config import RunFile
     from dmft.model.problem import Problem
     from dmft.training.methods import GradientDescent
@@ -97,7 +97,7 @@ def _run_of_label(label: str) -> RunFile:
 
 
 def _networks(run: RunFile) -> list[Problem]:
-    """Return the problems that the settings ask for; none twice."""
+    """Return the problems of the settings; none twice."""
     from dmft.studies.algorithmic_threshold import wide_networks
 
     found = run.algorithmic_gap
@@ -176,7 +176,7 @@ def _lines(run: RunFile, result: AlgorithmicGap) -> list[tuple[str, str]]:
 
 
 def _table(result: AlgorithmicGap) -> str:
-    """First and last horizon of every network, and how far the last is from delta_alg."""
+    """Return a table of the first and last horizon of every network."""
     head = ["network", "step", "delta_NN", "of delta_alg", "unstable", "status"]
     rows = []
     for (name, curve), ratio in zip(result.curves.items(), result.gap.values(), strict=True):
@@ -196,7 +196,7 @@ def _table(result: AlgorithmicGap) -> str:
 
 
 def _axis_tables(axis: StepAxis) -> list[str]:
-    """Threshold for each step size; then eigenvalues beside simulations."""
+    """Return tables of the threshold for each step size, and of eigenvalues with simulations."""
     first_size = axis.reuse.step_sizes[0]
     change = f"change from {f'{first_size:g}' if first_size else 'flow'}"
     head = ["step size", "steps", "delta_NN", change, "unstable", "status"]
@@ -243,7 +243,7 @@ def _check_row(entry: EigenvalueCheck) -> Sequence[str]:
 
 
 def _share(share: float) -> str:
-    """Name what unstable paths carry; marked where that is too much."""
+    """Write the share of unstable paths; marked where it is too large."""
     if not math.isfinite(share):
         return "none"
     return f"{share:.1%}{' *' if share > SHARE_TOLERANCE else ''}" if share else "0"

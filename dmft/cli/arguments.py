@@ -31,13 +31,13 @@ deviations in standard errors. The exit code is 0 also where they exceed 3; the 
 _SWEEP = f"""A seed recovers when the squared cosine between a hard direction and the neurons
 reaches R within the steps given. Draws in the theory's delta_NN. {_RESUME}"""
 _GROKKING = f"""Predicts the step at which the test loss falls, its median and a band over runs,
-from the initial overlap with the hard direction and the noise of the data, and simulates beside
-it (--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-start. {_RESUME}"""
+from the initial overlap with the hard direction and the noise of the data, and simulates
+such runs (--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-start. {_RESUME}"""
 _HARDNESS = """Finds easy and hard directions, information and generative exponents, and the
 samples per dimension delta_alg above which polynomial-time algorithms recover a hard direction,
 each with an error estimate. Nothing but the label matters, so a catalogue name will do."""
 _GAP = """Networks are all combinations of activations, losses and widths; one of m neurons has
-second-layer weights 1/m. Draws delta_NN(t) of each beside delta_alg of the label and, with
+second-layer weights 1/m. Draws delta_NN(t) of each and delta_alg of the label and, with
 --step-sizes and --time, delta_NN at that time against the step size (0: gradient flow). With
 --label and no more: one GELU neuron, pseudo-Huber loss, 40 steps of size 0.2."""
 

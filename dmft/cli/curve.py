@@ -1,4 +1,4 @@
-"""The command that draws delta_NN against the horizon."""
+"""Command ``curve``: delta_NN against the horizon."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _lines(result: ThresholdCurve) -> list[tuple[str, str]]:
 
 
 def _limit_text(limit: Extrapolation, *, known_late: bool) -> str:
-    """Say the limit and its interval, and in words what is open about it."""
+    """Write the limit and its interval, or why there is none."""
     if not limit.n_points and not known_late:
         return "none: there is no threshold at the last step"
     level = f"{100 * limit.level:.0f} %"
@@ -102,7 +102,7 @@ def _limit_text(limit: Extrapolation, *, known_late: bool) -> str:
 
 
 def _table(result: ThresholdCurve) -> str:
-    """About ten of the steps, the first and last among them."""
+    """Return a table of about ten steps, the first and last among them."""
     rows = np.unique(np.linspace(0, len(result.steps) - 1, _ROWS).round().astype(int))
     head = ("step", "time", "delta_NN", "left edge there", "status")
     cells = [

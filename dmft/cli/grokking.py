@@ -1,4 +1,4 @@
-"""The command that predicts when runs of finite dimension learn a hard direction."""
+"""Command ``grokking``: the step at which runs of finite dimension learn a hard direction."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dmft.cli.output import (
     text_table,
 )
 from dmft.cli.run_files import descent_of, needed, run_file
+from dmft.cli.simulation import simulated
 
 if TYPE_CHECKING:
     import argparse
@@ -61,7 +62,11 @@ def run_grokking(arguments: argparse.Namespace) -> int:
                 progress=advance,
             )
         # Saved after the simulations, whose folders may be refused.
-        simulations = _simulate(arguments, run, output, delta, sizes, seeds, starts, kind)
+        files = {
+            d: (f"{kind}-d{d}", {"hard_overlap": None if starts is None else starts[i]})
+            for i, d in enumerate(sizes if seeds else ())
+        }
+        simulations = simulated(arguments, run, output, delta, seeds, files)
         output.save(kind, result)
         output.draw(kind, "plot_grokking", result, simulations)
     lines = [
@@ -76,7 +81,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_what_is_ignored(run: RunFile) -> None:
-    """Say so where the run file asks for what a prediction cannot have."""
+    """Refuse settings of the run file that a prediction cannot have."""
     settings = run.simulation
     if settings.inputs is not None and not settings.inputs.is_gaussian:
         raise UsageError(
@@ -118,45 +123,11 @@ def _start_line(run: RunFile, starts: list[Any] | None) -> str:
 
 
 def _drawn_line(result: Grokking) -> list[tuple[str, str]]:
-    """Say how many starts were drawn, if they were, and what that means for the times."""
+    """Write the number of starts drawn, if they were, and its effect on the times."""
     if not (result.fall_time_stderr > 0.0).any():
         return []
     counts = ", ".join(str(count) for count in result.n_starts)
     return [("starts drawn", f"{counts}; errors below are those of so many starts")]
-
-
-def _simulate(
-    arguments: argparse.Namespace,
-    run: RunFile,
-    output: Output,
-    delta: float,
-    sizes: tuple[int, ...],
-    seeds: int,
-    starts: list[Any] | None,
-    kind: str,
-) -> list[Simulation]:
-    """Seeds of each size; none if their number is 0."""
-    from dmft.simulation.simulation import simulate
-
-    if not seeds:
-        return []
-    simulations = []
-    with progress(len(sizes) * seeds, "seeds") as advance:
-        for i, d in enumerate(sizes):
-            simulation = simulate(
-                run.problem,
-                delta,
-                descent_of(run),
-                d,
-                seeds,
-                hard_overlap=None if starts is None else starts[i],
-                out=output.subfolder(f"{kind}-d{d}"),
-                workers=arguments.workers,
-                progress=advance,
-            )
-            output.save(f"{kind}-d{d}", simulation)
-            simulations.append(simulation)
-    return simulations
 
 
 def _fall_times(result: Grokking, simulation: Simulation) -> list[float]:

@@ -1,4 +1,4 @@
-"""The command that says how hard a label law is."""
+"""Command ``hardness``: exponents and the algorithmic threshold of a label."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ROUNDING = 1e-9  # explained variances below this are zero to rounding
 
 @dataclass(frozen=True)
 class _LabelRun:
-    """A label law with the name its files get."""
+    """Target with the name of its files."""
 
     name: str
     target: Target
@@ -43,7 +43,7 @@ class _LabelRun:
 
 
 def run_hardness(arguments: argparse.Namespace) -> int:
-    """Compute exponents and the algorithmic threshold of a label law."""
+    """Compute exponents and the algorithmic threshold of a label."""
     from dmft.recovery.exponents import hardness, hardness_steps
 
     run = _label_run(arguments)
@@ -64,7 +64,7 @@ def run_hardness(arguments: argparse.Namespace) -> int:
 
 
 def _label_run(arguments: argparse.Namespace) -> _LabelRun:
-    """Return the label law asked for, with the noise or the classes of the command line."""
+    """Return the target, with the noise or the classes of the command line."""
     from dmft.config.config import load_preset, load_run
     from dmft.model.problem import Target
 

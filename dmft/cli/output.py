@@ -1,4 +1,4 @@
-"""Where results go and what is said about them: files, progress, text, JSON."""
+"""Output of the commands: files, progress, text, JSON."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _Result(Protocol):
 
 
 class _Run(Protocol):
-    """What is run: a run file, or as much of one as a command needs."""
+    """Protocol of a run file, as much of one as a command needs."""
 
     @property
     def name(self) -> str: ...
@@ -63,7 +63,7 @@ class _Run(Protocol):
 
 
 class Output:
-    """The folder results go to; found fault with before the computation, not after it."""
+    """Folder of the results, checked before the computation."""
 
     def __init__(self, arguments: argparse.Namespace, run: _Run) -> None:
         self.folder = Path(arguments.out)
@@ -95,13 +95,13 @@ class Output:
         self._remove()
 
     def _remove(self) -> None:
-        """Take away the folders made here, deepest first, if nothing is in them."""
+        """Remove the folders made here, deepest first, if they are empty."""
         for path in self._made:
             with contextlib.suppress(OSError):
                 path.rmdir()
 
     def path(self, kind: str) -> Path:
-        """Return the file or folder of this run that holds such a thing."""
+        """Return the file or folder of this run for a kind of result."""
         return self.folder / f"{self._run.name}-{kind}"
 
     def subfolder(self, kind: str) -> Path:
@@ -180,7 +180,7 @@ class Output:
 
 
 def finish() -> None:
-    """Say what the next command will be slower for."""
+    """Print a warning if compiled functions could not be kept for the next command."""
     from dmft._numerics.workers import functions_not_kept
 
     if functions_not_kept():
@@ -194,7 +194,7 @@ def finish() -> None:
 def execution(arguments: argparse.Namespace, total: int, unit: str) -> Iterator[dict[str, Any]]:
     """Provide threads, memory, checkpoint and a progress bar, as functions take them.
 
-    On an interrupt it is said that what the checkpoint has is not lost.
+    An interrupt names the checkpoint from which the same command goes on.
     """
     from dmft._numerics.validation import check_real
 
@@ -218,7 +218,7 @@ def execution(arguments: argparse.Namespace, total: int, unit: str) -> Iterator[
 
 
 def expected_solves(points: int | None) -> int:
-    """Return about how many values of delta a search takes, with so many points to begin with."""
+    """Estimate the number of solves of a search that begins with so many points."""
     return (9 if points is None else points) + 5  # by default, and what is usually added
 
 
@@ -243,7 +243,7 @@ def progress(total: int, unit: str) -> Iterator[Callable[[int], None] | None]:
 
 @contextlib.contextmanager
 def keeping_seeds(output: Output) -> Iterator[None]:
-    """Say on an interrupt, or when a worker is killed, that nothing finished is lost."""
+    """Add to an interrupt, or to the death of a worker, where finished seeds are kept."""
     from concurrent.futures.process import BrokenProcessPool
 
     kept = f"finished seeds are kept in {output.folder}, the same command resumes"
@@ -287,7 +287,7 @@ def paths_line(run: RunFile) -> tuple[str, str]:
 
 
 def unstable_line(share: float, words: str) -> Lines:
-    """Say what unstable paths carry of an average at a threshold, if it is too much."""
+    """Write the share of unstable paths in an average at a threshold, if it is too large."""
     from dmft.solver.stability import SHARE_TOLERANCE
 
     if not share > SHARE_TOLERANCE:  # also where it is not known
@@ -337,7 +337,7 @@ def plain(data: Any) -> Any:
 
 
 def with_error(value: float, stderr: float) -> str:
-    """Write ``value +- stderr``, or where the value comes from if it has no error."""
+    """Write ``value +- stderr``, or the source of a value without error."""
     return value_text(value, stderr, exact=" (quadrature)", unknown=" (error unknown)")
 
 

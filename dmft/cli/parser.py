@@ -35,7 +35,7 @@ _COMMANDS = {"hessian": "spectrum", "help": "--help", "sim": "simulate", "solve"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports errors as one line, with what was probably meant.
+    """Parser that reports errors as one line, with the nearest command or option.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse; what is left over is an error of the command that it was said to."""
+        """Parse; remaining arguments are an error of the command they were given to."""
         if self._fill is not None:  # only for the command that is given: it imports libraries
             check_address_space()
             self._fill(self)
@@ -76,7 +76,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
     def _meant_options(self) -> list[str]:
-        """Return the options nearest to those given that there are not."""
+        """Return the options nearest to unknown ones."""
         options = {name.lstrip("-"): name for name in self._option_string_actions}
         given = [text.partition("=")[0] for text in self._given if re.match(r"--?[A-Za-z]", text)]
         found = []
@@ -97,7 +97,7 @@ def _help_format(prog: str) -> argparse.HelpFormatter:
 
 
 class Version(argparse.Action):
-    """Print the version, looked up only now."""
+    """Action that prints the version, looked up only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         """Print it and end."""
@@ -112,7 +112,7 @@ class Version(argparse.Action):
 
 
 def integer(text: str) -> int:
-    """Convert to a whole number as a run file may have it."""
+    """Convert to an integer of at most 64 bits."""
     try:
         value = int(text)
     except ValueError:

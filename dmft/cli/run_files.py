@@ -34,7 +34,7 @@ _HORIZONS = {
 
 
 def given(arguments: argparse.Namespace, table: str) -> dict[str, Any]:
-    """Return the options of a table that the command has and that were given."""
+    """Return the options of a table that were given on the command line."""
     prefix = f"{table}."
     return {
         name.removeprefix(prefix): value
@@ -143,7 +143,7 @@ def until(method: Method, n_steps: int | None) -> Method:
 
 
 def descent_of(run: RunFile) -> GradientDescent:
-    """Return the method of a run file, for what is about gradient descent only.
+    """Return the method of a run file, which must be gradient descent.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The commands at finite d: simulate, and compare with theory."""
+"""Commands ``simulate`` and ``compare``: runs of finite dimension, and the theory against them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_fi
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from dmft.config.config import RunFile
     from dmft.simulation.simulation import Simulation
 
-__all__ = ["run_compare", "run_simulate"]
+__all__ = ["run_compare", "run_simulate", "simulated"]
 
 _ROUNDING = 1e-12
 
@@ -42,7 +43,7 @@ def run_simulate(arguments: argparse.Namespace) -> int:
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
-    """Simulate, solve, and set one against the other."""
+    """Simulate, solve, and compare the two."""
     from dmft._numerics.machine_memory import available_memory
     from dmft.comparison.comparison import compare
     from dmft.solver.memory import check_solve
@@ -88,7 +89,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 
 def _simulated_run(arguments: argparse.Namespace, *, hold_hard: bool = False) -> RunFile:
-    """Return the run file with the overrides of the command line in its simulation table."""
+    """Return the run file with delta and the treatment of hard directions settled."""
     run = run_file(arguments)
     settings = run.simulation
     delta = run.trajectory.delta if settings.delta is None else settings.delta
@@ -103,7 +104,7 @@ def _simulated_run(arguments: argparse.Namespace, *, hold_hard: bool = False) ->
 
 
 def _kind(run: RunFile, d: int | None = None) -> str:
-    """Name what was simulated: runs held and free are kept apart, for both have their use."""
+    """Name the runs: those kept off the hard directions and free ones are kept apart."""
     size = "" if d is None else f"-d{d}"
     return f"simulation{size}{'-held' if run.simulation.hold_hard else ''}"
 
@@ -112,30 +113,40 @@ def _kind(run: RunFile, d: int | None = None) -> str:
 
 
 def _simulate(arguments: argparse.Namespace, run: RunFile, output: Output) -> list[Simulation]:
+    settings = run.simulation
+    names = ("inputs", "hard_overlap", "n_extreme", "dense_limit", "n_test", "hessian_steps")
+    options = {**settings.stated(*names), "hold_hard": bool(settings.hold_hard)}
+    sizes = {d: (_kind(run, d), options) for d in settings.d or ()}
+    return simulated(arguments, run, output, settings.delta, settings.seeds, sizes)
+
+
+def simulated(
+    arguments: argparse.Namespace,
+    run: RunFile,
+    output: Output,
+    delta: float | None,
+    seeds: int,
+    sizes: Mapping[int, tuple[str, Mapping[str, Any]]],
+) -> list[Simulation]:
+    """Run and save the seeds of each size, with the name of its files and its options."""
     from dmft.simulation.simulation import simulate
 
-    settings = run.simulation
-    assert settings.d is not None  # _simulated_run has seen to both
-    assert settings.delta is not None
-    optional = settings.stated("inputs", "hard_overlap", "n_extreme", "dense_limit", "n_test")
+    assert delta is not None  # the command has seen to it
     simulations = []
-    total = len(settings.d) * settings.seeds
-    with progress(total, "seeds") as advance:
-        for d in settings.d:
+    with progress(len(sizes) * seeds, "seeds") as advance:
+        for d, (kind, options) in sizes.items():
             simulation = simulate(
                 run.problem,
-                settings.delta,
+                delta,
                 descent_of(run),
                 d,
-                settings.seeds,
-                hold_hard=bool(settings.hold_hard),
-                hessian_steps=settings.hessian_steps,
-                out=output.subfolder(_kind(run, d)),
+                seeds,
+                out=output.subfolder(kind),
                 workers=arguments.workers,
                 progress=advance,
-                **optional,
+                **options,
             )
-            output.save(_kind(run, d), simulation)
+            output.save(kind, simulation)
             simulations.append(simulation)
     return simulations
 
@@ -207,7 +218,7 @@ def _mean(values: Any) -> str:
 
 
 def _with_error(value: float, stderr: float) -> str:
-    """Value and error; the value alone where seeds differ by rounding, as norms do at the start."""
+    """Write value and error; the value alone where seeds differ by rounding."""
     return f"{value:.6g}" if stderr < _ROUNDING * abs(value) else with_error(value, stderr)
 
 

@@ -1,4 +1,4 @@
-"""The command that finds the threshold in simulations."""
+"""Command ``sweep``: the threshold in simulations."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
 
 def _bracket(run: RunFile, grid: tuple[float, ...]) -> tuple[float, float] | None:
-    """Return where to look for the theory's threshold; None if there can be none."""
+    """Return the bracket of the theory's threshold; None if there can be none."""
     if run.problem.starts_on_hard:
         return None
     if run.threshold.bracket is not None:

@@ -1,4 +1,4 @@
-"""The commands that compute theory: threshold, trajectory, spectrum."""
+"""Commands ``threshold``, ``trajectory`` and ``spectrum``: the theory."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
 
 
 def _biased(result: Trajectory) -> str:
-    """Say what the last values owe to the number of paths, if it is more than their errors."""
+    """Write the bias of the last values by finitely many paths, where it exceeds their errors."""
     found = []
     for name, words in (("train_loss", "train loss"), ("gradient_norm", "gradient norm")):
         bias, error = float(result.bias[name][-1]), float(result.stderr[name][-1])
@@ -227,7 +227,7 @@ def _biased(result: Trajectory) -> str:
 
 
 def _has_test_error(result: Trajectory) -> bool:
-    """Whether labels are -1 and +1."""
+    """Return whether labels are -1 and +1."""
     return result.problem is not None and result.problem.target.has_sign_labels
 
 

@@ -40,7 +40,7 @@
     bracket = [0.5, 16.0]         # default: that of [threshold]
     n_steps = 400                 # default: that of [method]; and steps, points, max_solves
 
-    [algorithmic-gap]             # optional: networks beside delta_alg, `delta-nn algorithmic-gap`
+    [algorithmic-gap]             # optional: networks against delta_alg
     activations = ["gelu", "quadratic"]   # default: that of [network]
     losses = ["pseudo-huber"]     # default: that of [problem]
     widths = [1, 2]               # neurons, second layer 1/m each; default: that of [network]
@@ -265,7 +265,7 @@ class RunFile:
         return run
 
     def _check_steps(self, gap_table: str) -> None:
-        """See that no step asked for is beyond its horizon."""
+        """Check that no step is beyond its horizon."""
         gap, sweep = self.algorithmic_gap, self.sweep
         for table, name, steps, horizon in (
             ("curve", "steps", self.curve.steps, self.curve.n_steps),
@@ -278,7 +278,7 @@ class RunFile:
                 check_steps(name, tuple(steps or ()), last)
 
     def to_config(self) -> dict[str, Any]:
-        """Tables of plain types, the inverse of :meth:`from_config`; settings of None left out."""
+        """Return tables of plain types, the inverse of :meth:`from_config`; None is left out."""
         problem = self.problem.to_config()
         config = {
             "title": self.title,
@@ -343,7 +343,7 @@ def load_run(path: str | os.PathLike[str]) -> RunFile:
 
 
 def preset_names() -> tuple[str, ...]:
-    """Names of the presets that come with the package.
+    """Return the names of the presets that come with the package.
 
     Examples
     --------

@@ -38,7 +38,7 @@ _Table = TypeVar("_Table", bound="Settings")
 
 @dataclass(frozen=True)
 class Option:
-    """Declaration of an option beside its name, type and default.
+    """Declaration of an option, in addition to its name, type and default.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ def read_table(table: type[_Table], name: str, entries: Any) -> _Table:
 
 @contextlib.contextmanager
 def within(table: str) -> Iterator[None]:
-    """Name the table in what a check of its values raises."""
+    """Add the name of the table to an error of its values."""
     try:
         yield
     except ValueError as error:
@@ -195,7 +195,7 @@ def check_plain(config: Mapping[str, Any]) -> None:
 
 
 def one_line(text: str) -> str:
-    """Text of a file as it can stand in a message: short, and nothing a terminal would obey."""
+    """Return text of a file for a message: short, and free of control characters."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= 200 else f"{text[:197]}..."
 
@@ -203,7 +203,7 @@ def one_line(text: str) -> str:
 def check_known(
     config: Mapping[str, Any], tables: Mapping[str, type[Settings]], others: Mapping[str, Any]
 ) -> None:
-    """Raise at the first key that is no option, saying which was probably meant."""
+    """Raise at the first unknown key, naming the nearest known one."""
     top = (*others, *tables)
     for key, value in config.items():
         if key not in top:

@@ -131,7 +131,7 @@ class NetworkSettings(Settings):
 
 @dataclass(frozen=True)
 class ProblemSettings(Settings):
-    """Arguments of :class:`dmft.Problem`, beside target and network."""
+    """Arguments of :class:`dmft.Problem` other than target and network."""
 
     loss: str | None = option()
     init_radius: float | list[float] | None = option()
@@ -236,7 +236,7 @@ class AlgorithmicGapSettings(CurveSettings):
 
     Activations, losses and second layer are by default those of the run file, the bracket that of
     the curve or of the threshold. ``step_sizes`` (0 for gradient flow) and ``time`` come together;
-    ``network`` is the one they are about, ``d`` the dimension of runs beside the largest step size.
+    ``network`` is the one they are about, ``d`` the dimension of runs at the largest step size.
     """
 
     activations: tuple[str, ...] | None = option(
@@ -252,7 +252,7 @@ class AlgorithmicGapSettings(CurveSettings):
     time: float | None = option("time that all of them reach")
     network: str | None = option("which network (default: the first)", "NAME")
     compare_fresh: bool = option(default=True, off=("--no-fresh", "leave out fresh batches"))
-    d: int | None = option("simulate beside the largest step", "D")
+    d: int | None = option("dimension of runs at the largest step", "D")
     seeds: int = option("number of runs at each delta", "S", default=8)
 
     def __post_init__(self) -> None:
@@ -260,19 +260,21 @@ class AlgorithmicGapSettings(CurveSettings):
         if (self.step_sizes is None) != (self.time is None):
             raise ValueError("step_sizes and time must come together: one of them is missing")
         if self.d is not None and self.step_sizes is None:
-            raise ValueError("d must come with step_sizes and time, beside which runs stand")
+            raise ValueError(
+                "d must come with step_sizes and time: runs are made at the largest step size"
+            )
         _ = self.step_axis, self.simulation
 
     @property
     def step_axis(self) -> StepSizes | None:
-        """Step sizes to compare; None for none."""
+        """Return the step sizes to compare; None for none."""
         if self.step_sizes is None or self.time is None:
             return None
         return StepSizes(self.step_sizes, self.time, self.network, self.compare_fresh)
 
     @property
     def simulation(self) -> SimulationCheck | None:
-        """Runs beside them; None for none."""
+        """Return the simulations at the largest step size; None for none."""
         return None if self.d is None else SimulationCheck(self.d, self.seeds)
 
 
@@ -349,7 +351,7 @@ class SweepSettings(Settings):
 
     @property
     def grid(self) -> tuple[float, ...] | None:
-        """Values of delta: as listed, or even in log over the bracket, to four digits."""
+        """Return the values of delta: as listed, or even in log over the bracket."""
         if self.deltas is not None or self.bracket is None:
             return self.deltas
         lower, upper = self.bracket

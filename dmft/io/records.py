@@ -1,4 +1,4 @@
-"""Results as files: one declaration of what a result holds writes it, reads it and checks it.
+"""Result files of dataclasses: annotations declare the contents for writer, reader and checks.
 
 The declaration is the annotations of a dataclass. An array says its axes, and a tuple its length,
 by letters that mean the same number throughout one object::
@@ -100,7 +100,6 @@ def read_record(
     ValueError
         If the file is of another kind, or from a newer format.
     """
-
     config, arrays = read_result(
         path, kind, lambda config, arrays: check(_record(cls, config, arrays))
     )
@@ -111,7 +110,7 @@ def read_record(
 
 
 def _packed(value: Any, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
-    """Return plain types; arrays go where they say by name."""
+    """Return plain types, and add arrays to a dictionary by name."""
     if isinstance(value, np.ndarray):
         arrays[name] = value
         return {"array": name}
@@ -157,7 +156,7 @@ def _record(cls: type[Record], config: Mapping[str, Any], arrays: Arrays) -> Rec
 
 
 class _Reader:
-    """The arrays of a file, and which of them have been asked for."""
+    """Arrays of a file, and the names of those already read."""
 
     def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays

@@ -1,4 +1,4 @@
-"""Figures: thresholds, delta_NN beside delta_alg, trajectory, spectrum, theory beside simulation.
+"""Figures: thresholds, delta_NN and delta_alg, trajectory, spectrum, theory against simulation.
 
 The only package of ``dmft`` that imports matplotlib. One module for each subject; what they share
 is in ``common``.

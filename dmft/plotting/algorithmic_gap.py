@@ -1,4 +1,4 @@
-"""Figure of delta_NN of several networks beside delta_alg, and against the step size."""
+"""Figure of delta_NN of several networks against delta_alg, and of the step size."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _REUSE, _FRESH = "same samples in every step", "fresh samples in every step"
 
 
 def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
-    """delta_NN against time for each network, beside delta_alg; against the step size.
+    """Draw delta_NN against time for each network, with delta_alg; against the step size.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
         of time with time 0 at its left end, and delta_alg. Next, where it was asked for: delta_NN
         at one time against the step size, gradient flow at the left end; then the smallest
         eigenvalue of the Hessian at the largest step size, and the overlap of its eigenvector with
-        the hard directions, beside simulations. Thick bars: error of the difference from the first
-        point. Open marks: unstable paths carry more than 1 % of an average; beside simulations, too
+        the hard directions, with simulations. Thick bars: error of the difference from the first
+        point. Open marks: unstable paths carry more than 1 % of an average; with simulations, too
         close to the edge to be compared. Crosses at the bottom: no value.
     """
     axis = result.step_axis
@@ -174,7 +174,7 @@ def _draw_points(
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
-    """Names at the right end of their curves, moved apart where they would overlap."""
+    """Write names at the right end of their curves, moved apart where they would overlap."""
     to_axes = axes.transData + axes.transAxes.inverted()
     heights = [
         float(to_axes.transform((axes.get_xlim()[1], value))[1]) if np.isfinite(value) else 0.0
@@ -199,16 +199,16 @@ def _spread(heights: Sequence[float]) -> list[float]:
         if not close.any():
             break
         for i in np.flatnonzero(close):
-            push = 0.5 * (_LINE - (places[i + 1] - places[i]))
-            places[i] -= push
-            places[i + 1] += push
+            excess = 0.5 * (_LINE - (places[i + 1] - places[i]))
+            places[i] -= excess
+            places[i + 1] += excess
     found = np.empty_like(places)
     found[order] = places
     return [float(place) for place in found]
 
 
 def _time_axis(axes: Axes, curve: ThresholdCurve) -> None:
-    """Time, logarithmic after its first point, with time 0 at the left end."""
+    """Make an axis of time, logarithmic after its first point, with time 0 at the left end."""
     axes.set_xlabel(time_label(curve.config))
     t = curve.times
     if len(t) > 1:
@@ -256,7 +256,7 @@ def _draw_steps(axes: Axes, axis: StepAxis, index: int) -> None:
 
 
 def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row: int) -> None:
-    """Values with two bars: the error of each, and thick, that of its difference from the first."""
+    """Draw values with two bars: their error, and thick, that of the difference from the first."""
     look = color, _ = _look(index, row == 1)
     known = np.isfinite(series.value)
     x, value = series.step_sizes[known], series.value[known]
@@ -281,13 +281,13 @@ def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row
 
 
 def _look(index: int, fresh: bool) -> tuple[str, Any]:
-    """Colour and dashes of a network; those of fresh batches are no network's."""
+    """Return colour and dashes of a network; those of fresh batches are no network's."""
     color, dashes = look(index).values()
     return ("black", DASHES[1]) if fresh else (color, dashes)
 
 
 def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int) -> None:
-    """Smallest eigenvalue and its hard overlap: theory as lines, runs as squares with errors."""
+    """Draw smallest eigenvalue and hard overlap: theory as lines, runs as squares with errors."""
     first = axis.check[0]
     upper.set_title(rf"step {first.step}, $\eta = {first.step_size:g}$, $d = {first.d}$")
     upper.set_ylabel("smallest eigenvalue")

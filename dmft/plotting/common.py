@@ -1,4 +1,4 @@
-"""What the figures share: canvas, palette, a curve with its band, words and numbers.
+"""Canvas, palette, axes, bands, marks, words and numbers of all figures.
 
 Figures are built on the Agg canvas without pyplot, so no window opens and no global state changes;
 in a notebook a returned figure shows itself.
@@ -138,7 +138,7 @@ def new_figure(
     widths: tuple[float, ...] | None = None,
     heights: tuple[float, ...] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """Figure of the given size in inches on its own canvas, and its panels row by row.
+    """Make a figure of a size in inches on its own canvas; return it and its panels row by row.
 
     Call it, and all drawing, under `style`.
     """
@@ -151,7 +151,7 @@ def new_figure(
 
 
 def describe(config: Mapping[str, Any]) -> str:
-    """Problem and method in one line."""
+    """Describe problem and method in one line."""
     problem, method = config.get("problem"), config.get("method")
     parts = []
     if problem:
@@ -195,12 +195,12 @@ def broken(text: str, figure: Figure) -> str:
 
 
 def has_one_step_size(method: Mapping[str, Any]) -> bool:
-    """Whether the method of a configuration is gradient descent with steps of one size."""
+    """Return whether a method is gradient descent with steps of one size."""
     return isinstance(method.get("step_size"), float)
 
 
 def name_of(entry: str | Mapping[str, str]) -> str:
-    """Catalogue name, or that of a custom law; nothing in it is taken for mathematics."""
+    """Return a catalogue name, or that of a custom object, with no mathematics in it."""
     name = entry if isinstance(entry, str) else entry["custom"]
     return name.replace("$", r"\$")
 
@@ -212,7 +212,7 @@ def format_number(value: float, stderr: float) -> str:
 
 
 def sentence(status: Status) -> str:
-    """First clause of what a status says, in short lines."""
+    """Return the first clause of a status in short lines."""
     text = f"{status.name}: {status.value.split(';')[0].rstrip('.')}."
     return textwrap.fill(text, 64)
 
@@ -261,12 +261,12 @@ def leave_room(figure: Figure) -> None:
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour and dashes of a curve."""
+    """Return colour and dashes of a curve."""
     return {"color": CYCLE[index % len(CYCLE)], "linestyle": DASHES[index % len(DASHES)]}
 
 
 def marker_of(index: int) -> dict[str, Any]:
-    """Colour and marker of a size."""
+    """Return colour and marker of a size."""
     return {"color": CYCLE[index % len(CYCLE)], "marker": MARKERS[index % len(MARKERS)]}
 
 
@@ -310,7 +310,7 @@ def say_within(axes: Axes, text: str, color: str) -> None:
 def draw_band(
     axes: Axes, t: NDArray[Any], value: FloatArray, error: FloatArray, index: int, label: str | None
 ) -> None:
-    """One curve with a band of one standard error, told apart by colour and by dashes."""
+    """Draw a curve with a band of one standard error, told apart by colour and by dashes."""
     finite = np.isfinite(value)
     axes.plot(
         t[finite], value[finite], **look(index), label=label,
@@ -320,7 +320,7 @@ def draw_band(
 
 
 def hard_coordinates(trajectory: Trajectory) -> NDArray[np.bool_]:
-    """Which latent coordinates lie in the hard space."""
+    """Return which latent coordinates lie in the hard space."""
     if trajectory.problem is not None:
         projector = trajectory.problem.target.easy_projector
         return np.asarray(~np.any(projector, axis=0))
@@ -328,13 +328,13 @@ def hard_coordinates(trajectory: Trajectory) -> NDArray[np.bool_]:
 
 
 def config_of(trajectory: Trajectory) -> Mapping[str, Any]:
-    """Problem and method as plain types, for `describe`."""
+    """Return problem and method as plain types, for `describe`."""
     problem = trajectory.problem.to_config() if trajectory.problem is not None else None
     return {"problem": problem, "method": trajectory.method.to_config()}
 
 
 def logarithmic_after(axes: Axes, first: float, last: float, with_zero: bool) -> None:
-    """Scale, range and ticks from 0 (or the first point) to the last."""
+    """Set scale, range and ticks from 0 (or the first point) to the last."""
     pad = (last / first) ** 0.03 if last > first else 1.1
     if with_zero:
         axes.set_xscale("symlog", linthresh=first, linscale=0.4)
@@ -351,5 +351,5 @@ def logarithmic_after(axes: Axes, first: float, last: float, with_zero: bool) ->
 
 
 def log_subs(first: float, last: float) -> tuple[float, ...]:
-    """Multiples of powers of ten that get a number, on a logarithmic axis of such length."""
+    """Return the multiples of powers of ten that get a number on a logarithmic axis."""
     return (1.0, 2.0, 5.0) if last < 100 * first else (1.0,)

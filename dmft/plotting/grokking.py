@@ -1,4 +1,4 @@
-"""Figure of an escape along a hard direction: predicted runs, and simulated ones beside them."""
+"""Figure of an escape along a hard direction: predicted and simulated runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["plot_grokking"]
 def plot_grokking(
     grokking: Grokking, simulations: Sequence[Simulation] = (), *, d: int | None = None
 ) -> Figure:
-    """Losses and hard cosine against the step, and the time of the fall against d.
+    """Draw losses and hard cosine against the step, and the time of the fall against d.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _draw_runs(
     color: str,
     label: str,
 ) -> None:
-    """Median and band of the predicted runs, simulated ones as thin lines."""
+    """Draw median and band of the predicted runs, and simulated ones as thin lines."""
     t = grokking.steps
     axes.fill_between(
         t, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.2, linewidth=0
@@ -121,7 +121,7 @@ def _draw_runs(
 
 
 def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation]) -> None:
-    """Time of the fall against the dimension."""
+    """Draw the time of the fall against the dimension."""
     d = np.array(grokking.d, dtype=np.float64)
     order = np.argsort(d)
     last = float(grokking.steps[-1])

@@ -1,4 +1,4 @@
-"""Figure of a label law: what labels tell of the Hermite polynomials of its latent coordinates."""
+"""Figure of a label: its Hermite energies, and conditional means of Hermite polynomials."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _TICK_LEVELS = (1e-3, 0.02, 0.15, 0.5, 0.85, 0.98, 0.999)
 
 
 def plot_hardness(result: Hardness) -> Figure:
-    """Draw what labels tell of Hermite polynomials of each degree, and how much of each they hold.
+    """Draw conditional means of Hermite polynomials given the label, and energies by degree.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def plot_hardness(result: Hardness) -> Figure:
     -------
     matplotlib.figure.Figure
         For k = 1: conditional means of the normalised Hermite polynomials against the label (spaced
-        by its quantiles), and their mean squares beside the squared Hermite coefficients of the
+        by its quantiles), and their mean squares next to the squared Hermite coefficients of the
         label. For k > 1: both shares by degree, stacked by direction. Whiskers: standard errors.
     """
     with style():

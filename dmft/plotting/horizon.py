@@ -1,4 +1,4 @@
-"""Figure of delta_NN against the horizon, with its limit and how the left edge goes to zero."""
+"""Figure of delta_NN against the horizon, with its limit and the left edge of the bulk."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _HIGHEST = 1.5  # an interval is drawn up to this multiple of the largest value
 
 
 def plot_curve(curve: ThresholdCurve) -> Figure:
-    """Threshold against time, with its limit; the left edge of the bulk against time.
+    """Draw the threshold against time, with its limit, and the left edge of the bulk.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
 
 
 def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
-    """Interval of the limit at the right margin, with arrows where it goes on."""
+    """Draw the interval of the limit at the right margin, with arrows where it is unbounded."""
     limit, (bottom, top) = curve.limit, axes.get_ylim()
     where: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
     settled = limit.status is Status.SUCCESS
@@ -140,7 +140,7 @@ def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
 
 
 def _draw_edges(axes: Axes, curve: ThresholdCurve) -> None:
-    """Minus the left edge against time, on logarithmic axes."""
+    """Draw minus the left edge against time, on logarithmic axes."""
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylabel(r"$-$ left edge of the Hessian's bulk")
@@ -173,7 +173,7 @@ def _draw_edges(axes: Axes, curve: ThresholdCurve) -> None:
 
 
 def _guide(axes: Axes, t: FloatArray, distance: FloatArray) -> None:
-    """Dotted line of slope -1 below the end of the last curve."""
+    """Draw a dotted line of slope -1 below the end of the last curve."""
     late = np.array([max(t[0], 0.2 * t[-1]), t[-1]])
     guide = 0.6 * float(distance[-1]) * late[-1] / late
     axes.plot(late, guide, color=GREY, linestyle=":", linewidth=1.4, label=r"slope $1/t$")
@@ -194,7 +194,7 @@ def _fixed(curve: ThresholdCurve) -> list[int]:
 
 
 def _time_axis(axes: Axes, curve: ThresholdCurve) -> None:
-    """Time, logarithmic after its first point, with room for 0; for descent also the steps."""
+    """Make an axis of time, logarithmic after its first point, and for descent one of steps."""
     t, steps = curve.times, curve.steps
     if len(t) < 2 or t[-1] <= 0:
         return

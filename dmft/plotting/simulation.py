@@ -1,4 +1,4 @@
-"""Runs at finite dimension by themselves: every seed as a thin line, the mean over seeds on top."""
+"""Figure of runs at finite dimension: every seed as a thin line, the mean over seeds on top."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STAGGER = 0.012
 
 
 def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
-    """Norms, overlaps, losses and gradient of every seed; Hessian and test error where there are.
+    """Draw norms, overlaps, losses and gradient of every seed; Hessian and test error if any.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
 
 
 def _norms(run: Simulation) -> Curves:
-    """Squared norms of the neurons, and, for few, their products."""
+    """Return squared norms of the neurons, and, for few, their products."""
     m = run.m
     pairs = [(j, j) for j in range(m)]
     if m <= 3:
@@ -132,7 +132,7 @@ def _norms(run: Simulation) -> Curves:
 
 
 def _overlaps(run: Simulation) -> Curves:
-    """Overlaps with easy directions by coordinate, with the hard ones as one squared cosine."""
+    """Return overlaps with easy directions by coordinate, with hard ones as one squared cosine."""
     curves = {}
     if run.problem is None or run.problem.target.hard_basis.shape[1]:
         name = ": held at 0" if run.hold_hard else r": $\cos^2$"
@@ -166,7 +166,7 @@ def _draw(axes: Axes, runs: list[Simulation], curves: list[Curves]) -> None:
 
 
 def _draw_hessian(axes: Axes, runs: list[Simulation], name: str) -> None:
-    """One entry of each recorded Hessian: that of the smallest eigenvalue."""
+    """Draw one entry of each recorded Hessian: that of the smallest eigenvalue."""
     span = max(max(int(run.steps[-1]) for run in runs), 1)
     for index, run in enumerate(runs):
         look_of_size = marker_of(index)

@@ -1,4 +1,4 @@
-"""Runs at finite size over a grid of delta, with the theory's threshold drawn in."""
+"""Figure of runs at finite size over a grid of delta, with the theory's threshold."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _POINTS = 400
 
 
 def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) -> Figure:
-    """Recovery, generalisation and, where recorded, the lowest eigenvalue against delta.
+    """Draw recovery, test loss and, where recorded, the smallest eigenvalue against delta.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def _draw_threshold(axes: Axes, value: float, stderr: float, label: str, index: 
 
 
 def _legend(figure: Figure, axes: Axes, n_lines: int) -> None:
-    """Sizes in the left column; theory and the meaning of the marks in the right one."""
+    """Make a legend of sizes in the left column, theory and marks in the right one."""
     handles, labels = axes.get_legend_handles_labels()
     marks: dict[str, Any] = {"marker": "o", "color": GREY, "markersize": 5, "linestyle": "none"}
     sizes = list(zip(handles[n_lines:], labels[n_lines:], strict=True))
@@ -174,7 +174,7 @@ def _legend(figure: Figure, axes: Axes, n_lines: int) -> None:
 
 
 def _staggered(sweep: Sweep, axes: Axes, index: int) -> FloatArray:
-    """Move the deltas a little for each size."""
+    """Return the deltas, moved a little for each size."""
     low, high = axes.get_xlim()
     offset = (index - (len(sweep.d) - 1) / 2) * _STAGGER
     return np.asarray(sweep.deltas * (high / low) ** offset)
@@ -213,14 +213,14 @@ def _crossing_label(crossing: LogisticCrossing) -> str:
 
 
 def _digits(crossing: LogisticCrossing) -> int:
-    """Decimals that show the interval to two digits."""
+    """Return the decimals that show the interval to two digits."""
     ends = np.array([crossing.value - crossing.lower, crossing.upper - crossing.value])
     scale = float(np.min(ends[np.isfinite(ends)], initial=crossing.value))
     return int(np.clip(1 - np.floor(np.log10(max(scale, 1e-3))), 0, 3))
 
 
 def _draw_runs(axes: Axes, sweep: Sweep, values: FloatArray) -> None:
-    """Every run as a mark, recovered ones filled, with a line through the medians."""
+    """Draw every run as a mark, recovered ones filled, with a line through the medians."""
     for index in range(len(sweep.d)):
         x = np.broadcast_to(_staggered(sweep, axes, index)[:, np.newaxis], values[index].shape)
         finite = np.isfinite(values[index])

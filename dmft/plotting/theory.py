@@ -69,7 +69,7 @@ _ROOM = 0.09
 
 
 def plot_threshold(threshold: Threshold) -> Figure:
-    """Gap against delta, with the crossing that is delta_NN and its standard error.
+    """Draw the gap against delta, with delta_NN and its standard error.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def plot_threshold(threshold: Threshold) -> Figure:
 
 
 def _draw_other_crossings(axes: Axes, threshold: Threshold) -> None:
-    """Diamonds at sign changes other than delta_NN, bars where only their ends are known."""
+    """Draw sign changes other than delta_NN, as bars where only their ends are known."""
     others = [c for c in threshold.crossings if c.value != threshold.value]
     located = [c for c in others if c.refined]
     if located:
@@ -187,12 +187,12 @@ def _enlarge_crossing(
 
 
 def _falls(gap: FloatArray) -> bool:
-    """Whether the gap falls from so high to below zero that the corners off it are empty."""
+    """Return whether the gap falls so far to below zero that two corners are empty."""
     return bool(len(gap) and gap[0] > 0.5 * np.max(np.abs(gap)) and gap[-1] < 0)
 
 
 def _region_names(axes: Axes, left: bool) -> None:
-    """Say what either sign means, at one end of the zero line, with room for both names."""
+    """Name either sign at one end of the zero line, with room for both names."""
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, -_ROOM * high), max(high, -_ROOM * low))
     place, side = (0.012, "left") if left else (0.988, "right")
@@ -207,7 +207,7 @@ def _region_names(axes: Axes, left: bool) -> None:
 
 
 def plot_trajectory(trajectory: Trajectory) -> Figure:
-    """Order parameters, losses and gradient norm against the step, with error bands.
+    """Draw order parameters, losses and gradient norm against the step, with error bands.
 
     Parameters
     ----------
@@ -309,7 +309,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
 
 
 def plot_spectrum(spectrum: Spectrum) -> Figure:
-    """Density of the Hessian, its edges, and its outliers with their overlaps.
+    """Draw the density of the Hessian, its edges, and its outliers with their overlaps.
 
     Parameters
     ----------
@@ -351,7 +351,7 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
 
 
 def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Figure:
-    """Edges and outliers of the Hessian along a trajectory: the BBP transition seen in time.
+    """Draw edges and outliers of the Hessian along a trajectory: the BBP transition in time.
 
     Parameters
     ----------
@@ -379,7 +379,7 @@ def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Fig
 
 
 def draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
-    """Density, edges, outliers and the atom at zero, each with its label."""
+    """Draw density, edges, outliers and the atom at zero, each with its label."""
     x, density = spectrum.x, spectrum.density
     axes.fill_between(x, 0.0, np.nan_to_num(density), color=BLUE, alpha=0.18, linewidth=0)
     axes.plot(x, density, color=BLUE, label="bulk")
@@ -424,13 +424,13 @@ def _outlier_label(outlier: SpectrumOutlier) -> str:
 
 
 def zero_of(spectrum: Spectrum) -> float:
-    """Where the Hessian without weight decay has its zero eigenvalues."""
+    """Return the place of the atom: eigenvalues that are zero without weight decay."""
     problem = spectrum.config.get("problem")
     return float(problem["weight_decay"]) if problem else 0.0
 
 
 def useful_range(spectrum: Spectrum) -> tuple[float, float]:
-    """Range that holds all but a long tail, the outliers and zero."""
+    """Return a range with all but a long tail, the outliers and zero."""
     values = [outlier.value for outlier in spectrum.outliers]
     low, high = spectrum.quantile(0.01), spectrum.quantile(0.99)
     width = high - low

@@ -212,8 +212,8 @@ def test_a_run_file_comes_back_from_its_tables(run_file):
 @pytest.mark.parametrize("n_steps", [2, 8])
 def test_the_horizon_does_not_stretch_a_schedule(run_file, n_steps):
     """As of the curve: steps are what they are for the threshold, and go on where it ends."""
-    from dmft.cli.arguments import command_parser
     from dmft.cli.algorithmic_gap import _gap_run
+    from dmft.cli.arguments import command_parser
 
     cosine = 'step_size = { schedule = "cosine", peak = 0.4, final = 0.1 }'
     text = RUN.replace("step_size = 0.2", cosine).replace("n_steps = 2", f"n_steps = {n_steps}")

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_plotting import texts
 from test_curve import curve, limit
+from test_plotting import texts
 from test_titles import LONG, inside
 
 import dmft

@@ -56,7 +56,7 @@ def run_hardness(arguments: argparse.Namespace) -> int:
         output.draw("hardness", "plot_hardness", result)
     data = {
         **picked(result, _JSON),
-        "rank_tests": result.rounds,
+        "rank_tests": [picked(test, "explained stderr n_easy") for test in result.rounds],
         "delta_alg_infinite": math.isinf(result.delta_alg),
         "settings": {name: result.config[name] for name in _SETTINGS},
     }

@@ -59,6 +59,7 @@ __all__ = [
     "draw_band",
     "fill_band",
     "filled_marks",
+    "flatten_rounding",
     "format_number",
     "hard_coordinates",
     "leave_room",
@@ -84,6 +85,7 @@ __all__ = [
 # Of a title, on average.
 _LETTERS_PER_INCH = 10.5
 _WIDE = 30.0
+_ROUNDING = 1e-9
 PLUS_MINUS: Final = r"\pm"
 
 # Curves are told apart by colour and by dashes.
@@ -243,6 +245,14 @@ def log_if_wide(axes: Axes, values: NDArray[Any]) -> None:
     values = values[values > 0]  # NaN compares false
     if values.size and values.max() > _WIDE * values.min():
         axes.set_yscale("log")
+
+
+def flatten_rounding(axes: Axes) -> None:
+    """Widen the vertical range where all that is seen in it is rounding."""
+    low, high = axes.get_ylim()
+    size = max(abs(low), abs(high))
+    if axes.get_yscale() == "linear" and high - low < _ROUNDING * size:
+        axes.set_ylim(0.5 * (low + high) - 0.05 * size, 0.5 * (low + high) + 0.05 * size)
 
 
 def time_label(config: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from dmft.plotting.common import (
     CYCLE,
     GREY,
     describe,
+    flatten_rounding,
     log_if_wide,
     look,
     marker_of,
@@ -108,6 +109,7 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
         along_steps = panels[:4] + panels[6 if recorded else 4 :]
         for axes in panels:
             step_axis(axes)
+            flatten_rounding(axes)
             last = max(int(run.steps[-1]) for run in runs)
             margin = 0.0 if axes in along_steps and last else 0.04 * max(last, 1)
             axes.set_xlim(-margin, last + margin)

@@ -19,6 +19,7 @@ from dmft.plotting.common import (
     describe,
     draw_band,
     fill_band,
+    flatten_rounding,
     format_number,
     hard_coordinates,
     log_if_wide,
@@ -294,6 +295,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
                 if t[-1] > _LINEAR_TIME:
                     axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
             axes.set_xlim(0, t[-1] if t[-1] > 0 else 1)
+            flatten_rounding(axes)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(loc="best", ncols=2 if len(axes.lines) > 3 else 1)
         title = f"{describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"

@@ -46,11 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             import importlib
 
             from dmft.cli.arguments import command_parser
-            from dmft.cli.limits import check_address_space
             from dmft.cli.output import finish
 
             arguments = command_parser().parse_args(argv)
-            check_address_space()
             module, _, function = arguments.run.partition(":")
             code: int = getattr(importlib.import_module(module), function)(arguments)
             finish()
@@ -75,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _told(error: Exception, arguments: argparse.Namespace | None) -> tuple[int, str | None]:
-    """Exit code, and the one line to say of an error; None if it is one of the program."""
+    """Return the exit code and the one line of an error; None if it is one of the program."""
     status = sys.modules.get("rmt.status")
     if status is not None and isinstance(error, status.NumericalFailure):
         return NUMERICAL, str(error)
@@ -107,7 +105,7 @@ def _told(error: Exception, arguments: argparse.Namespace | None) -> tuple[int, 
 
 
 def _texts(error: BaseException | None) -> str:
-    """Return what an error says, and those behind it."""
+    """Return the messages of an error and its causes."""
     texts = []
     while error is not None:
         texts.append(str(error))

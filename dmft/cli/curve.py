@@ -1,24 +1,24 @@
-"""The command that draws delta_NN against the horizon."""
+"""Command ``curve``: delta_NN against the horizon."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.cli.arguments import in_bytes, run_file, setting, stated, until
-from dmft.cli.exits import DONE, NUMERICAL
 from dmft.cli.output import (
     Output,
     cell,
+    execution,
+    expected_solves,
     paths_line,
+    picked,
     problem_lines,
-    progress,
-    resumable,
     text_table,
+    unstable_line,
 )
-from dmft.solver.stability import SHARE_TOLERANCE
+from dmft.cli.run_files import given, needed, run_file, until
 
 if TYPE_CHECKING:
     import argparse
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["run_curve"]
 
-_POINTS = 9  # as delta_nn_curve
-_REFINEMENTS = 5  # what the curve usually takes after the first grid
 _ROWS = 10
+_JSON = """steps times value stderr interpolation_error bias statuses crossings bracket limit detail
+edge_at_threshold edge_at_threshold_stderr unstable_share n_evaluations delta gap gap_stderr
+left_edge left_edge_stderr"""
 
 
 def run_curve(arguments: argparse.Namespace) -> int:
@@ -40,27 +41,18 @@ def run_curve(arguments: argparse.Namespace) -> int:
 
     run = _curve_run(arguments)
     settings = run.curve
-    in_file = run.threshold.bracket if settings.bracket is None else settings.bracket
-    bracket = setting(None, in_file, "curve.bracket", "--bracket LO HI")
-    numbers = {
-        name: getattr(settings, name)
-        for name in ("points", "max_solves")
-        if getattr(settings, name) is not None
-    }
+    bracket = needed(settings.bracket or run.threshold.bracket, "curve.bracket")
     with Output(arguments, run) as output:
-        total = numbers.get("points", _POINTS) + _REFINEMENTS
-        with resumable(arguments.checkpoint), progress(total, "values of delta") as advance:
+        total = expected_solves(settings.points)
+        with execution(arguments, total, "values of delta") as options:
             result = delta_nn_curve(
                 run.problem,
                 run.method,
                 bracket,
                 settings.steps,
                 run.sampling,
-                threads=arguments.threads,
-                progress=advance,
-                checkpoint=arguments.checkpoint,
-                max_memory=in_bytes(arguments.max_memory),
-                **numbers,
+                **settings.stated("points", "max_solves"),
+                **options,
             )
         output.save("curve", result)
         if np.isfinite(result.gap).any():
@@ -68,48 +60,16 @@ def run_curve(arguments: argparse.Namespace) -> int:
     status = result.status
     if status.ok and arguments.require_limit:
         status = result.limit.status
-    output.report(
-        "curve",
-        status,
-        _json(result),
-        [*problem_lines(run), paths_line(run), *_lines(result)],
-        _table(result),
-    )
-    return DONE if status.ok else NUMERICAL
+    lines = [*problem_lines(run), paths_line(run), *_lines(result)]
+    return output.report("curve", status, picked(result, _JSON), lines, _table(result))
 
 
 def _curve_run(arguments: argparse.Namespace) -> RunFile:
-    """Return the run file with the overrides of the command line, and the curve's own horizon."""
+    """Return the run file with the options of the command line, and the curve's own horizon."""
     run = run_file(arguments)
-    given = stated(arguments, "bracket", "steps", "points", "max_solves", "n_steps")
-    settings = dataclasses.replace(run.curve, **given)
-    method = until(run.method, settings.n_steps)
-    return dataclasses.replace(run, method=method, curve=settings)
-
-
-def _json(result: ThresholdCurve) -> dict[str, Any]:
-    return {
-        "steps": result.steps,
-        "times": result.times,
-        "value": result.value,
-        "stderr": result.stderr,
-        "interpolation_error": result.interpolation_error,
-        "bias": result.bias,
-        "statuses": [status.name for status in result.statuses],
-        "crossings": [[vars(crossing) for crossing in step] for step in result.crossings],
-        "bracket": result.bracket,
-        "limit": result.limit.to_config(),
-        "detail": result.detail,
-        "edge_at_threshold": result.edge_at_threshold,
-        "edge_at_threshold_stderr": result.edge_at_threshold_stderr,
-        "unstable_share": result.unstable_share,
-        "n_evaluations": result.n_evaluations,
-        "delta": result.delta,
-        "gap": result.gap,
-        "gap_stderr": result.gap_stderr,
-        "left_edge": result.left_edge,
-        "left_edge_stderr": result.left_edge_stderr,
-    }
+    n_steps = given(arguments, "method").get("n_steps", run.curve.n_steps)
+    curve = dataclasses.replace(run.curve, n_steps=n_steps)
+    return dataclasses.replace(run, method=until(run.method, n_steps), curve=curve)
 
 
 def _lines(result: ThresholdCurve) -> list[tuple[str, str]]:
@@ -122,14 +82,11 @@ def _lines(result: ThresholdCurve) -> list[tuple[str, str]]:
     if not np.isfinite(result.gap).any():
         lines.append(("figure", "none: there is no finite gap to draw"))
     share = float(np.max(result.unstable_share, initial=0.0, where=result.unstable_share > 0.0))
-    if share > SHARE_TOLERANCE:
-        text = f"carry up to {share:.1%} of an average at the threshold: a smaller step_size"
-        lines.append(("unstable paths", f"{text}, or gradient flow, has fewer or none"))
-    return lines
+    return lines + unstable_line(share, f"up to {share:.1%} of an average at the threshold")
 
 
 def _limit_text(limit: Extrapolation, *, known_late: bool) -> str:
-    """Say the limit and its interval, and in words what is open about it."""
+    """Write the limit and its interval, or why there is none."""
     if not limit.n_points and not known_late:
         return "none: there is no threshold at the last step"
     level = f"{100 * limit.level:.0f} %"
@@ -145,7 +102,7 @@ def _limit_text(limit: Extrapolation, *, known_late: bool) -> str:
 
 
 def _table(result: ThresholdCurve) -> str:
-    """About ten of the steps, the first and last among them."""
+    """Return a table of about ten steps, the first and last among them."""
     rows = np.unique(np.linspace(0, len(result.steps) - 1, _ROWS).round().astype(int))
     head = ("step", "time", "delta_NN", "left edge there", "status")
     cells = [

@@ -1,4 +1,4 @@
-"""How the command ends: exit codes, and bad input as one line."""
+"""Exit codes, and bad input as one line."""
 
 from __future__ import annotations
 

@@ -1,20 +1,22 @@
-"""The command that predicts when runs of finite dimension learn a hard direction."""
+"""Command ``grokking``: the step at which runs of finite dimension learn a hard direction."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-from dmft.cli.arguments import descent_of, run_file, setting, stated
-from dmft.cli.exits import DONE, NUMERICAL, UsageError
+from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
     keeping_seeds,
     paths_line,
+    picked,
     problem_lines,
     progress,
     text_table,
 )
+from dmft.cli.run_files import descent_of, needed, run_file
+from dmft.cli.simulation import simulated
 
 if TYPE_CHECKING:
     import argparse
@@ -26,21 +28,21 @@ if TYPE_CHECKING:
 __all__ = ["run_grokking"]
 
 _OF_ONE_NUMBER, _DRAWN = 3, 16  # runs that are followed, as predict_grokking
+_JSON = "d probabilities fall_time fall_time_stderr n_starts fall_level start start_covariance"
 
 
 def run_grokking(arguments: argparse.Namespace) -> int:
     """Predict the fall of the test loss against d, and simulate it."""
     from dmft._numerics.validation import check_integer
-    from dmft.simulation.simulation_plan import check_sizes, check_workers
+    from dmft.simulation.simulation_plan import check_workers
     from dmft.studies.grokking import predict_grokking
 
     run = run_file(arguments)
-    given = stated(arguments, "d", "delta", "seeds")
     stored = run.trajectory.delta if run.simulation.delta is None else run.simulation.delta
-    delta = setting(given.get("delta"), stored, "simulation.delta", "--delta")
-    sizes = setting(given.get("d"), run.simulation.d, "simulation.d", "--d")
-    sizes = check_sizes(sizes)
-    seeds = check_integer("seeds", given.get("seeds", run.simulation.seeds), minimum=0)
+    delta = needed(stored, "simulation.delta")
+    sizes = needed(run.simulation.d, "simulation.d")
+    seeds = run.simulation.seeds if arguments.seeds is None else arguments.seeds
+    check_integer("seeds", seeds, minimum=0)
     check_workers(arguments.workers)
     _refuse_what_is_ignored(run)
     starts = _starts(arguments, run, sizes)
@@ -60,7 +62,11 @@ def run_grokking(arguments: argparse.Namespace) -> int:
                 progress=advance,
             )
         # Saved after the simulations, whose folders may be refused.
-        simulations = _simulate(arguments, run, output, delta, sizes, seeds, starts, kind)
+        files = {
+            d: (f"{kind}-d{d}", {"hard_overlap": None if starts is None else starts[i]})
+            for i, d in enumerate(sizes if seeds else ())
+        }
+        simulations = simulated(arguments, run, output, delta, seeds, files)
         output.save(kind, result)
         output.draw(kind, "plot_grokking", result, simulations)
     lines = [
@@ -71,12 +77,11 @@ def run_grokking(arguments: argparse.Namespace) -> int:
         *_drawn_line(result),
     ]
     table = _table(result, simulations)
-    output.report("grokking", result.status, _json(result, simulations), lines, table)
-    return DONE if result.status.ok else NUMERICAL
+    return output.report("grokking", result.status, _json(result, simulations), lines, table)
 
 
 def _refuse_what_is_ignored(run: RunFile) -> None:
-    """Say so where the run file asks for what a prediction cannot have."""
+    """Refuse settings of the run file that a prediction cannot have."""
     settings = run.simulation
     if settings.inputs is not None and not settings.inputs.is_gaussian:
         raise UsageError(
@@ -118,45 +123,11 @@ def _start_line(run: RunFile, starts: list[Any] | None) -> str:
 
 
 def _drawn_line(result: Grokking) -> list[tuple[str, str]]:
-    """Say how many starts were drawn, if they were, and what that means for the times."""
+    """Write the number of starts drawn, if they were, and its effect on the times."""
     if not (result.fall_time_stderr > 0.0).any():
         return []
     counts = ", ".join(str(count) for count in result.n_starts)
     return [("starts drawn", f"{counts}; errors below are those of so many starts")]
-
-
-def _simulate(
-    arguments: argparse.Namespace,
-    run: RunFile,
-    output: Output,
-    delta: float,
-    sizes: tuple[int, ...],
-    seeds: int,
-    starts: list[Any] | None,
-    kind: str,
-) -> list[Simulation]:
-    """Seeds of each size; none if their number is 0."""
-    from dmft.simulation.simulation import simulate
-
-    if not seeds:
-        return []
-    simulations = []
-    with progress(len(sizes) * seeds, "seeds") as advance:
-        for i, d in enumerate(sizes):
-            simulation = simulate(
-                run.problem,
-                delta,
-                descent_of(run),
-                d,
-                seeds,
-                hard_overlap=None if starts is None else starts[i],
-                checkpoint=output.subfolder(f"{kind}-d{d}"),
-                workers=arguments.workers,
-                progress=advance,
-            )
-            output.save(f"{kind}-d{d}", simulation)
-            simulations.append(simulation)
-    return simulations
 
 
 def _fall_times(result: Grokking, simulation: Simulation) -> list[float]:
@@ -198,14 +169,7 @@ def _time(time: float, error: float = 0.0) -> str:
 
 def _json(result: Grokking, simulations: list[Simulation]) -> dict[str, Any]:
     return {
-        "d": result.d,
-        "probabilities": result.probabilities,
-        "fall_time": result.fall_time,
-        "fall_time_stderr": result.fall_time_stderr,
-        "n_starts": result.n_starts,
-        "fall_level": result.fall_level,
-        "start": result.start,
-        "start_covariance": result.start_covariance,
+        **picked(result, _JSON),
         "simulated": {
             simulation.d: {
                 "seeds": simulation.seeds,

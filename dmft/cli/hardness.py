@@ -1,4 +1,4 @@
-"""The command that says how hard a label law is."""
+"""Command ``hardness``: exponents and the algorithmic threshold of a label."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.cli.arguments import stated
-from dmft.cli.exits import DONE, NUMERICAL, UsageError
-from dmft.cli.output import Output, progress, with_error
+from dmft.cli.exits import UsageError
+from dmft.cli.output import Output, picked, progress, with_error
+from dmft.cli.run_files import given
+from rmt.status import Status
 
 if TYPE_CHECKING:
     import argparse
 
     from dmft.model.target import Target
     from dmft.recovery.exponents import Hardness
-from rmt.status import Status
 
 __all__ = ["run_hardness"]
 
+_SETTINGS = ("max_degree", "n_points", "seed")
+_JSON = """k easy_basis hard_basis rank_tolerance sign_flips information_exponent
+information_exponents information_status information_share information_share_stderr
+information_margin generative_exponent generative_exponents generative_share
+generative_share_stderr generative_margin delta_alg delta_alg_stderr inverse_delta_alg
+inverse_delta_alg_stderr first_recovered"""
 _ROUNDING = 1e-9  # explained variances below this are zero to rounding
 
 
 @dataclass(frozen=True)
 class _LabelRun:
-    """A label law with the name its files get."""
+    """Target with the name of its files."""
 
     name: str
     target: Target
@@ -37,22 +43,28 @@ class _LabelRun:
 
 
 def run_hardness(arguments: argparse.Namespace) -> int:
-    """Compute exponents and the algorithmic threshold of a label law."""
+    """Compute exponents and the algorithmic threshold of a label."""
     from dmft.recovery.exponents import hardness, hardness_steps
 
     run = _label_run(arguments)
-    settings = stated(arguments, "max_degree", "n_points", "seed")
+    values = {name: getattr(arguments, name) for name in _SETTINGS}
+    settings = {name: value for name, value in values.items() if value is not None}
     with Output(arguments, run) as output:
         with progress(hardness_steps(run.target), "values of the easy coordinates") as advance:
             result = hardness(run.target, **settings, progress=advance)
         output.save("hardness", result)
         output.draw("hardness", "plot_hardness", result)
-    output.report("hardness", result.status, _json(result), _lines(run, result))
-    return DONE if result.status.ok else NUMERICAL
+    data = {
+        **picked(result, _JSON),
+        "rank_tests": [picked(test, "explained stderr n_easy") for test in result.rounds],
+        "delta_alg_infinite": math.isinf(result.delta_alg),
+        "settings": {name: result.config[name] for name in _SETTINGS},
+    }
+    return output.report("hardness", result.status, data, _lines(run, result))
 
 
 def _label_run(arguments: argparse.Namespace) -> _LabelRun:
-    """Return the label law asked for, with the noise or the classes of the command line."""
+    """Return the target, with the noise or the classes of the command line."""
     from dmft.config.config import load_preset, load_run
     from dmft.model.target import Target
 
@@ -64,46 +76,14 @@ def _label_run(arguments: argparse.Namespace) -> _LabelRun:
         name, target = run.name, run.problem.target
     else:
         name, target = label, Target(label)
-    given = stated(arguments, "noise", "classes", "flip", "slope", "threshold")
-    if given:
+    stated = given(arguments, "target")
+    if stated:
         own = {} if target.classes is None else target.classes.to_config()
-        if given.get("classes", own.get("classes")) != own.get("classes"):
+        if stated.get("classes", own.get("classes")) != own.get("classes"):
             own = {}  # parameters belong to their law
-        settings = {"noise": target.noise, **own, **given}
+        settings = {"noise": target.noise, **own, **stated}
         target = Target(target.label, target.k, hard_directions=target.hard_directions, **settings)
     return _LabelRun(name, target)
-
-
-def _json(result: Hardness) -> dict[str, Any]:
-    return {
-        "k": result.k,
-        "easy_basis": result.easy_basis,
-        "hard_basis": result.hard_basis,
-        "rank_tests": [
-            {"explained": test.explained, "stderr": test.stderr, "n_easy": test.n_easy}
-            for test in result.rounds
-        ],
-        "rank_tolerance": result.rank_tolerance,
-        "sign_flips": result.sign_flips,
-        "information_exponent": result.information_exponent,
-        "information_exponents": result.information_exponents,
-        "information_status": result.information_status.name,
-        "information_share": result.information_share,
-        "information_share_stderr": result.information_share_stderr,
-        "information_margin": result.information_margin,
-        "generative_exponent": result.generative_exponent,
-        "generative_exponents": result.generative_exponents,
-        "generative_share": result.generative_share,
-        "generative_share_stderr": result.generative_share_stderr,
-        "generative_margin": result.generative_margin,
-        "delta_alg": result.delta_alg,
-        "delta_alg_infinite": math.isinf(result.delta_alg),
-        "delta_alg_stderr": result.delta_alg_stderr,
-        "inverse_delta_alg": result.inverse_delta_alg,
-        "inverse_delta_alg_stderr": result.inverse_delta_alg_stderr,
-        "first_recovered": result.first_recovered,
-        "settings": {name: result.config[name] for name in ("max_degree", "n_points", "seed")},
-    }
 
 
 def _lines(run: _LabelRun, result: Hardness) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Ctrl-C, heard wherever it falls."""
+"""Interrupts (Ctrl-C) that libraries drop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AGAIN_AFTER = 0.02  # seconds, in which whatever dropped it has come to its end
 
 @contextlib.contextmanager
 def heard() -> Iterator[None]:
-    """Raise an interrupt again that a finaliser or a callback has dropped.
+    """Raise an interrupt again after a finaliser or a callback has dropped it.
 
     Python prints what is raised there and goes on, and compiling a function runs many of them. So
     does compiled code of libraries that cannot raise; it asks the hook of exceptions to print too.

@@ -1,4 +1,4 @@
-"""What the system lets a process have, as far as libraries fail for want of it with no message."""
+"""Limits of the system under which libraries fail without a message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SMALL = 2**32
 
 
 def check_address_space() -> None:
-    """See that the libraries can be loaded in the address space that ``ulimit -v`` leaves.
+    """Check that the libraries can be loaded in the address space that ``ulimit -v`` leaves.
 
     A thread of OpenBLAS that cannot have its stack interrupts the process as Ctrl-C does; so there
     is only one where there is little room. Results do not depend on it.
@@ -21,7 +21,7 @@ def check_address_space() -> None:
     Raises
     ------
     UsageError
-        If there is no hope.
+        If they cannot.
     """
     try:
         import resource

@@ -1,8 +1,10 @@
-"""Where results go and what is said about them: files, progress, text, JSON."""
+"""Output of the commands: files, progress, text, JSON."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import enum
 import json
 import logging
 import math
@@ -12,7 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dmft.cli.exits import PROGRAM, UsageError
+from dmft._numerics.value_text import value_text
+from dmft.cli.exits import DONE, NUMERICAL, PROGRAM, UsageError
 from dmft.cli.streams import put, say
 
 if TYPE_CHECKING:
@@ -29,15 +32,19 @@ if TYPE_CHECKING:
 __all__ = [
     "Output",
     "cell",
+    "execution",
+    "expected_solves",
     "finish",
     "inputs_line",
     "keeping_seeds",
     "paths_line",
+    "picked",
+    "plain",
     "print_json",
     "problem_lines",
     "progress",
-    "resumable",
     "text_table",
+    "unstable_line",
     "with_error",
 ]
 
@@ -47,7 +54,7 @@ class _Result(Protocol):
 
 
 class _Run(Protocol):
-    """What is run: a run file, or as much of one as a command needs."""
+    """Protocol of a run file, as much of one as a command needs."""
 
     @property
     def name(self) -> str: ...
@@ -56,7 +63,7 @@ class _Run(Protocol):
 
 
 class Output:
-    """The folder results go to; found fault with before the computation, not after it."""
+    """Folder of the results, checked before the computation."""
 
     def __init__(self, arguments: argparse.Namespace, run: _Run) -> None:
         self.folder = Path(arguments.out)
@@ -88,13 +95,13 @@ class Output:
         self._remove()
 
     def _remove(self) -> None:
-        """Take away the folders made here, deepest first, if nothing is in them."""
+        """Remove the folders made here, deepest first, if they are empty."""
         for path in self._made:
             with contextlib.suppress(OSError):
                 path.rmdir()
 
     def path(self, kind: str) -> Path:
-        """Return the file or folder of this run that holds such a thing."""
+        """Return the file or folder of this run for a kind of result."""
         return self.folder / f"{self._run.name}-{kind}"
 
     def subfolder(self, kind: str) -> Path:
@@ -133,11 +140,12 @@ class Output:
         data: dict[str, Any],
         lines: Sequence[tuple[str, str]],
         table: str = "",
-    ) -> None:
-        """Say what came out: `data` as JSON, or `lines` and a table that follows them."""
+    ) -> int:
+        """Print `data` as JSON, or `lines` and a table that follows them; return the exit code."""
         from dmft.io.results import software_version
 
         seconds = time.perf_counter() - self._start
+        code = DONE if status.ok else NUMERICAL
         if self._json:
             print_json(
                 {
@@ -152,7 +160,7 @@ class Output:
                     "seconds": round(seconds, 3),
                 }
             )
-            return
+            return code
         last = [
             ("status", status.name if status.ok else f"{status.name}: {status.value}"),
             *(("wrote", str(path)) for path in self.files),
@@ -168,10 +176,11 @@ class Output:
             put("\n\n".join(part for part in parts if part))
         else:
             put(block([*lines, *last]))
+        return code
 
 
 def finish() -> None:
-    """Say what the next command will be slower for."""
+    """Print a warning if compiled functions could not be kept for the next command."""
     from dmft._numerics.workers import functions_not_kept
 
     if functions_not_kept():
@@ -182,14 +191,35 @@ def finish() -> None:
 
 
 @contextlib.contextmanager
-def resumable(checkpoint: str | None) -> Iterator[None]:
-    """Say on an interrupt that what the checkpoint has is not lost."""
+def execution(arguments: argparse.Namespace, total: int, unit: str) -> Iterator[dict[str, Any]]:
+    """Provide threads, memory, checkpoint and a progress bar, as functions take them.
+
+    An interrupt names the checkpoint from which the same command goes on.
+    """
+    from dmft._numerics.validation import check_real
+
+    checkpoint = getattr(arguments, "checkpoint", None)
+    memory = getattr(arguments, "max_memory", None)
+    if memory is not None:
+        memory = check_real("--max-memory", memory, minimum=0.0, maximum=1e9, exclusive=True)
+        memory *= 1e9  # bytes
     try:
-        yield
+        with progress(total, unit) as advance:
+            yield {
+                "threads": arguments.threads,
+                "progress": advance,
+                "checkpoint": checkpoint,
+                "max_memory": memory,
+            }
     except KeyboardInterrupt:
         if checkpoint is None:
             raise
         raise KeyboardInterrupt(f"the same command goes on from {checkpoint}") from None
+
+
+def expected_solves(points: int | None) -> int:
+    """Estimate the number of solves of a search that begins with so many points."""
+    return (9 if points is None else points) + 5  # by default, and what is usually added
 
 
 @contextlib.contextmanager
@@ -213,7 +243,7 @@ def progress(total: int, unit: str) -> Iterator[Callable[[int], None] | None]:
 
 @contextlib.contextmanager
 def keeping_seeds(output: Output) -> Iterator[None]:
-    """Say on an interrupt, or when a worker is killed, that nothing finished is lost."""
+    """Add to an interrupt, or to the death of a worker, where finished seeds are kept."""
     from concurrent.futures.process import BrokenProcessPool
 
     kept = f"finished seeds are kept in {output.folder}, the same command resumes"
@@ -256,6 +286,16 @@ def paths_line(run: RunFile) -> tuple[str, str]:
     return "paths", f"{sampling.replicates} x {sampling.n_paths}, seed {sampling.seed}"
 
 
+def unstable_line(share: float, words: str) -> Lines:
+    """Write the share of unstable paths in an average at a threshold, if it is too large."""
+    from dmft.solver.stability import SHARE_TOLERANCE
+
+    if not share > SHARE_TOLERANCE:  # also where it is not known
+        return []
+    text = f"carry {words}: a smaller step_size, or gradient flow, has fewer or none"
+    return [("unstable paths", text)]
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Align columns: the first, of names, on the left, the others on the right."""
     lines = [head, *rows]
@@ -271,32 +311,34 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def print_json(data: Any) -> None:
     """Print as JSON on one line."""
-    put(json.dumps(_plain(data), allow_nan=False))
+    put(json.dumps(plain(data), allow_nan=False))
 
 
-def _plain(data: Any) -> Any:
-    """Plain JSON types; NaN and infinities, which JSON does not have, become null."""
+def picked(result: Any, names: str) -> dict[str, Any]:
+    """Return attributes of a result by name."""
+    return {name: getattr(result, name) for name in names.split()}
+
+
+def plain(data: Any) -> Any:
+    """Return plain JSON types; NaN and infinities, which JSON does not have, become null."""
     if hasattr(data, "tolist"):
         data = data.tolist()
+    if isinstance(data, enum.Enum):
+        return data.name
+    if dataclasses.is_dataclass(data):
+        data = {entry.name: getattr(data, entry.name) for entry in dataclasses.fields(data)}
     if isinstance(data, dict):
-        return {str(key): _plain(value) for key, value in data.items()}
+        return {str(key): plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_plain(value) for value in data]
+        return [plain(value) for value in data]
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return data
 
 
 def with_error(value: float, stderr: float) -> str:
-    """``value +- stderr`` to two digits of the error."""
-    if not math.isfinite(value):
-        return f"{value:g}"
-    if stderr == 0.0:
-        return f"{value:.6g} (quadrature)"
-    if not math.isfinite(stderr):
-        return f"{value:.6g} (error unknown)"
-    digits = min(max(1 - math.floor(math.log10(stderr)), 0), 8)
-    return f"{value:.{digits}f} +- {stderr:.{digits}f}"
+    """Write ``value +- stderr``, or the source of a value without error."""
+    return value_text(value, stderr, exact=" (quadrature)", unknown=" (error unknown)")
 
 
 def cell(value: float, error: float) -> str:

@@ -1,4 +1,4 @@
-"""The command that lists the presets."""
+"""Command ``presets``: the list of presets, or one of them."""
 
 from __future__ import annotations
 

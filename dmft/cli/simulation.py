@@ -1,4 +1,4 @@
-"""The commands at finite d: simulate, and compare with theory."""
+"""Commands ``simulate`` and ``compare``: runs of finite dimension, and the theory against them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from dmft.cli.arguments import descent_of, run_file, setting, stated
-from dmft.cli.exits import DONE, NUMERICAL, UsageError
+from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
     inputs_line,
     keeping_seeds,
+    picked,
     problem_lines,
     progress,
     text_table,
     with_error,
 )
+from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from dmft.config.config import RunFile
     from dmft.simulation.simulation import Simulation
 
-__all__ = ["run_compare", "run_simulate"]
+__all__ = ["run_compare", "run_simulate", "simulated"]
 
 _ROUNDING = 1e-12
 
@@ -37,12 +39,11 @@ def run_simulate(arguments: argparse.Namespace) -> int:
         output.draw(_kind(run), "plot_simulation", simulations)
     status = next((one.status for one in simulations if not one.status.ok), simulations[0].status)
     data = {"simulations": [_simulation_json(simulation) for simulation in simulations]}
-    output.report("simulate", status, data, _header(run), _simulation_table(simulations))
-    return DONE if status.ok else NUMERICAL
+    return output.report("simulate", status, data, _header(run), _simulation_table(simulations))
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
-    """Simulate, solve, and set one against the other."""
+    """Simulate, solve, and compare the two."""
     from dmft._numerics.machine_memory import available_memory
     from dmft.comparison.comparison import compare
     from dmft.solver.memory import check_solve
@@ -81,37 +82,29 @@ def run_compare(arguments: argparse.Namespace) -> int:
                 name = f"{kind}-hessian-{step}"
                 output.draw(name, "plot_hessian_comparison", trajectory, simulations, step)
     # The table begins with what the header would say.
-    output.report("compare", result.status, result.to_config(), [], result.table())
-    return DONE if result.status.ok else NUMERICAL
+    return output.report("compare", result.status, result.to_config(), [], result.table())
 
 
 # -- settings ------------------------------------------------------------------------------------
 
 
 def _simulated_run(arguments: argparse.Namespace, *, hold_hard: bool = False) -> RunFile:
-    """Return the run file with the overrides of the command line in its simulation table."""
-    from dmft.simulation.simulation_plan import check_steps
-
+    """Return the run file with delta and the treatment of hard directions settled."""
     run = run_file(arguments)
-    in_file = run.simulation
-    given = stated(arguments, "d", "seeds", "inputs", "hold_hard", "hessian_steps")
-    setting(given.get("d"), in_file.d, "simulation.d", "--d")
-    delta = run.trajectory.delta if in_file.delta is None else in_file.delta
-    given["delta"] = setting(arguments.delta, delta, "simulation.delta", "--delta")
-    starts_free = in_file.hard_overlap is not None or run.problem.starts_on_hard
-    if in_file.hold_hard is None and not starts_free:
-        given.setdefault("hold_hard", hold_hard)
-    settings = dataclasses.replace(in_file, **given)
-    try:
-        check_steps("hessian_steps", settings.hessian_steps, run.method.n_steps)
-    except ValueError as error:
-        hint = "" if "hessian_steps" in given else "; give --hessian-steps"
-        raise UsageError(f"{error}{hint}") from None
+    settings = run.simulation
+    delta = run.trajectory.delta if settings.delta is None else settings.delta
+    needed(settings.d, "simulation.d")
+    settings = dataclasses.replace(settings, delta=needed(delta, "simulation.delta"))
+    starts_free = settings.hard_overlap is not None or run.problem.starts_on_hard
+    if settings.hold_hard is None and not starts_free:
+        settings = dataclasses.replace(settings, hold_hard=hold_hard)
+    stated = given(arguments, "simulation")
+    check_steps_of(stated, settings, "hessian_steps", run.method.n_steps)
     return dataclasses.replace(run, simulation=settings)
 
 
 def _kind(run: RunFile, d: int | None = None) -> str:
-    """Name what was simulated: runs held and free are kept apart, for both have their use."""
+    """Name the runs: those kept off the hard directions and free ones are kept apart."""
     size = "" if d is None else f"-d{d}"
     return f"simulation{size}{'-held' if run.simulation.hold_hard else ''}"
 
@@ -120,34 +113,40 @@ def _kind(run: RunFile, d: int | None = None) -> str:
 
 
 def _simulate(arguments: argparse.Namespace, run: RunFile, output: Output) -> list[Simulation]:
+    settings = run.simulation
+    names = ("inputs", "hard_overlap", "n_extreme", "dense_limit", "n_test", "hessian_steps")
+    options = {**settings.stated(*names), "hold_hard": bool(settings.hold_hard)}
+    sizes = {d: (_kind(run, d), options) for d in settings.d or ()}
+    return simulated(arguments, run, output, settings.delta, settings.seeds, sizes)
+
+
+def simulated(
+    arguments: argparse.Namespace,
+    run: RunFile,
+    output: Output,
+    delta: float | None,
+    seeds: int,
+    sizes: Mapping[int, tuple[str, Mapping[str, Any]]],
+) -> list[Simulation]:
+    """Run and save the seeds of each size, with the name of its files and its options."""
     from dmft.simulation.simulation import simulate
 
-    settings = run.simulation
-    assert settings.d is not None  # _simulated_run has seen to both
-    assert settings.delta is not None
-    optional = {
-        name: value
-        for name in ("inputs", "hard_overlap", "n_extreme", "dense_limit", "n_test")
-        if (value := getattr(settings, name)) is not None
-    }
+    assert delta is not None  # the command has seen to it
     simulations = []
-    total = len(settings.d) * settings.seeds
-    with progress(total, "seeds") as advance:
-        for d in settings.d:
+    with progress(len(sizes) * seeds, "seeds") as advance:
+        for d, (kind, options) in sizes.items():
             simulation = simulate(
                 run.problem,
-                settings.delta,
+                delta,
                 descent_of(run),
                 d,
-                settings.seeds,
-                hold_hard=bool(settings.hold_hard),
-                hessian_steps=settings.hessian_steps,
-                checkpoint=output.subfolder(_kind(run, d)),
+                seeds,
+                checkpoint=output.subfolder(kind),
                 workers=arguments.workers,
                 progress=advance,
-                **optional,
+                **options,
             )
-            output.save(_kind(run, d), simulation)
+            output.save(kind, simulation)
             simulations.append(simulation)
     return simulations
 
@@ -219,26 +218,15 @@ def _mean(values: Any) -> str:
 
 
 def _with_error(value: float, stderr: float) -> str:
-    """Value and error; the value alone where seeds differ by rounding, as norms do at the start."""
+    """Write value and error; the value alone where seeds differ by rounding."""
     return f"{value:.6g}" if stderr < _ROUNDING * abs(value) else with_error(value, stderr)
 
 
 def _simulation_json(run: Simulation) -> dict[str, Any]:
     return {
-        "d": run.d,
-        "n": run.n,
-        "delta": run.delta,
-        "seeds": run.seeds,
-        "statuses": [status.name for status in run.statuses],
-        "mean": run.mean,
-        "stderr": run.stderr,
+        **picked(run, "d n delta seeds statuses mean stderr"),
         "hessian": {
-            step: {
-                "smallest": hessian.smallest,
-                "largest": hessian.largest,
-                "hard_overlap": hessian.hard_overlap,
-                "complete": hessian.complete,
-            }
+            step: picked(hessian, "smallest largest hard_overlap complete")
             for step, hessian in sorted(run.hessian.items())
         },
     }

@@ -1,4 +1,4 @@
-"""The standard streams as they are given to the command: closed, of few characters, full, left."""
+"""Standard streams that are closed, of few characters, full, or no longer read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["put", "say", "usable_streams"]
 
 @contextlib.contextmanager
 def usable_streams() -> Iterator[None]:
-    """Have streams that take any text: closed ones lead nowhere, what has no character is escaped.
+    """Make streams take any text: closed ones discard it, characters they lack are escaped.
 
     A closed descriptor is opened first, or a result file would be given its number, and receive
     what a library writes to the stream.
@@ -84,7 +84,7 @@ def _is_strict(out: Any) -> bool:
 
 
 def _silence_if_broken(out: Any) -> None:
-    """Let the interpreter have no trouble at its end with what a stream still holds."""
+    """Discard the pending text of a broken stream, which the interpreter would fail on."""
     try:
         out.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""The commands that compute theory: threshold, trajectory, spectrum."""
+"""Commands ``threshold``, ``trajectory`` and ``spectrum``: the theory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.cli.arguments import in_bytes, run_file, setting
-from dmft.cli.exits import DONE, NUMERICAL
 from dmft.cli.output import (
     Output,
+    execution,
+    expected_solves,
     paths_line,
+    picked,
     problem_lines,
-    progress,
-    resumable,
+    unstable_line,
     with_error,
 )
-from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.trajectory.trajectory import last_meaningful_step
 
 if TYPE_CHECKING:
@@ -30,38 +29,27 @@ if TYPE_CHECKING:
 
 __all__ = ["run_spectrum", "run_threshold", "run_trajectory", "threshold_of"]
 
-_SCAN_POINTS = 9  # as find_delta_nn by default
-_REFINEMENTS = 5  # what the root search usually takes after the scan
 _ROUNDING = 1e-9  # a bias smaller than this of a value is none
+_THRESHOLD = """value stderr step bracket gap_at_bracket crossings residual n_evaluations
+unstable_share statuses detail delta gap gap_stderr"""
+_SPECTRUM = """delta step left_edge left_edge_stderr right_edge right_edge_stderr outliers
+outlier_status hard_gap hard_gap_stderr atom_at_zero x density"""
 
 
 def run_threshold(arguments: argparse.Namespace) -> int:
     """Find delta_NN."""
     run = run_file(arguments)
-    stated = run.threshold
-    bracket = setting(arguments.bracket, stated.bracket, "threshold.bracket", "--bracket LO HI")
-    step = stated.step if arguments.step is None else arguments.step
+    bracket = needed(run.threshold.bracket, "threshold.bracket")
     with Output(arguments, run) as output:
-        result = threshold_of(
-            run,
-            bracket,
-            step,
-            arguments.threads,
-            arguments.scan_points,
-            arguments.checkpoint,
-            in_bytes(arguments.max_memory),
-            arguments.digits,
-        )
+        result = threshold_of(arguments, run, bracket)
         output.save("threshold", result)
         if np.isfinite(result.gap).any():
             output.draw("threshold", "plot_threshold", result)
-    output.report(
-        "threshold",
-        result.status,
-        _threshold_json(result),
-        [*_header(run), *_threshold_lines(result)],
-    )
-    return DONE if result.status.ok else NUMERICAL
+    data = picked(result, _THRESHOLD)
+    if result.digits:
+        data["digits"] = result.digits
+    lines = [*_header(run), *_threshold_lines(result)]
+    return output.report("threshold", result.status, data, lines)
 
 
 def run_trajectory(arguments: argparse.Namespace) -> int:
@@ -69,47 +57,32 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
     from dmft.trajectory.solving import solve
 
     run = run_file(arguments)
-    delta = setting(arguments.delta, run.trajectory.delta, "trajectory.delta", "--delta")
+    delta = needed(run.trajectory.delta, "trajectory.delta")
     with Output(arguments, run) as output:
-        steps = _solver_steps(run, run.method.n_steps)
-        with resumable(arguments.checkpoint), progress(steps, "steps") as advance:
+        total = _solver_steps(run, run.method.n_steps)
+        with execution(arguments, total, "steps") as options:
             result = solve(
-                run.problem,
-                delta,
-                run.method,
-                run.sampling,
-                hessian_steps=(),
-                threads=arguments.threads,
-                progress=advance,
-                checkpoint=arguments.checkpoint,
-                max_memory=in_bytes(arguments.max_memory),
+                run.problem, delta, run.method, run.sampling, hessian_steps=(), **options
             )
         if result.steps.size:
             output.save("trajectory", result)
             output.draw("trajectory", "plot_trajectory", result)
-    output.report(
-        "trajectory",
-        result.status,
-        _trajectory_json(result),
-        [*_header(run), *_trajectory_lines(result)],
-    )
-    return DONE if result.status.ok else NUMERICAL
+    lines = [*_header(run), *_trajectory_lines(result)]
+    return output.report("trajectory", result.status, _trajectory_json(result), lines)
 
 
 def run_spectrum(arguments: argparse.Namespace) -> int:
     """Compute the density, edges and outliers of the Hessian."""
-    from dmft._numerics.validation import check_integer
+    from dmft.simulation.simulation_plan import check_steps
     from dmft.trajectory.solving import solve
     from dmft.trajectory.spectra import spectrum
 
     run = run_file(arguments)
-    delta = setting(arguments.delta, run.spectrum.delta, "spectrum.delta", "--delta")
-    step = run.spectrum.step if arguments.step is None else arguments.step
-    step = run.method.n_steps if step is None else check_integer("step", step, minimum=0)
-    if step > run.method.n_steps:
-        raise ValueError(f"step must be in 0..n_steps = 0..{run.method.n_steps}, got {step}")
+    delta = needed(run.spectrum.delta, "spectrum.delta")
+    step = run.method.n_steps if run.spectrum.step is None else run.spectrum.step
+    check_steps("step", [step], run.method.n_steps)
     with Output(arguments, run) as output:
-        with progress(_solver_steps(run, step), "steps") as advance:
+        with execution(arguments, _solver_steps(run, step), "steps") as options:
             # What happens after the step does not matter to it.
             trajectory = solve(
                 run.problem,
@@ -117,12 +90,11 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
                 run.method.until(step),
                 run.sampling,
                 keep_paths=True if arguments.flow else None,
-                threads=arguments.threads,
-                progress=advance,
+                **options,
             )
         if trajectory.n_steps >= step:
             result = spectrum(trajectory, step)
-            status, data, lines = result.status, _spectrum_json(result), _spectrum_lines(result)
+            status, data, lines = result.status, picked(result, _SPECTRUM), _spectrum_lines(result)
             output.save("spectrum", result)
             output.draw("spectrum", "plot_spectrum", result)
             if arguments.flow:
@@ -131,39 +103,26 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
             status, last = trajectory.status, trajectory.n_steps
             data = {"delta": delta, "step": step, "steps_computed": last}
             lines = [("delta", f"{delta:g}"), ("no spectrum", f"last step computed: {last}")]
-    output.report("spectrum", status, data, [*_header(run), *lines])
-    return DONE if status.ok else NUMERICAL
+    return output.report("spectrum", status, data, [*_header(run), *lines])
 
 
 def threshold_of(
-    run: RunFile,
-    bracket: tuple[float, float],
-    step: int | None,
-    threads: int | None,
-    scan_points: int | None = None,
-    checkpoint: str | None = None,
-    max_memory: float | None = None,
-    digits: int | None = None,
+    arguments: argparse.Namespace, run: RunFile, bracket: tuple[float, float]
 ) -> Threshold:
-    """Find delta_NN with a progress bar; `scan_points` in place of what the run file says."""
+    """Find delta_NN in a bracket, with a progress bar."""
     from dmft.threshold.search import find_delta_nn
 
-    scan_points = run.threshold.scan_points if scan_points is None else scan_points
-    scan_points = _SCAN_POINTS if scan_points is None else scan_points
-    total = scan_points + _REFINEMENTS
-    with resumable(checkpoint), progress(total, "values of delta") as advance:
+    total = expected_solves(run.threshold.scan_points)
+    with execution(arguments, total, "values of delta") as options:
         return find_delta_nn(
             run.problem,
             run.method,
             bracket,
-            step,
+            run.threshold.step,
             run.sampling,
-            scan_points=scan_points,
-            threads=threads,
-            progress=advance,
-            checkpoint=checkpoint,
-            max_memory=max_memory,
-            digits=digits,
+            digits=getattr(arguments, "digits", None),
+            **run.threshold.stated("scan_points"),
+            **options,
         )
 
 
@@ -173,26 +132,6 @@ def _header(run: RunFile) -> list[tuple[str, str]]:
 
 def _solver_steps(run: RunFile, n_steps: int) -> int:
     return n_steps * (run.sampling.replicates + 1)
-
-
-def _threshold_json(result: Threshold) -> dict[str, Any]:
-    return {
-        "value": result.value,
-        "stderr": result.stderr,
-        **({"digits": result.digits} if result.digits else {}),
-        "step": result.step,
-        "bracket": result.bracket,
-        "gap_at_bracket": result.gap_at_bracket,
-        "crossings": [vars(crossing) for crossing in result.crossings],
-        "residual": result.residual,
-        "n_evaluations": result.n_evaluations,
-        "unstable_share": result.unstable_share,
-        "statuses": [status.name for status in result.statuses],
-        "detail": result.detail,
-        "delta": result.delta,
-        "gap": result.gap,
-        "gap_stderr": result.gap_stderr,
-    }
 
 
 def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
@@ -222,10 +161,8 @@ def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
         lines.append(("detail", result.detail))
     if not np.isfinite(result.gap).any():
         lines.append(("figure", "none: there is no finite gap to draw"))
-    if result.unstable_share > SHARE_TOLERANCE:
-        text = f"carry {result.unstable_share:.1%} of an average at the root: a smaller step_size"
-        lines.append(("unstable paths", f"{text}, or gradient flow, has fewer or none"))
-    return lines
+    share = result.unstable_share
+    return lines + unstable_line(share, f"{share:.1%} of an average at the root")
 
 
 def _trajectory_json(result: Trajectory) -> dict[str, Any]:
@@ -243,9 +180,9 @@ def _trajectory_json(result: Trajectory) -> dict[str, Any]:
         **{name: [] if empty else getattr(result, name) for name in names},
         "stderr": {name: [] if empty else result.stderr[name] for name in names},
         "bias": {name: [] if empty else result.bias[name] for name in names},
-        "stability": result.stability_status.name,
-        "losses": result.loss_status.name,
-        "unstable_paths": vars(result.unstable_paths),
+        "stability": result.stability_status,
+        "losses": result.loss_status,
+        "unstable_paths": result.unstable_paths,
     }
 
 
@@ -279,7 +216,7 @@ def _trajectory_lines(result: Trajectory) -> list[tuple[str, str]]:
 
 
 def _biased(result: Trajectory) -> str:
-    """Say what the last values owe to the number of paths, if it is more than their errors."""
+    """Write the bias of the last values by finitely many paths, where it exceeds their errors."""
     found = []
     for name, words in (("train_loss", "train loss"), ("gradient_norm", "gradient norm")):
         bias, error = float(result.bias[name][-1]), float(result.stderr[name][-1])
@@ -289,7 +226,7 @@ def _biased(result: Trajectory) -> str:
 
 
 def _has_test_error(result: Trajectory) -> bool:
-    """Whether labels are -1 and +1."""
+    """Return whether labels are -1 and +1."""
     return result.problem is not None and result.problem.target.has_sign_labels
 
 
@@ -301,24 +238,6 @@ def _stability(result: Trajectory) -> str:
     text = f"{share:.2%} of {of.get(name, 'E|r|^2')} at step {step}"
     status = result.stability_status
     return text if status.ok else f"{text}. {status.name}: {status.value}"
-
-
-def _spectrum_json(result: Spectrum) -> dict[str, Any]:
-    return {
-        "delta": result.delta,
-        "step": result.step,
-        "left_edge": result.left_edge,
-        "left_edge_stderr": result.left_edge_stderr,
-        "right_edge": result.right_edge,
-        "right_edge_stderr": result.right_edge_stderr,
-        "outliers": [vars(outlier) for outlier in result.outliers],
-        "outlier_status": result.outlier_status.name,
-        "hard_gap": result.hard_gap,
-        "hard_gap_stderr": result.hard_gap_stderr,
-        "atom_at_zero": result.atom_at_zero,
-        "x": result.x,
-        "density": result.density,
-    }
 
 
 def _spectrum_lines(result: Spectrum) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from dmft._numerics.value_text import value_text
 from dmft.comparison.quantities import LIMIT
 from dmft.model.classification import describe_label
 from dmft.training.gradient_descent import describe_method
@@ -227,12 +228,7 @@ def _wrapped(text: str) -> str:
 
 def _with_error(value: float, stderr: float) -> str:
     """Write a value and its standard error, rounded to two digits of the error."""
-    if not np.isfinite(value):
-        return "-" if np.isnan(value) else f"{value:g}"
-    if not (np.isfinite(stderr) and stderr > 0.0):
-        return f"{value:.5g}"
-    digits = int(np.clip(1 - np.floor(np.log10(stderr)), 0, 10))
-    return f"{value:.{digits}f} +- {stderr:.{digits}f}"
+    return "-" if np.isnan(value) else value_text(value, stderr, most=10, plain=".5g")
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:

@@ -40,7 +40,7 @@
     bracket = [0.5, 16.0]         # default: that of [threshold]
     n_steps = 400                 # default: that of [method]; and steps, points, max_solves
 
-    [gap]                         # optional: networks beside delta_alg, `delta-nn gap`
+    [algorithmic-gap]             # optional: networks against delta_alg
     activations = ["gelu", "quadratic"]   # default: that of [network]
     losses = ["pseudo-huber"]     # default: that of [problem]
     widths = [1, 2]               # neurons, second layer 1/m each; default: that of [network]
@@ -83,24 +83,35 @@ from __future__ import annotations
 import codecs
 import difflib
 import os
-import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
-
-import msgspec
-from msgspec import UNSET, UnsetType
+from typing import Any
 
 from dmft._numerics.sampling import Sampling
+from dmft.config.options import (
+    TOO_DEEP,
+    Settings,
+    check_known,
+    check_plain,
+    converted,
+    one_line,
+    read_table,
+    within,
+)
 from dmft.config.settings import (
+    AlgorithmicGapSettings,
     CurveSettings,
-    GapSettings,
+    MethodSettings,
+    NetworkSettings,
+    ProblemSettings,
+    SamplingSettings,
     SimulationSettings,
     SpectrumSettings,
     SweepSettings,
+    TargetSettings,
     ThresholdSettings,
     TrajectorySettings,
 )
@@ -109,11 +120,12 @@ from dmft.model.network import Network
 from dmft.model.problem import Problem
 from dmft.model.target import Target
 from dmft.simulation.simulation_plan import check_steps
-from dmft.training.methods import Method, method_from_config
+from dmft.training.methods import Method
 
 __all__ = [
+    "TABLES",
+    "AlgorithmicGapSettings",
     "CurveSettings",
-    "GapSettings",
     "RunFile",
     "SimulationSettings",
     "SpectrumSettings",
@@ -126,169 +138,26 @@ __all__ = [
     "preset_text",
 ]
 
-_T = TypeVar("_T")
-
-
-# -- the file as written: one Struct per table; what is left out stays UNSET ----------------------
-
-
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    def settings(self) -> dict[str, Any]:
-        """Return what the file states, without what it leaves out."""
-        values = {name: getattr(self, name) for name in self.__struct_fields__}
-        return {name: value for name, value in values.items() if value is not UNSET}
-
-
-class _Target(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    label: str
-    k: int | UnsetType = UNSET
-    noise: float | UnsetType = UNSET
-    hard_directions: list[int | list[float]] | UnsetType = UNSET
-    classes: str | UnsetType = UNSET
-    flip: float | UnsetType = UNSET
-    slope: float | UnsetType = UNSET
-    threshold: float | UnsetType = UNSET
-
-
-class _Network(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    activation: str | UnsetType = UNSET
-    second_layer: list[float] | UnsetType = UNSET
-    neurons: int | UnsetType = UNSET
-
-
-class _Problem(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    loss: str | UnsetType = UNSET
-    init_radius: float | list[float] | UnsetType = UNSET
-    weight_decay: float | UnsetType = UNSET
-    initial_overlap: list[list[float]] | UnsetType = UNSET
-    init_gram: list[list[float]] | UnsetType = UNSET
-    init_law: str | UnsetType = UNSET
-    second_layer_weight_decay: float | UnsetType = UNSET
-
-
-class _Method(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    step_size: float | list[float] | dict[str, Any] | UnsetType = UNSET
-    n_steps: int | UnsetType = UNSET
-    batch_fraction: float | UnsetType = UNSET
-    momentum: float | UnsetType = UNSET
-    fresh_batches: bool | UnsetType = UNSET
-    second_layer_step_size: float | list[float] | dict[str, Any] | UnsetType = UNSET
-    t_max: float | UnsetType = UNSET
-    tol: float | UnsetType = UNSET
-    times: list[float] | UnsetType = UNSET
-    max_steps: int | UnsetType = UNSET
-
-
-class _Sampling(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    n_paths: int | UnsetType = UNSET
-    replicates: int | UnsetType = UNSET
-    seed: int | UnsetType = UNSET
-    rank_tolerance: float | UnsetType = UNSET
-    sobol_blocks: int | UnsetType = UNSET
-    compression: float | UnsetType = UNSET
-
-
-class _Threshold(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    bracket: tuple[float, float] | UnsetType = UNSET
-    step: int | UnsetType = UNSET
-    scan_points: int | UnsetType = UNSET
-
-
-class _Curve(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    bracket: tuple[float, float] | UnsetType = UNSET
-    n_steps: int | UnsetType = UNSET
-    steps: list[int] | UnsetType = UNSET
-    points: int | UnsetType = UNSET
-    max_solves: int | UnsetType = UNSET
-
-
-class _Gap(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    activations: list[str] | UnsetType = UNSET
-    losses: list[str] | UnsetType = UNSET
-    widths: list[int] | UnsetType = UNSET
-    bracket: tuple[float, float] | UnsetType = UNSET
-    n_steps: int | UnsetType = UNSET
-    steps: list[int] | UnsetType = UNSET
-    points: int | UnsetType = UNSET
-    max_solves: int | UnsetType = UNSET
-    step_sizes: list[float] | UnsetType = UNSET
-    time: float | UnsetType = UNSET
-    network: str | UnsetType = UNSET
-    compare_fresh: bool | UnsetType = UNSET
-    d: int | UnsetType = UNSET
-    seeds: int | UnsetType = UNSET
-
-
-class _Trajectory(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    delta: float | UnsetType = UNSET
-
-
-class _Spectrum(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    delta: float | UnsetType = UNSET
-    step: int | UnsetType = UNSET
-
-
-class _Simulation(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    d: int | list[int] | UnsetType = UNSET
-    seeds: int | UnsetType = UNSET
-    delta: float | UnsetType = UNSET
-    inputs: str | dict[str, Any] | UnsetType = UNSET
-    hessian_steps: list[int] | UnsetType = UNSET
-    hold_hard: bool | UnsetType = UNSET
-    hard_overlap: float | list[list[float]] | UnsetType = UNSET
-    n_extreme: int | UnsetType = UNSET
-    dense_limit: int | UnsetType = UNSET
-    n_test: int | UnsetType = UNSET
-
-
-class _Sweep(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    deltas: list[float] | UnsetType = UNSET
-    bracket: tuple[float, float] | UnsetType = UNSET
-    points: int | UnsetType = UNSET
-    d: int | list[int] | UnsetType = UNSET
-    seeds: int | UnsetType = UNSET
-    n_steps: int | UnsetType = UNSET
-    recovery: float | UnsetType = UNSET
-    hessian_step: int | UnsetType = UNSET
-    inputs: str | dict[str, Any] | UnsetType = UNSET
-
-
-class _File(_Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    title: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    target: _Target
-    network: _Network = _Network()
-    problem: _Problem = _Problem()
-    method: _Method
-    sampling: _Sampling = _Sampling()
-    threshold: _Threshold = _Threshold()
-    curve: _Curve = _Curve()
-    gap: _Gap = _Gap()
-    trajectory: _Trajectory = _Trajectory()
-    spectrum: _Spectrum = _Spectrum()
-    simulation: _Simulation = _Simulation()
-    sweep: _Sweep = _Sweep()
-
-
 _LARGEST_FILE = 2**24  # bytes
 
-_TABLES: dict[str, type[_Table]] = {
-    "target": _Target,
-    "network": _Network,
-    "problem": _Problem,
-    "method": _Method,
-    "sampling": _Sampling,
-    "threshold": _Threshold,
-    "curve": _Curve,
-    "gap": _Gap,
-    "trajectory": _Trajectory,
-    "spectrum": _Spectrum,
-    "simulation": _Simulation,
-    "sweep": _Sweep,
+#: Tables of a run file. Attributes of `RunFile` have underscores for dashes.
+TABLES: dict[str, type[Settings]] = {
+    "target": TargetSettings,
+    "network": NetworkSettings,
+    "problem": ProblemSettings,
+    "method": MethodSettings,
+    "sampling": SamplingSettings,
+    "threshold": ThresholdSettings,
+    "curve": CurveSettings,
+    "algorithmic-gap": AlgorithmicGapSettings,
+    "trajectory": TrajectorySettings,
+    "spectrum": SpectrumSettings,
+    "simulation": SimulationSettings,
+    "sweep": SweepSettings,
 }
-
-
-# -- the file as used ----------------------------------------------------------------------------
+_COMMANDS = tuple(TABLES)[5:]
+_TEXTS = {"title": str, "description": str}
+_GAP, _OLD_GAP = "algorithmic-gap", "gap"  # the old name is still read
 
 
 @dataclass(frozen=True)
@@ -304,7 +173,7 @@ class RunFile:
     sampling : Sampling
     threshold : ThresholdSettings
     curve : CurveSettings
-    gap : GapSettings
+    algorithmic_gap : AlgorithmicGapSettings
     trajectory : TrajectorySettings
     spectrum : SpectrumSettings
     simulation : SimulationSettings
@@ -325,13 +194,18 @@ class RunFile:
     sampling: Sampling = field(default_factory=Sampling)
     threshold: ThresholdSettings = field(default_factory=ThresholdSettings)
     curve: CurveSettings = field(default_factory=CurveSettings)
-    gap: GapSettings = field(default_factory=GapSettings)
+    algorithmic_gap: AlgorithmicGapSettings = field(default_factory=AlgorithmicGapSettings)
     trajectory: TrajectorySettings = field(default_factory=TrajectorySettings)
     spectrum: SpectrumSettings = field(default_factory=SpectrumSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
     title: str = ""
     description: str = ""
+
+    @property
+    def gap(self) -> AlgorithmicGapSettings:
+        """Former name of ``algorithmic_gap``."""
+        return self.algorithmic_gap
 
     @classmethod
     def from_config(
@@ -352,51 +226,61 @@ class RunFile:
         ValueError
             One line naming source, table and key, what was found and what is allowed.
         """
-        source = name if source is None else source
-        _check_values(config, source)
-        _check_known_keys(config, source)
         try:
-            tables = msgspec.convert(dict(config), _File)
-        except msgspec.ValidationError as error:
-            raise ValueError(f"{source}: {_type_message(str(error), config)}") from None
+            return cls._from_tables(config, name)
+        except ValueError as error:
+            raise ValueError(f"{name if source is None else source}: {error}") from error
 
-        def build(table: str, make: Callable[..., _T], *args: Any, **settings: Any) -> _T:
-            try:
-                return make(*args, **settings)
-            except ValueError as error:
-                raise ValueError(f"{source}: [{table}]: {error}") from error
-
-        target = build("target", Target, **tables.target.settings())
-        network = build("network", Network, **tables.network.settings())
-        run = cls(
-            name=name,
-            problem=build("problem", Problem, target, network, **tables.problem.settings()),
-            method=build("method", _method, **tables.method.settings()),
-            sampling=build("sampling", Sampling, **tables.sampling.settings()),
-            threshold=build("threshold", ThresholdSettings, **tables.threshold.settings()),
-            curve=build("curve", CurveSettings, **tables.curve.settings()),
-            gap=build("gap", GapSettings, **tables.gap.settings()),
-            trajectory=build("trajectory", TrajectorySettings, **tables.trajectory.settings()),
-            spectrum=build("spectrum", SpectrumSettings, **tables.spectrum.settings()),
-            simulation=build("simulation", SimulationSettings, **tables.simulation.settings()),
-            sweep=build("sweep", SweepSettings, **tables.sweep.settings()),
-            title="" if tables.title is UNSET else tables.title,
-            description="" if tables.description is UNSET else tables.description,
-        )
-        build("problem", run.problem.check_labels)
-        simulated, swept, n_steps = run.simulation, run.sweep, run.method.n_steps
-        horizon = n_steps if run.curve.n_steps is None else run.curve.n_steps
-        build("curve", check_steps, "steps", run.curve.steps or (), horizon)
-        horizon = n_steps if run.gap.n_steps is None else run.gap.n_steps
-        build("gap", check_steps, "steps", run.gap.steps or (), horizon)
-        build("simulation", check_steps, "hessian_steps", simulated.hessian_steps, n_steps)
-        if swept.hessian_step is not None:
-            budget = n_steps if swept.n_steps is None else swept.n_steps
-            build("sweep", check_steps, "hessian_step", (swept.hessian_step,), budget)
+    @classmethod
+    def _from_tables(cls, config: Mapping[str, Any], name: str) -> RunFile:
+        check_plain(config)
+        if _GAP in config and _OLD_GAP in config:
+            raise ValueError(f"{_OLD_GAP}: it is the old name of [{_GAP}]: give one of them")
+        names = {table: table for table in TABLES}  # those of the file, for messages
+        if _OLD_GAP in config:
+            names[_GAP] = _OLD_GAP
+        check_known(config, {names[table]: kind for table, kind in TABLES.items()}, _TEXTS)
+        texts = {key: converted(config[key], str, key) for key in _TEXTS if key in config}
+        for table, needed in (("target", "label"), ("method", "step_size and n_steps, or t_max")):
+            if table not in config:
+                raise ValueError(f"[{table}]: missing table; it needs at least {needed}")
+        tables: dict[str, Any] = {
+            table: read_table(kind, names[table], config.get(names[table], {}))
+            for table, kind in TABLES.items()
+        }
+        settings = {table: found.stated() for table, found in tables.items()}
+        with within("target"):
+            target = Target(**settings["target"])
+        with within("network"):
+            network = Network(**settings["network"])
+        with within("problem"):
+            problem = Problem(target, network, **settings["problem"])
+        with within("method"):
+            method = tables["method"].method()
+        with within("sampling"):
+            sampling = Sampling(**settings["sampling"])
+        with within("problem"):
+            problem.check_labels()
+        asked = {_attribute(table): tables[table] for table in _COMMANDS}
+        run = cls(name, problem, method, sampling, **asked, **texts)
+        run._check_steps(names[_GAP])
         return run
 
+    def _check_steps(self, gap_table: str) -> None:
+        """Check that no step is beyond its horizon."""
+        gap, sweep = self.algorithmic_gap, self.sweep
+        for table, name, steps, horizon in (
+            ("curve", "steps", self.curve.steps, self.curve.n_steps),
+            (gap_table, "steps", gap.steps, gap.n_steps),
+            ("simulation", "hessian_steps", self.simulation.hessian_steps, None),
+            ("sweep", "hessian_step", sweep.stated("hessian_step").values(), sweep.n_steps),
+        ):
+            with within(table):
+                last = self.method.n_steps if horizon is None else horizon
+                check_steps(name, tuple(steps or ()), last)
+
     def to_config(self) -> dict[str, Any]:
-        """Tables of plain types, the inverse of :meth:`from_config`; settings of None left out."""
+        """Return tables of plain types, the inverse of :meth:`from_config`; None is left out."""
         problem = self.problem.to_config()
         config = {
             "title": self.title,
@@ -406,13 +290,7 @@ class RunFile:
             "problem": problem,
             "method": self.method.to_config(),
             "sampling": self.sampling.to_config(),
-            "threshold": vars(self.threshold),
-            "curve": vars(self.curve),
-            "gap": vars(self.gap),
-            "trajectory": vars(self.trajectory),
-            "spectrum": vars(self.spectrum),
-            "simulation": vars(self.simulation),
-            "sweep": vars(self.sweep),
+            **{table: getattr(self, _attribute(table)).stated() for table in _COMMANDS},
         }
         return {
             name: {key: _plain(value) for key, value in table.items() if value is not None}
@@ -422,23 +300,8 @@ class RunFile:
         }
 
 
-def _method(**settings: Any) -> Method:
-    """Gradient descent or flow, whichever the table describes."""
-    descent = not settings.keys() & {"t_max", "tol", "times", "max_steps"}
-    options = {"batch_fraction", "momentum", "second_layer_step_size", "fresh_batches"}
-    extra = settings.keys() & {"step_size", "n_steps", *options}
-    if extra and not descent:
-        raise ValueError(
-            f"{min(extra)} belongs to gradient descent, t_max, tol, times and max_steps to "
-            "gradient flow: give one or the other"
-        )
-    for name in ("step_size", "n_steps") if descent else ("t_max",):
-        if name not in settings:
-            raise ValueError(
-                f"method.{name} is missing: gradient descent has step_size and n_steps, "
-                "gradient flow t_max"
-            )
-    return method_from_config(settings)
+def _attribute(table: str) -> str:
+    return table.replace("-", "_")
 
 
 def _plain(value: Any) -> Any:
@@ -492,7 +355,7 @@ def load_run(path: str | os.PathLike[str]) -> RunFile:
 
 
 def preset_names() -> tuple[str, ...]:
-    """Names of the presets that come with the package.
+    """Return the names of the presets that come with the package.
 
     Examples
     --------
@@ -550,122 +413,7 @@ def _parse(text: str, name: str, source: str) -> RunFile:
     try:
         config = tomllib.loads(text)
     except RecursionError:
-        raise ValueError(f"{source}: {_TOO_DEEP}") from None
+        raise ValueError(f"{source}: {TOO_DEEP}") from None
     except ValueError as error:  # of TOML, or a number of too many digits
-        raise ValueError(f"{source}: not valid TOML: {_one_line(str(error))}") from None
+        raise ValueError(f"{source}: not valid TOML: {one_line(str(error))}") from None
     return RunFile.from_config(config, name, source=source)
-
-
-# -- messages ------------------------------------------------------------------------------------
-
-
-_DEEPEST = 16  # tables and arrays in one another; no setting needs more than four
-_TOO_DEEP = "tables and arrays are nested too deeply"
-
-
-def _check_values(config: Mapping[str, Any], source: str) -> None:
-    """Refuse what can be no setting at all, before anything recursive is done with it."""
-    todo: list[tuple[str, Any, int]] = [("", config, 0)]
-    while todo:
-        where, value, depth = todo.pop()
-        if depth > _DEEPEST:
-            raise ValueError(f"{source}: {_TOO_DEEP}")
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                todo.append((f"{where}.{key}" if where else f"{key}", inner, depth + 1))
-        elif isinstance(value, list | tuple):
-            todo += [(where, inner, depth + 1) for inner in value]
-        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise ValueError(
-                f"{source}: {_one_line(where)}: integers must have at most 64 bits (TOML), got one "
-                f"of {value.bit_length()}"
-            )
-
-
-def _one_line(text: str) -> str:
-    """Text of a file as it can stand in a message: short, and nothing a terminal would obey."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def _check_known_keys(config: Mapping[str, Any], source: str) -> None:
-    for key, value in config.items():
-        if key not in _File.__struct_fields__:
-            message = _unknown(key, _File.__struct_fields__, key)
-            raise ValueError(f"{source}: {_one_line(key)}: {message}")
-        if key in _TABLES and isinstance(value, Mapping):
-            allowed = _TABLES[key].__struct_fields__
-            for inner in value:
-                if inner not in allowed:
-                    message = _unknown(inner, allowed, f"{key}.{inner}")
-                    raise ValueError(f"{source}: {key}.{_one_line(inner)}: {message}")
-
-
-def _unknown(key: str, allowed: tuple[str, ...], full: str) -> str:
-    """Say what to do about an unknown key: the nearest name, or the table it belongs to."""
-    near = difflib.get_close_matches(key, allowed, n=2, cutoff=0.6)
-    elsewhere = [
-        f"{name}.{key}" for name, table in _TABLES.items() if key in table.__struct_fields__
-    ]
-    hint = ""
-    if near:
-        hint = f" (did you mean {' or '.join(map(repr, near))}?)"
-    elif elsewhere:
-        hint = f" (did you mean {' or '.join(elsewhere)}?)"
-    where = "keys here" if "." in full else "tables and keys"
-    return f"unknown key{hint}; allowed {where}: {', '.join(allowed)}"
-
-
-_WORDS = {
-    "str": "a string",
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true or false",
-    "object": "a table",
-    "array": "an array",
-    "datetime": "a date",
-    "null": "nothing",
-}
-
-
-def _type_message(message: str, config: Mapping[str, Any]) -> str:
-    """Rephrase a message of msgspec: table.key, what was expected, what was found."""
-    missing = re.fullmatch(r"Object missing required field `(\w+)`(?: - at `\$\.?(.*)`)?", message)
-    if missing:
-        key, table = missing.groups()
-        if table:
-            return f"{table}.{key}: missing; it has no default"
-        required = _required(_TABLES[key]) if key in _TABLES else ""
-        if key == "method":
-            required = "step_size and n_steps, or t_max"
-        return f"[{key}]: missing table; it needs at least {required}"
-    match = re.fullmatch(
-        r"Expected `(.+?)`(?: of length (\d+))?, got `?(.+?)`? - at `\$\.?(.*)`", message
-    )
-    if not match:
-        return message
-    expected, length, found, where = match.groups()
-    names = " or ".join(_WORDS.get(name.strip(), name) for name in expected.split("|"))
-    if length is not None:
-        return f"{where}: must be {names} of length {length}, got length {found.split()[-1]}"
-    shown = _at(config, where)
-    shown = f" {shown}" if shown else ""
-    return f"{where}: must be {names}, got {_WORDS.get(found, found)}{shown}"
-
-
-def _required(table: type[_Table]) -> str:
-    fields = msgspec.structs.fields(table)
-    return ", ".join(entry.encode_name for entry in fields if entry.required)
-
-
-def _at(config: Mapping[str, Any], where: str) -> str:
-    """Return the value that a path such as ``network.second_layer[...]`` leads to, briefly."""
-    value: Any = config
-    for key in where.partition("[")[0].split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return ""
-        value = value[key]
-    if isinstance(value, Mapping):
-        return ""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,333 +1,359 @@
-"""What a run file may say about each command, checked; None where it is silent."""
+"""Tables of run files: the one declaration of every option.
+
+`dmft.config.options` says how a run file, the command line and Python follow from them. Defaults
+and checks that a class or function of the library has are not repeated here: an option that is None
+is not handed on.
+"""
+
+# ruff: noqa: RUF009 - `option` makes a field of a frozen dataclass
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from dmft._numerics.validation import check_integer, check_real
+from dmft.config.options import Settings, option
 from dmft.model.activations import get_activation
 from dmft.model.inputs import Inputs, get_inputs
 from dmft.model.losses import get_loss
 from dmft.simulation.simulation_plan import check_deltas, check_sizes
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
+from dmft.training.methods import Method, method_from_config
 
 __all__ = [
+    "AlgorithmicGapSettings",
     "CurveSettings",
-    "GapSettings",
+    "MethodSettings",
+    "NetworkSettings",
+    "ProblemSettings",
+    "SamplingSettings",
     "SimulationSettings",
     "SpectrumSettings",
     "SweepSettings",
+    "TargetSettings",
     "ThresholdSettings",
     "TrajectorySettings",
 ]
 
+# -- checks --------------------------------------------------------------------------------------
+
+Check = Callable[[str, Any], Any]
+_positive: Check = partial(check_real, minimum=0.0, exclusive=True)
+
+
+def _at_least(minimum: int) -> Check:
+    return partial(check_integer, minimum=minimum)
+
+
+def _each(check: Check) -> Check:
+    return lambda name, values: tuple(check(name, value) for value in values)
+
+
+def _bracket(name: str, bracket: tuple[float, float]) -> tuple[float, float]:
+    lower, upper = (_positive(f"{name}[{index}]", end) for index, end in enumerate(bracket))
+    if not lower < upper:
+        raise ValueError(f"{name} must have lower < upper, got ({lower:g}, {upper:g})")
+    return lower, upper
+
+
+def _squared_cosine(name: str, value: float) -> float:
+    value = check_real(name, value)
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"{name} must be a squared cosine in (0, 1), got {value:g}")
+    return value
+
+
+def _overlap(
+    name: str, value: float | Sequence[Sequence[float]]
+) -> float | tuple[tuple[float, ...], ...]:
+    if not isinstance(value, Sequence):
+        return check_real(name, value)
+    return tuple(tuple(check_real(name, entry) for entry in row) for row in value)
+
+
+# -- options of several tables -------------------------------------------------------------------
+
+_LAWS = "gaussian, rademacher, uniform, student-t, mixture"
+
+
+def _bracket_option() -> Any:
+    return option("range of delta to search", ("LO", "HI"), check=_bracket)
+
+
+def _delta_option() -> Any:
+    return option("samples per dimension n/d", check=_positive)
+
+
+def _sizes_option() -> Any:
+    return option(
+        "one size or several", "D", reads=int | tuple[int, ...], check=lambda _, d: check_sizes(d)
+    )
+
+
+def _seeds_option() -> Any:
+    return option("number of runs of each size", "S", default=8, check=_at_least(1))
+
+
+def _inputs_option() -> Any:
+    return option(
+        _LAWS, "LAW", reads=str | dict[str, Any], check=lambda _, inputs: get_inputs(inputs)
+    )
+
+
+# -- problem, method, sampling -------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
-class ThresholdSettings:
-    """Arguments of :func:`dmft.find_delta_nn`; None where the run file is silent.
+class TargetSettings(Settings):
+    """Arguments of :class:`dmft.Target`."""
 
-    Attributes
-    ----------
-    bracket : tuple of float, optional
-    step : int, optional
-        The last step if None.
-    scan_points : int, optional
-    """
-
-    bracket: tuple[float, float] | None = None
-    step: int | None = None
-    scan_points: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.bracket is not None:
-            _check_bracket(self.bracket)
-        if self.step is not None:
-            check_integer("step", self.step, minimum=0)
-        if self.scan_points is not None:
-            check_integer("scan_points", self.scan_points, minimum=2)
+    label: str | None = option("a label of the catalogue", "NAME", required=True)
+    k: int | None = option()
+    noise: float | None = option("add S times Gaussian noise", "S")
+    hard_directions: list[int | list[float]] | None = option()
+    classes: str | None = option("labels +-1: sign or logistic", "LAW")
+    flip: float | None = option("of sign: probability of a flip", "P")
+    slope: float | None = option("of logistic: its slope", "B")
+    threshold: float | None = option("of classes: where they meet", "C")
 
 
 @dataclass(frozen=True)
-class CurveSettings:
-    """Arguments of :func:`dmft.delta_nn_curve`; None where the run file is silent.
+class NetworkSettings(Settings):
+    """Arguments of :class:`dmft.Network`."""
 
-    Attributes
-    ----------
-    bracket : tuple of float, optional
-        That of the threshold if None.
-    n_steps : int, optional
-        Last step of the curve; that of the method if None.
-    steps : tuple of int, optional
-        Ascending.
-    points : int, optional
-    max_solves : int, optional
-    """
-
-    bracket: tuple[float, float] | None = None
-    n_steps: int | None = None
-    steps: tuple[int, ...] | None = None
-    points: int | None = None
-    max_solves: int | None = None
-
-    def __post_init__(self) -> None:
-        _check_curve(self)
+    activation: str | None = option()
+    second_layer: list[float] | None = option()
+    neurons: int | None = option()
 
 
 @dataclass(frozen=True)
-class GapSettings:
-    """Arguments of :func:`dmft.algorithmic_gap`; None where the run file is silent.
+class ProblemSettings(Settings):
+    """Arguments of :class:`dmft.Problem` other than target and network."""
 
-    Attributes
-    ----------
-    activations, losses : tuple of str, optional
-        Catalogue names; those of network and problem if None.
-    widths : tuple of int, optional
-        Numbers of neurons, with equal second-layer weights 1/m; the second layer of the network
-        if None.
-    bracket : tuple of float, optional
-        That of the curve, or of the threshold, if None.
-    n_steps : int, optional
-        Last step of the curves; that of the method if None.
-    steps : tuple of int, optional
-        Ascending.
-    points, max_solves : int, optional
-    step_sizes : tuple of float, optional
-        0 for gradient flow; only with ``time``.
-    time : float, optional
-    network : str, optional
-        The one that the step sizes are about; the first if None.
-    compare_fresh : bool
-        Whether step sizes are also tried with samples of its own for each step.
-    d : int, optional
-        Dimension of runs beside the largest step size; no runs if None.
-    seeds : int
+    loss: str | None = option()
+    init_radius: float | list[float] | None = option()
+    weight_decay: float | None = option()
+    initial_overlap: list[list[float]] | None = option()
+    init_gram: list[list[float]] | None = option()
+    init_law: str | None = option()
+    second_layer_weight_decay: float | None = option()
+
+
+@dataclass(frozen=True)
+class MethodSettings(Settings):
+    """Arguments of :class:`dmft.GradientDescent`, or of :class:`dmft.GradientFlow`."""
+
+    step_size: float | list[float] | dict[str, Any] | None = option("step size", "ETA")
+    n_steps: int | None = option("number of steps", "T")
+    batch_fraction: float | None = option("share of the samples in each step", "P")
+    momentum: float | None = option("momentum, 0 to 1", "BETA")
+    second_layer_step_size: float | list[float] | dict[str, Any] | None = option(
+        "train the second layer too", "ETA"
+    )
+    fresh_batches: bool | None = option(
+        "n samples of its own for each step, in place of the same ones again"
+    )
+    t_max: float | None = option("gradient flow to this time", "TIME")
+    tol: float | None = option("tolerance of its steps", "TOL")
+    times: list[float] | None = option()
+    max_steps: int | None = option()
+
+    def method(self) -> Method:
+        """Return gradient descent or flow, whichever the table describes.
+
+        Raises
+        ------
+        ValueError
+            If it describes both or neither, or a value is not allowed.
+        """
+        settings = self.stated()
+        flow = self.stated(*FLOW)
+        if flow and len(flow) < len(settings):
+            raise ValueError(
+                f"{min(settings.keys() - flow.keys())} belongs to gradient descent, t_max, tol, "
+                "times and max_steps to gradient flow: give one or the other"
+            )
+        for name in ("t_max",) if flow else ("step_size", "n_steps"):
+            if name not in settings:
+                raise ValueError(
+                    f"method.{name} is missing: gradient descent has step_size and n_steps, "
+                    "gradient flow t_max"
+                )
+        return method_from_config(settings)
+
+
+#: Options of the method that are those of gradient flow.
+FLOW = ("t_max", "tol", "times", "max_steps")
+
+
+@dataclass(frozen=True)
+class SamplingSettings(Settings):
+    """Arguments of :class:`dmft.Sampling`."""
+
+    n_paths: int | None = option("paths per replicate, 2^p", "N")
+    replicates: int | None = option("independent randomisations", "R")
+    seed: int | None = option("seed of its random numbers")
+    rank_tolerance: float | None = option()
+    sobol_blocks: int | None = option()
+    compression: float | None = option()
+
+
+# -- theory --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ThresholdSettings(Settings):
+    """Arguments of :func:`dmft.find_delta_nn`."""
+
+    bracket: tuple[float, float] | None = _bracket_option()
+    step: int | None = option("horizon t of delta_NN(t)", "T", check=_at_least(0))
+    scan_points: int | None = option("points of the first scan", "N", check=_at_least(2))
+
+
+@dataclass(frozen=True)
+class CurveSettings(Settings):
+    """Arguments of :func:`dmft.delta_nn_curve`.
+
+    The bracket is by default that of the threshold; ``n_steps``, the last step of the curve, that
+    of the method.
     """
 
-    activations: tuple[str, ...] | None = None
-    losses: tuple[str, ...] | None = None
-    widths: tuple[int, ...] | None = None
-    bracket: tuple[float, float] | None = None
-    n_steps: int | None = None
-    steps: tuple[int, ...] | None = None
-    points: int | None = None
-    max_solves: int | None = None
-    step_sizes: tuple[float, ...] | None = None
-    time: float | None = None
-    network: str | None = None
-    compare_fresh: bool = True
-    d: int | None = None
-    seeds: int = 8
+    bracket: tuple[float, float] | None = _bracket_option()
+    n_steps: int | None = option(check=_at_least(0))
+    steps: tuple[int, ...] | None = option(
+        "horizons t of delta_NN(t)", "T", check=_each(_at_least(0))
+    )
+    points: int | None = option("values of delta to begin with", "N", check=_at_least(4))
+    max_solves: int | None = option("values of delta at most", "N", check=_at_least(4))
+
+
+@dataclass(frozen=True)
+class AlgorithmicGapSettings(CurveSettings):
+    """Arguments of :func:`dmft.algorithmic_gap`.
+
+    Activations, losses and second layer are by default those of the run file, the bracket that of
+    the curve or of the threshold. ``step_sizes`` (0 for gradient flow) and ``time`` come together;
+    ``network`` is the one they are about, ``d`` the dimension of runs at the largest step size.
+    """
+
+    activations: tuple[str, ...] | None = option(
+        "one or several", "NAME", check=_each(lambda _, name: get_activation(name).name)
+    )
+    losses: tuple[str, ...] | None = option(
+        "one or several", "NAME", check=_each(lambda _, name: get_loss(name).name)
+    )
+    widths: tuple[int, ...] | None = option("numbers of neurons", "M", check=_each(_at_least(1)))
+    step_sizes: tuple[float, ...] | None = option(
+        "0 for gradient flow", "ETA", check=lambda _, sizes: tuple(sizes)
+    )
+    time: float | None = option("time that all of them reach")
+    network: str | None = option("which network (default: the first)", "NAME")
+    compare_fresh: bool = option(default=True, off=("--no-fresh", "leave out fresh batches"))
+    d: int | None = option("dimension of runs at the largest step", "D")
+    seeds: int = option("number of runs at each delta", "S", default=8)
 
     def __post_init__(self) -> None:
-        for name, check in (("activations", get_activation), ("losses", get_loss)):
-            if getattr(self, name) is not None:
-                names = tuple(check(entry).name for entry in getattr(self, name))
-                object.__setattr__(self, name, names)
-        if self.widths is not None:
-            widths = tuple(check_integer("widths", m, minimum=1) for m in self.widths)
-            object.__setattr__(self, "widths", widths)
-        _check_curve(self)
-        if self.step_sizes is not None:
-            object.__setattr__(self, "step_sizes", tuple(self.step_sizes))
+        super().__post_init__()
         if (self.step_sizes is None) != (self.time is None):
             raise ValueError("step_sizes and time must come together: one of them is missing")
         if self.d is not None and self.step_sizes is None:
-            raise ValueError("d must come with step_sizes and time, beside which runs stand")
+            raise ValueError(
+                "d must come with step_sizes and time: runs are made at the largest step size"
+            )
         _ = self.step_axis, self.simulation
 
     @property
     def step_axis(self) -> StepSizes | None:
-        """What is asked about step sizes; None for nothing."""
+        """Return the step sizes to compare; None for none."""
         if self.step_sizes is None or self.time is None:
             return None
         return StepSizes(self.step_sizes, self.time, self.network, self.compare_fresh)
 
     @property
     def simulation(self) -> SimulationCheck | None:
-        """Runs beside them; None for none."""
+        """Return the simulations at the largest step size; None for none."""
         return None if self.d is None else SimulationCheck(self.d, self.seeds)
 
 
 @dataclass(frozen=True)
-class TrajectorySettings:
-    """Where to follow the trajectory.
+class TrajectorySettings(Settings):
+    """Place of the trajectory."""
 
-    Attributes
-    ----------
-    delta : float, optional
-    """
-
-    delta: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.delta is not None:
-            check_real("delta", self.delta, minimum=0.0, exclusive=True)
+    delta: float | None = _delta_option()
 
 
 @dataclass(frozen=True)
-class SpectrumSettings:
-    """Where to read the Hessian.
+class SpectrumSettings(Settings):
+    """Place of the Hessian; at the last step if the step is None."""
 
-    Attributes
-    ----------
-    delta : float, optional
-    step : int, optional
-        The last step if None.
-    """
+    delta: float | None = _delta_option()
+    step: int | None = option("step at which to read the Hessian", "T", check=_at_least(0))
 
-    delta: float | None = None
-    step: int | None = None
 
-    def __post_init__(self) -> None:
-        if self.delta is not None:
-            check_real("delta", self.delta, minimum=0.0, exclusive=True)
-        if self.step is not None:
-            check_integer("step", self.step, minimum=0)
+# -- finite dimension ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class SimulationSettings:
-    """Arguments of :func:`dmft.simulate`; None where the run file is silent.
+class SimulationSettings(Settings):
+    """Arguments of :func:`dmft.simulate`; ``d`` holds ascending sizes, also where it is one."""
 
-    Attributes
-    ----------
-    d : tuple of int, optional
-        Sizes, ascending; one size may be given as an integer.
-    seeds : int
-    delta : float, optional
-    inputs : Inputs, optional
-        A name or a table is turned into one.
-    hessian_steps : tuple of int
-    hold_hard : bool, optional
-    hard_overlap : float or tuple of tuple of float, optional
-        Not together with ``hold_hard``.
-    n_extreme, dense_limit, n_test : int, optional
-    """
-
-    d: tuple[int, ...] | None = None
-    seeds: int = 8
-    delta: float | None = None
-    inputs: Inputs | None = None
-    hessian_steps: tuple[int, ...] = ()
-    hold_hard: bool | None = None
-    hard_overlap: float | tuple[tuple[float, ...], ...] | None = None
-    n_extreme: int | None = None
-    dense_limit: int | None = None
-    n_test: int | None = None
+    d: tuple[int, ...] | None = _sizes_option()
+    seeds: int = _seeds_option()
+    delta: float | None = _delta_option()
+    inputs: Inputs | None = _inputs_option()
+    hessian_steps: tuple[int, ...] = option(
+        "steps to read the Hessian at", "T", default=(), check=_each(_at_least(0))
+    )
+    hold_hard: bool | None = option(
+        "keep hard directions at overlap 0", off=("--free", "let them move")
+    )
+    hard_overlap: float | tuple[tuple[float, ...], ...] | None = option(check=_overlap)
+    n_extreme: int | None = option(check=_at_least(1))
+    dense_limit: int | None = option(check=_at_least(0))
+    n_test: int | None = option(check=_at_least(1))
 
     def __post_init__(self) -> None:
-        if self.d is not None:
-            object.__setattr__(self, "d", check_sizes(self.d))
-        check_integer("seeds", self.seeds, minimum=1)
-        if self.delta is not None:
-            check_real("delta", self.delta, minimum=0.0, exclusive=True)
-        if self.inputs is not None:
-            object.__setattr__(self, "inputs", get_inputs(self.inputs))
-        steps = (check_integer("hessian_steps", step, minimum=0) for step in self.hessian_steps)
-        object.__setattr__(self, "hessian_steps", tuple(steps))
-        if self.hard_overlap is not None:
-            if self.hold_hard:
-                raise ValueError(
-                    "hold_hard = true keeps the hard overlap at 0: give no hard_overlap"
-                )
-            object.__setattr__(self, "hard_overlap", _overlap(self.hard_overlap))
-        for name, least in (("n_extreme", 1), ("dense_limit", 0), ("n_test", 1)):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), minimum=least)
+        super().__post_init__()
+        if self.hold_hard and self.hard_overlap is not None:
+            raise ValueError("hold_hard = true keeps the hard overlap at 0: give no hard_overlap")
 
 
 @dataclass(frozen=True)
-class SweepSettings:
-    """Arguments of :func:`dmft.sweep`; None where the run file is silent.
+class SweepSettings(Settings):
+    """Arguments of :func:`dmft.sweep`.
 
-    Attributes
-    ----------
-    deltas : tuple of float, optional
-        Ascending.
-    bracket : tuple of float, optional
-        In place of ``deltas``: their ends.
-    points : int
-        How many lie in the bracket.
-    d : tuple of int, optional
-        Sizes, ascending; one size may be given as an integer.
-    seeds : int
-    n_steps : int, optional
-        Steps within which the hard direction must be recovered; None: those of the method.
-    recovery : float
-        Squared cosine between hard direction and neurons that counts as recovered, in (0, 1).
-    hessian_step : int, optional
-    inputs : Inputs, optional
-        A name or a table is turned into one.
+    Either ``deltas`` or a ``bracket`` with so many ``points``; ``n_steps``, within which the hard
+    direction must be recovered, is by default that of the method.
     """
 
-    deltas: tuple[float, ...] | None = None
-    bracket: tuple[float, float] | None = None
-    points: int = 9
-    d: tuple[int, ...] | None = None
-    seeds: int = 8
-    n_steps: int | None = None
-    recovery: float = 0.5
-    hessian_step: int | None = None
-    inputs: Inputs | None = None
+    deltas: tuple[float, ...] | None = option(
+        "samples per dimension n/d", "DELTA", check=lambda _, deltas: check_deltas(deltas),
+        instead_of="bracket",
+    )  # fmt: skip
+    bracket: tuple[float, float] | None = _bracket_option()
+    points: int = option(default=9, check=_at_least(2))
+    d: tuple[int, ...] | None = _sizes_option()
+    seeds: int = _seeds_option()
+    n_steps: int | None = option("steps within which to recover", "T", check=_at_least(1))
+    recovery: float = option(
+        "squared cosine that counts as recovered", "R", default=0.5, check=_squared_cosine
+    )
+    hessian_step: int | None = option("step to read the Hessian at", "T", check=_at_least(0))
+    inputs: Inputs | None = _inputs_option()
 
     def __post_init__(self) -> None:
-        if self.deltas is not None:
-            if self.bracket is not None:
-                raise ValueError("give either deltas, or bracket and points, not both")
-            object.__setattr__(self, "deltas", check_deltas(self.deltas))
-        if self.bracket is not None:
-            _check_bracket(self.bracket)
-        check_integer("points", self.points, minimum=2)
-        if self.d is not None:
-            object.__setattr__(self, "d", check_sizes(self.d))
-        check_integer("seeds", self.seeds, minimum=1)
-        if self.n_steps is not None:
-            check_integer("n_steps", self.n_steps, minimum=1)
-        recovery = check_real("recovery", self.recovery)
-        if not 0.0 < recovery < 1.0:
-            raise ValueError(f"recovery must be a squared cosine in (0, 1), got {recovery:g}")
-        if self.hessian_step is not None:
-            check_integer("hessian_step", self.hessian_step, minimum=0)
-        if self.inputs is not None:
-            object.__setattr__(self, "inputs", get_inputs(self.inputs))
+        super().__post_init__()
+        if self.deltas is not None and self.bracket is not None:
+            raise ValueError("give either deltas, or bracket and points, not both")
 
     @property
     def grid(self) -> tuple[float, ...] | None:
-        """The values of delta: as listed, or even in log over the bracket, to four digits."""
+        """Return the values of delta: as listed, or even in log over the bracket."""
         if self.deltas is not None or self.bracket is None:
             return self.deltas
         lower, upper = self.bracket
         powers = (index / (self.points - 1) for index in range(self.points))
         return tuple(float(f"{lower * (upper / lower) ** power:.4g}") for power in powers)
-
-
-def _check_curve(settings: CurveSettings | GapSettings) -> None:
-    """Check what is asked about thresholds along the horizon."""
-    if settings.bracket is not None:
-        _check_bracket(settings.bracket)
-    if settings.n_steps is not None:
-        check_integer("n_steps", settings.n_steps, minimum=0)
-    if settings.steps is not None:
-        steps = tuple(check_integer("steps", step, minimum=0) for step in settings.steps)
-        object.__setattr__(settings, "steps", steps)
-    for name in ("points", "max_solves"):
-        if getattr(settings, name) is not None:
-            check_integer(name, getattr(settings, name), minimum=4)
-
-
-def _check_bracket(bracket: tuple[float, float]) -> None:
-    for index, end in enumerate(bracket):
-        check_real(f"bracket[{index}]", end, minimum=0.0, exclusive=True)
-    lower, upper = bracket
-    if not lower < upper:
-        raise ValueError(f"bracket must have lower < upper, got ({lower:g}, {upper:g})")
-
-
-def _overlap(
-    value: float | Sequence[Sequence[float]],
-) -> float | tuple[tuple[float, ...], ...]:
-    if not isinstance(value, Sequence):
-        return check_real("hard_overlap", value)
-    rows = [[check_real("hard_overlap", entry) for entry in row] for row in value]
-    return tuple(map(tuple, rows))

@@ -1,4 +1,4 @@
-"""Results as files: one declaration of what a result holds writes it, reads it and checks it.
+"""Result files of dataclasses: annotations declare the contents for writer, reader and checks.
 
 The declaration is the annotations of a dataclass. An array says its axes, and a tuple its length,
 by letters that mean the same number throughout one object::
@@ -14,7 +14,7 @@ by letters that mean the same number throughout one object::
 
 An axis may be a letter or word, such a name ``+1``, or a number. Fields may be other dataclasses,
 tuples and dicts of all of these, and ``| None``; a new field needs nothing but its annotation.
-Fields with the metadata `NOT_STORED` are left to the class.
+Fields with the metadata `NOT_STORED` are not in the file, and left to the class.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-__all__ = ["NOT_STORED", "read_fields", "read_record", "write_record"]
+__all__ = ["NOT_STORED", "read_record", "write_record"]
 
 Record = TypeVar("Record")
 
@@ -80,7 +80,7 @@ def read_record(
     cls: type[Record],
     check: Callable[[Record], object] = lambda _: None,
 ) -> Record:
-    """Read a dataclass written by `write_record`.
+    """Read a dataclass written by `write_record`; fields that are `NOT_STORED` are None.
 
     Parameters
     ----------
@@ -100,31 +100,17 @@ def read_record(
     ValueError
         If the file is of another kind, or from a newer format.
     """
-
-    def checked(fields: dict[str, Any]) -> None:
-        check(cls(**fields))
-
-    return cls(**read_fields(path, kind, cls, checked))
-
-
-def read_fields(
-    path: str | os.PathLike[str],
-    kind: str,
-    cls: type,
-    check: Callable[[dict[str, Any]], object] = lambda _: None,
-) -> dict[str, Any]:
-    """Read the stored fields of a dataclass by name; parameters as in `read_record`."""
     config, arrays = read_result(
-        path, kind, lambda config, arrays: check(_fields(cls, config, arrays))
+        path, kind, lambda config, arrays: check(_record(cls, config, arrays))
     )
-    return _fields(cls, config, arrays)
+    return _record(cls, config, arrays)
 
 
 # -- into plain types ----------------------------------------------------------------------------
 
 
 def _packed(value: Any, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
-    """Return plain types; arrays go where they say by name."""
+    """Return plain types, and add arrays to a dictionary by name."""
     if isinstance(value, np.ndarray):
         arrays[name] = value
         return {"array": name}
@@ -158,18 +144,19 @@ def _stored(cls: Any) -> list[dataclasses.Field[Any]]:
 # -- and back ------------------------------------------------------------------------------------
 
 
-def _fields(cls: type, config: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
-    """Return the stored fields of a dataclass, none missing and none too many."""
+def _record(cls: type[Record], config: Mapping[str, Any], arrays: Arrays) -> Record:
+    """Return a dataclass from its stored fields, none missing and none too many."""
     reader = _Reader(arrays)
     found = reader.fields(cls, {key: config[key] for key in config if key != "version"}, "")
     unused = sorted(arrays.keys() - reader.used)
     if unused:
         raise ValueError(f"it has an array {unused[0]!r} that does not belong there")
-    return found
+    names = (field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
+    return cls(**{**dict.fromkeys(names), **found})
 
 
 class _Reader:
-    """The arrays of a file, and which of them have been asked for."""
+    """Arrays of a file, and the names of those already read."""
 
     def __init__(self, arrays: Arrays) -> None:
         self._arrays = arrays

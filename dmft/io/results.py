@@ -195,7 +195,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _temporary(path: Path) -> tuple[BinaryIO, Path]:
-    """Make a temporary file beside another, and lock it."""
+    """Make a temporary file in the folder of another, and lock it."""
     while True:
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         stream = temporary.open("x+b")
@@ -305,7 +305,7 @@ def _check_bytes(stream: BinaryIO, path: Path) -> None:
 
 @contextlib.contextmanager
 def reporting(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn all that reading wrong contents may raise into one line that names the file."""
+    """Convert any error of reading wrong contents into one line that names the file."""
     try:
         yield
     except (DamagedResultError, OtherFileError):

@@ -1,4 +1,4 @@
-"""What the figures share: canvas, palette, a curve with its band, words and numbers.
+"""Canvas, palette, axes, bands, marks, words and numbers of all figures.
 
 Figures are built on the Agg canvas without pyplot, so no window opens and no global state changes;
 in a notebook a returned figure shows itself.
@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
+from dmft._numerics.value_text import value_text
 from dmft.io.results import whole_file
 from dmft.model.classification import describe_label
 from dmft.training.gradient_descent import describe_method
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from numpy.typing import NDArray
 
     from dmft.trajectory.trajectory import Trajectory
@@ -38,6 +48,7 @@ __all__ = [
     "DASHES",
     "GREEN",
     "GREY",
+    "MARKERS",
     "ORANGE",
     "PURPLE",
     "SKY",
@@ -46,21 +57,36 @@ __all__ = [
     "config_of",
     "describe",
     "draw_band",
+    "fill_band",
+    "filled_marks",
+    "flatten_rounding",
     "format_number",
     "hard_coordinates",
+    "leave_room",
+    "log_if_wide",
     "log_subs",
     "log_ticks",
     "logarithmic_after",
+    "look",
+    "mark_missing",
+    "marker_of",
     "name_of",
     "new_figure",
+    "plain_ticks",
     "save_figure",
+    "say_within",
     "sentence",
     "set_title",
+    "step_axis",
     "style",
+    "time_label",
 ]
 
 # Of a title, on average.
 _LETTERS_PER_INCH = 10.5
+_WIDE = 30.0
+_ROUNDING = 1e-9
+PLUS_MINUS: Final = r"\pm"
 
 # Curves are told apart by colour and by dashes.
 CYCLE: Final = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
@@ -70,6 +96,7 @@ DASHES: Final[tuple[Any, ...]] = (
     (0, (1.5, 1.2)),
     (0, (6, 1.5, 1.5, 1.5)),
 )
+MARKERS: Final = "osD^v"
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
@@ -113,7 +140,7 @@ def new_figure(
     widths: tuple[float, ...] | None = None,
     heights: tuple[float, ...] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """Figure of the given size in inches on its own canvas, and its panels row by row.
+    """Make a figure of a size in inches on its own canvas; return it and its panels row by row.
 
     Call it, and all drawing, under `style`.
     """
@@ -126,7 +153,7 @@ def new_figure(
 
 
 def describe(config: Mapping[str, Any]) -> str:
-    """Problem and method in one line."""
+    """Describe problem and method in one line."""
     problem, method = config.get("problem"), config.get("method")
     parts = []
     if problem:
@@ -170,58 +197,140 @@ def broken(text: str, figure: Figure) -> str:
 
 
 def has_one_step_size(method: Mapping[str, Any]) -> bool:
-    """Whether the method of a configuration is gradient descent with steps of one size."""
+    """Return whether a method is gradient descent with steps of one size."""
     return isinstance(method.get("step_size"), float)
 
 
 def name_of(entry: str | Mapping[str, str]) -> str:
-    """Catalogue name, or that of a custom law; nothing in it is taken for mathematics."""
+    """Return a catalogue name, or that of a custom object, with no mathematics in it."""
     name = entry if isinstance(entry, str) else entry["custom"]
     return name.replace("$", r"\$")
 
 
 def format_number(value: float, stderr: float) -> str:
-    """Value and standard error, rounded to two digits of the error."""
-    if not (np.isfinite(stderr) and stderr >= 5e-7):  # nothing of it would be seen
-        return f"${value:.4g}$"
-    digits = int(np.clip(1 - np.floor(np.log10(stderr)), 0, 6))
-    return rf"${value:.{digits}f} \pm {stderr:.{digits}f}$"
+    """Write a value and its standard error as mathematics."""
+    # Of a smaller error nothing would be seen.
+    return f"${value_text(value, stderr, most=6, plain='.4g', smallest=5e-7, sign=PLUS_MINUS)}$"
 
 
 def sentence(status: Status) -> str:
-    """First clause of what a status says, in short lines."""
+    """Return the first clause of a status in short lines."""
     text = f"{status.name}: {status.value.split(';')[0].rstrip('.')}."
     return textwrap.fill(text, 64)
 
 
 def log_ticks(axes: Axes, bracket: tuple[float, float]) -> None:
-    """Plain numbers on a logarithmic axis that may span less than a decade."""
+    """Put plain numbers on a logarithmic axis that may span less than a decade."""
     lower, upper = bracket
     pad = (upper / lower) ** 0.03
     axes.set_xlim(lower / pad, upper * pad)
-    subs = (1.0, 2.0, 3.0, 5.0, 7.0) if upper / lower < 50 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    plain_ticks(axes.xaxis, (1.0, 2.0, 3.0, 5.0, 7.0) if upper / lower < 50 else (1.0, 2.0, 5.0))
+
+
+def plain_ticks(axis: Axis, subs: tuple[float, ...]) -> None:
+    """Put plain numbers at these multiples of powers of ten."""
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def step_axis(axes: Axes) -> None:
+    """Name the steps, with a few ticks at integers."""
+    axes.set_xlabel("step $t$")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def log_if_wide(axes: Axes, values: NDArray[Any]) -> None:
+    """Make the vertical axis logarithmic where positive values span many decades."""
+    values = values[values > 0]  # NaN compares false
+    if values.size and values.max() > _WIDE * values.min():
+        axes.set_yscale("log")
+
+
+def flatten_rounding(axes: Axes) -> None:
+    """Widen the vertical range where all that is seen in it is rounding."""
+    low, high = axes.get_ylim()
+    size = max(abs(low), abs(high))
+    if axes.get_yscale() == "linear" and high - low < _ROUNDING * size:
+        axes.set_ylim(0.5 * (low + high) - 0.05 * size, 0.5 * (low + high) + 0.05 * size)
+
+
+def time_label(config: Mapping[str, Any]) -> str:
+    """Name the time of a method: that of a flow, or the sum of the step sizes."""
+    if "step_size" not in config["method"]:
+        return "time  $t$"
+    one_size = has_one_step_size(config["method"])
+    return r"time  $\eta t$" if one_size else r"time  $\sum_t \eta_t$"
+
+
+def leave_room(figure: Figure) -> None:
+    """Leave room between panels for what stands at their right margin."""
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(wspace=0.06)
+
+
+def look(index: int) -> dict[str, Any]:
+    """Return colour and dashes of a curve."""
+    return {"color": CYCLE[index % len(CYCLE)], "linestyle": DASHES[index % len(DASHES)]}
+
+
+def marker_of(index: int) -> dict[str, Any]:
+    """Return colour and marker of a size."""
+    return {"color": CYCLE[index % len(CYCLE)], "marker": MARKERS[index % len(MARKERS)]}
+
+
+def fill_band(
+    axes: Axes,
+    x: NDArray[Any],
+    value: FloatArray,
+    error: FloatArray,
+    color: str,
+    lower: FloatArray | None = None,
+) -> None:
+    """Fill one standard error about a curve."""
+    lower = value - error if lower is None else lower
+    axes.fill_between(x, lower, value + error, color=color, alpha=0.25, linewidth=0)
+
+
+def filled_marks(
+    axes: Axes, x: NDArray[Any], y: NDArray[Any], filled: NDArray[np.bool_], **marks: Any
+) -> None:
+    """Draw points without a line, filled or open."""
+    for chosen, face in ((filled, marks["color"]), (~filled, "white")):
+        axes.plot(x[chosen], y[chosen], linestyle="none", markerfacecolor=face, **marks)
+
+
+def mark_missing(
+    axes: Axes, x: NDArray[Any], color: str, row: int = 0, label: str | None = None
+) -> None:
+    """Draw crosses at the bottom of a panel, in a row of their own for each curve."""
+    if len(x):
+        axes.plot(
+            x, np.full(len(x), 0.03 + 0.05 * row), "x", color=color, markersize=7,
+            markeredgewidth=1.6, transform=axes.get_xaxis_transform(), label=label, clip_on=False,
+        )  # fmt: skip
+
+
+def say_within(axes: Axes, text: str, color: str) -> None:
+    """Write in the middle of a panel that has nothing to show."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=color)
 
 
 def draw_band(
     axes: Axes, t: NDArray[Any], value: FloatArray, error: FloatArray, index: int, label: str | None
 ) -> None:
-    """One curve with a band of one standard error, told apart by colour and by dashes."""
-    color = CYCLE[index % len(CYCLE)]
+    """Draw a curve with a band of one standard error, told apart by colour and by dashes."""
     finite = np.isfinite(value)
     axes.plot(
-        t[finite], value[finite], color=color, linestyle=DASHES[index % len(DASHES)], label=label,
+        t[finite], value[finite], **look(index), label=label,
         marker="o" if finite.sum() == 1 else None,
     )  # fmt: skip
-    axes.fill_between(
-        t, value - error, value + error, where=finite.tolist(), color=color, alpha=0.25, linewidth=0
-    )
+    fill_band(axes, t, value, error, CYCLE[index % len(CYCLE)])
 
 
 def hard_coordinates(trajectory: Trajectory) -> NDArray[np.bool_]:
-    """Which latent coordinates lie in the hard space."""
+    """Return which latent coordinates lie in the hard space."""
     if trajectory.problem is not None:
         projector = trajectory.problem.target.easy_projector
         return np.asarray(~np.any(projector, axis=0))
@@ -229,13 +338,13 @@ def hard_coordinates(trajectory: Trajectory) -> NDArray[np.bool_]:
 
 
 def config_of(trajectory: Trajectory) -> Mapping[str, Any]:
-    """Problem and method as plain types, for `describe`."""
+    """Return problem and method as plain types, for `describe`."""
     problem = trajectory.problem.to_config() if trajectory.problem is not None else None
     return {"problem": problem, "method": trajectory.method.to_config()}
 
 
 def logarithmic_after(axes: Axes, first: float, last: float, with_zero: bool) -> None:
-    """Scale, range and ticks from 0 (or the first point) to the last."""
+    """Set scale, range and ticks from 0 (or the first point) to the last."""
     pad = (last / first) ** 0.03 if last > first else 1.1
     if with_zero:
         axes.set_xscale("symlog", linthresh=first, linscale=0.4)
@@ -252,5 +361,5 @@ def logarithmic_after(axes: Axes, first: float, last: float, with_zero: bool) ->
 
 
 def log_subs(first: float, last: float) -> tuple[float, ...]:
-    """Multiples of powers of ten that get a number, on a logarithmic axis of such length."""
+    """Return the multiples of powers of ten that get a number on a logarithmic axis."""
     return (1.0, 2.0, 5.0) if last < 100 * first else (1.0,)

@@ -1,4 +1,4 @@
-"""Figures of theory beside simulation: order parameters along the steps, the Hessian at one."""
+"""Figures of theory against simulation: order parameters along the steps, the Hessian at one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dmft.plotting.common import (
     GREY,
     VERMILLION,
     describe,
+    fill_band,
     new_figure,
     set_title,
     style,
@@ -57,7 +58,7 @@ _MARKERS: Final = ("o", "D", "s", "^")
 
 
 def plot_comparison(comparison: Comparison) -> Figure:
-    """Every quantity against the step, theory and seeds, with deviations in standard errors below.
+    """Draw theory and seeds of every quantity, with deviations in standard errors below.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def _outcome(comparison: Comparison, wide: bool) -> str:
 
 
 def _keys(comparison: Comparison) -> list[Line2D]:
-    """Say what lines and markers mean, whatever their colour."""
+    """Return the legend of lines and markers, whatever their colour."""
     keys = [Line2D([], [], color=GREY, label="theory")]
     keys += [
         Line2D([], [], **_point(j, GREY), label=f"seeds, $d = {d}$")
@@ -124,7 +125,7 @@ def _keys(comparison: Comparison) -> list[Line2D]:
 
 
 def _point(size: int, color: str) -> dict[str, Any]:
-    """Look of the seeds of a size: hollow for the smallest."""
+    """Return the look of the seeds of a size: hollow for the smallest."""
     return {
         "linestyle": "",
         "marker": _MARKERS[size % len(_MARKERS)],
@@ -137,12 +138,12 @@ def _point(size: int, color: str) -> dict[str, Any]:
 
 
 def _is_sparse(quantity: QuantityComparison) -> bool:
-    """Whether it is known at some far-apart steps only, between which no line is drawn."""
+    """Return whether a quantity is known at few steps only, between which no line is drawn."""
     return quantity.name in _AT_FEW_STEPS and len(quantity.steps) <= _MOST_SPARSE
 
 
 def _shown(quantity: QuantityComparison) -> list[int]:
-    """Entries to draw: all if they are few, otherwise diagonal ones first."""
+    """Return the entries to draw: all if they are few, otherwise diagonal ones first."""
     names = quantity.labels
     order = sorted(range(len(names)), key=lambda e: (names[e][1:2] != names[e][2:3], e))
     return sorted(order[:_MOST_ENTRIES]) if len(names) > _MOST_ENTRIES else list(range(len(names)))
@@ -162,9 +163,7 @@ def _draw_quantity(axes: Axes, quantity: QuantityComparison, comparison: Compari
         if few:
             axes.errorbar(steps, value, error, fmt="none", ecolor=color, elinewidth=1.2, zorder=3)
         else:
-            axes.fill_between(
-                steps, value - error, value + error, color=color, alpha=0.3, linewidth=0
-            )
+            fill_band(axes, steps, value, error, color)
         axes.plot(
             steps, value, color=color, linestyle="" if few else DASHES[n % len(DASHES)], zorder=3,
             label=f"${label[0]}_{{{label[1:]}}}$" if label else None,
@@ -239,7 +238,7 @@ def _limit_steps(axes: Axes, quantity: QuantityComparison, comparison: Compariso
 def plot_hessian_comparison(
     trajectory: Trajectory, simulation: Simulation | Sequence[Simulation], step: int
 ) -> Figure:
-    """Spectrum of the Hessian at a step over its law, smallest eigenvalues and their overlaps.
+    """Draw the spectrum of the Hessian over its density, smallest eigenvalues and their overlaps.
 
     Parameters
     ----------
@@ -298,7 +297,7 @@ def plot_hessian_comparison(
 def _around_left_edge(
     theory: Spectrum, runs: Sequence[Simulation], step: int
 ) -> tuple[float, float]:
-    """Range that shows the left end of the bulk and all smallest eigenvalues."""
+    """Return a range with the left end of the bulk and all smallest eigenvalues."""
     values = np.concatenate([run.hessian[step].smallest[:, 0] for run in runs])
     # An unbounded bulk begins, for the eye, where its mass does.
     start = theory.x[0] if np.isfinite(theory.left_edge) else theory.quantile(1e-3)
@@ -312,7 +311,7 @@ def _around_left_edge(
 def _draw_histogram(
     axes: Axes, run: Simulation, step: int, theory: Spectrum, ends: tuple[float, float]
 ) -> None:
-    """Eigenvalues of all seeds, the atom at zero left to its own mark."""
+    """Draw eigenvalues of all seeds, but for the atom at zero."""
     found = run.hessian[step].eigenvalues
     values = found[np.isfinite(found)]
     total = values.size
@@ -329,7 +328,7 @@ def _draw_histogram(
 
 
 def _draw_smallest(axes: Axes, runs: Sequence[Simulation], step: int) -> None:
-    """Tick at the foot for the smallest eigenvalue of every seed."""
+    """Draw a tick at the foot for the smallest eigenvalue of every seed."""
     for j, run in enumerate(runs):
         values = run.hessian[step].smallest[:, 0]
         axes.plot(
@@ -340,7 +339,7 @@ def _draw_smallest(axes: Axes, runs: Sequence[Simulation], step: int) -> None:
 
 
 def _draw_overlaps(axes: Axes, runs: Sequence[Simulation], smallest: SmallestEigenvalue) -> None:
-    """Smallest eigenvalue and hard overlap of every seed, with the prediction."""
+    """Draw smallest eigenvalue and hard overlap of every seed, with the prediction."""
     p = smallest.prediction
     for j, run in enumerate(runs):
         record = run.hessian[p.step]

@@ -1,11 +1,11 @@
-"""Figure of an escape along a hard direction: predicted runs, and simulated ones beside them."""
+"""Figure of an escape along a hard direction: predicted and simulated runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from dmft.plotting.common import (
     BLUE,
@@ -15,6 +15,7 @@ from dmft.plotting.common import (
     describe,
     new_figure,
     set_title,
+    step_axis,
     style,
 )
 from dmft.studies.fall_times import fall_step
@@ -37,7 +38,7 @@ __all__ = ["plot_grokking"]
 def plot_grokking(
     grokking: Grokking, simulations: Sequence[Simulation] = (), *, d: int | None = None
 ) -> Figure:
-    """Losses and hard cosine against the step, and the time of the fall against d.
+    """Draw losses and hard cosine against the step, and the time of the fall against d.
 
     Parameters
     ----------
@@ -84,9 +85,8 @@ def plot_grokking(
         cosine.set_ylabel("squared cosine, hard direction")
         cosine.set_ylim(0.0, 1.02)
         for axes in (losses, cosine):
-            axes.set_xlabel("step $t$")
+            step_axis(axes)
             axes.set_xlim(0, grokking.steps[-1])
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             axes.set_title(f"$d = {d}$")
         losses.legend(loc="upper right")
         _draw_times(times, grokking, simulations)
@@ -109,7 +109,7 @@ def _draw_runs(
     color: str,
     label: str,
 ) -> None:
-    """Median and band of the predicted runs, simulated ones as thin lines."""
+    """Draw median and band of the predicted runs, and simulated ones as thin lines."""
     t = grokking.steps
     axes.fill_between(
         t, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.2, linewidth=0
@@ -121,7 +121,7 @@ def _draw_runs(
 
 
 def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation]) -> None:
-    """Time of the fall against the dimension."""
+    """Draw the time of the fall against the dimension."""
     d = np.array(grokking.d, dtype=np.float64)
     order = np.argsort(d)
     last = float(grokking.steps[-1])

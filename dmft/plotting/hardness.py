@@ -1,4 +1,4 @@
-"""Figure of a label law: what labels tell of the Hermite polynomials of its latent coordinates."""
+"""Figure of a label: its Hermite energies, and conditional means of Hermite polynomials."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dmft.model.classification import describe_label
 from dmft.plotting.common import (
     BLUE,
     CYCLE,
-    DASHES,
     GREY,
     VERMILLION,
     format_number,
+    look,
     name_of,
     new_figure,
     sentence,
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 __all__ = ["plot_hardness"]
 
 _CURVES = 4  # degrees drawn against the label
-_TICK_LEVELS = (1e-3, 0.02, 0.15, 0.5, 0.85, 0.98, 0.999)
+_TICK_LEVELS = (1e-3, 0.1, 0.5, 0.9, 0.999)  # so few that their numbers do not meet
 
 
 def plot_hardness(result: Hardness) -> Figure:
-    """Draw what labels tell of Hermite polynomials of each degree, and how much of each they hold.
+    """Draw conditional means of Hermite polynomials given the label, and energies by degree.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def plot_hardness(result: Hardness) -> Figure:
     -------
     matplotlib.figure.Figure
         For k = 1: conditional means of the normalised Hermite polynomials against the label (spaced
-        by its quantiles), and their mean squares beside the squared Hermite coefficients of the
+        by its quantiles), and their mean squares next to the squared Hermite coefficients of the
         label. For k > 1: both shares by degree, stacked by direction. Whiskers: standard errors.
     """
     with style():
@@ -105,8 +105,8 @@ def _draw_profile(axes: Axes, profile: Profile) -> None:
     axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
     for index, mean in enumerate(profile.mean[:_CURVES]):
         axes.plot(
-            score, mean, color=CYCLE[index % len(CYCLE)], linestyle=DASHES[index % len(DASHES)],
-            marker="o" if few else None, label=rf"$\ell = {index + 1}$",
+            score, mean, **look(index), marker="o" if few else None,
+            label=rf"$\ell = {index + 1}$",
         )  # fmt: skip
     inside = np.abs(score) < 3.2
     shown = profile.mean[:_CURVES, inside] if inside.any() else profile.mean[:_CURVES]

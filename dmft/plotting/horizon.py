@@ -1,28 +1,32 @@
-"""Figure of delta_NN against the horizon, with its limit and how the left edge goes to zero."""
+"""Figure of delta_NN against the horizon, with its limit and the left edge of the bulk."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dmft.plotting.common import (
     BLUE,
     CYCLE,
-    DASHES,
     GREY,
     VERMILLION,
     describe,
+    fill_band,
     format_number,
     has_one_step_size,
+    leave_room,
     log_subs,
     logarithmic_after,
+    look,
+    mark_missing,
     new_figure,
+    plain_ticks,
+    say_within,
     sentence,
     set_title,
     style,
+    time_label,
 )
 from rmt.status import Status
 
@@ -43,7 +47,7 @@ _HIGHEST = 1.5  # an interval is drawn up to this multiple of the largest value
 
 
 def plot_curve(curve: ThresholdCurve) -> Figure:
-    """Threshold against time, with its limit; the left edge of the bulk against time.
+    """Draw the threshold against time, with its limit, and the left edge of the bulk.
 
     Parameters
     ----------
@@ -67,21 +71,14 @@ def plot_curve(curve: ThresholdCurve) -> Figure:
         )
     with style():
         figure, (axes, edges) = new_figure((10.2, 4.5), 1, 2)
-        time_label = "time  $t$"
-        if "step_size" in curve.config["method"]:
-            one_size = has_one_step_size(curve.config["method"])
-            time_label = r"time  $\eta t$" if one_size else r"time  $\sum_t \eta_t$"
         _draw_threshold(axes, curve)
         _draw_edges(edges, curve)
         for panel in (axes, edges):
-            panel.set_xlabel(time_label)
-        title = describe(curve.config)
+            panel.set_xlabel(time_label(curve.config))
         if not curve.status.ok:
             axes.set_title(sentence(curve.status), color=VERMILLION)
-        set_title(figure, title)
-        engine = figure.get_layout_engine()
-        if isinstance(engine, ConstrainedLayoutEngine):  # room for the limit between the panels
-            engine.set(wspace=0.06)
+        set_title(figure, describe(curve.config))
+        leave_room(figure)  # for the limit
     return figure
 
 
@@ -92,24 +89,15 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
     _time_axis(axes, curve)
     axes.set_ylabel(r"threshold  $\delta_{\mathrm{NN}}(t)$")
     if not len(t):
-        axes.text(
-            0.5, 0.5, "no threshold at any step", transform=axes.transAxes, ha="center",
-            color=VERMILLION,
-        )  # fmt: skip
+        say_within(axes, "no threshold at any step", VERMILLION)
         return
-    axes.fill_between(t, value - error, value + error, color=BLUE, alpha=0.25, linewidth=0)
+    fill_band(axes, t, value, error, BLUE)
     axes.plot(
         t, value, "o-", color=BLUE, markersize=3.5, label=r"$\delta_{\mathrm{NN}}$, $\pm$ error"
     )
     last = rf"last: {format_number(float(value[-1]), float(error[-1]))}"
     axes.plot([], [], " ", label=last)
-    missing = ~known
-    if missing.any():
-        axes.plot(
-            curve.times[missing], np.full(int(missing.sum()), 0.03), "x", color=VERMILLION,
-            markersize=7, markeredgewidth=1.6, transform=axes.get_xaxis_transform(),
-            label="no value", clip_on=False,
-        )  # fmt: skip
+    mark_missing(axes, curve.times[~known], VERMILLION, label="no value")
     # Only the values set the range; intervals beyond it are cut off.
     low, high = float((value - error).min()), float((value + error).max())
     limit = curve.limit
@@ -122,7 +110,7 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
 
 
 def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
-    """Interval of the limit at the right margin, with arrows where it goes on."""
+    """Draw the interval of the limit at the right margin, with arrows where it is unbounded."""
     limit, (bottom, top) = curve.limit, axes.get_ylim()
     where: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
     settled = limit.status is Status.SUCCESS
@@ -152,18 +140,13 @@ def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
 
 
 def _draw_edges(axes: Axes, curve: ThresholdCurve) -> None:
-    """Minus the left edge against time, on logarithmic axes."""
+    """Draw minus the left edge against time, on logarithmic axes."""
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylabel(r"$-$ left edge of the Hessian's bulk")
     t = curve.times
-    lines = [
-        (
-            curve.edge_at_threshold,
-            curve.edge_at_threshold_stderr,
-            r"at $\delta = \delta_{\mathrm{NN}}(t)$",
-        )
-    ]
+    label = r"at $\delta = \delta_{\mathrm{NN}}(t)$"
+    lines = [(curve.edge_at_threshold, curve.edge_at_threshold_stderr, label)]
     for index in _fixed(curve):
         label = rf"at $\delta = {curve.delta[index]:.3g}$"
         lines.append((curve.left_edge[index], curve.left_edge_stderr[index], label))
@@ -172,31 +155,25 @@ def _draw_edges(axes: Axes, curve: ThresholdCurve) -> None:
         shown = (t > 0) & np.isfinite(edge) & (edge < 0)
         if not shown.any():
             continue
-        color, distance = CYCLE[n % len(CYCLE)], -edge[shown]
+        distance = -edge[shown]
         lower = np.maximum(distance - error[shown], 0.1 * distance)
-        axes.fill_between(
-            t[shown], lower, distance + error[shown], color=color, alpha=0.25, linewidth=0
-        )
+        fill_band(axes, t[shown], distance, error[shown], CYCLE[n % len(CYCLE)], lower)
         axes.plot(
-            t[shown], distance, color=color, linestyle=DASHES[n % len(DASHES)], label=label,
+            t[shown], distance, **look(n), label=label,
             linewidth=2.2 if n == 0 else 1.3, marker="o" if shown.sum() == 1 else None,
         )  # fmt: skip
         drawn.append((t[shown], distance))
     if not drawn:
-        axes.text(
-            0.5, 0.5, "no left edge below zero", transform=axes.transAxes, ha="center", color=GREY
-        )
+        say_within(axes, "no left edge below zero", GREY)
         return
     _guide(axes, *min(drawn, key=lambda line: float(line[1][-1])))
     for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        axis.set_major_locator(LogLocator(subs=log_subs(*limits)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        plain_ticks(axis, log_subs(*limits))
     axes.legend(loc="lower left")
 
 
 def _guide(axes: Axes, t: FloatArray, distance: FloatArray) -> None:
-    """Dotted line of slope -1 below the end of the last curve."""
+    """Draw a dotted line of slope -1 below the end of the last curve."""
     late = np.array([max(t[0], 0.2 * t[-1]), t[-1]])
     guide = 0.6 * float(distance[-1]) * late[-1] / late
     axes.plot(late, guide, color=GREY, linestyle=":", linewidth=1.4, label=r"slope $1/t$")
@@ -217,7 +194,7 @@ def _fixed(curve: ThresholdCurve) -> list[int]:
 
 
 def _time_axis(axes: Axes, curve: ThresholdCurve) -> None:
-    """Time, logarithmic after its first point, with room for 0; for descent also the steps."""
+    """Make an axis of time, logarithmic after its first point, and for descent one of steps."""
     t, steps = curve.times, curve.steps
     if len(t) < 2 or t[-1] <= 0:
         return

@@ -1,4 +1,4 @@
-"""Runs at finite dimension by themselves: every seed as a thin line, the mean over seeds on top."""
+"""Figure of runs at finite dimension: every seed as a thin line, the mean over seeds on top."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from dmft._numerics.validation import check_instance
-from dmft.plotting.common import CYCLE, DASHES, GREY, describe, new_figure, set_title, style
+from dmft.plotting.common import (
+    CYCLE,
+    GREY,
+    describe,
+    flatten_rounding,
+    log_if_wide,
+    look,
+    marker_of,
+    new_figure,
+    set_title,
+    step_axis,
+    style,
+)
 from dmft.simulation.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -23,15 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_simulation"]
 
-_MARKERS = "osD^v"
 _HARD = "hard"
-_MANY_DECADES = 30.0
 # Sizes share their steps: marks of the Hessian stand this far apart, as a fraction of the axis.
 _STAGGER = 0.012
 
 
 def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
-    """Norms, overlaps, losses and gradient of every seed; Hessian and test error where there are.
+    """Draw norms, overlaps, losses and gradient of every seed; Hessian and test error if any.
 
     Parameters
     ----------
@@ -77,10 +86,7 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
         losses.set_ylabel("loss")
         _draw(gradient, runs, [{"": run.gradient_norm} for run in runs])
         gradient.set_ylabel(r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$")
-        values = np.concatenate([run.gradient_norm.ravel() for run in runs])
-        values = values[values > 0]  # NaN compares false
-        if len(values) and values.max() > _MANY_DECADES * values.min():
-            gradient.set_yscale("log")
+        log_if_wide(gradient, np.concatenate([run.gradient_norm.ravel() for run in runs]))
         if recorded:
             _draw_hessian(panels[4], runs, "smallest")
             panels[4].set_ylabel("smallest eigenvalue\nof the Hessian")
@@ -102,8 +108,8 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
             panels.pop().remove()
         along_steps = panels[:4] + panels[6 if recorded else 4 :]
         for axes in panels:
-            axes.set_xlabel("step $t$")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+            step_axis(axes)
+            flatten_rounding(axes)
             last = max(int(run.steps[-1]) for run in runs)
             margin = 0.0 if axes in along_steps and last else 0.04 * max(last, 1)
             axes.set_xlim(-margin, last + margin)
@@ -117,7 +123,7 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
 
 
 def _norms(run: Simulation) -> Curves:
-    """Squared norms of the neurons, and, for few, their products."""
+    """Return squared norms of the neurons, and, for few, their products."""
     m = run.m
     pairs = [(j, j) for j in range(m)]
     if m <= 3:
@@ -128,7 +134,7 @@ def _norms(run: Simulation) -> Curves:
 
 
 def _overlaps(run: Simulation) -> Curves:
-    """Overlaps with easy directions by coordinate, with the hard ones as one squared cosine."""
+    """Return overlaps with easy directions by coordinate, with hard ones as one squared cosine."""
     curves = {}
     if run.problem is None or run.problem.target.hard_basis.shape[1]:
         name = ": held at 0" if run.hold_hard else r": $\cos^2$"
@@ -143,20 +149,15 @@ def _overlaps(run: Simulation) -> Curves:
 
 def _draw(axes: Axes, runs: list[Simulation], curves: list[Curves]) -> None:
     for index, (run, own) in enumerate(zip(runs, curves, strict=True)):
-        color = CYCLE[index % len(CYCLE)]
         for dash, values in enumerate(own.values()):
-            linestyle = DASHES[dash % len(DASHES)]
-            axes.plot(
-                run.steps, values.T, color=color, linestyle=linestyle, linewidth=0.6, alpha=0.35
-            )
-            axes.plot(
-                run.steps, values.mean(axis=0), color=color, linestyle=linestyle, linewidth=1.9,
-                marker="o" if len(run.steps) == 1 else None,
-            )  # fmt: skip
+            line = {**look(dash), "color": CYCLE[index % len(CYCLE)]}
+            axes.plot(run.steps, values.T, linewidth=0.6, alpha=0.35, **line)
+            alone = "o" if len(run.steps) == 1 else None
+            axes.plot(run.steps, values.mean(axis=0), linewidth=1.9, marker=alone, **line)
     names = list(curves[0])
     if any(names):
         handles = [
-            Line2D([], [], color=GREY, linestyle=DASHES[dash % len(DASHES)], label=name)
+            Line2D([], [], **{**look(dash), "color": GREY}, label=name)
             for dash, name in enumerate(names)
         ]
         # Above the panel: within, thin lines leave no corner empty.
@@ -167,19 +168,19 @@ def _draw(axes: Axes, runs: list[Simulation], curves: list[Curves]) -> None:
 
 
 def _draw_hessian(axes: Axes, runs: list[Simulation], name: str) -> None:
-    """One entry of each recorded Hessian: that of the smallest eigenvalue."""
+    """Draw one entry of each recorded Hessian: that of the smallest eigenvalue."""
     span = max(max(int(run.steps[-1]) for run in runs), 1)
     for index, run in enumerate(runs):
-        color, marker = CYCLE[index % len(CYCLE)], _MARKERS[index % len(_MARKERS)]
+        look_of_size = marker_of(index)
         steps = np.array(sorted(run.hessian))
         if not len(steps):
             continue
         values = np.array([getattr(run.hessian[step], name)[:, 0] for step in steps])
         x = steps + (index - (len(runs) - 1) / 2) * _STAGGER * span
-        axes.plot(x, values.mean(axis=1), color=color, linewidth=1.5)
+        axes.plot(x, values.mean(axis=1), color=look_of_size["color"], linewidth=1.5)
         axes.plot(
-            np.repeat(x, values.shape[1]), values.ravel(), marker, color=color, markersize=4,
-            alpha=0.45, linestyle="none",
+            np.repeat(x, values.shape[1]), values.ravel(), markersize=4, alpha=0.45,
+            linestyle="none", **look_of_size,
         )  # fmt: skip
 
 

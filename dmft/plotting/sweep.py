@@ -1,4 +1,4 @@
-"""Runs at finite size over a grid of delta, with the theory's threshold drawn in."""
+"""Figure of runs at finite size over a grid of delta, with the theory's threshold."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from dmft.plotting.common import (
     DASHES,
     GREY,
     describe,
+    filled_marks,
     format_number,
+    log_if_wide,
     log_ticks,
+    marker_of,
     new_figure,
     set_title,
     style,
@@ -37,17 +40,15 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_sweep"]
 
-_MARKERS = "osD^v"
 # Sizes share their deltas: marks stand this far apart, as a fraction of the axis.
 _STAGGER = 0.009
 # Height of the bars that show the intervals of the crossings.
 _BAR = 0.032
 _POINTS = 400
-_MANY_DECADES = 30.0
 
 
 def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) -> Figure:
-    """Recovery, generalisation and, where recorded, the lowest eigenvalue against delta.
+    """Draw recovery, test loss and, where recorded, the smallest eigenvalue against delta.
 
     Parameters
     ----------
@@ -85,9 +86,9 @@ def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) 
         _draw_runs(panels[1], sweep, sweep.test_loss)
         panels[1].set_ylabel(f"test loss at step {sweep.n_steps}")
         losses = sweep.test_loss[np.isfinite(sweep.test_loss)]
-        if len(losses) and 0 < losses.min() < losses.max() / _MANY_DECADES:
-            panels[1].set_yscale("log")
-        elif len(losses):
+        if losses.min(initial=np.inf) > 0:
+            log_if_wide(panels[1], losses)
+        if len(losses) and panels[1].get_yscale() == "linear":
             panels[1].set_ylim(0.0, 1.06 * losses.max())
         if has_hessian:
             _draw_runs(panels[2], sweep, sweep.smallest_eigenvalue)
@@ -156,7 +157,7 @@ def _draw_threshold(axes: Axes, value: float, stderr: float, label: str, index: 
 
 
 def _legend(figure: Figure, axes: Axes, n_lines: int) -> None:
-    """Sizes in the left column; theory and the meaning of the marks in the right one."""
+    """Make a legend of sizes in the left column, theory and marks in the right one."""
     handles, labels = axes.get_legend_handles_labels()
     marks: dict[str, Any] = {"marker": "o", "color": GREY, "markersize": 5, "linestyle": "none"}
     sizes = list(zip(handles[n_lines:], labels[n_lines:], strict=True))
@@ -173,7 +174,7 @@ def _legend(figure: Figure, axes: Axes, n_lines: int) -> None:
 
 
 def _staggered(sweep: Sweep, axes: Axes, index: int) -> FloatArray:
-    """Move the deltas a little for each size."""
+    """Return the deltas, moved a little for each size."""
     low, high = axes.get_xlim()
     offset = (index - (len(sweep.d) - 1) / 2) * _STAGGER
     return np.asarray(sweep.deltas * (high / low) ** offset)
@@ -184,13 +185,12 @@ def _draw_probability(axes: Axes, sweep: Sweep) -> None:
     lower, upper = sweep.probability_interval(0.68)
     axes.axhline(0.5, color=GREY, linewidth=0.8, zorder=0)
     for index, d in enumerate(sweep.d):
-        color, marker = CYCLE[index % len(CYCLE)], _MARKERS[index % len(_MARKERS)]
-        crossing = sweep.crossing(d)
+        crossing, color = sweep.crossing(d), CYCLE[index % len(CYCLE)]
         bars = [probability[index] - lower[index], upper[index] - probability[index]]
         axes.errorbar(
-            _staggered(sweep, axes, index), probability[index], np.maximum(bars, 0.0), fmt=marker,
-            color=color, markersize=5, capsize=2.5, elinewidth=1.1, zorder=3,
-            label=f"$d = {d}$: {_crossing_label(crossing)}",
+            _staggered(sweep, axes, index), probability[index], np.maximum(bars, 0.0),
+            markersize=5, capsize=2.5, elinewidth=1.1, zorder=3, linestyle="none",
+            label=f"$d = {d}$: {_crossing_label(crossing)}", **marker_of(index),
         )  # fmt: skip
         if not crossing.status.ok:
             continue
@@ -213,27 +213,24 @@ def _crossing_label(crossing: LogisticCrossing) -> str:
 
 
 def _digits(crossing: LogisticCrossing) -> int:
-    """Decimals that show the interval to two digits."""
+    """Return the decimals that show the interval to two digits."""
     ends = np.array([crossing.value - crossing.lower, crossing.upper - crossing.value])
     scale = float(np.min(ends[np.isfinite(ends)], initial=crossing.value))
     return int(np.clip(1 - np.floor(np.log10(max(scale, 1e-3))), 0, 3))
 
 
 def _draw_runs(axes: Axes, sweep: Sweep, values: FloatArray) -> None:
-    """Every run as a mark, recovered ones filled, with a line through the medians."""
+    """Draw every run as a mark, recovered ones filled, with a line through the medians."""
     for index in range(len(sweep.d)):
-        color, marker = CYCLE[index % len(CYCLE)], _MARKERS[index % len(_MARKERS)]
         x = np.broadcast_to(_staggered(sweep, axes, index)[:, np.newaxis], values[index].shape)
         finite = np.isfinite(values[index])
-        for chosen, face in (
-            (sweep.recovered[index] & finite, color),
-            (~sweep.recovered[index] & finite, "white"),
-        ):
-            axes.plot(
-                x[chosen], values[index][chosen], marker, color=color, markerfacecolor=face,
-                markersize=4, markeredgewidth=0.9, alpha=0.55, linestyle="none", zorder=2,
-            )  # fmt: skip
+        filled_marks(
+            axes, x[finite], values[index][finite], sweep.recovered[index][finite],
+            markersize=4, markeredgewidth=0.9, alpha=0.55, zorder=2, **marker_of(index),
+        )  # fmt: skip
         some = finite.any(axis=1)
         medians = [float(np.median(row[np.isfinite(row)])) for row in values[index][some]]
-        axes.plot(sweep.deltas[some], medians, color=color, linewidth=1.5, zorder=3)
+        axes.plot(
+            sweep.deltas[some], medians, color=CYCLE[index % len(CYCLE)], linewidth=1.5, zorder=3
+        )
     axes.yaxis.set_major_locator(MaxNLocator(6))

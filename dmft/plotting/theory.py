@@ -18,12 +18,17 @@ from dmft.plotting.common import (
     config_of,
     describe,
     draw_band,
+    fill_band,
+    flatten_rounding,
     format_number,
     hard_coordinates,
+    log_if_wide,
     log_ticks,
+    mark_missing,
     new_figure,
     sentence,
     set_title,
+    step_axis,
     style,
 )
 from dmft.training.methods import horizon
@@ -65,7 +70,7 @@ _ROOM = 0.09
 
 
 def plot_threshold(threshold: Threshold) -> Figure:
-    """Gap against delta, with the crossing that is delta_NN and its standard error.
+    """Draw the gap against delta, with delta_NN and its standard error.
 
     Parameters
     ----------
@@ -99,19 +104,13 @@ def plot_threshold(threshold: Threshold) -> Figure:
         axes.set_title(broken(describe(threshold.config), figure))
         axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
         if len(delta):
-            axes.fill_between(delta, gap - error, gap + error, color=BLUE, alpha=0.2, linewidth=0)
+            fill_band(axes, delta, gap, error, BLUE)
             axes.plot(delta, gap, color=BLUE, zorder=2)
             axes.errorbar(
                 delta, gap, error, fmt="o", color=BLUE, markersize=4.5, capsize=2.5, elinewidth=1.2,
                 label="theory, $\\pm$ standard error", zorder=3,
             )  # fmt: skip
-        failed = np.isnan(threshold.gap)
-        if failed.any():
-            axes.plot(
-                threshold.delta[failed], np.zeros(int(failed.sum())) + 0.03, "x", color=VERMILLION,
-                markersize=8, markeredgewidth=2, transform=axes.get_xaxis_transform(),
-                label="no value", clip_on=False,
-            )  # fmt: skip
+        mark_missing(axes, threshold.delta[np.isnan(threshold.gap)], VERMILLION, label="no value")
         _draw_other_crossings(axes, threshold)
         if threshold.status.ok:
             _mark_crossing(axes, threshold)
@@ -129,7 +128,7 @@ def plot_threshold(threshold: Threshold) -> Figure:
 
 
 def _draw_other_crossings(axes: Axes, threshold: Threshold) -> None:
-    """Diamonds at sign changes other than delta_NN, bars where only their ends are known."""
+    """Draw sign changes other than delta_NN, as bars where only their ends are known."""
     others = [c for c in threshold.crossings if c.value != threshold.value]
     located = [c for c in others if c.refined]
     if located:
@@ -177,7 +176,7 @@ def _enlarge_crossing(
     inset.axhline(0.0, color=GREY, linewidth=0.9)
     inset.axvspan(value - stderr, value + stderr, color=VERMILLION, alpha=0.3, linewidth=0)
     inset.axvline(value, color=VERMILLION, linewidth=1.2)
-    inset.fill_between(x, y - band, y + band, color=BLUE, alpha=0.25, linewidth=0)
+    fill_band(inset, x, y, band, BLUE)
     inset.plot(x, y, color=BLUE, linewidth=1.4)
     inside = (delta >= x[0]) & (delta <= x[-1])
     inset.plot(delta[inside], gap[inside], "o", color=BLUE, markersize=3.5)
@@ -189,12 +188,12 @@ def _enlarge_crossing(
 
 
 def _falls(gap: FloatArray) -> bool:
-    """Whether the gap falls from so high to below zero that the corners off it are empty."""
+    """Return whether the gap falls so far to below zero that two corners are empty."""
     return bool(len(gap) and gap[0] > 0.5 * np.max(np.abs(gap)) and gap[-1] < 0)
 
 
 def _region_names(axes: Axes, left: bool) -> None:
-    """Say what either sign means, at one end of the zero line, with room for both names."""
+    """Name either sign at one end of the zero line, with room for both names."""
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, -_ROOM * high), max(high, -_ROOM * low))
     place, side = (0.012, "left") if left else (0.988, "right")
@@ -209,7 +208,7 @@ def _region_names(axes: Axes, left: bool) -> None:
 
 
 def plot_trajectory(trajectory: Trajectory) -> Figure:
-    """Order parameters, losses and gradient norm against the step, with error bands.
+    """Draw order parameters, losses and gradient norm against the step, with error bands.
 
     Parameters
     ----------
@@ -274,10 +273,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
 
         draw(gradient, trajectory.gradient_norm, trajectory.stderr["gradient_norm"], 0, None)
         gradient.set_ylabel(r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$")
-        shown = trajectory.gradient_norm[: len(t)]
-        positive = shown[shown > 0]
-        if len(positive) and positive.max() > 30 * positive.min():
-            gradient.set_yscale("log")
+        log_if_wide(gradient, trajectory.gradient_norm[: len(t)])
 
         if classes:
             draw(panels[4], trajectory.test_error, trajectory.stderr["test_error"], 0, None)
@@ -292,12 +288,14 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
             panels.pop().remove()
 
         for axes in panels:
-            axes.set_xlabel("time $t$" if flow else "step $t$")
             if not flow:
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-            elif t[-1] > _LINEAR_TIME:
-                axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
+                step_axis(axes)
+            else:
+                axes.set_xlabel("time $t$")
+                if t[-1] > _LINEAR_TIME:
+                    axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
             axes.set_xlim(0, t[-1] if t[-1] > 0 else 1)
+            flatten_rounding(axes)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(loc="best", ncols=2 if len(axes.lines) > 3 else 1)
         title = f"{describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"
@@ -313,7 +311,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
 
 
 def plot_spectrum(spectrum: Spectrum) -> Figure:
-    """Density of the Hessian, its edges, and its outliers with their overlaps.
+    """Draw the density of the Hessian, its edges, and its outliers with their overlaps.
 
     Parameters
     ----------
@@ -355,7 +353,7 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
 
 
 def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Figure:
-    """Edges and outliers of the Hessian along a trajectory: the BBP transition seen in time.
+    """Draw edges and outliers of the Hessian along a trajectory: the BBP transition in time.
 
     Parameters
     ----------
@@ -383,7 +381,7 @@ def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Fig
 
 
 def draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
-    """Density, edges, outliers and the atom at zero, each with its label."""
+    """Draw density, edges, outliers and the atom at zero, each with its label."""
     x, density = spectrum.x, spectrum.density
     axes.fill_between(x, 0.0, np.nan_to_num(density), color=BLUE, alpha=0.18, linewidth=0)
     axes.plot(x, density, color=BLUE, label="bulk")
@@ -428,13 +426,13 @@ def _outlier_label(outlier: SpectrumOutlier) -> str:
 
 
 def zero_of(spectrum: Spectrum) -> float:
-    """Where the Hessian without weight decay has its zero eigenvalues."""
+    """Return the place of the atom: eigenvalues that are zero without weight decay."""
     problem = spectrum.config.get("problem")
     return float(problem["weight_decay"]) if problem else 0.0
 
 
 def useful_range(spectrum: Spectrum) -> tuple[float, float]:
-    """Range that holds all but a long tail, the outliers and zero."""
+    """Return a range with all but a long tail, the outliers and zero."""
     values = [outlier.value for outlier in spectrum.outliers]
     low, high = spectrum.quantile(0.01), spectrum.quantile(0.99)
     width = high - low

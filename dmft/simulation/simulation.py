@@ -7,6 +7,7 @@ arXiv:2602.01434): C(t, t), M(t), G(t, t), losses, and the spectrum of the Hessi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._numerics.machine_memory import available_memory
 from dmft._numerics.validation import check_progress
 from dmft.io.folders import renamed_out
-from dmft.io.records import NOT_STORED, read_fields, write_record
+from dmft.io.records import NOT_STORED, read_record, write_record
 from dmft.io.stored_settings import check_settings
 from dmft.model.inputs import Inputs
 from dmft.model.problem import Problem
@@ -239,13 +240,12 @@ class Simulation:
             If the file is not a simulation, is damaged, was written by a newer version, or belongs
             to another problem than the one given.
         """
-        fields = read_fields(path, _KIND, cls, _check)
-        config = fields["config"]
-        return cls(
-            problem=Problem.of_record(config["problem"], problem),
-            method=GradientDescent.from_config(config["method"]),
-            inputs=Inputs.from_config(config["inputs"]),
-            **fields,
+        found = read_record(path, _KIND, cls, _check)
+        return dataclasses.replace(
+            found,
+            problem=Problem.of_record(found.config["problem"], problem),
+            method=GradientDescent.from_config(found.config["method"]),
+            inputs=Inputs.from_config(found.config["inputs"]),
         )
 
     def __repr__(self) -> str:
@@ -452,27 +452,28 @@ _SETTINGS = (
 )
 
 
-def _check(fields: dict[str, Any]) -> None:
+def _check(found: Simulation) -> None:
     """Raise unless the stored fields of a simulation are those of its configuration."""
-    config = fields["config"]
+    config = found.config
     check_settings(config, *_SETTINGS)
     for name in _FIELDS:
-        if fields[name] != config[name]:
-            raise ValueError(f"its {name} is {fields[name]}, that of its configuration is not")
+        value = getattr(found, name)
+        if value != config[name]:
+            raise ValueError(f"its {name} is {value}, that of its configuration is not")
     m, k = len(config["problem"]["network"]["second_layer"]), config["problem"]["target"]["k"]
-    shape = len(fields["seeds"]), config["method"]["n_steps"] + 1, m, k
-    if fields["overlap"].shape != shape:
-        raise ValueError(f"its overlaps must have shape {shape}, got {fields['overlap'].shape}")
+    shape = len(found.seeds), config["method"]["n_steps"] + 1, m, k
+    if found.overlap.shape != shape:
+        raise ValueError(f"its overlaps must have shape {shape}, got {found.overlap.shape}")
     size, n_extreme = m * config["d"], config["n_extreme"]
     is_complete = size <= config["dense_limit"]
-    shapes = (len(fields["seeds"]), size if is_complete else 2 * n_extreme), (shape[0], n_extreme)
-    if list(fields["hessian"]) != config["hessian_steps"]:
+    shapes = (len(found.seeds), size if is_complete else 2 * n_extreme), (shape[0], n_extreme)
+    if list(found.hessian) != config["hessian_steps"]:
         raise ValueError("it must have the Hessians of its configuration")
-    for step, found in fields["hessian"].items():
-        if (found.step, found.complete) != (step, is_complete):
+    for step, record in found.hessian.items():
+        if (record.step, record.complete) != (step, is_complete):
             raise ValueError(f"its Hessian at step {step} is of another step or not as complete")
-        if (found.eigenvalues.shape, found.smallest.shape) != shapes:
+        if (record.eigenvalues.shape, record.smallest.shape) != shapes:
             raise ValueError(f"its eigenvalues at step {step} must have shape {shapes[0]}")
-    hard, expected = fields["hard_overlap"], config["hard_overlap"]
-    if np.shape(expected) != np.shape(hard) or (hard is None) != (expected is None):
+    hard, wanted = found.hard_overlap, config["hard_overlap"]
+    if (hard is None) != (wanted is None) or (hard is not None and np.shape(wanted) != hard.shape):
         raise ValueError("its hard_overlap is not that of its configuration")

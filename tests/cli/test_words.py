@@ -27,8 +27,8 @@ deltas = [2.0]
 """
 run_file, call = commands_on(RUN)
 COMMANDS = (
-    "threshold", "curve", "gap", "trajectory", "spectrum", "simulate", "compare", "sweep",
-    "grokking",
+    "threshold", "curve", "algorithmic-gap", "trajectory", "spectrum", "simulate", "compare",
+    "sweep", "grokking",
 )  # fmt: skip
 
 
@@ -64,7 +64,9 @@ def test_mistakes_of_every_command(call, run_file, command):
         (["--preset", "product"], f"not both {run_file} and it"),
     ):
         assert_one_line(call(command, *arguments), words)
-    assert_one_line(call(command, source=()), "neither is given" if command != "gap" else "either")
+    assert_one_line(
+        call(command, source=()), "neither is given" if command != "algorithmic-gap" else "either"
+    )
     assert not call.out.exists()
 
 

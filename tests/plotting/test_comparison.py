@@ -146,7 +146,9 @@ def test_many_neurons_show_some_entries_above_and_all_below():
 
 
 def test_nothing_to_compare(comparison):
-    plot_comparison(dataclasses.replace(comparison, quantities={}))
+    figure = plot_comparison(dataclasses.replace(comparison, quantities={}))
+    assert figure.axes == []
+    assert "0 of 0 deviations within 3 standard errors" in figure.get_suptitle()
 
 
 def test_hessian(trajectory, runs, tmp_path):

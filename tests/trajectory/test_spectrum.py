@@ -157,7 +157,8 @@ def test_an_outlier_of_few_paths_at_the_edge_is_marked(few_paths, tmp_path):
 
 
 def test_marked_outliers_in_words_and_figures(few_paths):
-    from dmft.cli.theory import _spectrum_json, _spectrum_lines
+    from dmft.cli.output import plain
+    from dmft.cli.theory import _spectrum_lines
     from dmft.plotting import plot_flow, plot_spectrum
     from rmt.plotting import plot_density
 
@@ -167,7 +168,7 @@ def test_marked_outliers_in_words_and_figures(few_paths):
     assert "hard overlap" in lines[0]
     (text,) = (text for name, text in _spectrum_lines(result) if name == "at the edge")
     assert text.startswith("-0.05378 ")
-    assert [o["separated"] for o in _spectrum_json(result)["outliers"]] == [True, False]
+    assert [o["separated"] for o in plain(result.outliers)] == [True, False]
 
     def labels(axes):
         return axes.get_legend_handles_labels()[1]

@@ -11,8 +11,8 @@ from test_titles import LONG, inside
 import dmft
 from dmft import Status
 from dmft.comparison.smallest_eigenvalue import HessianPrediction
-from dmft.plotting import plot_gap, save_figure
-from dmft.plotting.gap import _spread
+from dmft.plotting import plot_algorithmic_gap, save_figure
+from dmft.plotting.algorithmic_gap import _spread
 from dmft.studies.step_axis import EigenvalueCheck, StepSeries
 
 N = 7
@@ -75,7 +75,7 @@ def marks(axes, kind, face=None):
 
 
 def test_curves_beside_delta_alg(hardness, tmp_path):
-    figure = plot_gap(result(hardness))
+    figure = plot_algorithmic_gap(result(hardness))
     (axes,) = figure.axes
     np.testing.assert_allclose(line(axes, "gelu").get_ydata(), curve().value)
     np.testing.assert_allclose(line(axes, "gelu").get_xdata(), curve().times)
@@ -94,7 +94,7 @@ def test_curves_beside_delta_alg(hardness, tmp_path):
 
 
 def test_names_do_not_overlap(hardness):
-    figure = plot_gap(result(hardness))
+    figure = plot_algorithmic_gap(result(hardness))
     figure.canvas.draw()
     boxes = [
         text.get_window_extent() for text in figure.axes[0].texts
@@ -122,7 +122,7 @@ def test_step_sizes(hardness, tmp_path):
         statuses=(Status.SUCCESS, Status.SUCCESS, Status.DIVERGED),
     )
     axis = dmft.StepAxis("softplus", 8.0, series(), fresh)
-    figure = plot_gap(result(hardness, axis))
+    figure = plot_algorithmic_gap(result(hardness, axis))
     _, right = figure.axes
     assert right.get_title() == "softplus"
     assert "time 8" in right.get_ylabel()
@@ -143,7 +143,7 @@ def test_step_sizes(hardness, tmp_path):
 def test_runs_beside_the_largest_step(hardness, tmp_path):
     checks = (check(2.0, compared=False), check(8.0), check(2.0, True), check(8.0, True))
     axis = dmft.StepAxis("gelu", 8.0, series(), series(), checks)
-    figure = plot_gap(result(hardness, axis))
+    figure = plot_algorithmic_gap(result(hardness, axis))
     _, _, panel, overlaps = figure.axes
     assert "d = 400" in panel.get_title()
     theory, fresh_theory = [one for one in marks(panel, ".") if len(one.get_xdata()) == 2]
@@ -156,7 +156,7 @@ def test_runs_beside_the_largest_step(hardness, tmp_path):
     save_figure(figure, tmp_path / "figure.png")
     failed = dataclasses.replace(check(2.0), status=Status.DIVERGED, prediction=None)
     axis = dmft.StepAxis("gelu", 8.0, series(), None, (failed,))
-    figure = plot_gap(result(hardness, axis))
+    figure = plot_algorithmic_gap(result(hardness, axis))
     assert "DIVERGED" in texts(figure)
     save_figure(figure, tmp_path / "figure.png")
 
@@ -167,7 +167,7 @@ def test_what_has_no_value_is_marked(hardness, tmp_path):
         unstable_share=np.full(N, np.nan), limit=limit(status=Status.NOT_SETTLED),
     )  # fmt: skip
     full = curve()
-    figure = plot_gap(result(hardness, curves={"gelu": full, "square": nothing}))
+    figure = plot_algorithmic_gap(result(hardness, curves={"gelu": full, "square": nothing}))
     (crosses,) = marks(figure.axes[0], "x")
     np.testing.assert_allclose(crosses.get_xdata(), full.times)
     assert "square: none" in texts(figure)
@@ -177,7 +177,7 @@ def test_what_has_no_value_is_marked(hardness, tmp_path):
 
 def test_a_label_without_a_finite_delta_alg(hardness):
     infinite = dataclasses.replace(hardness, delta_alg=np.inf, delta_alg_stderr=np.nan)
-    assert r"\infty" in texts(plot_gap(result(infinite)))
+    assert r"\infty" in texts(plot_algorithmic_gap(result(infinite)))
 
 
 def test_one_horizon_only(hardness, tmp_path):
@@ -191,13 +191,22 @@ def test_one_horizon_only(hardness, tmp_path):
         )
     }  # fmt: skip
     one = dataclasses.replace(full, **cut, statuses=full.statuses[:1], crossings=((),))
-    save_figure(plot_gap(result(hardness, curves={"gelu": one})), tmp_path / "figure.png")
+    figure = plot_algorithmic_gap(result(hardness, curves={"gelu": one}))
+    (axes,) = figure.axes
+    assert axes.get_xticks().tolist() == [0.0]
+    assert axes.get_xlim()[0] < 0.0 < axes.get_xlim()[1]
+    points = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    assert [line.get_xydata().tolist() for line in points] == [[[0.0, float(one.value[0])]]]
+    low, high = axes.get_ylim()
+    assert low < one.value[0] < high
+    assert inside(figure)
+    save_figure(figure, tmp_path / "figure.png")
 
 
 def test_a_long_title_is_broken(hardness):
     target = dmft.Target("phase-retrieval", noise=0.25)
     shown = result(hardness)
     config = {**shown.config, "target": target.to_config(), "method": LONG.to_config()}
-    figure = plot_gap(dataclasses.replace(shown, config=config))
+    figure = plot_algorithmic_gap(dataclasses.replace(shown, config=config))
     assert "\n" in figure.get_suptitle()
     assert inside(figure)

@@ -1,4 +1,4 @@
-"""The command that sets networks against the best algorithm for one label."""
+"""Command ``algorithmic-gap``: networks against the best algorithm for one label."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.cli.arguments import in_bytes, overlaid, run_file, setting, stated, until
-from dmft.cli.exits import DONE, NUMERICAL, UsageError
+from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
     cell,
+    execution,
+    expected_solves,
     paths_line,
-    progress,
-    resumable,
+    picked,
     text_table,
     with_error,
 )
+from dmft.cli.run_files import given, needed, overlaid, run_file, until
 from dmft.solver.stability import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
@@ -30,37 +31,28 @@ if TYPE_CHECKING:
     from dmft.studies.algorithmic_threshold import AlgorithmicGap
     from dmft.studies.step_axis import EigenvalueCheck, StepAxis, StepSeries
 
-__all__ = ["run_gap"]
+__all__ = ["run_algorithmic_gap"]
 
-_POINTS = 9  # as delta_nn_curve and find_delta_nn
-_REFINEMENTS = 5  # what either usually takes after the first grid
 _STEP_SIZE, _N_STEPS = 0.2, 40  # where only a label is given
-_NUMBERS = ("activations", "losses", "widths", "bracket", "steps", "points", "max_solves")
-_AXIS = ("step_sizes", "time", "network", "compare_fresh", "d", "seeds")
+_CURVE = "steps times value stderr interpolation_error bias statuses detail unstable_share"
 
 
-def run_gap(arguments: argparse.Namespace) -> int:
+def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
     """Find delta_alg, delta_NN of several networks, and how it changes with the step size."""
     from dmft.studies.algorithmic_threshold import algorithmic_gap
 
     run = _gap_run(arguments)
-    settings, problems = run.gap, _networks(run)
-    in_file = (settings.bracket, run.curve.bracket, run.threshold.bracket)
-    known = next((bracket for bracket in in_file if bracket is not None), None)
-    bracket = setting(None, known, "gap.bracket", "--bracket LO HI")
-    numbers = {
-        name: getattr(settings, name)
-        for name in ("points", "max_solves")
-        if getattr(settings, name) is not None
-    }
-    check = settings.simulation
+    settings, problems = run.algorithmic_gap, _networks(run)
+    bracket = needed(
+        settings.bracket or run.curve.bracket or run.threshold.bracket, "algorithmic-gap.bracket"
+    )
+    check, axis = settings.simulation, settings.step_axis
     if check is not None and arguments.workers is not None:
         check = dataclasses.replace(check, workers=arguments.workers)
-    axis = settings.step_axis
-    total = len(problems) * (numbers.get("points", _POINTS) + _REFINEMENTS)
-    total += 0 if axis is None else axis.n_searches * (_POINTS + _REFINEMENTS)
+    total = len(problems) * expected_solves(settings.points)
+    total += 0 if axis is None else axis.n_searches * expected_solves(None)
     with Output(arguments, run) as output:
-        with resumable(arguments.checkpoint), progress(total, "values of delta") as advance:
+        with execution(arguments, total, "values of delta") as options:
             result = algorithmic_gap(
                 run.problem.target,
                 problems,
@@ -70,17 +62,15 @@ def run_gap(arguments: argparse.Namespace) -> int:
                 sampling=run.sampling,
                 step_axis=axis,
                 simulate=check,
-                threads=arguments.threads,
-                progress=advance,
-                checkpoint=arguments.checkpoint,
-                max_memory=in_bytes(arguments.max_memory),
-                **numbers,
+                **settings.stated("points", "max_solves"),
+                **options,
             )
         output.save("gap", result)
-        output.draw("gap", "plot_gap", result)
+        output.draw("gap", "plot_algorithmic_gap", result)
     tables = [_table(result), *([] if result.step_axis is None else _axis_tables(result.step_axis))]
-    output.report("gap", result.status, _json(result), _lines(run, result), "\n\n".join(tables))
-    return DONE if result.status.ok else NUMERICAL
+    return output.report(
+        "algorithmic-gap", result.status, _json(result), _lines(run, result), "\n\n".join(tables)
+    )
 
 
 def _gap_run(arguments: argparse.Namespace) -> RunFile:
@@ -91,14 +81,13 @@ def _gap_run(arguments: argparse.Namespace) -> RunFile:
         run = overlaid(arguments, _run_of_label(arguments.label))
     else:
         raise UsageError("give --label NAME, a TOML run file, or --preset NAME: one of them")
-    given = stated(arguments, *_NUMBERS, *_AXIS, "n_steps")
-    settings = dataclasses.replace(run.gap, **given)
-    method = until(run.method, settings.n_steps)
-    return dataclasses.replace(run, method=method, gap=settings)
+    n_steps = given(arguments, "method").get("n_steps", run.algorithmic_gap.n_steps)
+    settings = dataclasses.replace(run.algorithmic_gap, n_steps=n_steps)
+    return dataclasses.replace(run, method=until(run.method, n_steps), algorithmic_gap=settings)
 
 
 def _run_of_label(label: str) -> RunFile:
-    """Return a run file with nothing but a label: one GELU neuron, pseudo-Huber loss."""
+    """Return the run file of a label alone: one GELU neuron, pseudo-Huber loss."""
     from dmft.config.config import RunFile
     from dmft.model.problem import Problem
     from dmft.training.methods import GradientDescent
@@ -108,10 +97,10 @@ def _run_of_label(label: str) -> RunFile:
 
 
 def _networks(run: RunFile) -> list[Problem]:
-    """Return the problems that the settings ask for; none twice."""
+    """Return the problems of the settings; none twice."""
     from dmft.studies.algorithmic_threshold import wide_networks
 
-    found = run.gap
+    found = run.algorithmic_gap
     for name in ("activations", "losses", "widths"):
         entries = getattr(found, name) or ()
         if len(set(entries)) < len(entries):
@@ -135,18 +124,10 @@ def _json(result: AlgorithmicGap) -> dict[str, Any]:
         "hardness_status": result.hardness.status.name,
         "networks": {
             name: {
-                "steps": curve.steps,
-                "times": curve.times,
-                "value": curve.value,
-                "stderr": curve.stderr,
-                "interpolation_error": curve.interpolation_error,
-                "bias": curve.bias,
-                "statuses": [status.name for status in curve.statuses],
-                "detail": curve.detail,
-                "unstable_share": curve.unstable_share,
+                **picked(curve, _CURVE),
                 "ratio": ratio.value,
                 "ratio_stderr": ratio.stderr,
-                "limit": curve.limit.to_config(),
+                "limit": curve.limit,
                 "problem": result.config["networks"][name],
             }
             for (name, curve), ratio in zip(result.curves.items(), result.gap.values(), strict=True)
@@ -164,7 +145,6 @@ def _axis_json(axis: StepAxis) -> dict[str, Any]:
             **vars(found),
             "shift": shift,
             "shift_stderr": error,
-            "statuses": [status.name for status in found.statuses],
             "unstable": found.unstable,
         }
 
@@ -196,7 +176,7 @@ def _lines(run: RunFile, result: AlgorithmicGap) -> list[tuple[str, str]]:
 
 
 def _table(result: AlgorithmicGap) -> str:
-    """First and last horizon of every network, and how far the last is from delta_alg."""
+    """Return a table of the first and last horizon of every network."""
     head = ["network", "step", "delta_NN", "of delta_alg", "unstable", "status"]
     rows = []
     for (name, curve), ratio in zip(result.curves.items(), result.gap.values(), strict=True):
@@ -216,7 +196,7 @@ def _table(result: AlgorithmicGap) -> str:
 
 
 def _axis_tables(axis: StepAxis) -> list[str]:
-    """Threshold for each step size; then eigenvalues beside simulations."""
+    """Return tables of the threshold for each step size, and of eigenvalues with simulations."""
     first_size = axis.reuse.step_sizes[0]
     change = f"change from {f'{first_size:g}' if first_size else 'flow'}"
     head = ["step size", "steps", "delta_NN", change, "unstable", "status"]
@@ -263,7 +243,7 @@ def _check_row(entry: EigenvalueCheck) -> Sequence[str]:
 
 
 def _share(share: float) -> str:
-    """Name what unstable paths carry; marked where that is too much."""
+    """Write the share of unstable paths; marked where it is too large."""
     if not math.isfinite(share):
         return "none"
     return f"{share:.1%}{' *' if share > SHARE_TOLERANCE else ''}" if share else "0"

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from commands import RETRIEVAL, commands_on
+from commands import RETRIEVAL, called, commands_on
 
 import dmft
 
@@ -20,14 +20,14 @@ replicates = 4
 seed = 5
 [curve]
 bracket = [0.6, 4.0]
-[gap]
+[algorithmic-gap]
 activations = ["quadratic", "gelu"]
 n_steps = 2
 step_sizes = [0, 0.2]
 time = 0.4
 network = "gelu"
 """
-run_file, call = commands_on(RUN, "gap")
+run_file, call = commands_on(RUN, "algorithmic-gap")
 
 
 def test_gap(call):
@@ -64,7 +64,7 @@ def test_a_label_and_the_command_line(call):
     assert two["problem"]["network"]["second_layer"] == [0.5, 0.5]
     assert data["step_axis"] is None
     assert data["config"]["method"] == {"step_size": 0.1, "n_steps": 1}
-    assert data["config"]["gap"]["widths"] == [1, 2]
+    assert data["config"]["algorithmic-gap"]["widths"] == [1, 2]
     assert [os.path.basename(path) for path in data["files"]] == sorted(os.listdir(call.out))
 
 
@@ -162,11 +162,11 @@ def test_bad_sources(call, arguments, words):
     ("old", "new", "words"),
     [
         ("time = 0.4", "times = 0.4", ["gap.times", "did you mean 'time'?"]),
-        ("time = 0.4", "time = 0.5", ["[gap]", "divide time = 0.5"]),
-        ("time = 0.4\n", "", ["[gap]", "step_sizes and time must come together"]),
-        ("n_steps = 2", "steps = [0, 9]", ["[gap]", "steps", "0..n_steps = 0..3", "9"]),
+        ("time = 0.4", "time = 0.5", ["[algorithmic-gap]", "divide time = 0.5"]),
+        ("time = 0.4\n", "", ["[algorithmic-gap]", "step_sizes and time must come together"]),
+        ("n_steps = 2", "steps = [0, 9]", ["[algorithmic-gap]", "steps", "0..n_steps = 0..3", "9"]),
         ('["quadratic", "gelu"]', '"gelu"', ["gap.activations", "an array"]),
-        ('"quadratic"', '"cubic"', ["[gap]", "activation", "'cubic'"]),
+        ('"quadratic"', '"cubic"', ["[algorithmic-gap]", "activation", "'cubic'"]),
     ],
 )
 def test_bad_files(call, run_file, old, new, words):
@@ -179,25 +179,47 @@ def test_bad_files(call, run_file, old, new, words):
     assert not call.out.exists()
 
 
+def test_the_old_names_of_command_and_table(run_file, capsys):
+    old = RUN.replace("[algorithmic-gap]", "[gap]")
+    present = dmft.load_run(run_file)
+    run_file.write_text(old, encoding="utf-8")
+    run = dmft.load_run(run_file)
+    assert run == present
+    assert run.gap is run.algorithmic_gap
+    assert "gap" not in run.to_config()
+    for text, words in (
+        (old.replace("time = 0.4", "times = 0.4"), "gap.times: unknown key (did you mean 'time'?)"),
+        (old.replace("time = 0.4", "time = 0.5"), "[gap]: "),
+        (RUN + "[gap]\n", "gap: it is the old name of [algorithmic-gap]"),
+    ):
+        run_file.write_text(text, encoding="utf-8")
+        code, out, err = called(capsys, ["gap", str(run_file)])
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"small.toml: {words}" in err
+    assert called(capsys, ["--help"])[1].count("algorithmic-gap (gap)") == 1
+    help_text = called(capsys, ["gap", "--help"])[1]
+    assert help_text.startswith("usage: delta-nn algorithmic-gap [-h]")
+
+
 def test_a_run_file_comes_back_from_its_tables(run_file):
     run = dmft.load_run(run_file)
     again = dmft.config.config.RunFile.from_config(run.to_config(), "small")
     assert again == run
-    assert again.gap.step_axis.step_sizes == (0.0, 0.2)
-    assert np.isclose(again.gap.time, 0.4)
+    assert again.algorithmic_gap.step_axis.step_sizes == (0.0, 0.2)
+    assert np.isclose(again.algorithmic_gap.time, 0.4)
 
 
 @pytest.mark.parametrize("n_steps", [2, 8])
 def test_the_horizon_does_not_stretch_a_schedule(run_file, n_steps):
     """As of the curve: steps are what they are for the threshold, and go on where it ends."""
+    from dmft.cli.algorithmic_gap import _gap_run
     from dmft.cli.arguments import command_parser
-    from dmft.cli.gap import _gap_run
 
     cosine = 'step_size = { schedule = "cosine", peak = 0.4, final = 0.1 }'
     text = RUN.replace("step_size = 0.2", cosine).replace("n_steps = 2", f"n_steps = {n_steps}")
     run_file.write_text(text, encoding="utf-8")
     method = dmft.load_run(run_file).method
-    run = _gap_run(command_parser().parse_args(["gap", str(run_file)]))
+    run = _gap_run(command_parser().parse_args(["algorithmic-gap", str(run_file)]))
     assert (method.n_steps, run.method.n_steps) == (3, n_steps)
     common = min(n_steps, 3)
     np.testing.assert_array_equal(run.method.step_sizes[:common], method.step_sizes[:common])

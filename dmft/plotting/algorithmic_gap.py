@@ -1,4 +1,4 @@
-"""Figure of delta_NN of several networks beside delta_alg, and against the step size."""
+"""Figure of delta_NN of several networks against delta_alg, and of the step size."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 from dmft.model.classification import describe_label
 from dmft.plotting.common import (
@@ -15,15 +14,22 @@ from dmft.plotting.common import (
     DASHES,
     GREY,
     VERMILLION,
+    fill_band,
+    filled_marks,
     format_number,
-    has_one_step_size,
+    leave_room,
     log_subs,
     logarithmic_after,
+    look,
+    mark_missing,
     name_of,
     new_figure,
+    plain_ticks,
+    say_within,
     sentence,
     set_title,
     style,
+    time_label,
 )
 from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.training.gradient_descent import describe_method
@@ -41,15 +47,15 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["plot_gap"]
+__all__ = ["plot_algorithmic_gap"]
 
 _LINE = 0.052  # height of a label, in panels
 _UNSTABLE = "unstable paths matter"
 _REUSE, _FRESH = "same samples in every step", "fresh samples in every step"
 
 
-def plot_gap(result: AlgorithmicGap) -> Figure:
-    """delta_NN against time for each network, beside delta_alg; against the step size.
+def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
+    """Draw delta_NN against time for each network, with delta_alg; against the step size.
 
     Parameters
     ----------
@@ -62,8 +68,8 @@ def plot_gap(result: AlgorithmicGap) -> Figure:
         of time with time 0 at its left end, and delta_alg. Next, where it was asked for: delta_NN
         at one time against the step size, gradient flow at the left end; then the smallest
         eigenvalue of the Hessian at the largest step size, and the overlap of its eigenvector with
-        the hard directions, beside simulations. Thick bars: error of the difference from the first
-        point. Open marks: unstable paths carry more than 1 % of an average; beside simulations, too
+        the hard directions, with simulations. Thick bars: error of the difference from the first
+        point. Open marks: unstable paths carry more than 1 % of an average; with simulations, too
         close to the edge to be compared. Crosses at the bottom: no value.
     """
     axis = result.step_axis
@@ -92,9 +98,7 @@ def plot_gap(result: AlgorithmicGap) -> Figure:
             title += f"\n{sentence(result.status)}"
         color = "black" if result.status.ok else VERMILLION
         set_title(figure, title, color)
-        engine = figure.get_layout_engine()
-        if isinstance(engine, ConstrainedLayoutEngine):  # room for the names between the panels
-            engine.set(wspace=0.06)
+        leave_room(figure)  # for the names
     return figure
 
 
@@ -115,12 +119,12 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
         error = curve.error[known]
         if len(t):
             lower = np.maximum(value - error, 0.1 * value)
-            axes.fill_between(t, lower, value + error, color=color, alpha=0.25, linewidth=0)
+            fill_band(axes, t, value, error, color, lower)
             unstable = curve.unstable_share[known] > SHARE_TOLERANCE
             _draw_points(axes, t, value, unstable, _look(index, False), name)
             ends.append((name, float(value[-1]), color))
             shown += [float(lower.min()), float((value + error).max())]
-        _draw_missing(axes, curve.times[~known], color, index)
+        mark_missing(axes, curve.times[~known], color, index)
         if not len(t):
             ends.append((f"{name}: none", np.nan, color))
     delta, delta_error = result.delta_alg, result.delta_alg_stderr
@@ -131,7 +135,9 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
         low, high = min(shown), max(shown)
         pad = (high / low) ** 0.08 if high > low else 1.2
         axes.set_ylim(low / pad, high * pad)
-        _log_ticks_of_y(axes, low, high)
+        few = high < 15.0 * low
+        subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if few else log_subs(low, high)
+        plain_ticks(axes.yaxis, subs)
     if with_delta:
         # Four digits are more than can be seen.
         shown_delta = format_number(delta, delta_error if delta_error > 1e-4 * delta else 0.0)
@@ -164,24 +170,11 @@ def _draw_points(
     """Draw a line with a mark for each point, open where it is unstable."""
     color, dashes = look
     axes.plot(x, value, color=color, linestyle=dashes, label=name)
-    for chosen, face in ((~unstable, color), (unstable, "white")):
-        axes.plot(
-            x[chosen], value[chosen], "o", color=color, markerfacecolor=face, markersize=4.5,
-            zorder=3,
-        )  # fmt: skip
-
-
-def _draw_missing(axes: Axes, x: FloatArray, color: str, row: int) -> None:
-    """Crosses at the bottom of the panel, in a row of their own for each curve."""
-    if len(x):
-        axes.plot(
-            x, np.full(len(x), 0.03 + 0.05 * row), "x", color=color, markersize=6,
-            markeredgewidth=1.5, transform=axes.get_xaxis_transform(), clip_on=False,
-        )  # fmt: skip
+    filled_marks(axes, x, value, ~unstable, marker="o", color=color, markersize=4.5, zorder=3)
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
-    """Names at the right end of their curves, moved apart where they would overlap."""
+    """Write names at the right end of their curves, moved apart where they would overlap."""
     to_axes = axes.transData + axes.transAxes.inverted()
     heights = [
         float(to_axes.transform((axes.get_xlim()[1], value))[1]) if np.isfinite(value) else 0.0
@@ -206,35 +199,27 @@ def _spread(heights: Sequence[float]) -> list[float]:
         if not close.any():
             break
         for i in np.flatnonzero(close):
-            push = 0.5 * (_LINE - (places[i + 1] - places[i]))
-            places[i] -= push
-            places[i + 1] += push
+            excess = 0.5 * (_LINE - (places[i + 1] - places[i]))
+            places[i] -= excess
+            places[i + 1] += excess
     found = np.empty_like(places)
     found[order] = places
     return [float(place) for place in found]
 
 
 def _time_axis(axes: Axes, curve: ThresholdCurve) -> None:
-    """Time, logarithmic after its first point, with time 0 at the left end."""
-    label = "time  $t$"
-    if "step_size" in curve.config["method"]:
-        one_size = has_one_step_size(curve.config["method"])
-        label = r"time  $\eta t$" if one_size else r"time  $\sum_t \eta_t$"
-    axes.set_xlabel(label)
+    """Make an axis of time, logarithmic after its first point, with time 0 at the left end."""
+    axes.set_xlabel(time_label(curve.config))
     t = curve.times
     if len(t) > 1:
         logarithmic_after(axes, float(t[t > 0][0]), float(t[-1]), bool(t[0] == 0.0))
     elif not t[0]:
-        axes.set_xlim(-0.25, 1.0)
-        axes.set_xticks([0.0])
+        _only_zero(axes)
 
 
-def _log_ticks_of_y(axes: Axes, low: float, high: float) -> None:
-    few = high < 15.0 * low
-    subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if few else log_subs(low, high)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def _only_zero(axes: Axes) -> None:
+    axes.set_xlim(-0.25, 1.0)
+    axes.set_xticks([0.0])
 
 
 # -- against the step size -----------------------------------------------------------------------
@@ -249,8 +234,7 @@ def _draw_steps(axes: Axes, axis: StepAxis, index: int) -> None:
         apart = [True, *(b > 1.25 * a for a, b in itertools.pairwise(ticks))]
         axes.set_xticks([tick for tick, far in zip(ticks, apart, strict=True) if far])
     else:
-        axes.set_xlim(-0.25, 1.0)
-        axes.set_xticks([0.0])
+        _only_zero(axes)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}" if size else "flow"))
     axes.set_xlabel(r"step size  $\eta$")
     axes.set_ylabel(rf"$\delta_{{\mathrm{{NN}}}}$ at time {axis.time:g}")
@@ -272,7 +256,7 @@ def _draw_steps(axes: Axes, axis: StepAxis, index: int) -> None:
 
 
 def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row: int) -> None:
-    """Values with two bars: the error of each, and thick, that of its difference from the first."""
+    """Draw values with two bars: their error, and thick, that of the difference from the first."""
     look = color, _ = _look(index, row == 1)
     known = np.isfinite(series.value)
     x, value = series.step_sizes[known], series.value[known]
@@ -286,7 +270,7 @@ def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row
             x, value, np.nan_to_num(error), fmt="none", ecolor=color, elinewidth=width, alpha=alpha
         )
     _draw_points(axes, x, value, series.unstable[known], look, (_REUSE, _FRESH)[row])
-    _draw_missing(axes, series.step_sizes[~known], color, row)
+    mark_missing(axes, series.step_sizes[~known], color, row)
     for size, status in zip(series.step_sizes, series.statuses, strict=True):
         if not status.ok:
             axes.annotate(
@@ -297,14 +281,13 @@ def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row
 
 
 def _look(index: int, fresh: bool) -> tuple[str, Any]:
-    """Colour and dashes of a network; those of fresh batches are no network's."""
-    if fresh:
-        return "black", DASHES[1]
-    return CYCLE[index % len(CYCLE)], DASHES[index % len(DASHES)]
+    """Return colour and dashes of a network; those of fresh batches are no network's."""
+    color, dashes = look(index).values()
+    return ("black", DASHES[1]) if fresh else (color, dashes)
 
 
 def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int) -> None:
-    """Smallest eigenvalue and its hard overlap: theory as lines, runs as squares with errors."""
+    """Draw smallest eigenvalue and hard overlap: theory as lines, runs as squares with errors."""
     first = axis.check[0]
     upper.set_title(rf"step {first.step}, $\eta = {first.step_size:g}$, $d = {first.d}$")
     upper.set_ylabel("smallest eigenvalue")
@@ -331,10 +314,7 @@ def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int) -> None:
             borderaxespad=0.2,
         )  # fmt: skip
     else:
-        upper.text(
-            0.5, 0.5, sentence(first.status), transform=upper.transAxes, ha="center",
-            color=VERMILLION,
-        )  # fmt: skip
+        say_within(upper, sentence(first.status), VERMILLION)
 
 
 def _draw_runs(

@@ -1,0 +1,48 @@
+"""Text of a value with its standard error."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["value_text"]
+
+
+def value_text(
+    value: float,
+    stderr: float,
+    *,
+    most: int = 8,
+    plain: str = ".6g",
+    smallest: float = 0.0,
+    sign: str = "+-",
+    exact: str = "",
+    unknown: str = "",
+) -> str:
+    """Write a value and its standard error, to two digits of the error.
+
+    Parameters
+    ----------
+    value, stderr : float
+    most : int
+        Decimals at most.
+    plain : str
+        Format of a value that stands alone: with no error, or one below `smallest`.
+    smallest : float
+    sign : str
+        Between the two.
+    exact, unknown : str
+        What follows a value whose error is zero (or below `smallest`), or not finite.
+
+    Examples
+    --------
+    >>> value_text(1.23456, 0.0123), value_text(1.23456, 0.0), value_text(float("inf"), 0.1)
+    ('1.235 +- 0.012', '1.23456', 'inf')
+    """
+    if not math.isfinite(value):
+        return f"{value:g}"
+    if not math.isfinite(stderr):
+        return f"{value:{plain}}{unknown}"
+    if stderr <= 0.0 or stderr < smallest:
+        return f"{value:{plain}}{exact}"
+    digits = min(max(1 - math.floor(math.log10(stderr)), 0), most)
+    return f"{value:.{digits}f} {sign} {stderr:.{digits}f}"

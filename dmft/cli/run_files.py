@@ -1,0 +1,160 @@
+"""The run file with the options of the command line laid over its tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from dmft.cli.exits import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from dmft.config.config import RunFile
+    from dmft.config.options import Settings
+    from dmft.training.methods import GradientDescent, Method
+
+__all__ = [
+    "check_steps_of",
+    "descent_of",
+    "given",
+    "needed",
+    "overlaid",
+    "run_file",
+    "until",
+]
+
+# Options of tables that mean steps of the method.
+_HORIZONS = {
+    "threshold": ("step",),
+    "spectrum": ("step",),
+    "curve": ("n_steps", "steps"),
+    "algorithmic-gap": ("n_steps", "steps"),
+}
+
+
+def given(arguments: argparse.Namespace, table: str) -> dict[str, Any]:
+    """Return the options of a table that were given on the command line."""
+    prefix = f"{table}."
+    return {
+        name.removeprefix(prefix): value
+        for name, value in vars(arguments).items()
+        if name.startswith(prefix) and value is not None
+    }
+
+
+def needed(value: Any, key: str) -> Any:
+    """Return a value, or complain that neither run file nor command line has it."""
+    if value is None:
+        from dmft.config.config import TABLES
+        from dmft.config.options import declared
+
+        table, name = key.split(".")
+        metavar = declared(TABLES[table])[name][0].metavar
+        option = " ".join([f"--{name}", *(metavar if isinstance(metavar, tuple) else ())])
+        raise UsageError(f"{key} is not in the run file: add it, or give {option}")
+    return value
+
+
+def check_steps_of(stated: dict[str, Any], settings: Settings, name: str, n_steps: int) -> None:
+    """Raise unless the steps of an option are in 0, ..., n_steps, as the command line has it."""
+    from dmft.simulation.simulation_plan import check_steps
+
+    value = getattr(settings, name)
+    steps = value if isinstance(value, tuple) else () if value is None else (value,)
+    try:
+        check_steps(name, steps, n_steps)
+    except ValueError as error:
+        hint = "" if name in stated else f"; give --{name.replace('_', '-')}"
+        raise UsageError(f"{error}{hint}") from None
+
+
+def run_file(arguments: argparse.Namespace) -> RunFile:
+    """Read the run file or preset, with the options of the command line."""
+    from dmft.config.config import load_preset, load_run
+
+    if (arguments.file is None) == (arguments.preset is None):
+        how = "neither is given" if arguments.file is None else f"not both {arguments.file} and it"
+        raise UsageError(f"give either a TOML run file or --preset NAME: {how}")
+    run = load_run(arguments.file) if arguments.preset is None else load_preset(arguments.preset)
+    return overlaid(arguments, run)
+
+
+def overlaid(arguments: argparse.Namespace, run: RunFile) -> RunFile:
+    """Return the run file with the options of the command line."""
+    from dmft._numerics.validation import check_integer
+    from dmft.config.config import TABLES
+    from dmft.config.options import declared
+
+    for name in ("threads", "workers"):
+        if getattr(arguments, name, None) is not None:
+            check_integer(name, getattr(arguments, name), minimum=1)
+    changes: dict[str, Any] = {"method": _method(given(arguments, "method"), run.method)}
+    for table, kind in TABLES.items():
+        attribute = table.replace("-", "_")
+        settings = given(arguments, table)
+        if given(arguments, "method").get("t_max") is not None:
+            # A flow in place of the file's method has its own horizon.
+            settings = {**dict.fromkeys(_HORIZONS.get(table, ())), **settings}
+        if not settings or table == "method":
+            continue
+        for name in tuple(settings):
+            option, _ = declared(kind)[name]
+            if option.instead_of is not None:
+                settings.setdefault(option.instead_of, None)
+        changes[attribute] = dataclasses.replace(getattr(run, attribute), **settings)
+    return dataclasses.replace(run, **changes)
+
+
+def _method(stated: dict[str, Any], in_file: Method) -> Method:
+    """Return the method of the run file with the options of the command line."""
+    from dmft.config.settings import FLOW
+    from dmft.training.methods import GradientDescent, GradientFlow
+
+    flow = {name: value for name, value in stated.items() if name in FLOW}
+    descent = {name: value for name, value in stated.items() if name not in FLOW}
+    if descent and flow:
+        raise UsageError("give --step-size and --n-steps, or --t-max and --tol: not both")
+    if isinstance(in_file, GradientDescent):
+        if not flow:
+            return dataclasses.replace(in_file, **descent)
+        if "t_max" not in flow:
+            raise UsageError("--tol belongs to gradient flow: give --t-max too")
+        options = in_file.to_config().keys() - {"step_size", "n_steps"}
+        if options:
+            raise UsageError(
+                "--t-max is full-batch gradient flow of the first layer; the run file has "
+                f"{', '.join(sorted(options))}"
+            )
+        return GradientFlow(**flow)
+    if descent:
+        raise UsageError("the run file has a gradient flow: give --t-max and --tol, no steps")
+    times = None if "t_max" in flow else in_file.times
+    kept = {"t_max": in_file.t_max, "tol": in_file.tol, "max_steps": in_file.max_steps}
+    return GradientFlow(**{**kept, "times": times, **flow})
+
+
+def until(method: Method, n_steps: int | None) -> Method:
+    """Return the method with a horizon of its own, if one is stated.
+
+    Steps are what they are in every other command: a schedule is not stretched.
+    """
+    return method if n_steps is None else method.until(n_steps)
+
+
+def descent_of(run: RunFile) -> GradientDescent:
+    """Return the method of a run file, which must be gradient descent.
+
+    Raises
+    ------
+    ValueError
+        If it is a gradient flow.
+    """
+    from dmft.training.methods import GradientDescent
+
+    if not isinstance(run.method, GradientDescent):
+        raise ValueError(
+            f"{run.name}: [method] must have step_size and n_steps: this command runs gradient "
+            "descent, not gradient flow"
+        )
+    return run.method

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from commands import RETRIEVAL, commands_on
+from commands import RETRIEVAL, assert_one_line, called, commands_on, hear_interrupts, names
 
 import dmft
 from dmft.cli import main
@@ -34,10 +34,6 @@ delta = 3.0
 delta = 8.0
 """
 run_file, call = commands_on(RUN)
-
-
-def names(folder):
-    return sorted(entry.name for entry in folder.iterdir())
 
 
 # -- done ----------------------------------------------------------------------------------------
@@ -257,17 +253,6 @@ def test_unbounded_left_edge(call, run_file):
 # -- bad input -----------------------------------------------------------------------------------
 
 
-def assert_one_line(result, *words):
-    code, out, err = result
-    assert code == 2
-    assert out == ""
-    assert err.startswith("delta-nn: error: ")
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
-    for word in words:
-        assert word in err
-
-
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
@@ -342,9 +327,7 @@ def test_unknown_preset(call, capsys):
 
 @pytest.mark.parametrize("arguments", [[], ["treshold"], ["threshold"], ["threshold", "--no"]])
 def test_bad_usage(capsys, arguments):
-    code = main(arguments)
-    captured = capsys.readouterr()
-    assert_one_line((code, captured.out, captured.err))
+    assert_one_line(called(capsys, arguments))
 
 
 def test_folder_that_cannot_be_written(call, tmp_path):
@@ -405,11 +388,6 @@ def test_progress_bar_on_a_terminal(run_file, tmp_path):
     assert done.returncode == 0
     assert b"values of delta" in shown
     assert "values of delta" not in done.stdout
-
-
-def hear_interrupts():
-    """Undo what a shell does to jobs in the background: they, and their children, ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

@@ -5,9 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from commands import called
-from test_cli import assert_one_line, names
-from test_plotting import assert_readable
+from commands import assert_one_line, called, names
+from figures import assert_readable
 
 import dmft
 from dmft.plotting import plot_grokking

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from commands import commands_on
+from commands import assert_one_line, commands_on, hear_interrupts, names
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from test_cli import assert_one_line, hear_interrupts, names
 
 import dmft
 import dmft.simulation.seed_runs

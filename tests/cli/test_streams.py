@@ -7,8 +7,7 @@ import sys
 import time
 
 import pytest
-from commands import RETRIEVAL, called
-from test_cli import hear_interrupts, names
+from commands import RETRIEVAL, called, hear_interrupts, names, shell
 
 from dmft.cli import main
 
@@ -44,17 +43,6 @@ def trajectory(run_file, tmp_path, capsys):
 
     run.out = tmp_path / "out"
     return run
-
-
-def shell(script, *arguments, folder, **environment):
-    """Exit code, stdout and stderr of a script in which ``delta-nn`` is the command."""
-    python = f'delta-nn() {{ "{sys.executable}" -m dmft "$@"; }}; set -o pipefail; '
-    done = subprocess.run(
-        ["bash", "-c", python + script, "bash", *map(str, arguments)],
-        env=os.environ | environment,
-        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
 
 
 TRAJECTORY = 'delta-nn trajectory "$1" --out out '

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
 import pytest
-from test_plotting import spectrum, threshold
+from figures import spectrum, threshold
 
 import rmt
 from dmft import Status

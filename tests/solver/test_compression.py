@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_paths import DELTA, N, coordinates, directions, grown
+from grown_paths import DELTA, N, coordinates, directions, grown
 
 import dmft
 from dmft.solver.compression import Activity

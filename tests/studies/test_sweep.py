@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from figures import assert_readable, texts
 from scipy.stats import beta
-from test_plotting import assert_readable, texts
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Status, Sweep

@@ -2,23 +2,18 @@
 
 import numpy as np
 import pytest
+from small import METHOD, solve
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling
 from dmft.model.initialization import semidefinite_factor
 
-SAMPLING = Sampling(n_paths=1024, replicates=8)
-METHOD = GradientDescent(step_size=0.2, n_steps=6)
 GRAM = np.array([[1.0, 0.5], [0.5, 0.8]])
 OVERLAP = np.array([[0.3, 0.0], [-0.2, 0.0]])
 
 
 def two(activation="gelu", second_layer=(1.0, -0.5), target="easy-hard", **settings):
     return Problem(target, Network(activation, second_layer), "pseudo-huber", **settings)
-
-
-def solve(problem, delta=4.0, method=METHOD, sampling=SAMPLING):
-    return dmft.solve(problem, delta, method, sampling, threads=1)
 
 
 # -- the limit -----------------------------------------------------------------------------------

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small
 from children import contents, forked, killed
+from small import easy_label
+from small import easy_problem as make_problem
 
 import dmft
 from dmft.cli import main
@@ -30,20 +33,11 @@ RECORD = "configuration.json"
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes and signals")
 
 
-def label(z, eps):
-    return np.tanh(z[:, 0]) + 0.5 * z[:, 0] ** 2 + 0.3 * eps
-
-
-def make_problem(m=1, **settings):
-    network = dmft.Network("gelu", [1.0, -0.5][:m])
-    return dmft.Problem(dmft.Target(label), network, "pseudo-huber", **settings)
-
-
 def solve(folder=None, problem=None, method=METHODS["descent"], **changes):
-    arguments = {"delta": 2.0, "sampling": SAMPLING, "threads": 1} | changes
+    arguments = {"delta": 2.0, "sampling": SAMPLING} | changes
     if folder is not None:
         arguments = {"checkpoint": folder} | arguments
-    return dmft.solve(problem or make_problem(), method=method, **arguments)
+    return small.solve(problem or make_problem(), method=method, **arguments)
 
 
 class StopError(Exception):
@@ -180,7 +174,7 @@ def twice(f, y):
 CASES = {
     "mirrored": dmft.Problem("phase-retrieval", dmft.Network("gelu"), initial_overlap=[[0.2]]),
     "custom laws": dmft.Problem(
-        dmft.Target(label),
+        dmft.Target(easy_label),
         dmft.Network(dmft.Activation(np.sin, np.cos, lambda r: -np.sin(r), name="sin")),
         dmft.Loss(lambda f, y: (f - y) ** 2, twice, lambda f, y: 2.0 + 0.0 * f, name="mine"),
         weight_decay=0.1,
@@ -396,7 +390,7 @@ def test_another_version_and_other_code_are_refused(tmp_path, monkeypatch):
     def other(z, eps):
         return z[:, 0]
 
-    other.__name__ = "label"
+    other.__name__ = "easy_label"
     problem = dmft.Problem(dmft.Target(other), dmft.Network("gelu"), "pseudo-huber")
     assert problem.to_config() == make_problem().to_config()
     stopped(tmp_path, 3)

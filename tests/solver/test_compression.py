@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from grown_paths import DELTA, N, coordinates, directions, grown
+from small import RETRIEVAL
 
 import dmft
 from dmft.solver.compression import Activity
 
-RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 TWO = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
 
 

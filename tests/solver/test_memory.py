@@ -7,6 +7,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import small
+from small import easy_problem as make_problem
 
 import dmft
 from dmft.cli import main
@@ -17,15 +19,10 @@ METHOD = dmft.GradientDescent(0.2, 60)
 MB = 1e6
 
 
-def make_problem(m=1, **settings):
-    target = dmft.Target(lambda z, eps: np.tanh(z[:, 0]) + 0.5 * z[:, 0] ** 2 + 0.3 * eps)
-    return dmft.Problem(target, dmft.Network("gelu", [1.0, -0.5][:m]), "pseudo-huber", **settings)
-
-
 def solve(max_memory=None, problem=None, method=METHOD, sampling=SAMPLING, **settings):
     settings = {"threads": 2, "hessian_steps": ()} | settings
     problem = problem or make_problem()
-    return dmft.solve(problem, 2.0, method, sampling, max_memory=max_memory, **settings)
+    return small.solve(problem, 2.0, method, sampling, max_memory=max_memory, **settings)
 
 
 def needed(**settings):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import plain_paths
 import pytest
+from small import RETRIEVAL
 
 import dmft
 from dmft.solver import replicates as solver
@@ -87,7 +88,6 @@ def test_order_by_label_costs_nothing_where_labels_are_tied(target, loss, bound,
 
 
 PAIR = dmft.Problem("product", dmft.Network("gelu", [0.8, -0.5]), "pseudo-huber")
-RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 
 
 @pytest.mark.parametrize(("problem", "n_steps"), [(PAIR, 40), (RETRIEVAL, 200)])

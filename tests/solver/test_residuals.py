@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from small import RETRIEVAL as PROBLEM
 
 import dmft
 import dmft.solver.paths
@@ -150,7 +151,6 @@ def test_rows_that_numbers_call_dependent_leave_nothing():
 
 # -- visits ----------------------------------------------------------------------------------------
 
-PROBLEM = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 NONE = np.empty(0)
 
 

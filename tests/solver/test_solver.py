@@ -2,20 +2,12 @@
 
 import numpy as np
 import pytest
+from small import easy_label, easy_problem
 
 import dmft
 from dmft.trajectory.solving import solve
 
 SAMPLING = dmft.Sampling(n_paths=2048, replicates=8, seed=1)
-
-
-def easy_label(z, eps):
-    return np.tanh(z[:, 0]) + 0.5 * z[:, 0] ** 2 + 0.3 * eps
-
-
-def easy_problem(m=1, **settings):
-    network = dmft.Network("gelu", [1.0, -0.5, 0.7, 0.4][:m])
-    return dmft.Problem(dmft.Target(easy_label), network, "pseudo-huber", **settings)
 
 
 def agree(a, b, error, factor=4.0):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from small import RETRIEVAL
 
 import dmft
 from dmft.solver import process
@@ -11,7 +12,6 @@ from dmft.solver.window import Remembered, Window
 N, DELTA = 512, 2.5
 PAIR = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.7]), "pseudo-huber")
 LINEAR = dmft.Problem("linear", dmft.Network("linear"), "square", weight_decay=0.3)
-RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 
 
 def test_remembered_rows_give_back_their_combinations():

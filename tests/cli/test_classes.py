@@ -125,6 +125,7 @@ def test_threshold_of_a_piecewise_linear_network_says_there_is_none(call):
     assert found["status"] == "NO_BRACKET"
 
 
+@pytest.mark.slow
 def test_simulate_and_compare(call, tmp_path):
     code, found, _ = call("simulate", "--workers", 1)
     assert code == 0

@@ -358,6 +358,7 @@ def test_too_little_memory_is_one_line(call, monkeypatch):
 # -- processes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_module_no_progress_bar_in_a_pipe(run_file, tmp_path):
     command = [sys.executable, "-m", "dmft", "spectrum", str(run_file), "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -365,6 +366,7 @@ def test_module_no_progress_bar_in_a_pipe(run_file, tmp_path):
     assert "SUCCESS" in done.stdout
 
 
+@pytest.mark.processes
 def test_progress_bar_on_a_terminal(run_file, tmp_path):
     fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))
     ours, theirs = pty.openpty()
@@ -390,6 +392,7 @@ def test_progress_bar_on_a_terminal(run_file, tmp_path):
     assert "values of delta" not in done.stdout
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted(run_file, tmp_path):
     out = tmp_path / "out"

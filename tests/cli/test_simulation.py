@@ -517,6 +517,7 @@ def test_a_worker_that_is_killed_is_one_line(call, monkeypatch):
 # -- processes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted_runs_resume_to_the_same_bits(run_file, tmp_path):
     arguments = ["simulate", str(run_file), "--d", "60", "--seeds", "12", "--n-steps", "20"]

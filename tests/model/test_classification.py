@@ -262,6 +262,7 @@ def test_no_test_error_for_real_labels():
 # -- through simulation, comparison, files and Hessian -------------------------------------------
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("loss", ["logistic", "smoothed-hinge"])
 def test_theory_and_simulation_of_flipped_labels(loss):
     net = problem(signs("easy-hard", 0.1), "gelu", (2.0, -1.0), loss)

@@ -132,6 +132,7 @@ def test_at_radius_zero_flat_activations_stay_and_nothing_is_divided_by_it(activ
     np.testing.assert_array_equal(run.correlation, 0.0)
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("activation", ["leaky-relu", "clipped-linear", "gelu"])
 def test_others_leave_radius_zero_as_simulations_do(activation):
     problem = two(activation, init_radius=0.0)
@@ -229,6 +230,7 @@ def test_gaussian_weights_hold_them_in_expectation():
     np.testing.assert_allclose(spread, np.stack([rest, rest], axis=1), rtol=0.15)
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("law", ["sphere", "gaussian"])
 def test_theory_and_simulation_agree_from_a_correlated_start(law):
     problem = two(init_gram=GRAM, initial_overlap=OVERLAP, init_law=law)

@@ -166,6 +166,7 @@ def test_the_hessian_of_a_run_is_that_of_its_samples():
 # -- dynamics ------------------------------------------------------------------------------------
 
 
+@pytest.mark.simulation
 def test_two_relus_stay_with_the_simulation():
     """The problem on which redrawn noise and a dropped Dirac mass go wrong by 30 %."""
     problem = dmft.load_preset("relu").problem

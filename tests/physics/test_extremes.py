@@ -187,6 +187,7 @@ def test_a_run_file_may_set_the_limit(tmp_path):
     assert dmft.load_run(file).method.max_steps == 70
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 2])
 @pytest.mark.parametrize(
     ("layer", "status"),

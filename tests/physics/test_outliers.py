@@ -15,8 +15,9 @@ import rmt
 
 STEPS = {"easy, m = 1": (2, 5, 20), "easy, m = 2": (2, 8, 20)}
 STEPS |= {"two hard": (2, 10), "easy and hard": (10, 20)}
+pytestmark = [pytest.mark.slow, pytest.mark.simulation]
 EXTREME = 4  # eigenvalues computed at each end
-D, SEEDS = 1000, range(4)
+D, SEEDS = 640, range(6)  # standard errors as of four runs at d = 1000
 CHEAP_D, CHEAP_SEEDS = 250, range(100, 124)  # for the variance only
 
 

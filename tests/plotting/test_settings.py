@@ -61,6 +61,7 @@ def test_settings_of_the_user_do_not_show(name):
     assert plt.get_fignums() == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("first", ["rmt.plotting", "dmft.plotting"])
 @pytest.mark.parametrize(
     ("backend", "contents"),

@@ -81,6 +81,7 @@ def leftovers(folder):
 # ------------------------------------------------------------------ kill -9
 
 
+@pytest.mark.processes
 @posix
 def test_twenty_kills_then_resume(tmp_path, uninterrupted):
     """Killed at twenty random times; the result is that of the run without interruption."""
@@ -118,6 +119,7 @@ def test_twenty_kills_then_resume(tmp_path, uninterrupted):
             assert after[name] == data
 
 
+@pytest.mark.processes
 @posix
 @pytest.mark.parametrize("stage", ["half written", "before the rename", "after the rename"])
 def test_killed_while_writing(tmp_path, uninterrupted, stage):
@@ -174,6 +176,7 @@ def alive(pid):
     return True
 
 
+@pytest.mark.processes
 @posix
 @two_cores
 def test_workers_end_with_their_parent(tmp_path):
@@ -411,6 +414,7 @@ def test_full_disk(tmp_path, monkeypatch):
     assert_same_bits(simulate(tmp_path, seeds=4), whole)
 
 
+@pytest.mark.processes
 @posix
 def test_file_size_limit(tmp_path):
     """A limit set by the system, reached in the middle of a file."""
@@ -450,6 +454,7 @@ def test_temporary_files_of_another_process_are_left_alone(tmp_path):
         assert not half.exists()
 
 
+@pytest.mark.processes
 @posix
 def test_two_processes_share_a_folder(tmp_path, uninterrupted):
     pids = [forked(lambda: simulate(tmp_path, pause=0.002)) for _ in range(2)]
@@ -483,6 +488,7 @@ def test_a_record_that_nothing_was_made_with_goes(tmp_path):
         assert set(contents(tmp_path)) == {RECORD}
 
 
+@pytest.mark.processes
 @posix
 def test_racing_configurations(tmp_path):
     """Started at the same moment in a new folder: one configuration wins, all others are told."""

@@ -69,6 +69,7 @@ SAME = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", SAME.values(), ids=SAME)
 def test_constant_steps_are_plain_descent_to_the_last_bit(given):
     plain = dmft.GradientDescent(0.2, 10)
@@ -265,6 +266,8 @@ def test_averages_with_and_without_the_batch_agree():
 # ------------------------------------------------------------------ against gradient descent
 
 
+@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize("name", OPTIONS)
 def test_theory_agrees_with_simulation(name):
     method = method_with(name)
@@ -379,6 +382,7 @@ def test_mirrored_paths_share_their_batch():
 # ------------------------------------------------------------------ steps cut short, steps of zero
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [
@@ -481,6 +485,7 @@ class StopError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_solve_that_is_stopped_goes_on_to_the_same_bits(tmp_path, name):
     method = method_with(name)
@@ -506,6 +511,7 @@ def test_a_solve_that_is_stopped_goes_on_to_the_same_bits(tmp_path, name):
         dmft.solve(PAIR, 3.0, other, sampling, checkpoint=tmp_path)
 
 
+@pytest.mark.slow
 def test_results_are_stored_with_the_method(tmp_path):
     method = method_with("all", 4)
     trajectory = dmft.solve(PAIR, 3.0, method, SAMPLING)
@@ -543,6 +549,7 @@ def test_memory_of_batches_is_counted():
 # ------------------------------------------------------------------ thresholds and the rest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["batches", "all"])
 def test_threshold_and_curve_agree(name):
     method = method_with(name, 4)
@@ -744,6 +751,7 @@ def test_a_run_file_with_nonsense_is_refused(tmp_path, more, words):
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "more"),
     [

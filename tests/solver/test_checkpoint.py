@@ -97,6 +97,8 @@ def state_of(folder):
 # ------------------------------------------------------------------ kill -9
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @posix
 @pytest.mark.parametrize("m", [1, 2])
 @pytest.mark.parametrize("kind", list(METHODS))
@@ -131,6 +133,7 @@ def test_killed_again_and_again(tmp_path, kind, m):
     assert set(contents(tmp_path)) == {RECORD, "run-all.npz", "run-000.npz", "run-001.npz"}
 
 
+@pytest.mark.processes
 @posix
 @pytest.mark.parametrize(
     ("stage", "left"),
@@ -210,6 +213,7 @@ def test_hessians_are_the_same_in_all_directions(tmp_path):
             assert other.hessian(step).outliers() == expected
 
 
+@pytest.mark.slow
 def test_a_long_run_with_many_steps_from_the_window(tmp_path, monkeypatch):
     """Rows of the window, growth of the basis: nothing is told apart by where it was resumed."""
     method = dmft.GradientDescent(0.1, 250)
@@ -228,6 +232,7 @@ def test_a_long_run_with_many_steps_from_the_window(tmp_path, monkeypatch):
     assert_same_bits(solve(tmp_path, **arguments), whole)
 
 
+@pytest.mark.slow
 def test_a_run_that_lets_go_of_directions(tmp_path, monkeypatch):
     """What gradients lately had along each is part of what a run goes on from."""
     flow = dmft.GradientFlow(40.0, 1e-2, np.linspace(0.0, 40.0, 21))
@@ -284,6 +289,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", list(DAMAGE))
 def test_a_damaged_snapshot_gives_way_to_the_one_before(tmp_path, damage):
     stopped(tmp_path, 9)
@@ -301,6 +307,7 @@ def test_a_damaged_snapshot_gives_way_to_the_one_before(tmp_path, damage):
         path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", list(DAMAGE))
 def test_a_damaged_run_or_record_is_made_again(tmp_path, damage):
     whole = solve(tmp_path)
@@ -313,6 +320,7 @@ def test_a_damaged_run_or_record_is_made_again(tmp_path, damage):
             assert path.read_bytes() == good
 
 
+@pytest.mark.slow
 def test_bits_flipped_anywhere_are_noticed_or_harmless(tmp_path):
     sampling = dmft.Sampling(n_paths=64, replicates=2, seed=1)
     arguments = {"method": dmft.GradientDescent(0.2, 4), "sampling": sampling}

@@ -126,6 +126,7 @@ def test_a_rotation_without_loss_changes_nothing(problem, monkeypatch):
     np.testing.assert_allclose(turned.response[:9, :9], whole.response[:9, :9], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_compressed_run_agrees_with_the_whole_one_within_its_error():
     """And two-time averages with steps long before directions were let go."""
     method = dmft.GradientDescent(0.2, 1200)
@@ -144,6 +145,7 @@ def test_a_compressed_run_agrees_with_the_whole_one_within_its_error():
     assert np.all(two_times <= 2.0 * error[np.ix_(later, later)] + 1e-12)
 
 
+@pytest.mark.slow
 def test_the_rank_stays_bounded_where_directions_are_opened_all_the_time():
     """With r^2 single samples change sides for ever: each opens a direction."""
     flow = dmft.GradientFlow(160.0, 1e-2, [0.0, 40.0, 80.0, 160.0])
@@ -158,6 +160,7 @@ def test_the_rank_stays_bounded_where_directions_are_opened_all_the_time():
     assert held[2] < 0.8 * every[2]
 
 
+@pytest.mark.slow
 def test_a_file_knows_what_was_let_go(tmp_path):
     found = solve(RETRIEVAL, dmft.GradientDescent(0.2, 400), n_paths=512, compression=0.05)
     found.save(tmp_path / "long.npz")
@@ -180,6 +183,7 @@ def test_nothing_is_let_go_that_rounding_cannot_tell():
     assert 0.5e-5 < dropped < 4e-5
 
 
+@pytest.mark.slow
 def test_switched_off_nothing_is_let_go():
     flow = dmft.GradientFlow(30.0, 2e-3, [0.0, 30.0])
     kept, default = (
@@ -198,6 +202,7 @@ def test_switched_off_nothing_is_let_go():
     assert default.norm[-1, 0, 0] == pytest.approx(kept.norm[-1, 0, 0], rel=3e-2)
 
 
+@pytest.mark.slow
 def test_outliers_in_all_directions_are_refused():
     found = solve(RETRIEVAL, dmft.GradientDescent(0.2, 700), n_paths=512, compression=0.05)
     assert found._runs[0].is_compressed

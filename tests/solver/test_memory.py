@@ -97,6 +97,7 @@ def test_any_problem_and_method(settings):
     assert solve(least, **settings).n_steps <= short.n_steps
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_on_with_more_memory(tmp_path, whole):
     least = needed()
     settings = {"checkpoint": tmp_path, "checkpoint_seconds": 0}
@@ -114,6 +115,7 @@ def test_a_checkpoint_goes_on_with_more_memory(tmp_path, whole):
 # -- the memory ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep_paths", [False, True])
 @pytest.mark.parametrize("factor", [1.1, 1.6, 4.0])
 @pytest.mark.parametrize("n_paths", [2048, 8192])
@@ -161,6 +163,8 @@ print(solve(32768, 100, float(sys.argv[1]) or None) - start)
 """
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
 def test_resident_memory_keeps_to_it():
     """What the system says: with room for what allocators do, less than without the limit."""

@@ -23,6 +23,7 @@ def spread(values):
     return np.sqrt(np.var(values[:, :, rows, columns], axis=0, ddof=1).mean(axis=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "bound"),
     [
@@ -56,6 +57,7 @@ def tied(z, eps):
     return np.sign(z[:, 0] + 0.4 * (z[:, 1] ** 2 - 1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "loss", "bound"),
     [

@@ -88,6 +88,7 @@ def test_small_tolerances_are_kept_with_the_window(
         np.testing.assert_allclose(a, b, rtol=0, atol=allowed, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", [RETRIEVAL, PAIR])
 def test_few_steps_visit_the_paths_and_none_is_missed(problem, monkeypatch):
     """At a coarse tolerance: both runs differ by less than their error, and by what they drop."""

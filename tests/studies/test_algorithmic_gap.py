@@ -37,6 +37,7 @@ def found():
     )
 
 
+@pytest.mark.slow
 def test_step_zero_is_exact(found):
     assert found.curves["quadratic"].value[0] == pytest.approx(0.92303, abs=1e-5)
     assert found.curves["gelu"].value[0] == pytest.approx(1.69276, abs=1e-5)
@@ -69,6 +70,7 @@ def test_no_ratio_without_a_finite_delta_alg(found):
         assert np.isnan(changed.gap["gelu"].stderr).all()
 
 
+@pytest.mark.slow
 def test_the_step_axis_is_that_of_single_searches(found):
     axis = found.step_axis
     assert (axis.network, axis.time) == ("gelu", 0.8)
@@ -139,6 +141,7 @@ def test_a_step_axis_that_is_missing_or_has_fresh_batches_comes_back(found, tmp_
     assert dmft.AlgorithmicGap.load(tmp_path / "gap.npz").step_axis is None
 
 
+@pytest.mark.slow
 def test_fresh_batches_stand_beside_reuse():
     sizes = dmft.StepSizes([0, 0.2, 0.4], time=0.4)
     assert sizes.n_searches == 5
@@ -200,14 +203,18 @@ def test_networks_by_name_and_one_of_them_chosen():
         "phase-retrieval",
         {"wide": problem(second_layer=[0.5, 0.5]), "narrow": problem("quadratic")},
         (0.5, 6.0),
-        method=dmft.GradientDescent(0.2, 0),
+        method=dmft.GradientDescent(0.2, 1),
+        steps=[1],
         sampling=SAMPLING,
+        points=4,
+        max_solves=4,
         n_points=2**18,
     )
     assert list(found.curves) == ["wide", "narrow"]
     assert found.config["networks"]["wide"]["network"]["second_layer"] == [0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_a_folder_for_each_network(tmp_path):
     def run():
         return dmft.algorithmic_gap(

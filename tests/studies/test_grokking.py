@@ -129,6 +129,7 @@ def test_linear_network_on_labels_that_ignore_the_inputs(noise):
     np.testing.assert_array_equal(law.covariance, 0.0)  # the overlap only shrinks
 
 
+@pytest.mark.slow
 def test_mean_and_spread_of_simulated_overlaps():
     delta, d, n_steps, seeds, start = 6.0, 400, 8, 300, 0.05
     law = effective_start(retrieval(), delta, step(n_steps), SAMPLING)
@@ -177,6 +178,7 @@ def test_neurons_that_do_not_interact_have_no_cross_gain():
 # ------------------------------------------------------------------ runs of finite dimension
 
 
+@pytest.mark.slow
 def test_time_of_the_fall_against_simulation():
     d, delta, n_steps, seeds = 300, 6.0, 120, 80
     found = predict_grokking(
@@ -196,6 +198,7 @@ def test_time_of_the_fall_against_simulation():
         assert abs(below - level) < 3.0 * np.sqrt(level * (1 - level) / seeds) + 0.06
 
 
+@pytest.mark.slow
 def test_larger_dimensions_escape_later_and_quantiles_are_ordered():
     found = predict_grokking(retrieval(), 6.0, step(90), [200, 800], sampling=SAMPLING,
                      probabilities=(0.3, 0.5))  # fmt: skip
@@ -207,6 +210,7 @@ def test_larger_dimensions_escape_later_and_quantiles_are_ordered():
     assert np.all(found.hard_cosine[:, :, -1] > 0.9)
 
 
+@pytest.mark.slow
 def test_two_neurons_follow_drawn_starts():
     problem = dmft.Problem("product", dmft.Network("quadratic", [0.5, -0.5]), loss="pseudo-huber")
     found = predict_grokking(
@@ -259,6 +263,7 @@ def test_times_that_are_not_reached_are_not_extrapolated():
     assert np.isnan(value).all()
 
 
+@pytest.mark.slow
 def test_the_error_of_drawn_starts_is_reported():
     """easy-hard by two neurons: the time depends on one direction of the start alone."""
     problem = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, 1.0]), "pseudo-huber")
@@ -275,6 +280,7 @@ def test_the_error_of_drawn_starts_is_reported():
     assert rough.status is dmft.Status.MAX_STEPS  # the error is above rtol
 
 
+@pytest.mark.slow
 def test_a_small_neuron_beside_a_large_one():
     network = dmft.Network("quadratic", [1.0, 1.0])
     problem = dmft.Problem("phase-retrieval", network, "pseudo-huber", init_radius=[1.0, 0.05])
@@ -369,6 +375,8 @@ def test_fall_step():
 # ------------------------------------------------------------------ the Hessian along an escape
 
 
+@pytest.mark.slow
+@pytest.mark.simulation
 def test_the_outlier_of_an_escaped_run_is_gone_in_simulation_and_theory():
     start, n_steps, d = 0.6, 10, 500
     problem = retrieval(initial_overlap=[[start]])

@@ -48,6 +48,7 @@ def test_threshold_after_some_steps():
     assert np.all(result.gap[result.delta > crossing.upper] < 0)
 
 
+@pytest.mark.slow
 def test_standard_error_is_honest():
     values = [
         dmft.find_delta_nn(
@@ -475,6 +476,7 @@ def test_the_error_next_to_where_runs_diverge_is_that_of_the_slope_at_the_root(m
     assert 0.5 < rough.stderr / (2.0 / 1.5) < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 2])
 @pytest.mark.parametrize(
     "bracket",

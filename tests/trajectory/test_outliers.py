@@ -49,6 +49,7 @@ def test_without_the_gradients_false_outliers_appear(n_steps):
     assert len(wrong.outliers()) >= 1
 
 
+@pytest.mark.slow
 def test_same_bits_from_kept_recomputed_and_loaded_paths(tmp_path):
     case = CASES["easy, m = 2"]
     kept = solve(case, 6)
@@ -95,6 +96,7 @@ def test_law_of_a_trajectory_can_be_pickled():
     assert readings(again.hessian(3).outliers()) == expected
 
 
+@pytest.mark.slow
 def test_rank_tolerance_does_not_matter_until_the_status_fires():
     """Directions dropped: the same answer within the defect, or no answer."""
     case = CASES["easy, m = 2"]

@@ -144,6 +144,7 @@ def few_paths():
     return dmft.solve(run.problem, 8.0, run.method, Sampling(n_paths=1024), keep_paths=True)
 
 
+@pytest.mark.slow
 def test_an_outlier_of_few_paths_at_the_edge_is_marked(few_paths, tmp_path):
     result = dmft.spectrum(few_paths, 40)
     hard, noise = result.outliers

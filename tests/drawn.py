@@ -1,6 +1,6 @@
 """Hypothesis strategies of small problems, methods and samplings."""
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 import dmft
@@ -11,10 +11,10 @@ SAMPLING = dmft.Sampling(n_paths=64, replicates=2, seed=1)
 
 
 def examples(count):
-    """Settings: that many examples, always the same ones."""
+    """Return settings: that many examples, always the same ones, none made smaller on failure."""
     return settings(
         deadline=None, derandomize=True, database=None, max_examples=count,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck), phases=[Phase.generate],
     )  # fmt: skip
 
 

@@ -212,3 +212,13 @@ def test_an_edge_that_did_not_converge_arrives_everywhere(monkeypatch, step):
     assert not hessian.compared
     assert "MAX_STEPS" in hessian.note
     assert np.isnan([hessian.value, hessian.edge]).all()
+
+
+def test_all_mass_between_two_points_of_the_scan():
+    target = dmft.Target("easy-hard", noise=0.5)
+    problem = dmft.Problem(target, dmft.Network("linear", [0.3, 0.3]), "square", weight_decay=0.1)
+    sampling = dmft.Sampling(n_paths=64, replicates=2, seed=1)
+    trajectory = dmft.solve(problem, 1.0, dmft.GradientDescent([0.1, 0.05], 2), sampling)
+    found = dmft.spectrum(trajectory, 2)
+    assert found.status.ok
+    assert not np.any(found.density < 0.0)

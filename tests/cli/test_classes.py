@@ -138,6 +138,7 @@ def test_simulate_and_compare(call, tmp_path):
     assert result.table().startswith("sign of easy-hard - 0.25 (flip 0.1), 2 leaky-relu neurons")
 
 
+@pytest.mark.slow
 def test_hardness_of_classes(call):
     code, found, _ = call("hardness", "--n-points", 2**18)
     assert code == 0

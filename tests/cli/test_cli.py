@@ -118,6 +118,7 @@ def test_spectrum(call):
     assert "hard overlap" in out
 
 
+@pytest.mark.slow
 def test_threshold_to_many_digits(call):
     code, out, _ = call("threshold", "--step", 0, "--bracket", 0.5, 4, "--digits", 10, "--json")
     data = json.loads(out)
@@ -366,6 +367,7 @@ def test_module_no_progress_bar_in_a_pipe(run_file, tmp_path):
     assert "SUCCESS" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_progress_bar_on_a_terminal(run_file, tmp_path):
     fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))

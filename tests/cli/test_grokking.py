@@ -41,6 +41,7 @@ def simulation(d, n_steps=40):
     return dmft.simulate(problem, 6.0, method, d, 3, hard_overlap=d**-0.5, workers=1)
 
 
+@pytest.mark.slow
 def test_files_and_numbers(call):
     code, out, err = call(*OPTIONS, "--d", 30, 60, "--seeds", 2, "--json")
     assert (code, err) == (0, "")
@@ -71,6 +72,7 @@ def test_prediction_alone_from_a_random_start(call):
     assert loaded.config["hard_overlap"] is None
 
 
+@pytest.mark.slow
 def test_the_default_start_of_each_neuron_is_in_proportion_to_its_radius(tmp_path, capsys):
     path = tmp_path / "two.toml"
     path.write_text(

@@ -101,6 +101,7 @@ def test_bad_input(call):
         assert not call.out.exists()
 
 
+@pytest.mark.slow
 def test_numerical_status(call, monkeypatch):
     # No catalogue label has one: let the label be noise alone.
     monkeypatch.setattr(dmft.Target, "sample_labels", lambda self, z, eps: np.asarray(eps) * 1.0)

@@ -51,6 +51,7 @@ TRAJECTORY = 'delta-nn trajectory "$1" --out out '
 # -- streams -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(run_file, tmp_path, closed):
@@ -83,6 +84,7 @@ def test_streams_that_take_nothing(tmp_path, command, code, said):
     assert shell(command, folder=tmp_path) == (code, "", expected)
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_characters_that_a_terminal_lacks_are_escaped(run_file, tmp_path):
     name = run_file.rename(tmp_path / "é∂.toml")
@@ -106,6 +108,7 @@ def test_a_file_that_cannot_be_written_is_named(trajectory):
     assert names(trajectory.out) == FILES[:1]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_full_disk_names_the_file(run_file, tmp_path):
     code, out, err = shell(f"ulimit -f 1; {TRAJECTORY}", run_file, folder=tmp_path)
@@ -142,6 +145,7 @@ def test_a_figure_that_fails_is_one_line(trajectory):
     assert FILES[1] not in out
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_figures_do_not_depend_on_the_users_matplotlib(run_file, tmp_path):
     assert shell(TRAJECTORY, run_file, folder=tmp_path, MPLBACKEND="agg")[0] == 0

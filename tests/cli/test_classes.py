@@ -119,6 +119,7 @@ def test_trajectory_and_spectrum(call, tmp_path):
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
 
 
+@pytest.mark.slow
 def test_threshold_of_a_piecewise_linear_network_says_there_is_none(call):
     code, found, _ = call("threshold")
     assert code == 3

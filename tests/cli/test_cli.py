@@ -39,6 +39,7 @@ run_file, call = commands_on(RUN)
 # -- done ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_threshold(call):
     code, out, err = call("threshold")
     assert (code, err) == (0, "")
@@ -97,12 +98,14 @@ def test_trajectory(call):
     assert data["steps_computed"] == 2
 
 
+@pytest.mark.slow
 def test_spectrum_with_its_flow(call):
     code, _, _ = call("spectrum", "--flow", "--n-steps", 2, "--step", 2)
     assert code == 0
     assert names(call.out) == ["small-flow.png", "small-spectrum.npz", "small-spectrum.png"]
 
 
+@pytest.mark.slow
 def test_spectrum(call):
     code, out, err = call("spectrum", "--json")
     assert (code, err) == (0, "")
@@ -127,6 +130,7 @@ def test_threshold_to_many_digits(call):
     assert len(data["digits"]) == 11 + data["digits"].startswith("0")
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_threads(call):
     first = json.loads(call("spectrum", "--json", "--threads", 1)[1])
     second = json.loads(call("spectrum", "--json", "--threads", 2)[1])
@@ -134,6 +138,7 @@ def test_numbers_do_not_depend_on_threads(call):
     assert first["density"] == second["density"]
 
 
+@pytest.mark.slow
 def test_overrides(call):
     code, out, _ = call(
         "trajectory", "--json", "--delta", 2.5, "--step-size", 0.1, "--n-steps", 1,
@@ -190,6 +195,7 @@ def test_help_and_version(capsys):
 # -- a numerical status --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_bracket(call):
     code, out, err = call("threshold", "--bracket", 0.2, 0.5, "--step", 0)
     assert (code, err) == (3, "")
@@ -205,6 +211,7 @@ def test_no_bracket(call):
     assert "raise it above 0.5" in data["detail"]
 
 
+@pytest.mark.slow
 def test_diverging_run_returns_what_was_computed(call):
     source = ("--preset", "robust-phase-retrieval")
     small = ("--n-paths", 256, "--step-size", 50, "--json")

@@ -65,6 +65,7 @@ def test_flow_in_place_of_the_steps_of_a_file(call):
     assert (method.tol, method.n_steps) == (0.02, 2)  # the times of the file
 
 
+@pytest.mark.slow
 def test_threshold_and_spectrum_name_the_time(call):
     code, out, _ = call("threshold", FLOW, "--step", 1)
     assert code == 0
@@ -129,6 +130,7 @@ def test_spectrum_of_a_flow_that_has_let_go_of_directions(call):
     assert "hard gap" in out
 
 
+@pytest.mark.slow
 def test_a_bias_larger_than_the_error_is_told(call, monkeypatch):
     assert "finite paths" not in call("trajectory", FLOW)[1]
     bias = dmft.Trajectory._bias

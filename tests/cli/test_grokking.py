@@ -116,6 +116,7 @@ def test_bad_input_is_one_line(call, arguments, message):
 # ------------------------------------------------------------------ figure
 
 
+@pytest.mark.slow
 def test_figure_shows_the_runs_of_one_dimension_and_the_times_of_all(tmp_path):
     found, runs = prediction(), [simulation(30), simulation(60)]
     figure = plot_grokking(found, runs)
@@ -129,6 +130,7 @@ def test_figure_shows_the_runs_of_one_dimension_and_the_times_of_all(tmp_path):
     assert_readable(figure, tmp_path)
 
 
+@pytest.mark.slow
 def test_figure_of_a_prediction_alone(tmp_path):
     assert_readable(plot_grokking(prediction((40,))), tmp_path)
 

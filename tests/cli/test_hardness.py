@@ -65,6 +65,7 @@ def test_easy_labels(call):
     assert "hard directions       none" in out
 
 
+@pytest.mark.slow
 def test_noise_preset_and_file(call, tmp_path):
     code, out, _ = call("--preset", "product", "--noise", 0.5, *SMALL, "--json", "--format", "pdf")
     data = json.loads(out)

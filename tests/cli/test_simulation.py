@@ -103,6 +103,7 @@ def one_line(text):
 # -- simulate ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_simulate(call, run_file):
     code, out, err = call("simulate")

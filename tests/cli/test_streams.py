@@ -116,6 +116,7 @@ def test_a_full_disk_names_the_file(run_file, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_a_killed_command_left_is_cleared(trajectory):
     out = trajectory.out
     out.mkdir()

@@ -340,6 +340,7 @@ def test_linear_network_has_its_exact_answer():
     assert worst(0.112) > 6.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "refused"), [(problems.PAIR, 1.2), (problems.TRIPLE, 1.3)], ids=["m=2", "m=3"]
 )

@@ -81,6 +81,7 @@ def leftovers(folder):
 # ------------------------------------------------------------------ kill -9
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @posix
 def test_twenty_kills_then_resume(tmp_path, uninterrupted):
@@ -176,6 +177,7 @@ def alive(pid):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @posix
 @two_cores
@@ -205,6 +207,7 @@ def test_workers_end_with_their_parent(tmp_path):
 # ------------------------------------------------------------------ workers
 
 
+@pytest.mark.slow
 @two_cores
 def test_result_does_not_depend_on_the_number_of_workers(tmp_path, uninterrupted):
     ticks = []
@@ -256,6 +259,7 @@ def test_damaged_files_are_made_again(tmp_path, damage):
     assert_same_bits(simulate(tmp_path, seeds=3, progress=lambda _: None), whole)
 
 
+@pytest.mark.slow
 def test_bits_flipped_anywhere_are_noticed_or_harmless(tmp_path):
     """One byte changed at each of a hundred places: the same numbers, from the file or again."""
     whole = simulate(tmp_path, seeds=1)
@@ -454,6 +458,7 @@ def test_temporary_files_of_another_process_are_left_alone(tmp_path):
         assert not half.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @posix
 def test_two_processes_share_a_folder(tmp_path, uninterrupted):
@@ -488,6 +493,7 @@ def test_a_record_that_nothing_was_made_with_goes(tmp_path):
         assert set(contents(tmp_path)) == {RECORD}
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @posix
 def test_racing_configurations(tmp_path):

@@ -89,6 +89,7 @@ def test_constant_steps_are_plain_descent_to_the_last_bit(given):
         assert ours.hessian[10].eigenvalues.tobytes() == theirs.hessian[10].eigenvalues.tobytes()
 
 
+@pytest.mark.slow
 def test_a_second_layer_that_stays_is_a_fixed_one():
     """Trained by zeros: the code of a trained one, the numbers of a fixed one."""
     fixed = dmft.solve(PAIR, 3.0, dmft.GradientDescent(0.2, 8), SAMPLING)
@@ -123,6 +124,7 @@ def linear_moments(delta, etas, momentum, decay, noise, radius):
     return np.array(out).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", [0.5, 3.0])
 @pytest.mark.parametrize(
     "settings",

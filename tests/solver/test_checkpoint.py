@@ -133,6 +133,7 @@ def test_killed_again_and_again(tmp_path, kind, m):
     assert set(contents(tmp_path)) == {RECORD, "run-all.npz", "run-000.npz", "run-001.npz"}
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @posix
 @pytest.mark.parametrize(
@@ -186,6 +187,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(METHODS))
 @pytest.mark.parametrize("case", list(CASES))
 def test_any_problem_goes_on_to_the_same_bits(tmp_path, case, kind):
@@ -252,6 +254,7 @@ def test_a_run_that_lets_go_of_directions(tmp_path, monkeypatch):
     assert_same_bits(found, whole)
 
 
+@pytest.mark.slow
 def test_a_finished_folder_is_read_and_left_as_it_is(tmp_path, monkeypatch):
     first = solve(tmp_path)
     before = contents(tmp_path)
@@ -340,6 +343,7 @@ def test_bits_flipped_anywhere_are_noticed_or_harmless(tmp_path):
         assert_same_bits(solve(tmp_path, **arguments), whole)
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path, monkeypatch):
     """The third snapshot does not fit: an OSError, and later the same bits."""
     fsync, count = os.fsync, itertools.count()
@@ -509,6 +513,7 @@ def test_a_missing_array_counts_as_damage(tmp_path, monkeypatch):
 # ------------------------------------------------------------------ command line
 
 
+@pytest.mark.slow
 def test_the_command_goes_on(tmp_path, capsys, monkeypatch):
     path = tmp_path / "small.toml"
     path.write_text(

@@ -191,6 +191,7 @@ def test_too_little_says_what_is_needed():
             solve(bad)
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path, capsys):
     path = tmp_path / "small.toml"
     path.write_text(

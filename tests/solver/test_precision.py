@@ -92,6 +92,7 @@ def test_order_by_label_costs_nothing_where_labels_are_tied(target, loss, bound,
 PAIR = dmft.Problem("product", dmft.Network("gelu", [0.8, -0.5]), "pseudo-huber")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "n_steps"), [(PAIR, 40), (RETRIEVAL, 200)])
 def test_plain_twin_follows_the_same_process(problem, n_steps):
     """Exact mode and plain numpy, on the same random numbers, agree to rounding however long."""

@@ -23,6 +23,7 @@ def trajectory():
 # -- identities -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_shapes(trajectory):
     assert trajectory.correlation.shape == (13, 13, 3, 3)
     assert trajectory.overlap.shape == (13, 3, 1)

@@ -46,6 +46,7 @@ def test_step_zero_is_exact(found):
     assert found.status is Status.SUCCESS
 
 
+@pytest.mark.slow
 def test_curves_are_those_of_each_network(found):
     alone = dmft.delta_nn_curve(problem(), METHOD, BRACKET, [0, 2, 4], SAMPLING)
     np.testing.assert_array_equal(found.curves["gelu"].value, alone.value)
@@ -164,6 +165,7 @@ def test_fresh_batches_stand_beside_reuse():
     assert only.n_searches == 3
 
 
+@pytest.mark.slow
 def test_runs_beside_the_largest_step_agree_with_the_theory(tmp_path):
     axis = find_step_axis(
         problem(),
@@ -186,6 +188,7 @@ def test_runs_beside_the_largest_step_agree_with_the_theory(tmp_path):
     np.testing.assert_equal(*([dataclasses.asdict(one) for one in c] for c in (again, axis.check)))
 
 
+@pytest.mark.slow
 def test_a_step_that_is_too_large_has_a_status_and_no_value():
     axis = find_step_axis(
         problem("quadratic"),

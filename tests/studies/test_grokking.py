@@ -69,6 +69,7 @@ def test_small_overlaps_grow_in_proportion():
     np.testing.assert_allclose(gains[1], gains[2], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_solve_from_an_overlap_follows_simulations():
     start, d, n_steps = 0.3, 600, 12
     found = dmft.solve(retrieval(initial_overlap=[[start]]), 6.0, step(n_steps), SAMPLING)
@@ -299,6 +300,7 @@ def test_a_small_neuron_beside_a_large_one():
         )
 
 
+@pytest.mark.slow
 def test_a_large_overlap_with_an_easy_direction_leaves_little_room():
     problem = dmft.Problem("easy-hard", dmft.Network("gelu"), "pseudo-huber",
                            initial_overlap=[[0.9999, 0.0]])  # fmt: skip
@@ -341,6 +343,7 @@ def test_learning_an_easy_direction_is_not_a_fall():
     assert np.isnan(found.fall_time).all()
 
 
+@pytest.mark.slow
 def test_the_unit_of_the_overlap_is_the_radius():
     """A network r^2 at radius rho, with a = 1/rho^2, is that of radius one with steps rho^-2."""
     one = effective_start(retrieval(), 8.0, step(40), SAMPLING)

@@ -273,6 +273,7 @@ def threshold(value=3.0, status=Status.SUCCESS):
     )
 
 
+@pytest.mark.slow
 def test_figure(tmp_path):
     result = made_up([[0, 1, 3, 7, 8, 8], [0, 0, 1, 4, 8, 8]])
     figure = plot_sweep(result, [threshold(), (2.0, 0.05, "elsewhere")])

@@ -218,6 +218,7 @@ def test_known_roots_are_found_to_a_fraction_of_their_error(monkeypatch):
     np.testing.assert_allclose(result.stderr, 0.01 / np.abs(slope), rtol=0.15)
 
 
+@pytest.mark.slow
 def test_a_smaller_error_asks_for_more_solves(monkeypatch):
     def steep(delta, step):
         return np.cos(2 * np.log(delta)) - 0.1 * np.log1p(step) - 0.3
@@ -323,6 +324,7 @@ def test_any_status_of_an_edge_arrives_in_the_curve(monkeypatch, status, tmp_pat
     assert np.isnan(whole.gap["gelu"].value[~early]).all()
 
 
+@pytest.mark.slow
 def test_an_outlier_that_does_not_stay_defines_no_threshold(monkeypatch):
     result = find(monkeypatch, lambda delta, step: (2 - delta) * (5 - delta), (1, 10))
     assert set(result.statuses) == {Status.NO_BRACKET}

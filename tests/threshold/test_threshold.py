@@ -32,6 +32,7 @@ def test_exact_threshold_at_step_zero(activation, bracket, exact):
     assert result.residual < 1e-6
 
 
+@pytest.mark.slow
 def test_threshold_after_some_steps():
     result = dmft.find_delta_nn(retrieval("gelu"), METHOD, (1, 10), sampling=SAMPLING)
     assert result.status is dmft.Status.SUCCESS
@@ -387,6 +388,7 @@ def test_a_window_between_the_points_of_the_scan_is_found(bracket):
     assert "disappears at delta = 3.092" in result.detail
 
 
+@pytest.mark.slow
 def test_every_crossing_at_step_zero_is_exact():
     gap = exact_gap(0.1)
     exact = [brentq(gap, 2, 2.5, xtol=1e-8), brentq(gap, 3.3, 3.8, xtol=1e-8)]

@@ -83,6 +83,7 @@ def test_span_of_a_trajectory_has_the_prefixes_of_the_step():
         np.testing.assert_allclose(weights, law.weights, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_law_of_a_trajectory_can_be_pickled():
     problem = dmft.Problem("easy-hard", dmft.Network("gelu", (1.0, 0.8)), "pseudo-huber")
     trajectory = dmft.solve(problem, 10.0, dmft.GradientDescent(0.3, 3), SAMPLING)

@@ -157,6 +157,7 @@ def test_an_outlier_of_few_paths_at_the_edge_is_marked(few_paths, tmp_path):
     assert [o.separated for o in Spectrum.load(tmp_path / "spectrum.npz").outliers] == [True, False]
 
 
+@pytest.mark.slow
 def test_marked_outliers_in_words_and_figures(few_paths):
     from dmft.cli.theory import _spectrum_json, _spectrum_lines
     from dmft.plotting import plot_flow, plot_spectrum

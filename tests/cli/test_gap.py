@@ -48,6 +48,7 @@ def test_gap(call):
     assert lines["flow"][-1] == "SUCCESS"
 
 
+@pytest.mark.slow
 def test_a_label_and_the_command_line(call):
     code, out, err = call(
         "--json", "--activations", "gelu", "--losses", "pseudo-huber", "--widths", 1, 2,

@@ -1,4 +1,9 @@
-"""The command line, called in this process."""
+"""The command line, called in this process or in a shell, and checks of what it leaves."""
+
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -19,6 +24,37 @@ def called(capsys, arguments):
     code = main(arguments)
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+def shell(script, *arguments, folder, **environment):
+    """Exit code, stdout and stderr of a script in which ``delta-nn`` is the command."""
+    python = f'delta-nn() {{ "{sys.executable}" -m dmft "$@"; }}; set -o pipefail; '
+    done = subprocess.run(
+        ["bash", "-c", python + script, "bash", *map(str, arguments)],
+        env=os.environ | environment,
+        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def hear_interrupts():
+    """Undo what a shell does to jobs in the background: they, and their children, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def assert_one_line(result, *words):
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    assert err.startswith("delta-nn: error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
 
 
 def commands_on(text, *command, options=()):

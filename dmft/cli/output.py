@@ -152,6 +152,7 @@ class Output:
                     "command": command,
                     "name": self._run.name,
                     "version": software_version(),
+                    "commit": software_commit(),
                     "status": status.name,
                     "message": status.value,
                     **data,

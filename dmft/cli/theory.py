@@ -17,6 +17,7 @@ from dmft.cli.output import (
     unstable_line,
     with_error,
 )
+from dmft.cli.run_files import needed, run_file
 from dmft.trajectory.trajectory import last_meaningful_step
 
 if TYPE_CHECKING:

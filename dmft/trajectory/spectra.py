@@ -280,7 +280,10 @@ def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
     for _ in range(rounds):
         known = np.nan_to_num(density)
         low, high = np.interp([0.005, 0.995], _cumulative(x, known), x)
-        height = min(float(known.max()), 5.0 * float(np.median(known[(x >= low) & (x <= high)])))
+        height = float(known.max())
+        inside = known[(x >= low) & (x <= high)]
+        if inside.size:  # none where all mass is at a hard edge, between two points
+            height = min(height, 5.0 * float(np.median(inside)))
         if not (high > low and height > 0):
             break
         lengths = np.hypot(

@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from small import RETRIEVAL as PROBLEM
 
 import dmft
 import dmft.solver.process
@@ -14,7 +15,6 @@ from dmft.simulation.simulation_plan import SimulationPlan
 from dmft.solver.memory import check_solve, surely_needed
 
 GB = 1e9
-PROBLEM = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 DESCENT = dmft.GradientDescent(0.2, 40)
 
 

@@ -119,12 +119,14 @@ def test_trajectory_and_spectrum(call, tmp_path):
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
 
 
+@pytest.mark.slow
 def test_threshold_of_a_piecewise_linear_network_says_there_is_none(call):
     code, found, _ = call("threshold")
     assert code == 3
     assert found["status"] == "NO_BRACKET"
 
 
+@pytest.mark.slow
 def test_simulate_and_compare(call, tmp_path):
     code, found, _ = call("simulate", "--workers", 1)
     assert code == 0
@@ -137,6 +139,7 @@ def test_simulate_and_compare(call, tmp_path):
     assert result.table().startswith("sign of easy-hard - 0.25 (flip 0.1), 2 leaky-relu neurons")
 
 
+@pytest.mark.slow
 def test_hardness_of_classes(call):
     code, found, _ = call("hardness", "--n-points", 2**18)
     assert code == 0

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from commands import RETRIEVAL, commands_on
+from commands import RETRIEVAL, assert_one_line, called, commands_on, hear_interrupts, names
 
 import dmft
 from dmft.cli import main
@@ -36,13 +36,10 @@ delta = 8.0
 run_file, call = commands_on(RUN)
 
 
-def names(folder):
-    return sorted(entry.name for entry in folder.iterdir())
-
-
 # -- done ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_threshold(call):
     code, out, err = call("threshold")
     assert (code, err) == (0, "")
@@ -101,12 +98,14 @@ def test_trajectory(call):
     assert data["steps_computed"] == 2
 
 
+@pytest.mark.slow
 def test_spectrum_with_its_flow(call):
     code, _, _ = call("spectrum", "--flow", "--n-steps", 2, "--step", 2)
     assert code == 0
     assert names(call.out) == ["small-flow.png", "small-spectrum.npz", "small-spectrum.png"]
 
 
+@pytest.mark.slow
 def test_spectrum(call):
     code, out, err = call("spectrum", "--json")
     assert (code, err) == (0, "")
@@ -122,6 +121,7 @@ def test_spectrum(call):
     assert "hard overlap" in out
 
 
+@pytest.mark.slow
 def test_threshold_to_many_digits(call):
     code, out, _ = call("threshold", "--step", 0, "--bracket", 0.5, 4, "--digits", 10, "--json")
     data = json.loads(out)
@@ -130,6 +130,7 @@ def test_threshold_to_many_digits(call):
     assert len(data["digits"]) == 11 + data["digits"].startswith("0")
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_threads(call):
     first = json.loads(call("spectrum", "--json", "--threads", 1)[1])
     second = json.loads(call("spectrum", "--json", "--threads", 2)[1])
@@ -137,6 +138,7 @@ def test_numbers_do_not_depend_on_threads(call):
     assert first["density"] == second["density"]
 
 
+@pytest.mark.slow
 def test_overrides(call):
     code, out, _ = call(
         "trajectory", "--json", "--delta", 2.5, "--step-size", 0.1, "--n-steps", 1,
@@ -193,6 +195,7 @@ def test_help_and_version(capsys):
 # -- a numerical status --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_bracket(call):
     code, out, err = call("threshold", "--bracket", 0.2, 0.5, "--step", 0)
     assert (code, err) == (3, "")
@@ -208,6 +211,7 @@ def test_no_bracket(call):
     assert "raise it above 0.5" in data["detail"]
 
 
+@pytest.mark.slow
 def test_diverging_run_returns_what_was_computed(call):
     source = ("--preset", "robust-phase-retrieval")
     small = ("--n-paths", 256, "--step-size", 50, "--json")
@@ -255,17 +259,6 @@ def test_unbounded_left_edge(call, run_file):
 
 
 # -- bad input -----------------------------------------------------------------------------------
-
-
-def assert_one_line(result, *words):
-    code, out, err = result
-    assert code == 2
-    assert out == ""
-    assert err.startswith("delta-nn: error: ")
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
-    for word in words:
-        assert word in err
 
 
 @pytest.mark.parametrize(
@@ -342,9 +335,7 @@ def test_unknown_preset(call, capsys):
 
 @pytest.mark.parametrize("arguments", [[], ["treshold"], ["threshold"], ["threshold", "--no"]])
 def test_bad_usage(capsys, arguments):
-    code = main(arguments)
-    captured = capsys.readouterr()
-    assert_one_line((code, captured.out, captured.err))
+    assert_one_line(called(capsys, arguments))
 
 
 def test_folder_that_cannot_be_written(call, tmp_path):
@@ -375,6 +366,7 @@ def test_too_little_memory_is_one_line(call, monkeypatch):
 # -- processes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_module_no_progress_bar_in_a_pipe(run_file, tmp_path):
     command = [sys.executable, "-m", "dmft", "spectrum", str(run_file), "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -382,6 +374,8 @@ def test_module_no_progress_bar_in_a_pipe(run_file, tmp_path):
     assert "SUCCESS" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_progress_bar_on_a_terminal(run_file, tmp_path):
     fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))
     ours, theirs = pty.openpty()
@@ -407,11 +401,7 @@ def test_progress_bar_on_a_terminal(run_file, tmp_path):
     assert "values of delta" not in done.stdout
 
 
-def hear_interrupts():
-    """Undo what a shell does to jobs in the background: they, and their children, ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
+@pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted(run_file, tmp_path):
     out = tmp_path / "out"

@@ -67,6 +67,7 @@ def test_json(call):
     assert [os.path.basename(path) for path in data["files"]] == sorted(os.listdir(call.out))
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_required(call):
     code, out, _ = call("--require-limit", "--steps", 0, 4)
     assert code == 3

@@ -54,6 +54,7 @@ def test_trajectory_of_a_file_with_a_flow(call):
     assert (call.out / "small-trajectory.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_flow_in_place_of_the_steps_of_a_file(call):
     code, out, _ = call("trajectory", DESCENT, "--t-max", 1, "--tol", "0.01", "--json")
     assert code == 0
@@ -64,6 +65,7 @@ def test_flow_in_place_of_the_steps_of_a_file(call):
     assert (method.tol, method.n_steps) == (0.02, 2)  # the times of the file
 
 
+@pytest.mark.slow
 def test_threshold_and_spectrum_name_the_time(call):
     code, out, _ = call("threshold", FLOW, "--step", 1)
     assert code == 0
@@ -74,6 +76,7 @@ def test_threshold_and_spectrum_name_the_time(call):
     assert dmft.Spectrum.load(call.out / "small-spectrum.npz").step == 2
 
 
+@pytest.mark.slow
 def test_curve_along_a_flow(call):
     code, _, _ = call("curve", FLOW)
     assert code == 0
@@ -115,6 +118,7 @@ def test_bad_combinations_are_one_line(call, command, text, arguments, words):
         assert word in err
 
 
+@pytest.mark.slow
 def test_spectrum_of_a_flow_that_has_let_go_of_directions(call):
     text = FLOW.replace('"gelu"', '"quadratic"').replace("delta = 8.0", "delta = 2.0")
     text = text.replace("t_max = 2.0\ntol = 1e-2\ntimes = [0, 0.5, 2]", "t_max = 60.0\ntol = 2e-3")
@@ -126,6 +130,7 @@ def test_spectrum_of_a_flow_that_has_let_go_of_directions(call):
     assert "hard gap" in out
 
 
+@pytest.mark.slow
 def test_a_bias_larger_than_the_error_is_told(call, monkeypatch):
     assert "finite paths" not in call("trajectory", FLOW)[1]
     bias = dmft.Trajectory._bias

@@ -5,9 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from commands import called
-from test_cli import assert_one_line, names
-from test_plotting import assert_readable
+from commands import assert_one_line, called, names
+from figures import assert_readable
 
 import dmft
 from dmft.plotting import plot_grokking
@@ -42,6 +41,7 @@ def simulation(d, n_steps=40):
     return dmft.simulate(problem, 6.0, method, d, 3, hard_overlap=d**-0.5, workers=1)
 
 
+@pytest.mark.slow
 def test_files_and_numbers(call):
     code, out, err = call(*OPTIONS, "--d", 30, 60, "--seeds", 2, "--json")
     assert (code, err) == (0, "")
@@ -72,6 +72,7 @@ def test_prediction_alone_from_a_random_start(call):
     assert loaded.config["hard_overlap"] is None
 
 
+@pytest.mark.slow
 def test_the_default_start_of_each_neuron_is_in_proportion_to_its_radius(tmp_path, capsys):
     path = tmp_path / "two.toml"
     path.write_text(
@@ -115,6 +116,7 @@ def test_bad_input_is_one_line(call, arguments, message):
 # ------------------------------------------------------------------ figure
 
 
+@pytest.mark.slow
 def test_figure_shows_the_runs_of_one_dimension_and_the_times_of_all(tmp_path):
     found, runs = prediction(), [simulation(30), simulation(60)]
     figure = plot_grokking(found, runs)
@@ -128,6 +130,7 @@ def test_figure_shows_the_runs_of_one_dimension_and_the_times_of_all(tmp_path):
     assert_readable(figure, tmp_path)
 
 
+@pytest.mark.slow
 def test_figure_of_a_prediction_alone(tmp_path):
     assert_readable(plot_grokking(prediction((40,))), tmp_path)
 

@@ -65,6 +65,7 @@ def test_easy_labels(call):
     assert "hard directions       none" in out
 
 
+@pytest.mark.slow
 def test_noise_preset_and_file(call, tmp_path):
     code, out, _ = call("--preset", "product", "--noise", 0.5, *SMALL, "--json", "--format", "pdf")
     data = json.loads(out)
@@ -101,6 +102,7 @@ def test_bad_input(call):
         assert not call.out.exists()
 
 
+@pytest.mark.slow
 def test_numerical_status(call, monkeypatch):
     # No catalogue label has one: let the label be noise alone.
     monkeypatch.setattr(dmft.Target, "sample_labels", lambda self, z, eps: np.asarray(eps) * 1.0)

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from commands import commands_on
+from commands import assert_one_line, commands_on, hear_interrupts, names
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from test_cli import assert_one_line, hear_interrupts, names
 
 import dmft
 import dmft.simulation.seed_runs
@@ -104,6 +103,7 @@ def one_line(text):
 # -- simulate ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_simulate(call, run_file):
     code, out, err = call("simulate")
@@ -249,6 +249,7 @@ def test_diverging_runs(call):
 # -- compare -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_compare(call, run_file):
     code, out, err = call("compare", "--seeds", 4, "--hessian-steps", 3)
@@ -281,6 +282,7 @@ def test_compare_json(call):
     assert data["quantities"]["test_loss"]["entries"] == 4
 
 
+@pytest.mark.slow
 def test_compare_free(call):
     """Runs that may move and runs that are held have folders of their own."""
     assert call("compare", "--d", 16, "--n-paths", 128)[0] == 0
@@ -303,6 +305,7 @@ def test_a_deviation_is_said_and_is_no_failure(call, run_file):
     assert "covariance" in out
 
 
+@pytest.mark.slow
 def test_compare_with_a_theory_that_diverges(call):
     code, out, _ = call("compare", "--d", 16, "--step-size", 1e9, "--hessian-steps", 0)
     assert code == 3
@@ -320,6 +323,7 @@ def test_help_says_what_is_held(capsys):
 # -- sweep ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("figures")
 def test_sweep(call, run_file):
     code, out, err = call("sweep")
@@ -344,6 +348,7 @@ def test_sweep(call, run_file):
     assert "delta_NN(t=3)" in out
 
 
+@pytest.mark.slow
 def test_sweep_options(call):
     options = (
         "--deltas", 12, 2, "--d", 16, 20, "--seeds", 3, "--n-steps", 5, "--step", 1,
@@ -518,6 +523,8 @@ def test_a_worker_that_is_killed_is_one_line(call, monkeypatch):
 # -- processes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted_runs_resume_to_the_same_bits(run_file, tmp_path):
     arguments = ["simulate", str(run_file), "--d", "60", "--seeds", "12", "--n-steps", "20"]

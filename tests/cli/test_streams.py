@@ -7,8 +7,7 @@ import sys
 import time
 
 import pytest
-from commands import RETRIEVAL, called
-from test_cli import hear_interrupts, names
+from commands import RETRIEVAL, called, hear_interrupts, names, shell
 
 from dmft.cli import main
 
@@ -46,23 +45,14 @@ def trajectory(run_file, tmp_path, capsys):
     return run
 
 
-def shell(script, *arguments, folder, **environment):
-    """Exit code, stdout and stderr of a script in which ``delta-nn`` is the command."""
-    python = f'delta-nn() {{ "{sys.executable}" -m dmft "$@"; }}; set -o pipefail; '
-    done = subprocess.run(
-        ["bash", "-c", python + script, "bash", *map(str, arguments)],
-        env=os.environ | environment,
-        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
-
-
 TRAJECTORY = 'delta-nn trajectory "$1" --out out '
 
 
 # -- streams -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(run_file, tmp_path, closed):
     code, out, err = shell(TRAJECTORY + closed, run_file, folder=tmp_path)
@@ -71,6 +61,7 @@ def test_closed_streams(run_file, tmp_path, closed):
     assert names(tmp_path / "out") == FILES
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [
@@ -93,6 +84,8 @@ def test_streams_that_take_nothing(tmp_path, command, code, said):
     assert shell(command, folder=tmp_path) == (code, "", expected)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_characters_that_a_terminal_lacks_are_escaped(run_file, tmp_path):
     name = run_file.rename(tmp_path / "é∂.toml")
     code, out, err = shell(TRAJECTORY, name, folder=tmp_path, PYTHONIOENCODING="ascii:strict")
@@ -115,12 +108,15 @@ def test_a_file_that_cannot_be_written_is_named(trajectory):
     assert names(trajectory.out) == FILES[:1]
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_full_disk_names_the_file(run_file, tmp_path):
     code, out, err = shell(f"ulimit -f 1; {TRAJECTORY}", run_file, folder=tmp_path)
     assert (code, out, err) == (2, "", f"delta-nn: error: out/{FILES[0]}: File too large\n")
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_a_killed_command_left_is_cleared(trajectory):
     out = trajectory.out
     out.mkdir()
@@ -150,6 +146,8 @@ def test_a_figure_that_fails_is_one_line(trajectory):
     assert FILES[1] not in out
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_figures_do_not_depend_on_the_users_matplotlib(run_file, tmp_path):
     assert shell(TRAJECTORY, run_file, folder=tmp_path, MPLBACKEND="agg")[0] == 0
     plain = (tmp_path / "out" / FILES[1]).read_bytes()
@@ -163,6 +161,7 @@ def test_figures_do_not_depend_on_the_users_matplotlib(run_file, tmp_path):
 # -- limits and interrupts -----------------------------------------------------------------------
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kilobytes", [100_000, 300_000, 600_000])
 def test_too_little_address_space_is_one_line(run_file, tmp_path, kilobytes):
     code, out, err = shell(f"ulimit -v {kilobytes}; {TRAJECTORY}", run_file, folder=tmp_path)
@@ -189,6 +188,7 @@ def test_libraries_that_do_not_fit_are_one_line(capsys, monkeypatch):
     assert "1024 MiB" in capsys.readouterr().err
 
 
+@pytest.mark.processes
 def test_an_interrupt_while_libraries_are_imported(run_file, tmp_path):
     # The import of numpy waits to be interrupted.
     (tmp_path / "numpy.py").write_text(
@@ -221,6 +221,7 @@ def test_an_interrupt_that_a_finaliser_drops_is_heard_again(monkeypatch, capsys)
     assert capsys.readouterr().err == "delta-nn: interrupted\n"
 
 
+@pytest.mark.processes
 def test_an_interrupt_within_what_is_executed_has_our_exit_code(tmp_path):
     # As while a dataclass is made; Python ends such a process by the signal, if it is let.
     (tmp_path / "msgspec.py").write_text("exec('raise KeyboardInterrupt')", encoding="utf-8")
@@ -233,6 +234,7 @@ def test_an_interrupt_within_what_is_executed_has_our_exit_code(tmp_path):
     assert (done.returncode, done.stderr) == (130, "delta-nn: interrupted\n")
 
 
+@pytest.mark.processes
 def test_the_package_imports_nothing_until_it_is_used():
     code = (
         "import sys, dmft, dmft.cli\n"

@@ -1,10 +1,7 @@
 """Typing mistakes: one line on stderr that says what was probably meant, and exit code 2."""
 
 import pytest
-from commands import RETRIEVAL, commands_on
-from test_cli import assert_one_line
-
-from dmft.cli import main
+from commands import RETRIEVAL, assert_one_line, called, commands_on
 
 RUN = f"""{RETRIEVAL}
 [method]
@@ -116,9 +113,7 @@ def test_what_was_probably_meant(call, arguments, words):
     ],
 )
 def test_mistakes_that_need_no_file(capsys, arguments, words):
-    code = main(arguments)
-    captured = capsys.readouterr()
-    assert_one_line((code, captured.out, captured.err), words)
+    assert_one_line(called(capsys, arguments), words)
 
 
 @pytest.mark.parametrize("bad", ["swish", "mse", "huber"])

@@ -530,6 +530,7 @@ def test_an_imposed_overlap_is_for_both(trajectory, runs):
         compare(trajectory, started)
 
 
+@pytest.mark.simulation
 def test_theory_and_simulation_from_the_same_overlap():
     """Mirrored paths in the theory, an imposed overlap in the runs: the same problem."""
     problem = RETRIEVAL.with_hard_overlap(0.3)

@@ -41,6 +41,7 @@ def killed_while_writing(path):
 # ------------------------------------------------------------------ leftovers
 
 
+@pytest.mark.processes
 @posix
 @pytest.mark.parametrize("name", ["result.npz", "figure.png", "with\nline.npz"])
 def test_what_a_kill_leaves_is_cleared_by_the_next_file(tmp_path, name):
@@ -91,6 +92,7 @@ def test_other_files_are_no_leftovers(tmp_path):
     assert set(contents(tmp_path)) == {*names, "r.npz"}
 
 
+@pytest.mark.processes
 @posix
 def test_a_figure_is_whole_too(tmp_path):
     figure, _ = new_figure((2.0, 2.0))

@@ -1,8 +1,12 @@
 """Labels -1 and +1: their law, hard directions, losses at the door, test error."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+import small
 from scipy.stats import norm
+from small import SAMPLING
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Target
@@ -10,12 +14,8 @@ from dmft.hessian.hessian import initial_law
 from dmft.model.classification import ClassLaw, describe_label
 from dmft.observables.classification_error import expected_test_error, sign_masses
 
-SAMPLING = Sampling(n_paths=1024, replicates=8)
 METHOD = GradientDescent(step_size=0.5, n_steps=5)
-
-
-def solve(problem, delta=4.0, method=METHOD, sampling=SAMPLING):
-    return dmft.solve(problem, delta, method, sampling, threads=1)
+solve = partial(small.solve, method=METHOD)
 
 
 def signs(label="linear", flip=0.0, **settings):
@@ -262,6 +262,7 @@ def test_no_test_error_for_real_labels():
 # -- through simulation, comparison, files and Hessian -------------------------------------------
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("loss", ["logistic", "smoothed-hinge"])
 def test_theory_and_simulation_of_flipped_labels(loss):
     net = problem(signs("easy-hard", 0.1), "gelu", (2.0, -1.0), loss)

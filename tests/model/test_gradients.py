@@ -185,6 +185,7 @@ def test_wrong_shapes_are_refused():
         pre_activation_gradient(problem, r, y, out=np.empty((3, 200), dtype=np.float32))
 
 
+@pytest.mark.processes
 def test_numba_is_not_loaded_before_it_is_needed():
     code = (
         "import sys, dmft.model.gradients, dmft.model.problem, dmft.training.gradient_descent\n"

@@ -2,23 +2,18 @@
 
 import numpy as np
 import pytest
+from small import METHOD, solve
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling
 from dmft.model.initialization import semidefinite_factor
 
-SAMPLING = Sampling(n_paths=1024, replicates=8)
-METHOD = GradientDescent(step_size=0.2, n_steps=6)
 GRAM = np.array([[1.0, 0.5], [0.5, 0.8]])
 OVERLAP = np.array([[0.3, 0.0], [-0.2, 0.0]])
 
 
 def two(activation="gelu", second_layer=(1.0, -0.5), target="easy-hard", **settings):
     return Problem(target, Network(activation, second_layer), "pseudo-huber", **settings)
-
-
-def solve(problem, delta=4.0, method=METHOD, sampling=SAMPLING):
-    return dmft.solve(problem, delta, method, sampling, threads=1)
 
 
 # -- the limit -----------------------------------------------------------------------------------
@@ -137,6 +132,7 @@ def test_at_radius_zero_flat_activations_stay_and_nothing_is_divided_by_it(activ
     np.testing.assert_array_equal(run.correlation, 0.0)
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("activation", ["leaky-relu", "clipped-linear", "gelu"])
 def test_others_leave_radius_zero_as_simulations_do(activation):
     problem = two(activation, init_radius=0.0)
@@ -234,6 +230,7 @@ def test_gaussian_weights_hold_them_in_expectation():
     np.testing.assert_allclose(spread, np.stack([rest, rest], axis=1), rtol=0.15)
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("law", ["sphere", "gaussian"])
 def test_theory_and_simulation_agree_from_a_correlated_start(law):
     problem = two(init_gram=GRAM, initial_overlap=OVERLAP, init_law=law)

@@ -5,19 +5,14 @@ import itertools
 import numpy as np
 import pytest
 from scipy.stats import norm
+from small import METHOD, SAMPLING, solve
 
 import dmft
 from dmft import Activation, GradientDescent, Network, Problem, Sampling
 from dmft.hessian.hessian import initial_law
 from dmft.model.activations import ACTIVATIONS
 
-SAMPLING = Sampling(n_paths=1024, replicates=8)
-METHOD = GradientDescent(step_size=0.2, n_steps=6)
 KINKED = ("relu", "leaky-relu", "abs", "clipped-linear")
-
-
-def solve(problem, delta=3.0, method=METHOD, sampling=SAMPLING):
-    return dmft.solve(problem, delta, method, sampling, threads=1)
 
 
 def test_relu_of_r_less_relu_of_minus_r_is_linear():
@@ -28,7 +23,7 @@ def test_relu_of_r_less_relu_of_minus_r_is_linear():
         name="both", kinks=(0.0,),
     )  # fmt: skip
     kinked, linear = (
-        solve(Problem("linear", Network(activation, [1.0]), weight_decay=0.1))
+        solve(Problem("linear", Network(activation, [1.0]), weight_decay=0.1), 3.0)
         for activation in (both, "linear")
     )
     for name in ("correlation", "overlap", "train_loss", "gradient_norm"):
@@ -43,7 +38,7 @@ def test_relu_of_r_less_relu_of_minus_r_is_linear():
     r = np.random.default_rng(0).standard_normal(100)
     np.testing.assert_array_equal(pair.network.output(np.stack([r, -r])), r)
     np.testing.assert_allclose(run.correlation[:, 0, 0, 1], -1.0, rtol=1e-13)
-    theory = solve(pair, method=GradientDescent(0.2, 0))
+    theory = solve(pair, 3.0, method=GradientDescent(0.2, 0))
     assert theory.train_loss[0] == pytest.approx(1.0, abs=2e-3)  # E[(xi - z)^2] / 2
 
 
@@ -66,7 +61,7 @@ def test_compiled_and_plain_activation_give_the_same_run(activation):
     entry = ACTIVATIONS[activation]
     own = Activation(entry.value, entry.derivative, entry.second_derivative, kinks=entry.kinks)
     compiled, plain = (
-        solve(Problem("easy-hard", Network(which, [1.0, -0.5]), "pseudo-huber"))
+        solve(Problem("easy-hard", Network(which, [1.0, -0.5]), "pseudo-huber"), 3.0)
         for which in (activation, own)
     )
     np.testing.assert_allclose(plain.correlation, compiled.correlation, rtol=0, atol=1e-10)
@@ -171,6 +166,7 @@ def test_the_hessian_of_a_run_is_that_of_its_samples():
 # -- dynamics ------------------------------------------------------------------------------------
 
 
+@pytest.mark.simulation
 def test_two_relus_stay_with_the_simulation():
     """The problem on which redrawn noise and a dropped Dirac mass go wrong by 30 %."""
     problem = dmft.load_preset("relu").problem

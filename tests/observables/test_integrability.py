@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import small
 
 import dmft
 from dmft.hessian.hessian import initial_law
@@ -43,7 +44,7 @@ def test_averages_that_do_not_exist(function, dimension, expected):
 
 def solve(label, k=1, loss="pseudo-huber", hard=(), method=METHOD):
     target = dmft.Target(label, k=k, hard_directions=hard)
-    return dmft.solve(dmft.Problem(target, loss=loss), 3.0, method, SAMPLING, threads=1)
+    return small.solve(dmft.Problem(target, loss=loss), 3.0, method, SAMPLING)
 
 
 @pytest.mark.parametrize(

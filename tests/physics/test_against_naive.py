@@ -10,6 +10,8 @@ import pytest
 
 import dmft
 
+pytestmark = pytest.mark.slow
+
 CASES = {
     "m=1 gelu": problems.Case(
         "gelu", "gelu", (1.2,), problems.noisy_single_index, 1, "pseudo-huber",

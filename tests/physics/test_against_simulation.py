@@ -14,6 +14,8 @@ import pytest
 
 import dmft
 
+pytestmark = [pytest.mark.slow, pytest.mark.simulation]
+
 D, SEEDS = 1000, range(8)
 MANY_D, MANY_SEEDS = 400, range(7000, 7200)
 CHEAP_D, CHEAP_SEEDS = 300, range(9000, 9024)  # variance of the Hessian outlier only

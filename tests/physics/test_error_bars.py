@@ -8,6 +8,8 @@ import pytest
 
 import dmft
 
+pytestmark = pytest.mark.slow
+
 ETA, STEPS, DELTA = 0.1, 10, 3.0
 
 

@@ -40,6 +40,7 @@ def solve(delta, decay, noise, radius, n_steps=STEPS, **sampling):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("delta", "decay", "noise", "radius"), SETTINGS)
 def test_order_parameters_and_losses(delta, decay, noise, radius):
     exact = problems.LinearNetwork(delta, ETA, decay, noise, radius).solve(STEPS)
@@ -81,6 +82,8 @@ def test_published_overlaps():
         assert exact[step] == pytest.approx(value, abs=1e-8)
 
 
+@pytest.mark.slow
+@pytest.mark.simulation
 def test_formula_agrees_with_finite_size():
     """The closed form itself, against sixteen runs at d = 800."""
     settings = {

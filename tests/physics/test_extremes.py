@@ -140,6 +140,7 @@ def test_a_flow_ends_at_its_limit_with_what_it_has_reached():
         dmft.solve(problem, 4.0, flow, SAMPLING, threads=1, throw=True)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_reached_is_not_tried(monkeypatch):
     # Alone, weight decay has evaluations take a time of 125 / 1e8 at the most.
     evaluate, calls = dmft.solver.process.Process.evaluate, []
@@ -187,6 +188,7 @@ def test_a_run_file_may_set_the_limit(tmp_path):
     assert dmft.load_run(file).method.max_steps == 70
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 2])
 @pytest.mark.parametrize(
     ("layer", "status"),

@@ -4,9 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_curve import curve, limit
-from test_plotting import texts
-from test_titles import LONG, inside
+from figures import LONG, curve, inside, limit, texts
 
 import dmft
 from dmft import Status

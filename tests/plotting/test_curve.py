@@ -4,61 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_plotting import texts
+from figures import curve, limit, texts
 
-import dmft
-from dmft import Extrapolation, Status, ThresholdCurve
+from dmft import Status
 from dmft.plotting import plot_curve, save_figure
 
-STEPS = np.array([0, 1, 3, 10, 30, 100, 300])
-DELTA = np.array([1.0, 3.0, 6.0, 12.0])
-CONFIG = {
-    "problem": dmft.Problem("phase-retrieval", loss="pseudo-huber").to_config(),
-    "method": dmft.GradientDescent(0.2, 300).to_config(),
-    "sampling": dmft.Sampling().to_config(),
-}
-
-
-def limit(**changes):
-    settings = {
-        "value": 6.1,
-        "lower": 5.9,
-        "upper": 6.4,
-        "status": Status.SUCCESS,
-        "level": 0.95,
-        "last": 5.9,
-        "window": (2.0, 60.0),
-        "n_points": 12,
-        "powers": (0.8, 1.2),
-    }
-    return Extrapolation(**{**settings, **changes})
-
-
-def curve(**changes):
-    times = 0.2 * STEPS
-    edge = -1.0 / (1 + times)
-    settings = {
-        "steps": STEPS,
-        "times": times,
-        "value": 6 - 4 / (1 + times),
-        "stderr": np.full(7, 0.1),
-        "interpolation_error": np.zeros(7),
-        "statuses": (Status.SUCCESS,) * 7,
-        "replicates": np.ones((4, 7)),
-        "crossings": ((),) * 7,
-        "bracket": (1.0, 12.0),
-        "delta": DELTA,
-        "gap": np.zeros((4, 7)),
-        "gap_stderr": np.zeros((4, 7)),
-        "left_edge": edge / DELTA[:, np.newaxis],
-        "left_edge_stderr": np.full((4, 7), 0.001),
-        "edge_at_threshold": edge,
-        "edge_at_threshold_stderr": np.full(7, 0.001),
-        "unstable_share": np.zeros(7),
-        "limit": limit(),
-        "config": CONFIG,
-    }
-    return ThresholdCurve(**{**settings, **changes})
+STEPS = curve().steps
 
 
 def marker(axes, kind):
@@ -154,7 +105,7 @@ def test_no_values_at_all(tmp_path):
 
 
 def test_a_method_without_steps_has_one_axis_of_time():
-    flow = {**CONFIG, "method": {"t_max": 60.0, "tol": 1e-3}}
+    flow = {**curve().config, "method": {"t_max": 60.0, "tol": 1e-3}}
     figure = plot_curve(curve(config=flow))
     assert len(figure.axes) == 2
     assert r"\eta" not in figure.axes[0].get_xlabel()

@@ -4,79 +4,11 @@ import sys
 
 import numpy as np
 import pytest
+from figures import CONFIG, METHOD, PROBLEM, SAMPLING, assert_readable, spectrum, texts, threshold
 
 import dmft
-from dmft import Crossing, GradientDescent, Network, Problem, Sampling, Status, Threshold
+from dmft import Crossing, GradientDescent, Network, Problem, Status
 from dmft.plotting import plot_spectrum, plot_threshold, plot_trajectory, save_figure
-from dmft.trajectory.spectra import Spectrum, SpectrumOutlier
-
-SAMPLING = Sampling(n_paths=256, replicates=4, seed=1)
-METHOD = GradientDescent(0.2, 4)
-PROBLEM = Problem("easy-hard", Network("gelu", [1.0, -1.0]), "pseudo-huber", weight_decay=0.1)
-CONFIG = {
-    "problem": PROBLEM.to_config(),
-    "method": METHOD.to_config(),
-    "sampling": SAMPLING.to_config(),
-}
-
-
-def threshold(**changes):
-    settings = {
-        "value": 4.0,
-        "stderr": 0.1,
-        "status": Status.SUCCESS,
-        "crossings": (Crossing(1.5, 1.0, 2.0, True), Crossing(4.0, 2.0, 8.0, True, True)),
-        "step": 4,
-        "bracket": (1.0, 8.0),
-        "delta": np.array([1.0, 2.0, 4.0, 8.0]),
-        "gap": np.array([1.0, 0.5, 0.0, -0.5]),
-        "gap_stderr": np.full(4, 0.02),
-        "residual": 0.0,
-        "config": CONFIG,
-    }
-    return Threshold(**{**settings, **changes})
-
-
-def spectrum(**changes):
-    x = np.linspace(-1.0, 3.0, 400)
-    settings = {
-        "delta": 2.0,
-        "step": 4,
-        "x": x,
-        "density": np.sqrt((x + 1.0) * (3.0 - x)) / (2 * np.pi),
-        "left_edge": -1.0,
-        "left_edge_stderr": 0.01,
-        "right_edge": 3.0,
-        "right_edge_stderr": 0.02,
-        "outliers": (SpectrumOutlier(-1.3, 0.01, 0.4, 0.02, "left"),),
-        "outlier_status": Status.SUCCESS,
-        "hard_gap": -0.3,
-        "hard_gap_stderr": 0.01,
-        "atom_at_zero": 0.0,
-        "status": Status.SUCCESS,
-        "config": CONFIG,
-    }
-    return Spectrum(**{**settings, **changes})
-
-
-def texts(figure):
-    """All text of the legends, titles and notes."""
-    found = [figure.get_suptitle()]
-    found += [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    for axes in figure.axes:
-        found += [axes.get_title(), *(text.get_text() for text in axes.texts)]
-        if axes.get_legend() is not None:
-            found += [text.get_text() for text in axes.get_legend().get_texts()]
-    return " | ".join(found)
-
-
-def assert_readable(figure, tmp_path):
-    for axes in figure.axes:
-        assert axes.get_xlabel()
-    assert figure.axes[0].get_ylabel()
-    path = save_figure(figure, tmp_path / "figure.png")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["figure.png"]
 
 
 def test_threshold(tmp_path):

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
 import pytest
-from test_plotting import spectrum, threshold
+from figures import spectrum, threshold
 
 import rmt
 from dmft import Status
@@ -61,6 +61,7 @@ def test_settings_of_the_user_do_not_show(name):
     assert plt.get_fignums() == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("first", ["rmt.plotting", "dmft.plotting"])
 @pytest.mark.parametrize(
     ("backend", "contents"),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_plotting import assert_readable, texts
+from figures import assert_readable, texts
 
 from dmft import GradientDescent, Network, Problem, Status, simulate
 from dmft.plotting import plot_simulation

@@ -1,24 +1,12 @@
 """Titles fit their figures, whatever the method and the label are called."""
 
 import pytest
+from figures import LONG, inside
 
 import dmft
 from dmft.plotting import plot_spectrum, plot_threshold, plot_trajectory
 
-LONG = dmft.GradientDescent(
-    {"schedule": "cosine", "peak": 0.4, "warmup_steps": 2}, 3, momentum=0.5, batch_fraction=0.5
-)
 SAMPLING = dmft.Sampling(n_paths=256, replicates=2)
-
-
-def inside(figure):
-    """Whether every title lies within its figure."""
-    figure.draw_without_rendering()
-    titles = [axes.title for axes in figure.axes]
-    if figure._suptitle is not None:
-        titles.append(figure._suptitle)
-    boxes = [title.get_window_extent() for title in titles if title.get_text()]
-    return all(box.x0 >= 0.0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
 @pytest.mark.parametrize("kind", ["trajectory", "spectrum", "threshold"])

@@ -12,6 +12,8 @@ import pytest
 import dmft
 import rmt
 
+pytestmark = pytest.mark.slow
+
 N_CALLS = 300
 N_CHUNKS = 10
 BAD = [

@@ -7,8 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
+import small
 from children import contents
 from damage import BYTES, outcome, parts, same, sealed
+from small import RETRIEVAL as PROBLEM
 
 import dmft
 import dmft.io.results
@@ -16,7 +18,6 @@ from dmft.solver.checkpoints import RunCheckpoint
 
 RECORD = "configuration.json"
 N_CASES = 100
-PROBLEM = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 SAMPLING = dmft.Sampling(n_paths=64, replicates=2, seed=1)
 METHODS = {
     "descent": dmft.GradientDescent(0.2, 5),
@@ -26,8 +27,7 @@ RUNS = ("run-all", "run-000", "run-001")
 
 
 def solve(folder=None, kind="descent", delta=2.0, **settings):
-    return dmft.solve(PROBLEM, delta, METHODS[kind], SAMPLING, checkpoint=folder,
-                      threads=1, **settings)  # fmt: skip
+    return small.solve(PROBLEM, delta, METHODS[kind], SAMPLING, checkpoint=folder, **settings)
 
 
 class StopError(Exception):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 from commands import called
-from test_config import FULL
+from run_files import FULL
 
 from dmft.cli.exits import BAD_INPUT, DONE, NUMERICAL
 from dmft.config.config import RunFile, load_run, preset_names, preset_text

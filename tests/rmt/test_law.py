@@ -187,6 +187,7 @@ def test_sample_matrix():
     assert hard.sample_matrix(10, 0)[0, 0] == pytest.approx(9.0)
 
 
+@pytest.mark.processes
 def test_import_is_quick_and_does_not_load_numba():
     code = "import rmt, sys; assert 'numba' not in sys.modules and 'scipy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -101,6 +101,7 @@ def test_bad_input(call, message):
         call(rmt.HessianLaw([1.0], 2.0))
 
 
+@pytest.mark.processes
 def test_rmt_does_not_import_matplotlib():
     code = "import sys, rmt, rmt.overlay; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

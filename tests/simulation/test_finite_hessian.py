@@ -86,6 +86,7 @@ def test_smallest_matrices(size):
         assert spectrum.eigenvalues[-1] == pytest.approx(values[-1], abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "target", "second_layer", "delta", "steps"),
     [

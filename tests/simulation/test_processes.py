@@ -53,6 +53,8 @@ def in_script(folder, code, **environment):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_daemonic_and_forked_processes_run_serially(tmp_path):
     # Before there are any workers, while there are some, and in a child that imports all anew.
@@ -66,10 +68,14 @@ def test_daemonic_and_forked_processes_run_serially(tmp_path):
     in_script(tmp_path, code)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_without_joblibs_processes_all_runs_in_this_one(tmp_path):
     in_script(tmp_path, "assert run(2) == expected", JOBLIB_MULTIPROCESSING="0")
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_joblib_may_run_a_task_where_it_was_asked_to(tmp_path):
     code = """
         import dmft.simulation.seed_runs

@@ -315,6 +315,7 @@ def deviations(a, a_error, b, b_error=0.0):
     return np.abs(a - b)[moving] / error[moving]
 
 
+@pytest.mark.slow
 def test_linear_network_has_its_exact_answer():
     """Marchenko-Pastur averages, 40 seeds at d = 500; a step 12 % longer is refused."""
     problem = dmft.Problem(
@@ -339,6 +340,7 @@ def test_linear_network_has_its_exact_answer():
     assert worst(0.112) > 6.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "refused"), [(problems.PAIR, 1.2), (problems.TRIPLE, 1.3)], ids=["m=2", "m=3"]
 )

@@ -81,6 +81,8 @@ def leftovers(folder):
 # ------------------------------------------------------------------ kill -9
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @posix
 def test_twenty_kills_then_resume(tmp_path, uninterrupted):
     """Killed at twenty random times; the result is that of the run without interruption."""
@@ -118,6 +120,7 @@ def test_twenty_kills_then_resume(tmp_path, uninterrupted):
             assert after[name] == data
 
 
+@pytest.mark.processes
 @posix
 @pytest.mark.parametrize("stage", ["half written", "before the rename", "after the rename"])
 def test_killed_while_writing(tmp_path, uninterrupted, stage):
@@ -175,6 +178,8 @@ def alive(pid):
     return True
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @posix
 @two_cores
 def test_workers_end_with_their_parent(tmp_path):
@@ -203,6 +208,7 @@ def test_workers_end_with_their_parent(tmp_path):
 # ------------------------------------------------------------------ workers
 
 
+@pytest.mark.slow
 @two_cores
 def test_result_does_not_depend_on_the_number_of_workers(tmp_path, uninterrupted):
     ticks = []
@@ -254,6 +260,7 @@ def test_damaged_files_are_made_again(tmp_path, damage):
     assert_same_bits(simulate(tmp_path, seeds=3, progress=lambda _: None), whole)
 
 
+@pytest.mark.slow
 def test_bits_flipped_anywhere_are_noticed_or_harmless(tmp_path):
     """One byte changed at each of a hundred places: the same numbers, from the file or again."""
     whole = simulate(tmp_path, seeds=1)
@@ -420,6 +427,7 @@ def test_full_disk(tmp_path, monkeypatch):
     assert_same_bits(simulate(tmp_path, seeds=4), whole)
 
 
+@pytest.mark.processes
 @posix
 def test_file_size_limit(tmp_path):
     """A limit set by the system, reached in the middle of a file."""
@@ -459,6 +467,8 @@ def test_temporary_files_of_another_process_are_left_alone(tmp_path):
         assert not half.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @posix
 def test_two_processes_share_a_folder(tmp_path, uninterrupted):
     pids = [forked(lambda: simulate(tmp_path, pause=0.002)) for _ in range(2)]
@@ -492,6 +502,8 @@ def test_a_record_that_nothing_was_made_with_goes(tmp_path):
         assert set(contents(tmp_path)) == {RECORD}
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @posix
 def test_racing_configurations(tmp_path):
     """Started at the same moment in a new folder: one configuration wins, all others are told."""

@@ -69,6 +69,7 @@ SAME = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", SAME.values(), ids=SAME)
 def test_constant_steps_are_plain_descent_to_the_last_bit(given):
     plain = dmft.GradientDescent(0.2, 10)
@@ -88,6 +89,7 @@ def test_constant_steps_are_plain_descent_to_the_last_bit(given):
         assert ours.hessian[10].eigenvalues.tobytes() == theirs.hessian[10].eigenvalues.tobytes()
 
 
+@pytest.mark.slow
 def test_a_second_layer_that_stays_is_a_fixed_one():
     """Trained by zeros: the code of a trained one, the numbers of a fixed one."""
     fixed = dmft.solve(PAIR, 3.0, dmft.GradientDescent(0.2, 8), SAMPLING)
@@ -122,6 +124,7 @@ def linear_moments(delta, etas, momentum, decay, noise, radius):
     return np.array(out).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", [0.5, 3.0])
 @pytest.mark.parametrize(
     "settings",
@@ -265,6 +268,8 @@ def test_averages_with_and_without_the_batch_agree():
 # ------------------------------------------------------------------ against gradient descent
 
 
+@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize("name", OPTIONS)
 def test_theory_agrees_with_simulation(name):
     method = method_with(name)
@@ -379,6 +384,7 @@ def test_mirrored_paths_share_their_batch():
 # ------------------------------------------------------------------ steps cut short, steps of zero
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [
@@ -481,6 +487,7 @@ class StopError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_solve_that_is_stopped_goes_on_to_the_same_bits(tmp_path, name):
     method = method_with(name)
@@ -506,6 +513,7 @@ def test_a_solve_that_is_stopped_goes_on_to_the_same_bits(tmp_path, name):
         dmft.solve(PAIR, 3.0, other, sampling, checkpoint=tmp_path)
 
 
+@pytest.mark.slow
 def test_results_are_stored_with_the_method(tmp_path):
     method = method_with("all", 4)
     trajectory = dmft.solve(PAIR, 3.0, method, SAMPLING)
@@ -543,6 +551,7 @@ def test_memory_of_batches_is_counted():
 # ------------------------------------------------------------------ thresholds and the rest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["batches", "all"])
 def test_threshold_and_curve_agree(name):
     method = method_with(name, 4)
@@ -744,6 +753,7 @@ def test_a_run_file_with_nonsense_is_refused(tmp_path, more, words):
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "more"),
     [

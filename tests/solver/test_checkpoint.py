@@ -12,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small
 from children import contents, forked, killed
+from small import easy_label
+from small import easy_problem as make_problem
 
 import dmft
 from dmft.cli import main
@@ -30,20 +33,11 @@ RECORD = "configuration.json"
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes and signals")
 
 
-def label(z, eps):
-    return np.tanh(z[:, 0]) + 0.5 * z[:, 0] ** 2 + 0.3 * eps
-
-
-def make_problem(m=1, **settings):
-    network = dmft.Network("gelu", [1.0, -0.5][:m])
-    return dmft.Problem(dmft.Target(label), network, "pseudo-huber", **settings)
-
-
 def solve(folder=None, problem=None, method=METHODS["descent"], **changes):
-    arguments = {"delta": 2.0, "sampling": SAMPLING, "threads": 1} | changes
+    arguments = {"delta": 2.0, "sampling": SAMPLING} | changes
     if folder is not None:
         arguments = {"checkpoint": folder} | arguments
-    return dmft.solve(problem or make_problem(), method=method, **arguments)
+    return small.solve(problem or make_problem(), method=method, **arguments)
 
 
 class StopError(Exception):
@@ -103,6 +97,8 @@ def state_of(folder):
 # ------------------------------------------------------------------ kill -9
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @posix
 @pytest.mark.parametrize("m", [1, 2])
 @pytest.mark.parametrize("kind", list(METHODS))
@@ -137,6 +133,8 @@ def test_killed_again_and_again(tmp_path, kind, m):
     assert set(contents(tmp_path)) == {RECORD, "run-all.npz", "run-000.npz", "run-001.npz"}
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @posix
 @pytest.mark.parametrize(
     ("stage", "left"),
@@ -180,7 +178,7 @@ def twice(f, y):
 CASES = {
     "mirrored": dmft.Problem("phase-retrieval", dmft.Network("gelu"), initial_overlap=[[0.2]]),
     "custom laws": dmft.Problem(
-        dmft.Target(label),
+        dmft.Target(easy_label),
         dmft.Network(dmft.Activation(np.sin, np.cos, lambda r: -np.sin(r), name="sin")),
         dmft.Loss(lambda f, y: (f - y) ** 2, twice, lambda f, y: 2.0 + 0.0 * f, name="mine"),
         weight_decay=0.1,
@@ -189,6 +187,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(METHODS))
 @pytest.mark.parametrize("case", list(CASES))
 def test_any_problem_goes_on_to_the_same_bits(tmp_path, case, kind):
@@ -216,6 +215,7 @@ def test_hessians_are_the_same_in_all_directions(tmp_path):
             assert other.hessian(step).outliers() == expected
 
 
+@pytest.mark.slow
 def test_a_long_run_with_many_steps_from_the_recycled_subspace(tmp_path, monkeypatch):
     """Rows of its history, growth of the basis: nothing is told apart by where it was resumed."""
     method = dmft.GradientDescent(0.1, 250)
@@ -234,6 +234,7 @@ def test_a_long_run_with_many_steps_from_the_recycled_subspace(tmp_path, monkeyp
     assert_same_bits(solve(tmp_path, **arguments), whole)
 
 
+@pytest.mark.slow
 def test_a_run_that_discards_directions(tmp_path, monkeypatch):
     """What gradients lately had along each is part of what a run goes on from."""
     flow = dmft.GradientFlow(40.0, 1e-2, np.linspace(0.0, 40.0, 21))
@@ -253,6 +254,7 @@ def test_a_run_that_discards_directions(tmp_path, monkeypatch):
     assert_same_bits(found, whole)
 
 
+@pytest.mark.slow
 def test_a_finished_folder_is_read_and_left_as_it_is(tmp_path, monkeypatch):
     first = solve(tmp_path)
     before = contents(tmp_path)
@@ -290,6 +292,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", list(DAMAGE))
 def test_a_damaged_snapshot_gives_way_to_the_one_before(tmp_path, damage):
     stopped(tmp_path, 9)
@@ -307,6 +310,7 @@ def test_a_damaged_snapshot_gives_way_to_the_one_before(tmp_path, damage):
         path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", list(DAMAGE))
 def test_a_damaged_run_or_record_is_made_again(tmp_path, damage):
     whole = solve(tmp_path)
@@ -319,6 +323,7 @@ def test_a_damaged_run_or_record_is_made_again(tmp_path, damage):
             assert path.read_bytes() == good
 
 
+@pytest.mark.slow
 def test_bits_flipped_anywhere_are_noticed_or_harmless(tmp_path):
     sampling = dmft.Sampling(n_paths=64, replicates=2, seed=1)
     arguments = {"method": dmft.GradientDescent(0.2, 4), "sampling": sampling}
@@ -338,6 +343,7 @@ def test_bits_flipped_anywhere_are_noticed_or_harmless(tmp_path):
         assert_same_bits(solve(tmp_path, **arguments), whole)
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path, monkeypatch):
     """The third snapshot does not fit: an OSError, and later the same bits."""
     fsync, count = os.fsync, itertools.count()
@@ -396,7 +402,7 @@ def test_another_version_and_other_code_are_refused(tmp_path, monkeypatch):
     def other(z, eps):
         return z[:, 0]
 
-    other.__name__ = "label"
+    other.__name__ = "easy_label"
     problem = dmft.Problem(dmft.Target(other), dmft.Network("gelu"), "pseudo-huber")
     assert problem.to_config() == make_problem().to_config()
     stopped(tmp_path, 3)
@@ -507,6 +513,7 @@ def test_a_missing_array_counts_as_damage(tmp_path, monkeypatch):
 # ------------------------------------------------------------------ command line
 
 
+@pytest.mark.slow
 def test_the_command_goes_on(tmp_path, capsys, monkeypatch):
     path = tmp_path / "small.toml"
     path.write_text(

@@ -45,6 +45,8 @@ def test_linear_regression_follows_its_exact_recursion(decay):
     np.testing.assert_allclose(found.train_loss, found.test_loss, atol=2e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.simulation
 def test_runs_of_finite_dimension_agree():
     """Everything, the Hessian too, at two sizes; reused samples are told apart with certainty."""
     method = fresh(10)
@@ -72,6 +74,7 @@ def test_first_step_is_that_of_reused_samples():
     np.testing.assert_allclose(one.overlap[1], other.overlap[1], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_outlier_of_an_easy_direction():
     """Its value, and its overlaps with the latent direction and with the neuron, at d = 200."""
     problem = dmft.Problem("linear", dmft.Network("quadratic", [0.5]), "pseudo-huber")
@@ -100,6 +103,7 @@ def test_outlier_of_an_easy_direction():
     assert abs(mean[2] - outlier.neuron_overlap[0, 0]) < 4.0 * error[2] + 5.0 / d
 
 
+@pytest.mark.slow
 def test_threshold_with_fresh_samples():
     """One neuron: at step 0 there is no difference, later it is a number of its own."""
     problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
@@ -111,6 +115,7 @@ def test_threshold_with_fresh_samples():
     assert curve.value[2] < reused.value[0] - 5.0 * np.hypot(curve.stderr[2], reused.stderr[0])
 
 
+@pytest.mark.slow
 def test_any_combination(tmp_path):
     """Schedule, momentum, second layer; resumed from a checkpoint to the same bits."""
     method = fresh(8, {"schedule": "cosine", "peak": 0.3}, momentum=0.5, second_layer_step_size=0.1)

@@ -7,6 +7,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import small
+from small import easy_problem as make_problem
 
 import dmft
 from dmft.cli import main
@@ -17,15 +19,10 @@ METHOD = dmft.GradientDescent(0.2, 60)
 MB = 1e6
 
 
-def make_problem(m=1, **settings):
-    target = dmft.Target(lambda z, eps: np.tanh(z[:, 0]) + 0.5 * z[:, 0] ** 2 + 0.3 * eps)
-    return dmft.Problem(target, dmft.Network("gelu", [1.0, -0.5][:m]), "pseudo-huber", **settings)
-
-
 def solve(max_memory=None, problem=None, method=METHOD, sampling=SAMPLING, **settings):
     settings = {"threads": 2, "hessian_steps": ()} | settings
     problem = problem or make_problem()
-    return dmft.solve(problem, 2.0, method, sampling, max_memory=max_memory, **settings)
+    return small.solve(problem, 2.0, method, sampling, max_memory=max_memory, **settings)
 
 
 def needed(**settings):
@@ -100,6 +97,7 @@ def test_any_problem_and_method(settings):
     assert solve(least, **settings).n_steps <= short.n_steps
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_on_with_more_memory(tmp_path, whole):
     least = needed()
     settings = {"checkpoint": tmp_path, "checkpoint_seconds": 0}
@@ -117,6 +115,7 @@ def test_a_checkpoint_goes_on_with_more_memory(tmp_path, whole):
 # -- the memory ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep_paths", [False, True])
 @pytest.mark.parametrize("factor", [1.1, 1.6, 4.0])
 @pytest.mark.parametrize("n_paths", [2048, 8192])
@@ -164,6 +163,8 @@ print(solve(32768, 100, float(sys.argv[1]) or None) - start)
 """
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
 def test_resident_memory_keeps_to_it():
     """What the system says: with room for what allocators do, less than without the limit."""
@@ -190,6 +191,7 @@ def test_too_little_says_what_is_needed():
             solve(bad)
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path, capsys):
     path = tmp_path / "small.toml"
     path.write_text(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import plain_paths
 import pytest
+from small import RETRIEVAL
 
 import dmft
 from dmft.solver import replicates as solver
@@ -22,6 +23,7 @@ def spread(values):
     return np.sqrt(np.var(values[:, :, rows, columns], axis=0, ddof=1).mean(axis=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "bound"),
     [
@@ -55,6 +57,7 @@ def tied(z, eps):
     return np.sign(z[:, 0] + 0.4 * (z[:, 1] ** 2 - 1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "loss", "bound"),
     [
@@ -87,9 +90,9 @@ def test_order_by_label_costs_nothing_where_labels_are_tied(target, loss, bound,
 
 
 PAIR = dmft.Problem("product", dmft.Network("gelu", [0.8, -0.5]), "pseudo-huber")
-RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "n_steps"), [(PAIR, 40), (RETRIEVAL, 200)])
 def test_plain_twin_follows_the_same_process(problem, n_steps):
     """Exact mode and plain numpy, on the same random numbers, agree to rounding however long."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from small import RETRIEVAL
 
 import dmft
 from dmft.solver import process
@@ -11,7 +12,6 @@ from dmft.solver.recycling import History, RecycledSubspace
 N, DELTA = 512, 2.5
 PAIR = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.7]), "pseudo-huber")
 LINEAR = dmft.Problem("linear", dmft.Network("linear"), "square", weight_decay=0.3)
-RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 
 
 def test_a_history_gives_back_combinations_of_its_rows():
@@ -90,6 +90,7 @@ def test_small_tolerances_are_kept_with_the_subspace(
         np.testing.assert_allclose(a, b, rtol=0, atol=allowed, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", [RETRIEVAL, PAIR])
 def test_few_steps_take_a_full_pass_and_none_is_missed(problem, monkeypatch):
     """At a coarse tolerance: both runs differ by less than their error, and by truncation."""

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from small import RETRIEVAL as PROBLEM
 
 import dmft
 import dmft.solver.paths
@@ -166,8 +167,6 @@ def test_rows_dependent_in_gram_space_have_no_residual():
 
 
 # -- full passes --------------------------------------------------------------------------------
-
-PROBLEM = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 
 
 def passed(paths, coefficients, labels, rows):

@@ -2,20 +2,12 @@
 
 import numpy as np
 import pytest
+from small import easy_label, easy_problem
 
 import dmft
 from dmft.trajectory.solving import solve
 
 SAMPLING = dmft.Sampling(n_paths=2048, replicates=8, seed=1)
-
-
-def easy_label(z, eps):
-    return np.tanh(z[:, 0]) + 0.5 * z[:, 0] ** 2 + 0.3 * eps
-
-
-def easy_problem(m=1, **settings):
-    network = dmft.Network("gelu", [1.0, -0.5, 0.7, 0.4][:m])
-    return dmft.Problem(dmft.Target(easy_label), network, "pseudo-huber", **settings)
 
 
 def agree(a, b, error, factor=4.0):
@@ -31,6 +23,7 @@ def trajectory():
 # -- identities -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_shapes(trajectory):
     assert trajectory.correlation.shape == (13, 13, 3, 3)
     assert trajectory.overlap.shape == (13, 3, 1)
@@ -181,6 +174,7 @@ def test_any_number_of_neurons_and_directions(m, k):
 # -- rank tolerance ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_default_rank_tolerance_changes_little_of_the_sampling_noise():
     method = dmft.GradientDescent(0.2, 60)
     default = solve(easy_problem(), 3.0, method, SAMPLING)
@@ -193,15 +187,16 @@ def test_default_rank_tolerance_changes_little_of_the_sampling_noise():
         assert np.all(np.abs(a - b) <= 0.3 * exact.stderr[name] + 1e-9)
 
 
-def test_four_hundred_steps_are_stable_at_any_tolerance():
+@pytest.mark.slow
+def test_hundreds_of_steps_are_stable_at_any_tolerance():
     # With normalised rounding errors as directions, C(200, 200) would be in the thousands.
-    method = dmft.GradientDescent(0.1, 400)
+    method = dmft.GradientDescent(0.1, 250)
     runs = [
         solve(
             easy_problem(),
             3.0,
             method,
-            dmft.Sampling(n_paths=2048, seed=1, rank_tolerance=tolerance),
+            dmft.Sampling(n_paths=1024, replicates=8, seed=1, rank_tolerance=tolerance),
         )
         for tolerance in (0.0, 1e-10, 1e-5)
     ]
@@ -218,6 +213,7 @@ def test_four_hundred_steps_are_stable_at_any_tolerance():
 # -- replicates, threads, custom callables ----------------------------------------------------
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_with_one_and_two_threads():
     method = dmft.GradientDescent(0.3, 10)
     runs = [

@@ -167,6 +167,7 @@ def test_a_threshold_says_what_its_root_rests_on(tmp_path):
 # -- command line --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_printed_and_in_the_json(tmp_path, capsys):
     path = tmp_path / "small.toml"
     path.write_text(

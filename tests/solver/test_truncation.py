@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from test_paths import DELTA, N, coordinates, directions, grown
+from grown_paths import DELTA, N, coordinates, directions, grown
+from small import RETRIEVAL
 
 import dmft
 from dmft.solver.truncation import Activity
 
-RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 TWO = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
 
 
@@ -126,6 +126,7 @@ def test_a_rotation_without_loss_changes_nothing(problem, monkeypatch):
     np.testing.assert_allclose(turned.response[:9, :9], whole.response[:9, :9], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_compressed_run_agrees_with_the_whole_one_within_its_error():
     """And two-time averages with steps long before directions were discarded."""
     method = dmft.GradientDescent(0.2, 1200)
@@ -144,6 +145,7 @@ def test_a_compressed_run_agrees_with_the_whole_one_within_its_error():
     assert np.all(two_times <= 2.0 * error[np.ix_(later, later)] + 1e-12)
 
 
+@pytest.mark.slow
 def test_the_rank_stays_bounded_where_directions_are_added_all_the_time():
     """With r^2 single samples change sides for ever: each adds a direction."""
     flow = dmft.GradientFlow(160.0, 1e-2, [0.0, 40.0, 80.0, 160.0])
@@ -158,6 +160,7 @@ def test_the_rank_stays_bounded_where_directions_are_added_all_the_time():
     assert held[2] < 0.8 * every[2]
 
 
+@pytest.mark.slow
 def test_a_file_knows_what_was_discarded(tmp_path):
     found = solve(RETRIEVAL, dmft.GradientDescent(0.2, 400), n_paths=512, compression=0.05)
     found.save(tmp_path / "long.npz")
@@ -180,6 +183,7 @@ def test_nothing_is_discarded_that_rounding_cannot_tell():
     assert 0.5e-5 < residual < 4e-5
 
 
+@pytest.mark.slow
 def test_switched_off_nothing_is_discarded():
     flow = dmft.GradientFlow(30.0, 2e-3, [0.0, 30.0])
     kept, default = (
@@ -198,6 +202,7 @@ def test_switched_off_nothing_is_discarded():
     assert default.norm[-1, 0, 0] == pytest.approx(kept.norm[-1, 0, 0], rel=3e-2)
 
 
+@pytest.mark.slow
 def test_outliers_in_all_directions_are_refused():
     found = solve(RETRIEVAL, dmft.GradientDescent(0.2, 700), n_paths=512, compression=0.05)
     assert found._runs[0].is_compressed

@@ -37,6 +37,7 @@ def found():
     )
 
 
+@pytest.mark.slow
 def test_step_zero_is_exact(found):
     assert found.curves["quadratic"].value[0] == pytest.approx(0.92303, abs=1e-5)
     assert found.curves["gelu"].value[0] == pytest.approx(1.69276, abs=1e-5)
@@ -45,6 +46,7 @@ def test_step_zero_is_exact(found):
     assert found.status is Status.SUCCESS
 
 
+@pytest.mark.slow
 def test_curves_are_those_of_each_network(found):
     alone = dmft.delta_nn_curve(problem(), METHOD, BRACKET, [0, 2, 4], SAMPLING)
     np.testing.assert_array_equal(found.curves["gelu"].value, alone.value)
@@ -69,6 +71,7 @@ def test_no_ratio_without_a_finite_delta_alg(found):
         assert np.isnan(changed.gap["gelu"].stderr).all()
 
 
+@pytest.mark.slow
 def test_the_step_axis_is_that_of_single_searches(found):
     axis = found.step_axis
     assert (axis.network, axis.time) == ("gelu", 0.8)
@@ -139,6 +142,7 @@ def test_a_step_axis_that_is_missing_or_has_fresh_batches_comes_back(found, tmp_
     assert dmft.AlgorithmicGap.load(tmp_path / "gap.npz").step_axis is None
 
 
+@pytest.mark.slow
 def test_fresh_batches_stand_beside_reuse():
     sizes = dmft.StepSizes([0, 0.2, 0.4], time=0.4)
     assert sizes.n_searches == 5
@@ -161,6 +165,7 @@ def test_fresh_batches_stand_beside_reuse():
     assert only.n_searches == 3
 
 
+@pytest.mark.slow
 def test_runs_beside_the_largest_step_agree_with_the_theory(tmp_path):
     axis = find_step_axis(
         problem(),
@@ -183,6 +188,7 @@ def test_runs_beside_the_largest_step_agree_with_the_theory(tmp_path):
     np.testing.assert_equal(*([dataclasses.asdict(one) for one in c] for c in (again, axis.check)))
 
 
+@pytest.mark.slow
 def test_a_step_that_is_too_large_has_a_status_and_no_value():
     axis = find_step_axis(
         problem("quadratic"),
@@ -200,14 +206,18 @@ def test_networks_by_name_and_one_of_them_chosen():
         "phase-retrieval",
         {"wide": problem(second_layer=[0.5, 0.5]), "narrow": problem("quadratic")},
         (0.5, 6.0),
-        method=dmft.GradientDescent(0.2, 0),
+        method=dmft.GradientDescent(0.2, 1),
+        steps=[1],
         sampling=SAMPLING,
+        points=4,
+        max_solves=4,
         n_points=2**18,
     )
     assert list(found.curves) == ["wide", "narrow"]
     assert found.config["networks"]["wide"]["network"]["second_layer"] == [0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_a_folder_for_each_network(tmp_path):
     def run():
         return dmft.algorithmic_gap(

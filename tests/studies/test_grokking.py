@@ -64,6 +64,7 @@ def test_small_overlaps_grow_in_proportion():
     np.testing.assert_allclose(gains[1], gains[2], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_solve_from_an_overlap_follows_simulations():
     start, d, n_steps = 0.3, 600, 12
     found = dmft.solve(retrieval(initial_overlap=[[start]]), 6.0, step(n_steps), SAMPLING)
@@ -124,6 +125,7 @@ def test_linear_network_on_labels_that_ignore_the_inputs(noise):
     np.testing.assert_array_equal(law.covariance, 0.0)  # the overlap only shrinks
 
 
+@pytest.mark.slow
 def test_mean_and_spread_of_simulated_overlaps():
     delta, d, n_steps, seeds, start = 6.0, 400, 8, 300, 0.05
     law = effective_initial_overlap(retrieval(), delta, step(n_steps), SAMPLING)
@@ -172,6 +174,7 @@ def test_neurons_that_do_not_interact_have_no_cross_gain():
 # ------------------------------------------------------------------ runs of finite dimension
 
 
+@pytest.mark.slow
 def test_time_of_the_fall_against_simulation():
     d, delta, n_steps, seeds = 300, 6.0, 120, 80
     found = predict_grokking(
@@ -191,6 +194,7 @@ def test_time_of_the_fall_against_simulation():
         assert abs(below - level) < 3.0 * np.sqrt(level * (1 - level) / seeds) + 0.06
 
 
+@pytest.mark.slow
 def test_larger_dimensions_escape_later_and_quantiles_are_ordered():
     found = predict_grokking(retrieval(), 6.0, step(90), [200, 800], sampling=SAMPLING,
                      probabilities=(0.3, 0.5))  # fmt: skip
@@ -202,6 +206,7 @@ def test_larger_dimensions_escape_later_and_quantiles_are_ordered():
     assert np.all(found.hard_cosine[:, :, -1] > 0.9)
 
 
+@pytest.mark.slow
 def test_two_neurons_follow_drawn_starts():
     problem = dmft.Problem("product", dmft.Network("quadratic", [0.5, -0.5]), loss="pseudo-huber")
     found = predict_grokking(
@@ -254,6 +259,7 @@ def test_times_that_are_not_reached_are_not_extrapolated():
     assert np.isnan(value).all()
 
 
+@pytest.mark.slow
 def test_the_error_of_drawn_starts_is_reported():
     """easy-hard by two neurons: the time depends on one direction of the start alone."""
     problem = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, 1.0]), "pseudo-huber")
@@ -270,6 +276,7 @@ def test_the_error_of_drawn_starts_is_reported():
     assert rough.status is dmft.Status.MAX_STEPS  # the error is above rtol
 
 
+@pytest.mark.slow
 def test_a_small_neuron_beside_a_large_one():
     network = dmft.Network("quadratic", [1.0, 1.0])
     problem = dmft.Problem("phase-retrieval", network, "pseudo-huber", init_radius=[1.0, 0.05])
@@ -288,6 +295,7 @@ def test_a_small_neuron_beside_a_large_one():
         )
 
 
+@pytest.mark.slow
 def test_a_large_overlap_with_an_easy_direction_leaves_little_room():
     problem = dmft.Problem("easy-hard", dmft.Network("gelu"), "pseudo-huber",
                            initial_overlap=[[0.9999, 0.0]])  # fmt: skip
@@ -330,6 +338,7 @@ def test_learning_an_easy_direction_is_not_a_fall():
     assert np.isnan(found.fall_time).all()
 
 
+@pytest.mark.slow
 def test_the_unit_of_the_overlap_is_the_radius():
     """A network r^2 at radius rho, with a = 1/rho^2, is that of radius one with steps rho^-2."""
     one = effective_initial_overlap(retrieval(), 8.0, step(40), SAMPLING)
@@ -364,6 +373,8 @@ def test_fall_step():
 # ------------------------------------------------------------------ the Hessian along an escape
 
 
+@pytest.mark.slow
+@pytest.mark.simulation
 def test_the_outlier_of_an_escaped_run_is_gone_in_simulation_and_theory():
     start, n_steps, d = 0.6, 10, 500
     problem = retrieval(initial_overlap=[[start]])

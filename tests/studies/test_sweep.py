@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from figures import assert_readable, texts
 from scipy.stats import beta
-from test_plotting import assert_readable, texts
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Status, Sweep
@@ -277,6 +277,7 @@ def threshold(value=3.0, status=Status.SUCCESS):
     )
 
 
+@pytest.mark.slow
 def test_figure(tmp_path):
     result = made_up([[0, 1, 3, 7, 8, 8], [0, 0, 1, 4, 8, 8]])
     figure = plot_sweep(result, [threshold(), (2.0, 0.05, "elsewhere")])

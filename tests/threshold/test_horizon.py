@@ -28,6 +28,7 @@ def curve():
 # -- the numbers ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_agrees_with_a_search_at_each_step(curve):
     assert curve.status is Status.SUCCESS
     for step in (1, 4, 10):
@@ -86,6 +87,7 @@ def test_gaps_and_edges_are_those_of_a_solve(curve):
     assert curve.left_edge_stderr[index, place] == pytest.approx(law.edge_errors()[0], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_one_solve_for_each_delta(monkeypatch):
     asked, called = [], []
     original = gap_memo.solve_with
@@ -103,12 +105,14 @@ def test_one_solve_for_each_delta(monkeypatch):
     assert result.n_evaluations < 2 * len(result.steps)  # a search takes more than ten for each
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_threads(curve):
     again = dmft.delta_nn_curve(retrieval(), METHOD, (1, 8), sampling=SAMPLING, threads=1)
     np.testing.assert_array_equal(again.value, curve.value)
     np.testing.assert_array_equal(again.replicates, curve.replicates)
 
 
+@pytest.mark.slow
 def test_standard_error_is_honest():
     method = dmft.GradientDescent(0.2, 4)
     results = [
@@ -131,6 +135,7 @@ def test_unbounded_left_edge_is_seen_at_once():
     assert result.limit.status is Status.NOT_SETTLED
 
 
+@pytest.mark.slow
 def test_many_gaussians_have_an_error_at_step_zero(monkeypatch):
     monkeypatch.setattr("dmft.hessian.hessian._SOBOL_POINTS_AT_START", 2**10)
     network = dmft.Network("gelu", [1.0, 0.5, -0.5])
@@ -213,6 +218,7 @@ def test_known_roots_are_found_to_a_fraction_of_their_error(monkeypatch):
     np.testing.assert_allclose(result.stderr, 0.01 / np.abs(slope), rtol=0.15)
 
 
+@pytest.mark.slow
 def test_a_smaller_error_asks_for_more_solves(monkeypatch):
     def steep(delta, step):
         return np.cos(2 * np.log(delta)) - 0.1 * np.log1p(step) - 0.3
@@ -232,6 +238,7 @@ def test_noise_that_differs_between_deltas_is_not_chased(monkeypatch):
     assert 0.5 < deviation / np.sqrt(np.mean(result.stderr**2)) < 1.5
 
 
+@pytest.mark.slow
 def test_every_sign_change_is_reported_and_the_last_one_counts(monkeypatch):
     # + on (1, 2), - on (2, 4), + on (4, r), - beyond, with r moving.
     def gap(delta, step):
@@ -246,6 +253,7 @@ def test_every_sign_change_is_reported_and_the_last_one_counts(monkeypatch):
         np.testing.assert_allclose([c.value for c in crossings[:2]], [2, 4], rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_crossings_that_are_not_delta_nn_are_located_too(monkeypatch):
     """On a grid too coarse for them: off by more than their errors without further solves."""
 
@@ -316,6 +324,7 @@ def test_any_status_of_an_edge_arrives_in_the_curve(monkeypatch, status, tmp_pat
     assert np.isnan(whole.gap["gelu"].value[~early]).all()
 
 
+@pytest.mark.slow
 def test_an_outlier_that_does_not_stay_defines_no_threshold(monkeypatch):
     result = find(monkeypatch, lambda delta, step: (2 - delta) * (5 - delta), (1, 10))
     assert set(result.statuses) == {Status.NO_BRACKET}
@@ -427,6 +436,7 @@ def test_interpolation_at_the_ends_of_the_grid():
 # -- files and arguments -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["curve", "threshold"])
 def test_a_search_that_was_stopped_goes_on(kind, tmp_path, monkeypatch):
     """To the same numbers, without solving again what is finished."""

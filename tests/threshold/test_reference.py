@@ -43,6 +43,7 @@ def find(case, bracket, **more):
     return dmft.find_delta_nn(case, METHOD, bracket, step=0, scan_points=5, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "bracket"),
     [
@@ -69,6 +70,7 @@ def test_the_fast_path_is_exact_where_it_says_so(case, bracket):
     assert fast.value == pytest.approx(referee.value, rel=3e-7)
 
 
+@pytest.mark.slow
 def test_values_known_otherwise():
     # -f y with one quadratic neuron: D = -2 min(z^2, 5), weights of one Gaussian.
     clipped = problem(lambda z, eps: np.minimum(z[:, 0] ** 2, 5), loss=PLAIN)

@@ -34,6 +34,7 @@ def test_exact_threshold_at_step_zero(activation, bracket, exact):
     assert result.residual < 1e-6
 
 
+@pytest.mark.slow
 def test_threshold_after_some_steps():
     result = dmft.find_delta_nn(retrieval("gelu"), METHOD, (1, 10), sampling=SAMPLING)
     assert result.status is dmft.Status.SUCCESS
@@ -50,6 +51,7 @@ def test_threshold_after_some_steps():
     assert np.all(result.gap[result.delta > crossing.upper] < 0)
 
 
+@pytest.mark.slow
 def test_standard_error_is_honest():
     values = [
         dmft.find_delta_nn(
@@ -384,6 +386,7 @@ def test_a_window_between_the_points_of_the_scan_is_found(bracket):
     assert "disappears at delta = 3.092" in result.detail
 
 
+@pytest.mark.slow
 def test_every_crossing_at_step_zero_is_exact():
     gap = exact_gap(0.1)
     exact = [brentq(gap, 2, 2.5, xtol=1e-8), brentq(gap, 3.3, 3.8, xtol=1e-8)]
@@ -473,6 +476,7 @@ def test_the_error_next_to_where_runs_diverge_is_that_of_the_slope_at_the_root(m
     assert 0.5 < rough.stderr / (2.0 / 1.5) < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 2])
 @pytest.mark.parametrize(
     "bracket",

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from problems import marchenko_pastur_nodes
+from small import RETRIEVAL
 
 import dmft
 from dmft._numerics.legendre import error_factor, legendre_stages, n_legendre_stages
 
 SAMPLING = dmft.Sampling(n_paths=1024, replicates=8, seed=3)
-RETRIEVAL = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
 
 
 def linear(weight_decay=0.5, m=1):

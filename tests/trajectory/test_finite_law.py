@@ -38,6 +38,7 @@ def test_square_loss_at_the_start(activation, value, overlap):
     assert np.all(found.hard_gap < 0)
 
 
+@pytest.mark.slow
 def test_runs_scatter_as_draws_do():
     """Mean and spread of the smallest eigenvalue over runs at d = 150, with its overlap."""
     trajectory = start("quadratic")
@@ -102,6 +103,8 @@ def flipped(z, eps):
     return np.sign(z[:, 0] ** 2 - z[:, 1] + 0.2) * np.where(eps < ndtri(0.05), -1.0, 1.0)
 
 
+@pytest.mark.slow
+@pytest.mark.simulation
 def test_an_edge_beyond_the_reach_of_runs():
     """The edge of the limit, -.1417, is held by curvatures that one sample in a million has."""
     target = Target(flipped, k=2, hard_directions=[0])

@@ -144,6 +144,7 @@ def few_paths():
     return dmft.solve(run.problem, 8.0, run.method, Sampling(n_paths=1024), keep_paths=True)
 
 
+@pytest.mark.slow
 def test_an_outlier_of_few_paths_at_the_edge_is_marked(few_paths, tmp_path):
     result = dmft.spectrum(few_paths, 40)
     hard, noise = result.outliers
@@ -156,6 +157,7 @@ def test_an_outlier_of_few_paths_at_the_edge_is_marked(few_paths, tmp_path):
     assert [o.separated for o in Spectrum.load(tmp_path / "spectrum.npz").outliers] == [True, False]
 
 
+@pytest.mark.slow
 def test_marked_outliers_in_words_and_figures(few_paths):
     from dmft.cli.output import plain
     from dmft.cli.theory import _spectrum_lines
@@ -212,3 +214,13 @@ def test_an_edge_that_did_not_converge_arrives_everywhere(monkeypatch, step):
     assert not hessian.compared
     assert "MAX_STEPS" in hessian.note
     assert np.isnan([hessian.value, hessian.edge]).all()
+
+
+def test_all_mass_between_two_points_of_the_scan():
+    target = dmft.Target("easy-hard", noise=0.5)
+    problem = dmft.Problem(target, dmft.Network("linear", [0.3, 0.3]), "square", weight_decay=0.1)
+    sampling = dmft.Sampling(n_paths=64, replicates=2, seed=1)
+    trajectory = dmft.solve(problem, 1.0, dmft.GradientDescent([0.1, 0.05], 2), sampling)
+    found = dmft.spectrum(trajectory, 2)
+    assert found.status.ok
+    assert not np.any(found.density < 0.0)

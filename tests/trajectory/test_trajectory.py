@@ -28,6 +28,7 @@ def test_saved_trajectory_loads_back_with_every_digit(trajectory, tmp_path):
     assert loaded.status is trajectory.status
 
 
+@pytest.mark.slow
 def test_hessian_of_a_loaded_trajectory_is_computed_again_to_the_same_bits(trajectory, tmp_path):
     trajectory.save(tmp_path / "run")
     loaded = dmft.Trajectory.load(tmp_path / "run.npz")

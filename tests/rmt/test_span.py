@@ -1,23 +1,14 @@
-"""Outliers of the Hessian in every direction: exact cases, algebra, and finite-size simulation."""
+"""Outliers in the directions of a span: exact cases, algebra, statuses, bad input."""
 
 from __future__ import annotations
 
-import pickle
-import sys
 from functools import partial
 
-import agreement
 import numpy as np
-import problems
 import pytest
-from scipy.sparse.linalg import eigsh
-from threadpoolctl import threadpool_limits
 
-import dmft
 import rmt
 from rmt import _packing
-
-SAMPLING = dmft.Sampling(n_paths=2048, replicates=8, seed=3)
 
 
 def planted(seed, n, m, k, strength=2.0):
@@ -29,10 +20,6 @@ def planted(seed, n, m, k, strength=2.0):
     noise = rng.standard_normal((n, m, m)) * 0.2
     weights = np.einsum("nk,kab->nab", np.tanh(strength * (z**2 - 1)), frame)
     return weights + noise + noise.transpose(0, 2, 1), z
-
-
-def readings(outliers):
-    return [(o.side, o.value, o.span_overlap, *o.latent_overlap) for o in outliers]
 
 
 def assert_same(found, expected, tolerance=1e-8):
@@ -202,31 +189,6 @@ def test_eigenvalues_of_the_matrix_decrease():
     assert np.all(np.diff(levels, axis=0) > 0)
 
 
-@pytest.mark.parametrize("layer", [(1.0,), (1.0, -0.7)])
-@pytest.mark.parametrize("n_steps", [0, 1, 2, 5, 12, 20])
-def test_linear_network_has_no_outlier(layer, n_steps):
-    """D = a a^T is constant and H a Wishart matrix whatever gradient descent did with the data."""
-    problem = dmft.Problem("linear", dmft.Network("linear", layer))
-    method = dmft.GradientDescent(0.3, n_steps)
-    trajectory = dmft.solve(problem, 3.0, method, dmft.Sampling(n_paths=512, seed=1))
-    law = trajectory.hessian(n_steps)
-    assert law.outliers() == []
-    assert law.outlier_status.ok
-
-
-@pytest.mark.parametrize("n_steps", [2, 5, 12])
-def test_without_the_gradients_false_outliers_appear(n_steps):
-    problem = dmft.Problem("linear", dmft.Network("linear"))
-    method = dmft.GradientDescent(0.3, n_steps)
-    trajectory = dmft.solve(problem, 3.0, method, dmft.Sampling(n_paths=512, seed=1))
-    law = trajectory.hessian(n_steps)
-    span = law.span
-    wrong = rmt.HessianLaw(
-        law.weights, law.ratio, span=rmt.Span(list(span.blocks), span.coordinates)
-    )
-    assert len(wrong.outliers()) >= 1
-
-
 def test_a_direction_the_weights_do_not_feel_changes_nothing():
     """A gradient and the coordinate it opens, q = zeta - ghat / sqrt(delta), of weight zero."""
     ratio = 5.0
@@ -247,241 +209,6 @@ def test_a_direction_the_weights_do_not_feel_changes_nothing():
         assert a.latent_overlap == pytest.approx(b.latent_overlap, abs=1e-2)
 
 
-# ------------------------------------------------------------------ trajectories
-
-
-def noise_free_sign(z, eps):
-    """One easy direction."""
-    return np.sign(z[:, 0])
-
-
-def two_hard(z, eps):
-    """Both directions hard."""
-    return 2.0 * np.tanh(z[:, 0]) * np.sign(z[:, 1])
-
-
-def easy_and_hard(z, eps):
-    """z_1 easy, z_2 hard; with opposite signs an outlier on each side of the bulk."""
-    return np.tanh(z[:, 0]) + 3.0 * np.tanh(1.0 - z[:, 1] ** 2)
-
-
-CASES = {
-    "easy, m = 1": problems.Case(
-        "easy, m = 1", "tanh", (3.0,), noise_free_sign, 1, "logistic",
-        delta=8.0, step_size=0.2, n_steps=20,
-    ),
-    "easy, m = 2": problems.Case(
-        "easy, m = 2", "tanh", (3.0, 1.5), noise_free_sign, 1, "pseudo-huber",
-        delta=6.0, step_size=0.3, n_steps=20,
-    ),
-    "two hard": problems.Case(
-        "two hard", "gelu", (1.0, -1.0), two_hard, 2, "pseudo-huber",
-        delta=8.0, step_size=0.4, n_steps=20, hard=(0, 1),
-    ),
-    "easy and hard": problems.Case(
-        "easy and hard", "gelu", (1.5, -1.0), easy_and_hard, 2, "pseudo-huber",
-        delta=12.0, step_size=0.2, n_steps=20, hard=(1,),
-    ),
-}  # fmt: skip
-STEPS = {"easy, m = 1": (2, 5, 20), "easy, m = 2": (2, 8, 20)}
-STEPS |= {"two hard": (2, 10), "easy and hard": (10, 20)}
-EXTREME = 4  # eigenvalues computed at each end
-D, SEEDS = 1000, range(4)
-CHEAP_D, CHEAP_SEEDS = 250, range(100, 124)  # for the variance only
-
-
-def simulate(case, d, seed, steps):
-    """{(step, side): (values, latent overlaps (.., k), neuron overlaps (.., m m))}."""
-    activation, loss = problems.ACTIVATIONS[case.activation], problems.LOSSES[case.loss]
-    rng = np.random.default_rng(seed)
-    a = np.array(case.second_layer)
-    m, n = len(a), round(case.delta * d)
-    x = rng.standard_normal((n, d))
-    y = case.label(x[:, : case.k], rng.standard_normal(n))
-    theta = rng.standard_normal((d, m))
-    theta /= np.linalg.norm(theta, axis=0)
-    out = {}
-    for t in range(max(steps) + 1):
-        r = x @ theta
-        f = activation[0](r) @ a
-        slope = a * activation[1](r)
-        g = loss[1](f, y)[:, None] * slope
-        if t in steps:
-            weights = loss[2](f, y)[:, None, None] * slope[:, :, None] * slope[:, None, :]
-            diagonal = np.arange(m)
-            weights[:, diagonal, diagonal] += loss[1](f, y)[:, None] * a * activation[2](r)
-            h = np.empty((m, d, m, d))
-            for j in range(m):
-                for k in range(j + 1):
-                    h[j, :, k] = (x.T * weights[:, j, k]) @ x / n
-                    h[k, :, j] = h[j, :, k].T
-            unit = theta / np.linalg.norm(theta, axis=0)
-            start = rng.standard_normal((m, d))
-            start[:, : case.k] += 5.0
-            for side, which in (("left", "SA"), ("right", "LA")):
-                values, vectors = eigsh(
-                    h.reshape(m * d, m * d), EXTREME, which=which, ncv=40, v0=start.ravel(),
-                    tol=1e-5,
-                )  # fmt: skip
-                order = np.argsort(values if side == "left" else -values)
-                v = vectors[:, order].T.reshape(EXTREME, m, d)
-                latent = np.sum(v[:, :, : case.k] ** 2, axis=1)
-                neuron = ((v @ unit) ** 2).reshape(EXTREME, -1)
-                out[t, side] = np.concatenate([values[order, None], latent, neuron], axis=1)
-        theta = theta - case.step_size * (x.T @ g / n)
-    return out
-
-
-def ensemble(case, d, seeds, steps):
-    with threadpool_limits(1):
-        runs = [simulate(case, d, seed, steps) for seed in seeds]
-    return {key: np.array([run[key] for run in runs]) for key in runs[0]}
-
-
-def theory(case, sampling, steps):
-    """{step: law} of one solve."""
-    problem, method = case.to_dmft(n_steps=max(steps))
-    trajectory = dmft.solve(problem, case.delta, method, sampling)
-    return {step: trajectory.hessian(step) for step in steps}
-
-
-def rows(outliers, side):
-    """Value, latent and neuron overlaps of the outliers on a side, from the outside in."""
-    here = [o for o in outliers if o.side == side]
-    here = here if side == "left" else here[::-1]
-    return [np.concatenate([[o.value], o.latent_overlap, o.neuron_overlap.ravel()]) for o in here]
-
-
-@pytest.fixture(scope="module", params=CASES)
-def setting(request):
-    case, steps = CASES[request.param], STEPS[request.param]
-    return (
-        case,
-        steps,
-        ensemble(case, D, SEEDS, steps),
-        ensemble(case, CHEAP_D, CHEAP_SEEDS, steps),
-        theory(case, dmft.Sampling(n_paths=4096, replicates=8, seed=1), steps),
-    )
-
-
-def isolated(law, outliers, index, spread):
-    """Whether an outlier stands clear of the edge and of its neighbours at finite size."""
-    edges, own = law.edges(), outliers[index]
-    others = [o.value for o in outliers if o is not own]
-    others.append(edges.left if own.side == "left" else edges.right)
-    return min(abs(own.value - other) for other in others) > 4 * spread
-
-
-def test_outliers_agree_with_simulation(setting):
-    """Location of every outlier clear of the edge; its overlaps if clear of its neighbours too."""
-    case, steps, runs, cheap, laws = setting
-    compared = 0
-    for step in steps:
-        law = laws[step]
-        outliers, edges = law.outliers(), law.edges()
-        for side in ("left", "right"):
-            others = [rows(replicate.outliers(), side) for replicate in law.replicates]
-            ordered = [o for o in outliers if o.side == side][:: 1 if side == "left" else -1]
-            for rank, expected in enumerate(rows(outliers, side)):
-                more = cheap[step, side][:, rank]
-                spread = more[:, 0].std(ddof=1) * np.sqrt(CHEAP_D / D)
-                if abs(expected[0] - edges[side == "right"]) < 2 * spread:
-                    continue
-                columns = len(expected) if isolated(law, ordered, rank, spread) else 1
-                same_rank = np.array([other[rank] for other in others])
-                result = agreement.compare(
-                    runs[step, side][:, rank, :columns],
-                    expected[:columns],
-                    same_rank[:, :columns].std(axis=0, ddof=1) / np.sqrt(len(same_rank)),
-                    more=more[:, :columns],
-                    more_scale=CHEAP_D / D,
-                    floor=1e-6,
-                )
-                assert not result.significant, f"{case.name}, step {step}, {side} {rank}: {result}"
-                compared += 1
-    assert compared >= 1
-
-
-def test_no_false_and_no_missing_outlier(setting):
-    """The first eigenvalue that should not be an outlier is within fluctuations of the edge."""
-    case, steps, runs, _, laws = setting
-    for step in steps:
-        law = laws[step]
-        edges = law.edges()
-        fluctuation = (edges.right - edges.left) * (case.delta * D) ** (-2 / 3)
-        for side, edge, sign in (("left", edges.left, 1), ("right", edges.right, -1)):
-            count = len(rows(law.outliers(), side))
-            values = runs[step, side][:, :, 0].mean(axis=0)
-            beyond = sign * (edge - values)  # > 0 outside the bulk
-            assert beyond[count] < 3 * fluctuation, (case.name, step, side)
-            # Eigenvalues may lag behind an edge with thin density, outliers near it likewise.
-            assert beyond[count] > -20 * fluctuation, (case.name, step, side)
-
-
-def test_errors_of_outliers(setting):
-    *_, laws = setting
-    for law in laws.values():
-        outliers, errors = law.outliers(), law.outlier_stderr()
-        assert errors.shape == (len(outliers),)
-        assert np.all(errors < 0.02)
-        hard = law.outlier_stderr("hard") if law.k_hard else np.empty(0)
-        np.testing.assert_array_equal(errors[[o.hard_overlap > 0 for o in outliers]], hard)
-
-
-def test_hard_outliers_are_those_of_the_hard_block(setting):
-    case, _, _, _, laws = setting
-    for law in laws.values():
-        in_all = [o for o in law.outliers() if o.hard_overlap > 0]
-        alone = law.outliers("hard") if law.k_hard else []
-        assert [(o.value, o.hard_overlap) for o in in_all] == [
-            (o.value, o.hard_overlap) for o in alone
-        ]
-        for o in law.outliers():
-            if o.hard_overlap > 0:
-                assert np.all(o.latent_overlap[case.easy] == 0.0)
-                assert np.all(o.neuron_overlap == 0.0)
-            else:
-                assert np.all(o.latent_overlap[list(case.hard)] == 0.0)
-
-
-def solve(case, n_steps, sampling=SAMPLING, **more):
-    problem, method = case.to_dmft(n_steps=n_steps)
-    return dmft.solve(problem, case.delta, method, sampling, **more)
-
-
-def test_same_bits_from_kept_recomputed_and_loaded_paths(tmp_path):
-    case = CASES["easy, m = 2"]
-    kept = solve(case, 6)
-    assert all(run.paths is not None for run in kept._runs)
-    dropped = solve(case, 6, hessian_steps=[4])
-    assert all(run.paths is None for run in dropped._runs)
-    assert all(run.paths is None for run in solve(case, 2, keep_paths=False)._runs)
-    kept.save(tmp_path / "t.npz")
-    loaded = dmft.Trajectory.load(tmp_path / "t.npz", problem=kept.problem)
-    for step in (1, 4):
-        expected = kept.hessian(step)
-        assert len(expected.outliers()) >= 1
-        for other in (dropped, loaded):
-            law = other.hessian(step)
-            assert readings(law.outliers()) == readings(expected.outliers())
-            np.testing.assert_array_equal(law.outlier_stderr(), expected.outlier_stderr())
-
-
-def test_span_of_a_trajectory_has_the_prefixes_of_the_step():
-    trajectory = solve(CASES["easy, m = 2"], 6)
-    problem = trajectory.problem
-    for step in (1, 3, 6):
-        law = trajectory.hessian(step)
-        span = law.span
-        assert (span.n_coordinates, span.n_gradients) == (1 + 2 + 2 * step, 2 * step)
-        w = np.concatenate(span.blocks, axis=1)
-        np.testing.assert_allclose(w @ w.T / w.shape[1], np.eye(len(w)), atol=1e-10)
-        r = span.neurons @ span.coordinates @ w
-        labels = problem.sample_labels((span.coordinates[:1] @ w).T, np.zeros(w.shape[1]))
-        weights = dmft.model.gradients.curvature(problem, r, labels)
-        np.testing.assert_allclose(weights, law.weights, atol=1e-10)
-
-
 def test_hard_block_does_not_touch_the_span():
     def never():
         raise AssertionError("the span was asked for")
@@ -492,19 +219,6 @@ def test_hard_block_does_not_touch_the_span():
     assert law.outliers("hard")
     with pytest.raises(AssertionError, match="asked for"):
         law.outliers()
-
-
-def test_law_of_a_trajectory_can_be_pickled():
-    problem = dmft.Problem("easy-hard", dmft.Network("gelu", (1.0, 0.8)), "pseudo-huber")
-    trajectory = dmft.solve(problem, 10.0, dmft.GradientDescent(0.3, 3), SAMPLING)
-    if type(trajectory._runs[0]) is not sys.modules["dmft.solver.replicates"].Run:
-        pytest.skip("doctests collected first have imported the module a second time")
-    expected = readings(trajectory.hessian(3).outliers())
-    assert expected
-    law = pickle.loads(pickle.dumps(trajectory.hessian(3)))
-    assert readings(law.outliers()) == expected
-    again = pickle.loads(pickle.dumps(trajectory))
-    assert readings(again.hessian(3).outliers()) == expected
 
 
 def test_groups_split_the_span():
@@ -518,27 +232,6 @@ def test_groups_split_the_span():
 
 
 # ------------------------------------------------------------------ reliability
-
-
-def test_rank_tolerance_does_not_matter_until_the_status_fires():
-    """Directions dropped: the same answer within the defect, or no answer."""
-    case = CASES["easy, m = 2"]
-    step, found = 12, {}
-    for tolerance in (1e-12, 1e-8, 1e-4, 1e-3, 1e-2):
-        sampling = dmft.Sampling(n_paths=2048, replicates=8, seed=3, rank_tolerance=tolerance)
-        law = solve(case, step, sampling).hessian(step)
-        found[tolerance] = (law.span.defect, law.outlier_status, law.outliers(throw=False))
-    _, status, reference = found[1e-12]
-    assert status is rmt.Status.SUCCESS
-    assert len(reference) == 1
-    for defect, status, outliers in found.values():
-        if defect > 1e-4:
-            assert status is rmt.Status.ILL_CONDITIONED
-            assert outliers == []
-        else:
-            assert status is rmt.Status.SUCCESS
-            assert outliers[0].value == pytest.approx(reference[0].value, abs=1e-3)
-    assert found[1e-2][1] is rmt.Status.ILL_CONDITIONED
 
 
 def test_missing_directions_are_a_status_and_leave_the_hard_outliers():
@@ -559,29 +252,6 @@ def test_linearly_dependent_gradients_are_a_status():
     with pytest.raises(rmt.NumericalFailure, match="ghat"):
         law.outliers()
     assert law.outliers(throw=False) == []
-
-
-def test_dropping_the_gradients_moves_the_outliers(setting):
-    """The comparison with simulation has teeth: without the gradients it would fail."""
-    case, steps, _, _, laws = setting
-    if not case.easy:
-        pytest.skip("hard outliers do not feel the gradients")
-    moved = 0.0
-    for step in steps:
-        law = laws[step]
-        span = law.span
-        blind = rmt.Span(list(span.blocks), span.coordinates, hard=span.hard)
-        wrong = rmt.HessianLaw(
-            law.weights, law.ratio, law.hard, support=law.support, span=blind
-        ).outliers()
-        right = law.outliers()
-        if len(wrong) != len(right):
-            moved = np.inf
-        else:
-            moved = max(
-                [moved, *(abs(a.value - b.value) for a, b in zip(wrong, right, strict=True))]
-            )
-    assert moved > 0.02
 
 
 # ------------------------------------------------------------------ bad input
@@ -637,8 +307,6 @@ def test_bad_combinations_of_law_and_span():
         law.outlier_stderr()
     with pytest.raises(ValueError, match="span must be given"):
         rmt.HessianLaw(np.ones(5), 2.0, hard=np.ones(5)).outliers("all")
-    with pytest.raises(ValueError, match="keep_paths must be True, False or None, got 1"):
-        solve(CASES["two hard"], 1, keep_paths=1)
 
 
 @pytest.mark.parametrize("m", [1, 2, 4])

@@ -142,7 +142,7 @@ class Output:
         table: str = "",
     ) -> int:
         """Print `data` as JSON, or `lines` and a table that follows them; return the exit code."""
-        from dmft.io.results import software_version
+        from dmft.io.results import software_commit, software_version
 
         seconds = time.perf_counter() - self._start
         code = DONE if status.ok else NUMERICAL

@@ -42,7 +42,7 @@ _RANK_PER_TOL = 0.1
 _SAFETY_OF_RATE = 1.2
 _SAFETY_OF_STEP, _LEAST_FACTOR, _MOST_FACTOR = 0.8, 0.1, 2.0
 _FIRST_STEP = 1e-2  # where nothing decays
-_START = 1e-9  # time of the first evaluations, for averages over time: early beside any step
+_START = 1e-9  # time of the first evaluations, for averages over time: early compared with any step
 # Gradients are taken to act for a time between these over the largest rate of decay. However short
 # the steps, a direction weighs what it adds up to in the first: errors of the slope that were
 # allowed to grow as steps shrink would shrink them further. However long, what a gradient adds is

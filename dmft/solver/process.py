@@ -62,7 +62,7 @@ _RESIDUAL = 0.5
 # ... and unless a direction with this much of it has grown. More than one, so that a full pass,
 # which may round its square the other way, keeps it.
 _UNKEPT = 1.1
-# Innovations above this much of it, beside the gradients of the history, enter the history.
+# Innovations above this much of it, outside the span of the history, enter the history.
 _INNOVATION = 0.5
 # After this many evaluations in a row that extend the basis, recycling is not worth its cost.
 _MOST_EXTENSIONS = 4
@@ -409,7 +409,7 @@ class Process(DeclaredState):
     def _update_history(
         self, found: GradientBlock, gradient: FloatArray, first_new: int, keeps: bool
     ) -> None:
-        """Add the gradients of a full pass to the history if wanted, and follow the basis."""
+        """Add the gradients of a full pass to the history if it is kept, and follow the basis."""
         subspace, basis, gradients = self._subspace, self.paths.basis, self._gradients
         if keeps and found.truncated is not None:
             residuals = None

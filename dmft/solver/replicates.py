@@ -110,10 +110,10 @@ def run_replicates(
     ValueError, OSError
         As :func:`dmft.solve` does.
     """
-    wanted = hessian_steps
-    if wanted is None and execution.checkpoint is not None:
-        wanted = _recorded_steps(execution.checkpoint, method)
-    steps = _steps_to_keep(problem, method, sampling, wanted, execution.max_memory)
+    asked = hessian_steps
+    if asked is None and execution.checkpoint is not None:
+        asked = _recorded_steps(execution.checkpoint, method)
+    steps = _steps_to_keep(problem, method, sampling, asked, execution.max_memory)
     basis_rows = sys.maxsize
     check_solve(problem, method, sampling, len(set(steps)), available_memory())
     if execution.max_memory is not None:

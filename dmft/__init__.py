@@ -19,7 +19,7 @@ eta, T              step size; number of steps                             ``Gra
 C(t, s)             Theta_t^T Theta_s, (m, m)                              ``correlation``
 M(t)                Theta_t^T Theta_*, (m, k)                              ``overlap``
 G(t, s)             E[g^t g^s^T], (m, m)                                   ``gradient_covariance``
-R(t, s)             response of r^t to a force at s, (m, m)                ``response``
+R(t, s)             response of Theta_t to a force at s, (m, m)            ``response``
 D                   second derivative of the loss in r, (m, m)             ``HessianLaw.weights``
 A_h(z)              hard block whose zeros are the outliers                ``hard_matrix``
 delta_NN(t)         smallest delta above which the hard outlier stays      ``find_delta_nn``,

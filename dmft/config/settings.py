@@ -1,4 +1,4 @@
-"""Tables of run files: the one declaration of every option.
+"""Tables of run files: the one declaration of each of their options.
 
 `dmft.config.options` says how a run file, the command line and Python follow from them. Defaults
 and checks that a class or function of the library has are not repeated here: an option that is None

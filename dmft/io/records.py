@@ -13,7 +13,8 @@ by letters that mean the same number throughout one object::
         config: dict[str, Any]
 
 An axis may be a letter or word, such a name ``+1``, or a number. Fields may be other dataclasses,
-tuples and dicts of all of these, and ``| None``; a new field needs nothing but its annotation.
+tuples and dicts of all of these, and ``| None``. A new field needs nothing but its annotation;
+files written before it are refused, as they lack it.
 Fields with the metadata `NOT_STORED` are not in the file, and left to the class.
 """
 

@@ -18,7 +18,8 @@ name               :math:`\sigma(r)`            remark
 
 All are evaluated without overflow or loss of digits in the tails.
 
-The last four are smooth except at their *kinks*, where :math:`\sigma'` jumps. On a kink itself
+``relu``, ``leaky-relu``, ``abs`` and ``clipped-linear`` are smooth except at their *kinks*,
+where :math:`\sigma'` jumps. On a kink itself
 :math:`\sigma'` is the slope of the flatter side (0 for ``abs``), so that a neuron at r = 0 for all
 samples does not move; that happens only with an initial radius of zero. :math:`\sigma''` is zero
 everywhere: the curvature D of a sample, and with it the Hessian of n samples, has no contribution

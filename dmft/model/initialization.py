@@ -91,8 +91,12 @@ def check_gram(init_gram: ArrayLike, m: int) -> Array:
     return gram
 
 
-def check_remainder(name: str, gram: Array, overlap: Array, along_with: str = "") -> None:
+def check_remainder(
+    name: str, gram: Array, overlap: Array, along_with: str = "", *, is_stated: bool = False
+) -> None:
     """Raise unless neurons with a Gram matrix (m, m) can have overlaps (m, q).
+
+    The message speaks of radii where neurons are independent and no Gram matrix was stated.
 
     Raises
     ------
@@ -112,7 +116,8 @@ def check_remainder(name: str, gram: Array, overlap: Array, along_with: str = ""
     of the initial neurons and M their overlaps; its smallest eigenvalue is -3
     """
     square = float(np.max(np.diag(gram), initial=0.0))
-    if np.array_equal(gram, np.diag(np.full(len(gram), square))):  # independent, of one radius
+    one_radius = np.array_equal(gram, np.diag(np.full(len(gram), square)))
+    if one_radius and not is_stated:
         radius, largest = np.sqrt(square), float(np.linalg.norm(overlap, 2))
         if largest > radius * (1.0 + _ROUNDING):
             raise ValueError(

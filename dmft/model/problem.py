@@ -153,7 +153,8 @@ class Problem:
             raise ValueError(
                 f"initial_overlap must have shape (m, k) = {shape}, got shape {overlap.shape}"
             )
-        check_remainder("initial_overlap", self.gram, overlap)
+        stated = self.init_gram is not None
+        check_remainder("initial_overlap", self.gram, overlap, is_stated=stated)
         hard = self.target.hard_basis
         leak = float(np.max(np.abs(overlap @ hard), initial=0.0))
         if 0.0 < leak <= 1e-12 * self.largest_radius:  # rounding of a basis that is not along axes

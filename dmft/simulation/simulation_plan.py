@@ -290,7 +290,8 @@ def _hard_overlap(problem: Problem, value: ArrayLike | None, hold_hard: bool) ->
         ) from None
     imposed = ImposedOverlap.of(problem, overlap).overlap
     together = " (together with initial_overlap)"
-    check_remainder("hard_overlap", problem.gram, imposed, together)
+    stated = problem.init_gram is not None
+    check_remainder("hard_overlap", problem.gram, imposed, together, is_stated=stated)
     return overlap
 
 

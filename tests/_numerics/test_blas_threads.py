@@ -9,6 +9,11 @@ from threadpoolctl import threadpool_limits
 
 import dmft
 import rmt
+from dmft.trajectory.trajectory import Trajectory
+
+PROBLEM = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
+METHOD = dmft.GradientDescent(0.2, 12)
+SAMPLING = dmft.Sampling(n_paths=512, replicates=4, rank_tolerance=1e-12)
 
 
 def read(threads, function):
@@ -18,16 +23,13 @@ def read(threads, function):
 
 @pytest.fixture(scope="module")
 def trajectory():
-    problem = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
-    sampling = dmft.Sampling(n_paths=512, replicates=4, rank_tolerance=1e-12)
-    return dmft.solve(problem, 4.0, dmft.GradientDescent(0.2, 12), sampling)
+    return dmft.solve(PROBLEM, 4.0, METHOD, SAMPLING)
 
 
 def test_response(trajectory):
     def values():
-        trajectory._values.clear()
-        trajectory._spreads.clear()
-        return trajectory.response, trajectory.stderr["response"], trajectory.bias["response"]
+        fresh = Trajectory(PROBLEM, 4.0, METHOD, SAMPLING, trajectory._runs)  # nothing computed yet
+        return fresh.response, fresh.stderr["response"], fresh.bias["response"]
 
     for one, two in zip(read(1, values), read(2, values), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -119,14 +119,14 @@ def test_bad_combinations_are_one_line(call, command, text, arguments, words):
 
 
 @pytest.mark.slow
-def test_spectrum_of_a_flow_that_has_let_go_of_directions(call):
+def test_spectrum_of_a_truncated_flow(call):
     text = FLOW.replace('"gelu"', '"quadratic"').replace("delta = 8.0", "delta = 2.0")
     text = text.replace("t_max = 2.0\ntol = 1e-2\ntimes = [0, 0.5, 2]", "t_max = 60.0\ntol = 2e-3")
     text = text.replace("n_paths = 128\nreplicates = 4", "n_paths = 1024\nreplicates = 2")
     code, out, err = call("spectrum", text)
     assert (code, err) == (0, "")
     assert "hard ones only" in out
-    assert "compression = 0 if they were let go" in out
+    assert "compression = 0 if they were truncated" in out
     assert "hard gap" in out
 
 

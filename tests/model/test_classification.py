@@ -324,7 +324,7 @@ def test_threshold_and_spectrum_of_flipped_labels():
     )
     assert found.status.ok
     assert 3.5 < found.value < 6.5  # 4.82 +- 0.07 with more paths
-    law = solve(net, 9.0, GradientDescent(0.3, 10)).hessian(10)
+    law = solve(net, delta=9.0, method=GradientDescent(0.3, 10)).hessian(10)
     assert law.hard_gap() < 0.0
     assert len(law.outliers("hard")) == 1
 

@@ -181,7 +181,7 @@ def test_printed_and_in_the_json(tmp_path, capsys):
         assert main([command, str(path), "--out", str(tmp_path), *arguments]) == 0
         return capsys.readouterr().out
 
-    assert "UNSTABLE_PATHS: Samples that a step" in call("trajectory")
+    assert "UNSTABLE_PATHS: Linearly unstable samples" in call("trajectory")
     data = json.loads(call("trajectory", "--json"))
     assert (data["status"], data["stability"]) == ("SUCCESS", "UNSTABLE_PATHS")
     assert len(data["unstable_paths"]["loss_share"]) == 3

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_progress, check_real
@@ -54,10 +55,16 @@ class Execution:
             memory = check_real("max_memory", self.max_memory, minimum=0.0, exclusive=True)
             set_fields(self, max_memory=memory)
 
-    def part(self, name: str) -> Execution:
-        """Return the execution of a part: in a subfolder, silent, its failures no exceptions."""
+    def part(self, name: str, *, silent: bool = True) -> Execution:
+        """Return the execution of a part: in a subfolder, its failures no exceptions."""
         folder = None if self.checkpoint is None else Path(self.checkpoint) / name
-        return replace(self, progress=None, checkpoint=folder, throw=False)
+        progress = None if silent else self.progress
+        return replace(self, progress=progress, checkpoint=folder, throw=False)
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of a public search: threads, progress, checkpoint, memory."""
+        names = ("threads", "progress", "checkpoint", "max_memory")
+        return {name: getattr(self, name) for name in names}
 
     def advance(self, count: int = 1) -> None:
         """Report finished steps."""

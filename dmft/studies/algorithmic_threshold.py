@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_choice, check_instance
 from dmft.io.folders import check_folder
@@ -32,7 +33,7 @@ from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.horizon import delta_nn_curve
 from dmft.threshold.question import check_question
-from rmt.status import NumericalFailure, Status
+from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
@@ -269,6 +270,7 @@ def algorithmic_gap(
         check_instance("simulate", simulate, SimulationCheck)
         if step_axis is None:
             raise ValueError("simulate must come with step_axis, which runs are compared with")
+    execution = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     folders: dict[str, Path | None] = dict.fromkeys(named)
     if checkpoint is not None:
         folders |= _folders(check_folder(checkpoint), named)
@@ -282,15 +284,13 @@ def algorithmic_gap(
             sampling,
             points=points,
             max_solves=max_solves,
-            threads=threads,
-            progress=progress,
-            checkpoint=folders[name],
-            max_memory=max_memory,
+            **replace(execution, checkpoint=folders[name]).options(),
         )
         for name, problem in named.items()
     }
     axis = None
     if step_axis is not None:
+        path = folders[chosen]
         axis = find_step_axis(
             named[chosen],
             bracket,
@@ -298,10 +298,10 @@ def algorithmic_gap(
             sampling,
             name=chosen,
             simulate=simulate,
-            threads=threads,
-            progress=progress,
-            checkpoint=None if (path := folders[chosen]) is None else _sibling(path, "step-sizes"),
-            max_memory=max_memory,
+            execution=replace(
+                execution,
+                checkpoint=path and _sibling(path, "step-sizes"),
+            ),
         )
     result = AlgorithmicGap(
         hardness=hardness(target, n_points=n_points, progress=progress),
@@ -315,8 +315,7 @@ def algorithmic_gap(
             "bracket": [float(end) for end in bracket],
         },
     )
-    if throw and not result.status.ok:
-        raise NumericalFailure(result.status, result.detail)
+    execution.settle(result.status, result.detail)
     return result
 
 

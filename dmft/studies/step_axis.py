@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
 from dmft.hessian.gap_samples import sample_gap
-from dmft.io.folders import check_folder
 from dmft.model.problem import Problem
 from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.studies.step_sizes import SimulationCheck, StepSizes, steps_to
@@ -36,9 +36,6 @@ from dmft.training.gradient_flow import GradientFlow
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
-
     from dmft.training.methods import Method
 
 __all__ = [
@@ -209,10 +206,7 @@ def find_step_axis(
     *,
     name: str = "",
     simulate: SimulationCheck | None = None,
-    threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
-    max_memory: float | None = None,
+    execution: Execution | None = None,
 ) -> StepAxis:
     """Find delta_NN at one time for every step size, one after the other.
 
@@ -226,8 +220,8 @@ def find_step_axis(
     name : str
         What to call the network.
     simulate : SimulationCheck, optional
-    threads, progress, checkpoint, max_memory
-        As in :func:`dmft.delta_nn_curve`; each search has a subfolder of ``checkpoint``.
+    execution : Execution, optional
+        Each search has a subfolder of its checkpoint folder.
 
     Returns
     -------
@@ -252,7 +246,7 @@ def find_step_axis(
     (array([0, 4, 2]), array([4, 2]), 'SUCCESS')
     """
     check_instance("asked", asked, StepSizes)
-    folder = None if checkpoint is None else check_folder(checkpoint)
+    execution = Execution() if execution is None else execution
 
     def find(sizes: Sequence[float], kind: str) -> StepSeries:
         found = []
@@ -264,10 +258,7 @@ def find_step_axis(
                 bracket,
                 [method.n_steps],
                 sampling,
-                threads=threads,
-                progress=progress,
-                checkpoint=None if folder is None else folder / f"{kind}-{size!r}",
-                max_memory=max_memory,
+                **execution.part(f"{kind}-{size!r}", silent=False).options(),
             )
             found.append(curve)
         return StepSeries(
@@ -283,22 +274,15 @@ def find_step_axis(
     def compare(delta: float, size: float, *, is_fresh: bool) -> EigenvalueCheck:
         """Compare the smallest eigenvalue of runs with the theory at the last step."""
         from dmft.simulation.simulation import simulate as run
-        from dmft.trajectory.solving import solve
+        from dmft.trajectory.solving import solve_with
 
         assert simulate is not None
         method = _method(asked, size, fresh=is_fresh)
         assert isinstance(method, GradientDescent)  # the step size is not zero
-        own = None if folder is None else folder / f"check-{_KINDS[is_fresh]}-{delta!r}"
+        own = execution.part(f"check-{_KINDS[is_fresh]}-{delta!r}")
         step, d = method.n_steps, simulate.d
-        trajectory = solve(
-            problem,
-            delta,
-            method,
-            sampling,
-            hessian_steps=[step],
-            threads=threads,
-            checkpoint=None if own is None else own / "theory",
-            max_memory=max_memory,
+        trajectory = solve_with(
+            own.part("theory"), problem, delta, method, sampling, hessian_steps=[step]
         )
         status, prediction = trajectory.status, None
         if status.ok:
@@ -311,7 +295,7 @@ def find_step_axis(
                 hold_hard=True,
                 hessian_steps=[step],
                 n_extreme=min(2, problem.m * d),
-                checkpoint=None if own is None else own / f"d{d}",
+                checkpoint=own.part(f"d{d}").checkpoint,
                 workers=simulate.workers,
             )
             found = sample_gap(trajectory.hessian(step)).status
@@ -333,8 +317,7 @@ def find_step_axis(
         for factor in simulate.factors:
             for is_fresh in (False, True)[: 1 + asked.compare_fresh]:
                 check.append(compare(float(f"{factor * threshold:.4g}"), size, is_fresh=is_fresh))
-                if progress is not None:
-                    progress(1)
+                execution.advance()
     return StepAxis(name, asked.time, reuse, fresh, tuple(check))
 
 

@@ -158,6 +158,7 @@ def test_the_loss_of_the_issue_is_refused():
     assert exact == pytest.approx(1 - np.tanh(f - y) ** 2, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_loss_for_signs_only_is_refused_with_other_labels_only():
     loss = Loss(
         lambda f, y: np.logaddexp(0, -y * f), lambda f, y: -y / (1 + np.exp(y * f)),
@@ -175,6 +176,7 @@ def test_a_loss_for_signs_only_is_refused_with_other_labels_only():
         dmft.find_delta_nn(Problem("modulus", loss=loss), method, (1.0, 2.0), step=0)
 
 
+@pytest.mark.slow
 def test_losses_that_are_finite_for_some_labels_only_pass():
     for value in (
         lambda f, y: (f - np.sqrt(y)) ** 2,
@@ -187,6 +189,7 @@ def test_losses_that_are_finite_for_some_labels_only_pass():
 # -- derivatives left out ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("where", POINTS)
 def test_derivatives_left_out_of_an_activation(name, where):
@@ -304,6 +307,7 @@ def test_equal_pickled_and_found_by_name():
     assert get_loss(SimpleNamespace(value=logcosh)).derivatives == "interpolation"
 
 
+@pytest.mark.slow
 def test_a_run_without_derivatives_is_that_of_the_catalogue():
     method, sampling = dmft.GradientDescent(0.3, 4), dmft.Sampling(n_paths=128, replicates=2)
     runs = [

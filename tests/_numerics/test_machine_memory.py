@@ -149,6 +149,7 @@ def test_a_solve_names_what_is_too_large(settings, n_steps, n_kept, name):
     assert surely_needed(PROBLEM, method, **{**values, key: more}, **blocks) > 8 * GB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "method", "kept"),
     [
@@ -193,6 +194,7 @@ def small_machine(monkeypatch):
         monkeypatch.setattr(module, "available_memory", lambda: 4 * GB)
 
 
+@pytest.mark.slow
 def test_every_door_answers_at_once(small_machine):
     many = dmft.Sampling(n_paths=2**24)
     with pytest.raises(ValueError, match=r"^n_paths must be at most \d+ for the memory there is"):

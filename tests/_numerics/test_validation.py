@@ -200,6 +200,7 @@ def test_progress_must_be_a_function():
             call()
 
 
+@pytest.mark.slow
 def test_numbers_that_nobody_waits_for():
     problem = dmft.Problem("phase-retrieval", dmft.Network("gelu", [1.0, 1.0]), "pseudo-huber")
     method, sampling = dmft.GradientDescent(0.1, 2), dmft.Sampling(64, 2)

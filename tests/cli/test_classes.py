@@ -106,6 +106,7 @@ def test_radii_in_a_run_file(run_file):
     assert dmft.load_run(run_file).problem.init_radius == (1.0, 0.5)
 
 
+@pytest.mark.slow
 def test_trajectory_and_spectrum(call, tmp_path):
     code, found, _ = call("trajectory")
     assert code == 0

@@ -81,6 +81,7 @@ def test_threshold_json(call):
     assert [os.path.basename(path) for path in data["files"]] == names(call.out)
 
 
+@pytest.mark.slow
 def test_trajectory(call):
     code, out, err = call("trajectory", "--format", "pdf")
     assert (code, err) == (0, "")
@@ -366,6 +367,7 @@ def test_too_little_memory_is_one_line(call, monkeypatch):
 # -- processes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_module_no_progress_bar_in_a_pipe(run_file, tmp_path):
     command = [sys.executable, "-m", "dmft", "spectrum", str(run_file), "--out", str(tmp_path)]
@@ -401,6 +403,7 @@ def test_progress_bar_on_a_terminal(run_file, tmp_path):
     assert "values of delta" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted(run_file, tmp_path):

@@ -27,6 +27,7 @@ points = 5
 run_file, call = commands_on(RUN, "curve")
 
 
+@pytest.mark.slow
 def test_curve(call):
     code, out, err = call()
     assert (code, err) == (0, "")
@@ -49,6 +50,7 @@ def test_curve(call):
     assert f"{again.n_evaluations} values of delta" in lines["solves"]
 
 
+@pytest.mark.slow
 def test_json(call):
     code, out, err = call("--json", "--steps", 0, 2, "--n-steps", 2, "--bracket", 1.5, 3)
     assert (code, err) == (0, "")
@@ -75,6 +77,7 @@ def test_a_limit_that_is_required(call):
     assert sorted(os.listdir(call.out)) == ["small-curve.npz", "small-curve.png"]
 
 
+@pytest.mark.slow
 def test_a_curve_outside_the_bracket(call):
     code, out, _ = call("--bracket", 3, 4, "--steps", 0, 1)
     assert code == 3

@@ -46,6 +46,7 @@ def test_label_by_name(call):
     assert lines["status"] == "SUCCESS"
 
 
+@pytest.mark.slow
 def test_json(call):
     code, out, err = call("easy-hard", *SMALL, "--json", "--seed", 3, "--max-degree", 4)
     assert (code, err) == (0, "")

@@ -61,6 +61,7 @@ def test_closed_streams(run_file, tmp_path, closed):
     assert names(tmp_path / "out") == FILES
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("command", "code", "said"),
@@ -234,6 +235,7 @@ def test_an_interrupt_within_what_is_executed_has_our_exit_code(tmp_path):
     assert (done.returncode, done.stderr) == (130, "delta-nn: interrupted\n")
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_the_package_imports_nothing_until_it_is_used():
     code = (

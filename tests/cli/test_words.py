@@ -29,6 +29,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_mistakes_of_every_command(call, run_file, command):
     more = f"(see delta-nn {command} --help)"

@@ -81,6 +81,7 @@ def test_an_exact_bias_in_1_over_d_is_removed():
 # ------------------------------------------------------------------ false alarms and power
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [0, 2, 8])
 @pytest.mark.parametrize("ensembles", [ONE, TWO], ids=["one size", "two sizes"])
 def test_p_values_are_honest_under_the_null(ensembles, length):
@@ -104,6 +105,7 @@ def test_p_values_are_honest_with_an_error_of_the_theory():
     assert np.mean([result.significant for result in results]) < 0.012
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ensembles", [ONE, TWO], ids=["one size", "two sizes"])
 def test_error_bars_are_right(ensembles):
     """Standard errors have the right mean square, and the estimate is unbiased."""

@@ -52,6 +52,7 @@ def comparison(trajectory, runs):
 _OF_HESSIANS = ("smallest_eigenvalue", "hard_overlap")
 
 
+@pytest.mark.slow
 def test_theory_agrees_with_simulation(comparison):
     assert not comparison.significant
     assert comparison.status.ok
@@ -224,6 +225,7 @@ def test_smallest_eigenvalue_and_overlap_of_an_outlier(comparison, trajectory, r
         np.testing.assert_array_equal(q.runs[0][:, row, 0], runs[0].hessian[5].smallest[:, 0])
 
 
+@pytest.mark.slow
 def test_hessians_only_where_all_recorded_them(trajectory, runs):
     other = simulate(d=150, hessian_steps=(5,))
     result = compare(trajectory, [runs[0], other], quantities=["smallest_eigenvalue"])
@@ -234,6 +236,7 @@ def test_hessians_only_where_all_recorded_them(trajectory, runs):
     assert "smallest_eigenvalue" not in without.quantities
 
 
+@pytest.mark.slow
 def test_degenerate_outliers_are_compared_by_their_mean():
     """By symmetry z1 + z2 and z1 - z2 give the same outlier; the smaller of two is biased."""
     method = GradientDescent(0.2, 8)
@@ -283,6 +286,7 @@ def test_edge_of_the_bulk_with_tracy_widom_shift():
     assert shift > 3 * spread  # without it the comparison would fail
 
 
+@pytest.mark.slow
 def test_bulk_that_is_unbounded_below_is_that_of_n_weights():
     problem = Problem("phase-retrieval", Network("quadratic"), "square")
     theory = dmft.solve(problem, DELTA, GradientDescent(0.01, 0), SAMPLING)
@@ -424,6 +428,7 @@ def test_few_seeds_are_said_to_be_few(trajectory):
     assert "no more than chance" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "problem",
     [
@@ -542,6 +547,7 @@ def test_theory_and_simulation_from_the_same_overlap():
     assert "norm" in result.quantities
 
 
+@pytest.mark.slow
 def test_together_more_than_chance_is_not_called_compatible(trajectory, runs):
     result = compare(trajectory, runs)
     small = {

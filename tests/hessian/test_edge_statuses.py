@@ -50,6 +50,7 @@ def problem(m):
     return Problem("phase-retrieval", Network("gelu", [1.0, -0.5][:m]), "pseudo-huber")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "step"), [(1, 0), (1, 1), (2, 1)])
 def test_threshold_and_spectrum(too_few_steps, m, step):
     found = dmft.find_delta_nn(problem(m), METHOD, (1, 6), step, SAMPLING, scan_points=3)
@@ -67,6 +68,7 @@ def test_threshold_and_spectrum(too_few_steps, m, step):
     assert np.isnan(drawn.hard_gap).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", FAILED)
 def test_curves_and_comparison(too_few_steps, m):
     network = problem(m)
@@ -105,6 +107,7 @@ def test_one_replicate_of_a_spectrum(monkeypatch):
     assert good == law.hard_gap()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["threshold", "curve", "spectrum", "compare"])
 def test_command_line(too_few_steps, call, name):
     code, out, err = call(name)

@@ -17,6 +17,7 @@ def problem(activation="gelu", loss="pseudo-huber", label="phase-retrieval", a=(
     return dmft.Problem(label, dmft.Network(activation, a), loss, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "below", "above"),
     [
@@ -89,6 +90,7 @@ def test_quadrature_at_step_zero_is_converged():
     assert abs(gaps[0] - gaps[1]) < 1e-5
 
 
+@pytest.mark.slow
 def test_many_gaussians_at_step_zero_come_with_a_standard_error():
     case = problem("gelu", label="product", a=(1.0, -1.0))
     law = initial_law(case, 4.0, SAMPLING)
@@ -111,6 +113,7 @@ def test_weight_decay_shifts_the_spectrum():
         assert (law.hard_gap() < 0) == (outlier.value < 0)
 
 
+@pytest.mark.slow
 def test_easy_problems_have_no_hard_block():
     law = initial_law(problem("tanh", "square", "staircase"), 3.0)
     with pytest.raises(ValueError, match="hard"):
@@ -125,6 +128,7 @@ def test_density_at_a_late_step_has_mass_one():
     assert abs(np.trapezoid(law.density(x), x) - 1) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [2, 3])
 def test_density_of_several_neurons_has_mass_one(m):
     case = problem("tanh", label="easy-hard", a=np.linspace(1, -0.5, m))
@@ -167,6 +171,7 @@ def test_jumps_away_from_zero_are_integrated_exactly():
     assert initial_law(problem("gelu", label=smooth), 3.0).replicates == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "k"),
     [
@@ -276,6 +281,7 @@ def gap_at_start(label, network, loss, delta, **more):
     return sample_gap(initial_law(case, delta, dmft.Sampling(replicates=4)))
 
 
+@pytest.mark.slow
 def test_an_edge_held_between_the_points_of_a_grid():
     """D is smallest at an r that no grid has; by Gauss-Legendre on panels of width .02."""
     welsch = dmft.Loss(

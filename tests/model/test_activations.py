@@ -62,6 +62,7 @@ def test_the_bank_of_definitions_is_complete():
     assert set(DEFINITION) == set(ACTIVATIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluate", [by_numpy, by_kernel])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_matches_mpmath(name, evaluate):

@@ -173,6 +173,7 @@ def test_other_labels_are_refused_at_the_door(loss, call):
 # -- test error ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [0.0, 0.15])
 @pytest.mark.parametrize("loss", ["logistic", "smoothed-hinge", "square"])
 def test_linear_classifier_errs_by_its_angle(flip, loss):
@@ -198,6 +199,7 @@ def test_error_of_a_network_that_knows_the_direction():
     assert nothing[0] == 0.0  # an output of zero is no error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "activation", "second_layer"),
     [
@@ -229,6 +231,7 @@ def test_test_error_and_loss_on_fresh_samples(target, activation, second_layer):
     assert abs(loss - losses.mean()) < 4.0 * losses.std() / np.sqrt(n) + 2e-4
 
 
+@pytest.mark.slow
 def test_sign_masses_find_every_change():
     s = np.linspace(-9.0, 9.0, 400_001)
     w = norm.pdf(s) * (s[1] - s[0])
@@ -262,6 +265,7 @@ def test_no_test_error_for_real_labels():
 # -- through simulation, comparison, files and Hessian -------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.simulation
 @pytest.mark.parametrize("loss", ["logistic", "smoothed-hinge"])
 def test_theory_and_simulation_of_flipped_labels(loss):
@@ -284,6 +288,7 @@ def test_inputs_that_are_not_gaussian_have_a_test_error_of_samples():
     np.testing.assert_allclose(run.test_error * 4000, np.round(run.test_error * 4000), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_files_keep_the_test_error(tmp_path):
     net = problem(signs(flip=0.1), "gelu", (1.0, -1.0))
     theory = solve(net)
@@ -317,6 +322,7 @@ def test_step_zero_sums_over_the_noise_of_classes():
     assert abs(mean - samples.mean()) < 4.0 * samples.std() / 1000.0
 
 
+@pytest.mark.slow
 def test_threshold_and_spectrum_of_flipped_labels():
     net = problem(signs("easy-hard", 0.1), "gelu", (2.0, 2.0), init_radius=1.0)
     found = dmft.find_delta_nn(
@@ -339,6 +345,7 @@ def test_configurations_round_trip():
     assert ClassLaw.of("logistic") == ClassLaw("logistic", 0.0, None, 1.0)
 
 
+@pytest.mark.slow
 def test_a_boundary_through_the_nodes_of_a_rule():
     """Labels are classes with probability one; z1 = -z2 happens on symmetric rules alone."""
     target = Target(lambda z, eps: np.sign(z[:, 0] + z[:, 1]), k=2)

@@ -41,6 +41,7 @@ def uncatalogued(activation, loss):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "loss"), PAIRS)
 def test_gradient_is_the_derivative_of_the_loss(activation, loss):
     problem = problem_with(activation, loss)
@@ -107,6 +108,7 @@ def test_a_changed_copy_of_a_catalogue_entry_is_not_run_by_its_old_kernel():
     assert mean_loss(problem, [[1.0]], [0.0]) == 2.0
 
 
+@pytest.mark.slow
 def test_bits_do_not_depend_on_blocks_layout_or_aliasing():
     problem = problem_with()
     r, y = samples(n=1000, seed=5)

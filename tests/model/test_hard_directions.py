@@ -81,6 +81,7 @@ def test_multiplicative_noise_and_pure_noise():
     np.testing.assert_array_equal(hard_subspace(lambda z, eps: eps, 2), np.eye(2))
 
 
+@pytest.mark.slow
 def test_diagonal_directions_are_exact_to_rounding():
     found = hard_subspace(lambda z, eps: z[:, 0] + z[:, 1], 2)
     np.testing.assert_allclose(found, np.array([[1.0], [-1.0]]) / math.sqrt(2), rtol=1e-15)
@@ -92,6 +93,7 @@ def test_diagonal_directions_are_exact_to_rounding():
     np.testing.assert_array_equal(found[3], [0.0, 0.0, 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "hard"),
     [

@@ -117,6 +117,7 @@ def test_the_first_step_of_a_linear_network_from_a_given_overlap():
     np.testing.assert_allclose(trajectory.overlap[1, :, 0], exact, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "abs", "quadratic"])
 def test_at_radius_zero_flat_activations_stay_and_nothing_is_divided_by_it(activation):
     problem = two(activation, init_radius=0.0)
@@ -145,6 +146,7 @@ def test_others_leave_radius_zero_as_simulations_do(activation):
     assert trajectory.norm[-1, 0, 0] > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "leaky-relu", "abs"])
 @pytest.mark.parametrize("scale", [2.0**-8, 4.0])
 def test_homogeneous_activations_know_no_radius(activation, scale):
@@ -217,6 +219,7 @@ def test_radii_hold_exactly_beside_an_overlap(radii, overlap):
     np.testing.assert_allclose(run.overlap[:, 0, :, 0], expected, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_gaussian_weights_hold_them_in_expectation():
     problem = two(init_gram=GRAM, initial_overlap=OVERLAP, init_law="gaussian")
     d, seeds = 50, 200
@@ -230,6 +233,7 @@ def test_gaussian_weights_hold_them_in_expectation():
     np.testing.assert_allclose(spread, np.stack([rest, rest], axis=1), rtol=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.simulation
 @pytest.mark.parametrize("law", ["sphere", "gaussian"])
 def test_theory_and_simulation_agree_from_a_correlated_start(law):

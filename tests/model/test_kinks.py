@@ -56,6 +56,7 @@ def test_clipped_linear_is_linear_before_it_clips():
     np.testing.assert_array_equal(clipped.train_loss, linear.train_loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", KINKED)
 def test_compiled_and_plain_activation_give_the_same_run(activation):
     entry = ACTIVATIONS[activation]
@@ -116,6 +117,7 @@ def test_step_zero_by_an_independent_split_quadrature(activation):
         assert mean == pytest.approx(split_expectation(function, kinks, rho), abs=2e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start", [{"initial_overlap": [[0.6], [0.0]]}, {"init_gram": [[1.0, 0.5], [0.5, 1.0]]}]
 )
@@ -136,6 +138,7 @@ def test_where_kinks_lie_across_the_axes_the_error_is_honest(start):
     assert abs(law.weights[:, 0, 1].mean() - exact) < 4.0 * np.hypot(stderr, error)
 
 
+@pytest.mark.slow
 def test_a_convex_loss_of_relus_has_no_negative_curvature():
     """D = L'' g g^T: the Hessian of n samples has no Dirac mass, so no negative outlier either."""
     problem = Problem("phase-retrieval", Network("relu", [1.0, 1.0]), "pseudo-huber")
@@ -166,6 +169,7 @@ def test_the_hessian_of_a_run_is_that_of_its_samples():
 # -- dynamics ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.simulation
 def test_two_relus_stay_with_the_simulation():
     """The problem on which redrawn noise and a dropped Dirac mass go wrong by 30 %."""

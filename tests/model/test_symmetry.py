@@ -44,6 +44,7 @@ PROBLEMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_the_theory_keeps_them(name, method):
@@ -63,6 +64,7 @@ def test_the_theory_keeps_them(name, method):
         assert np.any(run.weights[-1, 0] != run.weights[0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["descent", "momentum", "batches", "fresh", "second layer"])
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_runs_keep_them(name, method):
@@ -93,6 +95,7 @@ def test_equal_neurons_are_one_with_a_longer_step():
         assert np.all(np.abs(difference[1:]) < 4.0 * error[1:] + 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["descent", "momentum", "batches", "fresh", "flow"])
 def test_neurons_without_gradient_move_by_weight_decay_alone(method):
     # One has no output; the other is at the origin of an even activation.

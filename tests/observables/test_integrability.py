@@ -89,6 +89,7 @@ def test_no_second_moment_of_the_gradient_ends_the_trajectory():
         dmft.solve(found.problem, 3.0, METHOD, SAMPLING, threads=1, throw=True)
 
 
+@pytest.mark.slow
 def test_the_gap_of_bounded_gradients_stays_a_number():
     # y = exp(z^2): the curvature of a robust loss is bounded, and so is the gap.
     case = dmft.Problem(

@@ -65,18 +65,21 @@ def check(trajectory):
         assert np.isfinite(trajectory.stderr[name]).all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 @pytest.mark.parametrize("method", [DESCENT, FLOW], ids=["descent", "flow"])
 def test_any_problem_has_a_trajectory_or_a_status(name, method):
     check(dmft.solve(PROBLEMS[name], 4.0, method, SAMPLING, threads=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", OF_DELTA)
 @pytest.mark.parametrize("method", [DESCENT, FLOW], ids=["descent", "flow"])
 def test_any_delta_has_a_trajectory_or_a_status(delta, method):
     check(dmft.solve(make_problem(), delta, method, SAMPLING, threads=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_any_method_has_a_trajectory_or_a_status(name):
     problem = make_problem(layer=(1.0, 0.5))
@@ -87,6 +90,7 @@ def test_any_method_has_a_trajectory_or_a_status(name):
         assert not sim.status.ok or np.isfinite(sim.gradient_norm).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_any_problem_has_a_run_or_a_status(name):
     sim = dmft.simulate(

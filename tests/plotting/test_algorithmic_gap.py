@@ -138,6 +138,7 @@ def test_step_sizes(hardness, tmp_path):
     save_figure(figure, tmp_path / "figure.png")
 
 
+@pytest.mark.slow
 def test_runs_beside_the_largest_step(hardness, tmp_path):
     checks = (check(2.0, compared=False), check(8.0), check(2.0, True), check(8.0, True))
     axis = dmft.StepAxis("gelu", 8.0, series(), series(), checks)

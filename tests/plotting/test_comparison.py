@@ -70,6 +70,7 @@ def panel_pairs(figure):
     return [axes for axes in figure.axes if axes not in ratios], ratios
 
 
+@pytest.mark.slow
 def test_two_panels_for_each_quantity(comparison, tmp_path):
     figure = plot_comparison(comparison)
     quantities = list(comparison.quantities.values())
@@ -151,6 +152,7 @@ def test_nothing_to_compare(comparison):
     assert "0 of 0 deviations within 3 standard errors" in figure.get_suptitle()
 
 
+@pytest.mark.slow
 def test_hessian(trajectory, runs, tmp_path):
     figure = plot_hessian_comparison(trajectory, runs, 12)
     whole, zoom, scatter = figure.axes
@@ -205,6 +207,7 @@ def test_hessian_with_an_atom_at_zero():
     assert "atom of mass 0.5" in texts(figure)
 
 
+@pytest.mark.slow
 def test_hessian_of_an_unbounded_bulk_is_that_of_n_weights():
     problem = Problem("phase-retrieval", Network("gelu"), "square")
     method = GradientDescent(0.05, 0)

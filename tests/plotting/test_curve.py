@@ -66,6 +66,7 @@ def test_steps_without_a_value_are_marked():
     assert "NO_BRACKET" in figure.axes[0].get_title()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [[0], [3], [0, 1]])
 def test_few_steps(tmp_path, steps):
     full = curve()

@@ -22,6 +22,7 @@ def panel(figure, name):
     return [axes for axes in figure.axes if name in axes.get_ylabel()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [False, True])
 @pytest.mark.parametrize("method", [FIXED, TRAINED])
 def test_a_panel_for_what_there_is(method, classes):

@@ -47,6 +47,7 @@ def drawn(figure):
     return figure.canvas.buffer_rgba().tobytes(), [text.count(tag) for tag in ("<path", "<text")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_settings_of_the_user_do_not_show(name):
     with matplotlib.rc_context():
@@ -61,6 +62,7 @@ def test_settings_of_the_user_do_not_show(name):
     assert plt.get_fignums() == []
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("first", ["rmt.plotting", "dmft.plotting"])
 @pytest.mark.parametrize(

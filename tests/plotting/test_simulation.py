@@ -46,6 +46,7 @@ def test_every_seed_and_the_mean_of_each_size(tmp_path):
     assert_readable(figure, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "options", "word"),
     [

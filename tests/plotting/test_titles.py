@@ -9,6 +9,7 @@ from dmft.plotting import plot_spectrum, plot_threshold, plot_trajectory
 SAMPLING = dmft.Sampling(n_paths=256, replicates=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["trajectory", "spectrum", "threshold"])
 def test_long_titles_are_broken(kind):
     target = dmft.Target("easy-hard", classes="logistic", slope=3.0)

@@ -164,6 +164,7 @@ def put(folder, files):
         (folder / name).write_bytes(data)
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints(folders, tmp_path):
     rng = np.random.default_rng(14)
     folder, n_refused = tmp_path / "checkpoint", 0

@@ -223,6 +223,7 @@ def check_unresolved(case):
         assert np.isnan(law.smallest_eigenvalue(throw=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(200 // ROUND))
 def test_random_laws(block):
     unresolved = 0
@@ -256,6 +257,7 @@ def test_random_laws(block):
     assert unresolved <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(0, 200, 9))
 def test_against_eigenvalues(seed):
     """Matrices of the size of a run; the distance of the right law is of the order of 1 / size."""

@@ -22,6 +22,8 @@ from dmft.studies.step_axis import EigenvalueCheck, StepAxis, StepSeries
 from dmft.studies.sweep_result import Sweep
 from dmft.studies.sweeps import sweep as run_sweep
 
+pytestmark = pytest.mark.slow  # every kind of result is computed first
+
 PROBLEM = dmft.Problem("phase-retrieval", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
 METHOD = dmft.GradientDescent(0.2, 3)
 SAMPLING = dmft.Sampling(n_paths=64, replicates=2, seed=1)

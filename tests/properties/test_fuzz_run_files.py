@@ -109,6 +109,7 @@ ALTERED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_small_runs_of_altered_files_end_with_a_code(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("dmft.plotting.plot_trajectory", lambda *_: None)
     monkeypatch.setattr("dmft.plotting.save_figure", lambda _, path: path.touch() or path)

@@ -1,6 +1,7 @@
 """Order parameters of random problems: C is a covariance, R is causal."""
 
 import numpy as np
+import pytest
 from drawn import SAMPLING, deltas, examples, problems, steps
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ import dmft
 T = 5
 
 
+@pytest.mark.slow
 @examples(25)
 @given(
     problem=problems(), delta=deltas(), sizes=steps(T),
@@ -36,6 +38,7 @@ def test_covariances_are_symmetric_and_positive_semidefinite(
     assert np.linalg.eigvalsh(matrix)[0] > -1e-11 * np.abs(found.correlation).max()
 
 
+@pytest.mark.slow
 @examples(25)
 @given(problem=problems(), delta=deltas(), sizes=steps(T), later=steps(2))
 def test_the_response_is_causal(problem, delta, sizes, later):

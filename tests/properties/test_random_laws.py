@@ -259,6 +259,7 @@ def check(law):
     return abs(signed[0] - 1.0), np.abs(signed[1:] - moments) / absolute[1:]
 
 
+@pytest.mark.slow
 @settings(
     deadline=None,
     derandomize=True,

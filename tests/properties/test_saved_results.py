@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 from damage import same
 from drawn import SAMPLING, deltas, examples, problems, steps
 from hypothesis import given
@@ -52,6 +53,7 @@ def plain(value):
     return np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
 
 
+@pytest.mark.slow
 @examples(6)
 @given(
     problem=problems(), delta=deltas(), sizes=steps(2), batch=st.sampled_from([1.0, 0.5]),
@@ -67,6 +69,7 @@ def test_runs(problem, delta, sizes, batch, d, seeds, step):
     assert_comes_back(dmft.compare(trajectory, runs))
 
 
+@pytest.mark.slow
 @examples(5)
 @given(problem=problems(HARD), sizes=steps(2), step=st.integers(1, 2))
 def test_thresholds(problem, sizes, step):
@@ -81,6 +84,7 @@ def test_thresholds(problem, sizes, step):
     )
 
 
+@pytest.mark.slow
 @examples(3)
 @given(
     problem=problems(("phase-retrieval",)), delta=deltas(), size=st.sampled_from([0.05, 0.1, 0.3]),

@@ -126,6 +126,7 @@ def test_the_twins_know_what_is_known_in_closed_form():
 # -- the list ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "information", "generative", "k_hard"),
     [
@@ -163,6 +164,7 @@ def test_the_list_covers_the_catalogue():
     assert set(EXACT) == {name for name, entry in TARGETS.items() if entry.hard_indices}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["phase-retrieval", "modulus", "hermite4", "hermite3-squared"])
 def test_noisy_single_index(name):
     result = hardness(Target(name, noise=0.5), n_points=2**20)
@@ -176,6 +178,7 @@ def test_noisy_single_index(name):
     assert result.inverse_delta_alg_stderr < 5e-4 * exact
 
 
+@pytest.mark.slow
 def test_noisy_product():
     result = hardness(Target("product", noise=0.5), n_points=2**20)
     y, mass, diagonal = product_nodes()
@@ -216,6 +219,7 @@ def test_staircase_direction_by_direction():
     assert result.generative_exponents == (1, 1)
 
 
+@pytest.mark.slow
 def test_easy_and_hard_direction():
     result = hardness("easy-hard", n_points=2**18)
     np.testing.assert_array_equal(result.easy_basis, [[1.0], [0.0]])
@@ -287,6 +291,7 @@ def on_two_sheets(function):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "label",
     [
@@ -311,6 +316,7 @@ def test_conditional_mean_that_cancels_for_every_label(label):
         assert error < 5e-3
 
 
+@pytest.mark.slow
 def test_conditional_mean_that_cancels_beside_other_directions():
     # Two coordinates: u = |z|^2 / 2 is exponential, y = u e^-u, and again E[u - 1 | y] = 0.
     def label(z, eps):
@@ -350,6 +356,7 @@ def test_bits_do_not_depend_on_the_number_of_threads():
         np.testing.assert_array_equal(left.stderr, right.stderr)
 
 
+@pytest.mark.slow
 def test_difference_of_exponentials_in_four_dimensions():
     # y = z1 z2 + z3 z4 = A - B, both exponential: E[(E[A | y] - 1)^2] = 3/4, in a rotated frame.
     target = Target(lambda z, eps: z[:, 0] * z[:, 1] + z[:, 2] * z[:, 3], k=4)
@@ -359,6 +366,7 @@ def test_difference_of_exponentials_in_four_dimensions():
     assert result.generative_exponents == (2, 2, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_squared_norm(k):
     # E[z_1^2 - 1 | y] = y/k - 1, of variance 2/k, and G is a multiple of the identity.
@@ -378,6 +386,7 @@ def test_irrelevant_and_rotated_directions():
     np.testing.assert_allclose(result.first_recovered, [[1.0, 0.0], [0.0, 0.0]], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_missing_stair_is_the_product():
     # Given z1, the label z1 + z2 z3 tells z2 z3.
     target = Target(lambda z, eps: z[:, 0] + z[:, 1] * z[:, 2], k=3)
@@ -405,6 +414,7 @@ def test_user_function_is_as_the_catalogue():
 # -- errors --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "exact"),
     [

@@ -153,6 +153,7 @@ def test_no_folder_at_all(package, monkeypatch, capsys):
     assert "NUMBA_CACHE_DIR" in captured.err
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.skipif(
     not (hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("setpriv")),

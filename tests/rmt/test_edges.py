@@ -41,6 +41,7 @@ def fixed_point(weights, p, ratio, z, sweeps=4000):
     return c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
 def test_against_fixed_point(m):
     rng = np.random.default_rng(m)
@@ -85,6 +86,7 @@ def test_edge_is_the_maximum_of_the_concave_problem(m):
     assert -found.fun >= left - 1e-2 * abs(left)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "ratio"), [(1, 0.4), (1, 3.0), (2, 0.6), (2, 4.0), (3, 2.0)])
 def test_against_eigenvalues(m, ratio):
     """Edges, mass below a point and moments of a matrix of size ~ 700."""
@@ -109,6 +111,7 @@ def test_against_eigenvalues(m, ratio):
     assert np.mean(np.abs(eigenvalues) < 1e-9) == pytest.approx(law.atom_at_zero(), abs=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
 @pytest.mark.parametrize("ratio", [0.2, 1.0, 20.0])
 def test_mass_and_moments(m, ratio):
@@ -234,6 +237,7 @@ def test_independent_copies_of_signs():
     np.testing.assert_allclose(law.density(x), exact.density(x), atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [2, 3])
 @pytest.mark.parametrize("ratio", [0.5, 2.0, 8.0])
 def test_positive_weights_of_rank_one(m, ratio):

@@ -12,6 +12,7 @@ from rmt.overlay import compare_spectrum
 # -- phases ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_argument_of_determinants(seed):
     """C (X - i Y) C^T with diagonal X, Y has the arguments of its diagonal, whatever C."""

@@ -17,6 +17,7 @@ def planted(seed, n, m, k, strength=2.0):
     return weights + noise + noise.transpose(0, 2, 1), z
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("m", "k", "ratio"), [(1, 1, 4.0), (1, 2, 6.0), (2, 1, 6.0), (2, 2, 8.0), (3, 1, 12.0)]
 )
@@ -117,6 +118,7 @@ def test_no_negative_outlier_of_a_positive_matrix(m):
     assert [o for o in law.outliers() if o.side == "left"] == []
 
 
+@pytest.mark.slow
 def test_gap_is_continuous_and_changes_sign_with_the_outlier():
     rng = np.random.default_rng(6)
     z = rng.standard_normal((2000, 1))

@@ -82,6 +82,7 @@ def test_airy_scale_against_the_curvature_of_z(m):
     assert airy_scale(law, 1000)[0] == pytest.approx(exact, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_tracy_widom_on_marchenko_pastur():
     """Mean and spread of the largest eigenvalue over 200 draws."""
     exact = MarchenkoPastur(3.0)

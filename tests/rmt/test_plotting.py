@@ -31,6 +31,7 @@ def test_density_with_outlier_and_histogram(tmp_path):
     figure.savefig(tmp_path / "figure.png")
 
 
+@pytest.mark.slow
 def test_density_with_atom_and_ticks(tmp_path):
     law = rmt.HessianLaw([1.0, -1.0], 0.5, shift=0.2)
     operator = aslinearoperator(law.sample_matrix(100, 0))

@@ -138,6 +138,7 @@ def coarser(law, count=8192):
     return rmt.HessianLaw(law.weights[order[chosen]], law.ratio, support=law.support)
 
 
+@pytest.mark.slow
 @EACH
 def test_distribution(m, step):
     runs, law = simulated(m)[step], laws(m)[step][0]
@@ -179,6 +180,7 @@ def deviation(m, step, side):
     return found.mean() - place[side], np.hypot(error[side], spread[side] / np.sqrt(len(found)))
 
 
+@pytest.mark.slow
 @EACH
 @pytest.mark.parametrize("side", [0, 1])
 def test_extreme_eigenvalue(m, step, side):
@@ -205,6 +207,7 @@ SQUARE_ROOT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "step", "side"), SQUARE_ROOT)
 def test_tracy_widom_beside_own_weights(m, step, side):
     values = reduced(m, step, side)

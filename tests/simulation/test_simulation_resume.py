@@ -120,6 +120,7 @@ def test_twenty_kills_then_resume(tmp_path, uninterrupted):
             assert after[name] == data
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @posix
 @pytest.mark.parametrize("stage", ["half written", "before the rename", "after the rename"])

@@ -564,6 +564,7 @@ def test_threshold_and_curve_agree(name):
     assert spectrum.config["method"] == method.to_config()
 
 
+@pytest.mark.slow
 def test_the_hessian_has_the_second_layer_of_its_step():
     """Weights D are those of a(t), for all paths and for each replicate."""
     from dmft.model.gradients import curvature

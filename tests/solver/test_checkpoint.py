@@ -365,6 +365,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
 # ------------------------------------------------------------------ what is refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "change"),
     [

@@ -73,6 +73,7 @@ def solved(problem, n_steps, tolerance, monkeypatch, only_full_passes):
         return dmft.solve(problem, 6.0, dmft.GradientDescent(0.2, n_steps), sampling)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "n_steps", "tolerance", "allowed"),
     [(LINEAR, 120, 1e-12, 1e-9), (PAIR, 40, 1e-10, 1e-6)],

@@ -95,6 +95,7 @@ def test_initial_overlap_is_where_the_trajectory_starts():
 # -- symmetries -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_neurons_that_do_not_interact_are_copies_of_one():
     # A loss linear in f: the gradient of a neuron does not see the others.
     additive = dmft.Loss(
@@ -157,6 +158,7 @@ def test_overlap_with_hard_directions_is_exactly_zero():
     assert np.abs(trajectory.overlap[-1, :, 0]).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "k"), [(4, 3), (1, 3), (4, 1)])
 def test_any_number_of_neurons_and_directions(m, k):
     def label(z, eps):

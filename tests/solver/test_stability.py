@@ -149,6 +149,7 @@ def test_stored_with_the_trajectory(unstable, tmp_path):
     np.testing.assert_array_equal(loaded._runs[1].left_out, unstable._runs[1].left_out)
 
 
+@pytest.mark.slow
 def test_a_threshold_says_what_its_root_rests_on(tmp_path):
     problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
     method = dmft.GradientDescent(0.8, 3)

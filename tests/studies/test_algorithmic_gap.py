@@ -201,6 +201,7 @@ def test_a_step_that_is_too_large_has_a_status_and_no_value():
     assert axis.status is not Status.SUCCESS
 
 
+@pytest.mark.slow
 def test_networks_by_name_and_one_of_them_chosen():
     found = dmft.algorithmic_gap(
         "phase-retrieval",

@@ -105,6 +105,7 @@ def descend(d, delta, n_steps, seed, start=None):
 # ------------------------------------------------------------------ law of the initial overlap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 0.7])
 def test_linear_network_on_labels_that_ignore_the_inputs(noise):
     """Theta^t = u_t(S) Theta^0 + v_t(S) X^T y / n: everything is a Marchenko-Pastur average."""
@@ -137,6 +138,7 @@ def test_mean_and_spread_of_simulated_overlaps():
     assert np.all(np.abs(spread[1:] / variance[1:] - 1.0) < 3.5 * np.sqrt(2.0 / seeds))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -317,6 +319,7 @@ def test_an_imposed_overlap_is_the_mean_of_the_start():
     np.testing.assert_allclose(spread[0] / spread[1], 10.0, rtol=0.05)  # d^(1/2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_steps", "d"), [(4, 10_000), (12, 100_000), (20, 10**7)])
 def test_a_run_without_a_fall_says_so(n_steps, d):
     """The test loss falls from its start in any case: that is not what is asked."""
@@ -326,6 +329,7 @@ def test_a_run_without_a_fall_says_so(n_steps, d):
     assert np.all(found.hard_cosine < 0.1)
 
 
+@pytest.mark.slow
 def test_learning_an_easy_direction_is_not_a_fall():
     problem = dmft.Problem("easy-hard", dmft.Network("gelu"), "pseudo-huber")
     found = predict_grokking(

@@ -59,6 +59,7 @@ def test_recovers_known_parameters(width):
 
 
 # Both a crossing that several deltas resolve, and one that falls between two of them.
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "widest"), [(0.3, 0.6), (0.1, 0.3), (0.03, 0.25)])
 def test_the_interval_covers_as_often_as_it_says(width, widest):
     rng = np.random.default_rng(2)

@@ -104,6 +104,7 @@ def test_the_runs_are_those_of_simulate(small):
     assert "n_delta=3, seeds=3" in repr(small)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_grid_and_the_workers_change_nothing(small):
     again = run(hessian_step=4, d=[90, 60], deltas=[12, 1, 4.5], workers=2)
     assert_same(small, again)

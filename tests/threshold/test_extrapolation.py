@@ -30,6 +30,7 @@ def noisy(curve, error, generator, correlation=1.0, count=8):
     return curve(TIMES) + noise.mean(axis=0), curve(TIMES) + noise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [0.01, 0.1])
 @pytest.mark.parametrize("correlation", [0.3, 3.0])
 @pytest.mark.parametrize("name", CURVES)

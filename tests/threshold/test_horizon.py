@@ -39,6 +39,7 @@ def test_agrees_with_a_search_at_each_step(curve):
         assert one.stderr > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "bracket", "exact"),
     [("quadratic", (0.3, 4), 0.923026284518), ("gelu", (0.5, 6), 1.692756688659)],
@@ -284,6 +285,7 @@ def test_a_window_between_the_deltas_of_the_grid_is_found(monkeypatch, width):
     assert "disappears at delta" in result.detail
 
 
+@pytest.mark.slow
 def test_a_window_at_step_zero_is_found_without_a_solve():
     loss = dmft.Loss(
         lambda f, y: (f - y) ** 2 / (2 * (0.01 + y)),

@@ -110,6 +110,7 @@ def _by_scipy():
     return 1.0 / mean(lambda z: u(z, B) ** 2)
 
 
+@pytest.mark.slow
 def test_digits_survive_a_file(tmp_path):
     found = find(
         problem(lambda z, eps: np.minimum(z[:, 0] ** 2, 5), loss=PLAIN), (0.3, 3), digits=12

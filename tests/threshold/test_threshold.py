@@ -21,6 +21,7 @@ def retrieval(activation="quadratic", loss="pseudo-huber", **more):
     return dmft.Problem("phase-retrieval", dmft.Network(activation), loss, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "bracket", "exact"),
     [("quadratic", (0.3, 4), 0.923026284518), ("gelu", (0.5, 6), 1.692756688659)],
@@ -78,6 +79,7 @@ def test_gap_is_smooth_in_delta():
     assert curvature.max() < 0.01 * error
 
 
+@pytest.mark.slow
 def test_no_crossing_is_a_status_with_the_gap_at_both_ends():
     result = dmft.find_delta_nn(retrieval("gelu"), METHOD, (3, 8), step=0)
     assert result.status is dmft.Status.NO_BRACKET
@@ -205,6 +207,7 @@ def test_bad_arguments(change, message):
         dmft.find_delta_nn(**arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("errors", [0.5, 3.0])
 def test_zooming_in_on_the_threshold(errors):
     sampling = dmft.Sampling(n_paths=128, replicates=4)
@@ -370,6 +373,7 @@ def exact_gap(constant):
     return gap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bracket", [(0.5, 16), (1, 10), (0.5, 8)])
 def test_a_window_between_the_points_of_the_scan_is_found(bracket):
     result = dmft.find_delta_nn(relative_square(0.01), METHOD, bracket, step=0)

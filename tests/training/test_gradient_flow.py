@@ -57,6 +57,7 @@ def test_the_error_of_a_step_is_known_to_leading_order(s):
     assert estimate == pytest.approx(np.exp(h) - end, rel=3e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
 def test_linear_network_follows_the_exact_flow(weight_decay):
     times = [0.0, 0.3, 1.0, 4.0, 20.0]
@@ -71,6 +72,7 @@ def test_linear_network_follows_the_exact_flow(weight_decay):
     assert found.rank < 40
 
 
+@pytest.mark.slow
 def test_error_of_the_flow_is_as_small_as_asked():
     """The same paths, so that the sampling errors cancel."""
     times = np.array([0.0, 1.0, 3.0, 10.0])
@@ -83,6 +85,7 @@ def test_error_of_the_flow_is_as_small_as_asked():
         assert np.abs(found[tol].overlap[:, 0, 0] - exact).max() < 2 * tol
 
 
+@pytest.mark.slow
 def test_agrees_with_small_steps_of_gradient_descent():
     times = [0.0, 0.4, 1.0, 2.0, 5.0]
     flow = dmft.solve(RETRIEVAL, 8.0, dmft.GradientFlow(5.0, 1e-4, times), SAMPLING)
@@ -97,6 +100,7 @@ def test_agrees_with_small_steps_of_gradient_descent():
         assert np.all(np.abs(getattr(flow, name) - limit) < 3 * error + 1e-3), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("a", [0.1, 1.0])
 def test_accuracy_does_not_depend_on_the_scale_of_the_gradients(a):
     """A coarse tolerance against a fine one, at times in units of the rate of a small network."""
@@ -207,6 +211,7 @@ def test_saved_flow_loads_back(tmp_path):
     assert not loaded.response_status.ok
 
 
+@pytest.mark.slow
 def test_threshold_along_the_flow():
     """At time 0 that of every method; later one of its own, close to that of small steps."""
     flow = dmft.GradientFlow(1.0, 1e-3, [0.0, 1.0])

@@ -20,6 +20,7 @@ def start(activation, delta=8.0):
     return dmft.solve(problem, delta, GradientDescent(0.05, 0), SAMPLING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "value", "overlap"), [("quadratic", -2.47, 0.51), ("gelu", -1.51, 0.34)]
 )

@@ -24,6 +24,7 @@ def solve(case, n_steps, sampling=SAMPLING, **more):
     return dmft.solve(problem, case.delta, method, sampling, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [(1.0,), (1.0, -0.7)])
 @pytest.mark.parametrize("n_steps", [0, 1, 2, 5, 12, 20])
 def test_linear_network_has_no_outlier(layer, n_steps):

@@ -29,6 +29,7 @@ CASES = {
 
 
 # Two neurons at step 0 are four Gaussians: many Sobol points, slow, and nothing new.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "step"),
     [(name, step) for name in CASES for step in (0, 2) if (name, step) != ("two neurons", 0)],
@@ -196,6 +197,7 @@ def test_only_marked_outliers_are_none():
     assert ("outlier", "none") in _spectrum_lines(marked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 4])
 def test_an_edge_that_did_not_converge_arrives_everywhere(monkeypatch, step):
     problem = Problem("easy-hard", Network("gelu"), "pseudo-huber")

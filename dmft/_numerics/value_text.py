@@ -1,10 +1,11 @@
-"""Text of a value with its standard error."""
+"""Text of values with their standard errors, and tables of such texts."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 
-__all__ = ["value_text"]
+__all__ = ["text_table", "value_text"]
 
 
 def value_text(
@@ -46,3 +47,26 @@ def value_text(
         return f"{value:{plain}}{exact}"
     digits = min(max(1 - math.floor(math.log10(stderr)), 0), most)
     return f"{value:.{digits}f} {sign} {stderr:.{digits}f}"
+
+
+def text_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)
+) -> str:
+    """Write columns of equal width, the columns in `left` on the left, the others on the right.
+
+    Examples
+    --------
+    >>> print(text_table(["name", "n"], [["gelu", "8"], ["relu", "16"]]))
+    name   n
+    gelu   8
+    relu  16
+    """
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{'<' if column in left else '>'}{widths[column]}}"
+            for column, cell in enumerate(line)
+        ).rstrip()
+        for line in lines
+    )

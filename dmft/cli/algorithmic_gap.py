@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft._numerics.value_text import text_table
 from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
@@ -16,7 +17,6 @@ from dmft.cli.output import (
     expected_solves,
     paths_line,
     picked,
-    text_table,
     with_error,
 )
 from dmft.cli.run_files import given, needed, overlaid, run_file, until

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft._numerics.value_text import text_table
 from dmft.cli.output import (
     Output,
     cell,
@@ -15,7 +16,6 @@ from dmft.cli.output import (
     paths_line,
     picked,
     problem_lines,
-    text_table,
     unstable_line,
 )
 from dmft.cli.run_files import given, needed, run_file, until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from dmft._numerics.value_text import text_table
 from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
@@ -13,7 +14,6 @@ from dmft.cli.output import (
     picked,
     problem_lines,
     progress,
-    text_table,
 )
 from dmft.cli.run_files import descent_of, needed, run_file
 from dmft.cli.simulation import simulated

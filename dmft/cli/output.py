@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import enum
 import json
 import logging
 import math
@@ -14,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dmft._numerics.plain_data import plain
 from dmft._numerics.value_text import value_text
 from dmft.cli.exits import DONE, NUMERICAL, PROGRAM, UsageError
 from dmft.cli.streams import put, say
@@ -39,11 +38,9 @@ __all__ = [
     "keeping_seeds",
     "paths_line",
     "picked",
-    "plain",
     "print_json",
     "problem_lines",
     "progress",
-    "text_table",
     "unstable_line",
     "with_error",
 ]
@@ -297,19 +294,6 @@ def unstable_line(share: float, words: str) -> Lines:
     return [("unstable paths", text)]
 
 
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align columns: the first, of names, on the left, the others on the right."""
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            f"{cell:{'<' if column == 0 else '>'}{widths[column]}}"
-            for column, cell in enumerate(line)
-        )
-        for line in lines
-    )
-
-
 def print_json(data: Any) -> None:
     """Print as JSON on one line."""
     put(json.dumps(plain(data), allow_nan=False))
@@ -318,23 +302,6 @@ def print_json(data: Any) -> None:
 def picked(result: Any, names: str) -> dict[str, Any]:
     """Return attributes of a result by name."""
     return {name: getattr(result, name) for name in names.split()}
-
-
-def plain(data: Any) -> Any:
-    """Return plain JSON types; NaN and infinities, which JSON does not have, become null."""
-    if hasattr(data, "tolist"):
-        data = data.tolist()
-    if isinstance(data, enum.Enum):
-        return data.name
-    if dataclasses.is_dataclass(data):
-        data = {entry.name: getattr(data, entry.name) for entry in dataclasses.fields(data)}
-    if isinstance(data, dict):
-        return {str(key): plain(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [plain(value) for value in data]
-    if isinstance(data, float) and not math.isfinite(data):
-        return None
-    return data
 
 
 def with_error(value: float, stderr: float) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
+from dmft._numerics.value_text import text_table
 from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
@@ -14,7 +15,6 @@ from dmft.cli.output import (
     picked,
     problem_lines,
     progress,
-    text_table,
     with_error,
 )
 from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dmft._numerics.value_text import value_text
+from dmft._numerics.plain_data import plain
+from dmft._numerics.value_text import text_table, value_text
 from dmft.comparison.quantities import LIMIT
 from dmft.model.classification import describe_label
 from dmft.training.gradient_descent import describe_method
-from rmt.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from dmft.comparison.comparison import Comparison
     from dmft.comparison.quantities import QuantityComparison
@@ -78,7 +78,8 @@ def write_table(comparison: Comparison) -> str:
     errors and where; this deviation and its error; family-wise p-value (of the most significant
     entry); joint p-value (of all entries together).
     """
-    rows = [["quantity", "entries", "max |dev|/err", "at", "deviation", "error", "p", "p joint"]]
+    head = ["quantity", "entries", "max |dev|/err", "at", "deviation", "error", "p", "p joint"]
+    rows = []
     for q in comparison.quantities.values():
         (step, label), at = q.where, _index_of_largest(q)
         rows.append(
@@ -93,7 +94,7 @@ def write_table(comparison: Comparison) -> str:
                 f"{q.joint_p:.2g}",
             ]
         )
-    parts = [_header(comparison), _aligned(rows, left=(0, 3))]
+    parts = [_header(comparison), text_table(head, rows, left=(0, 3))]
     if comparison.hessian:
         parts.append(_hessian_table(comparison))
     if comparison.notes:
@@ -126,8 +127,8 @@ def _header(comparison: Comparison) -> str:
 
 
 def _hessian_table(comparison: Comparison) -> str:
-    rows = [["step", "smallest eigenvalue", "theory", "hard overlap", "theory", "predicted by"]]
-    notes = []
+    head = ["step", "smallest eigenvalue", "theory", "hard overlap", "theory", "predicted by"]
+    rows, notes = [], []
     for h in comparison.hessian:
         rows.append(
             [
@@ -141,7 +142,7 @@ def _hessian_table(comparison: Comparison) -> str:
         )
         if h.note:
             notes.append(_wrapped(f"step {h.step}: {h.note}"))
-    return "\n".join([_aligned(rows, left=(5,)), *notes])
+    return "\n".join([text_table(head, rows, left=(5,)), *notes])
 
 
 def summarise(comparison: Comparison) -> dict[str, Any]:
@@ -151,15 +152,15 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         (step, label), at = q.where, _index_of_largest(q)
         quantities[name] = {
             "entries": q.ratio.size,
-            "largest_ratio": _plain(q.largest_ratio),
+            "largest_ratio": plain(q.largest_ratio),
             "step": step,
             "entry": label,
-            "deviation": _plain(q.deviation[at]),
-            "stderr": _plain(q.stderr[at]),
+            "deviation": plain(q.deviation[at]),
+            "stderr": plain(q.stderr[at]),
             "beyond": q.n_beyond,
             "p": q.entry_p,
             "joint_p": q.joint_p,
-            "joint_statistic": _plain(q.joint_statistic),
+            "joint_statistic": plain(q.joint_statistic),
             "components": q.n_components,
             "compatible": q.compatible,
         }
@@ -177,12 +178,12 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         "last_step": comparison.last_step,
         "quantities": quantities,
         "hessian": [
-            {key: _plain(value) for key, value in vars(entry).items()}
+            {key: plain(value) for key, value in vars(entry).items()}
             for entry in comparison.hessian
         ],
         "regime_end": comparison.regime_end,
         "compatible": comparison.compatible,
-        "largest_ratio": _plain(comparison.largest_ratio),
+        "largest_ratio": plain(comparison.largest_ratio),
         "p": comparison.p_value,
         "status": comparison.status.name,
         "notes": list(comparison.notes),
@@ -229,25 +230,3 @@ def _wrapped(text: str) -> str:
 def _with_error(value: float, stderr: float) -> str:
     """Write a value and its standard error, rounded to two digits of the error."""
     return "-" if np.isnan(value) else value_text(value, stderr, most=10, plain=".5g")
-
-
-def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Write columns of equal width, numbers to the right, the columns in `left` to the left."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _plain(value: Any) -> Any:
-    """Return numbers and names that JSON knows; numbers that are not finite become None."""
-    if isinstance(value, Status):
-        return value.name
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value

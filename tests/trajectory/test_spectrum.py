@@ -160,7 +160,7 @@ def test_an_outlier_of_few_paths_at_the_edge_is_marked(few_paths, tmp_path):
 
 @pytest.mark.slow
 def test_marked_outliers_in_words_and_figures(few_paths):
-    from dmft.cli.output import plain
+    from dmft._numerics.plain_data import plain
     from dmft.cli.theory import _spectrum_lines
     from dmft.plotting import plot_flow, plot_spectrum
     from rmt.plotting import plot_density

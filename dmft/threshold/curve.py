@@ -126,15 +126,11 @@ class ThresholdCurve:
 
         It sets in late in a run, when paths overfit the many directions that the neurons have moved
         in, at a time proportional to their number. The bias of the run over all paths at time t is
-        therefore what single replicates show at time t/R (`dmft.threshold.onset`).
+        therefore what single replicates show at time t/R, or less (`dmft.threshold.onset`). It is
+        counted as an error, and not taken off the value.
         """
         differences = self.replicates.mean(axis=0) - self.value
         return bias_by_onset(self.times, differences, len(self.replicates))
-
-    @property
-    def corrected(self) -> FloatArray:
-        """``value`` without its bias, shape (S,); the limit is that of these."""
-        return np.asarray(self.value - self.bias)
 
     @property
     def error(self) -> FloatArray:

@@ -265,11 +265,6 @@ class GapMemo:
         return np.broadcast_to(getattr(entry.sample, name), self.sampling.replicates + 1)
 
     @property
-    def n_laws(self) -> int:
-        """Number of spectral laws of an evaluation: of all paths, and of each replicate."""
-        return self.sampling.replicates + 1
-
-    @property
     def n_solves(self) -> int:
         """Number of deltas evaluated."""
         return len(self._known)

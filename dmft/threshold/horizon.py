@@ -226,7 +226,7 @@ def _curve(
     statuses = tuple(entry.status for entry in found)
     times = np.asarray(finest.method.times, dtype=np.float64)[steps]
     bias = bias_by_onset(times, replicates.mean(axis=0) - value, n_replicates)
-    limit = extrapolate(times, value - bias, replicates, error, bias)
+    limit = extrapolate(times, value, replicates, error, bias)
     if np.isfinite(limit.lower):
         limit = replace(limit, lower=max(limit.lower, 0.0))
     if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late

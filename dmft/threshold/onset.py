@@ -4,6 +4,10 @@ Late in a run finitely many paths overfit: the gap is too large. That is no 1/N 
 a time proportional to the number of paths N: the bias is a function of t/N. Runs over the N paths
 of each of R replicates therefore show at time t/R what the run over all R N paths has at time t.
 Where a run and its parts begin to disagree, R times as much time is left before the values do.
+
+For the gap of one GELU neuron at delta = 10 (flow, 8 replicates) the bias at time 400 is .010 on
+8 x 1024 paths, and this says .008; at time 700 on 8 x 2048 paths it is .002, and this says .009: at
+the same t/N more paths have less of it, so the estimate is one from above on many paths.
 """
 
 from __future__ import annotations

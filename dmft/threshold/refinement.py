@@ -242,14 +242,12 @@ def newton_step(gap: GapFunction, delta: float, slope: Slope) -> NewtonRoot:
     -------
     NewtonRoot
     """
-    gaps = np.broadcast_to(gap.values().evaluations[delta].sample.gap, gap.memo.n_laws)
+    sample = gap.values().evaluations[delta].sample
     with np.errstate(all="ignore"):
-        roots = delta - gaps / slope.value
-        shift = slope.error * abs(roots[0] - delta)
-    value, each = float(roots[0]), roots[1:]
-    stderr = float(standard_error(each, axis=0))
-    bias = -gap.bias(delta) / slope.value if stderr else 0.0
-    return NewtonRoot(value, stderr, bias, float(shift))
+        value = float(delta - sample.gap[0] / slope.value)
+        stderr = float(sample.stderr / abs(slope.value)) if sample.stderr else 0.0
+        bias = float(-gap.bias(delta) / slope.value) if stderr else 0.0
+    return NewtonRoot(value, stderr, bias, float(slope.error * abs(value - delta)))
 
 
 def root_from(gap: GapFunction, start: float, slope: Slope, allowed: float) -> NewtonRoot:

@@ -215,9 +215,15 @@ def slope_at(gap: GapFunction, crossing: Crossing) -> Slope:
     far &= np.abs(values.delta - crossing.value) >= 2 * _FRACTION_OF_ERROR * crossing.stderr
     below = np.flatnonzero(far & (values.delta < crossing.value))
     above = np.flatnonzero(far & (values.delta > crossing.value))
-    if not len(below) or not len(above):
-        return Slope(np.nan, np.inf)
-    return _secant(values.delta, rows, int(below[-1]), int(above[0]))
+    root = int(np.flatnonzero(values.delta == crossing.value)[0])
+    sides = [*below[-1:].tolist(), *above[:1].tolist()]
+    secants = [_secant(values.delta, rows, root, side) for side in sides]
+    if len(secants) < 2:
+        return secants[0] if secants else Slope(np.nan, np.inf)
+    # That of the parabola through the three, as in `_slope`.
+    before, after = np.abs(values.delta[sides] - crossing.value)
+    slope = (secants[0].value * after + secants[1].value * before) / (before + after)
+    return Slope(slope, max(secant.error for secant in secants))
 
 
 def _secant(deltas: FloatArray, rows: Sequence[FloatArray], first: int, second: int) -> Slope:

@@ -233,6 +233,13 @@ def _threshold(
         residual=numbers.pop("residual", np.nan),
         config=memo.config,
         statuses=tuple(entry.sample.status for entry in values.evaluations.values()),
-        detail=explain_search(memo.problem, status, values, scan.crossings, scan.hidden),
+        # Evaluations on more paths lie between those of the scan, and change its signs.
+        detail=explain_search(
+            memo.problem,
+            status,
+            values if np.isnan(value) else scan.gap.values(),
+            scan.crossings,
+            scan.hidden,
+        ),
         **numbers,
     )

@@ -60,7 +60,8 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     problem : Problem
     delta : float
     sampling : Sampling, optional
-        Used without quadrature only: seed and number of replicates.
+        Used without quadrature only: seed, number of replicates, and paths where they are more
+        than 32768, which is the number of points for each replicate.
 
     Returns
     -------
@@ -95,7 +96,8 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
             return law(*gaussian_nodes(dimension, *rule))
     sampling, classes = Sampling() if sampling is None else sampling, problem.target.classes
     # Random classes double every point.
-    n_points = _SOBOL_POINTS_AT_START // (2 if classes is not None and classes.is_random else 1)
+    n_points = max(_SOBOL_POINTS_AT_START, sampling.n_paths)
+    n_points //= 2 if classes is not None and classes.is_random else 1
     check_fits(
         "replicates",
         sampling.replicates,

@@ -187,4 +187,6 @@ def search_to_accuracy(
             root = root_from(gaps[-1], root.value, slope, _OF_LOCATION * rtol * root.value)
         except NumericalFailure as failure:
             return Search(scan, tuple(gaps), root, failure.status)
+        if not bracket[0] <= root.value <= bracket[1]:
+            return Search(scan, tuple(gaps), None, Status.NO_BRACKET)
     return Search(scan, tuple(gaps), root, Status.SUCCESS)

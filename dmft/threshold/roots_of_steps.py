@@ -67,7 +67,10 @@ class LocatedStep:
         root = self.roots.threshold
         if root is None or self.roots.status not in _IMPROVABLE:
             return True
-        return self.roots.status.ok and root.total_error <= rtol * root.crossing.value
+        tolerance = rtol * root.crossing.value
+        if self.roots.status is Status.MAX_STEPS:  # more paths do not locate it better
+            return bool(np.hypot(root.stderr, root.bias) <= tolerance)
+        return self.roots.status.ok and root.total_error <= tolerance
 
     @property
     def is_doubtful(self) -> bool:

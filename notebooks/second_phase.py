@@ -16,12 +16,12 @@
 # **The question.** Gradient descent has fitted what it can of its samples without the hidden
 # direction $\theta_*$. From there on, does it still find the direction, and when?
 #
-# **What theory says.** The gap, the smallest eigenvalue of $A_h$, is negative exactly while the
-# Hessian has an outlier along $\theta_*$, and only an outlier amplifies the overlap $d^{-1/2}$ that
-# a random start has. Above $\delta_{NN}(\infty)$ the outlier stays for ever, so a run of any
-# dimension learns in the end: the larger $d$, the later, because there is more to amplify. Below
-# it the outlier disappears at the time $t$ at which $\delta_{NN}(t) = \delta$. What has not been
-# learned by then is not learned at all, and in the limit of large $d$ that is every run.
+# **What theory says.** A random start has an overlap $d^{-1/2}$ with $\theta_*$, which has to be
+# amplified to order one. While the gap, the smallest eigenvalue of $A_h$, is negative, the Hessian
+# has an outlier along $\theta_*$ that does so. Above $\delta_{NN}(\infty)$ the outlier stays for
+# ever, below it joins the bulk at the time $t$ at which $\delta_{NN}(t) = \delta$. An outlier
+# that stays away from zero takes a time of order $\log d$; one that approaches zero like $1/t$, as
+# the left edge of the bulk does, a power of $d$.
 #
 # One neuron with GELU, pseudo-Huber loss, labels $y = \langle\theta_*, x\rangle^2$, time $t$ of
 # gradient flow; the limit $\delta_{NN}(\infty)$ of this problem lies between 10 and 11.
@@ -72,10 +72,13 @@ problem = dmft.Problem(
 colors = dict(zip(deltas, ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00"), strict=False))
 
 
-def kept(name, header, compute):
-    """Return a table, read where it is kept, or computed (and kept)."""
+def kept(name, settings, columns, compute):
+    """Return a table, read where it is kept with these settings, or computed (and kept)."""
     path = Path(data) / f"{name}.csv" if data else None
+    header = f"{settings}\n{columns}"
     if path and path.exists():
+        if path.read_text().splitlines()[:2] != [f"# {line}" for line in header.splitlines()]:
+            raise ValueError(f"{path} must hold results of {settings}; choose another folder")
         return np.loadtxt(path, delimiter=",", ndmin=2)
     table = np.array(compute(), dtype=float)
     if path:
@@ -115,7 +118,12 @@ def vanishing(table):
 
 
 gap = {
-    delta: kept(f"gap-{delta}", "time,gap,stderr,left edge,outlier", lambda x=delta: gaps(x))
+    delta: kept(
+        f"gap-{delta}",
+        f"delta {delta}, {gap_sampling}",
+        "time,gap,stderr,left edge,outlier",
+        lambda delta=delta: gaps(delta),
+    )
     for delta in deltas
 }
 vanished = {delta: vanishing(gap[delta]) for delta in deltas}
@@ -150,7 +158,8 @@ def recovery_times(d, delta):
 runs = {
     d: kept(
         f"runs-d{d}",
-        f"recovery time of the seeds (columns) at delta = {', '.join(map(str, deltas))} (rows)",
+        f"d {d}, step size {step_size}, time {t_max:g}, squared cosine {recovery}",
+        f"recovery times of seeds 0 to {n_seeds[d] - 1}; rows: delta {', '.join(map(str, deltas))}",
         lambda d=d: [recovery_times(d, delta) for delta in deltas],
     )
     for d in n_seeds
@@ -159,9 +168,10 @@ runs = {
 # %% [markdown]
 # ## Prediction
 #
-# In the limit, a run that starts from a finite overlap $\mu$ recovers at a time $T(\mu)$, or never.
-# The data add noise, as if the overlap had been drawn from $N(0, (1 + S)/d)$. So at dimension $d$
-# the fraction $\mathrm{erfc}\big(\mu \sqrt{d / (2 (1 + S))}\big)$ of runs has recovered by $T(\mu)$.
+# In the limit, a run that starts from a finite overlap $\mu$ recovers at a time $T(\mu)$, or
+# never. The data add noise, as if the overlap had been drawn from $N(0, (1 + S)/d)$. So at
+# dimension $d$ a fraction $\mathrm{erfc}\big(\mu \sqrt{d / (2 (1 + S))}\big)$ of the runs has
+# recovered by the time $T(\mu)$. Nothing is fitted.
 
 
 # %%
@@ -206,7 +216,12 @@ def predicted_times(delta):
 
 
 prediction = {
-    delta: kept(f"starts-{delta}", "overlap,time,stderr,S", lambda x=delta: predicted_times(x))
+    delta: kept(
+        f"starts-{delta}",
+        f"delta {delta}, {start_sampling}",
+        "overlap,time,stderr,S",
+        lambda delta=delta: predicted_times(delta),
+    )
     for delta in deltas
 }
 
@@ -228,11 +243,10 @@ def median_time(delta):
 # %% [markdown]
 # **How to read the figure.** Top left: the gap; the outlier is there while the curve is below zero
 # (band: one standard error). Top right: time by which half of the runs recover, against their
-# dimension; lines: prediction (dashed: not all parts of the paths agree that such runs recover at
-# all, so the time is uncertain), up to the largest dimension whose median run recovers; marks:
-# simulation, with the 95 % interval of the median, an arrow where it is open. Bottom: fraction of
-# the runs that have recovered by time $t$: steps: simulation; thin lines: prediction; marks at the
-# end: 95 % interval (Wilson). Triangles at the top: the outlier disappears.
+# dimension. Lines: prediction, dashed where some replicates of the paths do not recover at all;
+# small marks: runs, triangles those that have not recovered at the end; large marks: their median.
+# Bottom: fraction of the runs that have recovered by time $t$. Steps: simulation; thin lines:
+# prediction; marks at the margin: 95 % interval (Wilson); triangles: the outlier joins the bulk.
 
 
 # %%
@@ -242,7 +256,7 @@ def median_interval(times):
     rank = int(binom.ppf(0.025, count, 0.5))
     low = ordered[rank - 1] if rank else 0.0
     high = ordered[count - rank] if rank else np.inf
-    return np.quantile(times, 0.5, method="lower"), low, high
+    return np.median(times), low, high
 
 
 def wilson(times):
@@ -263,16 +277,15 @@ with dmft.plotting.style():
         sure = np.isfinite(error)
         right.plot(d, t, color=color, linewidth=1.2, linestyle=(0, (4, 1.5)))
         right.plot(d[sure], t[sure], color=color)
-        for place, size in enumerate(n_seeds):
-            value, low, high = median_interval(runs[size][deltas.index(delta)])
-            x = size * (1 + 0.06 * (deltas.index(delta) - 2))
-            if np.isfinite(value):
-                right.plot(x, value, "os"[place], color=color, markersize=5.5)
-            if np.isfinite(low):
-                ends = [low, min(high, t_max)]
-                right.plot([x, x], ends, color=color, linewidth=1.2)
-                if high > t_max:
-                    right.plot(x, t_max, "^", color=color, markersize=5, clip_on=False)
+        for marker, size in zip("os", n_seeds, strict=True):
+            times = runs[size][deltas.index(delta)]
+            x = size * 1.16 ** (deltas.index(delta) - (len(deltas) - 1) / 2)
+            late = np.where(np.isinf(times), t_max, np.nan)
+            right.plot(np.full(len(times), x), times, marker, color=color, markersize=3, alpha=0.5)
+            right.plot(
+                x, np.median(times), marker, color=color, markersize=7, markeredgecolor="0.2"
+            )
+            right.plot(np.full(len(times), x), late, "^", color=color, clip_on=False)
     for axes, size in zip(bottom, n_seeds, strict=True):
         for place, (delta, color) in enumerate(colors.items()):
             times = np.sort(runs[size][deltas.index(delta)])
@@ -303,10 +316,11 @@ with dmft.plotting.style():
         axes.set_xticks(ticks, [str(x) for x in ticks])
         axes.minorticks_off()
     right.set_xscale("log")
+    right.set_yscale("log")
     right.set_xlabel("dimension $d$")
-    right.set_xlim(min(n_seeds) / 2, 2e5)
-    right.set_ylim(0, t_max if small else 300)
-    right.set_ylabel("time by which half of the runs recover")
+    right.set_xlim(50, 3e5)
+    right.set_ylim(4, t_max)
+    right.set_ylabel("median time of recovery")
 plt.close(figure)
 if figures:
     dmft.plotting.save_figure(figure, Path(figures) / "second-phase.png")
@@ -316,24 +330,52 @@ figure
 # ## In numbers
 
 # %%
-print("gap lambda_min A_h, and when the outlier disappears")
-shown = [int(np.argmin(np.abs(gap_times - t))) for t in (20, 50, 100, 200, 400, 600, 800)]
+print("gap lambda_min A_h, and when the outlier joins the bulk")
+shown = [int(np.argmin(np.abs(gap_times - t))) for t in (20, 50, 100, 200, 460, 800)]
 shown = list(dict.fromkeys(shown))
-print("delta  " + "".join(f"t = {gap_times[i]:<14.0f}" for i in shown) + "disappears at")
+print("delta  " + "".join(f"t = {gap_times[i]:<14.0f}" for i in shown) + "joins at")
 for delta in deltas:
     row = "".join(f"{v:+.4f} +- {e:.4f} " for v, e in gap[delta][shown, 1:3])
     end = f"{vanished[delta]:.0f}" if np.isfinite(vanished[delta]) else "-"
     print(f"{delta:5g}  {row} {end}")
 
-print(f"\nruns that recover by time {t_max:g} (95 %), predicted fraction; median time, predicted")
+
+def lasting(delta, d):
+    """Predicted fraction that recovers in the end, as text; a bound where all starts do."""
+    bound = ">" if np.isclose(prediction[delta][-1, 0], starts[-1], rtol=1e-3) else " "
+    return f"{bound}{fraction(delta, d)[1][-1]:.2f}"
+
+
+print(f"\nrecovered by time {t_max:g} (95 %), predicted fraction; median time (95 %), predicted")
 for size in n_seeds:
+    before = 0
     for delta, times in zip(deltas, runs[size], strict=True):
         value, low, high = wilson(times)
         median, first, last = median_interval(times)
-        expected, at = fraction(delta, size)[1][-1], median_time(delta)
-        predicted = np.interp(np.log(size), np.log(at[0]), at[1], right=np.inf)
-        print(
-            f"d = {size:4d}  delta {delta:4g}  {np.isfinite(times).sum():2d} of {len(times):2d} "
-            f"({low:.2f} to {high:.2f}), {expected:.2f}   {median:6.1f} ({first:.0f} to "
-            f"{last:.0f}), {predicted:6.1f}   latest {np.sort(times)[-1]:.0f}"
+        at = median_time(delta)
+        predicted = np.exp(np.interp(np.log(size), np.log(at[0]), np.log(at[1]), right=np.inf))
+        before += np.sum(times < predicted)
+        count, interval = (
+            f"{np.isfinite(times).sum():2d} of {len(times):2d}",
+            f"({first:.0f} to {last:.0f})",
         )
+        print(
+            f"d = {size:4d}  delta {delta:2d}  {count} ({low:.2f} to {high:.2f}), "
+            f"{lasting(delta, size)}  {median:6.1f} {interval:12s} {predicted:6.1f}"
+        )
+    count = runs[size].size
+    share = f"{before / count:.2f} +- {0.5 / count**0.5:.2f}"
+    print(f"d = {size:4d}  share of the runs before the predicted median: {share} (0.5)")
+
+print("\npredicted time by which half of the runs recover")
+sizes = [100, 1000, 10_000, 100_000]
+print("delta  " + "".join(f"d = {size:<13}" for size in sizes))
+for delta in deltas:
+    d, t, error = median_time(delta)
+    row = ""
+    for size in sizes:
+        value = np.exp(np.interp(np.log(size), np.log(d), np.log(t), right=np.inf))
+        about = error[min(np.searchsorted(d, size), len(d) - 1)]
+        cell = f"{value:.0f} +- {about:.0f}" if np.isfinite(about) else f"about {value:.0f}"
+        row += f"{cell if np.isfinite(value) else '-':17}"
+    print(f"{delta:5g}  {row}")

@@ -48,7 +48,7 @@ figures = os.environ.get("DELTA_NN_FIGURES")  # where the figure is written, if 
 data = os.environ.get("DELTA_NN_DATA")  # where results are kept, if anywhere
 
 deltas = (8, 14) if small else (8, 10, 11, 12, 14)
-n_seeds = {60: 6, 120: 4} if small else {500: 16, 2000: 4}
+n_seeds = {60: 6, 120: 4} if small else {500: 16, 2000: 8}
 t_max = 60.0 if small else 600.0  # of the runs
 step_size = 0.4
 budgets = (20.0, t_max) if small else (100.0, t_max)  # most runs need the first only
@@ -367,15 +367,15 @@ for size in n_seeds:
     share = f"{before / count:.2f} +- {0.5 / count**0.5:.2f}"
     print(f"d = {size:4d}  share of the runs before the predicted median: {share} (0.5)")
 
-print("\npredicted time by which half of the runs recover")
+print("\npredicted median time, and the exponent of its growth with d from 1000 to 10000")
 sizes = [100, 1000, 10_000, 100_000]
-print("delta  " + "".join(f"d = {size:<13}" for size in sizes))
+print("delta  " + "".join(f"d = {size:<12}" for size in sizes) + "exponent")
 for delta in deltas:
     d, t, error = median_time(delta)
+    values = np.exp(np.interp(np.log(sizes), np.log(d), np.log(t), right=np.inf))
     row = ""
-    for size in sizes:
-        value = np.exp(np.interp(np.log(size), np.log(d), np.log(t), right=np.inf))
+    for size, value in zip(sizes, values, strict=True):
         about = error[min(np.searchsorted(d, size), len(d) - 1)]
-        cell = f"{value:.0f} +- {about:.0f}" if np.isfinite(about) else f"about {value:.0f}"
-        row += f"{cell if np.isfinite(value) else '-':17}"
-    print(f"{delta:5g}  {row}")
+        cell = f"{value:.1f} +- {about:.2g}" if np.isfinite(about) else f"about {value:.0f}"
+        row += f"{cell if np.isfinite(value) else '-':16}"
+    print(f"{delta:5g}  {row}{np.log10(values[2] / values[1]):.2f}")

@@ -108,9 +108,9 @@ def gaps(delta):
     return rows
 
 
-def vanishing(table):
-    """Time at which the outlier disappears, interpolated in log t; infinite if it never does."""
-    t, gap = table[1:, 0], table[1:, 1]
+def vanishing(table, shift=0):
+    """Time from which the gap, shifted by some standard errors, stays positive, or infinity."""
+    t, gap = table[1:, 0], table[1:, 1] + shift * table[1:, 2]
     last = len(gap) - 1 - int(np.argmax(gap[::-1] < 0))
     if last == len(gap) - 1:
         return np.inf
@@ -333,11 +333,12 @@ figure
 print("gap lambda_min A_h, and when the outlier joins the bulk")
 shown = [int(np.argmin(np.abs(gap_times - t))) for t in (20, 50, 100, 200, 460, 800)]
 shown = list(dict.fromkeys(shown))
-print("delta  " + "".join(f"t = {gap_times[i]:<14.0f}" for i in shown) + "joins at")
+print("delta  " + "".join(f"t = {gap_times[i]:<14.0f}" for i in shown) + "joins at (one error)")
 for delta in deltas:
     row = "".join(f"{v:+.4f} +- {e:.4f} " for v, e in gap[delta][shown, 1:3])
-    end = f"{vanished[delta]:.0f}" if np.isfinite(vanished[delta]) else "-"
-    print(f"{delta:5g}  {row} {end}")
+    first, last = vanishing(gap[delta], 1), vanishing(gap[delta], -1)
+    end = f"{vanished[delta]:.0f} ({first:.0f} to {last:.0f})"
+    print(f"{delta:5g}  {row} {end if np.isfinite(vanished[delta]) else '-'}")
 
 
 def lasting(delta, d):
@@ -378,4 +379,5 @@ for delta in deltas:
         about = error[min(np.searchsorted(d, size), len(d) - 1)]
         cell = f"{value:.1f} +- {about:.2g}" if np.isfinite(about) else f"about {value:.0f}"
         row += f"{cell if np.isfinite(value) else '-':16}"
-    print(f"{delta:5g}  {row}{np.log10(values[2] / values[1]):.2f}")
+    exponent = f"{np.log10(values[2] / values[1]):.2f}" if np.isfinite(values[2]) else "-"
+    print(f"{delta:5g}  {row}{exponent}")

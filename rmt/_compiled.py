@@ -40,10 +40,13 @@ def note_not_kept() -> None:
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Decorate as `numba.njit` does; keep what is compiled in numba's folder, if there is one."""
+    """Decorate as `numba.njit` does; keep what is compiled in numba's folder, if there is one.
+
+    Functions have no entry for callers in C, which would take a tenth of the time of compilation.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(**options)(function)
+        dispatcher = numba.njit(**{"no_cfunc_wrapper": True, **options})(function)
         if hasattr(dispatcher, "_cache"):  # a plain function where compilation is switched off
             try:
                 dispatcher._cache = _Cache(function)

@@ -345,21 +345,27 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
 # kernels take it in slices of columns that stay in the second-level cache, and do to a slice all
 # that is to be done before they move on. Four rows of the basis are taken at a time, with up to
 # four right-hand sides, so that a number read serves as many operations as registers allow.
+#
+# They are kept short, for the sake of the time that they take to compile: a number of right-hand
+# sides has no function of its own, rows are copied by a loop, and a column 0 is `np.intp(0)`.
+# (numba types a literal by its value, and would compile what it is handed to once more.)
 
 # Sums may be taken in any order (within a slice, always the same one); nan and inf are kept.
 _JIT_SUMS: dict[str, Any] = {**JIT, "fastmath": {"reassoc", "contract", "nsz"}}
+# Of functions that Python does not call.
+_INNER_SUMS: dict[str, Any] = {**_JIT_SUMS, "no_cpython_wrapper": True}
 _SLICE_NUMBERS = 49152  # numbers of the basis in a slice: 384 kB
 _LEAST_COLUMNS, _MOST_COLUMNS = 64, 1024
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _columns_per_slice(n_rows: int) -> int:
     """Columns of a slice, a multiple of 32."""
     columns = _SLICE_NUMBERS // max(n_rows, 1) // 32 * 32
     return max(_LEAST_COLUMNS, min(_MOST_COLUMNS, columns))
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _aligned(n_rows: int, n_columns: int) -> Array:
     """Array that begins on a cache line, as those of ``dmft._numerics.aligned``."""
     numbers = np.empty(n_rows * n_columns + 7)
@@ -367,329 +373,175 @@ def _aligned(n_rows: int, n_columns: int) -> Array:
     return numbers[first : first + n_rows * n_columns].reshape(n_rows, n_columns)
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_one(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+@compiled(**_INNER_SUMS)
+def _four(row: Array, i: int) -> tuple[float, float, float, float]:
+    """Return four numbers of a row."""
+    return row[i], row[i + 1], row[i + 2], row[i + 3]
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_two(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first two of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    y = out[1, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        d0 = coefficients[1, i]
-        d1 = coefficients[1, i + 1]
-        d2 = coefficients[1, i + 2]
-        d3 = coefficients[1, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
-            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+@compiled(**_INNER_SUMS)
+def _add_four(row: Array, i: int, x0: float, x1: float, x2: float, x3: float) -> None:
+    """Add to four numbers of a row."""
+    row[i] += x0
+    row[i + 1] += x1
+    row[i + 2] += x2
+    row[i + 3] += x3
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_three(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first three of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    y = out[1, at : at + n]
-    z = out[2, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        d0 = coefficients[1, i]
-        d1 = coefficients[1, i + 1]
-        d2 = coefficients[1, i + 2]
-        d3 = coefficients[1, i + 3]
-        e0 = coefficients[2, i]
-        e1 = coefficients[2, i + 1]
-        e2 = coefficients[2, i + 2]
-        e3 = coefficients[2, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
-            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
-            z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+@compiled(**_INNER_SUMS)
+def _copy(source: Array, target: Array) -> None:
+    """Copy a row; an assignment to a slice compiles the text of an error of shapes too."""
+    for p in range(len(target)):
+        target[p] = source[p]
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_four(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first four of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    y = out[1, at : at + n]
-    z = out[2, at : at + n]
-    v = out[3, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        d0 = coefficients[1, i]
-        d1 = coefficients[1, i + 1]
-        d2 = coefficients[1, i + 2]
-        d3 = coefficients[1, i + 3]
-        e0 = coefficients[2, i]
-        e1 = coefficients[2, i + 1]
-        e2 = coefficients[2, i + 2]
-        e3 = coefficients[2, i + 3]
-        f0 = coefficients[3, i]
-        f1 = coefficients[3, i + 1]
-        f2 = coefficients[3, i + 2]
-        f3 = coefficients[3, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
-            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
-            z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
-            v[p] += f0 * w0[p] + f1 * w1[p] + f2 * w2[p] + f3 * w3[p]
-
-
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _add_combination(
     coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
 ) -> None:
     """Add ``coefficients @ basis`` on columns start to stop to `out`, from column `at`."""
-    n_rhs = coefficients.shape[0]
+    n, last = stop - start, len(coefficients) - 1
     whole = n_rows // 4 * 4
-    # One first, alone: memory delivers the slice faster to a loop that does little with it.
     j = 0
-    while j < n_rhs:
-        some, target = coefficients[j:], out[j:]
-        if j == 0 or n_rhs - j == 1:
-            _add_combination_to_one(some, basis, whole, start, stop, target, at)
-        elif n_rhs - j == 2:
-            _add_combination_to_two(some, basis, whole, start, stop, target, at)
-        elif n_rhs - j == 3:
-            _add_combination_to_three(some, basis, whole, start, stop, target, at)
-        else:
-            _add_combination_to_four(some, basis, whole, start, stop, target, at)
-        j += 1 if j == 0 else 4
+    while j <= last:
+        # One first, alone: memory delivers the slice faster to a loop that does little with it.
+        n_rhs = min(last + 1 - j, 4) if j else 1
+        j1, j2, j3 = min(j + 1, last), min(j + 2, last), min(j + 3, last)
+        x = out[j, at : at + n]
+        y = out[j1, at : at + n]
+        z = out[j2, at : at + n]
+        v = out[j3, at : at + n]
+        for i in range(0, whole, 4):
+            w0 = basis[i, start:stop]
+            w1 = basis[i + 1, start:stop]
+            w2 = basis[i + 2, start:stop]
+            w3 = basis[i + 3, start:stop]
+            c0, c1, c2, c3 = _four(coefficients[j], i)
+            if n_rhs == 1:
+                for p in range(n):
+                    x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                continue
+            d0, d1, d2, d3 = _four(coefficients[j1], i)
+            if n_rhs == 2:
+                for p in range(n):
+                    x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                    y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+                continue
+            e0, e1, e2, e3 = _four(coefficients[j2], i)
+            if n_rhs == 3:
+                for p in range(n):
+                    x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                    y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+                    z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+                continue
+            f0, f1, f2, f3 = _four(coefficients[j3], i)
+            for p in range(n):
+                x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+                z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+                v[p] += f0 * w0[p] + f1 * w1[p] + f2 * w2[p] + f3 * w3[p]
+        j += n_rhs
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
-        for j in range(n_rhs):
+        for j in range(last + 1):
             c = coefficients[j, i]
-            x = out[j, at : at + stop - start]
-            for p in range(stop - start):
+            x = out[j, at : at + n]
+            for p in range(n):
                 x[p] += c * row[p]
 
 
-@compiled(**_JIT_SUMS)
-def _add_products_of_one(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first row, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-
-
-@compiled(**_JIT_SUMS)
-def _add_products_of_two(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first two rows, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    y = rows[1, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        y0 = y1 = y2 = y3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-            y0 += y[p] * w0[p]
-            y1 += y[p] * w1[p]
-            y2 += y[p] * w2[p]
-            y3 += y[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-        out[1, i] += y0
-        out[1, i + 1] += y1
-        out[1, i + 2] += y2
-        out[1, i + 3] += y3
-
-
-@compiled(**_JIT_SUMS)
-def _add_products_of_three(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first three rows, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    y = rows[1, at : at + n]
-    z = rows[2, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        y0 = y1 = y2 = y3 = 0.0
-        z0 = z1 = z2 = z3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-            y0 += y[p] * w0[p]
-            y1 += y[p] * w1[p]
-            y2 += y[p] * w2[p]
-            y3 += y[p] * w3[p]
-            z0 += z[p] * w0[p]
-            z1 += z[p] * w1[p]
-            z2 += z[p] * w2[p]
-            z3 += z[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-        out[1, i] += y0
-        out[1, i + 1] += y1
-        out[1, i + 2] += y2
-        out[1, i + 3] += y3
-        out[2, i] += z0
-        out[2, i + 1] += z1
-        out[2, i + 2] += z2
-        out[2, i + 3] += z3
-
-
-@compiled(**_JIT_SUMS)
-def _add_products_of_four(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first four rows, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    y = rows[1, at : at + n]
-    z = rows[2, at : at + n]
-    v = rows[3, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        y0 = y1 = y2 = y3 = 0.0
-        z0 = z1 = z2 = z3 = 0.0
-        v0 = v1 = v2 = v3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-            y0 += y[p] * w0[p]
-            y1 += y[p] * w1[p]
-            y2 += y[p] * w2[p]
-            y3 += y[p] * w3[p]
-            z0 += z[p] * w0[p]
-            z1 += z[p] * w1[p]
-            z2 += z[p] * w2[p]
-            z3 += z[p] * w3[p]
-            v0 += v[p] * w0[p]
-            v1 += v[p] * w1[p]
-            v2 += v[p] * w2[p]
-            v3 += v[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-        out[1, i] += y0
-        out[1, i + 1] += y1
-        out[1, i + 2] += y2
-        out[1, i + 3] += y3
-        out[2, i] += z0
-        out[2, i + 1] += z1
-        out[2, i + 2] += z2
-        out[2, i + 3] += z3
-        out[3, i] += v0
-        out[3, i + 1] += v1
-        out[3, i + 2] += v2
-        out[3, i + 3] += v3
-
-
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _add_products(
     rows: Array, n_rhs: int, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
 ) -> None:
     """Add ``rows[:n_rhs] @ basis.T`` over columns start to stop to `out`; rows from column `at`."""
+    n, last = stop - start, n_rhs - 1
     whole = n_rows // 4 * 4
     for j in range(0, n_rhs, 4):
-        some, target = rows[j:], out[j:]
-        if n_rhs - j == 1:
-            _add_products_of_one(some, at, basis, whole, start, stop, target)
-        elif n_rhs - j == 2:
-            _add_products_of_two(some, at, basis, whole, start, stop, target)
-        elif n_rhs - j == 3:
-            _add_products_of_three(some, at, basis, whole, start, stop, target)
-        else:
-            _add_products_of_four(some, at, basis, whole, start, stop, target)
+        j1, j2, j3 = min(j + 1, last), min(j + 2, last), min(j + 3, last)
+        x = rows[j, at : at + n]
+        y = rows[j1, at : at + n]
+        z = rows[j2, at : at + n]
+        v = rows[j3, at : at + n]
+        for i in range(0, whole, 4):
+            w0 = basis[i, start:stop]
+            w1 = basis[i + 1, start:stop]
+            w2 = basis[i + 2, start:stop]
+            w3 = basis[i + 3, start:stop]
+            if j == last:
+                x0 = x1 = x2 = x3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+            elif j1 == last:
+                x0 = x1 = x2 = x3 = 0.0
+                y0 = y1 = y2 = y3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                    y0 += y[p] * w0[p]
+                    y1 += y[p] * w1[p]
+                    y2 += y[p] * w2[p]
+                    y3 += y[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+                _add_four(out[j1], i, y0, y1, y2, y3)
+            elif j2 == last:
+                x0 = x1 = x2 = x3 = 0.0
+                y0 = y1 = y2 = y3 = 0.0
+                z0 = z1 = z2 = z3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                    y0 += y[p] * w0[p]
+                    y1 += y[p] * w1[p]
+                    y2 += y[p] * w2[p]
+                    y3 += y[p] * w3[p]
+                    z0 += z[p] * w0[p]
+                    z1 += z[p] * w1[p]
+                    z2 += z[p] * w2[p]
+                    z3 += z[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+                _add_four(out[j1], i, y0, y1, y2, y3)
+                _add_four(out[j2], i, z0, z1, z2, z3)
+            else:
+                x0 = x1 = x2 = x3 = 0.0
+                y0 = y1 = y2 = y3 = 0.0
+                z0 = z1 = z2 = z3 = 0.0
+                v0 = v1 = v2 = v3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                    y0 += y[p] * w0[p]
+                    y1 += y[p] * w1[p]
+                    y2 += y[p] * w2[p]
+                    y3 += y[p] * w3[p]
+                    z0 += z[p] * w0[p]
+                    z1 += z[p] * w1[p]
+                    z2 += z[p] * w2[p]
+                    z3 += z[p] * w3[p]
+                    v0 += v[p] * w0[p]
+                    v1 += v[p] * w1[p]
+                    v2 += v[p] * w2[p]
+                    v3 += v[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+                _add_four(out[j1], i, y0, y1, y2, y3)
+                _add_four(out[j2], i, z0, z1, z2, z3)
+                _add_four(out[j3], i, v0, v1, v2, v3)
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
         for j in range(n_rhs):
-            x = rows[j, at : at + stop - start]
+            x = rows[j, at : at + n]
             total = 0.0
-            for p in range(stop - start):
+            for p in range(n):
                 total += x[p] * row[p]
             out[j, i] += total
 
@@ -745,7 +597,7 @@ def remove_kernel(
             _add_products(rows, again, start, basis, n_rows, start, stop, out)
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _subtract_prediction(
     predictor: Predictor, start: int, stop: int, g: Array, innovation: Innovation
 ) -> None:
@@ -755,7 +607,7 @@ def _subtract_prediction(
     m = len(g)
     for j in range(m):
         rest = rows[j, start:stop]
-        rest[:] = g[j, start:stop]
+        _copy(g[j, start:stop], rest)
         for i in range(len(chosen)):
             c = weights[j, i]
             if c != 0.0:
@@ -790,7 +642,7 @@ def innovation_kernel(predictor: Predictor, g: Array, innovation: Innovation) ->
         _subtract_prediction(predictor, start, stop, g, innovation)
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _write_rows(update: BasisUpdate, basis: Array, start: int, stop: int, work: Array) -> None:
     """Bring the basis up to date on columns start to stop, and combine its rows.
 
@@ -800,12 +652,12 @@ def _write_rows(update: BasisUpdate, basis: Array, start: int, stop: int, work: 
     n_again, n_new = len(reorthogonalised), len(from_rows)
     n = stop - start
     work[:, :n] = 0.0
-    _add_combination(stacked, basis, n_stored, start, stop, work, 0)
+    _add_combination(stacked, basis, n_stored, start, stop, work, np.intp(0))
     for i in range(n_again):
-        basis[reorthogonalised[i], start:stop] = work[i, :n]
+        _copy(work[i, :n], basis[reorthogonalised[i], start:stop])
     for i in range(n_new):
         target = basis[n_stored + i, start:stop]
-        target[:] = work[n_again + i, :n]
+        _copy(work[n_again + i, :n], target)
         for j in range(from_rows.shape[1]):
             c = from_rows[i, j]
             if c != 0.0:
@@ -830,8 +682,8 @@ def write_kernel(update: BasisUpdate, basis: Array, n: int, products: Array) -> 
         stop = min(start + step, n)
         _write_rows(update, basis, start, stop, work)
         for j in range(len(checked)):
-            look[j, : stop - start] = basis[checked[j], start:stop]
-        _add_products(look, len(checked), 0, basis, n_rows, start, stop, products)
+            _copy(basis[checked[j], start:stop], look[j, : stop - start])
+        _add_products(look, len(checked), np.intp(0), basis, n_rows, start, stop, products)
 
 
 @compiled(**_JIT_SUMS)
@@ -877,7 +729,7 @@ def step_kernel(
         _write_rows(update, basis, start, stop, work)
         for j in range(m):
             target = r[j, start:stop]
-            target[:] = work[first + j, :width]
+            _copy(work[first + j, :width], target)
             for i in range(n_new):
                 c = of_new[j, i]
                 row = basis[n_stored + i, start:stop]
@@ -896,14 +748,14 @@ def step_kernel(
         )
         _subtract_prediction(predictor, start, stop, g, innovation)
         for j in range(n_masked):
-            look[n_rhs + j, :width] = g[j, start:stop]
+            _copy(g[j, start:stop], look[n_rhs + j, :width])
             for i in range(start, stop):
                 rows[j, i] *= mask[i]
         for j in range(n_rhs):
-            look[j, :width] = rows[j, start:stop]
+            _copy(rows[j, start:stop], look[j, :width])
         for j in range(len(checked)):
-            look[n_rhs + n_masked + j, :width] = basis[checked[j], start:stop]
-        _add_products(look, len(look), 0, basis, n_rows, start, stop, products)
+            _copy(basis[checked[j], start:stop], look[n_rhs + n_masked + j, :width])
+        _add_products(look, len(look), np.intp(0), basis, n_rows, start, stop, products)
 
 
 @compiled(**_JIT_SUMS)
@@ -946,6 +798,6 @@ def recycled_kernel(
             above,
         )
         for j in range(m):
-            residuals[j, start:stop] = g[j, start:stop]
+            _copy(g[j, start:stop], residuals[j, start:stop])
         _add_combination(minus, gradients, n_gradients, start, stop, residuals, start)
         _add_products(residuals, m, start, gradients, n_gradients, start, stop, products)

@@ -12,7 +12,7 @@ def in_blocks(function, code, given, wanted):
     found = np.empty((len(wanted), n))
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        block = kernels._room(1)
+        block = np.zeros(kernels._NEURONS)
         for at, arguments in given.items():
             block[at : at + stop - start] = arguments[start:stop]
         function(code, block)

@@ -44,12 +44,7 @@ Array = NDArray[np.float64]
 
 JIT: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
 # A call would keep a loop from vector registers. Nobody calls these from Python.
-_INLINE: dict[str, Any] = {
-    **JIT,
-    "forceinline": True,
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
+_INLINE: dict[str, Any] = {**JIT, "forceinline": True, "no_cpython_wrapper": True}
 BLOCK = 128
 """Numbers in a block. As it is a constant, a loop is nothing but vector operations."""
 

@@ -11,9 +11,13 @@ With :math:`f = \sum_j a_j \sigma(r_j)`,
 Everything is serial and sums in a fixed order: same input, same bits. The codes of activations and
 losses are those of the catalogues. One exponential serves a value and both its derivatives.
 
-The passes over the basis of the paths, below, call these, and are in the same module for the sake
-of the cache of compiled functions, which does not see changes in another one. They take their
-arguments in named groups.
+Samples are taken by blocks of `BLOCK`, whose numbers stay in the first-level cache from one loop to
+the next; each quantity is a row of the block, at a constant place in it. A loop over a row has no
+branches and no calls, and so runs on vector registers. What a row holds beyond the last sample is
+computed and ignored: a sample has the same bits wherever it stands.
+
+The passes over the basis of the paths, below, call these. They take their arguments in named
+groups.
 """
 
 import math
@@ -106,8 +110,8 @@ _L, _L1, _L2 = 6 * BLOCK, 7 * BLOCK, 8 * BLOCK
 _NEURONS = 9 * BLOCK
 
 
-# Called by kernels only.
-_INTERNAL: dict[str, Any] = {**JIT, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Of functions that Python does not call.
+_INNER: dict[str, Any] = {**JIT, "no_cpython_wrapper": True}
 
 
 # -- one sample: activation, loss, gradient, curvature -------------------------------------------
@@ -237,14 +241,7 @@ def lose(code: int, block: Array) -> None:
             block[_L2 + i] = y * y if 0.0 < d < 1.0 else 0.0 * d
 
 
-@compiled(**JIT)
-def _copy(source: Array, target: Array) -> None:
-    """Copy (n,) to (n,). Assigning to a slice instead compiles a message, for two seconds."""
-    for i in range(len(target)):
-        target[i] = source[i]
-
-
-@compiled(**JIT)
+@compiled(**_INNER)
 def _room(m: int) -> Array:
     """Return a block for m neurons; what lies beyond the samples in it stays finite."""
     block = np.empty(_NEURONS + 3 * m * BLOCK)
@@ -252,7 +249,7 @@ def _room(m: int) -> Array:
     return block
 
 
-@compiled(**_INTERNAL)
+@compiled(**_INNER)
 def _curvature_bounds(m: int, block: Array) -> None:
     """Fill row `_F` with ``max_j L' a_j sigma'' + max(L'', 0) |a sigma'|^2``, and `_S`.
 
@@ -274,7 +271,7 @@ def _curvature_bounds(m: int, block: Array) -> None:
         block[_F + i] += (bend if bend > 0.0 else 0.0) * block[_S + i]
 
 
-@compiled(**_INTERNAL)
+@compiled(**_INNER)
 def _derivatives(
     r: Array,
     y: Array,
@@ -283,10 +280,13 @@ def _derivatives(
     loss: int,
     start: int,
     stop: int,
-    bounds: bool,
+    limit: float,
     block: Array,
 ) -> None:
-    """Fill a block with everything about samples start to stop, at most `BLOCK` of them."""
+    """Fill a block with everything about samples start to stop, at most `BLOCK` of them.
+
+    Bounds on the curvature take the place of f if there is a limit to compare them with.
+    """
     for i in range(stop - start):
         block[_Y + i] = y[start + i]
     for i in range(BLOCK):
@@ -305,7 +305,7 @@ def _derivatives(
             own[BLOCK + i] = c * block[_S1 + i]
             own[2 * BLOCK + i] = c * block[_S2 + i]
     lose(loss, block)
-    if bounds:
+    if limit < math.inf:
         _curvature_bounds(len(a), block)
 
 
@@ -326,7 +326,7 @@ def _gradients(
     for start in range(first, last, BLOCK):
         stop = min(start + BLOCK, last)
         n = stop - start
-        _derivatives(r, y, a, activation, loss, start, stop, limit < math.inf, block)
+        _derivatives(r, y, a, activation, loss, start, stop, limit, block)
         for i in range(n):
             loss_values[start + i] = block[_L + i]
         if limit < math.inf:
@@ -374,7 +374,7 @@ def second_layer_kernel(
     block = _room(m)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(r, y, a, activation, loss, start, stop, False, block)
+        _derivatives(r, y, a, activation, loss, start, stop, math.inf, block)
         for i in range(stop - start):
             weight = mask[start + i] if len(mask) else 1.0
             if weight != 0.0:
@@ -395,7 +395,7 @@ def curvature_bound_kernel(
     block = _room(m)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(r, y, a, activation, loss, start, stop, True, block)
+        _derivatives(r, y, a, activation, loss, start, stop, -math.inf, block)
         for i in range(stop - start):
             bound[start + i] = block[_F + i]
 
@@ -407,7 +407,7 @@ def curvature_kernel(r: Array, y: Array, a: Array, activation: int, loss: int, D
     block = _room(m)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(r, y, a, activation, loss, start, stop, False, block)
+        _derivatives(r, y, a, activation, loss, start, stop, math.inf, block)
         for i in range(stop - start):
             slope, bend = block[_L1 + i], block[_L2 + i]
             for j in range(m):
@@ -429,7 +429,7 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
     block = _room(m)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(h, y, a, activation, loss, start, stop, False, block)
+        _derivatives(h, y, a, activation, loss, start, stop, math.inf, block)
         for i in range(stop - start):
             term = weights[start + i] * block[_L + i]
             new = total + term
@@ -448,21 +448,27 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
 # kernels take it in slices of columns that stay in the second-level cache, and do to a slice all
 # that is to be done before they move on. Four rows of the basis are taken at a time, with up to
 # four right-hand sides, so that a number read serves as many operations as registers allow.
+#
+# They are kept short, for the sake of the time that they take to compile: a number of right-hand
+# sides has no function of its own, rows are copied by a loop, and a column 0 is `np.intp(0)`.
+# (numba types a literal by its value, and would compile what it is handed to once more.)
 
 # Sums may be taken in any order (within a slice, always the same one); nan and inf are kept.
 _JIT_SUMS: dict[str, Any] = {**JIT, "fastmath": {"reassoc", "contract", "nsz"}}
+# Of functions that Python does not call.
+_INNER_SUMS: dict[str, Any] = {**_JIT_SUMS, "no_cpython_wrapper": True}
 _SLICE_NUMBERS = 49152  # numbers of the basis in a slice: 384 kB
 _LEAST_COLUMNS, _MOST_COLUMNS = 64, 1024
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _columns_per_slice(n_rows: int) -> int:
     """Columns of a slice, a multiple of 32."""
     columns = _SLICE_NUMBERS // max(n_rows, 1) // 32 * 32
     return max(_LEAST_COLUMNS, min(_MOST_COLUMNS, columns))
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _aligned(n_rows: int, n_columns: int) -> Array:
     """Array that begins on a cache line, as those of ``dmft._numerics.aligned``."""
     numbers = np.empty(n_rows * n_columns + 7)
@@ -470,329 +476,175 @@ def _aligned(n_rows: int, n_columns: int) -> Array:
     return numbers[first : first + n_rows * n_columns].reshape(n_rows, n_columns)
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_one(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+@compiled(**_INNER_SUMS)
+def _four(row: Array, i: int) -> tuple[float, float, float, float]:
+    """Return four numbers of a row."""
+    return row[i], row[i + 1], row[i + 2], row[i + 3]
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_two(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first two of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    y = out[1, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        d0 = coefficients[1, i]
-        d1 = coefficients[1, i + 1]
-        d2 = coefficients[1, i + 2]
-        d3 = coefficients[1, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
-            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+@compiled(**_INNER_SUMS)
+def _add_four(row: Array, i: int, x0: float, x1: float, x2: float, x3: float) -> None:
+    """Add to four numbers of a row."""
+    row[i] += x0
+    row[i + 1] += x1
+    row[i + 2] += x2
+    row[i + 3] += x3
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_three(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first three of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    y = out[1, at : at + n]
-    z = out[2, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        d0 = coefficients[1, i]
-        d1 = coefficients[1, i + 1]
-        d2 = coefficients[1, i + 2]
-        d3 = coefficients[1, i + 3]
-        e0 = coefficients[2, i]
-        e1 = coefficients[2, i + 1]
-        e2 = coefficients[2, i + 2]
-        e3 = coefficients[2, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
-            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
-            z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+@compiled(**_INNER_SUMS)
+def _copy(source: Array, target: Array) -> None:
+    """Copy a row; an assignment to a slice compiles the text of an error of shapes too."""
+    for p in range(len(target)):
+        target[p] = source[p]
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_four(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first four of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    y = out[1, at : at + n]
-    z = out[2, at : at + n]
-    v = out[3, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        d0 = coefficients[1, i]
-        d1 = coefficients[1, i + 1]
-        d2 = coefficients[1, i + 2]
-        d3 = coefficients[1, i + 3]
-        e0 = coefficients[2, i]
-        e1 = coefficients[2, i + 1]
-        e2 = coefficients[2, i + 2]
-        e3 = coefficients[2, i + 3]
-        f0 = coefficients[3, i]
-        f1 = coefficients[3, i + 1]
-        f2 = coefficients[3, i + 2]
-        f3 = coefficients[3, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
-            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
-            z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
-            v[p] += f0 * w0[p] + f1 * w1[p] + f2 * w2[p] + f3 * w3[p]
-
-
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _add_combination(
     coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
 ) -> None:
     """Add ``coefficients @ basis`` on columns start to stop to `out`, from column `at`."""
-    n_rhs = coefficients.shape[0]
+    n, last = stop - start, len(coefficients) - 1
     whole = n_rows // 4 * 4
-    # One first, alone: memory delivers the slice faster to a loop that does little with it.
     j = 0
-    while j < n_rhs:
-        some, target = coefficients[j:], out[j:]
-        if j == 0 or n_rhs - j == 1:
-            _add_combination_to_one(some, basis, whole, start, stop, target, at)
-        elif n_rhs - j == 2:
-            _add_combination_to_two(some, basis, whole, start, stop, target, at)
-        elif n_rhs - j == 3:
-            _add_combination_to_three(some, basis, whole, start, stop, target, at)
-        else:
-            _add_combination_to_four(some, basis, whole, start, stop, target, at)
-        j += 1 if j == 0 else 4
+    while j <= last:
+        # One first, alone: memory delivers the slice faster to a loop that does little with it.
+        n_rhs = min(last + 1 - j, 4) if j else 1
+        j1, j2, j3 = min(j + 1, last), min(j + 2, last), min(j + 3, last)
+        x = out[j, at : at + n]
+        y = out[j1, at : at + n]
+        z = out[j2, at : at + n]
+        v = out[j3, at : at + n]
+        for i in range(0, whole, 4):
+            w0 = basis[i, start:stop]
+            w1 = basis[i + 1, start:stop]
+            w2 = basis[i + 2, start:stop]
+            w3 = basis[i + 3, start:stop]
+            c0, c1, c2, c3 = _four(coefficients[j], i)
+            if n_rhs == 1:
+                for p in range(n):
+                    x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                continue
+            d0, d1, d2, d3 = _four(coefficients[j1], i)
+            if n_rhs == 2:
+                for p in range(n):
+                    x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                    y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+                continue
+            e0, e1, e2, e3 = _four(coefficients[j2], i)
+            if n_rhs == 3:
+                for p in range(n):
+                    x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                    y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+                    z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+                continue
+            f0, f1, f2, f3 = _four(coefficients[j3], i)
+            for p in range(n):
+                x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+                z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+                v[p] += f0 * w0[p] + f1 * w1[p] + f2 * w2[p] + f3 * w3[p]
+        j += n_rhs
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
-        for j in range(n_rhs):
+        for j in range(last + 1):
             c = coefficients[j, i]
-            x = out[j, at : at + stop - start]
-            for p in range(stop - start):
+            x = out[j, at : at + n]
+            for p in range(n):
                 x[p] += c * row[p]
 
 
-@compiled(**_JIT_SUMS)
-def _add_products_of_one(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first row, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-
-
-@compiled(**_JIT_SUMS)
-def _add_products_of_two(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first two rows, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    y = rows[1, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        y0 = y1 = y2 = y3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-            y0 += y[p] * w0[p]
-            y1 += y[p] * w1[p]
-            y2 += y[p] * w2[p]
-            y3 += y[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-        out[1, i] += y0
-        out[1, i + 1] += y1
-        out[1, i + 2] += y2
-        out[1, i + 3] += y3
-
-
-@compiled(**_JIT_SUMS)
-def _add_products_of_three(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first three rows, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    y = rows[1, at : at + n]
-    z = rows[2, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        y0 = y1 = y2 = y3 = 0.0
-        z0 = z1 = z2 = z3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-            y0 += y[p] * w0[p]
-            y1 += y[p] * w1[p]
-            y2 += y[p] * w2[p]
-            y3 += y[p] * w3[p]
-            z0 += z[p] * w0[p]
-            z1 += z[p] * w1[p]
-            z2 += z[p] * w2[p]
-            z3 += z[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-        out[1, i] += y0
-        out[1, i + 1] += y1
-        out[1, i + 2] += y2
-        out[1, i + 3] += y3
-        out[2, i] += z0
-        out[2, i + 1] += z1
-        out[2, i + 2] += z2
-        out[2, i + 3] += z3
-
-
-@compiled(**_JIT_SUMS)
-def _add_products_of_four(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first four rows, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    y = rows[1, at : at + n]
-    z = rows[2, at : at + n]
-    v = rows[3, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        y0 = y1 = y2 = y3 = 0.0
-        z0 = z1 = z2 = z3 = 0.0
-        v0 = v1 = v2 = v3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-            y0 += y[p] * w0[p]
-            y1 += y[p] * w1[p]
-            y2 += y[p] * w2[p]
-            y3 += y[p] * w3[p]
-            z0 += z[p] * w0[p]
-            z1 += z[p] * w1[p]
-            z2 += z[p] * w2[p]
-            z3 += z[p] * w3[p]
-            v0 += v[p] * w0[p]
-            v1 += v[p] * w1[p]
-            v2 += v[p] * w2[p]
-            v3 += v[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-        out[1, i] += y0
-        out[1, i + 1] += y1
-        out[1, i + 2] += y2
-        out[1, i + 3] += y3
-        out[2, i] += z0
-        out[2, i + 1] += z1
-        out[2, i + 2] += z2
-        out[2, i + 3] += z3
-        out[3, i] += v0
-        out[3, i + 1] += v1
-        out[3, i + 2] += v2
-        out[3, i + 3] += v3
-
-
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _add_products(
     rows: Array, n_rhs: int, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
 ) -> None:
     """Add ``rows[:n_rhs] @ basis.T`` over columns start to stop to `out`; rows from column `at`."""
+    n, last = stop - start, n_rhs - 1
     whole = n_rows // 4 * 4
     for j in range(0, n_rhs, 4):
-        some, target = rows[j:], out[j:]
-        if n_rhs - j == 1:
-            _add_products_of_one(some, at, basis, whole, start, stop, target)
-        elif n_rhs - j == 2:
-            _add_products_of_two(some, at, basis, whole, start, stop, target)
-        elif n_rhs - j == 3:
-            _add_products_of_three(some, at, basis, whole, start, stop, target)
-        else:
-            _add_products_of_four(some, at, basis, whole, start, stop, target)
+        j1, j2, j3 = min(j + 1, last), min(j + 2, last), min(j + 3, last)
+        x = rows[j, at : at + n]
+        y = rows[j1, at : at + n]
+        z = rows[j2, at : at + n]
+        v = rows[j3, at : at + n]
+        for i in range(0, whole, 4):
+            w0 = basis[i, start:stop]
+            w1 = basis[i + 1, start:stop]
+            w2 = basis[i + 2, start:stop]
+            w3 = basis[i + 3, start:stop]
+            if j == last:
+                x0 = x1 = x2 = x3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+            elif j1 == last:
+                x0 = x1 = x2 = x3 = 0.0
+                y0 = y1 = y2 = y3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                    y0 += y[p] * w0[p]
+                    y1 += y[p] * w1[p]
+                    y2 += y[p] * w2[p]
+                    y3 += y[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+                _add_four(out[j1], i, y0, y1, y2, y3)
+            elif j2 == last:
+                x0 = x1 = x2 = x3 = 0.0
+                y0 = y1 = y2 = y3 = 0.0
+                z0 = z1 = z2 = z3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                    y0 += y[p] * w0[p]
+                    y1 += y[p] * w1[p]
+                    y2 += y[p] * w2[p]
+                    y3 += y[p] * w3[p]
+                    z0 += z[p] * w0[p]
+                    z1 += z[p] * w1[p]
+                    z2 += z[p] * w2[p]
+                    z3 += z[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+                _add_four(out[j1], i, y0, y1, y2, y3)
+                _add_four(out[j2], i, z0, z1, z2, z3)
+            else:
+                x0 = x1 = x2 = x3 = 0.0
+                y0 = y1 = y2 = y3 = 0.0
+                z0 = z1 = z2 = z3 = 0.0
+                v0 = v1 = v2 = v3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                    y0 += y[p] * w0[p]
+                    y1 += y[p] * w1[p]
+                    y2 += y[p] * w2[p]
+                    y3 += y[p] * w3[p]
+                    z0 += z[p] * w0[p]
+                    z1 += z[p] * w1[p]
+                    z2 += z[p] * w2[p]
+                    z3 += z[p] * w3[p]
+                    v0 += v[p] * w0[p]
+                    v1 += v[p] * w1[p]
+                    v2 += v[p] * w2[p]
+                    v3 += v[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+                _add_four(out[j1], i, y0, y1, y2, y3)
+                _add_four(out[j2], i, z0, z1, z2, z3)
+                _add_four(out[j3], i, v0, v1, v2, v3)
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
         for j in range(n_rhs):
-            x = rows[j, at : at + stop - start]
+            x = rows[j, at : at + n]
             total = 0.0
-            for p in range(stop - start):
+            for p in range(n):
                 total += x[p] * row[p]
             out[j, i] += total
 
@@ -848,7 +700,7 @@ def remove_kernel(
             _add_products(rows, again, start, basis, n_rows, start, stop, out)
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _subtract_prediction(
     predictor: Predictor, start: int, stop: int, g: Array, innovation: Innovation
 ) -> None:
@@ -893,7 +745,7 @@ def innovation_kernel(predictor: Predictor, g: Array, innovation: Innovation) ->
         _subtract_prediction(predictor, start, stop, g, innovation)
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _write_rows(update: BasisUpdate, basis: Array, start: int, stop: int, work: Array) -> None:
     """Bring the basis up to date on columns start to stop, and combine its rows.
 
@@ -903,7 +755,7 @@ def _write_rows(update: BasisUpdate, basis: Array, start: int, stop: int, work: 
     n_again, n_new = len(reorthogonalised), len(from_rows)
     n = stop - start
     work[:, :n] = 0.0
-    _add_combination(stacked, basis, n_stored, start, stop, work, 0)
+    _add_combination(stacked, basis, n_stored, start, stop, work, np.intp(0))
     for i in range(n_again):
         _copy(work[i, :n], basis[reorthogonalised[i], start:stop])
     for i in range(n_new):
@@ -934,7 +786,7 @@ def write_kernel(update: BasisUpdate, basis: Array, n: int, products: Array) -> 
         _write_rows(update, basis, start, stop, work)
         for j in range(len(checked)):
             _copy(basis[checked[j], start:stop], look[j, : stop - start])
-        _add_products(look, len(checked), 0, basis, n_rows, start, stop, products)
+        _add_products(look, len(checked), np.intp(0), basis, n_rows, start, stop, products)
 
 
 @compiled(**_JIT_SUMS)
@@ -997,7 +849,7 @@ def step_kernel(
             _copy(rows[j, start:stop], look[j, :width])
         for j in range(len(checked)):
             _copy(basis[checked[j], start:stop], look[n_rhs + n_masked + j, :width])
-        _add_products(look, len(look), 0, basis, n_rows, start, stop, products)
+        _add_products(look, len(look), np.intp(0), basis, n_rows, start, stop, products)
 
 
 @compiled(**_JIT_SUMS)

@@ -309,7 +309,7 @@ def _derivatives(
         _curvature_bounds(len(a), block)
 
 
-@compiled(**JIT, inline="always")
+@compiled(**_INNER)
 def _gradients(
     r: Array,
     samples: Samples,
@@ -358,7 +358,7 @@ def gradient_kernel(r: Array, samples: Samples, g: Array, loss_values: Array, ab
     Adds to `above` (4,) the number of samples whose largest curvature may exceed the limit (see
     `curvature_bound_kernel`), their losses, and their squares of gradients and pre-activations.
     """
-    _gradients(r, samples, g, loss_values, above, 0, r.shape[1], _room(len(r)))
+    _gradients(r, samples, g, loss_values, above, np.intp(0), r.shape[1], _room(len(r)))
 
 
 @compiled(**JIT)

@@ -77,6 +77,12 @@ def test_matches_mpmath(name, evaluate):
     np.testing.assert_allclose(evaluate(name, TAILS), exact(name, "tails"), rtol=5e-13, atol=1e-300)
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_compiled_twins_agree_to_a_few_units_of_the_last_place(name):
+    r = np.concatenate([np.linspace(-3.0, 3.0, 3001), _RNG.normal(size=1000)])
+    np.testing.assert_allclose(by_kernel(name, r), by_numpy(name, r), rtol=2e-15, atol=5e-16)
+
+
 @pytest.mark.parametrize("evaluate", [by_numpy, by_kernel])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_far_arguments_reach_their_limits_without_warnings(name, evaluate):

@@ -67,6 +67,12 @@ def test_matches_mpmath(name, evaluate):
     np.testing.assert_allclose(evaluate(name, f, y), exact(name, f, y), rtol=5e-15, atol=0.0)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_compiled_twins_agree_to_a_few_units_of_the_last_place(name):
+    f, y = arguments(name)
+    np.testing.assert_allclose(by_kernel(name, f, y), by_numpy(name, f, y), rtol=2e-15, atol=0.0)
+
+
 @EVALUATORS
 def test_pseudo_huber_is_linear_far_out_without_overflow(evaluate):
     f = np.array([1e8, -1e200, 1e300])

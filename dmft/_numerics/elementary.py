@@ -6,7 +6,7 @@ by one (no fused multiply-add, no reordering): the bits are those of the number,
 in its array, on every machine.
 
 =================== ============================================ =================================
-function            is                                           largest error found
+function            is                                           error, tested, at most
 =================== ============================================ =================================
 `exponential`       :math:`e^x`                                  1 ulp
 `gaussian`          :math:`e^{-r^2/2}` or :math:`e^{-r^2}`        1 ulp
@@ -29,7 +29,7 @@ up to where it underflows (after Shepherd & Laframboise, Math. Comp. 36, 249, 19
 
 with what rounding takes from the larger terms put back.
 Coefficients are those of Chebyshev interpolation in 60 digits
-(``tests/_numerics/test_elementary.py`` computes them).
+(``tests/_numerics/test_elementary.py`` computes them, and the errors).
 """
 
 import math

@@ -179,7 +179,7 @@ def activate(code: int, block: Array) -> None:
             block[_S1 + i] = 2.0 * block[i]
             block[_S2 + i] = 2.0
     else:
-        # Linear between kinks: slopes below, within and above -1 and 1, or below and above 0.
+        # Linear between kinks.
         for i in range(BLOCK):
             r = block[i]
             if code == LINEAR:

@@ -22,6 +22,7 @@ import numpy as np
 from rmt._compiled import compiled
 
 JIT: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
+_INNER: Final[dict[str, Any]] = {**JIT, "no_cpython_wrapper": True}  # Python does not call them
 LANES = 32
 
 OK = 0
@@ -33,7 +34,7 @@ WRONG_BRANCH = 3
 # -- small dense helpers ---------------------------------------------------------------------
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _order(size):
     """Return m with m (m + 1) / 2 == size."""
     m = 1
@@ -42,7 +43,7 @@ def _order(size):
     return m
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _index_table(m):
     """Position of entry (i, j) in packed storage."""
     table = np.empty((m, m), np.int64)
@@ -52,7 +53,7 @@ def _index_table(m):
     return table
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _definite(a, m):
     """Whether a real symmetric (m, m) matrix is positive definite; ``a`` is overwritten."""
     for k in range(m):
@@ -66,7 +67,7 @@ def _definite(a, m):
     return True
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _eliminate(a, rhs):
     """Solve ``a x = rhs`` in place (``rhs`` (n, q)) with partial pivoting; False if singular."""
     n, q = rhs.shape
@@ -105,7 +106,7 @@ def _eliminate(a, rhs):
 # -- real side: outside the bulk --------------------------------------------------------------
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _invert_real(b, d, start, m, index, y, inverse):
     """Write -Y for LANES atoms into ``y`` by symmetric sweeps; return the smallest pivot."""
     size = d.shape[0]
@@ -142,7 +143,7 @@ def _invert_real(b, d, start, m, index, y, inverse):
     return low
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _total(lanes):
     """Add up an accumulator."""
     total = 0.0
@@ -260,7 +261,7 @@ def scalar_sums(tau, excess, d, p, out):
 # -- complex side -----------------------------------------------------------------------------
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _complex_moments(b, d, p, m, index, yr, yi, ir, ii, wr, wi, acc1r, acc1i, acc2r, acc2i):
     """Accumulate E[Y] and E[Y (x) Y] lane by lane for complex (m, m) B.
 
@@ -328,7 +329,7 @@ def _complex_moments(b, d, p, m, index, yr, yi, ir, ii, wr, wi, acc1r, acc1i, ac
                     acc2i[a, c, lane] += wr[lane] * yi[c, lane] + wi[lane] * yr[c, lane]
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _assemble(b, ratio, m, index, first, second, value, jacobian):
     """F(B) = B - B E[Y] B - B / ratio and its derivative on packed symmetric matrices.
 
@@ -387,7 +388,7 @@ def _assemble(b, ratio, m, index, first, second, value, jacobian):
                     jacobian[index[i, j], column] = total
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _half_plane(b, m, work):
     """Whether -Im B is positive definite."""
     for i in range(m):
@@ -396,7 +397,7 @@ def _half_plane(b, m, work):
     return _definite(work, m)
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _relative(b, x, m, factors, out):
     """Largest entry of B^{-1} X: the size of X where directions of B differ by many decades."""
     if m == 1:
@@ -412,7 +413,7 @@ def _relative(b, x, m, factors, out):
     return largest
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moments):
     """Newton's method for F(B) = goal I from ``b``, in place; returns (code, steps).
 
@@ -485,7 +486,7 @@ def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moment
     return NO_CONVERGENCE, sweeps + limit
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _physical(b, tangent, m):
     """Whether B is the limit from the upper half plane of the solution with -Im B > 0.
 
@@ -634,7 +635,7 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
             z_base = target
 
 
-@compiled(**JIT)
+@compiled(**_INNER)
 def _exchange(b, i, j, m):
     """Exchange rows and columns i and j of an (m, m) matrix in place."""
     for k in range(m):

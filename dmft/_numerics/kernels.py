@@ -11,9 +11,13 @@ With :math:`f = \sum_j a_j \sigma(r_j)`,
 Everything is serial and sums in a fixed order: same input, same bits. The codes of activations and
 losses are those of the catalogues. One exponential serves a value and both its derivatives.
 
-The passes over the basis of the paths, below, call these, and are in the same module for the sake
-of the cache of compiled functions, which does not see changes in another one. They take their
-arguments in named groups.
+Samples are taken by blocks of `BLOCK`, whose numbers stay in the first-level cache from one loop to
+the next; each quantity is a row of the block, at a constant place in it. A loop over a row has no
+branches and no calls, and so runs on vector registers. What a row holds beyond the last sample is
+computed and ignored: a sample has the same bits wherever it stands.
+
+The passes over the basis of the paths, below, call these. They take their arguments in named
+groups.
 """
 
 import math
@@ -22,11 +26,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.elementary import BLOCK, JIT, erf_of, exponential, gaussian, log1p, tanh_of
 from rmt._compiled import compiled
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
-Triple = tuple[float, float, float]
 
 
 class BasisUpdate(NamedTuple):
@@ -89,160 +93,272 @@ class Innovation(NamedTuple):
     squares: Array
 
 
-JIT: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
-
 # Activation codes (dmft.model.activations).
 QUADRATIC, GELU, TANH, ERF, SOFTPLUS, SILU, LINEAR = 0, 1, 2, 3, 4, 5, 6
 RELU, LEAKY_RELU, ABS, CLIPPED_LINEAR = 7, 8, 9, 10
 # Loss codes (dmft.model.losses).
 SQUARE, PSEUDO_HUBER, LOGISTIC, SMOOTHED_HINGE = 0, 1, 2, 3
 
-_INV_SQRT_2 = 1.0 / math.sqrt(2.0)
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
 _LEAK = 0.01  # dmft.model.activations.LEAK
+# The rows of a block of samples: r, sigma'', sigma', sigma; f, y; L, L', L''.
+_S2, _S1, _S = BLOCK, 2 * BLOCK, 3 * BLOCK
+_F, _Y = 4 * BLOCK, 5 * BLOCK
+_L, _L1, _L2 = 6 * BLOCK, 7 * BLOCK, 8 * BLOCK
+# and from here on, three for each neuron, sigma, a sigma', a sigma''.
+_NEURONS = 9 * BLOCK
+
+
+# Of functions that Python does not call.
+_INNER: dict[str, Any] = {**JIT, "no_cpython_wrapper": True}
+
+
+# -- one sample: activation, loss, gradient, curvature -------------------------------------------
 
 
 @compiled(**JIT)
-def _log1p(e: float) -> float:
-    """Return log(1 + e) for e in [0, 1] to a few ulp, in half the time of the library's log1p."""
-    u = 1.0 + e
-    # The rounding error of u cancels between log(u) and u - 1 (Kahan).
-    return e if u == 1.0 else math.log(u) * (e / (u - 1.0))
+def activate(code: int, block: Array) -> None:
+    """Fill the rows `_S`, `_S1`, `_S2` of a block with activation `code` and its derivatives.
 
-
-@compiled(**JIT)
-def _kinked(code: int, r: float) -> Triple:
-    """`_activation` for those linear between kinks; on a kink the slope is the flatter one."""
-    if math.isnan(r):
-        return math.nan, math.nan, math.nan
-    if code == RELU:
-        return (r, 1.0, 0.0) if r > 0.0 else (0.0, 0.0, 0.0)
-    if code == LEAKY_RELU:
-        return (r, 1.0, 0.0) if r > 0.0 else (_LEAK * r, _LEAK, 0.0)
-    if code == ABS:
-        return abs(r), (1.0 if r > 0.0 else (-1.0 if r < 0.0 else 0.0)), 0.0
-    if code == CLIPPED_LINEAR:
-        return (r, 1.0, 0.0) if abs(r) < 1.0 else (math.copysign(1.0, r), 0.0, 0.0)
-    return math.nan, math.nan, math.nan
-
-
-@compiled(**JIT)
-def _activation(code: int, r: float) -> Triple:
-    """Value and first two derivatives of activation `code` at the number `r`."""
-    if code == QUADRATIC:
-        return r * r, 2.0 * r, 2.0
-    if code == LINEAR:
-        return r, 1.0, 0.0
+    On a kink the slope is the flatter one.
+    """
+    if code in (GELU, ERF):
+        gaussian(block, 0.5 if code == GELU else 1.0)
+    if code in (TANH, SOFTPLUS, SILU):
+        scale = -2.0 if code == TANH else -1.0
+        for i in range(BLOCK):
+            block[_S2 + i] = scale * abs(block[i])
+        exponential(block[_S2 : _S2 + BLOCK])
     if code == GELU:
-        cdf = 0.5 * math.erfc(-r * _INV_SQRT_2)
-        density = _INV_SQRT_2PI * math.exp(-0.5 * r * r)
-        return r * cdf, cdf + r * density, density * (2.0 - r * r)
-    if code == ERF:
-        slope = _TWO_OVER_SQRT_PI * math.exp(-r * r)
-        return math.erf(r), slope, -2.0 * r * slope
-    if code == TANH:
-        if abs(r) < 0.35:
-            t = math.tanh(r)
-            slope = 1.0 - t * t
-        else:
-            # sech^2 from e^{-2|r|}: 1 - tanh^2 would lose all digits in the tails.
-            e = math.exp(-2.0 * abs(r))
+        for i in range(BLOCK):
+            r = block[i]
+            density = _INV_SQRT_2PI * block[_S2 + i]
+            tail = block[_S1 + i]
+            cdf = tail if r < 0.0 else 1.0 - tail
+            block[_S + i] = r * cdf
+            block[_S1 + i] = cdf + r * density
+            block[_S2 + i] = density * (2.0 - r * r)
+    elif code == ERF:
+        for i in range(BLOCK):
+            r = block[i]
+            slope = _TWO_OVER_SQRT_PI * block[_S2 + i]
+            block[_S + i] = erf_of(r, block[_S1 + i])
+            block[_S1 + i] = slope
+            block[_S2 + i] = -2.0 * r * slope
+    elif code == TANH:
+        for i in range(BLOCK):
+            e = block[_S2 + i]
             w = 1.0 / (1.0 + e)
-            t = math.copysign((1.0 - e) * w, r)
+            t = tanh_of(block[i], e)
+            # sech^2 from e: 1 - tanh^2 would lose all digits in the tails.
             slope = 4.0 * e * w * w
-        return t, slope, -2.0 * t * slope
-    if code >= RELU:
-        kinked: Triple = _kinked(code, r)
-        return kinked
-    # softplus and silu share the logistic function and its slope.
-    e = math.exp(-abs(r))
-    w = 1.0 / (1.0 + e)
-    sigmoid = w if r >= 0.0 else e * w
-    slope = e * w * w
-    if code == SOFTPLUS:
-        return max(r, 0.0) + _log1p(e), sigmoid, slope
-    if code == SILU:
-        # abs(r) * tanh(|r|/2) = r * tanh(r/2)
-        return r * sigmoid, sigmoid + r * slope, slope * (2.0 - abs(r) * (1.0 - e) * w)
-    return math.nan, math.nan, math.nan
+            block[_S + i] = t
+            block[_S1 + i] = slope
+            block[_S2 + i] = -2.0 * t * slope
+    elif code == SOFTPLUS:
+        for i in range(BLOCK):
+            r, e = block[i], block[_S2 + i]
+            w = 1.0 / (1.0 + e)
+            block[_S + i] = (r if r > 0.0 else 0.0) + log1p(e)
+            block[_S1 + i] = w if r >= 0.0 else e * w
+            block[_S2 + i] = e * w * w
+    elif code == SILU:
+        for i in range(BLOCK):
+            r, e = block[i], block[_S2 + i]
+            w = 1.0 / (1.0 + e)
+            sigmoid = w if r >= 0.0 else e * w
+            slope = e * w * w
+            block[_S + i] = r * sigmoid
+            block[_S1 + i] = sigmoid + r * slope
+            # abs(r) * tanh(|r|/2) = r * tanh(r/2)
+            block[_S2 + i] = slope * (2.0 - abs(r) * (1.0 - e) * w)
+    elif code == QUADRATIC:
+        for i in range(BLOCK):
+            block[_S + i] = block[i] * block[i]
+            block[_S1 + i] = 2.0 * block[i]
+            block[_S2 + i] = 2.0
+    else:
+        # Linear between kinks.
+        for i in range(BLOCK):
+            r = block[i]
+            if code == LINEAR:
+                value, slope = r, 1.0
+            elif math.isnan(r):
+                value, slope = r, r
+            elif code == RELU:
+                value, slope = (r, 1.0) if r > 0.0 else (0.0, 0.0)
+            elif code == LEAKY_RELU:
+                value, slope = (r, 1.0) if r > 0.0 else (_LEAK * r, _LEAK)
+            elif code == ABS:
+                value, slope = abs(r), (1.0 if r > 0.0 else (-1.0 if r < 0.0 else 0.0))
+            else:  # CLIPPED_LINEAR
+                value, slope = (r, 1.0) if abs(r) < 1.0 else (math.copysign(1.0, r), 0.0)
+            block[_S + i] = value
+            block[_S1 + i] = slope
+            block[_S2 + i] = 0.0
 
 
 @compiled(**JIT)
-def _loss(code: int, f: float, y: float) -> Triple:
-    """Value and first two derivatives (in `f`) of loss `code` at the numbers `f` and `y`."""
+def lose(code: int, block: Array) -> None:
+    """Fill the rows `_L`, `_L1`, `_L2` of a block with loss `code` and its derivatives in f."""
     if code == SQUARE:
-        u = f - y
-        return 0.5 * u * u, u, 1.0
-    if code == PSEUDO_HUBER:
-        u = f - y
-        # Beyond 1e100 the 1 under the root is invisible, and u^2 would overflow.
-        s = math.sqrt(1.0 + u * u) if abs(u) < 1e100 else abs(u)
-        w = 1.0 / s
-        return abs(u) * (abs(u) / (1.0 + s)), u * w, w * w * w
-    if code == LOGISTIC:
-        t = y * f
-        e = math.exp(-abs(t))
-        w = 1.0 / (1.0 + e)
-        return (
-            max(-t, 0.0) + _log1p(e),
-            -y * (e * w if t >= 0.0 else w),
-            y * y * e * w * w,
-        )
-    if code == SMOOTHED_HINGE:
-        t = y * f
-        if t >= 1.0:
-            return 0.0, 0.0, 0.0
-        if t > 0.0:
-            return 0.5 * (1.0 - t) * (1.0 - t), -y * (1.0 - t), y * y
-        if t <= 0.0:
-            return 0.5 - t, -y, 0.0
-    return math.nan, math.nan, math.nan
+        for i in range(BLOCK):
+            u = block[_F + i] - block[_Y + i]
+            block[_L + i] = 0.5 * u * u
+            block[_L1 + i] = u
+            block[_L2 + i] = 1.0
+    elif code == PSEUDO_HUBER:
+        for i in range(BLOCK):
+            u = block[_F + i] - block[_Y + i]
+            size = abs(u)
+            # Beyond 1e100 the 1 under the root is invisible, and u^2 would overflow.
+            root = math.sqrt(1.0 + u * u)
+            root = root if size < 1e100 else size
+            w = 1.0 / root
+            block[_L + i] = size * (size / (1.0 + root))
+            block[_L1 + i] = u * w
+            block[_L2 + i] = w * w * w
+    elif code == LOGISTIC:
+        for i in range(BLOCK):
+            block[_L2 + i] = -abs(block[_Y + i] * block[_F + i])
+        exponential(block[_L2 : _L2 + BLOCK])
+        for i in range(BLOCK):
+            y, e = block[_Y + i], block[_L2 + i]
+            t = y * block[_F + i]
+            w = 1.0 / (1.0 + e)
+            block[_L + i] = (-t if t < 0.0 else 0.0) + log1p(e)
+            block[_L1 + i] = -y * (e * w if t >= 0.0 else w)
+            block[_L2 + i] = y * y * e * w * w
+    else:  # SMOOTHED_HINGE
+        for i in range(BLOCK):
+            y = block[_Y + i]
+            t = y * block[_F + i]
+            d = 1.0 - t
+            d = 1.0 if d > 1.0 else (0.0 if d < 0.0 else d)
+            block[_L + i] = 0.5 * d * d if t > 0.0 else 0.5 - t
+            block[_L1 + i] = -y * d
+            block[_L2 + i] = y * y if 0.0 < d < 1.0 else 0.0 * d
 
 
-@compiled(**JIT)
-def gradient_kernel(
+@compiled(**_INNER)
+def _room(m: int) -> Array:
+    """Return a block for m neurons; what lies beyond the samples in it stays finite."""
+    block = np.empty(_NEURONS + 3 * m * BLOCK)
+    block[:] = 0.0
+    return block
+
+
+@compiled(**_INNER)
+def _curvature_bounds(m: int, block: Array) -> None:
+    """Fill row `_F` with ``max_j L' a_j sigma'' + max(L'', 0) |a sigma'|^2``, and `_S`.
+
+    The latter with ``|a sigma'|^2``.
+    """
+    for i in range(BLOCK):
+        block[_S + i] = 0.0
+        block[_F + i] = -math.inf
+    for j in range(m):
+        first = _NEURONS + 3 * BLOCK * j
+        own = block[first : first + 3 * BLOCK]
+        for i in range(BLOCK):
+            block[_S + i] += own[BLOCK + i] * own[BLOCK + i]
+            bend = block[_L1 + i] * own[2 * BLOCK + i]
+            largest = block[_F + i]
+            block[_F + i] = bend if bend > largest else largest
+    for i in range(BLOCK):
+        bend = block[_L2 + i]
+        block[_F + i] += (bend if bend > 0.0 else 0.0) * block[_S + i]
+
+
+@compiled(**_INNER)
+def _derivatives(
     r: Array,
     y: Array,
     a: Array,
     activation: int,
     loss: int,
+    start: int,
+    stop: int,
     limit: float,
+    block: Array,
+) -> None:
+    """Fill a block with everything about samples start to stop, at most `BLOCK` of them.
+
+    Bounds on the curvature take the place of f if there is a limit to compare them with.
+    """
+    for i in range(stop - start):
+        block[_Y + i] = y[start + i]
+    for i in range(BLOCK):
+        block[_F + i] = 0.0
+    for j in range(len(a)):
+        row = r[j]
+        for i in range(stop - start):
+            block[i] = row[start + i]
+        activate(activation, block)
+        c, first = a[j], _NEURONS + 3 * BLOCK * j
+        own = block[first : first + 3 * BLOCK]
+        for i in range(BLOCK):
+            block[_F + i] += c * block[_S + i]
+        for i in range(BLOCK):
+            own[i] = block[_S + i]
+            own[BLOCK + i] = c * block[_S1 + i]
+            own[2 * BLOCK + i] = c * block[_S2 + i]
+    lose(loss, block)
+    if limit < math.inf:
+        _curvature_bounds(len(a), block)
+
+
+@compiled(**_INNER)
+def _gradients(
+    r: Array,
+    samples: Samples,
     g: Array,
     loss_values: Array,
     above: Array,
+    first: int,
+    last: int,
+    block: Array,
 ) -> None:
+    """`gradient_kernel` for samples first to last."""
+    y, a, activation, loss, limit = samples
+    m = len(a)
+    for start in range(first, last, BLOCK):
+        stop = min(start + BLOCK, last)
+        n = stop - start
+        _derivatives(r, y, a, activation, loss, start, stop, limit, block)
+        for i in range(n):
+            loss_values[start + i] = block[_L + i]
+        if limit < math.inf:
+            count = 0
+            for i in range(n):
+                count += block[_F + i] > limit
+            if count:
+                for i in range(n):
+                    if block[_F + i] > limit:
+                        square = 0.0
+                        for j in range(m):
+                            square += r[j, start + i] * r[j, start + i]
+                        slope = block[_L1 + i]
+                        above[0] += 1.0
+                        above[1] += block[_L + i]
+                        above[2] += slope * slope * block[_S + i]
+                        above[3] += square
+        for j in range(m):
+            at = _NEURONS + (3 * j + 1) * BLOCK
+            own, target = block[at : at + BLOCK], g[j]
+            for i in range(n):
+                target[start + i] = own[i] * block[_L1 + i]
+
+
+@compiled(**JIT)
+def gradient_kernel(r: Array, samples: Samples, g: Array, loss_values: Array, above: Array) -> None:
     """Fill `g` (m, N) with dl/dr and `loss_values` (N,) with l; `g` may be `r` itself.
 
-    Adds to `above` (4,) the number of samples whose largest curvature may exceed `limit` (see
+    Adds to `above` (4,) the number of samples whose largest curvature may exceed the limit (see
     `curvature_bound_kernel`), their losses, and their squares of gradients and pre-activations.
     """
-    m, n = r.shape
-    bends = np.empty(m)
-    for i in range(n):
-        f = 0.0
-        square = 0.0
-        slopes = 0.0
-        for j in range(m):
-            x = r[j, i]
-            square += x * x
-            s, s1, s2 = _activation(activation, x)
-            f += a[j] * s
-            s1 *= a[j]
-            slopes += s1 * s1
-            bends[j] = a[j] * s2
-            g[j, i] = s1
-        value, slope, bend = _loss(loss, f, y[i])
-        loss_values[i] = value
-        largest = -math.inf
-        for j in range(m):
-            largest = max(largest, slope * bends[j])
-            g[j, i] *= slope
-        if largest + max(bend, 0.0) * slopes > limit:
-            above[0] += 1.0
-            above[1] += value
-            above[2] += slope * slope * slopes
-            above[3] += square
+    _gradients(r, samples, g, loss_values, above, np.intp(0), r.shape[1], _room(len(r)))
 
 
 @compiled(**JIT)
@@ -255,20 +371,16 @@ def second_layer_kernel(
     """
     m, n = r.shape
     out[:] = 0.0
-    values = np.empty(m)
-    weight = 1.0
-    for i in range(n):
-        if len(mask):
-            weight = mask[i]
-            if weight == 0.0:
-                continue
-        f = 0.0
-        for j in range(m):
-            values[j] = _activation(activation, r[j, i])[0]
-            f += a[j] * values[j]
-        slope = weight * _loss(loss, f, y[i])[1]
-        for j in range(m):
-            out[j] += slope * values[j]
+    block = _room(m)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        _derivatives(r, y, a, activation, loss, start, stop, math.inf, block)
+        for i in range(stop - start):
+            weight = mask[start + i] if len(mask) else 1.0
+            if weight != 0.0:
+                slope = weight * block[_L1 + i]
+                for j in range(m):
+                    out[j] += slope * block[_NEURONS + 3 * BLOCK * j + i]
 
 
 @compiled(**JIT)
@@ -280,42 +392,32 @@ def curvature_bound_kernel(
     No eigenvalue of D is larger; for one neuron it is D itself where L'' >= 0.
     """
     m, n = r.shape
-    bends = np.empty(m)
-    for i in range(n):
-        f = 0.0
-        slopes = 0.0
-        for j in range(m):
-            s, s1, s2 = _activation(activation, r[j, i])
-            f += a[j] * s
-            slopes += (a[j] * s1) * (a[j] * s1)
-            bends[j] = a[j] * s2
-        _, slope, bend = _loss(loss, f, y[i])
-        largest = -math.inf
-        for j in range(m):
-            largest = max(largest, slope * bends[j])
-        bound[i] = largest + max(bend, 0.0) * slopes
+    block = _room(m)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        _derivatives(r, y, a, activation, loss, start, stop, -math.inf, block)
+        for i in range(stop - start):
+            bound[start + i] = block[_F + i]
 
 
 @compiled(**JIT)
 def curvature_kernel(r: Array, y: Array, a: Array, activation: int, loss: int, D: Array) -> None:
     """Fill `D` (N, m, m) with d2l/dr dr."""
     m, n = r.shape
-    s1 = np.empty(m)
-    s2 = np.empty(m)
-    for i in range(n):
-        f = 0.0
-        for j in range(m):
-            s, d1, d2 = _activation(activation, r[j, i])
-            f += a[j] * s
-            s1[j] = a[j] * d1
-            s2[j] = a[j] * d2
-        _, slope, bend = _loss(loss, f, y[i])
-        for j in range(m):
-            for p in range(j):
-                entry = bend * (s1[j] * s1[p])
-                D[i, j, p] = entry
-                D[i, p, j] = entry
-            D[i, j, j] = bend * (s1[j] * s1[j]) + slope * s2[j]
+    block = _room(m)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        _derivatives(r, y, a, activation, loss, start, stop, math.inf, block)
+        for i in range(stop - start):
+            slope, bend = block[_L1 + i], block[_L2 + i]
+            for j in range(m):
+                own = _NEURONS + 3 * BLOCK * j + i
+                s1 = block[own + BLOCK]
+                for p in range(j):
+                    entry = bend * (s1 * block[_NEURONS + (3 * p + 1) * BLOCK + i])
+                    D[start + i, j, p] = entry
+                    D[start + i, p, j] = entry
+                D[start + i, j, j] = bend * (s1 * s1) + slope * block[own + 2 * BLOCK]
 
 
 @compiled(**JIT)
@@ -324,17 +426,18 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
     m, n = h.shape
     total = 0.0
     lost = 0.0
-    for i in range(n):
-        f = 0.0
-        for j in range(m):
-            f += a[j] * _activation(activation, h[j, i])[0]
-        term = weights[i] * _loss(loss, f, y[i])[0]
-        new = total + term
-        if abs(total) >= abs(term):
-            lost += (total - new) + term
-        else:
-            lost += (term - new) + total
-        total = new
+    block = _room(m)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        _derivatives(h, y, a, activation, loss, start, stop, math.inf, block)
+        for i in range(stop - start):
+            term = weights[start + i] * block[_L + i]
+            new = total + term
+            if abs(total) >= abs(term):
+                lost += (total - new) + term
+            else:
+                lost += (term - new) + total
+            total = new
     # An overflow leaves inf - inf in the compensation; the plain sum is then the answer.
     return total + lost if math.isfinite(lost) else total
 
@@ -345,21 +448,27 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
 # kernels take it in slices of columns that stay in the second-level cache, and do to a slice all
 # that is to be done before they move on. Four rows of the basis are taken at a time, with up to
 # four right-hand sides, so that a number read serves as many operations as registers allow.
+#
+# They are kept short, for the sake of the time that they take to compile: a number of right-hand
+# sides has no function of its own, rows are copied by a loop, and a column 0 is `np.intp(0)`.
+# (numba types a literal by its value, and would compile what it is handed to once more.)
 
 # Sums may be taken in any order (within a slice, always the same one); nan and inf are kept.
 _JIT_SUMS: dict[str, Any] = {**JIT, "fastmath": {"reassoc", "contract", "nsz"}}
+# Of functions that Python does not call.
+_INNER_SUMS: dict[str, Any] = {**_JIT_SUMS, "no_cpython_wrapper": True}
 _SLICE_NUMBERS = 49152  # numbers of the basis in a slice: 384 kB
 _LEAST_COLUMNS, _MOST_COLUMNS = 64, 1024
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _columns_per_slice(n_rows: int) -> int:
     """Columns of a slice, a multiple of 32."""
     columns = _SLICE_NUMBERS // max(n_rows, 1) // 32 * 32
     return max(_LEAST_COLUMNS, min(_MOST_COLUMNS, columns))
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _aligned(n_rows: int, n_columns: int) -> Array:
     """Array that begins on a cache line, as those of ``dmft._numerics.aligned``."""
     numbers = np.empty(n_rows * n_columns + 7)
@@ -367,329 +476,175 @@ def _aligned(n_rows: int, n_columns: int) -> Array:
     return numbers[first : first + n_rows * n_columns].reshape(n_rows, n_columns)
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_one(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+@compiled(**_INNER_SUMS)
+def _four(row: Array, i: int) -> tuple[float, float, float, float]:
+    """Return four numbers of a row."""
+    return row[i], row[i + 1], row[i + 2], row[i + 3]
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_two(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first two of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    y = out[1, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        d0 = coefficients[1, i]
-        d1 = coefficients[1, i + 1]
-        d2 = coefficients[1, i + 2]
-        d3 = coefficients[1, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
-            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+@compiled(**_INNER_SUMS)
+def _add_four(row: Array, i: int, x0: float, x1: float, x2: float, x3: float) -> None:
+    """Add to four numbers of a row."""
+    row[i] += x0
+    row[i + 1] += x1
+    row[i + 2] += x2
+    row[i + 3] += x3
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_three(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first three of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    y = out[1, at : at + n]
-    z = out[2, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        d0 = coefficients[1, i]
-        d1 = coefficients[1, i + 1]
-        d2 = coefficients[1, i + 2]
-        d3 = coefficients[1, i + 3]
-        e0 = coefficients[2, i]
-        e1 = coefficients[2, i + 1]
-        e2 = coefficients[2, i + 2]
-        e3 = coefficients[2, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
-            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
-            z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+@compiled(**_INNER_SUMS)
+def _copy(source: Array, target: Array) -> None:
+    """Copy a row; an assignment to a slice compiles the text of an error of shapes too."""
+    for p in range(len(target)):
+        target[p] = source[p]
 
 
-@compiled(**_JIT_SUMS)
-def _add_combination_to_four(
-    coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
-) -> None:
-    """`_add_combination` to the first four of `out`, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = out[0, at : at + n]
-    y = out[1, at : at + n]
-    z = out[2, at : at + n]
-    v = out[3, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        c0 = coefficients[0, i]
-        c1 = coefficients[0, i + 1]
-        c2 = coefficients[0, i + 2]
-        c3 = coefficients[0, i + 3]
-        d0 = coefficients[1, i]
-        d1 = coefficients[1, i + 1]
-        d2 = coefficients[1, i + 2]
-        d3 = coefficients[1, i + 3]
-        e0 = coefficients[2, i]
-        e1 = coefficients[2, i + 1]
-        e2 = coefficients[2, i + 2]
-        e3 = coefficients[2, i + 3]
-        f0 = coefficients[3, i]
-        f1 = coefficients[3, i + 1]
-        f2 = coefficients[3, i + 2]
-        f3 = coefficients[3, i + 3]
-        for p in range(n):
-            x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
-            y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
-            z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
-            v[p] += f0 * w0[p] + f1 * w1[p] + f2 * w2[p] + f3 * w3[p]
-
-
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _add_combination(
     coefficients: Array, basis: Array, n_rows: int, start: int, stop: int, out: Array, at: int
 ) -> None:
     """Add ``coefficients @ basis`` on columns start to stop to `out`, from column `at`."""
-    n_rhs = coefficients.shape[0]
+    n, last = stop - start, len(coefficients) - 1
     whole = n_rows // 4 * 4
-    # One first, alone: memory delivers the slice faster to a loop that does little with it.
     j = 0
-    while j < n_rhs:
-        some, target = coefficients[j:], out[j:]
-        if j == 0 or n_rhs - j == 1:
-            _add_combination_to_one(some, basis, whole, start, stop, target, at)
-        elif n_rhs - j == 2:
-            _add_combination_to_two(some, basis, whole, start, stop, target, at)
-        elif n_rhs - j == 3:
-            _add_combination_to_three(some, basis, whole, start, stop, target, at)
-        else:
-            _add_combination_to_four(some, basis, whole, start, stop, target, at)
-        j += 1 if j == 0 else 4
+    while j <= last:
+        # One first, alone: memory delivers the slice faster to a loop that does little with it.
+        n_rhs = min(last + 1 - j, 4) if j else 1
+        j1, j2, j3 = min(j + 1, last), min(j + 2, last), min(j + 3, last)
+        x = out[j, at : at + n]
+        y = out[j1, at : at + n]
+        z = out[j2, at : at + n]
+        v = out[j3, at : at + n]
+        for i in range(0, whole, 4):
+            w0 = basis[i, start:stop]
+            w1 = basis[i + 1, start:stop]
+            w2 = basis[i + 2, start:stop]
+            w3 = basis[i + 3, start:stop]
+            c0, c1, c2, c3 = _four(coefficients[j], i)
+            if n_rhs == 1:
+                for p in range(n):
+                    x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                continue
+            d0, d1, d2, d3 = _four(coefficients[j1], i)
+            if n_rhs == 2:
+                for p in range(n):
+                    x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                    y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+                continue
+            e0, e1, e2, e3 = _four(coefficients[j2], i)
+            if n_rhs == 3:
+                for p in range(n):
+                    x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                    y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+                    z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+                continue
+            f0, f1, f2, f3 = _four(coefficients[j3], i)
+            for p in range(n):
+                x[p] += c0 * w0[p] + c1 * w1[p] + c2 * w2[p] + c3 * w3[p]
+                y[p] += d0 * w0[p] + d1 * w1[p] + d2 * w2[p] + d3 * w3[p]
+                z[p] += e0 * w0[p] + e1 * w1[p] + e2 * w2[p] + e3 * w3[p]
+                v[p] += f0 * w0[p] + f1 * w1[p] + f2 * w2[p] + f3 * w3[p]
+        j += n_rhs
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
-        for j in range(n_rhs):
+        for j in range(last + 1):
             c = coefficients[j, i]
-            x = out[j, at : at + stop - start]
-            for p in range(stop - start):
+            x = out[j, at : at + n]
+            for p in range(n):
                 x[p] += c * row[p]
 
 
-@compiled(**_JIT_SUMS)
-def _add_products_of_one(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first row, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-
-
-@compiled(**_JIT_SUMS)
-def _add_products_of_two(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first two rows, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    y = rows[1, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        y0 = y1 = y2 = y3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-            y0 += y[p] * w0[p]
-            y1 += y[p] * w1[p]
-            y2 += y[p] * w2[p]
-            y3 += y[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-        out[1, i] += y0
-        out[1, i + 1] += y1
-        out[1, i + 2] += y2
-        out[1, i + 3] += y3
-
-
-@compiled(**_JIT_SUMS)
-def _add_products_of_three(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first three rows, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    y = rows[1, at : at + n]
-    z = rows[2, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        y0 = y1 = y2 = y3 = 0.0
-        z0 = z1 = z2 = z3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-            y0 += y[p] * w0[p]
-            y1 += y[p] * w1[p]
-            y2 += y[p] * w2[p]
-            y3 += y[p] * w3[p]
-            z0 += z[p] * w0[p]
-            z1 += z[p] * w1[p]
-            z2 += z[p] * w2[p]
-            z3 += z[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-        out[1, i] += y0
-        out[1, i + 1] += y1
-        out[1, i + 2] += y2
-        out[1, i + 3] += y3
-        out[2, i] += z0
-        out[2, i + 1] += z1
-        out[2, i + 2] += z2
-        out[2, i + 3] += z3
-
-
-@compiled(**_JIT_SUMS)
-def _add_products_of_four(
-    rows: Array, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
-) -> None:
-    """`_add_products` of the first four rows, with a multiple of four rows of the basis."""
-    n = stop - start
-    x = rows[0, at : at + n]
-    y = rows[1, at : at + n]
-    z = rows[2, at : at + n]
-    v = rows[3, at : at + n]
-    for i in range(0, n_rows, 4):
-        w0 = basis[i, start:stop]
-        w1 = basis[i + 1, start:stop]
-        w2 = basis[i + 2, start:stop]
-        w3 = basis[i + 3, start:stop]
-        x0 = x1 = x2 = x3 = 0.0
-        y0 = y1 = y2 = y3 = 0.0
-        z0 = z1 = z2 = z3 = 0.0
-        v0 = v1 = v2 = v3 = 0.0
-        for p in range(n):
-            x0 += x[p] * w0[p]
-            x1 += x[p] * w1[p]
-            x2 += x[p] * w2[p]
-            x3 += x[p] * w3[p]
-            y0 += y[p] * w0[p]
-            y1 += y[p] * w1[p]
-            y2 += y[p] * w2[p]
-            y3 += y[p] * w3[p]
-            z0 += z[p] * w0[p]
-            z1 += z[p] * w1[p]
-            z2 += z[p] * w2[p]
-            z3 += z[p] * w3[p]
-            v0 += v[p] * w0[p]
-            v1 += v[p] * w1[p]
-            v2 += v[p] * w2[p]
-            v3 += v[p] * w3[p]
-        out[0, i] += x0
-        out[0, i + 1] += x1
-        out[0, i + 2] += x2
-        out[0, i + 3] += x3
-        out[1, i] += y0
-        out[1, i + 1] += y1
-        out[1, i + 2] += y2
-        out[1, i + 3] += y3
-        out[2, i] += z0
-        out[2, i + 1] += z1
-        out[2, i + 2] += z2
-        out[2, i + 3] += z3
-        out[3, i] += v0
-        out[3, i + 1] += v1
-        out[3, i + 2] += v2
-        out[3, i + 3] += v3
-
-
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _add_products(
     rows: Array, n_rhs: int, at: int, basis: Array, n_rows: int, start: int, stop: int, out: Array
 ) -> None:
     """Add ``rows[:n_rhs] @ basis.T`` over columns start to stop to `out`; rows from column `at`."""
+    n, last = stop - start, n_rhs - 1
     whole = n_rows // 4 * 4
     for j in range(0, n_rhs, 4):
-        some, target = rows[j:], out[j:]
-        if n_rhs - j == 1:
-            _add_products_of_one(some, at, basis, whole, start, stop, target)
-        elif n_rhs - j == 2:
-            _add_products_of_two(some, at, basis, whole, start, stop, target)
-        elif n_rhs - j == 3:
-            _add_products_of_three(some, at, basis, whole, start, stop, target)
-        else:
-            _add_products_of_four(some, at, basis, whole, start, stop, target)
+        j1, j2, j3 = min(j + 1, last), min(j + 2, last), min(j + 3, last)
+        x = rows[j, at : at + n]
+        y = rows[j1, at : at + n]
+        z = rows[j2, at : at + n]
+        v = rows[j3, at : at + n]
+        for i in range(0, whole, 4):
+            w0 = basis[i, start:stop]
+            w1 = basis[i + 1, start:stop]
+            w2 = basis[i + 2, start:stop]
+            w3 = basis[i + 3, start:stop]
+            if j == last:
+                x0 = x1 = x2 = x3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+            elif j1 == last:
+                x0 = x1 = x2 = x3 = 0.0
+                y0 = y1 = y2 = y3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                    y0 += y[p] * w0[p]
+                    y1 += y[p] * w1[p]
+                    y2 += y[p] * w2[p]
+                    y3 += y[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+                _add_four(out[j1], i, y0, y1, y2, y3)
+            elif j2 == last:
+                x0 = x1 = x2 = x3 = 0.0
+                y0 = y1 = y2 = y3 = 0.0
+                z0 = z1 = z2 = z3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                    y0 += y[p] * w0[p]
+                    y1 += y[p] * w1[p]
+                    y2 += y[p] * w2[p]
+                    y3 += y[p] * w3[p]
+                    z0 += z[p] * w0[p]
+                    z1 += z[p] * w1[p]
+                    z2 += z[p] * w2[p]
+                    z3 += z[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+                _add_four(out[j1], i, y0, y1, y2, y3)
+                _add_four(out[j2], i, z0, z1, z2, z3)
+            else:
+                x0 = x1 = x2 = x3 = 0.0
+                y0 = y1 = y2 = y3 = 0.0
+                z0 = z1 = z2 = z3 = 0.0
+                v0 = v1 = v2 = v3 = 0.0
+                for p in range(n):
+                    x0 += x[p] * w0[p]
+                    x1 += x[p] * w1[p]
+                    x2 += x[p] * w2[p]
+                    x3 += x[p] * w3[p]
+                    y0 += y[p] * w0[p]
+                    y1 += y[p] * w1[p]
+                    y2 += y[p] * w2[p]
+                    y3 += y[p] * w3[p]
+                    z0 += z[p] * w0[p]
+                    z1 += z[p] * w1[p]
+                    z2 += z[p] * w2[p]
+                    z3 += z[p] * w3[p]
+                    v0 += v[p] * w0[p]
+                    v1 += v[p] * w1[p]
+                    v2 += v[p] * w2[p]
+                    v3 += v[p] * w3[p]
+                _add_four(out[j], i, x0, x1, x2, x3)
+                _add_four(out[j1], i, y0, y1, y2, y3)
+                _add_four(out[j2], i, z0, z1, z2, z3)
+                _add_four(out[j3], i, v0, v1, v2, v3)
     for i in range(whole, n_rows):
         row = basis[i, start:stop]
         for j in range(n_rhs):
-            x = rows[j, at : at + stop - start]
+            x = rows[j, at : at + n]
             total = 0.0
-            for p in range(stop - start):
+            for p in range(n):
                 total += x[p] * row[p]
             out[j, i] += total
 
@@ -745,7 +700,7 @@ def remove_kernel(
             _add_products(rows, again, start, basis, n_rows, start, stop, out)
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _subtract_prediction(
     predictor: Predictor, start: int, stop: int, g: Array, innovation: Innovation
 ) -> None:
@@ -755,7 +710,7 @@ def _subtract_prediction(
     m = len(g)
     for j in range(m):
         rest = rows[j, start:stop]
-        rest[:] = g[j, start:stop]
+        _copy(g[j, start:stop], rest)
         for i in range(len(chosen)):
             c = weights[j, i]
             if c != 0.0:
@@ -790,7 +745,7 @@ def innovation_kernel(predictor: Predictor, g: Array, innovation: Innovation) ->
         _subtract_prediction(predictor, start, stop, g, innovation)
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_INNER_SUMS)
 def _write_rows(update: BasisUpdate, basis: Array, start: int, stop: int, work: Array) -> None:
     """Bring the basis up to date on columns start to stop, and combine its rows.
 
@@ -800,12 +755,12 @@ def _write_rows(update: BasisUpdate, basis: Array, start: int, stop: int, work: 
     n_again, n_new = len(reorthogonalised), len(from_rows)
     n = stop - start
     work[:, :n] = 0.0
-    _add_combination(stacked, basis, n_stored, start, stop, work, 0)
+    _add_combination(stacked, basis, n_stored, start, stop, work, np.intp(0))
     for i in range(n_again):
-        basis[reorthogonalised[i], start:stop] = work[i, :n]
+        _copy(work[i, :n], basis[reorthogonalised[i], start:stop])
     for i in range(n_new):
         target = basis[n_stored + i, start:stop]
-        target[:] = work[n_again + i, :n]
+        _copy(work[n_again + i, :n], target)
         for j in range(from_rows.shape[1]):
             c = from_rows[i, j]
             if c != 0.0:
@@ -830,8 +785,8 @@ def write_kernel(update: BasisUpdate, basis: Array, n: int, products: Array) -> 
         stop = min(start + step, n)
         _write_rows(update, basis, start, stop, work)
         for j in range(len(checked)):
-            look[j, : stop - start] = basis[checked[j], start:stop]
-        _add_products(look, len(checked), 0, basis, n_rows, start, stop, products)
+            _copy(basis[checked[j], start:stop], look[j, : stop - start])
+        _add_products(look, len(checked), np.intp(0), basis, n_rows, start, stop, products)
 
 
 @compiled(**_JIT_SUMS)
@@ -871,39 +826,30 @@ def step_kernel(
     step = _columns_per_slice(n_rows)
     work = _aligned(len(update.stacked), step)
     look = _aligned(n_rhs + n_masked + len(checked), step)
+    block = _room(m)
     for start in range(0, n, step):
         stop = min(start + step, n)
         width = stop - start
         _write_rows(update, basis, start, stop, work)
         for j in range(m):
             target = r[j, start:stop]
-            target[:] = work[first + j, :width]
+            _copy(work[first + j, :width], target)
             for i in range(n_new):
                 c = of_new[j, i]
                 row = basis[n_stored + i, start:stop]
                 for p in range(width):
                     target[p] += c * row[p]
-        gradient_kernel(
-            r[:, start:stop],
-            samples.y[start:stop],
-            samples.a,
-            samples.activation,
-            samples.loss,
-            samples.limit,
-            g[:, start:stop],
-            losses[start:stop],
-            above,
-        )
+        _gradients(r, samples, g, losses, above, start, stop, block)
         _subtract_prediction(predictor, start, stop, g, innovation)
         for j in range(n_masked):
-            look[n_rhs + j, :width] = g[j, start:stop]
+            _copy(g[j, start:stop], look[n_rhs + j, :width])
             for i in range(start, stop):
                 rows[j, i] *= mask[i]
         for j in range(n_rhs):
-            look[j, :width] = rows[j, start:stop]
+            _copy(rows[j, start:stop], look[j, :width])
         for j in range(len(checked)):
-            look[n_rhs + n_masked + j, :width] = basis[checked[j], start:stop]
-        _add_products(look, len(look), 0, basis, n_rows, start, stop, products)
+            _copy(basis[checked[j], start:stop], look[n_rhs + n_masked + j, :width])
+        _add_products(look, len(look), np.intp(0), basis, n_rows, start, stop, products)
 
 
 @compiled(**_JIT_SUMS)
@@ -930,22 +876,13 @@ def recycled_kernel(
     above[:] = 0.0
     m, n = r.shape
     step = _columns_per_slice(n_points + n_gradients)
+    block = _room(m)
     for start in range(0, n, step):
         stop = min(start + step, n)
         r[:, start:stop] = 0.0
         _add_combination(combination, points, n_points, start, stop, r, start)
-        gradient_kernel(
-            r[:, start:stop],
-            samples.y[start:stop],
-            samples.a,
-            samples.activation,
-            samples.loss,
-            samples.limit,
-            g[:, start:stop],
-            losses[start:stop],
-            above,
-        )
+        _gradients(r, samples, g, losses, above, start, stop, block)
         for j in range(m):
-            residuals[j, start:stop] = g[j, start:stop]
+            _copy(g[j, start:stop], residuals[j, start:stop])
         _add_combination(minus, gradients, n_gradients, start, stop, residuals, start)
         _add_products(residuals, m, start, gradients, n_gradients, start, stop, products)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import mpmath
 import numpy as np
 import pytest
+from kernel_blocks import in_blocks
 
 from dmft._numerics import kernels as _kernels
 from dmft.model.activations import ACTIVATIONS, LEAK, Activation, get_activation
@@ -54,8 +55,7 @@ def by_numpy(name, r):
 
 
 def by_kernel(name, r):
-    code = ACTIVATIONS[name].kernel_code
-    return np.array([_kernels._activation(code, float(x)) for x in r]).T
+    return in_blocks(_kernels.activate, ACTIVATIONS[name].kernel_code, {0: r}, ("_S", "_S1", "_S2"))
 
 
 def test_the_bank_of_definitions_is_complete():
@@ -75,6 +75,12 @@ def test_matches_mpmath(name, evaluate):
     # In the tails every digit counts, down to where numbers of double precision end. An error of
     # 1e-16 in r^2/2 = 1250 is one of 1e-13 in its exponential.
     np.testing.assert_allclose(evaluate(name, TAILS), exact(name, "tails"), rtol=5e-13, atol=1e-300)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_compiled_twins_agree_to_a_few_units_of_the_last_place(name):
+    r = np.concatenate([np.linspace(-3.0, 3.0, 3001), _RNG.normal(size=1000)])
+    np.testing.assert_allclose(by_kernel(name, r), by_numpy(name, r), rtol=2e-15, atol=5e-16)
 
 
 @pytest.mark.parametrize("evaluate", [by_numpy, by_kernel])

@@ -114,7 +114,7 @@ def test_bits_do_not_depend_on_blocks_layout_or_aliasing():
     r, y = samples(n=1000, seed=5)
     g, values = pre_activation_gradient(problem, r, y)
     D = curvature(problem, r, y)
-    for block in (slice(0, 400), slice(400, 1000), slice(None, None, 3)):
+    for block in (slice(0, 400), slice(400, 1000), slice(37, 38), slice(None, None, 3)):
         part, part_values = pre_activation_gradient(problem, r[:, block], y[block])
         np.testing.assert_array_equal(part, g[:, block])
         np.testing.assert_array_equal(part_values, values[block])

@@ -75,7 +75,9 @@ class _Cache(FunctionCache):
         self._ahead = ahead
         locator = self._impl.locator
         self._cache_file: Any = _CheckedFiles(
-            Path(locator.get_cache_path()), self._impl.filename_base, locator.get_source_stamp()
+            Path(locator.get_cache_path()),
+            self._impl.filename_base,
+            (locator.get_source_stamp(), *_stamps_of_imported(function)),
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -91,6 +93,18 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
         except Exception:  # a full disk, a folder that has become read-only
             note_not_kept()
+
+
+def _stamps_of_imported(function: Callable[..., Any]) -> list[tuple[float, int]]:
+    """Return times and sizes of the files with compiled functions that one may call."""
+    own = function.__code__.co_filename
+    paths = {
+        value.py_func.__code__.co_filename
+        for value in function.__globals__.values()
+        if hasattr(value, "py_func")
+    }
+    stats = [os.stat(path) for path in paths - {own}]
+    return sorted((found.st_mtime, found.st_size) for found in stats)
 
 
 class _CheckedFiles:

@@ -49,6 +49,14 @@ class Status(enum.Enum):
         "The trajectory spans too many directions for the number of paths; raise n_paths or "
         "rank_tolerance (tol, of a gradient flow)."
     )
+    FINITE_PATHS = (
+        "Finitely many paths bias the value by more than its standard error: the run over all of "
+        "them and those over parts of them disagree; raise n_paths, or ask for an accuracy (rtol)."
+    )
+    MAX_PATHS = (
+        "The accuracy asked for takes more paths than max_paths and max_seconds allow: values and "
+        "errors are those reached; raise these, or rtol."
+    )
     OUT_OF_MEMORY = (
         "The paths of the next step do not fit in max_memory, or in the memory of the machine; "
         "raise max_memory or rank_tolerance (tol, of a gradient flow), or take fewer paths."

@@ -71,6 +71,15 @@ class Execution:
         if self.progress is not None:
             self.progress(count)
 
+    def expect(self, count: int, seconds: float, words: str) -> None:
+        """Announce so many further steps, the seconds they are likely to take, and what they are.
+
+        To a `progress` that has a method ``expect``.
+        """
+        expect = getattr(self.progress, "expect", None)
+        if expect is not None:
+            expect(count, seconds, words)
+
     def settle(self, status: Status, words: str = "") -> None:
         """Raise `NumericalFailure` for a status other than SUCCESS, if ``throw`` is set."""
         if self.throw and not status.ok:

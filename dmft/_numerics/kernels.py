@@ -11,9 +11,13 @@ With :math:`f = \sum_j a_j \sigma(r_j)`,
 Everything is serial and sums in a fixed order: same input, same bits. The codes of activations and
 losses are those of the catalogues. One exponential serves a value and both its derivatives.
 
-The passes over the basis of the paths, below, call these, and are in the same module for the sake
-of the cache of compiled functions, which does not see changes in another one. They take their
-arguments in named groups.
+Samples are taken by blocks of `BLOCK`, whose numbers stay in the first-level cache from one loop to
+the next; each quantity is a row of the block, at a constant place in it. A loop over a row has no
+branches and no calls, and so runs on vector registers. What a row holds beyond the last sample is
+computed and ignored: a sample has the same bits wherever it stands.
+
+The passes over the basis of the paths, below, call these. They take their arguments in named
+groups.
 """
 
 import math
@@ -22,11 +26,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.elementary import BLOCK, JIT, erf_of, exponential, gaussian, log1p, tanh_of
 from rmt._compiled import compiled
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
-Triple = tuple[float, float, float]
 
 
 class BasisUpdate(NamedTuple):
@@ -89,160 +93,272 @@ class Innovation(NamedTuple):
     squares: Array
 
 
-JIT: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
-
 # Activation codes (dmft.model.activations).
 QUADRATIC, GELU, TANH, ERF, SOFTPLUS, SILU, LINEAR = 0, 1, 2, 3, 4, 5, 6
 RELU, LEAKY_RELU, ABS, CLIPPED_LINEAR = 7, 8, 9, 10
 # Loss codes (dmft.model.losses).
 SQUARE, PSEUDO_HUBER, LOGISTIC, SMOOTHED_HINGE = 0, 1, 2, 3
 
-_INV_SQRT_2 = 1.0 / math.sqrt(2.0)
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
 _LEAK = 0.01  # dmft.model.activations.LEAK
+# The rows of a block of samples: r, sigma'', sigma', sigma; f, y; L, L', L''.
+_S2, _S1, _S = BLOCK, 2 * BLOCK, 3 * BLOCK
+_F, _Y = 4 * BLOCK, 5 * BLOCK
+_L, _L1, _L2 = 6 * BLOCK, 7 * BLOCK, 8 * BLOCK
+# and from here on, three for each neuron, sigma, a sigma', a sigma''.
+_NEURONS = 9 * BLOCK
+
+
+# Of functions that Python does not call.
+_INNER: dict[str, Any] = {**JIT, "no_cpython_wrapper": True}
+
+
+# -- one sample: activation, loss, gradient, curvature -------------------------------------------
 
 
 @compiled(**JIT)
-def _log1p(e: float) -> float:
-    """Return log(1 + e) for e in [0, 1] to a few ulp, in half the time of the library's log1p."""
-    u = 1.0 + e
-    # The rounding error of u cancels between log(u) and u - 1 (Kahan).
-    return e if u == 1.0 else math.log(u) * (e / (u - 1.0))
+def activate(code: int, block: Array) -> None:
+    """Fill the rows `_S`, `_S1`, `_S2` of a block with activation `code` and its derivatives.
 
-
-@compiled(**JIT)
-def _kinked(code: int, r: float) -> Triple:
-    """`_activation` for those linear between kinks; on a kink the slope is the flatter one."""
-    if math.isnan(r):
-        return math.nan, math.nan, math.nan
-    if code == RELU:
-        return (r, 1.0, 0.0) if r > 0.0 else (0.0, 0.0, 0.0)
-    if code == LEAKY_RELU:
-        return (r, 1.0, 0.0) if r > 0.0 else (_LEAK * r, _LEAK, 0.0)
-    if code == ABS:
-        return abs(r), (1.0 if r > 0.0 else (-1.0 if r < 0.0 else 0.0)), 0.0
-    if code == CLIPPED_LINEAR:
-        return (r, 1.0, 0.0) if abs(r) < 1.0 else (math.copysign(1.0, r), 0.0, 0.0)
-    return math.nan, math.nan, math.nan
-
-
-@compiled(**JIT)
-def _activation(code: int, r: float) -> Triple:
-    """Value and first two derivatives of activation `code` at the number `r`."""
-    if code == QUADRATIC:
-        return r * r, 2.0 * r, 2.0
-    if code == LINEAR:
-        return r, 1.0, 0.0
+    On a kink the slope is the flatter one.
+    """
+    if code in (GELU, ERF):
+        gaussian(block, 0.5 if code == GELU else 1.0)
+    if code in (TANH, SOFTPLUS, SILU):
+        scale = -2.0 if code == TANH else -1.0
+        for i in range(BLOCK):
+            block[_S2 + i] = scale * abs(block[i])
+        exponential(block[_S2 : _S2 + BLOCK])
     if code == GELU:
-        cdf = 0.5 * math.erfc(-r * _INV_SQRT_2)
-        density = _INV_SQRT_2PI * math.exp(-0.5 * r * r)
-        return r * cdf, cdf + r * density, density * (2.0 - r * r)
-    if code == ERF:
-        slope = _TWO_OVER_SQRT_PI * math.exp(-r * r)
-        return math.erf(r), slope, -2.0 * r * slope
-    if code == TANH:
-        if abs(r) < 0.35:
-            t = math.tanh(r)
-            slope = 1.0 - t * t
-        else:
-            # sech^2 from e^{-2|r|}: 1 - tanh^2 would lose all digits in the tails.
-            e = math.exp(-2.0 * abs(r))
+        for i in range(BLOCK):
+            r = block[i]
+            density = _INV_SQRT_2PI * block[_S2 + i]
+            tail = block[_S1 + i]
+            cdf = tail if r < 0.0 else 1.0 - tail
+            block[_S + i] = r * cdf
+            block[_S1 + i] = cdf + r * density
+            block[_S2 + i] = density * (2.0 - r * r)
+    elif code == ERF:
+        for i in range(BLOCK):
+            r = block[i]
+            slope = _TWO_OVER_SQRT_PI * block[_S2 + i]
+            block[_S + i] = erf_of(r, block[_S1 + i])
+            block[_S1 + i] = slope
+            block[_S2 + i] = -2.0 * r * slope
+    elif code == TANH:
+        for i in range(BLOCK):
+            e = block[_S2 + i]
             w = 1.0 / (1.0 + e)
-            t = math.copysign((1.0 - e) * w, r)
+            t = tanh_of(block[i], e)
+            # sech^2 from e: 1 - tanh^2 would lose all digits in the tails.
             slope = 4.0 * e * w * w
-        return t, slope, -2.0 * t * slope
-    if code >= RELU:
-        kinked: Triple = _kinked(code, r)
-        return kinked
-    # softplus and silu share the logistic function and its slope.
-    e = math.exp(-abs(r))
-    w = 1.0 / (1.0 + e)
-    sigmoid = w if r >= 0.0 else e * w
-    slope = e * w * w
-    if code == SOFTPLUS:
-        return max(r, 0.0) + _log1p(e), sigmoid, slope
-    if code == SILU:
-        # abs(r) * tanh(|r|/2) = r * tanh(r/2)
-        return r * sigmoid, sigmoid + r * slope, slope * (2.0 - abs(r) * (1.0 - e) * w)
-    return math.nan, math.nan, math.nan
+            block[_S + i] = t
+            block[_S1 + i] = slope
+            block[_S2 + i] = -2.0 * t * slope
+    elif code == SOFTPLUS:
+        for i in range(BLOCK):
+            r, e = block[i], block[_S2 + i]
+            w = 1.0 / (1.0 + e)
+            block[_S + i] = (r if r > 0.0 else 0.0) + log1p(e)
+            block[_S1 + i] = w if r >= 0.0 else e * w
+            block[_S2 + i] = e * w * w
+    elif code == SILU:
+        for i in range(BLOCK):
+            r, e = block[i], block[_S2 + i]
+            w = 1.0 / (1.0 + e)
+            sigmoid = w if r >= 0.0 else e * w
+            slope = e * w * w
+            block[_S + i] = r * sigmoid
+            block[_S1 + i] = sigmoid + r * slope
+            # abs(r) * tanh(|r|/2) = r * tanh(r/2)
+            block[_S2 + i] = slope * (2.0 - abs(r) * (1.0 - e) * w)
+    elif code == QUADRATIC:
+        for i in range(BLOCK):
+            block[_S + i] = block[i] * block[i]
+            block[_S1 + i] = 2.0 * block[i]
+            block[_S2 + i] = 2.0
+    else:
+        # Linear between kinks: slopes below, within and above -1 and 1, or below and above 0.
+        for i in range(BLOCK):
+            r = block[i]
+            if code == LINEAR:
+                value, slope = r, 1.0
+            elif math.isnan(r):
+                value, slope = r, r
+            elif code == RELU:
+                value, slope = (r, 1.0) if r > 0.0 else (0.0, 0.0)
+            elif code == LEAKY_RELU:
+                value, slope = (r, 1.0) if r > 0.0 else (_LEAK * r, _LEAK)
+            elif code == ABS:
+                value, slope = abs(r), (1.0 if r > 0.0 else (-1.0 if r < 0.0 else 0.0))
+            else:  # CLIPPED_LINEAR
+                value, slope = (r, 1.0) if abs(r) < 1.0 else (math.copysign(1.0, r), 0.0)
+            block[_S + i] = value
+            block[_S1 + i] = slope
+            block[_S2 + i] = 0.0
 
 
 @compiled(**JIT)
-def _loss(code: int, f: float, y: float) -> Triple:
-    """Value and first two derivatives (in `f`) of loss `code` at the numbers `f` and `y`."""
+def lose(code: int, block: Array) -> None:
+    """Fill the rows `_L`, `_L1`, `_L2` of a block with loss `code` and its derivatives in f."""
     if code == SQUARE:
-        u = f - y
-        return 0.5 * u * u, u, 1.0
-    if code == PSEUDO_HUBER:
-        u = f - y
-        # Beyond 1e100 the 1 under the root is invisible, and u^2 would overflow.
-        s = math.sqrt(1.0 + u * u) if abs(u) < 1e100 else abs(u)
-        w = 1.0 / s
-        return abs(u) * (abs(u) / (1.0 + s)), u * w, w * w * w
-    if code == LOGISTIC:
-        t = y * f
-        e = math.exp(-abs(t))
-        w = 1.0 / (1.0 + e)
-        return (
-            max(-t, 0.0) + _log1p(e),
-            -y * (e * w if t >= 0.0 else w),
-            y * y * e * w * w,
-        )
-    if code == SMOOTHED_HINGE:
-        t = y * f
-        if t >= 1.0:
-            return 0.0, 0.0, 0.0
-        if t > 0.0:
-            return 0.5 * (1.0 - t) * (1.0 - t), -y * (1.0 - t), y * y
-        if t <= 0.0:
-            return 0.5 - t, -y, 0.0
-    return math.nan, math.nan, math.nan
+        for i in range(BLOCK):
+            u = block[_F + i] - block[_Y + i]
+            block[_L + i] = 0.5 * u * u
+            block[_L1 + i] = u
+            block[_L2 + i] = 1.0
+    elif code == PSEUDO_HUBER:
+        for i in range(BLOCK):
+            u = block[_F + i] - block[_Y + i]
+            size = abs(u)
+            # Beyond 1e100 the 1 under the root is invisible, and u^2 would overflow.
+            root = math.sqrt(1.0 + u * u)
+            root = root if size < 1e100 else size
+            w = 1.0 / root
+            block[_L + i] = size * (size / (1.0 + root))
+            block[_L1 + i] = u * w
+            block[_L2 + i] = w * w * w
+    elif code == LOGISTIC:
+        for i in range(BLOCK):
+            block[_L2 + i] = -abs(block[_Y + i] * block[_F + i])
+        exponential(block[_L2 : _L2 + BLOCK])
+        for i in range(BLOCK):
+            y, e = block[_Y + i], block[_L2 + i]
+            t = y * block[_F + i]
+            w = 1.0 / (1.0 + e)
+            block[_L + i] = (-t if t < 0.0 else 0.0) + log1p(e)
+            block[_L1 + i] = -y * (e * w if t >= 0.0 else w)
+            block[_L2 + i] = y * y * e * w * w
+    else:  # SMOOTHED_HINGE
+        for i in range(BLOCK):
+            y = block[_Y + i]
+            t = y * block[_F + i]
+            d = 1.0 - t
+            d = 1.0 if d > 1.0 else (0.0 if d < 0.0 else d)
+            block[_L + i] = 0.5 * d * d if t > 0.0 else 0.5 - t
+            block[_L1 + i] = -y * d
+            block[_L2 + i] = y * y if 0.0 < d < 1.0 else 0.0 * d
 
 
-@compiled(**JIT)
-def gradient_kernel(
+@compiled(**_INNER)
+def _room(m: int) -> Array:
+    """Return a block for m neurons; what lies beyond the samples in it stays finite."""
+    block = np.empty(_NEURONS + 3 * m * BLOCK)
+    block[:] = 0.0
+    return block
+
+
+@compiled(**_INNER)
+def _curvature_bounds(m: int, block: Array) -> None:
+    """Fill row `_F` with ``max_j L' a_j sigma'' + max(L'', 0) |a sigma'|^2``, and `_S`.
+
+    The latter with ``|a sigma'|^2``.
+    """
+    for i in range(BLOCK):
+        block[_S + i] = 0.0
+        block[_F + i] = -math.inf
+    for j in range(m):
+        first = _NEURONS + 3 * BLOCK * j
+        own = block[first : first + 3 * BLOCK]
+        for i in range(BLOCK):
+            block[_S + i] += own[BLOCK + i] * own[BLOCK + i]
+            bend = block[_L1 + i] * own[2 * BLOCK + i]
+            largest = block[_F + i]
+            block[_F + i] = bend if bend > largest else largest
+    for i in range(BLOCK):
+        bend = block[_L2 + i]
+        block[_F + i] += (bend if bend > 0.0 else 0.0) * block[_S + i]
+
+
+@compiled(**_INNER)
+def _derivatives(
     r: Array,
     y: Array,
     a: Array,
     activation: int,
     loss: int,
+    start: int,
+    stop: int,
     limit: float,
+    block: Array,
+) -> None:
+    """Fill a block with everything about samples start to stop, at most `BLOCK` of them.
+
+    Bounds on the curvature take the place of f if there is a limit to compare them with.
+    """
+    for i in range(stop - start):
+        block[_Y + i] = y[start + i]
+    for i in range(BLOCK):
+        block[_F + i] = 0.0
+    for j in range(len(a)):
+        row = r[j]
+        for i in range(stop - start):
+            block[i] = row[start + i]
+        activate(activation, block)
+        c, first = a[j], _NEURONS + 3 * BLOCK * j
+        own = block[first : first + 3 * BLOCK]
+        for i in range(BLOCK):
+            block[_F + i] += c * block[_S + i]
+        for i in range(BLOCK):
+            own[i] = block[_S + i]
+            own[BLOCK + i] = c * block[_S1 + i]
+            own[2 * BLOCK + i] = c * block[_S2 + i]
+    lose(loss, block)
+    if limit < math.inf:
+        _curvature_bounds(len(a), block)
+
+
+@compiled(**JIT, inline="always")
+def _gradients(
+    r: Array,
+    samples: Samples,
     g: Array,
     loss_values: Array,
     above: Array,
+    first: int,
+    last: int,
+    block: Array,
 ) -> None:
+    """`gradient_kernel` for samples first to last."""
+    y, a, activation, loss, limit = samples
+    m = len(a)
+    for start in range(first, last, BLOCK):
+        stop = min(start + BLOCK, last)
+        n = stop - start
+        _derivatives(r, y, a, activation, loss, start, stop, limit, block)
+        for i in range(n):
+            loss_values[start + i] = block[_L + i]
+        if limit < math.inf:
+            count = 0
+            for i in range(n):
+                count += block[_F + i] > limit
+            if count:
+                for i in range(n):
+                    if block[_F + i] > limit:
+                        square = 0.0
+                        for j in range(m):
+                            square += r[j, start + i] * r[j, start + i]
+                        slope = block[_L1 + i]
+                        above[0] += 1.0
+                        above[1] += block[_L + i]
+                        above[2] += slope * slope * block[_S + i]
+                        above[3] += square
+        for j in range(m):
+            at = _NEURONS + (3 * j + 1) * BLOCK
+            own, target = block[at : at + BLOCK], g[j]
+            for i in range(n):
+                target[start + i] = own[i] * block[_L1 + i]
+
+
+@compiled(**JIT)
+def gradient_kernel(r: Array, samples: Samples, g: Array, loss_values: Array, above: Array) -> None:
     """Fill `g` (m, N) with dl/dr and `loss_values` (N,) with l; `g` may be `r` itself.
 
-    Adds to `above` (4,) the number of samples whose largest curvature may exceed `limit` (see
+    Adds to `above` (4,) the number of samples whose largest curvature may exceed the limit (see
     `curvature_bound_kernel`), their losses, and their squares of gradients and pre-activations.
     """
-    m, n = r.shape
-    bends = np.empty(m)
-    for i in range(n):
-        f = 0.0
-        square = 0.0
-        slopes = 0.0
-        for j in range(m):
-            x = r[j, i]
-            square += x * x
-            s, s1, s2 = _activation(activation, x)
-            f += a[j] * s
-            s1 *= a[j]
-            slopes += s1 * s1
-            bends[j] = a[j] * s2
-            g[j, i] = s1
-        value, slope, bend = _loss(loss, f, y[i])
-        loss_values[i] = value
-        largest = -math.inf
-        for j in range(m):
-            largest = max(largest, slope * bends[j])
-            g[j, i] *= slope
-        if largest + max(bend, 0.0) * slopes > limit:
-            above[0] += 1.0
-            above[1] += value
-            above[2] += slope * slope * slopes
-            above[3] += square
+    _gradients(r, samples, g, loss_values, above, 0, r.shape[1], _room(len(r)))
 
 
 @compiled(**JIT)
@@ -255,20 +371,16 @@ def second_layer_kernel(
     """
     m, n = r.shape
     out[:] = 0.0
-    values = np.empty(m)
-    weight = 1.0
-    for i in range(n):
-        if len(mask):
-            weight = mask[i]
-            if weight == 0.0:
-                continue
-        f = 0.0
-        for j in range(m):
-            values[j] = _activation(activation, r[j, i])[0]
-            f += a[j] * values[j]
-        slope = weight * _loss(loss, f, y[i])[1]
-        for j in range(m):
-            out[j] += slope * values[j]
+    block = _room(m)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        _derivatives(r, y, a, activation, loss, start, stop, math.inf, block)
+        for i in range(stop - start):
+            weight = mask[start + i] if len(mask) else 1.0
+            if weight != 0.0:
+                slope = weight * block[_L1 + i]
+                for j in range(m):
+                    out[j] += slope * block[_NEURONS + 3 * BLOCK * j + i]
 
 
 @compiled(**JIT)
@@ -280,42 +392,32 @@ def curvature_bound_kernel(
     No eigenvalue of D is larger; for one neuron it is D itself where L'' >= 0.
     """
     m, n = r.shape
-    bends = np.empty(m)
-    for i in range(n):
-        f = 0.0
-        slopes = 0.0
-        for j in range(m):
-            s, s1, s2 = _activation(activation, r[j, i])
-            f += a[j] * s
-            slopes += (a[j] * s1) * (a[j] * s1)
-            bends[j] = a[j] * s2
-        _, slope, bend = _loss(loss, f, y[i])
-        largest = -math.inf
-        for j in range(m):
-            largest = max(largest, slope * bends[j])
-        bound[i] = largest + max(bend, 0.0) * slopes
+    block = _room(m)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        _derivatives(r, y, a, activation, loss, start, stop, -math.inf, block)
+        for i in range(stop - start):
+            bound[start + i] = block[_F + i]
 
 
 @compiled(**JIT)
 def curvature_kernel(r: Array, y: Array, a: Array, activation: int, loss: int, D: Array) -> None:
     """Fill `D` (N, m, m) with d2l/dr dr."""
     m, n = r.shape
-    s1 = np.empty(m)
-    s2 = np.empty(m)
-    for i in range(n):
-        f = 0.0
-        for j in range(m):
-            s, d1, d2 = _activation(activation, r[j, i])
-            f += a[j] * s
-            s1[j] = a[j] * d1
-            s2[j] = a[j] * d2
-        _, slope, bend = _loss(loss, f, y[i])
-        for j in range(m):
-            for p in range(j):
-                entry = bend * (s1[j] * s1[p])
-                D[i, j, p] = entry
-                D[i, p, j] = entry
-            D[i, j, j] = bend * (s1[j] * s1[j]) + slope * s2[j]
+    block = _room(m)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        _derivatives(r, y, a, activation, loss, start, stop, math.inf, block)
+        for i in range(stop - start):
+            slope, bend = block[_L1 + i], block[_L2 + i]
+            for j in range(m):
+                own = _NEURONS + 3 * BLOCK * j + i
+                s1 = block[own + BLOCK]
+                for p in range(j):
+                    entry = bend * (s1 * block[_NEURONS + (3 * p + 1) * BLOCK + i])
+                    D[start + i, j, p] = entry
+                    D[start + i, p, j] = entry
+                D[start + i, j, j] = bend * (s1 * s1) + slope * block[own + 2 * BLOCK]
 
 
 @compiled(**JIT)
@@ -324,17 +426,18 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
     m, n = h.shape
     total = 0.0
     lost = 0.0
-    for i in range(n):
-        f = 0.0
-        for j in range(m):
-            f += a[j] * _activation(activation, h[j, i])[0]
-        term = weights[i] * _loss(loss, f, y[i])[0]
-        new = total + term
-        if abs(total) >= abs(term):
-            lost += (total - new) + term
-        else:
-            lost += (term - new) + total
-        total = new
+    block = _room(m)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        _derivatives(h, y, a, activation, loss, start, stop, math.inf, block)
+        for i in range(stop - start):
+            term = weights[start + i] * block[_L + i]
+            new = total + term
+            if abs(total) >= abs(term):
+                lost += (total - new) + term
+            else:
+                lost += (term - new) + total
+            total = new
     # An overflow leaves inf - inf in the compensation; the plain sum is then the answer.
     return total + lost if math.isfinite(lost) else total
 
@@ -723,6 +826,7 @@ def step_kernel(
     step = _columns_per_slice(n_rows)
     work = _aligned(len(update.stacked), step)
     look = _aligned(n_rhs + n_masked + len(checked), step)
+    block = _room(m)
     for start in range(0, n, step):
         stop = min(start + step, n)
         width = stop - start
@@ -735,17 +839,7 @@ def step_kernel(
                 row = basis[n_stored + i, start:stop]
                 for p in range(width):
                     target[p] += c * row[p]
-        gradient_kernel(
-            r[:, start:stop],
-            samples.y[start:stop],
-            samples.a,
-            samples.activation,
-            samples.loss,
-            samples.limit,
-            g[:, start:stop],
-            losses[start:stop],
-            above,
-        )
+        _gradients(r, samples, g, losses, above, start, stop, block)
         _subtract_prediction(predictor, start, stop, g, innovation)
         for j in range(n_masked):
             _copy(g[j, start:stop], look[n_rhs + j, :width])
@@ -782,21 +876,12 @@ def recycled_kernel(
     above[:] = 0.0
     m, n = r.shape
     step = _columns_per_slice(n_points + n_gradients)
+    block = _room(m)
     for start in range(0, n, step):
         stop = min(start + step, n)
         r[:, start:stop] = 0.0
         _add_combination(combination, points, n_points, start, stop, r, start)
-        gradient_kernel(
-            r[:, start:stop],
-            samples.y[start:stop],
-            samples.a,
-            samples.activation,
-            samples.loss,
-            samples.limit,
-            g[:, start:stop],
-            losses[start:stop],
-            above,
-        )
+        _gradients(r, samples, g, losses, above, start, stop, block)
         for j in range(m):
             _copy(g[j, start:stop], residuals[j, start:stop])
         _add_combination(minus, gradients, n_gradients, start, stop, residuals, start)

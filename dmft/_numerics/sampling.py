@@ -14,6 +14,7 @@ from dmft._numerics.suggestions import nearest_power_of_two
 from dmft._numerics.validation import check_integer, check_real
 
 __all__ = [
+    "MOST_PATHS",
     "RANDOM_NUMBERS",
     "RANK_TOLERANCE_FLOOR",
     "Sampling",
@@ -30,6 +31,9 @@ RANDOM_NUMBERS = 3
 """Raised whenever the same seed begins to give other numbers: unfinished work must not mix them."""
 
 _SOBOL_BITS = 30  # one Sobol sequence holds at most 2**30 points
+MOST_PATHS = 2 ** (_SOBOL_BITS - 1)
+"""Paths per replicate at most."""
+
 # The families of streams spawned from one seed.
 LEADING, FRESH, CUBATURE, HARD = 0, 1, 2, 3
 

@@ -86,7 +86,7 @@ def _threshold(parser: Parser) -> None:
         metavar="N",
         help="at step 0: compute the root to N digits (mpmath)",
     )
-    _add_theory(parser)
+    _add_theory(parser, accuracy=True)
 
 
 def _curve(parser: Parser) -> None:
@@ -95,7 +95,7 @@ def _curve(parser: Parser) -> None:
     parser.add_argument(
         "--require-limit", action="store_true", help="exit with 3 if the limit is not settled"
     )
-    _add_theory(parser)
+    _add_theory(parser, accuracy=True)
 
 
 def _algorithmic_gap(parser: Parser) -> None:
@@ -113,7 +113,7 @@ def _algorithmic_gap(parser: Parser) -> None:
 def _trajectory(parser: Parser) -> None:
     _add_source(parser)
     add_options(parser, "trajectory", "delta")
-    _add_theory(parser)
+    _add_theory(parser, accuracy=True)
 
 
 def _spectrum(parser: Parser) -> None:
@@ -271,10 +271,14 @@ def _add_workers(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_theory(parser: argparse.ArgumentParser, resources: bool = True) -> None:
+def _add_theory(
+    parser: argparse.ArgumentParser, resources: bool = True, accuracy: bool = False
+) -> None:
     """Add options of a solve: method, sampling, output, resources."""
     add_options(_add_method(parser), "method", "t_max", "tol")
-    _add_sampling(parser)
+    group = _add_sampling(parser)
+    if accuracy:
+        add_options(group, "sampling", "rtol", "max_paths", "max_seconds")
     group = _add_output(parser)
     if resources:
         group.add_argument(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft._numerics.sampling import Sampling
 from dmft._numerics.value_text import text_table
 from dmft.cli.output import (
     Output,
@@ -32,7 +33,7 @@ __all__ = ["run_curve"]
 _ROWS = 10
 _JSON = """steps times value stderr interpolation_error bias statuses crossings bracket limit detail
 edge_at_threshold edge_at_threshold_stderr unstable_share n_evaluations delta gap gap_stderr
-left_edge left_edge_stderr"""
+left_edge left_edge_stderr rtol n_paths paths_of_solve"""
 
 
 def run_curve(arguments: argparse.Namespace) -> int:
@@ -52,6 +53,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
                 settings.steps,
                 run.sampling,
                 **settings.stated("points", "max_solves"),
+                **run.accuracy_options,
                 **options,
             )
         output.save("curve", result)
@@ -60,7 +62,8 @@ def run_curve(arguments: argparse.Namespace) -> int:
     status = result.status
     if status.ok and arguments.require_limit:
         status = result.limit.status
-    lines = [*problem_lines(run), paths_line(run), *_lines(result)]
+    sampling = Sampling(**result.config["sampling"])
+    lines = [*problem_lines(run), paths_line(sampling, run), *_lines(result)]
     return output.report("curve", status, picked(result, _JSON), lines, _table(result))
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
+    from tqdm import tqdm
+
+    from dmft._numerics.sampling import Sampling
     from dmft.config.config import RunFile
     from dmft.model.inputs import Inputs
     from rmt.status import Status
@@ -228,15 +231,26 @@ def progress(total: int, unit: str) -> Iterator[Callable[[int], None] | None]:
         return
     from tqdm import tqdm
 
-    lock = threading.Lock()
     with tqdm(total=total, unit=f" {unit}", file=sys.stderr, leave=False, delay=0.3) as bar:
+        yield _Bar(bar)
 
-        def advance(count: int) -> None:
-            with lock:
-                bar.total = max(bar.total, bar.n + count)
-                bar.update(count)
 
-        yield advance
+class _Bar:
+    """Progress of a computation that may announce what is still to come."""
+
+    def __init__(self, bar: tqdm[Any]) -> None:
+        self._bar, self._lock = bar, threading.Lock()
+
+    def __call__(self, count: int) -> None:
+        with self._lock:
+            self._bar.total = max(self._bar.total, self._bar.n + count)
+            self._bar.update(count)
+
+    def expect(self, count: int, seconds: float, words: str) -> None:
+        """Begin again, with the steps of the next part and the time it is likely to take."""
+        with self._lock:
+            self._bar.reset(total=count)
+            self._bar.set_description(f"{words}, about {seconds:.0f} s")
 
 
 @contextlib.contextmanager
@@ -278,10 +292,12 @@ def inputs_line(inputs: Inputs | None) -> tuple[str, str]:
     return "inputs", " ".join([law, *map(str, parameters)])
 
 
-def paths_line(run: RunFile) -> tuple[str, str]:
-    """Name the sampling of the theory."""
-    sampling = run.sampling
-    return "paths", f"{sampling.replicates} x {sampling.n_paths}, seed {sampling.seed}"
+def paths_line(sampling: Sampling, run: RunFile | None = None) -> tuple[str, str]:
+    """Name the sampling of the theory, and the accuracy of a run file that it was chosen for."""
+    text = f"{sampling.replicates} x {sampling.n_paths}, seed {sampling.seed}"
+    if run is not None and run.accuracy is not None:
+        text = f"up to {text}, for an accuracy of {run.accuracy.rtol:g}"
+    return "paths", text
 
 
 def unstable_line(share: float, words: str) -> Lines:

@@ -98,12 +98,32 @@ def overlaid(arguments: argparse.Namespace, run: RunFile) -> RunFile:
             settings = {**dict.fromkeys(_HORIZONS.get(table, ())), **settings}
         if not settings or table == "method":
             continue
+        if table == "sampling":
+            changes |= _sampled(settings, run)
+            continue
         for name in tuple(settings):
             option, _ = declared(kind)[name]
             if option.instead_of is not None:
                 settings.setdefault(option.instead_of, None)
         changes[attribute] = dataclasses.replace(getattr(run, attribute), **settings)
     return dataclasses.replace(run, **changes)
+
+
+def _sampled(stated: dict[str, Any], run: RunFile) -> dict[str, Any]:
+    """Return sampling and accuracy of the run file with the options of the command line."""
+    from dmft.config.settings import ACCURACY, SamplingSettings
+
+    accuracy = {name: value for name, value in stated.items() if name in ACCURACY}
+    paths = {name: value for name, value in stated.items() if name not in ACCURACY}
+    if accuracy and "n_paths" in paths:
+        name = next(iter(accuracy)).replace("_", "-")
+        raise UsageError(f"give either --n-paths, or an accuracy (--{name}): not both")
+    kept = {} if "n_paths" in paths else run.accuracy_options
+    settings = SamplingSettings(**{**kept, **accuracy})
+    return {
+        "sampling": dataclasses.replace(run.sampling, **paths),
+        "accuracy": settings.accuracy,
+    }
 
 
 def _method(stated: dict[str, Any], in_file: Method) -> Method:

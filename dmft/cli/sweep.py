@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from dmft._numerics.sampling import Sampling
 from dmft.cli.output import (
     Output,
     inputs_line,
@@ -84,7 +85,8 @@ def _lines(run: RunFile, threshold: Threshold | None) -> list[tuple[str, str]]:
         value = with_error(threshold.value, threshold.stderr)
         if not threshold.status.ok:
             value = f"none found: {threshold.status.name}"
-        lines += [paths_line(run), (f"delta_NN(t={threshold.step})", value)]
+        sampling = Sampling(**threshold.config["sampling"])
+        lines += [paths_line(sampling, run), (f"delta_NN(t={threshold.step})", value)]
         if threshold.detail:
             lines.append(("detail", threshold.detail))
     return lines

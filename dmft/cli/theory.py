@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft._numerics.sampling import Sampling
 from dmft.cli.output import (
     Output,
     execution,
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["run_spectrum", "run_threshold", "run_trajectory", "threshold_of"]
 
 _ROUNDING = 1e-9  # a bias smaller than this of a value is none
-_THRESHOLD = """value stderr step bracket gap_at_bracket crossings residual n_evaluations
-unstable_share statuses detail delta gap gap_stderr"""
+_THRESHOLD = """value stderr bias interpolation_error error rtol n_paths step bracket
+gap_at_bracket crossings residual n_evaluations unstable_share
+statuses detail delta gap gap_stderr"""
 _SPECTRUM = """delta step left_edge left_edge_stderr right_edge right_edge_stderr outliers
 outlier_status hard_gap hard_gap_stderr atom_at_zero x density"""
 
@@ -49,7 +51,8 @@ def run_threshold(arguments: argparse.Namespace) -> int:
     data = picked(result, _THRESHOLD)
     if result.digits:
         data["digits"] = result.digits
-    lines = [*_header(run), *_threshold_lines(result)]
+    sampling = Sampling(**result.config["sampling"])
+    lines = [*problem_lines(run), paths_line(sampling, run), *_threshold_lines(result)]
     return output.report("threshold", result.status, data, lines)
 
 
@@ -63,12 +66,18 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
         total = _solver_steps(run, run.method.n_steps)
         with execution(arguments, total, "steps") as options:
             result = solve(
-                run.problem, delta, run.method, run.sampling, hessian_steps=(), **options
+                run.problem,
+                delta,
+                run.method,
+                run.sampling,
+                hessian_steps=(),
+                **run.accuracy_options,
+                **options,
             )
         if result.steps.size:
             output.save("trajectory", result)
             output.draw("trajectory", "plot_trajectory", result)
-    lines = [*_header(run), *_trajectory_lines(result)]
+    lines = [*problem_lines(run), paths_line(result.sampling, run), *_trajectory_lines(result)]
     return output.report("trajectory", result.status, _trajectory_json(result), lines)
 
 
@@ -123,12 +132,13 @@ def threshold_of(
             run.sampling,
             digits=getattr(arguments, "digits", None),
             **run.threshold.stated("scan_points"),
+            **run.accuracy_options,
             **options,
         )
 
 
 def _header(run: RunFile) -> list[tuple[str, str]]:
-    return [*problem_lines(run), paths_line(run)]
+    return [*problem_lines(run), paths_line(run.sampling)]
 
 
 def _solver_steps(run: RunFile, n_steps: int) -> int:
@@ -151,7 +161,8 @@ def _threshold_lines(result: Threshold) -> list[tuple[str, str]]:
     )
     from dmft.training.methods import horizon
 
-    value = with_error(result.value, result.stderr) if result.status.ok else "none found"
+    error = result.stderr if result.rtol is None else result.error
+    value = with_error(result.value, error) if np.isfinite(result.value) else "none found"
     value = f"{result.digits} (all digits)" if result.digits else value
     lines = [
         (f"delta_NN(t={horizon(result.config['method'], result.step)})", value),

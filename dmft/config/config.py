@@ -32,6 +32,8 @@
 
     [sampling]                    # optional
     n_paths = 16384               # and replicates, seed, rank_tolerance, sobol_blocks, compression
+    rtol = 0.01                   # relative error that thresholds, curves and trajectories
+                                  # reach, in place of n_paths; within max_paths, max_seconds
 
     [threshold]                   # optional: what `delta-nn threshold` needs
     bracket = [1.0, 12.0]         # and step, scan_points
@@ -90,6 +92,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from dmft._numerics.accuracy import Accuracy
 from dmft._numerics.sampling import Sampling
 from dmft.config.options import (
     TOO_DEEP,
@@ -180,6 +183,8 @@ class RunFile:
     sweep : SweepSettings
     title, description : str
         Empty if not given.
+    accuracy : Accuracy or None
+        That of thresholds, curves and trajectories; they use ``n_paths`` of the sampling if None.
 
     Examples
     --------
@@ -201,6 +206,12 @@ class RunFile:
     sweep: SweepSettings = field(default_factory=SweepSettings)
     title: str = ""
     description: str = ""
+    accuracy: Accuracy | None = None
+
+    @property
+    def accuracy_options(self) -> dict[str, Any]:
+        """The accuracy as functions take it: ``rtol``, ``max_paths``, ``max_seconds``."""
+        return {} if self.accuracy is None else self.accuracy.options()
 
     @property
     def gap(self) -> AlgorithmicGapSettings:
@@ -258,11 +269,11 @@ class RunFile:
         with within("method"):
             method = tables["method"].method()
         with within("sampling"):
-            sampling = Sampling(**settings["sampling"])
+            sampling, accuracy = tables["sampling"].sampling, tables["sampling"].accuracy
         with within("problem"):
             problem.check_labels()
         asked = {_attribute(table): tables[table] for table in _COMMANDS}
-        run = cls(name, problem, method, sampling, **asked, **texts)
+        run = cls(name, problem, method, sampling, **asked, **texts, accuracy=accuracy)
         run._check_steps(names[_GAP])
         return run
 
@@ -289,7 +300,7 @@ class RunFile:
             "network": problem.pop("network"),
             "problem": problem,
             "method": self.method.to_config(),
-            "sampling": self.sampling.to_config(),
+            "sampling": {**self.sampling.to_config(), **self.accuracy_options},
             **{table: getattr(self, _attribute(table)).stated() for table in _COMMANDS},
         }
         return {

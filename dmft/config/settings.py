@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from dmft._numerics.accuracy import Accuracy, requested
+from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer, check_real
 from dmft.config.options import Settings, option
 from dmft.model.activations import get_activation
@@ -191,7 +193,11 @@ FLOW = ("t_max", "tol", "times", "max_steps")
 
 @dataclass(frozen=True)
 class SamplingSettings(Settings):
-    """Arguments of :class:`dmft.Sampling`."""
+    """Arguments of :class:`dmft.Sampling`, or an accuracy in place of its ``n_paths``.
+
+    Commands that can reach an accuracy (thresholds, curves, trajectories) do so where ``rtol`` is
+    given; all others use ``n_paths``.
+    """
 
     n_paths: int | None = option("paths per replicate, 2^p", "N")
     replicates: int | None = option("independent randomisations", "R")
@@ -199,6 +205,24 @@ class SamplingSettings(Settings):
     rank_tolerance: float | None = option()
     sobol_blocks: int | None = option()
     compression: float | None = option()
+    rtol: float | None = option("relative error to reach, in place of N", "RTOL")
+    max_paths: int | None = option("with --rtol: paths per replicate at most", "N")
+    max_seconds: float | None = option("with --rtol: begin nothing that ends later", "SECONDS")
+
+    @property
+    def sampling(self) -> Sampling:
+        """Return the sampling, of commands that do not reach an accuracy."""
+        settings = self.stated()
+        return Sampling(**{name: settings[name] for name in settings if name not in ACCURACY})
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Return the accuracy to reach; None where none is stated."""
+        return requested(self.rtol, self.max_paths, self.max_seconds)
+
+
+#: Options of the sampling that are about an accuracy.
+ACCURACY = ("rtol", "max_paths", "max_seconds")
 
 
 # -- theory --------------------------------------------------------------------------------------

@@ -138,6 +138,11 @@ def _join(name: str, key: Any) -> str:
     return f"{name}/{key}" if name else str(key)
 
 
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is not missing or field.default_factory is not missing
+
+
 def _stored(cls: Any) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(cls) if field.metadata.get("stored", True)]
 
@@ -152,8 +157,8 @@ def _record(cls: type[Record], config: Mapping[str, Any], arrays: Arrays) -> Rec
     unused = sorted(arrays.keys() - reader.used)
     if unused:
         raise ValueError(f"it has an array {unused[0]!r} that does not belong there")
-    names = (field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
-    return cls(**{**dict.fromkeys(names), **found})
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    return cls(**{**{field.name: None for field in fields if not _has_default(field)}, **found})
 
 
 class _Reader:
@@ -165,9 +170,12 @@ class _Reader:
 
     def fields(self, cls: type, entries: Any, where: str) -> dict[str, Any]:
         """Return the fields of a dataclass."""
+        optional = {field.name for field in _stored(cls) if _has_default(field)}
         names = [field.name for field in _stored(cls)]
         if not isinstance(entries, dict):
             raise ValueError(f"{where or 'its header'} must be a table, got {shown(entries)}")
+        # Files written before a field was there have its default.
+        names = [name for name in names if name in entries or name not in optional]
         for name in [*names, *entries]:
             if name not in entries:
                 raise ValueError(f"it lacks {_dotted(where, name)}")

@@ -88,9 +88,13 @@ def pre_activation_gradient(
     loss_out = _output("loss_out", loss_out, y.shape)
     law = compiled_law(problem)
     if law is not None:
-        from dmft._numerics.kernels import gradient_kernel
+        from dmft._numerics.kernels import Samples, gradient_kernel
 
-        gradient_kernel(r, y, *law, np.inf, out, loss_out, np.zeros(4))
+        plain, plain_losses = _plain(out), _plain(loss_out)
+        samples = Samples(_plain(y), *law, np.inf)
+        gradient_kernel(_plain(r), samples, plain, plain_losses, np.zeros(4))
+        _copied(plain, out)
+        _copied(plain_losses, loss_out)
         return out, loss_out
     a, values, slopes = _neurons(problem, r, "value", "derivative")
     f = a @ values
@@ -142,7 +146,7 @@ def second_layer_gradient(
         from dmft._numerics.kernels import second_layer_kernel
 
         total = np.empty(len(r))
-        second_layer_kernel(r, y, *law, weights, total)
+        second_layer_kernel(_plain(r), _plain(y), *law, _plain(weights), total)
         return total
     a, values = _neurons(problem, r, "value")
     slopes = _of_f(problem.loss, "derivative", a @ values, y)
@@ -187,7 +191,9 @@ def curvature(problem: Problem, r: ArrayLike, y: ArrayLike, *, out: Array | None
     if law is not None:
         from dmft._numerics.kernels import curvature_kernel
 
-        curvature_kernel(r, y, *law, out)
+        plain = _plain(out)
+        curvature_kernel(_plain(r), _plain(y), *law, plain)
+        _copied(plain, out)
         return out
     a, values, first, second = _neurons(problem, r, "value", "derivative", "second_derivative")
     f, slopes, bends = a @ values, (a[:, None] * first).T, (a[:, None] * second).T
@@ -230,7 +236,7 @@ def curvature_bound(problem: Problem, r: ArrayLike, y: ArrayLike) -> Array:
     if law is not None:
         from dmft._numerics.kernels import curvature_bound_kernel
 
-        curvature_bound_kernel(r, y, *law, bound)
+        curvature_bound_kernel(_plain(r), _plain(y), *law, bound)
         return bound
     a, values, first, second = _neurons(problem, r, "value", "derivative", "second_derivative")
     f, slopes, bends = a @ values, a[:, None] * first, a[:, None] * second
@@ -278,7 +284,7 @@ def mean_loss(
     if law is not None:
         from dmft._numerics.kernels import loss_kernel
 
-        return float(loss_kernel(h, y, weights, *law))
+        return float(loss_kernel(_plain(h), _plain(y), _plain(weights), *law))
     a, values = _neurons(problem, h, "value")
     return float(np.sum(weights * _of_f(problem.loss, "value", a @ values, y)))
 
@@ -309,6 +315,17 @@ def _output(name: str, out: Array | None, shape: tuple[int, ...]) -> Array:
         got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         raise ValueError(f"{name} must be a float64 array of shape {shape}, got {got}")
     return out
+
+
+def _plain(array: Array) -> Array:
+    """Return the array in the one layout that kernels are compiled for; a copy if need be."""
+    return np.require(array, requirements=["C", "A", "W"])
+
+
+def _copied(plain: Array, out: Array) -> None:
+    """Fill `out` with what a kernel wrote instead of it, if it did."""
+    if plain is not out:
+        out[...] = plain
 
 
 def compiled_law(problem: Problem) -> tuple[Array, int, int] | None:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from dmft._numerics.aligned import PADDING
-from dmft._numerics.machine_memory import check_fits, readable
+from dmft._numerics.machine_memory import available_memory, check_fits, readable
 from dmft.solver.blocks import block_width
 from dmft.solver.recycling import HISTORY_LENGTH
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dmft.model.problem import Problem
     from dmft.training.methods import Method
 
-__all__ = ["BudgetError", "check_solve", "rows_within", "surely_needed"]
+__all__ = ["BudgetError", "check_solve", "fits", "rows_within", "surely_needed"]
 
 # Rows over all paths that a run holds besides the basis: for each neuron those of the history
 # (points, gradients, their residuals), and ten for the last point, pre-activations, gradients,
@@ -194,3 +194,29 @@ def check_solve(
     chosen = enough[0] if enough else min(choices, key=lambda choice: least[choice[0]])
     key, name, value, lowest, halving = chosen
     check_fits(name, value, lambda x: needed(**{key: x}), available, least=lowest, halving=halving)
+
+
+def fits(
+    problem: Problem, method: Method, sampling: Sampling, n_kept: int, max_memory: float | None
+) -> bool:
+    """Return whether a solve fits in memory, as far as can be known before it starts.
+
+    Parameters
+    ----------
+    problem, method, sampling, n_kept
+        As for `check_solve`.
+    max_memory : float or None
+        Budget in bytes, besides the memory of the machine.
+
+    Returns
+    -------
+    bool
+    """
+    try:
+        check_solve(problem, method, sampling, n_kept, available_memory())
+        if max_memory is not None:
+            antithetic, batches = problem.starts_on_hard, method.batch_fraction < 1.0
+            rows_within(max_memory, problem, sampling, n_kept, antithetic, batches)
+    except ValueError:
+        return False
+    return True

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.sampling import bias_of_paths
 from dmft.io.records import read_record, write_record
 from dmft.io.stored_settings import check_settings
 from dmft.threshold.extrapolation import Extrapolation
+from dmft.threshold.onset import bias_by_onset
 from dmft.threshold.threshold import Crossing
 from rmt.status import Status
 
@@ -45,8 +45,9 @@ class ThresholdCurve:
         How much further the root may lie because delta is a grid; 0.2 of ``stderr`` or 1e-4 of
         the value at most where the status is SUCCESS.
     statuses : tuple of Status
-        For each step: SUCCESS; MAX_STEPS if the root is located worse than that; else as in
-        :class:`dmft.Threshold`.
+        For each step: SUCCESS; MAX_STEPS if the root is located worse than that; FINITE_PATHS if
+        the bias of finitely many paths is larger than ``stderr``; MAX_PATHS or OUT_OF_MEMORY if
+        ``error`` is larger than asked for; else as in :class:`dmft.Threshold`.
     replicates : ndarray, shape (R, S)
         Root of each replicate's own gap. Their mean is not ``value``: see :class:`dmft.Sampling`.
     crossings : tuple of tuple of Crossing
@@ -73,6 +74,13 @@ class ThresholdCurve:
         Problem, method, sampling as plain types.
     detail : str
         Explanation of the status of the first step that is no success; may be empty.
+    rtol : float or None
+        The relative error asked for.
+    n_paths : ndarray of int, shape (S,), or None
+        Paths per replicate that the value at each step was found on; with `rtol` not the same for
+        all, and those of ``config["sampling"]`` at the most. None in older files.
+    paths_of_solve : ndarray of int, shape (n,), or None
+        Paths per replicate at each ``delta``.
 
     References
     ----------
@@ -108,18 +116,25 @@ class ThresholdCurve:
     limit: Extrapolation
     config: dict[str, Any] = field(repr=False)
     detail: str = ""
+    rtol: float | None = None
+    n_paths: Annotated[NDArray[np.intp] | None, "S"] = None
+    paths_of_solve: Annotated[NDArray[np.intp] | None, "n"] = None
 
     @property
     def bias(self) -> FloatArray:
-        """Bias of `value` from finitely many paths, estimated from the replicates.
+        """Bias of `value` from finitely many paths, estimated from the replicates, shape (S,).
 
-        Shape (S,). Values come from R times as many paths as those of each replicate, and the bias
-        is inversely proportional to their number: ``(mean of replicates - value) / (R - 1)``. It is
-        small compared with ``stderr`` but for late times, when paths overfit the many directions
-        that the neurons have moved in; where it is larger, it is no more than an order of
-        magnitude.
+        It sets in late in a run, when paths overfit the many directions that the neurons have moved
+        in, at a time proportional to their number. The bias of the run over all paths at time t is
+        therefore what single replicates show at time t/R (`dmft.threshold.onset`).
         """
-        return bias_of_paths(self.value, self.replicates.mean(axis=0), len(self.replicates))
+        differences = self.replicates.mean(axis=0) - self.value
+        return bias_by_onset(self.times, differences, len(self.replicates))
+
+    @property
+    def corrected(self) -> FloatArray:
+        """``value`` without its bias, shape (S,); the limit is that of these."""
+        return np.asarray(self.value - self.bias)
 
     @property
     def error(self) -> FloatArray:

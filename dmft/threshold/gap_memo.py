@@ -6,6 +6,8 @@ One solve at a delta gives the gap at every step up to its last; at step 0 no so
 from __future__ import annotations
 
 import copy
+import math
+import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Evaluation", "GapFunction", "GapMemo", "GapValues"]
+__all__ = ["Evaluation", "GapFunction", "GapMemo", "GapValues", "merged_tables", "merged_values"]
 
 # At step 0 the gap takes milliseconds where it is computed by quadrature with so many nodes at
 # most.
@@ -85,6 +87,45 @@ class GapValues:
         return {delta: status for delta, status in statuses.items() if not status.ok}
 
 
+def merged_values(parts: Sequence[GapValues]) -> GapValues:
+    """Return the gap at all deltas of several searches, of the last one that evaluated each."""
+    found: dict[float, tuple[Evaluation, float, float]] = {}
+    for values in parts:
+        rows = zip(values.evaluations.items(), values.gap, values.stderr, strict=True)
+        found |= {delta: (entry, gap, stderr) for (delta, entry), gap, stderr in rows}
+    merged = {delta: found[delta] for delta in sorted(found)}
+    return GapValues(
+        {delta: entry for delta, (entry, _, _) in merged.items()},
+        np.array([gap for _, gap, _ in merged.values()]),
+        np.array([stderr for _, _, stderr in merged.values()]),
+    )
+
+
+def merged_tables(memos: Sequence[GapMemo], steps: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """Return the tables of several memos as one, of the last one that solved at each delta.
+
+    Parameters
+    ----------
+    memos : sequence of GapMemo
+    steps : sequence of int
+
+    Returns
+    -------
+    dict
+        As `GapMemo.table`, and ``paths_of_solve``, the paths per replicate at each delta.
+    """
+    tables = []
+    for memo in memos:
+        table: dict[str, NDArray[Any]] = dict(memo.table(steps))
+        table["paths_of_solve"] = np.full(len(table["delta"]), memo.sampling.n_paths, dtype=np.intp)
+        tables.append(table)
+    joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    # Of equal deltas, the last one in the order of the memos.
+    _, from_the_end = np.unique(joined["delta"][::-1], return_index=True)
+    rows = len(joined["delta"]) - 1 - from_the_end
+    return {name: values[rows] for name, values in joined.items()}
+
+
 class GapMemo:
     """Memo of the gap at the deltas evaluated so far.
 
@@ -100,6 +141,8 @@ class GapMemo:
     ----------
     start_is_cheap : bool
         Whether another evaluation at step 0 takes milliseconds.
+    seconds : float
+        That the quickest evaluation took, but for those of step 0.
     """
 
     def __init__(
@@ -117,11 +160,15 @@ class GapMemo:
         self.execution = execution
         self.edge_sensitivity = edge_sensitivity
         self.start_is_cheap = False
+        self.seconds = math.inf
         self._known: dict[float, dict[int, Evaluation]] = {}
 
     def evaluate(self, delta: float, steps: Sequence[int]) -> dict[int, Evaluation]:
         """Compute the gap at a delta and ascending steps, by one solve or none."""
+        start = time.monotonic()
         found = self._known[delta] = self._evaluations(delta, steps)
+        if steps[-1]:
+            self.seconds = min(self.seconds, time.monotonic() - start)
         self.execution.advance()
         return found
 
@@ -218,6 +265,11 @@ class GapMemo:
         return np.broadcast_to(getattr(entry.sample, name), self.sampling.replicates + 1)
 
     @property
+    def n_laws(self) -> int:
+        """Number of spectral laws of an evaluation: of all paths, and of each replicate."""
+        return self.sampling.replicates + 1
+
+    @property
     def n_solves(self) -> int:
         """Number of deltas evaluated."""
         return len(self._known)
@@ -258,10 +310,15 @@ class GapFunction:
     step : int
     known : GapValues, optional
         Values of the memo at this step.
+    early : int, optional
+        Step at which replicates show what all paths have at `step` (`dmft.threshold.onset`): the
+        gap is computed there too.
     """
 
-    def __init__(self, memo: GapMemo, step: int, known: GapValues | None = None) -> None:
-        self.memo, self.step = memo, step
+    def __init__(
+        self, memo: GapMemo, step: int, known: GapValues | None = None, early: int | None = None
+    ) -> None:
+        self.memo, self.step, self.early = memo, step, early
         self._values: dict[float, tuple[float, float]] = {}
         if known is not None:
             pairs = zip(known.gap.tolist(), known.stderr.tolist(), strict=True)
@@ -271,13 +328,30 @@ class GapFunction:
         """Return the gap at a delta."""
         delta = float(delta)
         if delta not in self._values:
-            sample = self.memo.evaluate(delta, [self.step])[self.step].sample
+            steps = [self.step] if self.early is None else [self.early, self.step]
+            sample = self.memo.evaluate(delta, steps)[self.step].sample
             self._values[delta] = float(sample.gap[0]), sample.stderr
         return self._values[delta][0]
 
     def stderr(self, delta: float) -> float:
         """Return the standard error of the gap at a delta evaluated before."""
         return self._values[delta][1]
+
+    def bias(self, delta: float) -> float:
+        """Estimate the bias of the gap by finitely many paths at a delta evaluated before.
+
+        Without an early step, as if it were inversely proportional to the number of paths.
+        """
+        gap = self.memo.at(self.step)[delta].sample.gap
+        n_replicates = len(gap) - 1
+        if not n_replicates:
+            return 0.0
+        difference = float(gap[1:].mean() - gap[0])
+        if self.early is None:
+            return difference / (n_replicates - 1)
+        earlier = self.memo.at(self.early)[delta].sample.gap
+        least = difference / n_replicates**2
+        return max(float(earlier[1:].mean() - earlier[0]), least, key=abs)
 
     @property
     def is_cheap(self) -> bool:

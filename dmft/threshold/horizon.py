@@ -9,21 +9,25 @@ arXiv:2602.01434, for the setting).
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft._numerics.accuracy import requested
 from dmft._numerics.execution import Execution
-from dmft._numerics.sampling import Sampling, bias_of_paths
+from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.explanations import explain_search
 from dmft.threshold.extrapolation import extrapolate
-from dmft.threshold.gap_memo import GapMemo
-from dmft.threshold.question import MOST_POINTS, check_question, even_in_log
-from dmft.threshold.step_roots import roots_at_start, roots_at_step
+from dmft.threshold.gap_memo import GapMemo, merged_tables
+from dmft.threshold.levels import Levels
+from dmft.threshold.onset import bias_by_onset
+from dmft.threshold.question import MOST_POINTS, check_question
+from dmft.threshold.roots_of_steps import find_roots, roots_to_accuracy
+from dmft.threshold.step_roots import roots_at_start
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.model.problem import Problem
-    from dmft.threshold.step_roots import StepRoots
+    from dmft.threshold.roots_of_steps import LocatedStep
     from dmft.training.methods import Method
 
     FloatArray = NDArray[np.float64]
@@ -41,9 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["default_steps", "delta_nn_curve"]
 
 _N_STEPS = 30
-# A new delta keeps this fraction of the interval's length from its ends: nodes that are close
-# together tell little more than one.
-_MARGIN = 0.2
 
 
 def default_steps(times: FloatArray) -> list[int]:
@@ -95,6 +96,9 @@ def delta_nn_curve(
     *,
     points: int = 9,
     max_solves: int = 32,
+    rtol: float | None = None,
+    max_paths: int | None = None,
+    max_seconds: float | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -122,7 +126,14 @@ def delta_nn_curve(
     points : int
         Points of the first grid, ends included; at least 4.
     max_solves : int
-        The most solves to make; at least ``points``.
+        The most solves to make; at least ``points``. With `rtol`, on each number of paths.
+    rtol : float, optional
+        Relative error to be reached at every step, by sampling, finitely many paths and
+        interpolation together: paths are added until it is. ``n_paths`` of ``sampling`` are then
+        not used. Few paths serve the scan of the bracket; more of them, around the roots, the steps
+        that need more.
+    max_paths, max_seconds : optional
+        With `rtol`, as in :func:`dmft.find_delta_nn`.
     threads : int, optional
         As in :func:`dmft.solve`.
     progress : callable, optional
@@ -166,25 +177,18 @@ def delta_nn_curve(
     chosen = _checked_steps(steps, method)
     points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
+    accuracy = requested(rtol, max_paths, max_seconds)
     execution = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
-    memo = GapMemo(problem, method, sampling, execution, edge_sensitivity=True)
-    for delta in even_in_log(*ends, points):
-        memo.evaluate(float(delta), chosen)
-        if memo.is_unbounded:
-            break
-    found = [roots_at_step(memo, step) for step in chosen]
-    searches = 0
-    while memo.n_solves < max_solves:
-        needed = _next_delta(found, searches < points)
-        if needed is None:
-            break
-        delta, last, is_search = needed
-        searches += is_search
-        memo.evaluate(delta, chosen[int(chosen[0] == 0) : last + 1])  # step 0 needs no solve
-        found = [roots_at_step(memo, step) for step in chosen]
-    if chosen[0] == 0 and found[0].status is not Status.UNBOUNDED_EDGE:
-        found[0] = roots_at_start(memo, found[0], points)
-    return _curve(memo, chosen, found, ends)
+    if accuracy is None:
+        memo = GapMemo(problem, method, sampling, execution, edge_sensitivity=True)
+        curve = find_roots(memo, chosen, ends, points, max_solves)
+    else:
+        levels = Levels(accuracy, problem, method, sampling, execution, edge_sensitivity=True)
+        curve = roots_to_accuracy(levels, chosen, ends, points, max_solves)
+    if chosen[0] == 0 and curve[0].roots.status is not Status.UNBOUNDED_EDGE:
+        first = curve[0]
+        curve[0] = replace(first, roots=roots_at_start(first.memo, first.roots, points))
+    return _curve(execution, curve, ends, rtol)
 
 
 def _checked_steps(steps: Sequence[int] | None, method: Method) -> list[int]:
@@ -202,71 +206,34 @@ def _checked_steps(steps: Sequence[int] | None, method: Method) -> list[int]:
     return chosen
 
 
-def _next_delta(found: list[StepRoots], may_search: bool) -> tuple[float, int, bool] | None:
-    """Choose the delta needed most: to locate delta_NN, a hidden sign change, or another root.
-
-    Parameters
-    ----------
-    found : list of StepRoots
-        For each step.
-    may_search : bool
-        Whether to search for hidden sign changes.
-
-    Returns
-    -------
-    delta : float
-    last : int
-        Index of the last step that needs it.
-    is_search : bool
-        Whether it is for a hidden sign change.
-    None
-        If no other delta is needed.
-    """
-    defining = [
-        (index, step.threshold) for index, step in enumerate(found) if step.threshold is not None
-    ]
-    every = [(index, root) for index, step in enumerate(found) for root in step.roots]
-    for roots in (defining, every):
-        _, worst = max(roots, key=lambda entry: entry[1].excess, default=(0, None))
-        if worst is not None and worst.excess > 1.0:
-            lower, upper = worst.interval
-            places = [
-                np.log(root.crossing.value / lower) / np.log(upper / lower)
-                for _, root in roots
-                if root.excess > 1.0 and root.interval == worst.interval
-            ]
-            place = float(np.clip(np.median(places), _MARGIN, 1.0 - _MARGIN))
-            # Later steps, with nothing in the interval, would learn nothing.
-            last = max(index for index, root in every if root.interval == worst.interval)
-            return float(lower * (upper / lower) ** place), last, False
-        hidden = [(index, step.hidden) for index, step in enumerate(found) if step.hidden]
-        if roots is defining and may_search and hidden:
-            first = hidden[0][1]
-            return first[2], max(i for i, other in hidden if other[:2] == first[:2]), True
-    return None
-
-
 def _curve(
-    memo: GapMemo, steps: list[int], found: list[StepRoots], bracket: tuple[float, float]
+    execution: Execution,
+    found: list[LocatedStep],
+    bracket: tuple[float, float],
+    rtol: float | None,
 ) -> ThresholdCurve:
     """Put the result together, and raise its failure if that is asked for."""
-    n_steps, n_replicates = len(steps), memo.sampling.replicates
+    steps = [entry.step for entry in found]
+    finest = max((entry.memo for entry in found), key=lambda memo: memo.sampling.n_paths)
+    n_steps, n_replicates = len(steps), finest.sampling.replicates
     value, stderr, error, edge, edge_stderr = np.full((5, n_steps), np.nan)
     replicates = np.full((n_replicates, n_steps), np.nan)
-    for index, root in enumerate(step.threshold for step in found):
+    for index, root in enumerate(entry.roots.threshold for entry in found):
         if root is not None:
             value[index], stderr[index], error[index] = root.crossing.value, root.stderr, root.error
             edge[index], edge_stderr[index] = root.edge, root.edge_stderr
             replicates[:, index] = root.replicates
-    statuses = tuple(step.status for step in found)
-    times = np.asarray(memo.method.times, dtype=np.float64)[steps]
-    bias = bias_of_paths(value, replicates.mean(axis=0), n_replicates)
-    limit = extrapolate(times, value, replicates, error, bias)
+    statuses = tuple(entry.status for entry in found)
+    times = np.asarray(finest.method.times, dtype=np.float64)[steps]
+    bias = bias_by_onset(times, replicates.mean(axis=0) - value, n_replicates)
+    limit = extrapolate(times, value - bias, replicates, error, bias)
     if np.isfinite(limit.lower):
-        limit = dataclasses.replace(limit, lower=max(limit.lower, 0.0))
+        limit = replace(limit, lower=max(limit.lower, 0.0))
     if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late
-        limit = dataclasses.replace(limit, status=Status.NOT_SETTLED)
-    failed = next((index for index, status in enumerate(statuses) if not status.ok), None)
+        limit = replace(limit, status=Status.NOT_SETTLED)
+    failed = next((entry for entry in found if not entry.status.ok), None)
+    memos = list(dict.fromkeys(entry.memo for entry in found))
+    memos.sort(key=lambda memo: memo.sampling.n_paths)
     curve = ThresholdCurve(
         steps=np.array(steps, dtype=np.intp),
         times=times,
@@ -275,25 +242,28 @@ def _curve(
         interpolation_error=error,
         statuses=statuses,
         replicates=replicates,
-        crossings=tuple(step.crossings for step in found),
+        crossings=tuple(entry.roots.crossings for entry in found),
         bracket=bracket,
         edge_at_threshold=edge,
         edge_at_threshold_stderr=edge_stderr,
-        unstable_share=np.array([step.unstable_share for step in found]),
+        unstable_share=np.array([entry.roots.unstable_share for entry in found]),
         limit=limit,
-        config=memo.config,
-        detail="" if failed is None else _detail(memo, steps[failed], found[failed]),
-        **memo.table(steps),
+        config=finest.config,
+        detail="" if failed is None else _detail(failed),
+        rtol=rtol,
+        n_paths=np.array([entry.memo.sampling.n_paths for entry in found], dtype=np.intp),
+        **merged_tables(memos, steps),
     )
     if failed is not None:
-        words = f"First at step {steps[failed]}. {curve.detail}".rstrip()
-        memo.execution.settle(curve.status, words)
+        words = f"First at step {failed.step}. {curve.detail}".rstrip()
+        execution.settle(curve.status, words)
     return curve
 
 
-def _detail(memo: GapMemo, step: int, found: StepRoots) -> str:
+def _detail(entry: LocatedStep) -> str:
     """Explain the status of a step."""
-    hidden = np.nan if found.hidden is None else found.hidden[2]
-    values, _, _ = memo.samples(step)
-    words = explain_search(memo.problem, found.status, values, found.crossings, hidden)
-    return f"At step {step}: {words}" if words else ""
+    roots = entry.roots
+    hidden = np.nan if roots.hidden is None else roots.hidden[2]
+    values, _, _ = entry.memo.samples(entry.step)
+    words = explain_search(entry.memo.problem, entry.status, values, roots.crossings, hidden)
+    return f"At step {entry.step}: {words}" if words else ""

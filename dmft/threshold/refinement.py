@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.hessian.gap_samples import standard_error
 from dmft.threshold.scan import sign_changes, status_of_scan
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from dmft.threshold.gap_memo import GapFunction
     from dmft.threshold.threshold import Crossing
 
-__all__ = ["locate_crossings"]
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["NewtonRoot", "Slope", "locate_crossings", "newton_step", "root_from", "slope_at"]
 
 # The root is located this much more finely than its sampling error: refining further is noise; but
 # never more finely than the next, relative to delta, where there is no sampling error. It is
@@ -153,3 +160,134 @@ def _slope(gap: GapFunction, root: float, distance: float, most: float, otherwis
         return float(quotients[0][1])
     (before, slope_before), (after, slope_after) = quotients
     return float((slope_before * after + slope_after * before) / (before + after))
+
+
+# -- the root on more paths ----------------------------------------------------------------------
+
+# Evaluations of Newton's iteration at most, and how far one may move, relative to delta.
+_MOST_ITERATIONS = 6
+_FARTHEST = 0.3
+# Relative error of a slope by the bend of the gap, and how much worse that of a secant may be than
+# the slope before to take its place.
+_BEND, _SECANT_WORSE = 0.05, 0.1
+
+
+@dataclass(frozen=True)
+class NewtonRoot:
+    """A root of the gap that Newton's iteration leads to, with its errors.
+
+    Attributes
+    ----------
+    value : float
+        Where the next evaluation would be.
+    stderr : float
+        Standard error over replicates.
+    bias : float
+        By finitely many paths, estimated from the replicates.
+    interpolation_error : float
+        By what is not known of the slope.
+    """
+
+    value: float
+    stderr: float
+    bias: float
+    interpolation_error: float
+
+    @property
+    def error(self) -> float:
+        """Root of the sum of squares of the three errors."""
+        return float(np.linalg.norm([self.stderr, self.bias, self.interpolation_error]))
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Slope of the gap at a root, and its relative error."""
+
+    value: float
+    error: float
+
+
+def slope_at(gap: GapFunction, crossing: Crossing) -> Slope:
+    """Compute the slope of the gap at a refined sign change, from the evaluations around it."""
+    values = gap.values()
+    rows = [evaluation.sample.gap for evaluation in values.evaluations.values()]
+    far = np.isfinite(values.gap)
+    far &= np.abs(values.delta - crossing.value) >= 2 * _FRACTION_OF_ERROR * crossing.stderr
+    below = np.flatnonzero(far & (values.delta < crossing.value))
+    above = np.flatnonzero(far & (values.delta > crossing.value))
+    if not len(below) or not len(above):
+        return Slope(np.nan, np.inf)
+    return _secant(values.delta, rows, int(below[-1]), int(above[0]))
+
+
+def _secant(deltas: FloatArray, rows: Sequence[FloatArray], first: int, second: int) -> Slope:
+    """Compute the slope between two evaluations, with its error over the replicates."""
+    with np.errstate(all="ignore"):
+        slopes = (rows[second] - rows[first]) / (deltas[second] - deltas[first])
+        noise = float(standard_error(slopes[1:], axis=0) / abs(slopes[0])) if len(slopes) > 1 else 0
+    return Slope(float(slopes[0]), float(np.hypot(_BEND, noise)))
+
+
+def newton_step(gap: GapFunction, delta: float, slope: Slope) -> NewtonRoot:
+    """Find the root of the tangent at an evaluation, and its errors.
+
+    Parameters
+    ----------
+    gap : GapFunction
+    delta : float
+        Evaluated already.
+    slope : Slope
+
+    Returns
+    -------
+    NewtonRoot
+    """
+    gaps = np.broadcast_to(gap.values().evaluations[delta].sample.gap, gap.memo.n_laws)
+    with np.errstate(all="ignore"):
+        roots = delta - gaps / slope.value
+        shift = slope.error * abs(roots[0] - delta)
+    value, each = float(roots[0]), roots[1:]
+    stderr = float(standard_error(each, axis=0))
+    bias = -gap.bias(delta) / slope.value if stderr else 0.0
+    return NewtonRoot(value, stderr, bias, float(shift))
+
+
+def root_from(gap: GapFunction, start: float, slope: Slope, allowed: float) -> NewtonRoot:
+    """Find the root of the gap near the place where that of fewer paths has one.
+
+    Parameters
+    ----------
+    gap : GapFunction
+    start : float
+    slope : Slope
+        Of the gap there, on fewer paths.
+    allowed : float
+        Error, besides that of sampling, which is small enough.
+
+    Returns
+    -------
+    NewtonRoot
+
+    Raises
+    ------
+    NumericalFailure
+        With the status of an evaluation that has no gap, or MAX_STEPS.
+    """
+    delta, before = start, None
+    for _ in range(_MOST_ITERATIONS):
+        if not np.isfinite(gap(delta)):
+            raise NumericalFailure(gap.values().failures[float(delta)])
+        if before is not None:
+            values = gap.values()
+            rows = [entry.sample.gap for entry in values.evaluations.values()]
+            first, second = np.searchsorted(values.delta, sorted([before, delta])).tolist()
+            secant = _secant(values.delta, rows, first, second)
+            # That of noise between two places close together is none.
+            if secant.value * slope.value > 0.0 and secant.error < slope.error + _SECANT_WORSE:
+                slope = secant
+        root = newton_step(gap, delta, slope)
+        if root.interpolation_error <= max(_FRACTION_OF_ERROR * root.stderr, allowed):
+            return root
+        before = delta
+        delta = float(np.clip(root.value, delta * (1 - _FARTHEST), delta * (1 + _FARTHEST)))
+    raise NumericalFailure(Status.MAX_STEPS)

@@ -8,28 +8,36 @@ arXiv:2602.01434).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft._numerics.accuracy import requested
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer
 from dmft.threshold.explanations import explain_search
-from dmft.threshold.gap_memo import GapFunction, GapMemo
-from dmft.threshold.question import MOST_POINTS, check_question, even_in_log
-from dmft.threshold.refinement import locate_crossings
-from dmft.threshold.scan import look_closer
+from dmft.threshold.gap_memo import GapMemo
+from dmft.threshold.levels import Levels
+from dmft.threshold.paths_on_request import scan_bracket, search_to_accuracy
+from dmft.threshold.question import MOST_POINTS, check_question
 from dmft.threshold.threshold import Threshold
+from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
     from dmft.model.problem import Problem
+    from dmft.threshold.gap_memo import GapValues
+    from dmft.threshold.paths_on_request import Scan, Search
     from dmft.training.methods import Method
 
 __all__ = ["find_delta_nn"]
+
+# Relative to delta_NN; where the gap is computed by quadrature, a bias is rounding.
+_SMALL_BIAS = 1e-4
 
 
 def find_delta_nn(
@@ -40,6 +48,9 @@ def find_delta_nn(
     sampling: Sampling | None = None,
     *,
     scan_points: int = 9,
+    rtol: float | None = None,
+    max_paths: int | None = None,
+    max_seconds: float | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -70,6 +81,16 @@ def find_delta_nn(
     sampling : Sampling, optional
     scan_points : int
         Points of the scan, ends included; at least 2.
+    rtol : float, optional
+        Relative error to be reached, by sampling, finitely many paths and location together: paths
+        are added until it is. ``n_paths`` of ``sampling`` are then not used. Few paths serve the
+        scan, which needs signs only, and Newton's iteration finds the root on more. Without it, all
+        evaluations are on the paths of ``sampling``.
+    max_paths : int, optional
+        Paths per replicate at most, with `rtol`; default: 2^21. The result has what was reached
+        then, with status MAX_PATHS (OUT_OF_MEMORY, where memory is the limit).
+    max_seconds : float, optional
+        With `rtol`: nothing is begun that is likely to end later than that.
     threads : int, optional
         As in :func:`dmft.solve`.
     progress : callable, optional
@@ -127,36 +148,15 @@ def find_delta_nn(
         from dmft.threshold.reference import check_digits
 
         digits = check_digits(problem, step, digits)
+    accuracy = requested(rtol, max_paths, max_seconds)
     execution = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
-    memo = GapMemo(problem, method, sampling, execution)
-    gap = GapFunction(memo, step)
-    for delta in even_in_log(lower, upper, scan_points)[1:-1]:
-        gap(delta)
-        if memo.is_unbounded:
-            break
-    gap(lower)
-    gap(upper)
-    hidden = look_closer(gap, scan_points)
-    status, crossings = locate_crossings(gap, hidden)
-    value, stderr = (crossings[-1].value, crossings[-1].stderr) if status.ok else (np.nan, np.nan)
-    values = gap.values()
-    evaluations = values.evaluations
-    result = Threshold(
-        value=value,
-        stderr=stderr,
-        status=status,
-        crossings=crossings,
-        step=step,
-        bracket=(lower, upper),
-        delta=values.delta,
-        gap=values.gap,
-        gap_stderr=values.stderr,
-        residual=abs(gap(value)) if status.ok else np.nan,
-        config=memo.config,
-        unstable_share=evaluations[value].unstable_share if status.ok else np.nan,
-        statuses=tuple(entry.sample.status for entry in evaluations.values()),
-        detail=explain_search(problem, status, values, crossings, hidden),
-    )
+    if accuracy is None:
+        memo = GapMemo(problem, method, sampling, execution)
+        result = _of_scan(memo, scan_bracket(memo, step, (lower, upper), scan_points))
+    else:
+        levels = Levels(accuracy, problem, method, sampling, execution)
+        search = search_to_accuracy(levels, step, (lower, upper), scan_points)
+        result = _of_search(search, accuracy.rtol)
     if digits is not None:
         from dmft.threshold.reference import with_digits
 
@@ -164,3 +164,75 @@ def find_delta_nn(
     ends = f"Gap at the ends of the bracket: {result.gap_at_bracket}."
     execution.settle(result.status, f"{result.detail} {ends}".lstrip())
     return result
+
+
+def _of_scan(memo: GapMemo, scan: Scan) -> Threshold:
+    """Return the result of a scan, whose last root is an evaluation."""
+    values = scan.gap.values()
+    if not scan.status.ok:
+        return _threshold(memo, scan, values, scan.status, np.nan)
+    at = scan.crossings[-1].value
+    return _threshold(
+        memo,
+        scan,
+        values,
+        scan.status,
+        at,
+        stderr=scan.crossings[-1].stderr,
+        bias=scan.root.bias,
+        residual=abs(scan.gap(at)),
+        unstable_share=values.evaluations[at].unstable_share,
+    )
+
+
+def _of_search(search: Search, rtol: float) -> Threshold:
+    """Return the result of a search to an accuracy, whose root is next to an evaluation."""
+    scan, values = search.scan, search.values
+    more = {"rtol": rtol, "n_paths": search.n_paths}
+    memo, root = search.gaps[-1].memo, search.root
+    if root is None:
+        return _threshold(memo, scan, values, search.status, np.nan, **more)
+    crossing = scan.crossings[-1]
+    lower, upper = min(crossing.lower, root.value), max(crossing.upper, root.value)
+    located = replace(crossing, value=root.value, lower=lower, upper=upper, stderr=root.stderr)
+    scan = replace(scan, crossings=(*scan.crossings[:-1], located))
+    nearest = min(values.delta.tolist(), key=lambda delta: abs(delta - root.value))
+    index = int(np.flatnonzero(values.delta == nearest)[0])
+    return _threshold(
+        memo,
+        scan,
+        values,
+        search.status,
+        root.value,
+        stderr=root.stderr,
+        bias=root.bias,
+        interpolation_error=root.interpolation_error,
+        residual=abs(float(values.gap[index])),
+        unstable_share=values.evaluations[nearest].unstable_share,
+        **more,
+    )
+
+
+def _threshold(
+    memo: GapMemo, scan: Scan, values: GapValues, status: Status, value: float, **numbers: Any
+) -> Threshold:
+    stderr, bias = numbers.pop("stderr", np.nan), numbers.get("bias", 0.0)
+    if status.ok and abs(bias) > max(stderr, _SMALL_BIAS * value):
+        status = Status.FINITE_PATHS
+    deltas = values.delta
+    return Threshold(
+        value=value,
+        stderr=stderr,
+        status=status,
+        crossings=scan.crossings,
+        step=scan.gap.step,
+        bracket=(float(deltas[0]), float(deltas[-1])),
+        delta=deltas,
+        gap=values.gap,
+        gap_stderr=values.stderr,
+        residual=numbers.pop("residual", np.nan),
+        config=memo.config,
+        statuses=tuple(entry.sample.status for entry in values.evaluations.values()),
+        detail=explain_search(memo.problem, status, values, scan.crossings, scan.hidden),
+        **numbers,
+    )

@@ -17,6 +17,7 @@ from dmft.threshold.interpolation import (
     nearest_opening,
     root_between,
 )
+from dmft.threshold.onset import bias_by_onset
 from dmft.threshold.refinement import locate_crossings
 from dmft.threshold.scan import (
     hidden_change,
@@ -28,7 +29,7 @@ from dmft.threshold.scan import (
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,13 +38,15 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["StepRoots", "roots_at_start", "roots_at_step"]
+__all__ = ["StepRoots", "roots_at_start", "roots_at_step", "with_bias"]
 
 # A root is located when interpolation moves it by no more than this fraction of its standard
 # error ...
 _FRACTION_OF_ERROR = 0.2
 # ... or of delta: finer differences are not seen in any figure.
 _FINEST = 1e-4
+# ... or of the accuracy asked for.
+_OF_LOCATION = 0.25
 # An interval narrower than this many standard errors is not divided.
 _NARROWEST = 0.5
 # An interval of log delta narrower than this is not searched for hidden sign changes.
@@ -63,6 +66,10 @@ class Root:
         Error of the interpolation.
     edge, edge_stderr : float
         Left edge at the root.
+    rtol : float
+        Accuracy asked for; zero where none is.
+    bias : float
+        By finitely many paths; zero until `with_bias` has set it.
     """
 
     crossing: Crossing
@@ -70,6 +77,8 @@ class Root:
     error: float
     edge: float
     edge_stderr: float
+    rtol: float = 0.0
+    bias: float = 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -87,7 +96,18 @@ class Root:
         lower, upper = self.interval
         if upper - lower <= _NARROWEST * self.stderr:
             return 0.0
-        return self.error / max(_FRACTION_OF_ERROR * self.stderr, _FINEST * self.crossing.value)
+        finest = max(_FINEST, _OF_LOCATION * self.rtol) * self.crossing.value
+        return self.error / max(_FRACTION_OF_ERROR * self.stderr, finest)
+
+    @property
+    def difference(self) -> float:
+        """Mean over the replicates less the root of all paths."""
+        return float(self.replicates.mean()) - self.crossing.value
+
+    @property
+    def total_error(self) -> float:
+        """Root of the sum of squares of standard error, bias and error of the interpolation."""
+        return float(np.linalg.norm([self.stderr, self.bias, self.error]))
 
 
 @dataclass(frozen=True)
@@ -118,12 +138,20 @@ class StepRoots:
 
     @property
     def status(self) -> Status:
-        """Status at the end of the search; MAX_STEPS if delta_NN is not located well enough."""
+        """Status at the end of the search.
+
+        MAX_STEPS if delta_NN is not located well enough, FINITE_PATHS if its bias is larger than
+        its standard error.
+        """
         root = self.threshold
         if root is None:
             return self.scan_status
         is_open = self.hidden is not None and self.hidden[2] > root.crossing.lower
-        return Status.MAX_STEPS if root.excess > 1.0 or is_open else self.scan_status
+        if root.excess > 1.0 or is_open:
+            return Status.MAX_STEPS
+        # Where the roots are exact, the bias is their rounding.
+        biased = abs(root.bias) > max(root.stderr, _FINEST * root.crossing.value)
+        return Status.FINITE_PATHS if biased else self.scan_status
 
     @property
     def crossings(self) -> tuple[Crossing, ...]:
@@ -131,13 +159,44 @@ class StepRoots:
         return tuple(root.crossing for root in self.roots)
 
 
-def roots_at_step(memo: GapMemo, step: int) -> StepRoots:
+def with_bias(found: Sequence[StepRoots], times: FloatArray) -> list[StepRoots]:
+    """Return the roots at ascending steps, those that are delta_NN with their bias.
+
+    Parameters
+    ----------
+    found : sequence of StepRoots
+    times : ndarray
+        Of these steps.
+
+    Returns
+    -------
+    list of StepRoots
+    """
+    roots = [step.threshold for step in found]
+    known = next((root for root in roots if root is not None), None)
+    if known is None:
+        return list(found)
+    differences = np.array([np.nan if root is None else root.difference for root in roots])
+    bias = bias_by_onset(times, differences, len(known.replicates))
+    return [
+        step
+        if root is None
+        else dataclasses.replace(
+            step, roots=(*step.roots[:-1], dataclasses.replace(root, bias=float(value)))
+        )
+        for step, root, value in zip(found, roots, bias, strict=True)
+    ]
+
+
+def roots_at_step(memo: GapMemo, step: int, rtol: float = 0.0) -> StepRoots:
     """Find the roots of the gap at a step by interpolation.
 
     Parameters
     ----------
     memo : GapMemo
     step : int
+    rtol : float
+        Accuracy asked for; zero where none is.
 
     Returns
     -------
@@ -148,7 +207,7 @@ def roots_at_step(memo: GapMemo, step: int) -> StepRoots:
     status = status_of_scan(values, crossings)
     known = np.flatnonzero(np.isfinite(values.gap))
     deltas, gaps, edges = values.delta[known], in_range(gaps[:, known]), edges[:, known]
-    roots = tuple(_root(memo, step, crossing, deltas, gaps, edges) for crossing in crossings)
+    roots = tuple(_root(memo, step, crossing, deltas, gaps, edges, rtol) for crossing in crossings)
     hidden = None
     if step:  # step 0 is searched in the end, without a solve
         hidden = hidden_change(values.delta, values.gap, values.stderr, _NARROWEST_SEARCHED)
@@ -177,6 +236,7 @@ def _root(
     deltas: FloatArray,
     gaps: FloatArray,
     edges: FloatArray,
+    rtol: float,
 ) -> Root:
     """Locate one sign change, for all paths and for each replicate, and the left edge there."""
     x, interval = np.log(deltas), int(np.flatnonzero(deltas == crossing.lower)[0])
@@ -210,6 +270,7 @@ def _root(
         error,
         edge,
         float(np.hypot(edge_error, sensitivity)),
+        rtol,
     )
     if found.excess > 1.0:
         return found

@@ -69,17 +69,26 @@ class Threshold:
     Attributes
     ----------
     value : float
-        Smallest delta of the bracket above which the hard outlier stays; NaN unless ``status`` is
-        SUCCESS.
+        Smallest delta of the bracket above which the hard outlier stays; NaN if there is none, see
+        ``status``.
     stderr : float
         Standard error over replicates: that of the gap at the root divided by the slope. Zero
         where the gap is computed by quadrature that a second rule confirms (step 0, up to three
         Gaussians).
+    bias : float
+        Bias of `value` from finitely many paths, estimated from the replicates (`Sampling`).
+    interpolation_error : float
+        How much further the root may lie, with `rtol`: it is then found by Newton's iteration, and
+        `value` is where the next evaluation would be.
+    rtol : float or None
+        The relative error asked for.
     status : Status
-        SUCCESS; NO_BRACKET if no sign change in the bracket defines it; UNBOUNDED_EDGE if the left
-        edge is -infinity (no hard outlier in the limit, whatever delta); MAX_STEPS if a sign change
-        may be hidden that would define another; otherwise the status of the run, or of the gap or
-        its error, at a delta where the sign change could be or above it.
+        SUCCESS; FINITE_PATHS if the bias is larger than the standard error, or MAX_PATHS or
+        OUT_OF_MEMORY if `error` is larger than asked for, with the value reached; NO_BRACKET if no
+        sign change in the bracket defines it; UNBOUNDED_EDGE if the left edge is -infinity (no hard
+        outlier in the limit, whatever delta); MAX_STEPS if a sign change may be hidden that would
+        define another; otherwise the status of the run, or of the gap or its error, at a delta
+        where the sign change could be or above it.
     crossings : tuple of Crossing
         Every sign change of the gap in the bracket that was found, increasing in delta.
     step : int
@@ -87,10 +96,12 @@ class Threshold:
     bracket : tuple of float
     delta, gap, gap_stderr : ndarray, shape (n_evaluations,)
         All evaluations, increasing in delta; gap NaN where there is none, see `statuses`.
+    n_paths : ndarray of int, shape (n_evaluations,), or None
+        Paths per replicate of each, with `rtol`; elsewhere all have those of the sampling.
     gap_at_bracket : tuple of float
         The gap at both ends of the bracket.
     residual : float
-        ``|gap|`` at ``value`` (NaN without one).
+        ``|gap|`` at ``value``, or at the evaluation next to it (NaN without one).
     n_evaluations : int
         Number of solves.
     config : dict
@@ -132,12 +143,21 @@ class Threshold:
     digits: str = ""
     statuses: tuple[Status, ...] = ()
     detail: str = ""
+    bias: float = 0.0
+    interpolation_error: float = 0.0
+    rtol: float | None = None
+    n_paths: Annotated[NDArray[np.intp] | None, "n"] = None
 
     @property
     def stability_status(self) -> Status:
         """UNSTABLE_PATHS if these carry more than 1 % of an average at `value`."""
         too_many = self.unstable_share > SHARE_TOLERANCE
         return Status.UNSTABLE_PATHS if too_many else Status.SUCCESS
+
+    @property
+    def error(self) -> float:
+        """Root of the sum of squares of ``stderr``, ``bias`` and ``interpolation_error``."""
+        return float(np.linalg.norm([self.stderr, self.bias, self.interpolation_error]))
 
     @property
     def n_evaluations(self) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from dmft._numerics.accuracy import requested
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance, check_real
 from dmft.model.problem import Problem
 from dmft.solver.replicates import run_replicates
 from dmft.training.methods import METHODS, Method
+from dmft.trajectory.to_accuracy import ACCURATE, check_names, solve_to_accuracy
 from dmft.trajectory.trajectory import Trajectory
 
 __all__ = ["solve", "solve_with"]
@@ -29,6 +31,10 @@ def solve(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
     max_memory: float | None = None,
+    rtol: float | None = None,
+    of: str | Sequence[str] = ACCURATE,
+    max_paths: int | None = None,
+    max_seconds: float | None = None,
     throw: bool = False,
 ) -> Trajectory:
     """Solve for the order parameters of gradient descent as n, d grow with n/d = delta.
@@ -75,6 +81,16 @@ def solve(
         are kept by default as far as they fit; paths never beyond. The interpreter and its
         libraries, about 0.2 GB, what an allocator does not give back at once, perhaps a quarter
         of it all, and Hessians read later are not counted.
+    rtol : float, optional
+        Relative error to be reached: the solve is repeated on more paths, ``n_paths`` of
+        ``sampling`` are not used, until standard error and bias of the quantities `of` are within
+        it at all times. An error counts relative to the largest entry of a quantity at that time.
+    of : str or sequence of str
+        Names of quantities, as in :class:`dmft.Trajectory`: train loss, test loss and norm if not
+        given.
+    max_paths, max_seconds : optional
+        With `rtol`, as in :func:`dmft.find_delta_nn`. Where they, or memory, are not enough, the
+        trajectory is the best one that was reached, with status MAX_PATHS or OUT_OF_MEMORY.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -109,15 +125,23 @@ def solve(
     """
     sampling = Sampling() if sampling is None else sampling
     execution = Execution(threads, progress, checkpoint, checkpoint_seconds, max_memory, throw)
-    return solve_with(
-        execution,
-        problem,
-        delta,
-        method,
-        sampling,
-        hessian_steps=hessian_steps,
-        keep_paths=keep_paths,
+    accuracy, names = requested(rtol, max_paths, max_seconds), check_names(of)
+    steps = hessian_steps if hessian_steps is None else list(hessian_steps)
+
+    def solve_on(part: Execution, paths: Sampling) -> Trajectory:
+        return solve_with(
+            part, problem, delta, method, paths, hessian_steps=steps, keep_paths=keep_paths
+        )
+
+    if accuracy is None:
+        return solve_on(execution, sampling)
+    _check(problem, method, sampling)
+    n_kept = 1 if steps is None else len(set(steps))
+    trajectory = solve_to_accuracy(
+        accuracy, names, execution, problem, method, sampling, n_kept, solve_on
     )
+    execution.settle(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
+    return trajectory
 
 
 def solve_with(
@@ -130,10 +154,8 @@ def solve_with(
     hessian_steps: Iterable[int] | None = None,
     keep_paths: bool | None = None,
 ) -> Trajectory:
-    """Solve as :func:`solve` does, with its last six arguments in one."""
-    check_instance("problem", problem, Problem)
-    check_instance("method", method, METHODS)
-    check_instance("sampling", sampling, Sampling)
+    """Solve as :func:`solve` does on given paths, with its arguments of execution in one."""
+    _check(problem, method, sampling)
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
     if method.fresh_batches and problem.starts_on_hard:
         raise ValueError(
@@ -152,3 +174,10 @@ def solve_with(
     trajectory = Trajectory(problem, delta, method, sampling, runs)
     execution.settle(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
     return trajectory
+
+
+def _check(problem: Problem, method: Method, sampling: Sampling) -> None:
+    """Raise unless arguments are of the classes they must be."""
+    check_instance("problem", problem, Problem)
+    check_instance("method", method, METHODS)
+    check_instance("sampling", sampling, Sampling)

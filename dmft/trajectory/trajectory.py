@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Trajectory", "last_meaningful_step"]
 
 FloatArray = NDArray[np.float64]
+
+_SMALL_BIAS = 1e-4
 
 
 class Trajectory:
@@ -75,6 +78,8 @@ class Trajectory:
         Linearly unstable paths, eta (D/delta + lambda) > 2, and their shares of the averages.
     stability_status : Status
         UNSTABLE_PATHS where they carry more than 1 % of an average.
+    bias_status : Status
+        FINITE_PATHS where finitely many paths bias a value by more than its standard error.
 
     References
     ----------
@@ -255,6 +260,23 @@ class Trajectory:
         """
         is_defined = np.all(self._quantities.undefined_losses == 0.0)
         return Status.SUCCESS if is_defined else Status.UNDEFINED_AVERAGE
+
+    @property
+    def bias_status(self) -> Status:
+        """SUCCESS, or FINITE_PATHS if a bias is larger than the standard error at some time.
+
+        Of train loss, norm and gradient norm; not below 1e-4 of the value.
+        """
+        for name in ("train_loss", "norm", "gradient_norm"):
+            value, bias = np.abs(getattr(self, name)), np.abs(self.bias[name])
+            if np.any(bias > np.maximum(self.stderr[name], _SMALL_BIAS * value)):
+                return Status.FINITE_PATHS
+        return Status.SUCCESS
+
+    def ended(self, status: Status) -> Trajectory:
+        """Return the trajectory with the status of a computation that it is the best result of."""
+        runs = [replace(self._runs[0], status=status), *self._runs[1:]]
+        return Trajectory(self.problem, self.delta, self.method, self.sampling, runs)
 
     def per_replicate(self, name: str) -> Iterator[FloatArray]:
         """One array per replicate (solved on its own paths alone) of the quantity ``name``.

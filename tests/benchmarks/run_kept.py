@@ -1,4 +1,4 @@
-"""Measure the five ratios that are kept, and append them to a file, so that a slow-down is seen.
+"""Measure the ratios that are kept, and append them to a file, so that a slow-down is seen.
 
     python tests/benchmarks/run_kept.py                 # in three minutes; appends to history.csv
     python tests/benchmarks/run_kept.py --dry           # the same, and appends nothing
@@ -37,6 +37,7 @@ import numpy as np  # noqa: E402
 import dmft  # noqa: E402
 import rmt  # noqa: E402
 from dmft.io.results import software_commit  # noqa: E402
+from dmft.model.gradients import pre_activation_gradient  # noqa: E402
 
 HISTORY = Path(__file__).with_name("history.csv")
 FIELDS = (
@@ -56,14 +57,56 @@ def ratio(function: Callable[[], tuple[float, float]]) -> Callable[[], tuple[flo
     return function
 
 
+def over_floor(
+    second_layer: list[float], n_steps: int, given: dmft.Sampling
+) -> tuple[float, float]:
+    """Time of the run over all paths, and of the products of any step at its ranks, by BLAS."""
+    case = bench_solver.problem(second_layer=second_layer)
+    method = dmft.GradientDescent(0.2, n_steps)
+    ours, run = bench_solver.timed(
+        lambda: bench_solver.pooled_run(case, 6.0, method, given), 3, time.process_time
+    )
+    n_paths = given.replicates * given.n_paths
+    return ours, bench_solver.floor_seconds(run, n_paths, case.m, time.process_time)
+
+
 @ratio
 def floor() -> tuple[float, float]:
     """A run (GELU, T 200, 8 x 4096, exact) over the products of any step, by BLAS."""
-    case, method = bench_solver.problem(), dmft.GradientDescent(0.2, 200)
-    ours, run = bench_solver.timed(
-        lambda: bench_solver.pooled_run(case, 6.0, method, EXACT), 2, time.process_time
+    return over_floor([1.0], 200, EXACT)
+
+
+@ratio
+def floor_short() -> tuple[float, float]:
+    """The same at few rows: T 40, 8 x 8192, 1e-10."""
+    return over_floor([1.0], 40, bench_solver.sampling(8192, 1e-10))
+
+
+@ratio
+def floor_m2() -> tuple[float, float]:
+    """The same for two neurons: T 100, 8 x 4096, 1e-10."""
+    return over_floor([1.0, -0.5], 100, bench_solver.sampling(4096, 1e-10))
+
+
+@ratio
+def floor_m4() -> tuple[float, float]:
+    """The same for four neurons: T 40, 8 x 4096, 1e-10."""
+    return over_floor([1.0, -0.5, 0.7, -0.3], 40, bench_solver.sampling(4096, 1e-10))
+
+
+@ratio
+def pointwise() -> tuple[float, float]:
+    """Gradient and loss of GELU with the pseudo-Huber loss, over the same by numpy and scipy."""
+    case = bench_solver.problem()
+    rng = np.random.default_rng(0)
+    r, y = rng.standard_normal((1, 2**16)), rng.standard_normal(2**16) ** 2
+    twin = bench_solver.in_numpy(case)
+    pre_activation_gradient(case, r, y)  # compile
+    return in_turns(
+        lambda: pre_activation_gradient(case, r, y),
+        lambda: pre_activation_gradient(twin, r, y),
+        repeat=20,
     )
-    return ours, bench_solver.floor_seconds(run, 8 * EXACT.n_paths, case.m, time.process_time)
 
 
 @ratio
@@ -190,8 +233,8 @@ def main() -> None:
             change = f"{value / before - 1:+.0%} since {here[name]['date'][:10]}"
             change += f" ({here[name]['note']})" if here[name]["note"] else ""
             change += "   SLOWER" if value > (1 + NOTABLE) * before else ""
-        print(f"{name:10s} {value:9.4f}   {ours:8.4f} s   {change}", flush=True)
-        print(f"           {RATIOS[name].__doc__}")
+        print(f"{name:12s} {value:9.4f}   {ours:8.4f} s   {change}", flush=True)
+        print(f"             {RATIOS[name].__doc__}")
         rows.append({**common, "ratio": name, "value": f"{value:.5g}", "seconds": f"{ours:.4g}"})
     if not arguments.dry:
         append(rows)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import mpmath
 import numpy as np
 import pytest
+from kernel_blocks import in_blocks
 
 from dmft._numerics import kernels as _kernels
 from dmft.model.activations import ACTIVATIONS, LEAK, Activation, get_activation
@@ -54,8 +55,7 @@ def by_numpy(name, r):
 
 
 def by_kernel(name, r):
-    code = ACTIVATIONS[name].kernel_code
-    return np.array([_kernels._activation(code, float(x)) for x in r]).T
+    return in_blocks(_kernels.activate, ACTIVATIONS[name].kernel_code, {0: r}, ("_S", "_S1", "_S2"))
 
 
 def test_the_bank_of_definitions_is_complete():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import mpmath
 import numpy as np
 import pytest
+from kernel_blocks import in_blocks
 
 from dmft._numerics import kernels as _kernels
 from dmft.model.losses import LOSSES, Loss, get_loss
@@ -51,9 +52,8 @@ def by_numpy(name, f, y):
 
 
 def by_kernel(name, f, y):
-    code = LOSSES[name].kernel_code
-    pairs = zip(f.tolist(), y.tolist(), strict=True)
-    return np.array([_kernels._loss(code, a, b) for a, b in pairs]).T
+    given = {_kernels._F: f, _kernels._Y: y}
+    return in_blocks(_kernels.lose, LOSSES[name].kernel_code, given, ("_L", "_L1", "_L2"))
 
 
 EVALUATORS = pytest.mark.parametrize("evaluate", [by_numpy, by_kernel])

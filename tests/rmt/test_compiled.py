@@ -67,13 +67,14 @@ def hits(function):
 
 
 def test_every_kernel_is_kept_and_checked():
+    from dmft._numerics import elementary
     from dmft._numerics import kernels as _kernels
     from dmft._numerics import passes as _passes
     from rmt import _kernels as of_laws
 
     found = [
         value
-        for module in (_kernels, _passes, of_laws)
+        for module in (elementary, _kernels, _passes, of_laws)
         for value in vars(module).values()
         if hasattr(value, "py_func")
     ]
@@ -99,6 +100,22 @@ def test_what_is_compiled_is_kept(package):
     assert len(files(package)) == 2
     changed.recompile()
     assert len(files(package)) == 2
+
+
+def test_a_change_of_a_module_with_functions_called_is_noticed(package, monkeypatch):
+    monkeypatch.syspath_prepend(str(package))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    calling = "from factors import g\n" + SOURCE.replace("{factor} * x", "g(x)")
+    (package / "kernel.py").write_text(calling, encoding="utf-8")
+    for factor in (3.0, 50.0):
+        of_factor = SOURCE.format(factor=factor).replace("def f", "def g")
+        (package / "factors.py").write_text(of_factor, encoding="utf-8")
+        sys.modules.pop("factors", None)
+        function = loaded(package)
+        assert (function(2.0), hits(function)) == (2.0 * factor, 0)
+    again = loaded(package)
+    assert (again(2.0), hits(again)) == (100.0, 1)
+    sys.modules.pop("factors")
 
 
 def test_a_damaged_or_foreign_file_is_compiled_anew(package):

@@ -1,0 +1,101 @@
+"""Numbers of paths of a search, from few to many, within a budget of paths, time and memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dmft.solver.memory import fits
+from dmft.threshold.gap_memo import GapMemo
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from dmft._numerics.accuracy import Accuracy
+    from dmft._numerics.execution import Execution
+    from dmft._numerics.sampling import Sampling
+    from dmft.model.problem import Problem
+    from dmft.training.methods import Method
+
+__all__ = ["Levels"]
+
+
+class Levels:
+    """Memos of the gap, each on more paths than the one before.
+
+    Sobol points are nested, and random numbers are tied to seed, replicate and step: more paths
+    refine the same numbers.
+
+    Parameters
+    ----------
+    accuracy : Accuracy
+    problem, method : Problem, Method
+    sampling : Sampling
+        Its ``n_paths`` are not used.
+    execution : Execution
+        Each number of paths has a subfolder of its checkpoint.
+    edge_sensitivity : bool
+        As for `GapMemo`.
+    """
+
+    def __init__(
+        self,
+        accuracy: Accuracy,
+        problem: Problem,
+        method: Method,
+        sampling: Sampling,
+        execution: Execution,
+        *,
+        edge_sensitivity: bool = False,
+    ) -> None:
+        self.accuracy = accuracy
+        self._problem, self._method, self._sampling = problem, method, sampling
+        self._execution, self._edge_sensitivity = execution, edge_sensitivity
+
+    def first(self, step: int) -> GapMemo:
+        """Return a memo on the paths to begin with, for gaps up to a step."""
+        return self._memo(self.accuracy.first_paths(float(self._method.times[step])))
+
+    def more(
+        self, memo: GapMemo, n_paths: int | None, n_solves: int, step: int, n_steps: int = 1
+    ) -> GapMemo | Status:
+        """Return a memo on more paths, or why there can be none.
+
+        Parameters
+        ----------
+        memo : GapMemo
+            With an evaluation at least.
+        n_paths : int or None
+            None where the budget of paths has ended.
+        n_solves : int
+            How many solves it is going to take.
+        step : int
+            To which these go.
+        n_steps : int
+            At how many steps the gap is asked for.
+
+        Returns
+        -------
+        GapMemo, or Status
+            MAX_PATHS, OUT_OF_MEMORY.
+        """
+        if n_paths is None or n_paths > self.accuracy.max_paths:
+            return Status.MAX_PATHS
+        solve = memo.seconds * (n_paths / memo.sampling.n_paths)
+        if not self.accuracy.has_time_for(n_solves * solve):
+            return Status.MAX_PATHS
+        sampling = replace(self._sampling, n_paths=n_paths)
+        method, budget = self._method.until(step), self._execution.max_memory
+        if not fits(self._problem, method, sampling, n_steps, budget):
+            return Status.OUT_OF_MEMORY
+        words = f"{sampling.replicates} x {n_paths} paths"
+        self._execution.expect(n_solves, n_solves * solve, words)
+        return self._memo(n_paths)
+
+    def _memo(self, n_paths: int) -> GapMemo:
+        return GapMemo(
+            self._problem,
+            self._method,
+            replace(self._sampling, n_paths=n_paths),
+            self._execution.part(f"paths-{n_paths}", silent=False),
+            edge_sensitivity=self._edge_sensitivity,
+        )

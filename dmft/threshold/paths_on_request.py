@@ -1,0 +1,190 @@
+r"""delta_NN(t) to an accuracy asked for: few paths for the scan, more of them for the root.
+
+The scan of a bracket needs the signs of the gap only, and few paths give them. Where it has its
+root, runs with more paths begin: Newton's iteration, with the slope known from before, takes two or
+three solves, on so many paths that the errors of sampling, of finitely many paths and of the
+location together are within the tolerance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.threshold.gap_memo import GapFunction, merged_values
+from dmft.threshold.onset import step_of_onset
+from dmft.threshold.question import even_in_log
+from dmft.threshold.refinement import (
+    NewtonRoot,
+    Slope,
+    locate_crossings,
+    newton_step,
+    root_from,
+    slope_at,
+)
+from dmft.threshold.scan import look_closer
+from rmt.status import NumericalFailure, Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dmft.threshold.gap_memo import GapMemo, GapValues
+    from dmft.threshold.levels import Levels
+    from dmft.threshold.threshold import Crossing
+
+__all__ = ["Scan", "Search", "scan_bracket", "search_to_accuracy"]
+
+# A scan that leaves a sign in doubt is repeated on so many times more paths;
+_MORE = 4
+# the gap then is less than so many standard errors from zero.
+_DOUBTFUL = 3.0
+# Of the tolerance, what the location of the root may take.
+_OF_LOCATION = 0.25
+# Solves that finding the root on more paths usually takes.
+_USUAL = 2
+# Failures of few paths, which more of them may mend.
+_OF_FEW_PATHS = (Status.TOO_FEW_PATHS, Status.ILL_CONDITIONED, Status.UNPHYSICAL_BRANCH)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Sign changes of the gap in a bracket, the last of them refined.
+
+    Attributes
+    ----------
+    gap : GapFunction
+    hidden : float
+        Location of a sign change still suspected; NaN if there is none.
+    status : Status
+        SUCCESS if the last sign change is delta_NN.
+    crossings : tuple of Crossing
+        Increasing in delta.
+    """
+
+    gap: GapFunction
+    hidden: float
+    status: Status
+    crossings: tuple[Crossing, ...]
+
+    @property
+    def root(self) -> NewtonRoot:
+        """The last sign change with its errors; of a scan that has succeeded."""
+        return newton_step(self.gap, self.crossings[-1].value, self.slope)
+
+    @property
+    def slope(self) -> Slope:
+        """Slope of the gap there."""
+        return slope_at(self.gap, self.crossings[-1])
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether more paths may show other sign changes, or some where these show a failure."""
+        values = self.gap.values()
+        if any(status in _OF_FEW_PATHS for status in values.failures.values()):
+            return True
+        small = np.abs(values.gap) < _DOUBTFUL * values.stderr
+        # Next to a sign change a gap is small on any number of paths.
+        for crossing in self.crossings:
+            if crossing.refined:
+                width = _DOUBTFUL * crossing.stderr
+                ends = crossing.lower - width, crossing.upper + width
+                small &= (values.delta < ends[0]) | (values.delta > ends[1])
+        return bool(small.any())
+
+
+@dataclass(frozen=True)
+class Search:
+    """Outcome of a search to an accuracy.
+
+    Attributes
+    ----------
+    scan : Scan
+    gaps : tuple of GapFunction
+        Of the scan, and on more and more paths.
+    root : NewtonRoot or None
+        On the most paths on which it was found; None where the scan has none.
+    status : Status
+        That of the scan; MAX_PATHS or OUT_OF_MEMORY if the root is known less well than asked for;
+        or the status of an evaluation that has no gap.
+    """
+
+    scan: Scan
+    gaps: tuple[GapFunction, ...]
+    root: NewtonRoot | None
+    status: Status
+
+    @property
+    def values(self) -> GapValues:
+        """All evaluations, each delta on the most paths."""
+        return merged_values([gap.values() for gap in self.gaps])
+
+    @property
+    def n_paths(self) -> NDArray[np.intp]:
+        """Paths per replicate of each evaluation."""
+        of = {
+            delta: gap.memo.sampling.n_paths
+            for gap in self.gaps
+            for delta in gap.values().delta.tolist()
+        }
+        return np.array([of[delta] for delta in sorted(of)], dtype=np.intp)
+
+
+def scan_bracket(memo: GapMemo, step: int, bracket: tuple[float, float], scan_points: int) -> Scan:
+    """Scan a bracket on a grid even in log delta, and refine the sign changes of the gap."""
+    gap = GapFunction(memo, step)
+    lower, upper = bracket
+    for delta in even_in_log(lower, upper, scan_points)[1:-1]:
+        gap(delta)
+        if memo.is_unbounded:
+            break
+    gap(lower)
+    gap(upper)
+    hidden = look_closer(gap, scan_points)
+    return Scan(gap, hidden, *locate_crossings(gap, hidden))
+
+
+def search_to_accuracy(
+    levels: Levels, step: int, bracket: tuple[float, float], scan_points: int
+) -> Search:
+    """Search for delta_NN(t) until its error is within the tolerance, or a budget ends.
+
+    Parameters
+    ----------
+    levels : Levels
+    step : int
+    bracket : tuple of float
+    scan_points : int
+
+    Returns
+    -------
+    Search
+    """
+    memo = levels.first(step)
+    scan = scan_bracket(memo, step, bracket, scan_points)
+    while step and scan.is_doubtful:
+        more = levels.more(memo, _MORE * memo.sampling.n_paths, memo.n_solves, step)
+        if isinstance(more, Status):
+            break
+        memo = more
+        scan = scan_bracket(memo, step, bracket, scan_points)
+    gaps = [scan.gap]
+    if not scan.status.ok:
+        return Search(scan, tuple(gaps), None, scan.status)
+    rtol, root, slope = levels.accuracy.rtol, scan.root, scan.slope
+    while root.error > rtol * root.value:
+        n_paths = levels.accuracy.more_paths(
+            memo.sampling.n_paths, root.stderr / root.value, root.bias / root.value
+        )
+        more = levels.more(memo, n_paths, _USUAL, step)
+        if isinstance(more, Status):
+            return Search(scan, tuple(gaps), root, more)
+        memo = more
+        early = step_of_onset(memo.method.times, step, memo.sampling.replicates)
+        gaps.append(GapFunction(memo, step, early=early))
+        try:
+            root = root_from(gaps[-1], root.value, slope, _OF_LOCATION * rtol * root.value)
+        except NumericalFailure as failure:
+            return Search(scan, tuple(gaps), root, failure.status)
+    return Search(scan, tuple(gaps), root, Status.SUCCESS)

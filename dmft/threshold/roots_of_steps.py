@@ -1,0 +1,292 @@
+"""Roots of the gap at many steps from one set of solves; on more paths where asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.threshold.question import even_in_log
+from dmft.threshold.step_roots import roots_at_step, with_bias
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dmft.threshold.gap_memo import GapMemo
+    from dmft.threshold.levels import Levels
+    from dmft.threshold.step_roots import StepRoots
+
+__all__ = ["LocatedStep", "find_roots", "roots_to_accuracy"]
+
+# A new delta keeps this fraction of the interval's length from its ends: nodes that are close
+# together tell little more than one.
+_MARGIN = 0.2
+# On more paths: around the roots by so many of their errors, or by this factor at least,
+_ERRORS_AROUND, _LEAST_AROUND = 3.0, 1.02
+# with a delta for each such factor, three or four at least, and further ones while a root lies
+# outside, each this factor away.
+_FACTOR, _NARROW, _OUTSIDE, _MOST_OUTSIDE = 1.25, 1.15, 1.1, 6
+# Where the scan leaves something in doubt, it is repeated on so many times more paths.
+_MORE = 4
+_DOUBTFUL = 3.0
+_OF_FEW_PATHS = (Status.TOO_FEW_PATHS, Status.ILL_CONDITIONED, Status.UNPHYSICAL_BRANCH)
+# Statuses of a root that has a value; more paths can only improve it.
+_IMPROVABLE = (Status.SUCCESS, Status.MAX_STEPS, Status.FINITE_PATHS)
+
+
+@dataclass(frozen=True)
+class LocatedStep:
+    """Roots of the gap at a step, and the paths they were found on.
+
+    Attributes
+    ----------
+    step : int
+    roots : StepRoots
+    memo : GapMemo
+    budget : Status
+        MAX_PATHS or OUT_OF_MEMORY where that is why delta_NN is known less well than asked for.
+    """
+
+    step: int
+    roots: StepRoots
+    memo: GapMemo
+    budget: Status = Status.SUCCESS
+
+    @property
+    def status(self) -> Status:
+        """Status of the root, and of the accuracy asked for."""
+        if self.budget.ok or self.roots.status not in _IMPROVABLE:
+            return self.roots.status
+        return self.budget
+
+    def reaches(self, rtol: float) -> bool:
+        """Return whether delta_NN is known to a tolerance, or cannot be known better."""
+        root = self.roots.threshold
+        if root is None or self.roots.status not in _IMPROVABLE:
+            return True
+        return self.roots.status.ok and root.total_error <= rtol * root.crossing.value
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether more paths may show other sign changes, or some where these show a failure."""
+        values, _, _ = self.memo.samples(self.step)
+        failures = values.failures.values()
+        if any(status in _OF_FEW_PATHS for status in failures):
+            return True
+        if self.roots.scan_status.ok:
+            return False
+        return bool((np.abs(values.gap) < _DOUBTFUL * values.stderr).any())
+
+
+def find_roots(
+    memo: GapMemo,
+    steps: Sequence[int],
+    bracket: tuple[float, float],
+    points: int,
+    max_solves: int,
+    rtol: float = 0.0,
+) -> list[LocatedStep]:
+    """Solve on a grid even in log delta, and refine it until every root is located well enough.
+
+    Parameters
+    ----------
+    memo : GapMemo
+    steps : sequence of int
+        Ascending.
+    bracket : tuple of float
+    points : int
+        Of the grid.
+    max_solves : int
+    rtol : float
+        Accuracy asked for; zero where none is.
+
+    Returns
+    -------
+    list of LocatedStep
+        For each step.
+    """
+    for delta in even_in_log(*bracket, points):
+        memo.evaluate(float(delta), steps)
+        if memo.is_unbounded:
+            break
+    return _refined(memo, steps, points, max_solves, rtol)
+
+
+def _refined(
+    memo: GapMemo, steps: Sequence[int], points: int, max_solves: int, rtol: float
+) -> list[LocatedStep]:
+    """Refine the grid until every root is located well enough."""
+    found = [roots_at_step(memo, step, rtol) for step in steps]
+    searches = 0
+    while memo.n_solves < max_solves:
+        needed = _next_delta(found, searches < points)
+        if needed is None:
+            break
+        delta, last, is_search = needed
+        searches += is_search
+        memo.evaluate(delta, steps[int(steps[0] == 0) : last + 1])  # step 0 needs no solve
+        found = [roots_at_step(memo, step, rtol) for step in steps]
+    found = with_bias(found, memo.method.times[list(steps)])
+    return [LocatedStep(step, roots, memo) for step, roots in zip(steps, found, strict=True)]
+
+
+def _next_delta(found: list[StepRoots], may_search: bool) -> tuple[float, int, bool] | None:
+    """Choose the delta needed most: to locate delta_NN, a hidden sign change, or another root.
+
+    Parameters
+    ----------
+    found : list of StepRoots
+        For each step.
+    may_search : bool
+        Whether to search for hidden sign changes.
+
+    Returns
+    -------
+    delta : float
+    last : int
+        Index of the last step that needs it.
+    is_search : bool
+        Whether it is for a hidden sign change.
+    None
+        If no other delta is needed.
+    """
+    defining = [
+        (index, step.threshold) for index, step in enumerate(found) if step.threshold is not None
+    ]
+    every = [(index, root) for index, step in enumerate(found) for root in step.roots]
+    for roots in (defining, every):
+        _, worst = max(roots, key=lambda entry: entry[1].excess, default=(0, None))
+        if worst is not None and worst.excess > 1.0:
+            lower, upper = worst.interval
+            places = [
+                np.log(root.crossing.value / lower) / np.log(upper / lower)
+                for _, root in roots
+                if root.excess > 1.0 and root.interval == worst.interval
+            ]
+            place = float(np.clip(np.median(places), _MARGIN, 1.0 - _MARGIN))
+            # Later steps, with nothing in the interval, would learn nothing.
+            last = max(index for index, root in every if root.interval == worst.interval)
+            return float(lower * (upper / lower) ** place), last, False
+        hidden = [(index, step.hidden) for index, step in enumerate(found) if step.hidden]
+        if roots is defining and may_search and hidden:
+            first = hidden[0][1]
+            return first[2], max(i for i, other in hidden if other[:2] == first[:2]), True
+    return None
+
+
+def roots_to_accuracy(
+    levels: Levels,
+    steps: Sequence[int],
+    bracket: tuple[float, float],
+    points: int,
+    max_solves: int,
+) -> list[LocatedStep]:
+    """Find delta_NN at every step until its error is within the tolerance, or a budget ends.
+
+    Parameters
+    ----------
+    levels : Levels
+    steps : sequence of int
+        Ascending.
+    bracket : tuple of float
+    points, max_solves : int
+        On each number of paths.
+
+    Returns
+    -------
+    list of LocatedStep
+        For each step, on the fewest paths that do.
+    """
+    rtol = levels.accuracy.rtol
+    memo = levels.first(steps[-1])
+    found = find_roots(memo, steps, bracket, points, max_solves, rtol)
+    while any(entry.is_doubtful for entry in found if entry.step):
+        n_paths = _MORE * memo.sampling.n_paths
+        more = levels.more(memo, n_paths, memo.n_solves, steps[-1], len(steps))
+        if isinstance(more, Status):
+            break
+        memo = more
+        found = find_roots(memo, steps, bracket, points, max_solves, rtol)
+    while True:
+        open_steps = [i for i, entry in enumerate(found) if entry.step and not entry.reaches(rtol)]
+        if not open_steps:
+            return found
+        worst = [_relative_errors(found[i]) for i in open_steps]
+        wanted = levels.accuracy.more_paths(
+            memo.sampling.n_paths,
+            max(error[0] for error in worst),
+            max(error[1] for error in worst),
+        )
+        around = _around([found[i] for i in open_steps], bracket)
+        grid = _points(around, points)
+        chosen = [found[i].step for i in open_steps]
+        more = levels.more(memo, wanted, grid, chosen[-1], len(chosen))
+        if isinstance(more, Status):
+            for i in open_steps:
+                found[i] = replace(found[i], budget=more)
+            return found
+        memo = more
+        for i, entry in zip(
+            open_steps, _roots_around(memo, chosen, around, grid, max_solves, rtol), strict=True
+        ):
+            if entry.roots.threshold is not None:
+                found[i] = entry
+            elif entry.roots.status is not Status.NO_BRACKET:  # why there is no better value
+                found[i] = replace(found[i], budget=entry.roots.status)
+            else:
+                found[i] = entry
+
+
+def _relative_errors(entry: LocatedStep) -> tuple[float, float]:
+    """Return standard error with that of the interpolation, and bias, relative to delta_NN."""
+    root = entry.roots.threshold
+    assert root is not None  # only such steps are open
+    statistical, value = float(np.hypot(root.stderr, root.error)), root.crossing.value
+    return statistical / value, abs(root.bias) / value
+
+
+def _around(entries: Sequence[LocatedStep], bracket: tuple[float, float]) -> tuple[float, float]:
+    """Return the part of the bracket where roots lie on any number of paths."""
+    lower, upper = bracket[1], bracket[0]
+    for root in (entry.roots.threshold for entry in entries):
+        assert root is not None
+        value, away = root.crossing.value, _ERRORS_AROUND * root.total_error
+        lower = min(lower, value - away, value / _LEAST_AROUND)
+        upper = max(upper, value + away, value * _LEAST_AROUND)
+    return max(lower, bracket[0]), min(upper, bracket[1])
+
+
+def _points(around: tuple[float, float], points: int) -> int:
+    """Return how many deltas cover a part of the bracket."""
+    ratio = around[1] / around[0]
+    fewest = 3 if ratio < _NARROW else 4
+    return max(fewest, min(points, 2 + math.ceil(math.log(ratio) / math.log(_FACTOR))))
+
+
+def _roots_around(
+    memo: GapMemo,
+    steps: Sequence[int],
+    around: tuple[float, float],
+    points: int,
+    max_solves: int,
+    rtol: float,
+) -> list[LocatedStep]:
+    """Find the roots on more paths, in a part of the bracket that is widened where they are not."""
+    lower, upper = around
+    found = find_roots(memo, steps, around, points, max_solves, rtol)
+    for _ in range(_MOST_OUTSIDE):
+        outside = [entry for entry in found if entry.roots.scan_status is Status.NO_BRACKET]
+        if not outside:
+            break
+        gaps = [memo.samples(entry.step)[0].gap for entry in outside]
+        if any(gap[0] < 0 for gap in gaps):
+            lower /= _OUTSIDE
+            memo.evaluate(lower, steps)
+        if any(gap[-1] >= 0 for gap in gaps):
+            upper *= _OUTSIDE
+            memo.evaluate(upper, steps)
+        found = _refined(memo, steps, points, max_solves, rtol)
+    return found

@@ -1,0 +1,137 @@
+"""Order parameters to an accuracy asked for: solves on more and more paths."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft.solver.memory import fits
+from dmft.trajectory.quantities import QUANTITIES
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dmft._numerics.accuracy import Accuracy
+    from dmft._numerics.execution import Execution
+    from dmft._numerics.sampling import Sampling
+    from dmft.model.problem import Problem
+    from dmft.training.methods import Method
+    from dmft.trajectory.trajectory import Trajectory
+
+__all__ = ["ACCURATE", "check_names", "relative_errors", "solve_to_accuracy"]
+
+ACCURATE = ("train_loss", "test_loss", "norm")
+"""Quantities that an accuracy is about, if none are named."""
+
+# Failures of few paths, which more of them may mend.
+_OF_FEW_PATHS = (Status.TOO_FEW_PATHS, Status.ILL_CONDITIONED)
+
+
+def check_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of quantities, checked.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one that is no quantity.
+    """
+    names = (names,) if isinstance(names, str) else tuple(names)
+    unknown = [name for name in names if name not in QUANTITIES]
+    if unknown or not names:
+        what = repr(unknown[0]) if unknown else "none"
+        raise ValueError(f"of must be one or several of {', '.join(QUANTITIES)}; got {what}")
+    return names
+
+
+def relative_errors(trajectory: Trajectory, names: Sequence[str]) -> tuple[float, float]:
+    """Return the largest standard error and bias of quantities, relative to their size.
+
+    The size of a quantity at a time is that of its largest entry there. What is missing, or
+    infinite, has no error.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+    names : sequence of str
+
+    Returns
+    -------
+    statistical, bias : float
+    """
+    worst = [0.0, 0.0]
+    for name in names:
+        value = np.abs(getattr(trajectory, name))
+        if not value.size:
+            continue
+        size = np.nanmax(value.reshape(len(value), -1), axis=1, initial=0.0)
+        for index, error in enumerate((trajectory.stderr[name], trajectory.bias[name])):
+            largest = np.nanmax(np.abs(error).reshape(len(value), -1), axis=1, initial=0.0)
+            here = np.isfinite(size) & (largest > 0.0)
+            with np.errstate(divide="ignore"):
+                worst[index] = max(worst[index], (largest[here] / size[here]).max(initial=0.0))
+    return float(worst[0]), float(worst[1])
+
+
+def solve_to_accuracy(
+    accuracy: Accuracy,
+    names: Sequence[str],
+    execution: Execution,
+    problem: Problem,
+    method: Method,
+    sampling: Sampling,
+    n_kept: int,
+    solve_on: Callable[[Execution, Sampling], Trajectory],
+) -> Trajectory:
+    """Solve on more and more paths until the errors of some quantities are within the tolerance.
+
+    Parameters
+    ----------
+    accuracy : Accuracy
+    names : sequence of str
+        Of the quantities.
+    execution : Execution
+        Each number of paths has a subfolder of its checkpoint.
+    problem, method : Problem, Method
+    sampling : Sampling
+        Its ``n_paths`` are not used.
+    n_kept : int
+        Number of steps whose pre-activations are kept at the least.
+    solve_on : callable
+        Takes execution and sampling, and returns the trajectory.
+
+    Returns
+    -------
+    Trajectory
+        On the most paths that were taken; MAX_PATHS or OUT_OF_MEMORY where these are not enough.
+    """
+    n_paths = accuracy.first_paths(float(method.times[-1]))
+    found: Trajectory | None = None
+    while True:
+        start = time.monotonic()
+        part = execution.part(f"paths-{n_paths}", silent=False)
+        latest = solve_on(part, replace(sampling, n_paths=n_paths))
+        seconds = time.monotonic() - start
+        if latest.status is Status.OUT_OF_MEMORY and found is not None:
+            return found.ended(Status.OUT_OF_MEMORY)
+        found = latest
+        if found.status.ok:
+            statistical, bias = relative_errors(found, names)
+            if np.hypot(statistical, bias) <= accuracy.rtol:
+                return found
+        elif found.status in _OF_FEW_PATHS:
+            statistical, bias = np.inf, 0.0
+        else:
+            return found
+        more = accuracy.more_paths(n_paths, statistical, bias)
+        if more is None or not accuracy.has_time_for(seconds * more / n_paths):
+            return found.ended(Status.MAX_PATHS)
+        if not fits(problem, method, replace(sampling, n_paths=more), n_kept, execution.max_memory):
+            return found.ended(Status.OUT_OF_MEMORY)
+        steps = method.n_steps * (sampling.replicates + 1)
+        words = f"{sampling.replicates} x {more} paths"
+        execution.expect(steps, seconds * more / n_paths, words)
+        n_paths = more

@@ -5,7 +5,7 @@ that are not exactly what was written for this function, signature and source co
 """
 
 # What numba has is not typed.
-# mypy: disable-error-code="no-untyped-call"
+# mypy: disable-error-code="no-untyped-call, attr-defined"
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
+
+from rmt._ahead import compile_ahead
 
 __all__ = ["compiled", "could_not_keep", "note_not_kept"]
 
@@ -39,17 +41,25 @@ def note_not_kept() -> None:
     _not_kept = True
 
 
-def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def compiled(*, ahead: str | None = None, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Decorate as `numba.njit` does; keep what is compiled in numba's folder, if there is one.
 
     Functions have no entry for callers in C, which would take a tenth of the time of compilation.
+
+    Parameters
+    ----------
+    ahead : str, optional
+        Module that a second process runs as soon as this function has to be compiled, to compile
+        those called after it: `rmt._ahead.compile_ahead`.
+    **options
+        As for `numba.njit`.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(**{"no_cfunc_wrapper": True, **options})(function)
         if hasattr(dispatcher, "_cache"):  # a plain function where compilation is switched off
             try:
-                dispatcher._cache = _Cache(function)
+                dispatcher._cache = _Cache(function, ahead)
             except (RuntimeError, OSError):  # no folder to write to
                 note_not_kept()
         return dispatcher
@@ -60,8 +70,9 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 class _Cache(FunctionCache):
     """What numba does to keep a function, with files that are checked, and no error fatal."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], ahead: str | None = None) -> None:
         super().__init__(function)
+        self._ahead = ahead
         locator = self._impl.locator
         self._cache_file: Any = _CheckedFiles(
             Path(locator.get_cache_path()),
@@ -70,10 +81,12 @@ class _Cache(FunctionCache):
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # whatever it is, compiling is the answer
-            return None
+        found = None
+        with contextlib.suppress(Exception):  # whatever it is, compiling is the answer
+            found = super().load_overload(sig, target_context)
+        if found is None and self._ahead is not None and numba.config.NUMBA_NUM_THREADS > 1:
+            compile_ahead(self._ahead)
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:

@@ -104,10 +104,11 @@ class Atoms:
         """
         y, yxy = np.empty_like(self.d), np.empty_like(self.d)
         x = np.zeros_like(b) if x is None else np.ascontiguousarray(x)
+        resolvents = _scalar_resolvents if self.m == 1 else kernels().resolvents
         size = float(np.abs(b).max()) or float(np.abs(self.d).max()) or 1.0
         for inwards in (0.0, 1e-14, 1e-12, 1e-10):
             moved = pack(b + inwards * size * np.eye(len(b)))
-            if not kernels().resolvents(moved, self.d, x, y, yxy):
+            if not resolvents(moved, self.d, x, y, yxy):
                 return y, yxy
         raise NumericalFailure(Status.UNRESOLVED, "(B + D > 0 is lost in rounding)")
 
@@ -117,3 +118,12 @@ class Atoms:
         p = self.p if factor is None else self.p * factor
         kernels().weighted_sum(p, np.ascontiguousarray(packed), out)
         return out
+
+
+@np.errstate(all="ignore")
+def _scalar_resolvents(b: Array, d: Array, x: Array, y_out: Array, yxy_out: Array) -> bool:
+    """Do what the kernel `resolvents` does, for m = 1, where there is nothing worth compiling."""
+    shifted = d + b[0]
+    np.divide(1.0, shifted, out=y_out)
+    np.multiply(y_out, x[0, 0] * y_out, out=yxy_out)
+    return not shifted.min() > 0.0

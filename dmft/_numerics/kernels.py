@@ -789,7 +789,7 @@ def write_kernel(update: BasisUpdate, basis: Array, n: int, products: Array) -> 
         _add_products(look, len(checked), np.intp(0), basis, n_rows, start, stop, products)
 
 
-@compiled(**_JIT_SUMS)
+@compiled(**_JIT_SUMS, ahead="dmft._numerics.rehearsal")
 def step_kernel(
     update: BasisUpdate,
     of_new: Array,

@@ -12,6 +12,7 @@ from dmft._numerics.sampling import bias_of_paths
 from dmft.io.records import read_record, write_record
 from dmft.io.stored_settings import check_settings
 from dmft.threshold.extrapolation import Extrapolation
+from dmft.threshold.gap_limit import GapLimit
 from dmft.threshold.threshold import Crossing
 from rmt.status import Status
 
@@ -66,7 +67,10 @@ class ThresholdCurve:
         delta = delta_NN(t), as in :class:`dmft.Threshold`; above 0.01 the threshold is that of the
         step size.
     limit : Extrapolation
-        delta_NN as t grows, with an interval; its status NOT_SETTLED if the curve does not say.
+        delta_NN as t grows, with an interval; its status NOT_SETTLED if the curve does not say, or
+        the gap at fixed delta says otherwise.
+    gap_limit : GapLimit
+        Limits of the gap at fixed delta, and the limit of delta_NN that follows from them.
     status : Status
         SUCCESS if that of every step is, otherwise the first other one, in order of time.
     config : dict
@@ -106,6 +110,7 @@ class ThresholdCurve:
     edge_at_threshold_stderr: Annotated[FloatArray, "S"]
     unstable_share: Annotated[FloatArray, "S"]
     limit: Extrapolation
+    gap_limit: GapLimit
     config: dict[str, Any] = field(repr=False)
     detail: str = ""
 

@@ -21,6 +21,7 @@ from dmft._numerics.validation import check_integer
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.explanations import explain_search
 from dmft.threshold.extrapolation import extrapolate
+from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples
 from dmft.threshold.gap_memo import GapMemo
 from dmft.threshold.question import MOST_POINTS, check_question, even_in_log
 from dmft.threshold.step_roots import roots_at_start, roots_at_step
@@ -261,7 +262,8 @@ def _curve(
     statuses = tuple(step.status for step in found)
     times = np.asarray(memo.method.times, dtype=np.float64)[steps]
     bias = bias_of_paths(value, replicates.mean(axis=0), n_replicates)
-    limit = extrapolate(times, value, replicates, error, bias)
+    fixed = gap_limit(times, *gap_samples(memo, steps))
+    limit = agreed(extrapolate(times, value, replicates, error, bias), fixed)
     if np.isfinite(limit.lower):
         limit = dataclasses.replace(limit, lower=max(limit.lower, 0.0))
     if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late
@@ -281,6 +283,7 @@ def _curve(
         edge_at_threshold_stderr=edge_stderr,
         unstable_share=np.array([step.unstable_share for step in found]),
         limit=limit,
+        gap_limit=fixed,
         config=memo.config,
         detail="" if failed is None else _detail(memo, steps[failed], found[failed]),
         **memo.table(steps),

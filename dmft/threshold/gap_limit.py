@@ -1,10 +1,10 @@
 r"""The limit of the threshold from limits of the gap at fixed delta, and where both agree.
 
-The gap is the smallest eigenvalue of :math:`A_h(z_0) = E[(I + D c)^{-1} D z_h z_h^T] - z_0 I`, and
-the left edge z_0 approaches zero from below (descent ends in states that are marginally stable).
-So at fixed delta most of what the gap still gains is -z_0, which can be read off, and what its
-limit depends on is how the gap continues to z_0 = 0, not how long that takes. Where the limit of
-the gap is positive the delta is below the limit of delta_NN(t), where it is negative, above.
+The left edge z_0 of the bulk approaches zero from below (descent ends in states that are marginally
+stable), and along a run at fixed delta the gap is nearly a linear function of it: both are numbers
+of one law of curvature weights that relaxes. So what the limit of the gap depends on is how it
+continues to z_0 = 0, not how long that takes. Where that limit is positive the delta is below the
+limit of delta_NN(t), where it is negative, above.
 
 What is assumed: z_0 tends to zero, unless its own relaxation in time contradicts that; and the
 gap is ``a - b |z_0|^w`` with w from 1/2 to 2, or this with a bounded correction. Where the edge is

@@ -67,7 +67,7 @@ def of_curve(gap):
 
 @pytest.mark.slow
 def test_the_gap_is_nearly_linear_in_the_edge():
-    """Near the threshold, along gradient flow, with the slope of the term -z_0 of A_h."""
+    """Near the threshold of a GELU neuron, along gradient flow, with a slope of about one."""
     problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
     flow = dmft.GradientFlow(80.0, times=[0, 10, 20, 40, 80])
     sampling = dmft.Sampling(n_paths=4096, replicates=4, rank_tolerance=1e-6)

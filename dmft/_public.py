@@ -22,6 +22,7 @@ from dmft.studies.sweep_result import Sweep
 from dmft.studies.sweeps import sweep
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.extrapolation import Extrapolation
+from dmft.threshold.gap_limit import GapLimit
 from dmft.threshold.horizon import delta_nn_curve
 from dmft.threshold.search import find_delta_nn
 from dmft.threshold.threshold import Crossing, Threshold
@@ -43,6 +44,7 @@ __all__ = [
     "Cosine",
     "Crossing",
     "Extrapolation",
+    "GapLimit",
     "GradientDescent",
     "GradientFlow",
     "Grokking",

@@ -5,6 +5,7 @@ import numpy as np
 from dmft import (
     Crossing,
     Extrapolation,
+    GapLimit,
     GradientDescent,
     Network,
     Problem,
@@ -85,8 +86,27 @@ def limit(**changes):
         "window": (2.0, 60.0),
         "n_points": 12,
         "powers": (0.8, 1.2),
+        "narrower": (5.9, 6.3),
+        "wider": (5.8, 6.6),
+        "in_time": (6.0, 5.8, 6.5),
     }
     return Extrapolation(**{**settings, **changes})
+
+
+def gap_limit(**changes):
+    settings = {
+        "delta": np.array([3.0, 6.0, 12.0]),
+        "value": np.array([0.08, 0.002, -0.06]),
+        "lower": np.array([0.07, -0.003, -0.07]),
+        "upper": np.array([0.09, 0.007, -0.05]),
+        "by_edge": np.ones(3, dtype=bool),
+        "threshold": 6.1,
+        "threshold_lower": 5.9,
+        "threshold_upper": 6.4,
+        "positive": 3.0,
+        "negative": 12.0,
+    }
+    return GapLimit(**{**settings, **changes})
 
 
 def curve(**changes):
@@ -112,6 +132,7 @@ def curve(**changes):
         "edge_at_threshold_stderr": np.full(7, 0.001),
         "unstable_share": np.zeros(7),
         "limit": limit(),
+        "gap_limit": gap_limit(),
         "config": CURVE,
     }
     return ThresholdCurve(**{**settings, **changes})

@@ -33,7 +33,7 @@ __all__ = ["run_curve"]
 _ROWS = 10
 _JSON = """steps times value stderr interpolation_error bias statuses crossings bracket limit detail
 edge_at_threshold edge_at_threshold_stderr unstable_share n_evaluations delta gap gap_stderr
-left_edge left_edge_stderr rtol n_paths paths_of_solve"""
+left_edge left_edge_stderr rtol n_paths paths_of_solve gap_limit"""
 
 
 def run_curve(arguments: argparse.Namespace) -> int:
@@ -80,12 +80,31 @@ def _lines(result: ThresholdCurve) -> list[tuple[str, str]]:
         ("solves", f"{result.n_evaluations} values of delta"),
         ("limit", _limit_text(result.limit, known_late=bool(np.isfinite(result.value[-1])))),
     ]
+    lines += _estimates(result)
+    if result.limit.detail:
+        lines.append(("", result.limit.detail))
     if result.detail:
         lines.append(("detail", result.detail))
     if not np.isfinite(result.gap).any():
         lines.append(("figure", "none: there is no finite gap to draw"))
     share = float(np.max(result.unstable_share, initial=0.0, where=result.unstable_share > 0.0))
     return lines + unstable_line(share, f"up to {share:.1%} of an average at the threshold")
+
+
+def _estimates(result: ThresholdCurve) -> list[tuple[str, str]]:
+    """Write the two estimates that the limit consists of, and what is assumed of the first."""
+    limit, fixed = result.limit, result.gap_limit
+    lines = []
+    if limit.n_points:
+        value, lower, upper = limit.in_time
+        curve = f"{value:.4g}, {lower:.4g} to {upper:.4g}"
+        ranges = [f"{low:.4g} to {high:.4g}" for low, high in (limit.narrower, limit.wider)]
+        prior = f"with half and twice the range of powers {' and '.join(ranges)}"
+        lines.append(("  by the curve", f"{curve}; {prior}"))
+    if fixed is not None and fixed.is_known:
+        ends = f"{fixed.threshold_lower:.4g} to {fixed.threshold_upper:.4g}"
+        lines.append(("  by the gap", f"{fixed.threshold:.4g}, {ends}, at fixed delta"))
+    return lines
 
 
 def _limit_text(limit: Extrapolation, *, known_late: bool) -> str:

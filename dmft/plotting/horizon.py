@@ -9,6 +9,7 @@ import numpy as np
 from dmft.plotting.common import (
     BLUE,
     CYCLE,
+    GREEN,
     GREY,
     VERMILLION,
     describe,
@@ -43,6 +44,7 @@ __all__ = ["plot_curve"]
 
 _FIXED_DELTAS = 3
 _BEYOND = 1.045  # where the limit stands, in widths of the panel
+_APART = 0.018  # its two estimates from it
 _HIGHEST = 1.5  # an interval is drawn up to this multiple of the largest value
 
 
@@ -57,8 +59,10 @@ def plot_curve(curve: ThresholdCurve) -> Figure:
     -------
     matplotlib.figure.Figure
         Left: delta_NN(t) with a band of one standard error, and at the right margin the interval
-        of its limit. An arrow: no bound on that side. Right: distance of the left edge from zero,
-        at the threshold and at a few fixed values of delta; edges above zero are not shown.
+        of its limit, with thin lines on either side for its two estimates: from the curve against
+        time, and from limits of the gap at fixed delta. An arrow: no bound on that side.
+        Right: distance of the left edge from zero, at the threshold and at a few fixed values of
+        delta; edges above zero are not shown.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
     margin = 0.06 * (high - low) or 0.1 * high
     axes.set_ylim(max(low - margin, 0.0), high + margin)
     _draw_limit(axes, curve)
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right" if value[-1] > value[0] else "upper right")
 
 
 def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
@@ -118,13 +122,14 @@ def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
     start, end = np.clip([limit.lower, limit.upper], bottom, top)
     words = "limit: open"
     if np.isfinite(limit.value):
-        words = f"limit: {limit.value:.3g} ({limit.lower:.3g} to {limit.upper:.3g})"
+        words = f"limit: {limit.value:.4g} ({limit.lower:.4g} to {limit.upper:.4g})"
     elif np.isfinite(limit.lower):
         words = f"limit: above {limit.lower:.3g}"
     if not settled:
         words += ",\nnot settled"
     # A line of the legend stands for it; the line itself is outside the panel.
     axes.plot([], [], color=color, linewidth=3, label=words)
+    _draw_estimates(axes, curve)
     if end > start:
         axes.plot([_BEYOND] * 2, [start, end], color=color, linewidth=3, **where)
     if np.isfinite(limit.value) and bottom <= limit.value <= top:
@@ -137,6 +142,26 @@ def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
         r"$t\to\infty$", (_BEYOND, 0.0), xycoords="axes fraction", xytext=(0, -7),
         textcoords="offset points", ha="center", va="top", color=color,
     )  # fmt: skip
+
+
+def _draw_estimates(axes: Axes, curve: ThresholdCurve) -> None:
+    """Draw both estimates of the limit beside it, as far as they are bounded."""
+    fixed = curve.gap_limit
+    numbers = (np.nan, np.nan, np.nan)
+    if fixed is not None:
+        numbers = (fixed.threshold, fixed.threshold_lower, fixed.threshold_upper)
+    places: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
+    for side, estimate, color, name in (
+        (-1, curve.limit.in_time, BLUE, "by time"),
+        (1, numbers, GREEN, "by gaps"),
+    ):
+        if not np.isfinite(estimate).all():
+            continue
+        start, end = np.clip(estimate[1:], *axes.get_ylim())
+        if end > start:
+            axes.plot([_BEYOND + side * _APART] * 2, [start, end], color=color, lw=1.3, **places)
+            words = f"{name}: {estimate[0]:.4g} ({estimate[1]:.4g} to {estimate[2]:.4g})"
+            axes.plot([], [], color=color, linewidth=1.3, label=words)
 
 
 def _draw_edges(axes: Axes, curve: ThresholdCurve) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dmft.io.records import read_record, write_record
 from dmft.io.stored_settings import check_settings
 from dmft.threshold.extrapolation import Extrapolation
+from dmft.threshold.gap_limit import GapLimit
 from dmft.threshold.onset import bias_by_onset
 from dmft.threshold.threshold import Crossing
 from rmt.status import Status
@@ -67,7 +68,10 @@ class ThresholdCurve:
         delta = delta_NN(t), as in :class:`dmft.Threshold`; above 0.01 the threshold is that of the
         step size.
     limit : Extrapolation
-        delta_NN as t grows, with an interval; its status NOT_SETTLED if the curve does not say.
+        delta_NN as t grows, with an interval; its status NOT_SETTLED if the curve does not say, or
+        the gap at fixed delta says otherwise.
+    gap_limit : GapLimit or None
+        Limits of the gap at fixed delta, and the limit of delta_NN that follows from them.
     status : Status
         SUCCESS if that of every step is, otherwise the first other one, in order of time.
     config : dict
@@ -119,6 +123,7 @@ class ThresholdCurve:
     rtol: float | None = None
     n_paths: Annotated[NDArray[np.intp] | None, "S"] = None
     paths_of_solve: Annotated[NDArray[np.intp] | None, "n"] = None
+    gap_limit: GapLimit | None = None
 
     @property
     def bias(self) -> FloatArray:

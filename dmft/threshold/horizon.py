@@ -22,6 +22,7 @@ from dmft._numerics.validation import check_integer
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.explanations import explain_search
 from dmft.threshold.extrapolation import extrapolate
+from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples
 from dmft.threshold.gap_memo import GapMemo, merged_tables
 from dmft.threshold.levels import Levels
 from dmft.threshold.onset import bias_by_onset
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.model.problem import Problem
+    from dmft.threshold.gap_limit import GapLimit
     from dmft.threshold.roots_of_steps import LocatedStep
     from dmft.training.methods import Method
 
@@ -226,7 +228,8 @@ def _curve(
     statuses = tuple(entry.status for entry in found)
     times = np.asarray(finest.method.times, dtype=np.float64)[steps]
     bias = bias_by_onset(times, replicates.mean(axis=0) - value, n_replicates)
-    limit = extrapolate(times, value, replicates, error, bias)
+    fixed = _gap_limit(found[-1].memo, steps, times)
+    limit = agreed(extrapolate(times, value, replicates, error, bias), fixed)
     if np.isfinite(limit.lower):
         limit = replace(limit, lower=max(limit.lower, 0.0))
     if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late
@@ -248,6 +251,7 @@ def _curve(
         edge_at_threshold_stderr=edge_stderr,
         unstable_share=np.array([entry.roots.unstable_share for entry in found]),
         limit=limit,
+        gap_limit=fixed,
         config=finest.config,
         detail="" if failed is None else _detail(failed),
         rtol=rtol,
@@ -258,6 +262,12 @@ def _curve(
         words = f"First at step {failed.step}. {curve.detail}".rstrip()
         execution.settle(curve.status, words)
     return curve
+
+
+def _gap_limit(memo: GapMemo, steps: Sequence[int], times: FloatArray) -> GapLimit:
+    """Find the limit from the gap at fixed delta, on the paths of the last step."""
+    known = [index for index, step in enumerate(steps) if memo.at(step)]
+    return gap_limit(times[known], *gap_samples(memo, [steps[index] for index in known]))
 
 
 def _detail(entry: LocatedStep) -> str:

@@ -29,6 +29,9 @@ _ERRORS_AROUND, _LEAST_AROUND = 3.0, 1.02
 # with a delta for each such factor, three or four at least, and further ones while a root lies
 # outside, each this factor away.
 _FACTOR, _NARROW, _OUTSIDE, _MOST_OUTSIDE = 1.25, 1.15, 1.1, 6
+# The grid reaches beyond the last root by so many times what delta_NN has risen since a fraction of
+# the time.
+_RISES, _EARLIER = 2.0, 4.0
 # Where the scan leaves something in doubt, it is repeated on so many times more paths.
 _MORE = 4
 _DOUBTFUL = 3.0
@@ -54,6 +57,11 @@ class LocatedStep:
     roots: StepRoots
     memo: GapMemo
     budget: Status = Status.SUCCESS
+
+    @property
+    def time(self) -> float:
+        """Time of the step."""
+        return float(self.memo.method.times[self.step])
 
     @property
     def status(self) -> Status:
@@ -255,10 +263,17 @@ def _around(entries: Sequence[LocatedStep], bracket: tuple[float, float]) -> tup
     """Return the part of the bracket where roots lie on any number of paths."""
     lower, upper = bracket[1], bracket[0]
     for root in (entry.roots.threshold for entry in entries):
-        assert root is not None
+        assert root is not None  # only such steps are open
         value, away = root.crossing.value, _ERRORS_AROUND * root.total_error
         lower = min(lower, value - away, value / _LEAST_AROUND)
         upper = max(upper, value + away, value * _LEAST_AROUND)
+    last = entries[-1].roots.threshold
+    time = entries[-1].time
+    before = [entry for entry in entries if entry.time <= time / _EARLIER]
+    if before and last is not None and before[-1].roots.threshold is not None:
+        # The limit as t grows is told by gaps on either side of it.
+        rise = last.crossing.value - before[-1].roots.threshold.crossing.value
+        upper = max(upper, last.crossing.value + _RISES * rise)
     return max(lower, bracket[0]), min(upper, bracket[1])
 
 

@@ -27,6 +27,7 @@ TAKEN = {
 # What a table says in another way than the function.
 OTHER = {
     "curve": {"n_steps"},
+    "sampling": {"rtol", "max_paths", "max_seconds"},  # of functions
     "algorithmic-gap": {"n_steps", "activations", "losses", "widths"},
     "sweep": {"n_steps", "bracket", "points"},
 }

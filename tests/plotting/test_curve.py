@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from figures import curve, limit, texts
+from figures import curve, gap_limit, limit, texts
 
 from dmft import Status
 from dmft.plotting import plot_curve, save_figure
@@ -37,6 +37,17 @@ def test_both_panels(tmp_path):
     assert diamond.get_xdata()[0] > 1  # beyond the right margin
     path = save_figure(figure, tmp_path / "figure.png")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_both_estimates_of_the_limit():
+    shown = texts(plot_curve(curve()))
+    assert "by time: 6 (5.8 to 6.5)" in shown
+    assert "by gaps: 6.1 (5.9 to 6.4)" in shown
+    open_above = limit(in_time=(np.nan, 5.9, np.inf))
+    none = gap_limit(threshold=np.nan, threshold_lower=0.0, threshold_upper=np.inf)
+    shown = texts(plot_curve(curve(limit=open_above, gap_limit=none)))
+    assert "by time" not in shown
+    assert "by gaps" not in shown
 
 
 def test_an_open_interval_has_an_arrow():

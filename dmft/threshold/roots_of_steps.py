@@ -30,8 +30,8 @@ _ERRORS_AROUND, _LEAST_AROUND = 3.0, 1.02
 # outside, each this factor away.
 _FACTOR, _NARROW, _OUTSIDE, _MOST_OUTSIDE = 1.25, 1.15, 1.1, 6
 # The grid reaches beyond the last root by so many times what delta_NN has risen since a fraction of
-# the time.
-_RISES, _EARLIER = 2.0, 4.0
+# the time, where that is little enough of it to say something of the limit.
+_RISES, _EARLIER, _SETTLING = 2.0, 4.0, 0.15
 # Where the scan leaves something in doubt, it is repeated on so many times more paths.
 _MORE = 4
 _DOUBTFUL = 3.0
@@ -273,7 +273,8 @@ def _around(entries: Sequence[LocatedStep], bracket: tuple[float, float]) -> tup
     if before and last is not None and before[-1].roots.threshold is not None:
         # The limit as t grows is told by gaps on either side of it.
         rise = last.crossing.value - before[-1].roots.threshold.crossing.value
-        upper = max(upper, last.crossing.value + _RISES * rise)
+        if rise < _SETTLING * last.crossing.value:
+            upper = max(upper, last.crossing.value + _RISES * rise)
     return max(lower, bracket[0]), min(upper, bracket[1])
 
 

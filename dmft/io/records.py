@@ -14,7 +14,8 @@ by letters that mean the same number throughout one object::
 
 An axis may be a letter or word, such a name ``+1``, or a number. Fields may be other dataclasses,
 tuples and dicts of all of these, and ``| None``. A new field needs nothing but its annotation;
-files written before it are refused, as they lack it.
+files written before it are refused, as they lack it, unless its metadata is `NOT_IN_OLD_FILES`: the
+field is then None.
 Fields with the metadata `NOT_STORED` are not in the file, and left to the class.
 """
 
@@ -40,12 +41,14 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-__all__ = ["NOT_STORED", "read_record", "write_record"]
+__all__ = ["NOT_IN_OLD_FILES", "NOT_STORED", "read_record", "write_record"]
 
 Record = TypeVar("Record")
 
 #: Metadata of a field that is not in the file.
 NOT_STORED: Final = types.MappingProxyType({"stored": False})
+#: Metadata of a field, ``| None``, that files written before it may lack.
+NOT_IN_OLD_FILES: Final = types.MappingProxyType({"optional": True})
 _PLAIN: Final = {float: "a number", int: "an integer", bool: "true or false", str: "text"}
 
 
@@ -168,6 +171,8 @@ class _Reader:
         names = [field.name for field in _stored(cls)]
         if not isinstance(entries, dict):
             raise ValueError(f"{where or 'its header'} must be a table, got {shown(entries)}")
+        later = [field.name for field in _stored(cls) if field.metadata.get("optional", False)]
+        entries = dict.fromkeys(later) | entries
         for name in [*names, *entries]:
             if name not in entries:
                 raise ValueError(f"it lacks {_dotted(where, name)}")

@@ -34,36 +34,35 @@ def values(found, at):
 
 
 def errors(problem, method, n_paths, n_seeds, truth, at, **tolerance):
-    """Root mean square errors over seeds, (3, len(at)), and the mean of the values."""
+    """Root mean square errors over seeds, (3, len(at))."""
     found = []
     for seed in range(n_seeds):
         sampling = dmft.Sampling(n_paths, 8, seed=seed, **tolerance)
         found.append(values(run(problem, method, sampling), at))
-    return np.sqrt(np.mean((np.array(found) - truth) ** 2, axis=0)), np.mean(found, axis=0)
+    return np.sqrt(np.mean((np.array(found) - truth) ** 2, axis=0))
 
 
 # -- what truncation adds ------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "eta", "n_steps", "n_paths", "n_seeds"),
     [
-        (GELU, 0.2, 200, 512, 8),
-        (QUADRATIC, 0.1, 200, 512, 8),
-        (RELU, 0.2, 200, 512, 8),
-        (TWO, 0.2, 150, 512, 6),
-        (GELU, 0.2, 500, 1024, 4),
+        pytest.param(GELU, 0.2, 150, 256, 6, id="GELU, 150 steps"),
+        pytest.param(GELU, 0.2, 200, 512, 8, id="GELU", marks=pytest.mark.slow),
+        pytest.param(QUADRATIC, 0.1, 200, 512, 8, id="r^2", marks=pytest.mark.slow),
+        pytest.param(RELU, 0.2, 200, 512, 8, id="ReLU", marks=pytest.mark.slow),
+        pytest.param(TWO, 0.2, 150, 512, 6, id="two neurons", marks=pytest.mark.slow),
+        pytest.param(GELU, 0.2, 500, 1024, 4, id="GELU, 500 steps", marks=pytest.mark.slow),
     ],
-    ids=["GELU", "r^2", "ReLU", "two neurons", "GELU, 500 steps"],
 )
 def test_truncation_adds_little_to_the_errors_of_exact_runs(
     problem, eta, n_steps, n_paths, n_seeds
 ):
     """Errors against exact runs with eight times the paths, bias included.
 
-    A fifth of the error, added in quadrature, makes it 2 % larger; a few seeds know the ratio to
-    some 10 %. Exact runs have the larger bias late, so that those with the default are better.
+    A fifth of the error, added in quadrature, makes it 2 % larger, on average over steps. Exact
+    runs have the larger bias late, so that those with the default are often better.
     """
     method = dmft.GradientDescent(eta, n_steps)
     at = np.array([t for t in (3, 5, 10, 20, 40, 70, 100, 150, 200, 350, 500) if t <= n_steps])
@@ -72,31 +71,33 @@ def test_truncation_adds_little_to_the_errors_of_exact_runs(
         values(run(problem, method, dmft.Sampling(8 * n_paths, 8, seed=s, **exact)), at)
         for s in (50, 51)
     ]
-    given = (problem, method, n_paths, n_seeds, np.mean(many, axis=0), at)
-    reference, _ = errors(*given, **exact)
-    matched, _ = errors(*given)
-    coarse, _ = errors(*given, rank_tolerance=1e-2)
-    ratio = matched / reference
-    assert np.sqrt(np.mean(ratio**2)) <= 1.02
-    assert ratio.max() <= 1.3
-    assert (coarse / reference).max() > 1.3  # it could have failed
+
+    def mean_square(**tolerance):
+        """Mean square errors over steps, relative to those of exact runs at each of them, (3,)."""
+        found = errors(problem, method, n_paths, n_seeds, np.mean(many, axis=0), at, **tolerance)
+        return np.mean((found / reference) ** 2, axis=1)
+
+    reference = errors(problem, method, n_paths, n_seeds, np.mean(many, axis=0), at, **exact)
+    assert np.all(mean_square() <= 1.04)
+    assert mean_square(rank_tolerance=1e-2).max() > 1.2  # it could have failed
 
 
 @pytest.mark.slow
-def test_two_thousand_steps_agree_with_an_exact_run():
-    """Within the error of a run, and the rank stays bounded."""
+def test_two_thousand_steps_are_as_right_as_with_a_far_finer_tolerance():
+    """To what six seeds can tell; and the rank stays bounded.
+
+    Against more paths, a fine tolerance and no compression. An exact run is no reference here: with
+    2000 directions on 16384 paths its bias is a quarter of the norm.
+    """
     method, at = dmft.GradientDescent(0.2, 2000), np.array([100, 200, 500, 1000, 2000])
-    found = [run(GELU, method, dmft.Sampling(2048, 8, seed=seed)) for seed in range(4)]
-    exact = values(run(GELU, method, dmft.Sampling(2048, 8, seed=0, rank_tolerance=1e-12)), at)
-    matched = np.array([values(one, at) for one in found])
-    spread = matched.std(axis=0, ddof=1)
-    # The bias of the exact run is that of its gradients, which never settle: see `orthogonality`.
-    bias = np.abs(exact[2] - matched[:, 2].mean(axis=0)) / matched[:, 2].mean(axis=0)
-    difference = np.abs(matched.mean(axis=0) - exact)
-    assert np.all(difference[:2] <= 3.0 * spread[:2] * np.sqrt(1.25) + bias * spread[:2])
-    held = found[0].counts[:, 1]
-    assert held[2000] < 100
+    fine = {"rank_tolerance": 1e-6}
+    truth = values(run(GELU, method, dmft.Sampling(8192, 8, seed=50, **fine)), at)
+    matched, reference = (errors(GELU, method, 1024, 6, truth, at, **x) for x in ({}, fine))
+    # Of single ratios six seeds know little; of their geometric mean, some 10 %.
+    assert np.exp(np.mean(np.log(matched / reference))) <= 1.1
+    held = run(GELU, method, dmft.Sampling(1024, 8)).counts[:, 1]
     assert held.max() < 140
+    assert held[2000] < 100
 
 
 # -- what they depend on -------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def rank_tolerances(
     --------
     >>> from dmft import GradientDescent, Sampling
     >>> rank_tolerances(GradientDescent(0.2, 400), Sampling(), 2**17)[[0, 100, 200, 400]].round(12)
-    array([1.00000e-10, 1.00000e-10, 2.56000e-08, 2.76214e-06])
+    array([1.000000e-10, 1.000000e-10, 2.560000e-08, 2.762136e-06])
     """
     t = np.arange(method.n_steps + 1)
     stated = sampling.effective_rank_tolerance

@@ -116,6 +116,25 @@ def test_a_longer_run_begins_with_the_shorter_one(monkeypatch):
     assert tolerances[-1] == 1e-3 / np.sqrt(256)
 
 
+def test_neither_threads_nor_resumption_change_bits(monkeypatch, tmp_path):
+    monkeypatch.setattr("dmft.solver.tolerances._FINE_STEPS", 3)
+    method, seen = dmft.GradientDescent(0.2, 40), []
+
+    def stop(count):
+        seen.append(count)
+        if sum(seen) > 60:
+            raise KeyboardInterrupt
+
+    more = {"checkpoint": tmp_path / "solve", "checkpoint_seconds": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        dmft.solve(GELU, 6.0, method, SMALL, threads=1, progress=stop, **more)
+    resumed = dmft.solve(GELU, 6.0, method, SMALL, threads=2, **more)
+    whole = dmft.solve(GELU, 6.0, method, SMALL, threads=1)
+    np.testing.assert_array_equal(resumed.norm, whole.norm)
+    np.testing.assert_array_equal(resumed.stderr["train_loss"], whole.stderr["train_loss"])
+    np.testing.assert_array_equal(resumed.rank_tolerance, whole.rank_tolerance)
+
+
 def test_each_run_has_the_tolerance_of_its_own_number_of_paths():
     method = dmft.GradientDescent(0.2, 1000)
     all_paths, one = (rank_tolerances(method, SMALL, n) for n in (1024, 128))

@@ -56,9 +56,16 @@ class Sampling:
         unreliable.
     seed : int
         Non-negative. The same seed gives the same bits, whatever the number of threads.
-    rank_tolerance : float
+    rank_tolerance : float, optional
         The basis is extended by the gradient at step t if the weight of the new direction,
-        ``step_size * |Gamma(t, t)| / sqrt(delta)``, is at least this. Anything below
+        ``step_size * |Gamma(t, t)| / sqrt(delta)``, is at least this. By default matched to the
+        sampling errors: 1e-10 in the first 100 steps of gradient descent; then it grows like the
+        eighth power of the step, up to 0.001 over the square root of the number of paths, from
+        step 400 on or so. What is truncated then adds less than a fifth of the standard error, and
+        the outliers of Hessians in all directions stay known to about step 300: for later ones,
+        state 1e-10, and no compression. It is 1e-10 throughout where hard directions are followed,
+        and along a gradient flow, which raises it to a tenth of its ``tol``.
+        ``Trajectory.rank_tolerance`` says what was used. Of those stated, anything below
         ``RANK_TOLERANCE_FLOOR`` (1e-12) is raised to it: with zero, rounding errors are
         normalised into directions and the run blows up. Up to twice the floor, runs are exact:
         rounding errors stay below 1e-10 over hundreds of steps. Beyond, finitely many paths amplify
@@ -70,11 +77,11 @@ class Sampling:
     compression : float, optional
         Directions are discarded when gradients along them have long been less than this fraction
         of the weight of a new direction, so that the rank of a long run stays bounded (thick
-        restart); 0 keeps them all, 1 is the most. Default: 0 for gradient descent, 0.02 along a
-        gradient flow. Of no effect where the basis is extended by directions smaller than rounding
-        can tell (for gradient descent at rank tolerances below about 1e-7), with fresh batches, and
-        where hard directions are followed. Of the Hessian of a run that has discarded any, outliers
-        in hard directions only are known.
+        restart); 0 keeps them all, 1 is the most. Default: 0.02, and 0 for gradient descent with a
+        stated rank tolerance. Of no effect where the basis is extended by directions smaller than
+        rounding can tell (for gradient descent at rank tolerances below about 1e-7, so in the
+        first few hundred steps), with fresh batches, and where hard directions are followed. Of
+        the Hessian of a run that has discarded any, outliers in hard directions only are known.
 
     Raises
     ------
@@ -94,7 +101,7 @@ class Sampling:
     n_paths: int = 16384
     replicates: int = 8
     seed: int = 0
-    rank_tolerance: float = 1e-10
+    rank_tolerance: float | None = None
     sobol_blocks: int = 4
     compression: float | None = None
 
@@ -113,8 +120,10 @@ class Sampling:
             replicates=check_integer("replicates", self.replicates, minimum=2),
             seed=check_integer("seed", self.seed, minimum=0, maximum=None),
             sobol_blocks=check_integer("sobol_blocks", self.sobol_blocks, minimum=0),
-            rank_tolerance=check_real("rank_tolerance", self.rank_tolerance, minimum=0.0),
         )
+        if self.rank_tolerance is not None:
+            tolerance = check_real("rank_tolerance", self.rank_tolerance, minimum=0.0)
+            set_fields(self, rank_tolerance=tolerance)
         if self.compression is not None:
             compression = check_real("compression", self.compression, minimum=0.0)
             if compression > 1.0:
@@ -122,9 +131,10 @@ class Sampling:
             set_fields(self, compression=compression)
 
     @property
-    def effective_rank_tolerance(self) -> float:
+    def effective_rank_tolerance(self) -> float | None:
         """``rank_tolerance``, raised to the rounding floor where it lies below it."""
-        return max(self.rank_tolerance, RANK_TOLERANCE_FLOOR)
+        stated = self.rank_tolerance
+        return None if stated is None else max(stated, RANK_TOLERANCE_FLOOR)
 
     def to_config(self) -> dict[str, Any]:
         """Return the settings as a dict of plain types, the inverse of ``Sampling(**config)``."""

@@ -14,7 +14,7 @@ by letters that mean the same number throughout one object::
 
 An axis may be a letter or word, such a name ``+1``, or a number. Fields may be other dataclasses,
 tuples and dicts of all of these, and ``| None``. A new field needs nothing but its annotation;
-files written before it are refused, as they lack it.
+files written before it have its default, and are refused where it has none.
 Fields with the metadata `NOT_STORED` are not in the file, and left to the class.
 """
 

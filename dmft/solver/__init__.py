@@ -32,8 +32,9 @@ cancellation are measured there and reorthogonalised in the pass after it: a *fu
 basis once, and a step needs one at most. For this family of low-synchronisation methods with
 Pythagorean norms and delayed reorthogonalisation see Carson, Lund, Ma & Oktay (arXiv:2405.01298).
 
-*Truncation by a tolerance* (``paths``). A direction that would receive a weight below
-``rank_tolerance`` is not kept; the sum of these residuals is recorded. At the floor of the
+*Truncation by a tolerance* (``paths``, ``tolerances``). A direction that would receive a weight
+below ``rank_tolerance`` is not kept; the sum of these residuals is recorded. By default the
+tolerance grows with the step to what the errors of so many paths ask for. At the floor of the
 tolerance a run is *exact*: fresh Gaussians keep their components along ill-determined directions,
 so that rounding errors are not amplified (``orthogonality``).
 
@@ -73,6 +74,7 @@ Modules
 ``residuals``      explicit and Gram-space residuals, pending rows, reorthogonalisation
 ``orthogonality``  which rows fresh Gaussians are made orthogonal to; exact runs
 ``recycling``      the recycled subspace and its predictor
+``tolerances``     tolerances of truncation, stated or matched to the number of paths
 ``truncation``     which directions of a long run to keep
 ``coefficients``   coefficient vectors of different lengths, and tables of them
 ``blocks``         blocks of paths, antithetic pairs, filling in random numbers

@@ -38,7 +38,7 @@ def descend(
     process: AnyProcess,
     record: Record,
     method: GradientDescent,
-    tolerance: float,
+    tolerances: FloatArray,
     keep: Collection[int],
     forcing: FloatArray | None = None,
     progress: Callable[[int], None] | None = None,
@@ -52,8 +52,8 @@ def descend(
     record : Record
         Receives every step.
     method : GradientDescent
-    tolerance : float
-        Directions that would receive a weight below this are truncated.
+    tolerances : ndarray, shape (n_steps + 1,)
+        Directions that would receive a weight below this at a step are truncated.
     keep : collection of int
         Steps whose pre-activations are kept.
     forcing : ndarray, shape (n_steps, m, k), optional
@@ -85,7 +85,7 @@ def descend(
             record.status = Status.DIVERGED
             return
         last = t == method.n_steps
-        value = float(values[t])
+        value, tolerance = float(values[t]), float(tolerances[t])
         step = max(value, _LEAST_VALUE * usual)
         counts = process.counts
         process.limit = float(limits[t])

@@ -103,11 +103,11 @@ def symmetrised(
     Also those of gradients that are zero on every path: of neurons without output, or at the origin
     of an even activation. The pre-activations ``r`` are changed in place.
     """
-    if not found.status.ok:
+    squares = np.diagonal(found.second_moment)
+    if not found.status.ok or (not symmetry.pairs and squares.all()):
         return found
     layer = np.array(problem.network.second_layer)
     pairs = symmetry.holding(weights, layer) if symmetry.pairs else symmetry
-    squares = np.diagonal(found.second_moment)
     still = [j for j in np.flatnonzero(squares == 0.0) if not any(rows[j].any() for rows in g)]
     if not (pairs.pairs or still):
         return found
@@ -217,9 +217,11 @@ class Averages:
         status: Status = Status.SUCCESS,
     ) -> Evaluation:
         """Return the evaluation with a gradient."""
-        totals = np.array([1.0, self._loss, np.trace(self._second_moment), self._square])
-        known = np.isfinite(totals) & (totals > 0)
-        above = np.divide(self._above, totals, out=np.zeros(4), where=known)
+        above = np.zeros(4)
+        if self._above.any():
+            totals = np.array([1.0, self._loss, np.trace(self._second_moment), self._square])
+            known = np.isfinite(totals) & (totals > 0)
+            np.divide(self._above, totals, out=above, where=known)
         return Evaluation(
             gradient,
             square,

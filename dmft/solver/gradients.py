@@ -106,19 +106,18 @@ class PathGradients:
         points, gradients, m = subspace.points, subspace.gradients, len(beta)
         residuals, products = self._spare_rows[b][:m], np.empty((m, gradients.n_rows))
         point = self._point(b)
-        with np.errstate(all="ignore"):
-            recycled_kernel(
-                beta,
-                points.rows[b],
-                points.n_rows,
-                self._samples(b),
-                predicted,
-                gradients.rows[b],
-                gradients.n_rows,
-                point,
-                residuals,
-                products,
-            )
+        recycled_kernel(
+            beta,
+            points.rows[b],
+            points.n_rows,
+            self._samples(b),
+            predicted,
+            gradients.rows[b],
+            gradients.n_rows,
+            point,
+            residuals,
+            products,
+        )
         squares = np.einsum("ij,ij->i", residuals, residuals)
         of_layer, none = self._second_layer_sums(b), np.empty((0, 0))
         return packed_sums(

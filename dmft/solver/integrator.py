@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["flow"]
 
-# Directions that a flow truncates are this much smaller than the error allowed in a step.
-_RANK_PER_TOL = 0.1
 # The largest rate of decay is overestimated by this factor: it may grow within a step.
 _SAFETY_OF_RATE = 1.2
 _SAFETY_OF_STEP, _LEAST_FACTOR, _MOST_FACTOR = 0.8, 0.1, 2.0
@@ -67,11 +65,9 @@ def flow(
 ) -> None:
     """Integrate the gradient flow from the initial weights of the problem.
 
-    Parameters are those of `dmft.solver.descent.descend`; the tolerance is raised to a tenth of
-    ``method.tol``.
+    Parameters are those of `dmft.solver.descent.descend`, but for one tolerance throughout.
     """
     resumed = None if checkpoint is None else checkpoint.resume(process, record)
-    tolerance = max(tolerance, _RANK_PER_TOL * method.tol)
     with contextlib.nullcontext() if checkpoint is None else checkpoint.reading():
         integrator = _Integrator(process, method, tolerance, resumed)
     times = method.times

@@ -207,14 +207,17 @@ class History:
         self._reserved = reserved
         self._next = 0
         self._vectors: list[FloatArray] = [np.zeros(0)] * reserved
+        # Computed of the vectors when asked for, until these change.
         self._factors: tuple[FloatArray, FloatArray, FloatArray] | None = None
+        self._tables: dict[int, FloatArray] = {}
+        self._widened: dict[int, FloatArray] = {}
 
     def clear(self) -> None:
         """Empty it but for the reserved rows."""
         self.n_rows = self._reserved
         self._next = 0
         self._vectors = [np.zeros(0)] * self._reserved
-        self._factors = None
+        self._forget()
 
     def state(self) -> dict[str, Any]:
         """Return everything held, in what ``dmft.io.snapshots.pack`` accepts."""
@@ -226,7 +229,7 @@ class History:
         self._vectors = state["vectors"]
         self._next = state["next"]
         self.n_rows = len(self._vectors)
-        self._factors = None
+        self._forget()
         for own, rows in zip(self.rows, state["rows"], strict=True):
             own[: self.n_rows] = rows
 
@@ -243,7 +246,7 @@ class History:
             else:
                 self._vectors.append(vector)
         self.n_rows = len(self._vectors)
-        self._factors = None
+        self._forget()
         return slots
 
     def replace_reserved(self, vectors: FloatArray, rows: Blocks) -> None:
@@ -251,7 +254,7 @@ class History:
         for own, new in zip(self.rows, rows, strict=True):
             own[: self._reserved] = new
         self._vectors[: self._reserved] = list(vectors.copy())
-        self._factors = None
+        self._forget()
 
     def combine(
         self, weights: FloatArray, width: int, chosen: NDArray[np.intp] | None = None
@@ -267,8 +270,11 @@ class History:
 
     def split(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Split vectors into components along an orthonormal basis of those held, and residuals."""
+        width = vectors.shape[1]
         _, _, right = self._svd()
-        right = widened(right, vectors.shape[1])
+        if width not in self._widened:
+            self._widened = {width: widened(right, width)}
+        right = self._widened[width]
         along = vectors @ right.T
         rest = vectors - along @ right
         again = rest @ right.T
@@ -284,14 +290,22 @@ class History:
         left, sizes, _ = self._svd()
         return np.asarray((products @ left) / sizes)
 
+    def _forget(self) -> None:
+        """Forget what was computed of the vectors: they change."""
+        self._factors = None
+        self._tables = {}
+        self._widened = {}
+
     def _width(self) -> int:
         return max(len(vector) for vector in self._vectors)
 
     def _table(self, width: int) -> FloatArray:
-        table = np.zeros((self.n_rows, width))
-        for row, vector in zip(table, self._vectors, strict=True):
-            row[: len(vector)] = vector
-        return table
+        if width not in self._tables:
+            table = np.zeros((self.n_rows, width))
+            for row, vector in zip(table, self._vectors, strict=True):
+                row[: len(vector)] = vector
+            self._tables = {width: table}
+        return self._tables[width]
 
     def _vectors_to_factor(self) -> FloatArray:
         """Return vectors with the inner products of the rows."""
@@ -423,7 +437,7 @@ class GradientHistory(History):
             self._gram[negligible] = 0.0
             self._gram[:, negligible] = 0.0
         self._root = None
-        self._factors = None
+        self._forget()
 
     def _residual_root(self) -> FloatArray:
         """Return a root of the Gram matrix of the residuals."""

@@ -50,7 +50,7 @@ from dmft.solver.memory import check_solve, rows_within
 from dmft.solver.process import Process
 from dmft.solver.runs import Record, Run
 from dmft.solver.streams import GaussianStream, HardCoordinates
-from dmft.solver.truncation import compression_along
+from dmft.solver.tolerances import compression_along, rank_tolerances
 from dmft.training.gradient_descent import GradientDescent
 from dmft.training.methods import Method
 from rmt.status import Status
@@ -365,7 +365,9 @@ def _followed(
     first: int,
 ) -> Run:
     problem, method = shared.problem, shared.method
-    tolerance = shared.sampling.effective_rank_tolerance
+    n_paths = shared.sampling.n_paths * len(streams)
+    tolerances = rank_tolerances(method, shared.sampling, n_paths, antithetic=shared.antithetic)
+    is_exact = (shared.sampling.effective_rank_tolerance or 1.0) <= _EXACT
     masks = [shared.masks(index, stream) for index, stream in enumerate(streams, start=first)]
     trains = isinstance(method, GradientDescent) and method.trains_second_layer
     process: Process | FreshProcess
@@ -381,7 +383,7 @@ def _followed(
             masks=[mask for mask in masks if mask is not None] or None,
             trains_second_layer=trains,
             max_rows=shared.basis_rows,
-            exact=tolerance <= _EXACT,
+            exact=is_exact,
             compression=compression_along(method, shared.sampling),
             rows_per_path=_MOST_ROWS_PER_PATH if len(streams) > 1 else _MOST_ROWS_OF_REPLICATE,
         )
@@ -392,13 +394,14 @@ def _followed(
                 process,
                 record,
                 method,
-                tolerance,
+                tolerances,
                 shared.keep,
                 shared.forcing,
                 shared.progress,
                 checkpoint,
             )
         elif isinstance(process, Process):
+            tolerance = float(tolerances[0])
             flow(process, record, method, tolerance, shared.keep, shared.progress, checkpoint)
         process.close()
     except (ArithmeticError, np.linalg.LinAlgError):
@@ -407,7 +410,7 @@ def _followed(
         record.status = Status.NONFINITE  # no step has been taken
     # In limited memory, three times: for the run over all paths, and for the replicates, with room.
     fits = process.paths.basis.capacity <= shared.basis_rows // 3
-    finished = record.run(fits and process.paths.basis.n_rows <= shared.most_rows)
+    finished = record.run(fits and process.paths.basis.n_rows <= shared.most_rows, tolerances)
     if checkpoint is not None and finished.status is not Status.OUT_OF_MEMORY:
         checkpoint.finish(finished)
     return finished

@@ -61,6 +61,8 @@ class Run:
         The coordinates and directions themselves, where they were kept. Those of an earlier step
         are the leading ones, see ``counts``.
     status : Status
+    rank_tolerance : ndarray, shape (n_times,), or None
+        The one in force at each time; not in files written before it could choose itself.
     """
 
     weights: Annotated[FloatArray, "T m c"]
@@ -81,6 +83,7 @@ class Run:
     status: Status = Status.SUCCESS
     n_visits: int = 0
     is_compressed: bool = False
+    rank_tolerance: Annotated[FloatArray, "T"] | None = None
 
     @property
     def n_times(self) -> int:
@@ -224,8 +227,8 @@ class Record:
         self._pre_activations = dict(zip(state["steps"], state["values"], strict=True))
         self.left_out = state["left_out"]
 
-    def run(self, keep_paths: bool) -> Run:
-        """Return everything recorded."""
+    def run(self, keep_paths: bool, tolerances: FloatArray) -> Run:
+        """Return everything recorded, under the rank tolerances of all steps."""
         process, m = self._process, self._process.problem.m
         numbers = np.array(self._numbers).reshape(-1, 3)
         return Run(
@@ -247,6 +250,7 @@ class Record:
             above=np.array(self._above).reshape(-1, 4),
             second_layer=np.array(self._second_layer).reshape(-1, m),
             n_visits=process.n_full_passes,
+            rank_tolerance=tolerances[: len(numbers)],
         )
 
 

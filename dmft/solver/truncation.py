@@ -26,19 +26,13 @@ import numpy as np
 
 from dmft.solver.coefficients import widened
 from dmft.solver.state import DeclaredState
-from dmft.training.gradient_flow import GradientFlow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dmft._numerics.sampling import Sampling
-    from dmft.training.methods import Method
-
     FloatArray = NDArray[np.float64]
 
-__all__ = ["Activity", "compression_along"]
-
-_COMPRESSION_OF_FLOW = 0.02
+__all__ = ["Activity"]
 
 # Averages give a gradient at time s < t the weight (s/t) to this power.
 _POWER = 6
@@ -148,10 +142,3 @@ class Activity(DeclaredState):
         """Make room for n directions; averages along those that came later are zero."""
         more = n - len(self._moment)
         self._moment = np.pad(self._moment, (0, more))
-
-
-def compression_along(method: Method, sampling: Sampling) -> float:
-    """Return ``sampling.compression``, or its default along the trajectory of a method."""
-    if sampling.compression is not None:
-        return sampling.compression
-    return _COMPRESSION_OF_FLOW if isinstance(method, GradientFlow) else 0.0

@@ -17,6 +17,7 @@ from dmft.model.problem import Problem
 from dmft.solver.replicates import run_replicates
 from dmft.solver.runs import Run
 from dmft.solver.stability import SHARE_TOLERANCE, UnstablePaths
+from dmft.solver.tolerances import compression_along, rank_tolerances
 from dmft.training.methods import Method, method_from_config
 from dmft.trajectory.quantities import QUANTITIES, ByQuantity, Quantities
 from dmft.trajectory.stored import KIND, StoredTrajectory, without_paths
@@ -155,6 +156,23 @@ class Trajectory:
         if run.is_compressed:
             return int(run.counts[:, 1].max())
         return len(run.direction_step)
+
+    @property
+    def rank_tolerance(self) -> FloatArray:
+        """Rank tolerance of the run over all paths at each step, shape (T+1,).
+
+        As stated in `Sampling`, or matched to the sampling errors.
+        """
+        used = self._runs[0].rank_tolerance
+        if used is None:  # a file of before the tolerance could choose itself: it is stated
+            n_paths = self.sampling.n_paths * self.sampling.replicates
+            used = rank_tolerances(self.method, self.sampling, n_paths)
+        return used[: self._n_times]
+
+    @property
+    def compression(self) -> float:
+        """Fraction of a new direction below which others are discarded, stated or by default."""
+        return compression_along(self.method, self.sampling)
 
     @cached_property
     def correlation(self) -> FloatArray:

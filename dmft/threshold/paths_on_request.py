@@ -82,7 +82,8 @@ class Scan:
     def is_doubtful(self) -> bool:
         """Whether more paths may show other sign changes, or some where these show a failure."""
         values = self.gap.values()
-        if any(status in _OF_FEW_PATHS for status in values.failures.values()):
+        failures = set() if self.status.ok else {self.status, *values.failures.values()}
+        if not failures.isdisjoint(_OF_FEW_PATHS):  # below delta_NN they do not matter
             return True
         small = np.abs(values.gap) < _DOUBTFUL * values.stderr
         # Next to a sign change a gap is small on any number of paths.

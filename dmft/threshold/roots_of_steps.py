@@ -83,13 +83,13 @@ class LocatedStep:
     @property
     def is_doubtful(self) -> bool:
         """Whether more paths may show other sign changes, or some where these show a failure."""
+        status = self.roots.scan_status
+        if status.ok or status in _OF_FEW_PATHS:  # below delta_NN a failure does not matter
+            return not status.ok
         values, _, _ = self.memo.samples(self.step)
-        failures = values.failures.values()
-        if any(status in _OF_FEW_PATHS for status in failures):
-            return True
-        if self.roots.scan_status.ok:
-            return False
-        return bool((np.abs(values.gap) < _DOUBTFUL * values.stderr).any())
+        failures = set(values.failures.values())
+        small = np.abs(values.gap) < _DOUBTFUL * values.stderr
+        return bool(small.any()) or not failures.isdisjoint(_OF_FEW_PATHS)
 
 
 def find_roots(

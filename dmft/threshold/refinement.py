@@ -256,7 +256,9 @@ def newton_step(gap: GapFunction, delta: float, slope: Slope) -> NewtonRoot:
     return NewtonRoot(value, stderr, bias, float(slope.error * abs(value - delta)))
 
 
-def root_from(gap: GapFunction, start: float, slope: Slope, allowed: float) -> NewtonRoot:
+def root_from(
+    gap: GapFunction, start: float, slope: Slope, allowed: float
+) -> tuple[NewtonRoot, Slope]:
     """Find the root of the gap near the place where that of fewer paths has one.
 
     Parameters
@@ -270,7 +272,9 @@ def root_from(gap: GapFunction, start: float, slope: Slope, allowed: float) -> N
 
     Returns
     -------
-    NewtonRoot
+    root : NewtonRoot
+    slope : Slope
+        Of the gap there, on these paths if they tell it better.
 
     Raises
     ------
@@ -291,7 +295,7 @@ def root_from(gap: GapFunction, start: float, slope: Slope, allowed: float) -> N
                 slope = secant
         root = newton_step(gap, delta, slope)
         if root.interpolation_error <= max(_FRACTION_OF_ERROR * root.stderr, allowed):
-            return root
+            return root, slope
         before = delta
         delta = float(np.clip(root.value, delta * (1 - _FARTHEST), delta * (1 + _FARTHEST)))
     raise NumericalFailure(Status.MAX_STEPS)

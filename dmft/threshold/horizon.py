@@ -133,7 +133,8 @@ def delta_nn_curve(
         Relative error to be reached at every step, by sampling, finitely many paths and
         interpolation together: paths are added until it is. ``n_paths`` of ``sampling`` are then
         not used. Few paths serve the scan of the bracket; more of them, around the roots, the steps
-        that need more.
+        that need more. A delta is solved no longer than delta_NN may be there or below, so sign
+        changes at smaller delta and later times are not looked for.
     max_paths, max_seconds : optional
         With `rtol`, as in :func:`dmft.find_delta_nn`.
     threads : int, optional

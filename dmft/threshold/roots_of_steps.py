@@ -35,6 +35,8 @@ _RISES, _EARLIER, _SETTLING = 2.0, 4.0, 0.15
 # Where the scan leaves something in doubt, it is repeated on so many times more paths.
 _MORE = 4
 _DOUBTFUL = 3.0
+# Deltas below a root on which its interpolation rests.
+_BELOW = 2
 _OF_FEW_PATHS = (Status.TOO_FEW_PATHS, Status.ILL_CONDITIONED, Status.UNPHYSICAL_BRANCH)
 # Statuses of a root that has a value; more paths can only improve it.
 _IMPROVABLE = (Status.SUCCESS, Status.MAX_STEPS, Status.FINITE_PATHS)
@@ -112,18 +114,37 @@ def find_roots(
         Of the grid.
     max_solves : int
     rtol : float
-        Accuracy asked for; zero where none is.
+        Accuracy asked for; zero where none is. With one the grid is gone through from above, and a
+        delta is solved for no longer than delta_NN may be there or below: at small delta long runs
+        are the most expensive, and decide nothing.
 
     Returns
     -------
     list of LocatedStep
         For each step.
     """
-    for delta in even_in_log(*bracket, points):
-        memo.evaluate(float(delta), steps)
+    for delta in reversed(even_in_log(*bracket, points)) if rtol else even_in_log(*bracket, points):
+        open_steps = steps[: _last_open(memo, steps) + 1] if rtol else steps
+        if not open_steps:
+            break
+        memo.evaluate(float(delta), open_steps)
         if memo.is_unbounded:
             break
     return _refined(memo, steps, points, max_solves, rtol)
+
+
+def _last_open(memo: GapMemo, steps: Sequence[int]) -> int:
+    """Return the index of the last step whose delta_NN may lie below all deltas solved; or -1.
+
+    It does not where the gap is positive, beyond doubt, at the smallest ones: as many as cubics
+    through the sign change above them use.
+    """
+    for index in range(len(steps) - 1, -1, -1):
+        found = [entry.sample for entry in memo.at(steps[index]).values()]
+        below = [one.gap[0] > _DOUBTFUL * one.stderr for one in found[:_BELOW]]
+        if len(found) <= _BELOW or not all(below) or not any(one.gap[0] < 0 for one in found):
+            return index
+    return -1
 
 
 def _refined(

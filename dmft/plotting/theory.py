@@ -64,6 +64,8 @@ _LINEAR_TIME = 20.0  # longer flows have their axis logarithmic beyond 1
 
 # Least height below and above the zero line for what it says, relative to the other side.
 _ROOM = 0.09
+# A gap within so many standard errors of zero is superseded by those on more paths.
+_NEAR_ZERO = 2.0
 
 
 # -- threshold -----------------------------------------------------------------------------------
@@ -79,7 +81,8 @@ def plot_threshold(threshold: Threshold) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Points: every evaluation with its error bar; crosses at the foot: gradient descent
+        Points: every evaluation with its error bar (with an accuracy asked for, next to the root
+        those on the most paths alone); crosses at the foot: gradient descent
         ended early there (diverged), or the computation of the gap did. Line and band: between
         evaluations. Grey bars: sign changes known to be between two evaluations.
 
@@ -95,7 +98,7 @@ def plot_threshold(threshold: Threshold) -> Figure:
         )
     with style():
         figure, (axes,) = new_figure((6.4, 4.3))
-        finite = np.isfinite(threshold.gap)
+        finite = np.isfinite(threshold.gap) & ~_superseded(threshold)
         delta, gap = threshold.delta[finite], threshold.gap[finite]
         error = np.where(np.isfinite(threshold.gap_stderr[finite]), threshold.gap_stderr[finite], 0)
         axes.set_xscale("log")
@@ -112,11 +115,11 @@ def plot_threshold(threshold: Threshold) -> Figure:
             )  # fmt: skip
         mark_missing(axes, threshold.delta[np.isnan(threshold.gap)], VERMILLION, label="no value")
         _draw_other_crossings(axes, threshold)
-        if threshold.status.ok:
+        if np.isfinite(threshold.value):
             _mark_crossing(axes, threshold)
             if _falls(gap) and threshold.stderr > 0:
                 _enlarge_crossing(axes, threshold, delta, gap, error)
-        else:
+        if not threshold.status.ok:
             title = f"{describe(threshold.config)}\n{sentence(threshold.status)}"
             axes.set_title(broken(title, figure), color=VERMILLION)
         log_ticks(axes, threshold.bracket)
@@ -125,6 +128,14 @@ def plot_threshold(threshold: Threshold) -> Figure:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower left" if _falls(gap) else "best")
     return figure
+
+
+def _superseded(threshold: Threshold) -> NDArray[np.bool_]:
+    """Mark evaluations next to the root on fewer paths than others: they zigzag around these."""
+    if threshold.n_paths is None:
+        return np.zeros(len(threshold.delta), dtype=bool)
+    near = np.abs(threshold.gap) < _NEAR_ZERO * threshold.gap_stderr
+    return near & (threshold.n_paths < threshold.n_paths.max())
 
 
 def _draw_other_crossings(axes: Axes, threshold: Threshold) -> None:

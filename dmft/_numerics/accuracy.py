@@ -21,8 +21,9 @@ _PATHS_PER_TIME = 2.5
 # The error at the next number of paths is planned to be this much below the one asked for: an
 # error over 8 replicates is known to a quarter of itself, and the number of paths is rounded up.
 _MARGIN = 1.15
-# The number of paths grows by a factor of this at most: what so few paths say of more is rough.
-_MOST_AT_ONCE = 64
+# The number of paths grows by a factor of this at most: what few paths say of many more is rough.
+# Where parts of them overfit, errors fall much faster than by the square root.
+_MOST_AT_ONCE = 8
 _DEFAULT_MOST_PATHS = 2**21
 
 
@@ -47,8 +48,8 @@ class Accuracy:
     Examples
     --------
     >>> accuracy = Accuracy(rtol=0.01)
-    >>> accuracy.more_paths(1024, statistical=0.03, bias=0.0)
-    16384
+    >>> accuracy.more_paths(1024, statistical=0.02, bias=0.0)
+    8192
     """
 
     rtol: float

@@ -53,7 +53,7 @@ class Levels:
 
     def first(self, step: int) -> GapMemo:
         """Return a memo on the paths to begin with, for gaps up to a step."""
-        return self.on(self.accuracy.first_paths(float(self._method.times[step])))
+        return self._memo(self.accuracy.first_paths(float(self._method.times[step])))
 
     def more(
         self, memo: GapMemo, n_paths: int | None, n_solves: int, step: int, n_steps: int = 1
@@ -89,10 +89,9 @@ class Levels:
             return Status.OUT_OF_MEMORY
         words = f"{sampling.replicates} x {n_paths} paths"
         self._execution.expect(n_solves, n_solves * solve, words)
-        return self.on(n_paths)
+        return self._memo(n_paths)
 
-    def on(self, n_paths: int) -> GapMemo:
-        """Return a memo on some number of paths per replicate."""
+    def _memo(self, n_paths: int) -> GapMemo:
         return GapMemo(
             self._problem,
             self._method,

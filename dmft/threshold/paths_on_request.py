@@ -42,8 +42,6 @@ _MORE = 4
 _DOUBTFUL = 3.0
 # Of the tolerance, what the location of the root may take.
 _OF_LOCATION = 0.25
-# Where paths grow by such a factor at once, the root is looked for on a fraction of them first.
-_FAR_MORE, _BETWEEN = 16, 8
 # Solves that finding the root on more paths usually takes.
 _USUAL = 2
 # Failures of few paths, which more of them may mend.
@@ -183,19 +181,13 @@ def search_to_accuracy(
         more = levels.more(memo, n_paths, _USUAL, step)
         if isinstance(more, Status):
             return Search(scan, tuple(gaps), root, more)
-        steps = [more]
-        if more.sampling.n_paths >= _FAR_MORE * memo.sampling.n_paths:
-            # A root nearby and its slope, for an eighth of the cost, save a solve.
-            steps.insert(0, levels.on(more.sampling.n_paths // _BETWEEN))
-        for memo in steps:
-            early = step_of_onset(memo.method.times, step, memo.sampling.replicates)
-            gaps.append(GapFunction(memo, step, early=early))
-            try:
-                root, slope = root_from(
-                    gaps[-1], root.value, slope, _OF_LOCATION * rtol * root.value
-                )
-            except NumericalFailure as failure:
-                return Search(scan, tuple(gaps), root, failure.status)
+        memo = more
+        early = step_of_onset(memo.method.times, step, memo.sampling.replicates)
+        gaps.append(GapFunction(memo, step, early=early))
+        try:
+            root, slope = root_from(gaps[-1], root.value, slope, _OF_LOCATION * rtol * root.value)
+        except NumericalFailure as failure:
+            return Search(scan, tuple(gaps), root, failure.status)
         if not bracket[0] <= root.value <= bracket[1]:
             return Search(scan, tuple(gaps), None, Status.NO_BRACKET)
     return Search(scan, tuple(gaps), root, Status.SUCCESS)

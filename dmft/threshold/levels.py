@@ -22,8 +22,8 @@ __all__ = ["Levels"]
 class Levels:
     """Memos of the gap, each on more paths than the one before.
 
-    Sobol points are nested, and random numbers are tied to seed, replicate and step: more paths
-    refine the same numbers.
+    The Sobol points of few paths are the first ones of many, and random numbers are tied to seed,
+    replicate and step.
 
     Parameters
     ----------

@@ -273,10 +273,15 @@ def roots_to_accuracy(
 
 
 def _relative_errors(entry: LocatedStep) -> tuple[float, float]:
-    """Return standard error with that of the interpolation, and bias, relative to delta_NN."""
+    """Return standard error with that of the interpolation, and bias, relative to delta_NN.
+
+    Where replicates overfit, their spread is that of their bias, and falls like it.
+    """
     root = entry.roots.threshold
     assert root is not None  # only such steps are open
     statistical, value = float(np.hypot(root.stderr, root.error)), root.crossing.value
+    if abs(root.difference) > root.stderr:
+        return 0.0, root.total_error / value
     return statistical / value, abs(root.bias) / value
 
 

@@ -275,13 +275,14 @@ def roots_to_accuracy(
 def _relative_errors(entry: LocatedStep) -> tuple[float, float]:
     """Return standard error with that of the interpolation, and bias, relative to delta_NN.
 
-    Where replicates overfit, their spread is that of their bias, and falls like it.
+    Both zero where replicates overfit: their spread is that of their bias, and on twice as many
+    paths far less of it may be left.
     """
     root = entry.roots.threshold
     assert root is not None  # only such steps are open
     statistical, value = float(np.hypot(root.stderr, root.error)), root.crossing.value
     if abs(root.difference) > root.stderr:
-        return 0.0, root.total_error / value
+        return 0.0, 0.0
     return statistical / value, abs(root.bias) / value
 
 

@@ -141,6 +141,8 @@ class GapMemo:
     ----------
     start_is_cheap : bool
         Whether another evaluation at step 0 takes milliseconds.
+    also : sequence of int
+        Steps at which a solve gives the gap too, up to the last one asked for.
     seconds : float
         That the quickest evaluation took, but for those of step 0.
     """
@@ -160,12 +162,15 @@ class GapMemo:
         self.execution = execution
         self.edge_sensitivity = edge_sensitivity
         self.start_is_cheap = False
+        self.also: Sequence[int] = ()
         self.seconds = math.inf
         self._known: dict[float, dict[int, Evaluation]] = {}
 
     def evaluate(self, delta: float, steps: Sequence[int]) -> dict[int, Evaluation]:
         """Compute the gap at a delta and ascending steps, by one solve or none."""
         start = time.monotonic()
+        if steps[-1]:
+            steps = sorted({*steps, *(step for step in self.also if 0 < step <= steps[-1])})
         found = self._known[delta] = self._evaluations(delta, steps)
         if steps[-1]:
             self.seconds = min(self.seconds, time.monotonic() - start)

@@ -255,12 +255,13 @@ def roots_to_accuracy(
         around = _around([found[i] for i in open_steps], bracket)
         grid = _points(around, points)
         chosen = [found[i].step for i in open_steps]
-        more = levels.more(memo, wanted, grid, chosen[-1], len(chosen))
+        more = levels.more(memo, wanted, grid, chosen[-1], len(steps))
         if isinstance(more, Status):
             for i in open_steps:
                 found[i] = replace(found[i], budget=more)
             return found
         memo = more
+        memo.also = steps  # the limit as t grows is told by gaps at all times
         for i, entry in zip(
             open_steps, _roots_around(memo, chosen, around, grid, max_solves, rtol), strict=True
         ):

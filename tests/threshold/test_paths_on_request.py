@@ -1,10 +1,14 @@
 """Thresholds and curves to an accuracy that is asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import dmft
 from dmft.io import records
+from dmft.threshold import paths_on_request
+from dmft.threshold.refinement import NewtonRoot
 
 RUN = dmft.load_preset("robust-phase-retrieval")
 METHOD = dmft.GradientDescent(0.2, 10)
@@ -197,3 +201,64 @@ def test_files_of_before_have_the_defaults(found, tmp_path, monkeypatch):
     assert again.value == found.value
     assert again.stderr == found.stderr
     assert (again.bias, again.interpolation_error, again.rtol, again.n_paths) == (0, 0, None, None)
+
+
+def test_a_bracket_narrower_than_the_error_of_the_root_is_no_obstacle():
+    """Without evaluations far from the root its slope is that between near ones."""
+    coarse = find(0.05, max_paths=1024)
+    ends = coarse.value * 0.999, coarse.value * 1.001
+    narrow = dmft.find_delta_nn(RUN.problem, METHOD, ends, rtol=0.05, sampling=SAMPLING)
+    assert narrow.status.ok
+    assert narrow.value == pytest.approx(coarse.value, rel=1e-4)
+    assert narrow.error == pytest.approx(coarse.error, rel=0.1)
+    plain = dmft.find_delta_nn(RUN.problem, METHOD, ends, sampling=replace(SAMPLING, n_paths=1024))
+    assert plain.error == pytest.approx(narrow.error, rel=0.01)
+
+
+def test_a_root_that_more_paths_move_out_of_the_bracket_is_none(found):
+    coarse = find(0.05, max_paths=1024)
+    assert coarse.value > 1.01 * found.value
+    bracket = 1.01 * found.value, 6.0
+    result = dmft.find_delta_nn(RUN.problem, METHOD, bracket, rtol=0.005, sampling=SAMPLING)
+    assert result.status is dmft.Status.NO_BRACKET
+    assert np.isnan(result.value)
+    assert result.bracket == bracket
+    assert "lower the lower end" in result.detail
+
+
+def test_a_sign_change_just_outside_the_bracket_takes_no_endless_paths(found):
+    """No number of paths tells on which side of the end it is; the tolerance says when to stop."""
+    bracket = 0.5, found.value * 0.999
+    result = dmft.find_delta_nn(
+        RUN.problem, METHOD, bracket, rtol=0.02, scan_points=4, sampling=SAMPLING
+    )
+    assert result.n_paths.max() <= 4096
+    if result.status is not dmft.Status.NO_BRACKET:
+        assert result.status.ok
+        assert result.value <= bracket[1]
+
+
+def test_a_scan_in_doubt_is_no_success_where_the_budget_ends(monkeypatch):
+    monkeypatch.setattr(paths_on_request.Scan, "is_doubtful", lambda *_: True)
+    result = find(0.05, max_paths=1024)
+    assert result.status is dmft.Status.MAX_PATHS
+    assert result.error <= 0.05 * result.value
+
+
+def test_an_unknown_error_is_not_within_a_tolerance():
+    assert NewtonRoot(2.0, 0.01, 0.005, 0.0).is_within(0.01)
+    assert not NewtonRoot(2.0, 0.01, np.nan, 0.0).is_within(0.01)
+    assert not NewtonRoot(np.nan, 0.01, 0.0, 0.0).is_within(0.01)
+    assert NewtonRoot(2.0, 0.001, 0.002, 0.0).is_biased
+
+
+def test_evaluations_on_few_paths_are_kept(found):
+    """Of the scan, which is repeated where it leaves a sign in doubt, and of each level."""
+    levels = []
+
+    class Counting(Announced):
+        def expect(self, count, seconds, words):
+            levels.append(words)
+
+    result = find(0.003, progress=Counting())
+    assert len(set(result.n_paths)) == 1 + len(levels)

@@ -262,3 +262,45 @@ def test_evaluations_on_few_paths_are_kept(found):
 
     result = find(0.003, progress=Counting())
     assert len(set(result.n_paths)) == 1 + len(levels)
+
+
+def curve_of_few_steps(bracket, steps, rtol, **settings):
+    return dmft.delta_nn_curve(RUN.problem, METHOD, bracket, steps, SAMPLING, rtol=rtol, **settings)
+
+
+def test_a_curve_keeps_the_evaluations_of_its_scan():
+    result = curve_of_few_steps(BRACKET, [5], 0.01)
+    assert result.status.ok
+    assert result.paths_of_solve.min() == 1024 < result.n_paths[0]
+    assert result.delta[-1] == BRACKET[1]
+    assert np.isfinite(result.gap).all()
+
+
+def test_a_step_of_a_curve_outside_the_bracket_has_no_value():
+    """Few paths have the root in it; more of them do not."""
+    result = curve_of_few_steps((2.83, 6.0), [10], 0.005)
+    assert result.status is dmft.Status.NO_BRACKET
+    assert np.isnan(result.value[0])
+    assert "lower the lower end 2.83" in result.detail
+
+
+def test_the_bias_of_a_curve_is_that_on_the_paths_of_each_step():
+    """Early steps on fewer paths say nothing of late ones; the errors are those of the search."""
+    result = curve_of_few_steps(BRACKET, [1, 10], 0.008)
+    assert result.status.ok
+    assert result.n_paths[0] < result.n_paths[1]
+    assert np.all(result.error <= 0.008 * result.value)
+    late = result.replicates[:, 1].mean() - result.value[1]
+    assert result.bias[1] == pytest.approx(late / 8, rel=1e-6)
+    assert not np.isclose(replace(result, estimated_bias=None).bias[1], result.bias[1])
+
+
+@pytest.mark.slow
+def test_step_0_of_a_curve_reaches_the_accuracy_where_it_is_sampled():
+    problem = dmft.Problem(
+        dmft.Target("phase-retrieval", noise=0.3), dmft.Network("gelu", [0.5, 0.5]), "pseudo-huber"
+    )
+    result = dmft.delta_nn_curve(problem, METHOD, (1.4, 1.9), [0], SAMPLING, points=4, rtol=1.5e-4)
+    assert result.status.ok
+    assert 0.0 < result.error[0] <= 1.5e-4 * result.value[0]
+    assert result.n_paths[0] > 1024

@@ -85,6 +85,8 @@ class ThresholdCurve:
         all, and those of ``config["sampling"]`` at the most. None in older files.
     paths_of_solve : ndarray of int, shape (n,), or None
         Paths per replicate at each ``delta``.
+    estimated_bias : ndarray, shape (S,), or None
+        `bias`, as it was estimated on the paths of each step. None in older files.
 
     References
     ----------
@@ -124,6 +126,7 @@ class ThresholdCurve:
     n_paths: Annotated[NDArray[np.intp] | None, "S"] = None
     paths_of_solve: Annotated[NDArray[np.intp] | None, "n"] = None
     gap_limit: GapLimit | None = None
+    estimated_bias: Annotated[FloatArray | None, "S"] = None
 
     @property
     def bias(self) -> FloatArray:
@@ -134,6 +137,8 @@ class ThresholdCurve:
         therefore what single replicates show at time t/R, or less (`dmft.threshold.onset`). It is
         counted as an error, and not taken off the value.
         """
+        if self.estimated_bias is not None:
+            return self.estimated_bias
         differences = self.replicates.mean(axis=0) - self.value
         return bias_by_onset(self.times, differences, len(self.replicates))
 

@@ -13,11 +13,13 @@ from rmt.status import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from dmft.model.problem import Problem
     from dmft.threshold.gap_memo import GapValues
     from dmft.threshold.threshold import Crossing
 
-__all__ = ["explain_search"]
+__all__ = ["explain_outside", "explain_search"]
 
 _LISTED = 4
 _FINITE_SIZE = (
@@ -70,6 +72,25 @@ def explain_search(
             "sign: more paths would tell whether there is one."
         )
     return " ".join(sentences)
+
+
+def explain_outside(value: float, error: float, deltas: NDArray[np.float64]) -> str:
+    """Explain that more paths lead from a root in the bracket to one outside it.
+
+    Parameters
+    ----------
+    value, error : float
+        Location of that root, and its error.
+    deltas : ndarray
+        All evaluations, increasing.
+
+    Returns
+    -------
+    str
+    """
+    lower, upper = f"lower the lower end {deltas[0]:.4g}", f"raise the upper end {deltas[-1]:.4g}"
+    move = lower if value < deltas[0] else upper
+    return f"On more paths the root is near delta = {value:.4g} +- {error:.2g}: {move}."
 
 
 def _end_to_move(values: GapValues, crossings: Sequence[Crossing]) -> str:

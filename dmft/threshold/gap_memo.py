@@ -350,8 +350,10 @@ class GapFunction:
         if self.early is None:
             return difference / (n_replicates - 1)
         earlier = self.memo.at(self.early)[delta].sample.gap
-        least = difference / n_replicates**2
-        return max(float(earlier[1:].mean() - earlier[0]), least, key=abs)
+        shown = float(earlier[1:].mean() - earlier[0])
+        if not np.isfinite(shown):  # there is no gap that early
+            return difference / (n_replicates - 1)
+        return max(shown, difference / n_replicates**2, key=abs)
 
     @property
     def is_cheap(self) -> bool:

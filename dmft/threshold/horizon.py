@@ -20,12 +20,11 @@ from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer
 from dmft.threshold.curve import ThresholdCurve
-from dmft.threshold.explanations import explain_search
+from dmft.threshold.explanations import explain_outside, explain_search
 from dmft.threshold.extrapolation import extrapolate
 from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples
 from dmft.threshold.gap_memo import GapMemo, merged_tables
 from dmft.threshold.levels import Levels
-from dmft.threshold.onset import bias_by_onset
 from dmft.threshold.question import MOST_POINTS, check_question
 from dmft.threshold.roots_of_steps import find_roots, roots_to_accuracy
 from dmft.threshold.step_roots import roots_at_start
@@ -184,14 +183,14 @@ def delta_nn_curve(
     execution = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     if accuracy is None:
         memo = GapMemo(problem, method, sampling, execution, edge_sensitivity=True)
-        curve = find_roots(memo, chosen, ends, points, max_solves)
+        curve, memos = find_roots(memo, chosen, ends, points, max_solves), [memo]
     else:
         levels = Levels(accuracy, problem, method, sampling, execution, edge_sensitivity=True)
-        curve = roots_to_accuracy(levels, chosen, ends, points, max_solves)
+        curve, memos = roots_to_accuracy(levels, chosen, ends, points, max_solves)
     if chosen[0] == 0 and curve[0].roots.status is not Status.UNBOUNDED_EDGE:
         first = curve[0]
         curve[0] = replace(first, roots=roots_at_start(first.memo, first.roots, points))
-    return _curve(execution, curve, ends, rtol)
+    return _curve(execution, curve, memos, ends, rtol)
 
 
 def _checked_steps(steps: Sequence[int] | None, method: Method) -> list[int]:
@@ -212,6 +211,7 @@ def _checked_steps(steps: Sequence[int] | None, method: Method) -> list[int]:
 def _curve(
     execution: Execution,
     found: list[LocatedStep],
+    memos: list[GapMemo],
     bracket: tuple[float, float],
     rtol: float | None,
 ) -> ThresholdCurve:
@@ -219,16 +219,16 @@ def _curve(
     steps = [entry.step for entry in found]
     finest = max((entry.memo for entry in found), key=lambda memo: memo.sampling.n_paths)
     n_steps, n_replicates = len(steps), finest.sampling.replicates
-    value, stderr, error, edge, edge_stderr = np.full((5, n_steps), np.nan)
+    value, stderr, error, edge, edge_stderr, bias = np.full((6, n_steps), np.nan)
     replicates = np.full((n_replicates, n_steps), np.nan)
     for index, root in enumerate(entry.roots.threshold for entry in found):
         if root is not None:
             value[index], stderr[index], error[index] = root.crossing.value, root.stderr, root.error
+            bias[index] = root.bias
             edge[index], edge_stderr[index] = root.edge, root.edge_stderr
             replicates[:, index] = root.replicates
     statuses = tuple(entry.status for entry in found)
     times = np.asarray(finest.method.times, dtype=np.float64)[steps]
-    bias = bias_by_onset(times, replicates.mean(axis=0) - value, n_replicates)
     fixed = _gap_limit(found[-1].memo, steps, times)
     limit = agreed(extrapolate(times, value, replicates, error, bias), fixed)
     if np.isfinite(limit.lower):
@@ -236,8 +236,6 @@ def _curve(
     if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late
         limit = replace(limit, status=Status.NOT_SETTLED)
     failed = next((entry for entry in found if not entry.status.ok), None)
-    memos = list(dict.fromkeys(entry.memo for entry in found))
-    memos.sort(key=lambda memo: memo.sampling.n_paths)
     curve = ThresholdCurve(
         steps=np.array(steps, dtype=np.intp),
         times=times,
@@ -246,6 +244,7 @@ def _curve(
         interpolation_error=error,
         statuses=statuses,
         replicates=replicates,
+        estimated_bias=bias,
         crossings=tuple(entry.roots.crossings for entry in found),
         bracket=bracket,
         edge_at_threshold=edge,
@@ -254,7 +253,7 @@ def _curve(
         limit=limit,
         gap_limit=fixed,
         config=finest.config,
-        detail="" if failed is None else _detail(failed),
+        detail="" if failed is None else _detail(failed, bracket),
         rtol=rtol,
         n_paths=np.array([entry.memo.sampling.n_paths for entry in found], dtype=np.intp),
         **merged_tables(memos, steps),
@@ -271,9 +270,13 @@ def _gap_limit(memo: GapMemo, steps: Sequence[int], times: FloatArray) -> GapLim
     return gap_limit(times[known], *gap_samples(memo, [steps[index] for index in known]))
 
 
-def _detail(entry: LocatedStep) -> str:
+def _detail(entry: LocatedStep, bracket: tuple[float, float]) -> str:
     """Explain the status of a step."""
     roots = entry.roots
+    if entry.status is Status.NO_BRACKET and roots.roots and roots.crossings[-1].opens:
+        root = roots.roots[-1]  # outside
+        words = explain_outside(root.crossing.value, root.total_error, np.array(bracket))
+        return f"At step {entry.step}: {words}"
     hidden = np.nan if roots.hidden is None else roots.hidden[2]
     values, _, _ = entry.memo.samples(entry.step)
     words = explain_search(entry.memo.problem, entry.status, values, roots.crossings, hidden)

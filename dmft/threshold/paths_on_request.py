@@ -24,7 +24,7 @@ from dmft.threshold.refinement import (
     root_from,
     slope_at,
 )
-from dmft.threshold.scan import look_closer
+from dmft.threshold.scan import doubtful_signs, look_closer
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Scan", "Search", "scan_bracket", "search_to_accuracy"]
 
-# A scan that leaves a sign in doubt is repeated on so many times more paths;
+# A scan that leaves a sign in doubt is repeated on so many times more paths.
 _MORE = 4
-# the gap then is less than so many standard errors from zero.
-_DOUBTFUL = 3.0
+# Next to a sign change, within so many of its standard errors, gaps are small on any paths.
+_NEXT_TO = 3.0
 # Of the tolerance, what the location of the root may take.
 _OF_LOCATION = 0.25
 # Solves that finding the root on more paths usually takes.
@@ -78,18 +78,16 @@ class Scan:
         """Slope of the gap there."""
         return slope_at(self.gap, self.crossings[-1])
 
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether more paths may show other sign changes, or some where these show a failure."""
+    def is_doubtful(self, rtol: float) -> bool:
+        """Return whether more paths may show other sign changes, or some instead of a failure."""
         values = self.gap.values()
         failures = set() if self.status.ok else {self.status, *values.failures.values()}
         if not failures.isdisjoint(_OF_FEW_PATHS):  # below delta_NN they do not matter
             return True
-        small = np.abs(values.gap) < _DOUBTFUL * values.stderr
-        # Next to a sign change a gap is small on any number of paths.
+        small = doubtful_signs(values, rtol)
         for crossing in self.crossings:
             if crossing.refined:
-                width = _DOUBTFUL * crossing.stderr
+                width = _NEXT_TO * crossing.stderr
                 ends = crossing.lower - width, crossing.upper + width
                 small &= (values.delta < ends[0]) | (values.delta > ends[1])
         return bool(small.any())
@@ -103,12 +101,13 @@ class Search:
     ----------
     scan : Scan
     gaps : tuple of GapFunction
-        Of the scan, and on more and more paths.
+        Of the scans, and on more and more paths.
     root : NewtonRoot or None
         On the most paths on which it was found; None where the scan has none.
     status : Status
-        That of the scan; MAX_PATHS or OUT_OF_MEMORY if the root is known less well than asked for;
-        or the status of an evaluation that has no gap.
+        That of the scan; MAX_PATHS or OUT_OF_MEMORY if the root is known less well than asked for,
+        or a sign of the scan is still in doubt; FINITE_PATHS; NO_BRACKET if the root lies outside
+        the bracket; or the status of an evaluation that has no gap.
     """
 
     scan: Scan
@@ -163,31 +162,37 @@ def search_to_accuracy(
     Search
     """
     memo = levels.first(step)
-    scan = scan_bracket(memo, step, bracket, scan_points)
-    while step and scan.is_doubtful:
+    scan, rtol = scan_bracket(memo, step, bracket, scan_points), levels.accuracy.rtol
+    gaps, of_scan = [scan.gap], Status.SUCCESS
+    while step and scan.is_doubtful(rtol):
         more = levels.more(memo, _MORE * memo.sampling.n_paths, memo.n_solves, step)
         if isinstance(more, Status):
+            of_scan = more
             break
         memo = more
         scan = scan_bracket(memo, step, bracket, scan_points)
-    gaps = [scan.gap]
+        gaps.append(scan.gap)
     if not scan.status.ok:
         return Search(scan, tuple(gaps), None, scan.status)
-    rtol, root, slope = levels.accuracy.rtol, scan.root, scan.slope
-    while root.error > rtol * root.value:
+    root, slope = scan.root, scan.slope
+    while not root.is_within(rtol) or root.is_biased:
         n_paths = levels.accuracy.more_paths(
             memo.sampling.n_paths, root.stderr / root.value, root.bias / root.value
         )
         more = levels.more(memo, n_paths, _USUAL, step)
         if isinstance(more, Status):
-            return Search(scan, tuple(gaps), root, more)
+            return Search(
+                scan, tuple(gaps), root, Status.FINITE_PATHS if root.is_within(rtol) else more
+            )
         memo = more
         early = step_of_onset(memo.method.times, step, memo.sampling.replicates)
         gaps.append(GapFunction(memo, step, early=early))
         try:
-            root, slope = root_from(gaps[-1], root.value, slope, _OF_LOCATION * rtol * root.value)
+            root, slope = root_from(
+                gaps[-1], root.value, slope, _OF_LOCATION * rtol * root.value, bracket
+            )
         except NumericalFailure as failure:
             return Search(scan, tuple(gaps), root, failure.status)
         if not bracket[0] <= root.value <= bracket[1]:
-            return Search(scan, tuple(gaps), None, Status.NO_BRACKET)
-    return Search(scan, tuple(gaps), root, Status.SUCCESS)
+            return Search(scan, tuple(gaps), root, Status.NO_BRACKET)
+    return Search(scan, tuple(gaps), root, of_scan)

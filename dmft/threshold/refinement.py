@@ -33,6 +33,8 @@ _LARGEST_RESIDUAL = 0.25
 # Its slope is not taken from gaps this many times those at the ends of the interval.
 _FAR_GAP = 10.0
 _MAX_REFINEMENTS = 40
+# Relative to the root; where the gap is computed by quadrature, a bias is rounding.
+_SMALL_BIAS = 1e-4
 # An interval wider than this is halved on the logarithmic scale first, where a gap varies evenly.
 _WIDEST = 1e3
 
@@ -198,6 +200,15 @@ class NewtonRoot:
         """Root of the sum of squares of the three errors."""
         return float(np.linalg.norm([self.stderr, self.bias, self.interpolation_error]))
 
+    @property
+    def is_biased(self) -> bool:
+        """Whether the bias, of which no more than the size is known, is the largest error."""
+        return abs(self.bias) > max(self.stderr, _SMALL_BIAS * self.value)
+
+    def is_within(self, rtol: float) -> bool:
+        """Return whether the error is within a tolerance; not where it is unknown."""
+        return bool(self.error <= rtol * self.value)
+
 
 @dataclass(frozen=True)
 class Slope:
@@ -211,10 +222,12 @@ def slope_at(gap: GapFunction, crossing: Crossing) -> Slope:
     """Compute the slope of the gap at a refined sign change, from the evaluations around it."""
     values = gap.values()
     rows = [evaluation.sample.gap for evaluation in values.evaluations.values()]
-    far = np.isfinite(values.gap)
-    far &= np.abs(values.delta - crossing.value) >= 2 * _FRACTION_OF_ERROR * crossing.stderr
-    below = np.flatnonzero(far & (values.delta < crossing.value))
-    above = np.flatnonzero(far & (values.delta > crossing.value))
+    others = np.isfinite(values.gap) & (values.delta != crossing.value)
+    far = np.abs(values.delta - crossing.value) >= 2 * _FRACTION_OF_ERROR * crossing.stderr
+    if (others & far).any():  # a bracket may be narrower than the error of the root
+        others &= far
+    below = np.flatnonzero(others & (values.delta < crossing.value))
+    above = np.flatnonzero(others & (values.delta > crossing.value))
     root = int(np.flatnonzero(values.delta == crossing.value)[0])
     sides = [*below[-1:].tolist(), *above[:1].tolist()]
     secants = [_secant(values.delta, rows, root, side) for side in sides]
@@ -257,7 +270,7 @@ def newton_step(gap: GapFunction, delta: float, slope: Slope) -> NewtonRoot:
 
 
 def root_from(
-    gap: GapFunction, start: float, slope: Slope, allowed: float
+    gap: GapFunction, start: float, slope: Slope, allowed: float, bracket: tuple[float, float]
 ) -> tuple[NewtonRoot, Slope]:
     """Find the root of the gap near the place where that of fewer paths has one.
 
@@ -269,10 +282,13 @@ def root_from(
         Of the gap there, on fewer paths.
     allowed : float
         Error, besides that of sampling, which is small enough.
+    bracket : tuple of float
+        Beyond which the gap is not evaluated.
 
     Returns
     -------
     root : NewtonRoot
+        Outside the bracket if the gap has no root in it.
     slope : Slope
         Of the gap there, on these paths if they tell it better.
 
@@ -294,8 +310,12 @@ def root_from(
             if secant.value * slope.value > 0.0 and secant.error < slope.error + _SECANT_WORSE:
                 slope = secant
         root = newton_step(gap, delta, slope)
+        if not np.isfinite(root.value):  # a slope of zero
+            break
         if root.interpolation_error <= max(_FRACTION_OF_ERROR * root.stderr, allowed):
             return root, slope
-        before = delta
-        delta = float(np.clip(root.value, delta * (1 - _FARTHEST), delta * (1 + _FARTHEST)))
+        following = np.clip(root.value, delta * (1 - _FARTHEST), delta * (1 + _FARTHEST))
+        before, delta = delta, float(np.clip(following, *bracket))
+        if delta == before:  # at an end of the bracket, and the root beyond
+            return root, slope
     raise NumericalFailure(Status.MAX_STEPS)

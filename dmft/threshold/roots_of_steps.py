@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.threshold.question import even_in_log
+from dmft.threshold.scan import doubtful_signs
 from dmft.threshold.step_roots import roots_at_step, with_bias
 from rmt.status import Status
 
@@ -75,22 +76,21 @@ class LocatedStep:
     def reaches(self, rtol: float) -> bool:
         """Return whether delta_NN is known to a tolerance, or cannot be known better."""
         root = self.roots.threshold
-        if root is None or self.roots.status not in _IMPROVABLE:
+        if root is None or self.roots.status not in _IMPROVABLE or not self.budget.ok:
             return True
         tolerance = rtol * root.crossing.value
         if self.roots.status is Status.MAX_STEPS:  # more paths do not locate it better
             return bool(np.hypot(root.stderr, root.bias) <= tolerance)
         return self.roots.status.ok and root.total_error <= tolerance
 
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether more paths may show other sign changes, or some where these show a failure."""
+    def is_doubtful(self, rtol: float) -> bool:
+        """Return whether more paths may show other sign changes, or some instead of a failure."""
         status = self.roots.scan_status
         if status.ok or status in _OF_FEW_PATHS:  # below delta_NN a failure does not matter
             return not status.ok
         values, _, _ = self.memo.samples(self.step)
         failures = set(values.failures.values())
-        small = np.abs(values.gap) < _DOUBTFUL * values.stderr
+        small = doubtful_signs(values, rtol)
         return bool(small.any()) or not failures.isdisjoint(_OF_FEW_PATHS)
 
 
@@ -215,7 +215,7 @@ def roots_to_accuracy(
     bracket: tuple[float, float],
     points: int,
     max_solves: int,
-) -> list[LocatedStep]:
+) -> tuple[list[LocatedStep], list[GapMemo]]:
     """Find delta_NN at every step until its error is within the tolerance, or a budget ends.
 
     Parameters
@@ -229,23 +229,27 @@ def roots_to_accuracy(
 
     Returns
     -------
-    list of LocatedStep
+    found : list of LocatedStep
         For each step, on the fewest paths that do.
+    memos : list of GapMemo
+        All evaluations, on more and more paths.
     """
     rtol = levels.accuracy.rtol
     memo = levels.first(steps[-1])
+    memos = [memo]
     found = find_roots(memo, steps, bracket, points, max_solves, rtol)
-    while any(entry.is_doubtful for entry in found if entry.step):
+    while any(entry.is_doubtful(rtol) for entry in found if entry.step):
         n_paths = _MORE * memo.sampling.n_paths
         more = levels.more(memo, n_paths, memo.n_solves, steps[-1], len(steps))
         if isinstance(more, Status):
             break
         memo = more
+        memos.append(memo)
         found = find_roots(memo, steps, bracket, points, max_solves, rtol)
     while True:
-        open_steps = [i for i, entry in enumerate(found) if entry.step and not entry.reaches(rtol)]
+        open_steps = [i for i, entry in enumerate(found) if not entry.reaches(rtol)]
         if not open_steps:
-            return found
+            return found, memos
         worst = [_relative_errors(found[i]) for i in open_steps]
         wanted = levels.accuracy.more_paths(
             memo.sampling.n_paths,
@@ -259,18 +263,21 @@ def roots_to_accuracy(
         if isinstance(more, Status):
             for i in open_steps:
                 found[i] = replace(found[i], budget=more)
-            return found
+            return found, memos
         memo = more
         memo.also = steps  # the limit as t grows is told by gaps at all times
+        memos.append(memo)
         for i, entry in zip(
             open_steps, _roots_around(memo, chosen, around, grid, max_solves, rtol), strict=True
         ):
-            if entry.roots.threshold is not None:
+            root = entry.roots.threshold
+            if root is not None and not bracket[0] <= root.crossing.value <= bracket[1]:
+                outside = replace(entry.roots, scan_status=Status.NO_BRACKET)
+                found[i] = replace(entry, roots=outside)
+            elif root is not None or entry.roots.status is Status.NO_BRACKET:
                 found[i] = entry
-            elif entry.roots.status is not Status.NO_BRACKET:  # why there is no better value
+            else:  # why there is no better value
                 found[i] = replace(found[i], budget=entry.roots.status)
-            else:
-                found[i] = entry
 
 
 def _relative_errors(entry: LocatedStep) -> tuple[float, float]:

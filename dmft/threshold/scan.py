@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["hidden_change", "in_range", "look_closer", "sign_changes", "status_of_scan"]
+__all__ = [
+    "doubtful_signs",
+    "hidden_change",
+    "in_range",
+    "look_closer",
+    "sign_changes",
+    "status_of_scan",
+]
 
 # Gaps above two to this power are scaled before they are interpolated.
 _LARGE_EXPONENT = 200
@@ -31,6 +38,8 @@ _LARGE_EXPONENT = 200
 _NARROWEST = 1e-3
 _FINER = 8
 _NARROWEST_AT_START, _MOST_AT_START = 1e-6, 64
+# A sign is in doubt where the gap is less than so many standard errors from zero.
+_DOUBTFUL = 3.0
 
 
 def sign_changes(deltas: FloatArray, gaps: FloatArray) -> list[Crossing]:
@@ -89,6 +98,30 @@ def status_of_scan(
     if not crossings and np.isnan(gaps[0]) and gaps[-1] < 0:
         return failures[float(deltas[0])]
     return Status.NO_BRACKET
+
+
+def doubtful_signs(values: GapValues, rtol: float) -> NDArray[np.bool_]:
+    """Return where noise may decide on the sign of the gap.
+
+    Parameters
+    ----------
+    values : GapValues
+    rtol : float
+        At the ends of the bracket it does not matter where, by the slope of the gap there, a sign
+        change would lie within this tolerance, relative to delta, of the end.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    gaps, errors = values.gap, values.stderr
+    doubtful = np.abs(gaps) < _DOUBTFUL * errors
+    known = np.flatnonzero(np.isfinite(gaps))
+    if len(known) > 1:
+        for end, inner in (known[:2], known[:-3:-1]):
+            away = abs(np.log(values.delta[end] / values.delta[inner]))
+            doubtful[end] &= errors[end] * away > rtol * abs(gaps[end] - gaps[inner])
+    return doubtful
 
 
 def in_range(gaps: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ from dmft._numerics.accuracy import requested
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer
-from dmft.threshold.explanations import explain_search
+from dmft.threshold.explanations import explain_outside, explain_search
 from dmft.threshold.gap_memo import GapMemo
 from dmft.threshold.levels import Levels
 from dmft.threshold.paths_on_request import scan_bracket, search_to_accuracy
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from dmft.training.methods import Method
 
 __all__ = ["find_delta_nn"]
-
-# Relative to delta_NN; where the gap is computed by quadrature, a bias is rounding.
-_SMALL_BIAS = 1e-4
 
 
 def find_delta_nn(
@@ -171,15 +168,16 @@ def _of_scan(memo: GapMemo, scan: Scan) -> Threshold:
     values = scan.gap.values()
     if not scan.status.ok:
         return _threshold(memo, scan, values, scan.status, np.nan)
-    at = scan.crossings[-1].value
+    at, stderr = scan.crossings[-1].value, scan.crossings[-1].stderr
+    root = replace(scan.root, value=at, stderr=stderr)
     return _threshold(
         memo,
         scan,
         values,
-        scan.status,
+        Status.FINITE_PATHS if root.is_biased else scan.status,
         at,
-        stderr=scan.crossings[-1].stderr,
-        bias=scan.root.bias,
+        stderr=stderr,
+        bias=root.bias,
         residual=abs(scan.gap(at)),
         unstable_share=values.evaluations[at].unstable_share,
     )
@@ -192,6 +190,9 @@ def _of_search(search: Search, rtol: float) -> Threshold:
     memo, root = search.gaps[-1].memo, search.root
     if root is None:
         return _threshold(memo, scan, values, search.status, np.nan, **more)
+    if search.status is Status.NO_BRACKET:
+        detail = explain_outside(root.value, root.error, values.delta)
+        return _threshold(memo, scan, values, search.status, np.nan, detail=detail, **more)
     crossing = scan.crossings[-1]
     lower, upper = min(crossing.lower, root.value), max(crossing.upper, root.value)
     located = replace(crossing, value=root.value, lower=lower, upper=upper, stderr=root.stderr)
@@ -216,13 +217,15 @@ def _of_search(search: Search, rtol: float) -> Threshold:
 def _threshold(
     memo: GapMemo, scan: Scan, values: GapValues, status: Status, value: float, **numbers: Any
 ) -> Threshold:
-    stderr, bias = numbers.pop("stderr", np.nan), numbers.get("bias", 0.0)
-    if status.ok and abs(bias) > max(stderr, _SMALL_BIAS * value):
-        status = Status.FINITE_PATHS
     deltas = values.delta
+    # Evaluations on more paths lie between those of the scan, and change its signs.
+    of_scan = scan.gap.values()
+    detail = numbers.pop("detail", None)
+    if detail is None:
+        detail = explain_search(memo.problem, status, of_scan, scan.crossings, scan.hidden)
     return Threshold(
         value=value,
-        stderr=stderr,
+        stderr=numbers.pop("stderr", np.nan),
         status=status,
         crossings=scan.crossings,
         step=scan.gap.step,
@@ -233,13 +236,6 @@ def _threshold(
         residual=numbers.pop("residual", np.nan),
         config=memo.config,
         statuses=tuple(entry.sample.status for entry in values.evaluations.values()),
-        # Evaluations on more paths lie between those of the scan, and change its signs.
-        detail=explain_search(
-            memo.problem,
-            status,
-            values if np.isnan(value) else scan.gap.values(),
-            scan.crossings,
-            scan.hidden,
-        ),
+        detail=detail,
         **numbers,
     )

@@ -1,10 +1,14 @@
 """Thresholds and curves to an accuracy that is asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import dmft
 from dmft.io import records
+from dmft.threshold import paths_on_request
+from dmft.threshold.refinement import NewtonRoot
 
 RUN = dmft.load_preset("robust-phase-retrieval")
 METHOD = dmft.GradientDescent(0.2, 10)
@@ -197,3 +201,106 @@ def test_files_of_before_have_the_defaults(found, tmp_path, monkeypatch):
     assert again.value == found.value
     assert again.stderr == found.stderr
     assert (again.bias, again.interpolation_error, again.rtol, again.n_paths) == (0, 0, None, None)
+
+
+def test_a_bracket_narrower_than_the_error_of_the_root_is_no_obstacle():
+    """Without evaluations far from the root its slope is that between near ones."""
+    coarse = find(0.05, max_paths=1024)
+    ends = coarse.value * 0.999, coarse.value * 1.001
+    narrow = dmft.find_delta_nn(RUN.problem, METHOD, ends, rtol=0.05, sampling=SAMPLING)
+    assert narrow.status.ok
+    assert narrow.value == pytest.approx(coarse.value, rel=1e-4)
+    assert narrow.error == pytest.approx(coarse.error, rel=0.1)
+    plain = dmft.find_delta_nn(RUN.problem, METHOD, ends, sampling=replace(SAMPLING, n_paths=1024))
+    assert plain.error == pytest.approx(narrow.error, rel=0.01)
+
+
+def test_a_root_that_more_paths_move_out_of_the_bracket_is_none(found):
+    coarse = find(0.05, max_paths=1024)
+    assert coarse.value > 1.01 * found.value
+    bracket = 1.01 * found.value, 6.0
+    result = dmft.find_delta_nn(RUN.problem, METHOD, bracket, rtol=0.005, sampling=SAMPLING)
+    assert result.status is dmft.Status.NO_BRACKET
+    assert np.isnan(result.value)
+    assert result.bracket == bracket
+    assert "lower the lower end" in result.detail
+
+
+def test_a_sign_change_just_outside_the_bracket_takes_no_endless_paths(found):
+    """No number of paths tells on which side of the end it is; the tolerance says when to stop."""
+    bracket = 0.5, found.value * 0.999
+    result = dmft.find_delta_nn(
+        RUN.problem, METHOD, bracket, rtol=0.02, scan_points=4, sampling=SAMPLING
+    )
+    assert result.n_paths.max() <= 4096
+    if result.status is not dmft.Status.NO_BRACKET:
+        assert result.status.ok
+        assert result.value <= bracket[1]
+
+
+def test_a_scan_in_doubt_is_no_success_where_the_budget_ends(monkeypatch):
+    monkeypatch.setattr(paths_on_request.Scan, "is_doubtful", lambda *_: True)
+    result = find(0.05, max_paths=1024)
+    assert result.status is dmft.Status.MAX_PATHS
+    assert result.error <= 0.05 * result.value
+
+
+def test_an_unknown_error_is_not_within_a_tolerance():
+    assert NewtonRoot(2.0, 0.01, 0.005, 0.0).is_within(0.01)
+    assert not NewtonRoot(2.0, 0.01, np.nan, 0.0).is_within(0.01)
+    assert not NewtonRoot(np.nan, 0.01, 0.0, 0.0).is_within(0.01)
+    assert NewtonRoot(2.0, 0.001, 0.002, 0.0).is_biased
+
+
+def test_evaluations_on_few_paths_are_kept(found):
+    """Of the scan, which is repeated where it leaves a sign in doubt, and of each level."""
+    levels = []
+
+    class Counting(Announced):
+        def expect(self, count, seconds, words):
+            levels.append(words)
+
+    result = find(0.003, progress=Counting())
+    assert len(set(result.n_paths)) == 1 + len(levels)
+
+
+def curve_of_few_steps(bracket, steps, rtol, **settings):
+    return dmft.delta_nn_curve(RUN.problem, METHOD, bracket, steps, SAMPLING, rtol=rtol, **settings)
+
+
+def test_a_curve_keeps_the_evaluations_of_its_scan():
+    result = curve_of_few_steps(BRACKET, [5], 0.01)
+    assert result.status.ok
+    assert result.paths_of_solve.min() == 1024 < result.n_paths[0]
+    assert result.delta[-1] == BRACKET[1]
+    assert np.isfinite(result.gap).all()
+
+
+def test_a_step_of_a_curve_outside_the_bracket_has_no_value():
+    """Few paths have the root in it; more of them do not."""
+    result = curve_of_few_steps((2.83, 6.0), [10], 0.005)
+    assert result.status is dmft.Status.NO_BRACKET
+    assert np.isnan(result.value[0])
+    assert "lower the lower end 2.83" in result.detail
+
+
+def test_the_bias_of_a_curve_is_that_on_the_paths_of_each_step():
+    """Early steps on fewer paths say nothing of late ones; the errors are those of the search."""
+    result = curve_of_few_steps(BRACKET, [1, 10], 0.008)
+    assert result.status.ok
+    assert result.n_paths[0] < result.n_paths[1]
+    assert np.all(result.error <= 0.008 * result.value)
+    late = result.replicates[:, 1].mean() - result.value[1]
+    assert result.bias[1] == pytest.approx(late / 8, rel=1e-6)
+    assert not np.isclose(replace(result, estimated_bias=None).bias[1], result.bias[1])
+
+
+@pytest.mark.slow
+def test_step_0_of_a_curve_reaches_the_accuracy_where_it_is_sampled():
+    problem = dmft.Problem(
+        dmft.Target("phase-retrieval", noise=0.3), dmft.Network("gelu", [0.5, 0.5]), "pseudo-huber"
+    )
+    result = dmft.delta_nn_curve(problem, METHOD, (1.4, 1.9), [0], SAMPLING, points=4, rtol=1.5e-4)
+    assert result.status.ok
+    assert 0.0 < result.error[0] <= 1.5e-4 * result.value[0]
+    assert result.n_paths[0] > 1024

@@ -135,7 +135,7 @@ def _superseded(threshold: Threshold) -> NDArray[np.bool_]:
     if threshold.n_paths is None:
         return np.zeros(len(threshold.delta), dtype=bool)
     near = np.abs(threshold.gap) < _NEAR_ZERO * threshold.gap_stderr
-    return near & (threshold.n_paths < threshold.n_paths.max())
+    return np.asarray(near & (threshold.n_paths < threshold.n_paths.max()))
 
 
 def _draw_other_crossings(axes: Axes, threshold: Threshold) -> None:

@@ -76,8 +76,8 @@ class Draw:
             "noise": self.value(0.0, 0.0, 0.5, extreme=(1e-300, 1e150)),
         }
 
-    def network(self):
-        m = int(self.rng.integers(1, 4))
+    def network(self, most=3):
+        m = int(self.rng.integers(1, most + 1))
         layer = np.round(self.rng.normal(0.0, 1.0, m), 2).tolist()
         if self.rng.random() < 0.15:
             layer[0] = 0.0  # a neuron without output
@@ -89,7 +89,7 @@ class Draw:
             "second_layer": self.value(layer, extreme=([1e200], [1e-200], [0.0, 0.0])),
         }
 
-    def problem(self, hard=False):
+    def problem(self, hard=False, most=3):
         classes = self.rng.random() < 0.15
         loss = (
             self.one("logistic", "smoothed-hinge")
@@ -102,7 +102,7 @@ class Draw:
             "weight_decay": self.value(0.0, 0.0, 0.1, extreme=(1e8, 1e300)),
         }
         target = dmft.Target(**self.target(classes, hard))
-        return dmft.Problem(target, dmft.Network(**self.network()), **more)
+        return dmft.Problem(target, dmft.Network(**self.network(most)), **more)
 
     def method(self, flow=True, plain=False):
         if plain and self.rng.random() > self.rate:
@@ -208,7 +208,7 @@ def call_law(draw):
 
 
 def call_threshold(draw):
-    problem = draw.problem(hard=True)
+    problem = draw.problem(hard=True, most=2)  # a search with three neurons takes seconds
     found = dmft.find_delta_nn(
         problem,
         draw.method(),
@@ -230,7 +230,7 @@ def call_threshold(draw):
 
 def call_curve(draw):
     found = dmft.delta_nn_curve(
-        draw.problem(hard=True), draw.method(), (0.5, 8.0), [2], draw.sampling(),
+        draw.problem(True, 2), draw.method(), (0.5, 8.0), [2], draw.sampling(),
         points=draw.value(4, 5), max_solves=6,
     )  # fmt: skip
     finite_where_success(found, ["value", "stderr"], found.status)

@@ -1,4 +1,4 @@
-"""The law against Hessians of simulated gradient descent with m d = 2000, steps 0, 5 and 20.
+"""The law against Hessians of simulated gradient descent with m d = 1600, steps 0, 5 and 20.
 
 Two predictions are held to each simulated spectrum: the law of the trajectory (`dmft.solve`, which
 knows nothing of the draw), and the law of the weights D_i read off the simulation itself.
@@ -37,7 +37,7 @@ from rmt.overlay import TRACY_WIDOM_MEAN, TRACY_WIDOM_STD, airy_scale, kolmogoro
 
 STEPS = (0, 5, 20)
 SEEDS = range(8)
-SIZE = 2000
+SIZE = 1600
 
 
 def label(z, eps):

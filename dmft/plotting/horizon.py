@@ -110,7 +110,8 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
     margin = 0.06 * (high - low) or 0.1 * high
     axes.set_ylim(max(low - margin, 0.0), high + margin)
     _draw_limit(axes, curve)
-    axes.legend(loc="lower right" if value[-1] > value[0] else "upper right")
+    corner = "upper left" if value[-1] > value[0] else "upper right"
+    axes.legend(loc=corner, fontsize=9, handlelength=1.3)
 
 
 def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
@@ -210,7 +211,10 @@ def _fixed(curve: ThresholdCurve) -> list[int]:
     if not complete.any():
         return []
     known = curve.value[np.isfinite(curve.value)]
-    candidates = np.flatnonzero(complete == complete.max())
+    late = np.isfinite(curve.left_edge[:, -1])
+    if curve.paths_of_solve is not None and late.any():  # late edges on few paths are noise
+        late &= curve.paths_of_solve == curve.paths_of_solve[late].max()
+    candidates = np.flatnonzero(late if late.any() else complete == complete.max())
     if len(known):  # those far below the curve are in another phase throughout
         near = candidates[curve.delta[candidates] >= 0.9 * known.min()]
         candidates = near if len(near) else candidates

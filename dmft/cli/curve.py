@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["run_curve"]
 
 _ROWS = 10
-_JSON = """steps times value stderr interpolation_error bias statuses crossings bracket limit detail
-edge_at_threshold edge_at_threshold_stderr unstable_share n_evaluations delta gap gap_stderr
-left_edge left_edge_stderr rtol n_paths paths_of_solve gap_limit"""
+_JSON = """steps times value stderr interpolation_error bias error statuses crossings bracket
+limit detail edge_at_threshold edge_at_threshold_stderr unstable_share n_evaluations delta gap
+gap_stderr left_edge left_edge_stderr rtol n_paths paths_of_solve gap_limit"""
 
 
 def run_curve(arguments: argparse.Namespace) -> int:

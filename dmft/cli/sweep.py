@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 from dmft._numerics.sampling import Sampling
@@ -82,9 +83,11 @@ def _bracket(run: RunFile, grid: tuple[float, ...]) -> tuple[float, float] | Non
 def _lines(run: RunFile, threshold: Threshold | None) -> list[tuple[str, str]]:
     lines = [*problem_lines(run), inputs_line(run.sweep.inputs)]
     if threshold is not None:
-        value = with_error(threshold.value, threshold.stderr)
-        if not threshold.status.ok:
-            value = f"none found: {threshold.status.name}"
+        value = f"none found: {threshold.status.name}"
+        if math.isfinite(threshold.value):
+            error = threshold.stderr if threshold.rtol is None else threshold.error
+            value = with_error(threshold.value, error)
+            value += "" if threshold.status.ok else f" ({threshold.status.name})"
         sampling = Sampling(**threshold.config["sampling"])
         lines += [paths_line(sampling, run), (f"delta_NN(t={threshold.step})", value)]
         if threshold.detail:
@@ -93,6 +96,7 @@ def _lines(run: RunFile, threshold: Threshold | None) -> list[tuple[str, str]]:
 
 
 def _json(result: Sweep, threshold: Threshold | None) -> dict[str, Any]:
-    theory = None if threshold is None else picked(threshold, "value stderr step status detail")
+    names = "value stderr error step status detail"
+    theory = None if threshold is None else picked(threshold, names)
     crossings = {d: result.crossing(d) for d in result.d}
     return {**picked(result, _JSON), "crossing": crossings, "theory": theory}

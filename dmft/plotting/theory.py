@@ -134,8 +134,9 @@ def _superseded(threshold: Threshold) -> NDArray[np.bool_]:
     """Mark evaluations next to the root on fewer paths than others: they zigzag around these."""
     if threshold.n_paths is None:
         return np.zeros(len(threshold.delta), dtype=bool)
+    fewer: NDArray[np.bool_] = threshold.n_paths < threshold.n_paths.max()
     near = np.abs(threshold.gap) < _NEAR_ZERO * threshold.gap_stderr
-    return np.asarray(near & (threshold.n_paths < threshold.n_paths.max()))
+    return np.logical_and(near, fewer)
 
 
 def _draw_other_crossings(axes: Axes, threshold: Threshold) -> None:

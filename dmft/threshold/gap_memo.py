@@ -6,7 +6,7 @@ One solve at a delta gives the gap at every step up to its last; at step 0 no so
 from __future__ import annotations
 
 import copy
-import math
+import statistics
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -143,8 +143,6 @@ class GapMemo:
         Whether another evaluation at step 0 takes milliseconds.
     also : sequence of int
         Steps at which a solve gives the gap too, up to the last one asked for.
-    seconds : float
-        That the quickest evaluation took, but for those of step 0.
     """
 
     def __init__(
@@ -163,7 +161,7 @@ class GapMemo:
         self.edge_sensitivity = edge_sensitivity
         self.start_is_cheap = False
         self.also: Sequence[int] = ()
-        self.seconds = math.inf
+        self._seconds: dict[int, list[float]] = {}
         self._known: dict[float, dict[int, Evaluation]] = {}
 
     def evaluate(self, delta: float, steps: Sequence[int]) -> dict[int, Evaluation]:
@@ -172,8 +170,8 @@ class GapMemo:
         if steps[-1]:
             steps = sorted({*steps, *(step for step in self.also if 0 < step <= steps[-1])})
         found = self._known[delta] = self._evaluations(delta, steps)
-        if steps[-1]:
-            self.seconds = min(self.seconds, time.monotonic() - start)
+        if found[steps[-1]].last_step is None:  # runs that ended early were quicker
+            self._seconds.setdefault(steps[-1], []).append(time.monotonic() - start)
         self.execution.advance()
         return found
 
@@ -270,6 +268,14 @@ class GapMemo:
         return np.broadcast_to(getattr(entry.sample, name), self.sampling.replicates + 1)
 
     @property
+    def seconds(self) -> float:
+        """Seconds that an evaluation takes, the median of those that went furthest; 0 if unknown.
+
+        The first one of a process may take longer, and those read from a checkpoint do not.
+        """
+        return statistics.median(self._seconds[max(self._seconds)]) if self._seconds else 0.0
+
+    @property
     def n_solves(self) -> int:
         """Number of deltas evaluated."""
         return len(self._known)
@@ -298,6 +304,7 @@ class GapMemo:
         other.edge_sensitivity = edge_sensitivity
         other.execution = replace(self.execution, progress=None)
         other._known = dict(self._known)
+        other._seconds = {step: list(seconds) for step, seconds in self._seconds.items()}
         return other
 
 

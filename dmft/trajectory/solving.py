@@ -125,7 +125,7 @@ def solve(
     """
     sampling = Sampling() if sampling is None else sampling
     execution = Execution(threads, progress, checkpoint, checkpoint_seconds, max_memory, throw)
-    accuracy, names = requested(rtol, max_paths, max_seconds), check_names(of)
+    accuracy = requested(rtol, max_paths, max_seconds)
     steps = hessian_steps if hessian_steps is None else list(hessian_steps)
 
     def solve_on(part: Execution, paths: Sampling) -> Trajectory:
@@ -136,6 +136,7 @@ def solve(
     if accuracy is None:
         return solve_on(execution, sampling)
     _check(problem, method, sampling)
+    names = check_names(of, problem, method)
     n_kept = 1 if steps is None else len(set(steps))
     trajectory = solve_to_accuracy(
         accuracy, names, execution, problem, method, sampling, n_kept, solve_on

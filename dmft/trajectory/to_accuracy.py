@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.solver.memory import fits
+from dmft.training.gradient_descent import GradientDescent
 from dmft.trajectory.quantities import QUANTITIES
 from rmt.status import Status
 
@@ -31,19 +32,23 @@ ACCURATE = ("train_loss", "test_loss", "norm")
 _OF_FEW_PATHS = (Status.TOO_FEW_PATHS, Status.ILL_CONDITIONED)
 
 
-def check_names(names: Sequence[str]) -> tuple[str, ...]:
+def check_names(names: Sequence[str], problem: Problem, method: Method) -> tuple[str, ...]:
     """Return names of quantities, checked.
 
     Raises
     ------
     ValueError
-        If there is none, or one that is no quantity.
+        If there is none, or one that is no quantity, or one that problem and method do not have.
     """
     names = (names,) if isinstance(names, str) else tuple(names)
     unknown = [name for name in names if name not in QUANTITIES]
     if unknown or not names:
         what = repr(unknown[0]) if unknown else "none"
         raise ValueError(f"of must be one or several of {', '.join(QUANTITIES)}; got {what}")
+    if "test_error" in names and not problem.target.has_sign_labels:
+        raise ValueError("of must not have test_error: labels are not -1 and +1")
+    if "response" in names and not isinstance(method, GradientDescent):
+        raise ValueError("of must not have response: along a gradient flow it is not known")
     return names
 
 

@@ -62,6 +62,7 @@ def test_what_has_no_error_needs_no_paths():
     [
         ({"of": "loss"}, "of must be one or several of correlation, .*; got 'loss'"),
         ({"of": ()}, "of must be one or several of .*; got none"),
+        ({"of": "test_error"}, "of must not have test_error: labels are not -1 and"),
         ({"rtol": -1.0}, "rtol must be a positive finite number"),
         ({"rtol": None, "max_paths": 2048}, "max_paths must come with rtol"),
     ],

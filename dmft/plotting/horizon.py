@@ -110,8 +110,8 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
     margin = 0.06 * (high - low) or 0.1 * high
     axes.set_ylim(max(low - margin, 0.0), high + margin)
     _draw_limit(axes, curve)
-    corner = "upper left" if value[-1] > value[0] else "upper right"
-    axes.legend(loc=corner, fontsize=9, handlelength=1.3)
+    rises = value[-1] > value[0]
+    axes.legend(loc="upper left" if rises else "upper right", fontsize=9, handlelength=1.3)
 
 
 def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:

@@ -249,7 +249,7 @@ def roots_to_accuracy(
     while True:
         open_steps = [i for i, entry in enumerate(found) if not entry.reaches(rtol)]
         if not open_steps:
-            return found, memos
+            return [_with_doubt(entry, memos) for entry in found], memos
         worst = [_relative_errors(found[i]) for i in open_steps]
         wanted = levels.accuracy.more_paths(
             memo.sampling.n_paths,
@@ -263,7 +263,7 @@ def roots_to_accuracy(
         if isinstance(more, Status):
             for i in open_steps:
                 found[i] = replace(found[i], budget=more)
-            return found, memos
+            return [_with_doubt(entry, memos) for entry in found], memos
         memo = more
         memo.also = steps  # the limit as t grows is told by gaps at all times
         memos.append(memo)
@@ -278,6 +278,33 @@ def roots_to_accuracy(
                 found[i] = entry
             else:  # why there is no better value
                 found[i] = replace(found[i], budget=entry.roots.status)
+
+
+def _with_doubt(entry: LocatedStep, memos: Sequence[GapMemo]) -> LocatedStep:
+    """Mark a step where the gap, on fewer paths, may be positive again above delta_NN.
+
+    More paths are spent around the root. An evaluation above it whose gap is not negative beyond
+    doubt, and not on the tangent within its own error, may be in a window that they have not seen.
+    """
+    root = entry.roots.threshold
+    if root is None or not entry.step or not root.stderr:
+        return entry
+    values, _, _ = entry.memo.samples(entry.step)
+    above = values.delta >= root.crossing.upper
+    rise = values.delta[above][0] - root.crossing.value
+    slope = values.gap[above][0] / rise if rise > 0.0 else 0.0
+    finest = {
+        delta: one.sample
+        for memo in memos
+        for delta, one in memo.at(entry.step).items()
+        if delta > root.crossing.upper
+    }
+    for delta, sample in finest.items():
+        doubt = _DOUBTFUL * sample.stderr
+        expected = slope * (delta - root.crossing.value)
+        if sample.gap[0] > max(-doubt, expected + doubt):
+            return replace(entry, roots=replace(entry.roots, hidden=(delta, delta, delta)))
+    return entry
 
 
 def _relative_errors(entry: LocatedStep) -> tuple[float, float]:

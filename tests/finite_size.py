@@ -33,7 +33,7 @@ def simulate(
 ) -> dict:
     """One run; keys ``C`` (T+1, T+1, m, m), ``M`` (T+1, m, k), ``G`` (T+1, T+1, m, m),
     ``train_loss``, ``test_loss`` (T+1,), and for each step in ``hessian_steps`` the keys
-    ``smallest:t`` (smallest Hessian eigenvalue, weight decay included) and
+    ``smallest:t``, ``largest:t`` (extreme Hessian eigenvalues, weight decay included) and
     ``overlap:t`` (squared norm of the lowest eigenvector on the hard directions).
     """
     rng = np.random.default_rng(seed)
@@ -59,9 +59,10 @@ def simulate(
             D = loss[2](f, y)[:, None, None] * s1[:, :, None] * s1[:, None, :]
             index = np.arange(m)
             D[:, index, index] += loss[1](f, y)[:, None] * a * activation[2](r)
-            low, overlap = smallest_eigenvalue(X, D, hard)
+            low, overlap, high = extreme_eigenvalues(X, D, hard)
             out[f"smallest:{t}"] = low + weight_decay
             out[f"overlap:{t}"] = overlap
+            out[f"largest:{t}"] = high + weight_decay
         if t < n_steps:
             theta = theta - step_size * (X.T @ g / n + weight_decay * theta)
     W, g = np.array(weights), np.array(gradients)
@@ -72,9 +73,9 @@ def simulate(
     return out
 
 
-def smallest_eigenvalue(X, D, hard):
-    """Smallest eigenvalue of (1/n) sum_i D_i (x) x_i x_i^T, and its squared overlap with the hard
-    axes, matrix-free.
+def extreme_eigenvalues(X, D, hard):
+    """Smallest eigenvalue, its squared overlap with the hard axes, and the largest eigenvalue of
+    (1/n) sum_i D_i (x) x_i x_i^T, matrix-free.
     """
     n, d = X.shape
     m = D.shape[1]
@@ -88,7 +89,9 @@ def smallest_eigenvalue(X, D, hard):
     start[: m * 4] += 10.0  # both the hard axes and the rest are present in the start vector
     values, vectors = eigsh(H, k=1, which="SA", ncv=30, v0=start, tol=1e-7, maxiter=5000)
     lowest = vectors[:, 0].reshape(d, m)
-    return values[0], np.sum(lowest[list(hard)] ** 2)
+    # The largest one sits at the edge, where digits are expensive and not needed.
+    high = eigsh(H, k=1, which="LA", ncv=30, v0=start, tol=1e-4, return_eigenvectors=False)
+    return values[0], np.sum(lowest[list(hard)] ** 2), high[0]
 
 
 def _test_loss(rng, n, activation, loss, label, k, a, theta):

@@ -20,6 +20,7 @@ __all__ = [
     "Sampling",
     "bias_of_paths",
     "cubature_normals",
+    "is_biased",
     "seed_sequence",
     "sobol_normals",
 ]
@@ -34,6 +35,7 @@ _SOBOL_BITS = 30  # one Sobol sequence holds at most 2**30 points
 MOST_PATHS = 2 ** (_SOBOL_BITS - 1)
 """Paths per replicate at most."""
 
+_SMALL_BIAS = 1e-4
 # The families of streams spawned from one seed.
 LEADING, FRESH, CUBATURE, HARD = 0, 1, 2, 3
 
@@ -149,6 +151,18 @@ def bias_of_paths(
     The value comes from all paths together, and the bias is inversely proportional to their number.
     """
     return np.asarray((mean - value) / (replicates - 1))
+
+
+def is_biased(
+    bias: NDArray[np.float64] | float,
+    stderr: NDArray[np.float64] | float,
+    value: NDArray[np.float64] | float,
+) -> NDArray[np.bool_]:
+    """Return where a bias is larger than the standard error, and than 1e-4 of the value.
+
+    Below that it may be rounding, of what is computed by quadrature.
+    """
+    return np.asarray(np.abs(bias) > np.maximum(stderr, _SMALL_BIAS * np.abs(value)))
 
 
 def cubature_normals(

@@ -83,6 +83,7 @@ Modules
 ``runs``           records of runs
 ``stability``      linearly unstable paths and their share of the averages
 ``memory``         memory of a solve, rows within a budget
+``budget``         work on more paths, within the budget of an accuracy
 ``checkpoints``    folders from which a solve resumes
 ``state``          declared state of objects in checkpoints
 ================== ============================================================================

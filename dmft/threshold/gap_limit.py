@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.sampling import bias_of_paths
+from dmft.hessian.gap_samples import standard_error
 from dmft.threshold.extrapolation import SETTLED, extrapolate
 from dmft.threshold.interpolation import root_between
 from dmft.threshold.relaxation import FEWEST, Points, fit, power_laws
@@ -249,8 +250,9 @@ def _may_vanish(times: FloatArray, edge: FloatArray) -> bool:
 def _limit_at_zero_edge(gap: FloatArray, edge: FloatArray) -> tuple[float, float, float] | None:
     """Extrapolate the gap to an edge of zero; None where no law describes it."""
     count = len(gap) - 1
-    error = edge[1:].std(axis=0, ddof=1) / np.sqrt(count)
-    error = np.hypot(error, bias_of_paths(edge[0], edge[1:].mean(axis=0), count))
+    error = np.hypot(
+        standard_error(edge[1:], axis=0), bias_of_paths(edge[0], edge[1:].mean(axis=0), count)
+    )
     order = np.argsort(edge[0], kind="stable")
     order = order[-edge[0, order] > _KNOWN_EDGE * error[order]]
     distance, gap, edge = -edge[0, order], gap[:, order], edge[:, order]

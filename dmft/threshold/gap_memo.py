@@ -18,6 +18,7 @@ from dmft._numerics.workers import Threads, single_threaded_blas, worker_count
 from dmft.hessian.gap_samples import GapSample, sample_gap, standard_error
 from dmft.hessian.hessian import initial_law
 from dmft.io.folders import check_folder
+from dmft.threshold.onset import shown_early
 from dmft.trajectory.solving import solve_with
 from rmt.status import NumericalFailure, Status
 
@@ -360,7 +361,7 @@ class GapFunction:
         shown = float(earlier[1:].mean() - earlier[0])
         if not np.isfinite(shown):  # there is no gap that early
             return difference / (n_replicates - 1)
-        return max(shown, difference / n_replicates**2, key=abs)
+        return float(shown_early(shown, difference, n_replicates))
 
     @property
     def is_cheap(self) -> bool:

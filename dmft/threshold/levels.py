@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dmft.solver.memory import fits
+from dmft.solver.budget import begin_within
 from dmft.threshold.gap_memo import GapMemo
 from rmt.status import Status
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from dmft.training.methods import Method
 
 __all__ = ["Levels"]
+
+# A scan that leaves a sign in doubt is repeated on so many times more paths.
+_MORE = 4
 
 
 class Levels:
@@ -55,6 +58,10 @@ class Levels:
         """Return a memo on the paths to begin with, for gaps up to a step."""
         return self._memo(self.accuracy.first_paths(float(self._method.times[step])))
 
+    def again(self, memo: GapMemo, step: int, n_steps: int = 1) -> GapMemo | Status:
+        """Return a memo for the same solves where these leave something in doubt, as `more`."""
+        return self.more(memo, _MORE * memo.sampling.n_paths, memo.n_solves, step, n_steps)
+
     def more(
         self, memo: GapMemo, n_paths: int | None, n_solves: int, step: int, n_steps: int = 1
     ) -> GapMemo | Status:
@@ -80,16 +87,17 @@ class Levels:
         """
         if n_paths is None or n_paths > self.accuracy.max_paths:
             return Status.MAX_PATHS
-        solve = memo.seconds * (n_paths / memo.sampling.n_paths)
-        if not self.accuracy.has_time_for(n_solves * solve):
-            return Status.MAX_PATHS
-        sampling = replace(self._sampling, n_paths=n_paths)
-        method, budget = self._method.until(step), self._execution.max_memory
-        if not fits(self._problem, method, sampling, n_steps, budget):
-            return Status.OUT_OF_MEMORY
-        words = f"{sampling.replicates} x {n_paths} paths"
-        self._execution.expect(n_solves, n_solves * solve, words)
-        return self._memo(n_paths)
+        status = begin_within(
+            self.accuracy,
+            self._execution,
+            self._problem,
+            self._method.until(step),
+            replace(self._sampling, n_paths=n_paths),
+            n_steps,
+            count=n_solves,
+            seconds=n_solves * memo.seconds * (n_paths / memo.sampling.n_paths),
+        )
+        return self._memo(n_paths) if status.ok else status
 
     def _memo(self, n_paths: int) -> GapMemo:
         return GapMemo(

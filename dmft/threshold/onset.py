@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["bias_by_onset", "step_of_onset"]
+__all__ = ["bias_by_onset", "shown_early", "step_of_onset"]
 
 
 def bias_by_onset(times: FloatArray, differences: FloatArray, replicates: int) -> FloatArray:
@@ -54,9 +54,16 @@ def bias_by_onset(times: FloatArray, differences: FloatArray, replicates: int) -
     x, y = times[known], differences[known]
     if x[0] > 0.0:  # at the start nothing depends on the paths
         x, y = np.append(0.0, x), np.append(0.0, y)
-    earlier = np.interp(times / replicates, x, y)
-    least = differences / replicates**2
-    return np.where(np.abs(least) > np.abs(earlier), least, np.where(known, earlier, np.nan))
+    shown = np.interp(times / replicates, x, y)
+    return np.where(known, shown_early(shown, differences, replicates), np.nan)
+
+
+def shown_early(
+    shown: FloatArray | float, difference: FloatArray | float, replicates: int
+) -> FloatArray:
+    """Return the bias at a time, from the differences at time t/R and at the time itself."""
+    least = np.asarray(difference) / replicates**2
+    return np.where(np.abs(least) > np.abs(shown), least, shown)
 
 
 def step_of_onset(times: FloatArray, step: int, replicates: int) -> int | None:

@@ -17,6 +17,7 @@ from dmft.threshold.gap_memo import GapFunction, merged_values
 from dmft.threshold.onset import step_of_onset
 from dmft.threshold.question import even_in_log
 from dmft.threshold.refinement import (
+    OF_LOCATION,
     NewtonRoot,
     Slope,
     locate_crossings,
@@ -24,7 +25,7 @@ from dmft.threshold.refinement import (
     root_from,
     slope_at,
 )
-from dmft.threshold.scan import doubtful_signs, look_closer
+from dmft.threshold.scan import doubtful_signs, few_paths_failed, look_closer
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -36,16 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Scan", "Search", "scan_bracket", "search_to_accuracy"]
 
-# A scan that leaves a sign in doubt is repeated on so many times more paths.
-_MORE = 4
 # Next to a sign change, within so many of its standard errors, gaps are small on any paths.
 _NEXT_TO = 3.0
-# Of the tolerance, what the location of the root may take.
-_OF_LOCATION = 0.25
 # Solves that finding the root on more paths usually takes.
 _USUAL = 2
-# Failures of few paths, which more of them may mend.
-_OF_FEW_PATHS = (Status.TOO_FEW_PATHS, Status.ILL_CONDITIONED, Status.UNPHYSICAL_BRANCH)
 
 
 @dataclass(frozen=True)
@@ -81,8 +76,7 @@ class Scan:
     def is_doubtful(self, rtol: float) -> bool:
         """Return whether more paths may show other sign changes, or some instead of a failure."""
         values = self.gap.values()
-        failures = set() if self.status.ok else {self.status, *values.failures.values()}
-        if not failures.isdisjoint(_OF_FEW_PATHS):  # below delta_NN they do not matter
+        if few_paths_failed(self.status, values):
             return True
         small = doubtful_signs(values, rtol)
         for crossing in self.crossings:
@@ -165,7 +159,7 @@ def search_to_accuracy(
     scan, rtol = scan_bracket(memo, step, bracket, scan_points), levels.accuracy.rtol
     gaps, of_scan = [scan.gap], Status.SUCCESS
     while step and scan.is_doubtful(rtol):
-        more = levels.more(memo, _MORE * memo.sampling.n_paths, memo.n_solves, step)
+        more = levels.again(memo, step)
         if isinstance(more, Status):
             of_scan = more
             break
@@ -189,7 +183,7 @@ def search_to_accuracy(
         gaps.append(GapFunction(memo, step, early=early))
         try:
             root, slope = root_from(
-                gaps[-1], root.value, slope, _OF_LOCATION * rtol * root.value, bracket
+                gaps[-1], root.value, slope, OF_LOCATION * rtol * root.value, bracket
             )
         except NumericalFailure as failure:
             return Search(scan, tuple(gaps), root, failure.status)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from dmft._numerics.sampling import is_biased
 from dmft.hessian.gap_samples import standard_error
 from dmft.threshold.scan import sign_changes, status_of_scan
 from rmt.status import NumericalFailure, Status
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["NewtonRoot", "Slope", "locate_crossings", "newton_step", "root_from", "slope_at"]
+__all__ = [
+    "OF_LOCATION",
+    "NewtonRoot",
+    "Slope",
+    "locate_crossings",
+    "newton_step",
+    "root_from",
+    "slope_at",
+]
+
+OF_LOCATION: Final = 0.25
+"""Of an accuracy asked for, what the location of a root may take."""
 
 # The root is located this much more finely than its sampling error: refining further is noise; but
 # never more finely than the next, relative to delta, where there is no sampling error. It is
@@ -33,8 +45,6 @@ _LARGEST_RESIDUAL = 0.25
 # Its slope is not taken from gaps this many times those at the ends of the interval.
 _FAR_GAP = 10.0
 _MAX_REFINEMENTS = 40
-# Relative to the root; where the gap is computed by quadrature, a bias is rounding.
-_SMALL_BIAS = 1e-4
 # An interval wider than this is halved on the logarithmic scale first, where a gap varies evenly.
 _WIDEST = 1e3
 
@@ -203,7 +213,7 @@ class NewtonRoot:
     @property
     def is_biased(self) -> bool:
         """Whether the bias, of which no more than the size is known, is the largest error."""
-        return abs(self.bias) > max(self.stderr, _SMALL_BIAS * self.value)
+        return bool(is_biased(self.bias, self.stderr, self.value))
 
     def is_within(self, rtol: float) -> bool:
         """Return whether the error is within a tolerance; not where it is unknown."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.threshold.question import even_in_log
-from dmft.threshold.scan import doubtful_signs
+from dmft.threshold.scan import DOUBTFUL, doubtful_signs, few_paths_failed
 from dmft.threshold.step_roots import roots_at_step, with_bias
 from rmt.status import Status
 
@@ -33,12 +33,8 @@ _FACTOR, _NARROW, _OUTSIDE, _MOST_OUTSIDE = 1.25, 1.15, 1.1, 6
 # The grid reaches beyond the last root by so many times what delta_NN has risen since a fraction of
 # the time, where that is little enough of it to say something of the limit.
 _RISES, _EARLIER, _SETTLING = 2.0, 4.0, 0.15
-# Where the scan leaves something in doubt, it is repeated on so many times more paths.
-_MORE = 4
-_DOUBTFUL = 3.0
 # Deltas below a root on which its interpolation rests.
 _BELOW = 2
-_OF_FEW_PATHS = (Status.TOO_FEW_PATHS, Status.ILL_CONDITIONED, Status.UNPHYSICAL_BRANCH)
 # Statuses of a root that has a value; more paths can only improve it.
 _IMPROVABLE = (Status.SUCCESS, Status.MAX_STEPS, Status.FINITE_PATHS)
 
@@ -86,12 +82,10 @@ class LocatedStep:
     def is_doubtful(self, rtol: float) -> bool:
         """Return whether more paths may show other sign changes, or some instead of a failure."""
         status = self.roots.scan_status
-        if status.ok or status in _OF_FEW_PATHS:  # below delta_NN a failure does not matter
-            return not status.ok
+        if status.ok:
+            return False
         values, _, _ = self.memo.samples(self.step)
-        failures = set(values.failures.values())
-        small = doubtful_signs(values, rtol)
-        return bool(small.any()) or not failures.isdisjoint(_OF_FEW_PATHS)
+        return few_paths_failed(status, values) or bool(doubtful_signs(values, rtol).any())
 
 
 def find_roots(
@@ -141,7 +135,7 @@ def _last_open(memo: GapMemo, steps: Sequence[int]) -> int:
     """
     for index in range(len(steps) - 1, -1, -1):
         found = [entry.sample for entry in memo.at(steps[index]).values()]
-        below = [one.gap[0] > _DOUBTFUL * one.stderr for one in found[:_BELOW]]
+        below = [one.gap[0] > DOUBTFUL * one.stderr for one in found[:_BELOW]]
         if len(found) <= _BELOW or not all(below) or not any(one.gap[0] < 0 for one in found):
             return index
     return -1
@@ -239,17 +233,13 @@ def roots_to_accuracy(
     memos = [memo]
     found = find_roots(memo, steps, bracket, points, max_solves, rtol)
     while any(entry.is_doubtful(rtol) for entry in found if entry.step):
-        n_paths = _MORE * memo.sampling.n_paths
-        more = levels.more(memo, n_paths, memo.n_solves, steps[-1], len(steps))
+        more = levels.again(memo, steps[-1], len(steps))
         if isinstance(more, Status):
             break
         memo = more
         memos.append(memo)
         found = find_roots(memo, steps, bracket, points, max_solves, rtol)
-    while True:
-        open_steps = [i for i, entry in enumerate(found) if not entry.reaches(rtol)]
-        if not open_steps:
-            return [_with_doubt(entry, memos) for entry in found], memos
+    while open_steps := [i for i, entry in enumerate(found) if not entry.reaches(rtol)]:
         worst = [_relative_errors(found[i]) for i in open_steps]
         wanted = levels.accuracy.more_paths(
             memo.sampling.n_paths,
@@ -263,7 +253,7 @@ def roots_to_accuracy(
         if isinstance(more, Status):
             for i in open_steps:
                 found[i] = replace(found[i], budget=more)
-            return [_with_doubt(entry, memos) for entry in found], memos
+            break
         memo = more
         memo.also = steps  # the limit as t grows is told by gaps at all times
         memos.append(memo)
@@ -278,6 +268,7 @@ def roots_to_accuracy(
                 found[i] = entry
             else:  # why there is no better value
                 found[i] = replace(found[i], budget=entry.roots.status)
+    return [_with_doubt(entry, memos) for entry in found], memos
 
 
 def _with_doubt(entry: LocatedStep, memos: Sequence[GapMemo]) -> LocatedStep:
@@ -300,7 +291,7 @@ def _with_doubt(entry: LocatedStep, memos: Sequence[GapMemo]) -> LocatedStep:
         if delta > root.crossing.upper
     }
     for delta, sample in finest.items():
-        doubt = _DOUBTFUL * sample.stderr
+        doubt = DOUBTFUL * sample.stderr
         expected = slope * (delta - root.crossing.value)
         if sample.gap[0] > max(-doubt, expected + doubt):
             return replace(entry, roots=replace(entry.roots, hidden=(delta, delta, delta)))

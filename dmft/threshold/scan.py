@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -22,13 +22,18 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
 
 __all__ = [
+    "DOUBTFUL",
     "doubtful_signs",
+    "few_paths_failed",
     "hidden_change",
     "in_range",
     "look_closer",
     "sign_changes",
     "status_of_scan",
 ]
+
+DOUBTFUL: Final = 3.0
+"""A sign is in doubt where the gap is less than so many standard errors from zero."""
 
 # Gaps above two to this power are scaled before they are interpolated.
 _LARGE_EXPONENT = 200
@@ -38,8 +43,8 @@ _LARGE_EXPONENT = 200
 _NARROWEST = 1e-3
 _FINER = 8
 _NARROWEST_AT_START, _MOST_AT_START = 1e-6, 64
-# A sign is in doubt where the gap is less than so many standard errors from zero.
-_DOUBTFUL = 3.0
+# Failures of few paths, which more of them may mend.
+_OF_FEW_PATHS = (Status.TOO_FEW_PATHS, Status.ILL_CONDITIONED, Status.UNPHYSICAL_BRANCH)
 
 
 def sign_changes(deltas: FloatArray, gaps: FloatArray) -> list[Crossing]:
@@ -100,6 +105,12 @@ def status_of_scan(
     return Status.NO_BRACKET
 
 
+def few_paths_failed(status: Status, values: GapValues) -> bool:
+    """Return whether there is no threshold for want of paths; below one failures do not matter."""
+    failures = () if status.ok else (status, *values.failures.values())
+    return any(failure in _OF_FEW_PATHS for failure in failures)
+
+
 def doubtful_signs(values: GapValues, rtol: float) -> NDArray[np.bool_]:
     """Return where noise may decide on the sign of the gap.
 
@@ -115,7 +126,7 @@ def doubtful_signs(values: GapValues, rtol: float) -> NDArray[np.bool_]:
     ndarray of bool, shape (n,)
     """
     gaps, errors = values.gap, values.stderr
-    doubtful = np.abs(gaps) < _DOUBTFUL * errors
+    doubtful = np.abs(gaps) < DOUBTFUL * errors
     known = np.flatnonzero(np.isfinite(gaps))
     if len(known) > 1:
         for end, inner in (known[:2], known[:-3:-1]):

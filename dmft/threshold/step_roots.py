@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft._numerics.sampling import bias_of_paths
+from dmft._numerics.sampling import bias_of_paths, is_biased
 from dmft.hessian.gap_samples import standard_error
 from dmft.threshold.gap_memo import GapFunction
 from dmft.threshold.interpolation import (
@@ -18,7 +18,7 @@ from dmft.threshold.interpolation import (
     root_between,
 )
 from dmft.threshold.onset import bias_by_onset
-from dmft.threshold.refinement import locate_crossings
+from dmft.threshold.refinement import OF_LOCATION, locate_crossings
 from dmft.threshold.scan import (
     hidden_change,
     in_range,
@@ -45,8 +45,6 @@ __all__ = ["StepRoots", "roots_at_start", "roots_at_step", "with_bias"]
 _FRACTION_OF_ERROR = 0.2
 # ... or of delta: finer differences are not seen in any figure.
 _FINEST = 1e-4
-# ... or of the accuracy asked for.
-_OF_LOCATION = 0.25
 # An interval narrower than this many standard errors is not divided.
 _NARROWEST = 0.5
 # An interval of log delta narrower than this is not searched for hidden sign changes.
@@ -96,7 +94,7 @@ class Root:
         lower, upper = self.interval
         if upper - lower <= _NARROWEST * self.stderr:
             return 0.0
-        finest = max(_FINEST, _OF_LOCATION * self.rtol) * self.crossing.value
+        finest = max(_FINEST, OF_LOCATION * self.rtol) * self.crossing.value
         return self.error / max(_FRACTION_OF_ERROR * self.stderr, finest)
 
     @property
@@ -149,8 +147,7 @@ class StepRoots:
         is_open = self.hidden is not None and self.hidden[2] > root.crossing.lower
         if root.excess > 1.0 or is_open:
             return Status.MAX_STEPS
-        # Where the roots are exact, the bias is their rounding.
-        biased = abs(root.bias) > max(root.stderr, _FINEST * root.crossing.value)
+        biased = is_biased(root.bias, root.stderr, root.crossing.value)
         return Status.FINITE_PATHS if biased else self.scan_status
 
     @property

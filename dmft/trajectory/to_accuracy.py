@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.solver.memory import fits
+from dmft.solver.budget import begin_within
 from dmft.training.gradient_descent import GradientDescent
 from dmft.trajectory.quantities import QUANTITIES
 from rmt.status import Status
@@ -132,11 +132,18 @@ def solve_to_accuracy(
         else:
             return found
         more = accuracy.more_paths(n_paths, statistical, bias)
-        if more is None or not accuracy.has_time_for(seconds * more / n_paths):
+        if more is None:
             return found.ended(Status.MAX_PATHS)
-        if not fits(problem, method, replace(sampling, n_paths=more), n_kept, execution.max_memory):
-            return found.ended(Status.OUT_OF_MEMORY)
-        steps = method.n_steps * (sampling.replicates + 1)
-        words = f"{sampling.replicates} x {more} paths"
-        execution.expect(steps, seconds * more / n_paths, words)
+        status = begin_within(
+            accuracy,
+            execution,
+            problem,
+            method,
+            replace(sampling, n_paths=more),
+            n_kept,
+            count=method.n_steps * (sampling.replicates + 1),
+            seconds=seconds * more / n_paths,
+        )
+        if not status.ok:
+            return found.ended(status)
         n_paths = more

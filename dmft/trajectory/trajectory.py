@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.execution import Execution
-from dmft._numerics.sampling import Sampling, bias_of_paths
+from dmft._numerics.sampling import Sampling, bias_of_paths, is_biased
 from dmft._numerics.validation import check_integer
 from dmft.io.records import read_record, write_record
 from dmft.model.problem import Problem
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Trajectory", "last_meaningful_step"]
 
 FloatArray = NDArray[np.float64]
-
-_SMALL_BIAS = 1e-4
 
 
 class Trajectory:
@@ -286,8 +284,7 @@ class Trajectory:
         Of train loss, norm and gradient norm; not below 1e-4 of the value.
         """
         for name in ("train_loss", "norm", "gradient_norm"):
-            value, bias = np.abs(getattr(self, name)), np.abs(self.bias[name])
-            if np.any(bias > np.maximum(self.stderr[name], _SMALL_BIAS * value)):
+            if is_biased(self.bias[name], self.stderr[name], getattr(self, name)).any():
                 return Status.FINITE_PATHS
         return Status.SUCCESS
 

@@ -45,7 +45,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
     bracket = needed(settings.bracket or run.threshold.bracket, "curve.bracket")
     with Output(arguments, run) as output:
         total = expected_solves(settings.points)
-        with execution(arguments, total, "values of delta") as options:
+        with execution(arguments, total, "values of delta", output, "curve") as options:
             result = delta_nn_curve(
                 run.problem,
                 run.method,

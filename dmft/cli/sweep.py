@@ -61,7 +61,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             )
         output.save("sweep", result)
         if bracket is not None:
-            threshold = threshold_of(arguments, run, bracket)
+            threshold = threshold_of(arguments, run, bracket, output)
             output.save("sweep-threshold", threshold)
         output.draw("sweep", "plot_sweep", result, threshold)
     status = result.status

@@ -144,7 +144,7 @@ def run_replicates(
         frozenset(steps),
         most_rows,
         hard_basis,
-        _apart(execution.progress),
+        _apart(execution.counting),
         antithetic=problem.starts_on_hard,
         basis_rows=basis_rows,
     )
@@ -158,6 +158,7 @@ def run_replicates(
             execution.checkpoint,
             configuration(problem, delta, method, sampling, steps),
             execution.checkpoint_seconds,
+            execution.quick_seconds,
         )
         with _errors_of_progress(), folder.open():
             pooled, *replicates = _runs(shared, n_workers, folder)

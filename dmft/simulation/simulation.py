@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._numerics.machine_memory import available_memory
 from dmft._numerics.validation import check_progress
 from dmft.io.folders import renamed_out
-from dmft.io.records import NOT_STORED, read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.records import NOT_STORED
+from dmft.io.saved_result import SavedResult
 from dmft.model.inputs import Inputs
 from dmft.model.problem import Problem
 from dmft.simulation.seed_runs import (
@@ -43,8 +43,14 @@ __all__ = ["SimulatedHessian", "Simulation", "simulate"]
 
 Array = NDArray[np.float64]
 
-_KIND = "simulation"
 _NAMES = (*QUANTITIES, OF_CLASSES, SECOND_LAYER)
+
+# The configuration of a simulation; those that a result has as fields too, and all others.
+_FIELDS = ("delta", "d", "n", "hold_hard")
+_SETTINGS = (
+    *("problem", "method", "inputs", *_FIELDS, "hard_overlap"),
+    *("hessian_steps", "n_extreme", "dense_limit", "n_test", "draws"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +97,7 @@ class SimulatedHessian:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Simulation:
+class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
     r"""Runs of gradient descent at finite dimension, one per seed.
 
     Made by :func:`dmft.simulate`. S is the number of seeds, T the number of steps.
@@ -208,21 +214,6 @@ class Simulation:
             for name in _NAMES
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seeds to one ``.npz`` file (atomically).
-
-        Parameters
-        ----------
-        path : path-like
-            The file; a missing ``.npz`` suffix is added.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; nothing is left behind.
-        """
-        write_record(path, _KIND, self)
-
     @classmethod
     def load(cls, path: str | os.PathLike[str], problem: Problem | None = None) -> Simulation:
         """Read a simulation written by :meth:`save`.
@@ -240,13 +231,43 @@ class Simulation:
             If the file is not a simulation, is damaged, was written by a newer version, or belongs
             to another problem than the one given.
         """
-        found = read_record(path, _KIND, cls, _check)
+        found = super().load(path)
         return dataclasses.replace(
             found,
             problem=Problem.of_record(found.config["problem"], problem),
             method=GradientDescent.from_config(found.config["method"]),
             inputs=Inputs.from_config(found.config["inputs"]),
         )
+
+    def check_settings(self) -> None:
+        """Raise unless the stored fields of a simulation are those of its configuration."""
+        config = self.config
+        super().check_settings()
+        for name in _FIELDS:
+            value = getattr(self, name)
+            if value != config[name]:
+                raise ValueError(f"its {name} is {value}, that of its configuration is not")
+        m, k = len(config["problem"]["network"]["second_layer"]), config["problem"]["target"]["k"]
+        shape = len(self.seeds), config["method"]["n_steps"] + 1, m, k
+        if self.overlap.shape != shape:
+            raise ValueError(f"its overlaps must have shape {shape}, got {self.overlap.shape}")
+        size, n_extreme = m * config["d"], config["n_extreme"]
+        is_complete = size <= config["dense_limit"]
+        shapes = (len(self.seeds), size if is_complete else 2 * n_extreme), (shape[0], n_extreme)
+        if list(self.hessian) != config["hessian_steps"]:
+            raise ValueError("it must have the Hessians of its configuration")
+        for step, record in self.hessian.items():
+            if (record.step, record.complete) != (step, is_complete):
+                raise ValueError(
+                    f"its Hessian at step {step} is of another step or not as complete"
+                )
+            if (record.eigenvalues.shape, record.smallest.shape) != shapes:
+                raise ValueError(f"its eigenvalues at step {step} must have shape {shapes[0]}")
+        hard, wanted = self.hard_overlap, config["hard_overlap"]
+        if (hard is None) != (wanted is None) or (
+            hard is not None and np.shape(wanted) != hard.shape
+        ):
+            raise ValueError("its hard_overlap is not that of its configuration")
 
     def __repr__(self) -> str:
         return (
@@ -442,38 +463,3 @@ def _assemble(
         statuses=statuses,
         config=config,
     )
-
-
-# The configuration of a simulation; those that a result has as fields too, and all others.
-_FIELDS = ("delta", "d", "n", "hold_hard")
-_SETTINGS = (
-    *("problem", "method", "inputs", *_FIELDS, "hard_overlap"),
-    *("hessian_steps", "n_extreme", "dense_limit", "n_test", "draws"),
-)
-
-
-def _check(found: Simulation) -> None:
-    """Raise unless the stored fields of a simulation are those of its configuration."""
-    config = found.config
-    check_settings(config, *_SETTINGS)
-    for name in _FIELDS:
-        value = getattr(found, name)
-        if value != config[name]:
-            raise ValueError(f"its {name} is {value}, that of its configuration is not")
-    m, k = len(config["problem"]["network"]["second_layer"]), config["problem"]["target"]["k"]
-    shape = len(found.seeds), config["method"]["n_steps"] + 1, m, k
-    if found.overlap.shape != shape:
-        raise ValueError(f"its overlaps must have shape {shape}, got {found.overlap.shape}")
-    size, n_extreme = m * config["d"], config["n_extreme"]
-    is_complete = size <= config["dense_limit"]
-    shapes = (len(found.seeds), size if is_complete else 2 * n_extreme), (shape[0], n_extreme)
-    if list(found.hessian) != config["hessian_steps"]:
-        raise ValueError("it must have the Hessians of its configuration")
-    for step, record in found.hessian.items():
-        if (record.step, record.complete) != (step, is_complete):
-            raise ValueError(f"its Hessian at step {step} is of another step or not as complete")
-        if (record.eigenvalues.shape, record.smallest.shape) != shapes:
-            raise ValueError(f"its eigenvalues at step {step} must have shape {shapes[0]}")
-    hard, wanted = found.hard_overlap, config["hard_overlap"]
-    if (hard is None) != (wanted is None) or (hard is not None and np.shape(wanted) != hard.shape):
-        raise ValueError("its hard_overlap is not that of its configuration")

@@ -24,8 +24,7 @@ from dmft._numerics.validation import (
     check_progress,
     check_real,
 )
-from dmft.io.records import read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.saved_result import SavedResult
 from dmft.model.problem import Problem
 from dmft.observables.alignment import hard_cosine
 from dmft.observables.generalization import expected_test_loss
@@ -42,7 +41,6 @@ from dmft.training.gradient_descent import GradientDescent
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike
@@ -52,7 +50,6 @@ __all__ = ["Grokking", "predict_grokking"]
 
 FloatArray = NDArray[np.float64]
 
-_KIND = "grokking"
 # Each initial overlap drawn is a solve: nobody waits for more.
 _MOST_DRAWS = 10**6
 # An initial overlap larger than this, in units of the radius, has no linear stage.
@@ -65,7 +62,11 @@ _POINTS_OF_LAW = 2**11
 
 
 @dataclass(frozen=True, eq=False)
-class Grokking:
+class Grokking(
+    SavedResult,
+    kind="grokking",
+    settings=("problem", "delta", "method", "sampling", "hard_overlap"),
+):
     """Predicted runs of finite dimension, from small overlap to the fall of the test loss.
 
     Attributes
@@ -129,25 +130,6 @@ class Grokking:
     def steps(self) -> NDArray[np.intp]:
         """Steps 0, ..., T."""
         return np.arange(self.test_loss.shape[-1])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        write_record(path, _KIND, self)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Grokking:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file is not one of these, is damaged, or was written by a newer version.
-        """
-        return read_record(path, _KIND, cls, _check)
-
-
-def _check(grokking: Grokking) -> None:
-    check_settings(grokking.config, "problem", "delta", "method", "sampling", "hard_overlap")
 
 
 def predict_grokking(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
+    from dmft._numerics.execution import Execution
     from dmft._numerics.sampling import Sampling
     from dmft.config.config import RunFile
     from dmft.model.inputs import Inputs
@@ -192,11 +193,12 @@ def finish() -> None:
 
 
 @contextlib.contextmanager
-def execution(arguments: argparse.Namespace, total: int, unit: str) -> Iterator[dict[str, Any]]:
-    """Provide threads, memory, checkpoint and a progress bar, as functions take them.
+def execution(arguments: argparse.Namespace, total: int, unit: str) -> Iterator[Execution]:
+    """Provide threads, processes, memory, checkpoint and a progress bar.
 
     An interrupt names the checkpoint from which the same command goes on.
     """
+    from dmft._numerics.execution import Execution
     from dmft._numerics.validation import check_real
 
     checkpoint = getattr(arguments, "checkpoint", None)
@@ -206,12 +208,13 @@ def execution(arguments: argparse.Namespace, total: int, unit: str) -> Iterator[
         memory *= 1e9  # bytes
     try:
         with progress(total, unit) as advance:
-            yield {
-                "threads": arguments.threads,
-                "progress": advance,
-                "checkpoint": checkpoint,
-                "max_memory": memory,
-            }
+            yield Execution(
+                threads=getattr(arguments, "threads", None),
+                progress=advance,
+                checkpoint=checkpoint,
+                max_memory=memory,
+                workers=getattr(arguments, "workers", None),
+            )
     except KeyboardInterrupt:
         if checkpoint is None:
             raise

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling, cubature_normals
 from dmft._numerics.validation import (
     check_array,
     check_instance,
     check_integer,
-    check_progress,
     check_real,
 )
 from dmft.io.saved_result import SavedResult
@@ -38,7 +38,7 @@ from dmft.studies.initial_overlap import (
     random_covariance,
 )
 from dmft.training.gradient_descent import GradientDescent
-from rmt.status import NumericalFailure, Status
+from rmt.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -224,13 +224,13 @@ def predict_grokking(
     levels = _checked_probabilities(probabilities)
     n_draws = check_integer("n_draws", n_draws, minimum=4, maximum=_MOST_DRAWS)
     max_draws = check_integer("max_draws", max_draws, minimum=n_draws, maximum=_MOST_DRAWS)
-    check_progress(progress)
+    execution = Execution(threads, progress, throw=throw)
     rtol = check_real("rtol", rtol, minimum=0.0, exclusive=True)
     means = _checked_overlaps(hard_overlap, problem, len(dimensions))
-    law = effective_initial_overlap(problem, delta, method, sampling, threads=threads)
+    law = effective_initial_overlap(problem, delta, method, sampling, execution)
 
     random = random_covariance(problem) if hard_overlap is None else 0.0
-    plateau = _follow(problem, delta, method, sampling, np.zeros_like(means[0]), threads)
+    plateau = _follow(problem, delta, method, sampling, np.zeros_like(means[0]), execution)
     status = plateau.status
     chosen: list[list[_Followed]] = []
     fall_level = np.full(len(dimensions), np.nan)
@@ -251,11 +251,10 @@ def predict_grokking(
         while True:
             _check_starts(starts[len(runs) : count], dimension, problem)
             for start in starts[len(runs) : count]:
-                runs.append(_follow(problem, delta, method, sampling, start, threads))
+                runs.append(_follow(problem, delta, method, sampling, start, execution))
                 if not runs[-1].status.ok:
                     status = runs[-1].status
-                if progress is not None:
-                    progress(1)
+                execution.advance()
             fall_level[i] = _fall_level(plateau, runs)
             times = np.array([fall_step(run.test_loss, fall_level[i]) for run in runs])
             if is_scalar:
@@ -300,8 +299,7 @@ def predict_grokking(
             "hard_overlap": None if hard_overlap is None else means.tolist(),
         },
     )
-    if throw and not status.ok:
-        raise NumericalFailure(status, f"Times of the fall: {fall_time.tolist()}.")
+    execution.settle(status, f"Times of the fall: {fall_time.tolist()}.")
     return result
 
 
@@ -331,11 +329,11 @@ def _follow(
     method: GradientDescent,
     sampling: Sampling,
     start: FloatArray,
-    threads: int | None,
+    execution: Execution,
 ) -> _Followed:
     """Run from an overlap with the hard directions; NaN after a run that ended early."""
     started = problem.with_hard_overlap(start)
-    run = solve_antithetic(started, delta, method, sampling, threads=threads)
+    run = solve_antithetic(started, delta, method, sampling, execution)
     overlap, norm = run.weights[:, :, : problem.k], run.weights @ np.swapaxes(run.weights, 1, 2)
     curves = {
         "hard_cosine": hard_cosine(overlap, norm, problem.target.hard_basis),

@@ -50,6 +50,8 @@ class Execution:
         Runs that take less are not stored in the checkpoint; given by a `Cache`.
     throw : bool
         Whether a status other than SUCCESS is raised.
+    workers : int, optional
+        Processes at most, for runs of finite dimension; default: the number of cores.
 
     Raises
     ------
@@ -63,6 +65,7 @@ class Execution:
     checkpoint_seconds: float = 60.0
     max_memory: float | None = None
     throw: bool = False
+    workers: int | None = None
     quick_seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -95,9 +98,9 @@ class Execution:
         progress = None if silent else self.progress
         return replace(self, progress=progress, checkpoint=folder, throw=False)
 
-    def options(self) -> dict[str, Any]:
-        """Return the arguments of a public search: threads, progress, checkpoint, memory."""
-        names = ("threads", "progress", "checkpoint", "max_memory")
+    def options(self, *names: str) -> dict[str, Any]:
+        """Return arguments of a public function by name; by default those of a search."""
+        names = names or ("threads", "progress", "checkpoint", "max_memory")
         return {name: getattr(self, name) for name in names}
 
     @property

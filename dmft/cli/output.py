@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Sequence
 
-    from dmft._numerics.execution import Cache
+    from dmft._numerics.execution import Cache, Execution
     from dmft._numerics.sampling import Sampling
     from dmft.config.config import RunFile
     from dmft.model.inputs import Inputs
@@ -238,28 +238,36 @@ def finish() -> None:
 
 @contextlib.contextmanager
 def execution(
-    arguments: argparse.Namespace, total: int, unit: str, output: Output, kind: str
-) -> Iterator[dict[str, Any]]:
-    """Provide threads, memory, checkpoint and a progress bar, as functions take them.
+    arguments: argparse.Namespace,
+    total: int,
+    unit: str,
+    output: Output | None = None,
+    kind: str = "",
+) -> Iterator[Execution]:
+    """Provide threads, processes, memory, checkpoint and a progress bar.
 
-    The checkpoint is that asked for, or a cache beside the result. An interrupt names it, if the
-    same command goes on from there.
+    The checkpoint is that asked for, or a cache beside the result of this kind. An interrupt names
+    it, if the same command goes on from there.
     """
+    from dmft._numerics.execution import Execution
     from dmft._numerics.validation import check_real
 
-    checkpoint = getattr(arguments, "checkpoint", None) or output.cache(kind)
+    checkpoint = getattr(arguments, "checkpoint", None)
+    if checkpoint is None and output is not None:
+        checkpoint = output.cache(kind)
     memory = getattr(arguments, "max_memory", None)
     if memory is not None:
         memory = check_real("--max-memory", memory, minimum=0.0, maximum=1e9, exclusive=True)
         memory *= 1e9  # bytes
     try:
         with progress(total, unit) as advance:
-            yield {
-                "threads": arguments.threads,
-                "progress": advance,
-                "checkpoint": checkpoint,
-                "max_memory": memory,
-            }
+            yield Execution(
+                threads=getattr(arguments, "threads", None),
+                progress=advance,
+                checkpoint=checkpoint,
+                max_memory=memory,
+                workers=getattr(arguments, "workers", None),
+            )
     except KeyboardInterrupt:
         if checkpoint is None or not _has_files(checkpoint):
             raise

@@ -21,8 +21,7 @@ from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_choice, check_instance
 from dmft.io.folders import check_folder
-from dmft.io.records import read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.saved_result import SavedResult
 from dmft.model.losses import get_loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AlgorithmicGap", "GapRatio", "algorithmic_gap", "name_networks", "wide_networks"]
 
-_KIND = "algorithmic gap"
-
 
 @dataclass(frozen=True, eq=False)
 class GapRatio:
@@ -68,7 +65,11 @@ class GapRatio:
 
 
 @dataclass(frozen=True, eq=False)
-class AlgorithmicGap:
+class AlgorithmicGap(
+    SavedResult,
+    kind="algorithmic gap",
+    settings=("target", "networks", "method", "sampling", "bracket"),
+):
     """Algorithmic threshold of a label law, and delta_NN(t) of networks that learn it.
 
     Attributes
@@ -146,29 +147,14 @@ class AlgorithmicGap:
         own = curve.error / delta
         return GapRatio(ratio, np.hypot(own, ratio * error / delta))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        write_record(path, _KIND, self)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> AlgorithmicGap:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file is of another kind, is damaged, or was written by a newer version.
-        """
-        return read_record(path, _KIND, cls, _check)
-
-
-def _check(result: AlgorithmicGap) -> None:
-    check_settings(result.config, "target", "networks", "method", "sampling", "bracket")
-    result.hardness.check_settings()
-    for curve in result.curves.values():
-        curve.check_settings()
-    if result.curves.keys() != result.config["networks"].keys():
-        raise ValueError("it has not one curve for each network")
+    def check_settings(self) -> None:
+        """Raise unless the settings are complete and allowed, those of all parts included."""
+        super().check_settings()
+        self.hardness.check_settings()
+        for curve in self.curves.values():
+            curve.check_settings()
+        if self.curves.keys() != self.config["networks"].keys():
+            raise ValueError("it has not one curve for each network")
 
 
 def algorithmic_gap(

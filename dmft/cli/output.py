@@ -150,7 +150,7 @@ class Output:
         if not self._kept.enter_context(claimed(folder)):
             return None
         self._cache = folder
-        return Cache(folder)
+        return Cache(folder / "solves")  # a solve locks its own folder
 
     def save(self, kind: str, result: _Result) -> None:
         """Write the result file."""

@@ -44,8 +44,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.machine_memory import available_memory, check_fits
-from dmft._numerics.suggestions import nearest_power_of_two
 from dmft._numerics.progress import shown_progress
+from dmft._numerics.suggestions import nearest_power_of_two
 from dmft._numerics.validation import check_instance, check_integer, check_progress
 from dmft._numerics.workers import single_threaded_blas
 from dmft.io.saved_result import SavedResult
@@ -214,7 +214,8 @@ def hardness(
     throw : bool
         Whether to raise :class:`NumericalFailure` for a status other than SUCCESS.
     progress : callable or True, optional
-        True for a progress bar. A function is called with 1 as often as `hardness_steps` says, or once more.
+        True for a progress bar. A function is called with 1 as often as `hardness_steps` says, or
+        once more.
 
     Returns
     -------

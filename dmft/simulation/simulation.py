@@ -354,7 +354,8 @@ def simulate(
         Processes; default one for each core, at most one for each seed, and as many as there is
         memory for. With 1 everything runs in this process.
     progress : callable or True, optional
-        True for a progress bar. A function is called with 1 for every finished seed, those found in `checkpoint` included.
+        True for a progress bar. A function is called with 1 for every finished seed, those found
+        in `checkpoint` included.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
     out : path-like, optional

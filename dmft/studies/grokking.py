@@ -260,10 +260,8 @@ def predict_grokking(
                 fall_level[i] = _fall_level(plateau, runs)
                 times = np.array([fall_step(run.test_loss, fall_level[i]) for run in runs])
                 if is_scalar:
-                    fall_time[i], fall_time_stderr[i] = (
-                        times,
-                        np.where(np.isnan(times), np.nan, 0.0),
-                    )
+                    fall_time[i] = times
+                    fall_time_stderr[i] = np.where(np.isnan(times), np.nan, 0.0)
                     break
                 amplitudes = law.amplitudes(np.array([run.start for run in runs]))
                 fall_time[i], fall_time_stderr[i] = fall_time_quantiles(

@@ -101,7 +101,8 @@ def sweep(
     workers : int, optional
         Processes; default one for each core. With 1 everything runs in this process.
     progress : callable or True, optional
-        True for a progress bar. A function is called with 1 for every finished run, those found in `checkpoint` included.
+        True for a progress bar. A function is called with 1 for every finished run, those found in
+        `checkpoint` included.
     out : path-like, optional
         Former name of `checkpoint`, deprecated.
 

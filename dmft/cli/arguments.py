@@ -256,6 +256,13 @@ def _add_source(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 def _add_preset(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--preset", metavar="NAME", help=f"see `{PROGRAM} presets`")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace a key of the run file, as in target.noise=0.3; may be repeated",
+    )
 
 
 def _add_simulation(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dmft.cli.exits import UsageError
 from dmft.cli.output import Output, picked, progress, with_error
-from dmft.cli.run_files import given
+from dmft.cli.run_files import given, overrides, run_of_label
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -72,10 +72,11 @@ def _label_run(arguments: argparse.Namespace) -> _LabelRun:
     if (label is None) == (arguments.preset is None):
         raise UsageError("give either LABEL (a catalogue name or a TOML run file) or --preset NAME")
     if label is None or label.endswith(".toml") or Path(label).name != label:
-        run = load_preset(arguments.preset) if label is None else load_run(label)
-        name, target = run.name, run.problem.target
+        stated = overrides(arguments)
+        run = load_run(label, stated) if label else load_preset(arguments.preset, stated)
     else:
-        name, target = label, Target(label)
+        run = run_of_label(arguments, label)
+    target = run.problem.target
     stated = given(arguments, "target")
     if stated:
         own = {} if target.classes is None else target.classes.to_config()
@@ -83,7 +84,7 @@ def _label_run(arguments: argparse.Namespace) -> _LabelRun:
             own = {}  # parameters belong to their law
         settings = {"noise": target.noise, **own, **stated}
         target = Target(target.label, target.k, hard_directions=target.hard_directions, **settings)
-    return _LabelRun(name, target)
+    return _LabelRun(run.name, target)
 
 
 def _lines(run: _LabelRun, result: Hardness) -> list[tuple[str, str]]:

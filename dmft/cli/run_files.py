@@ -20,7 +20,9 @@ __all__ = [
     "given",
     "needed",
     "overlaid",
+    "overrides",
     "run_file",
+    "run_of_label",
     "until",
 ]
 
@@ -31,6 +33,10 @@ _HORIZONS = {
     "curve": ("n_steps", "steps"),
     "algorithmic-gap": ("n_steps", "steps"),
 }
+
+# Where only a label is given.
+_LOSS = {"loss": "pseudo-huber"}
+_METHOD = {"step_size": 0.2, "n_steps": 40}
 
 
 def given(arguments: argparse.Namespace, table: str) -> dict[str, Any]:
@@ -76,8 +82,32 @@ def run_file(arguments: argparse.Namespace) -> RunFile:
     if (arguments.file is None) == (arguments.preset is None):
         how = "neither is given" if arguments.file is None else f"not both {arguments.file} and it"
         raise UsageError(f"give either a TOML run file or --preset NAME: {how}")
-    run = load_run(arguments.file) if arguments.preset is None else load_preset(arguments.preset)
+    stated = overrides(arguments)
+    if arguments.preset is None:
+        run = load_run(arguments.file, stated)
+    else:
+        run = load_preset(arguments.preset, stated)
     return overlaid(arguments, run)
+
+
+def run_of_label(arguments: argparse.Namespace, label: str) -> RunFile:
+    """Return the run file of a label alone: one GELU neuron, pseudo-Huber loss."""
+    from dmft.config.config import RunFile
+
+    config = {"target": {"label": label}, "problem": _LOSS, "method": _METHOD}
+    return RunFile.from_config(
+        config, label, source=f"label {label}", overrides=overrides(arguments)
+    )
+
+
+def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the keys of the run file that ``--set`` replaces, and their values."""
+    from dmft.config.overrides import parse_overrides
+
+    try:
+        return parse_overrides(arguments.set)
+    except ValueError as error:
+        raise UsageError(f"argument --set: {error}") from None
 
 
 def overlaid(arguments: argparse.Namespace, run: RunFile) -> RunFile:
@@ -103,8 +133,7 @@ def overlaid(arguments: argparse.Namespace, run: RunFile) -> RunFile:
             continue
         for name in tuple(settings):
             option, _ = declared(kind)[name]
-            if option.instead_of is not None:
-                settings.setdefault(option.instead_of, None)
+            settings = {**dict.fromkeys(option.instead_of), **settings}
         changes[attribute] = dataclasses.replace(getattr(run, attribute), **settings)
     return dataclasses.replace(run, **changes)
 

@@ -12,7 +12,7 @@
 
     [network]                     # optional
     activation = "quadratic"
-    second_layer = [1.0]          # one weight per neuron; `neurons` may state their number
+    second_layer = [1.0]          # one weight per neuron; or `neurons = m`, for 1/m each
 
     [problem]                     # optional
     loss = "pseudo-huber"
@@ -104,6 +104,7 @@ from dmft.config.options import (
     read_table,
     within,
 )
+from dmft.config.overrides import with_overrides
 from dmft.config.settings import (
     AlgorithmicGapSettings,
     CurveSettings,
@@ -220,7 +221,12 @@ class RunFile:
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], name: str, *, source: str | None = None
+        cls,
+        config: Mapping[str, Any],
+        name: str,
+        *,
+        source: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> RunFile:
         """Check the tables of a run file.
 
@@ -231,6 +237,9 @@ class RunFile:
         name : str
         source : str, optional
             What messages call the file; default: `name`.
+        overrides : mapping, optional
+            Values by dotted key, as ``{"target.noise": 0.3}``, that replace those of the file
+            before it is checked; None removes a key.
 
         Raises
         ------
@@ -238,7 +247,7 @@ class RunFile:
             One line naming source, table and key, what was found and what is allowed.
         """
         try:
-            return cls._from_tables(config, name)
+            return cls._from_tables(with_overrides(config, overrides or {}, TABLES), name)
         except ValueError as error:
             raise ValueError(f"{name if source is None else source}: {error}") from error
 
@@ -319,13 +328,15 @@ def _plain(value: Any) -> Any:
     return value.to_config() if isinstance(value, Inputs) else value
 
 
-def load_run(path: str | os.PathLike[str]) -> RunFile:
+def load_run(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> RunFile:
     """Read a run file.
 
     Parameters
     ----------
     path : path-like
         A TOML file, see `dmft.config.config`.
+    overrides : mapping, optional
+        Values by dotted key that replace those of the file, whether it has the key or not.
 
     Returns
     -------
@@ -346,8 +357,9 @@ def load_run(path: str | os.PathLike[str]) -> RunFile:
     ...     path = pathlib.Path(folder, "own.toml")
     ...     _ = path.write_text(preset_text("product"), encoding="utf-8")
     ...     run = load_run(path)
-    >>> run.name, run.problem.m
-    ('own', 2)
+    ...     noisy = load_run(path, {"target.noise": 0.5})
+    >>> run.name, run.problem.m, noisy.problem.target.noise
+    ('own', 2, 0.5)
     """
     path = Path(path)
     with path.open("rb") as stream:  # which may have no end
@@ -362,7 +374,7 @@ def load_run(path: str | os.PathLike[str]) -> RunFile:
         else:
             where = f"it is not in line {contents.count(10, 0, error.start) + 1}"
         raise ValueError(f"{path}: must be a TOML file in UTF-8; {where}") from None
-    return _parse(text, path.stem, str(path))
+    return _parse(text, path.stem, str(path), overrides)
 
 
 def preset_names() -> tuple[str, ...]:
@@ -395,13 +407,15 @@ def preset_text(name: str) -> str:
     return (resources.files("dmft") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
 
 
-def load_preset(name: str) -> RunFile:
+def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> RunFile:
     """Read a preset, a run file that comes with the package.
 
     Parameters
     ----------
     name : str
         One of :func:`preset_names`.
+    overrides : mapping, optional
+        As for :func:`load_run`.
 
     Returns
     -------
@@ -410,21 +424,24 @@ def load_preset(name: str) -> RunFile:
     Raises
     ------
     ValueError
-        If there is no preset of that name; the message lists them, and the nearest.
+        If there is no preset of that name; the message lists them, and the nearest. If an
+        override is not allowed.
 
     Examples
     --------
     >>> load_preset("product").problem.m
     2
+    >>> load_preset("product", {"network.activation": "erf"}).problem.network.activation.name
+    'erf'
     """
-    return _parse(preset_text(name), name, f"preset {name}")
+    return _parse(preset_text(name), name, f"preset {name}", overrides)
 
 
-def _parse(text: str, name: str, source: str) -> RunFile:
+def _parse(text: str, name: str, source: str, overrides: Mapping[str, Any] | None) -> RunFile:
     try:
         config = tomllib.loads(text)
     except RecursionError:
         raise ValueError(f"{source}: {TOO_DEEP}") from None
     except ValueError as error:  # of TOML, or a number of too many digits
         raise ValueError(f"{source}: not valid TOML: {one_line(str(error))}") from None
-    return RunFile.from_config(config, name, source=source)
+    return RunFile.from_config(config, name, source=source, overrides=overrides)

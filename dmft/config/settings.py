@@ -128,7 +128,9 @@ class NetworkSettings(Settings):
 
     activation: str | None = option()
     second_layer: list[float] | None = option()
-    neurons: int | None = option()
+    neurons: int | None = option(
+        "number of neurons, second layer 1/m each", "M", instead_of=("second_layer",)
+    )
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,9 @@ class MethodSettings(Settings):
     fresh_batches: bool | None = option(
         "n samples of its own for each step, in place of the same ones again"
     )
-    t_max: float | None = option("gradient flow to this time", "TIME")
+    t_max: float | None = option(
+        "gradient flow to this time", "TIME", instead_of=("step_size", "n_steps", "times")
+    )
     tol: float | None = option("tolerance of its steps", "TOL")
     times: list[float] | None = option()
     max_steps: int | None = option()
@@ -199,7 +203,9 @@ class SamplingSettings(Settings):
     given; all others use ``n_paths``.
     """
 
-    n_paths: int | None = option("paths per replicate, 2^p", "N")
+    n_paths: int | None = option(
+        "paths per replicate, 2^p", "N", instead_of=("rtol", "max_paths", "max_seconds")
+    )
     replicates: int | None = option("independent randomisations", "R")
     seed: int | None = option("seed of its random numbers")
     rank_tolerance: float | None = option()
@@ -355,7 +361,7 @@ class SweepSettings(Settings):
 
     deltas: tuple[float, ...] | None = option(
         "samples per dimension n/d", "DELTA", check=lambda _, deltas: check_deltas(deltas),
-        instead_of="bracket",
+        instead_of=("bracket",),
     )  # fmt: skip
     bracket: tuple[float, float] | None = _bracket_option()
     points: int = option(default=9, check=_at_least(2))

@@ -73,6 +73,12 @@
     n_steps = 400                 # default: that of [method]; and seeds, recovery, inputs,
                                   # hessian_step
 
+    [scan]                        # optional: a grid over any of these keys, `delta-nn scan`
+    quantity = ["threshold"]      # see `dmft.scans.quantities`
+    design = "product"            # or zip, list, random, sobol; and points, seed of these
+    [scan.axes]
+    "target.noise" = { from = 0.0, to = 1.0, num = 8 }   # or scale = "log", or a list
+
 Settings left out have the defaults of :class:`dmft.Target`, :class:`dmft.Network`,
 :class:`dmft.Problem`, :class:`dmft.Sampling`, :func:`dmft.find_delta_nn`,
 :func:`dmft.delta_nn_curve`, :func:`dmft.algorithmic_gap`, :func:`dmft.simulate` and
@@ -112,6 +118,7 @@ from dmft.config.settings import (
     NetworkSettings,
     ProblemSettings,
     SamplingSettings,
+    ScanSettings,
     SimulationSettings,
     SpectrumSettings,
     SweepSettings,
@@ -131,6 +138,7 @@ __all__ = [
     "AlgorithmicGapSettings",
     "CurveSettings",
     "RunFile",
+    "ScanSettings",
     "SimulationSettings",
     "SpectrumSettings",
     "SweepSettings",
@@ -158,6 +166,7 @@ TABLES: dict[str, type[Settings]] = {
     "spectrum": SpectrumSettings,
     "simulation": SimulationSettings,
     "sweep": SweepSettings,
+    "scan": ScanSettings,
 }
 _COMMANDS = tuple(TABLES)[5:]
 _TEXTS = {"title": str, "description": str}
@@ -182,6 +191,7 @@ class RunFile:
     spectrum : SpectrumSettings
     simulation : SimulationSettings
     sweep : SweepSettings
+    scan : ScanSettings
     title, description : str
         Empty if not given.
     accuracy : Accuracy or None
@@ -205,6 +215,7 @@ class RunFile:
     spectrum: SpectrumSettings = field(default_factory=SpectrumSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
+    scan: ScanSettings = field(default_factory=ScanSettings)
     title: str = ""
     description: str = ""
     accuracy: Accuracy | None = None

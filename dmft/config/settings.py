@@ -32,6 +32,7 @@ __all__ = [
     "NetworkSettings",
     "ProblemSettings",
     "SamplingSettings",
+    "ScanSettings",
     "SimulationSettings",
     "SpectrumSettings",
     "SweepSettings",
@@ -387,3 +388,20 @@ class SweepSettings(Settings):
         lower, upper = self.bracket
         powers = (index / (self.points - 1) for index in range(self.points))
         return tuple(float(f"{lower * (upper / lower) ** power:.4g}") for power in powers)
+
+
+# -- scans ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScanSettings(Settings):
+    """Arguments of :func:`dmft.scan`, which checks them: points over settings of the run file."""
+
+    quantity: tuple[str, ...] | None = option(
+        "what to compute, threshold or gap@40 say", "NAME", reads=str | tuple[str, ...],
+        check=lambda _, names: (names,) if isinstance(names, str) else tuple(names),
+    )  # fmt: skip
+    design: str | None = option()
+    axes: dict[str, Any] | None = option()
+    points: int | list[dict[str, Any]] | None = option()
+    seed: int | None = option()

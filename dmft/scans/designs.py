@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -75,7 +75,9 @@ class Axis:
     def drawn(self, share: float) -> dict[str, Any]:
         """Return the settings at a fraction, 0 to 1, of the axis."""
         if self.values is not None:
-            return self._named(self.values[min(int(share * len(self.values)), len(self.values) - 1)])
+            return self._named(
+                self.values[min(int(share * len(self.values)), len(self.values) - 1)]
+            )
         return self._named(self._between(share))
 
     def _between(self, share: float) -> float | int:
@@ -211,7 +213,7 @@ def design_of(
         points = check_integer("scan.points", points, minimum=1)
     elif points is not None:
         raise ValueError(f"scan.points belongs to list, random and sobol designs, not to {kind}")
-    found = tuple(_axis(name, entry, drawn) for name, entry in axes.items())
+    found = tuple(_axis(name, entry, drawn) for name, entry in _flat(axes))
     keys = [key for axis in found for key in axis.keys]
     _check_different(keys)
     if kind == "zip" and len({axis.count for axis in found}) > 1:
@@ -245,6 +247,15 @@ def _list(axes: Mapping[str, Any], points: Any) -> Design:
     return Design("list", (), len(points), listed=tuple(listed))
 
 
+def _flat(axes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield axes by dotted key: TOML makes tables of ``target.noise`` without quotes."""
+    for name, entry in axes.items():
+        if isinstance(entry, Mapping) and name in TABLES:
+            yield from ((f"{name}.{inner}", value) for inner, value in entry.items())
+        else:
+            yield name, entry
+
+
 def _axis(name: str, entry: Any, drawn: bool) -> Axis:
     keys = tuple(key.strip() for key in name.split(","))
     kinds = [_check_key(key) for key in keys]
@@ -275,7 +286,9 @@ def _range(
     ends = tuple(check_real(f"{where}.{name}", entry[name]) for name in ("from", "to"))
     scale = check_choice(f"{where}.scale", entry.get("scale", "linear"), ("linear", "log"))
     if scale == "log" and min(ends) <= 0:
-        raise ValueError(f"{where} must be positive for a log scale, got {ends[0]:g} to {ends[1]:g}")
+        raise ValueError(
+            f"{where} must be positive for a log scale, got {ends[0]:g} to {ends[1]:g}"
+        )
     if drawn and "num" in entry:
         raise ValueError(f"{where}.num belongs to other designs: this one has scan.points")
     number = None if drawn else check_integer(f"{where}.num", entry["num"], minimum=1)

@@ -7,6 +7,9 @@ through the scheduler. It gives the task of a worker that is lost to another one
 from __future__ import annotations
 
 import contextlib
+import importlib
+import math
+import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +20,7 @@ from dmft.io.results import software_version
 from dmft.scans.cost import bytes_of
 from dmft.scans.readings import failed
 from dmft.scans.running import WorkersLostError
-from dmft.scans.tasks import Outcome, run_task, worker_identity
+from dmft.scans.tasks import Outcome, run_task
 
 if TYPE_CHECKING:
     from dmft.scans.tasks import Task
@@ -76,12 +79,6 @@ def run_on_cluster(
         version, or all of them are lost; in one line.
     """
     check_address(dask)
-    try:
-        import distributed
-    except ImportError as error:
-        raise ValueError(
-            f"dask needs the extra cluster: pip install 'delta-nn[cluster]' ({error})"
-        ) from None
     memory = {task.key: bytes_of(task) for task in tasks}
     with contextlib.ExitStack() as opened:
         if "://" in dask:
@@ -90,7 +87,7 @@ def run_on_cluster(
             cluster = opened.enter_context(_cluster(dask, max(memory.values()), jobs, len(tasks)))
             client, patience = opened.enter_context(_client(cluster, dask)), float("inf")
         _wait_for_workers(client, patience, dask)
-        declared = _check_workers(client, max(memory.values()), wait="://" in dask)
+        declared = _check_workers(client, max(memory.values()))
         futures = {}
         for task in tasks:
             wishes = {name: _WISHES[name](memory[task.key]) for name in declared}
@@ -100,7 +97,7 @@ def run_on_cluster(
             )  # fmt: skip
             futures[future] = task
         try:
-            yield from _finished(distributed, client, futures, patience, dask)
+            yield from _finished(client, futures, patience, dask)
         finally:
             with contextlib.suppress(Exception):  # what is left is not wanted any more
                 client.cancel(list(futures), force=True)
@@ -116,11 +113,18 @@ _WISHES: Final[dict[str, Callable[[float], float]]] = {
 }
 
 
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(
+            f"dask needs the extra cluster: pip install 'delta-nn[cluster]' ({error})"
+        ) from None
+
+
 def _client(where: Any, name: str) -> Any:
     """Connect to a scheduler."""
-    import distributed
-
-    make: Any = distributed.Client
+    make = _library("distributed").Client
     try:
         return make(where, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
@@ -129,16 +133,11 @@ def _client(where: Any, name: str) -> Any:
 
 def _cluster(system: str, memory: float, jobs: int | None, n_tasks: int) -> Any:
     """Start jobs of a batch system, one worker each, that hold the largest task."""
-    try:
-        import dask_jobqueue
-    except ImportError as error:
-        raise ValueError(
-            f"dask = {system!r} needs the extra cluster: pip install 'delta-nn[cluster]' ({error})"
-        ) from None
+    library = _library("dask_jobqueue")
     most = 10 if jobs is None else check_integer("jobs", jobs, minimum=1)
     wishes = ["--resources", f"memory={memory:.0f} cores=1"]
     try:
-        cluster = getattr(dask_jobqueue, SYSTEMS[system])(
+        cluster = getattr(library, SYSTEMS[system])(
             cores=1, processes=1, memory=f"{memory:.0f}B", worker_extra_args=wishes
         )
         # Jobs that end, at their time limit say, are replaced as long as there is work.
@@ -164,66 +163,70 @@ def _n_workers(client: Any, name: str) -> int:
             f"the Dask scheduler at {name} is gone; what is finished is kept, and the same command "
             "goes on once there is one"
         )
-    return len(client.scheduler_info(n_workers=-1)["workers"])
-
-
-def _check_workers(client: Any, memory: float, *, wait: bool) -> tuple[str, ...]:
-    """Check version and memory of the workers; return the resources that all of them declare."""
     try:
-        identities = client.run(worker_identity)
+        return len(client.nthreads())
+    except Exception as error:  # of a connection that is being lost
+        raise WorkersLostError(f"the Dask scheduler at {name} is gone: {_line(error)}") from None
+
+
+def described(dask_worker: Any) -> tuple[str, dict[str, float], float]:
+    """Return version, declared resources and memory of a worker; runs there."""
+    limit = dask_worker.memory_manager.memory_limit or math.inf
+    return software_version(), dict(dask_worker.state.total_resources), float(limit)
+
+
+def _check_workers(client: Any, memory: float) -> tuple[str, ...]:
+    """Check version and memory of the workers; return the resources that all of them declare."""
+    version = software_version()
+    try:
+        workers = client.run(described)
     except Exception as error:
         raise ValueError(
-            f"workers must have delta-nn {software_version()} installed: {_line(error)}"
+            f"workers must have delta-nn {version} installed: {_line(error)}"
         ) from None
-    for address, (version, _) in identities.items():
-        if version != software_version():
+    largest, common = 0.0, set(_WISHES)
+    for address, (theirs, resources, limit) in workers.items():
+        if theirs != version:
             raise ValueError(
-                f"workers must have delta-nn {software_version()} installed, {address} has "
-                f"{version}"
+                f"workers must have delta-nn {version} installed, {address} has {theirs}"
             )
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    declared = [set(worker["resources"]) & set(_WISHES) for worker in workers]
-    common = set.intersection(*declared) if declared else set()
-    limits = []
-    for worker in workers:
-        stated = [worker["resources"][name] for name in common if name.lower() == "memory"]
-        limit = worker.get("memory_limit") or float("inf")
-        limits.append(min([limit, *stated]))
-    if wait and limits and max(limits) < memory:
+        common &= resources.keys()
+        stated = [resources[name] for name in resources if name.lower() == "memory"]
+        largest = max(largest, min([limit, *stated]))
+    if largest < memory:
         raise ValueError(
-            f"a computation needs about {readable(memory)}, more than the workers have "
-            f"({readable(max(limits))}): start larger ones, or take fewer paths"
+            f"a computation needs about {readable(memory)}, more than any worker has "
+            f"({readable(largest)}): start larger ones, or take fewer paths"
         )
     return tuple(sorted(common))
 
 
 def _finished(
-    distributed: Any, client: Any, futures: dict[Any, Task], patience: float, name: str
+    client: Any, futures: dict[Any, Task], patience: float, name: str
 ) -> Iterator[Outcome]:
     """Yield outcomes until all are there; raise when nobody works on them any more."""
-    left, last_worker = set(futures), time.monotonic()
+    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for future in futures:
+        future.add_done_callback(done.put)
+    left, last_worker = len(futures), time.monotonic()
     while left:
         try:
-            done = distributed.wait(left, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            done = set()
-        except Exception as error:  # futures are cancelled when the scheduler goes
-            _n_workers(client, name)
-            raise WorkersLostError(f"the Dask scheduler at {name}: {_line(error)}") from None
-        for future in done:
-            left.discard(future)
-            yield _outcome(distributed, client, future, futures[future], name)
-        if done or _n_workers(client, name):
-            last_worker = time.monotonic()
-        elif time.monotonic() - last_worker > patience:
-            raise WorkersLostError(
-                f"all workers of the Dask scheduler at {name} are lost; {len(left)} of "
-                f"{len(futures)} computations are not done, the same command goes on once there "
-                "are some"
-            )
+            future = done.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            if _n_workers(client, name):
+                last_worker = time.monotonic()
+            elif time.monotonic() - last_worker > patience:
+                raise WorkersLostError(
+                    f"all workers of the Dask scheduler at {name} are lost; {left} of "
+                    f"{len(futures)} computations are not done, the same command goes on once "
+                    "there are some"
+                ) from None
+            continue
+        left -= 1
+        yield _outcome(client, future, futures[future], name)
 
 
-def _outcome(distributed: Any, client: Any, future: Any, task: Task, name: str) -> Outcome:
+def _outcome(client: Any, future: Any, task: Task, name: str) -> Outcome:
     if future.status == "finished":
         outcome: Outcome = future.result()
         return outcome
@@ -231,7 +234,7 @@ def _outcome(distributed: Any, client: Any, future: Any, task: Task, name: str) 
         _n_workers(client, name)
         raise WorkersLostError(f"the Dask scheduler at {name} has dropped what it was given")
     error = future.exception()
-    if isinstance(error, distributed.KilledWorker):
+    if isinstance(error, _library("distributed").KilledWorker):
         needed = readable(bytes_of(task))
         error = ValueError(f"workers died of it, perhaps for want of memory (about {needed})")
     return Outcome(task.key, dict.fromkeys(task.readings, failed(error)))

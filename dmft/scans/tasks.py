@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -164,8 +163,3 @@ def run_task(task: Task) -> Outcome:
     except Exception as error:  # of one task, which must not stop the others
         found = dict.fromkeys(task.readings, failed(error))
     return Outcome(task.key, found, time.process_time() - start)
-
-
-def worker_identity() -> tuple[str, int]:
-    """Return version and process number of a worker."""
-    return software_version(), os.getpid()

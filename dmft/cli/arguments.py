@@ -36,6 +36,10 @@ such runs (--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-sta
 _HARDNESS = """Finds easy and hard directions, information and generative exponents, and the
 samples per dimension delta_alg above which polynomial-time algorithms recover a hard direction,
 each with an error estimate. Nothing but the label matters, so a catalogue name will do."""
+_SCAN = """The table [scan] of the run file names quantities, axes (any keys of the file) and the
+design. Computations that points share are done once, and each is on disk as soon as it is finished:
+if the command is stopped, the same command goes on from there, and an edited scan keeps what it
+shares. Where there is no value, the table says why; exit code 3 if that is anywhere the case."""
 _GAP = """Networks are all combinations of activations, losses and widths; one of m neurons has
 second-layer weights 1/m. Draws delta_NN(t) of each and delta_alg of the label and, with
 --step-sizes and --time, delta_NN at that time against the step size (0: gradient flow). With
@@ -181,6 +185,26 @@ def _hardness(parser: Parser) -> None:
     _add_output(parser)
 
 
+def _scan(parser: Parser) -> None:
+    _add_source(parser)
+    parser.add_argument(
+        "--list", action="store_true", help="list the quantities that there are, and end"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="count points, estimate time and memory, and end"
+    )
+    add_options(parser, "scan", "quantity")
+    group = parser.add_argument_group("where it runs")
+    _add_workers(group)
+    group.add_argument(
+        "--dask", metavar="WHERE", help="tcp://HOST:PORT of a scheduler, or slurm, pbs, ..."
+    )
+    group.add_argument(
+        "--jobs", type=integer, metavar="N", help="of a batch system: jobs at most (default: 10)"
+    )
+    _add_output(parser)
+
+
 def _presets(parser: Parser) -> None:
     parser.add_argument("--show", metavar="NAME", help="print the run file of a preset")
     parser.add_argument("--json", action="store_true", help="machine-readable output")
@@ -239,6 +263,14 @@ _COMMANDS = (
         _hardness,
         _HARDNESS,
         memory="n_points",
+    ),
+    _Command(
+        "scan",
+        "scan",
+        "compute any quantities over a grid of settings",
+        _scan,
+        _SCAN,
+        memory="--workers or n_paths",
     ),
     _Command("presets", "presets", "list the presets", _presets),
 )

@@ -30,7 +30,7 @@ from dmft.scans.tasks import Outcome, Plan, Task, plan_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Question", "dry_run", "question_of", "scan"]
+__all__ = ["Question", "answered", "dry_run", "question_of", "scan"]
 
 _OF_RUN = ("scan", "title", "description")  # tables and texts that no point depends on
 _LOOKED_AT = 200  # points that an estimate looks at
@@ -112,24 +112,15 @@ def scan(
            [1.84, 2.21]])
     """
     question = question_of(run, axes, quantity, design=design, points=points, seed=seed)
-    check_progress(progress)
-    plan = question.plan()
-    store = None if checkpoint is None else PointStore(checkpoint)
-    outcomes = {} if store is None else store.read(plan.tasks.values())
-    if store is not None:
-        store.open()
-    left = _left(plan.tasks.values(), outcomes)
-    if progress is not None and len(left) < len(plan.tasks):
-        progress(len(plan.tasks) - len(left))
-    for outcome in _run(left, workers, dask, jobs):
-        before = outcomes.get(outcome.key)
-        if store is not None:
-            store.write(plan.tasks[outcome.key], outcome, before)
-        kept = {} if before is None else dict(before.readings)
-        outcomes[outcome.key] = Outcome(outcome.key, {**kept, **outcome.readings})
-        if progress is not None:
-            progress(1)
-    return _result(question, plan, outcomes)
+    return answered(
+        question,
+        question.plan(),
+        checkpoint=checkpoint,
+        workers=workers,
+        dask=dask,
+        jobs=jobs,
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True)
@@ -190,6 +181,37 @@ def _run_file(run: RunFile | Mapping[str, Any] | str | os.PathLike[str]) -> RunF
     if isinstance(run, str | os.PathLike):
         return load_run(run)
     raise ValueError(f"run must be a run file, its tables, its path or a preset, got {run!r}")
+
+
+def answered(
+    question: Question,
+    plan: Plan,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    dask: str | None = None,
+    jobs: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Scan:
+    """Carry out the plan of all points of a scan; arguments as those of `scan`."""
+    check_progress(progress)
+    plan = question.plan()
+    store = None if checkpoint is None else PointStore(checkpoint)
+    outcomes = {} if store is None else store.read(plan.tasks.values())
+    if store is not None:
+        store.open()
+    left = _left(plan.tasks.values(), outcomes)
+    if progress is not None and len(left) < len(plan.tasks):
+        progress(len(plan.tasks) - len(left))
+    for outcome in _run(left, workers, dask, jobs):
+        before = outcomes.get(outcome.key)
+        if store is not None:
+            store.write(plan.tasks[outcome.key], outcome, before)
+        kept = {} if before is None else dict(before.readings)
+        outcomes[outcome.key] = Outcome(outcome.key, {**kept, **outcome.readings})
+        if progress is not None:
+            progress(1)
+    return _result(question, plan, outcomes)
 
 
 def dry_run(question: Question, checkpoint: str | os.PathLike[str] | None = None) -> Estimate:

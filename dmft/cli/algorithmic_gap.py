@@ -19,7 +19,7 @@ from dmft.cli.output import (
     picked,
     with_error,
 )
-from dmft.cli.run_files import given, needed, overlaid, run_file, run_of_label, until
+from dmft.cli.run_files import given, needed, overlaid, overrides, run_file, run_of_label, until
 from dmft.solver.stability import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _gap_run(arguments: argparse.Namespace) -> RunFile:
     if arguments.label is None:
         run = run_file(arguments)
     elif arguments.file is None and arguments.preset is None:
-        run = overlaid(arguments, run_of_label(arguments, arguments.label))
+        run = overlaid(arguments, run_of_label(arguments.label, overrides(arguments)))
     else:
         raise UsageError("give --label NAME, a TOML run file, or --preset NAME: one of them")
     n_steps = given(arguments, "method").get("n_steps", run.algorithmic_gap.n_steps)

@@ -104,7 +104,7 @@ def _curve(parser: Parser) -> None:
 
 def _algorithmic_gap(parser: Parser) -> None:
     table = "algorithmic-gap"
-    add_options(_add_source(parser), "target", "label", prefix="")
+    add_options(_add_source(parser, networks=True), "target", "label", prefix="")
     group = parser.add_argument_group("networks, in place of what the run file says")
     add_options(group, table, "activations", "losses", "widths", "bracket", steps="horizons t")
     add_options(group, table, "points", "max_solves")
@@ -173,10 +173,16 @@ def _grokking(parser: Parser) -> None:
 
 def _hardness(parser: Parser) -> None:
     group = parser.add_argument_group("which labels (one of)")
-    group.add_argument("label", nargs="?", metavar="LABEL", help="a catalogue name, or a run file")
+    group.add_argument(
+        "label",
+        nargs="?",
+        metavar="LABEL",
+        help="a catalogue name, a run file, or FILE.py:FUNCTION",
+    )
     _add_preset(group)
     group = parser.add_argument_group("settings")
-    add_options(group, "target", "noise", "classes", "flip", "slope", "threshold")
+    _add_set(group)
+    add_options(group, "target", "k", "noise", "classes", "flip", "slope", "threshold")
     group.add_argument(
         "--max-degree", type=integer, metavar="L", help="highest degree (default: 8)"
     )
@@ -279,21 +285,34 @@ _COMMANDS = (
 # -- groups of arguments -------------------------------------------------------------------------
 
 
-def _add_source(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    group = parser.add_argument_group("what to run (one of)")
-    group.add_argument("file", nargs="?", metavar="FILE", help="a TOML run file")
-    _add_preset(group)
-    return group
+def _add_source(parser: argparse.ArgumentParser, networks: bool = False) -> argparse._ArgumentGroup:
+    """Add run file, preset, and the keys of problem and network; not those of `networks`."""
+    source = parser.add_argument_group("what to run (one of)")
+    source.add_argument("file", nargs="?", metavar="FILE", help="a TOML run file")
+    _add_preset(source)
+    group = parser.add_argument_group("problem, in place of what the run file says")
+    _add_set(group)
+    if not networks:
+        add_options(group, "target", "label")
+    add_options(group, "target", "k", "noise")
+    if not networks:
+        add_options(group, "network", "activation", "neurons")
+        add_options(group, "problem", "loss")
+    add_options(group, "problem", "init_radius", "weight_decay")
+    return source
 
 
 def _add_preset(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--preset", metavar="NAME", help=f"see `{PROGRAM} presets`")
+
+
+def _add_set(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="replace a key of the run file, as in target.noise=0.3; may be repeated",
+        help="replace any key, as in target.noise=0.3; may be repeated",
     )
 
 

@@ -66,18 +66,22 @@ def run_hardness(arguments: argparse.Namespace) -> int:
 def _label_run(arguments: argparse.Namespace) -> _LabelRun:
     """Return the target, with the noise or the classes of the command line."""
     from dmft.config.config import load_preset, load_run
+    from dmft.config.own_laws import is_own
     from dmft.model.target import Target
 
     label = arguments.label
     if (label is None) == (arguments.preset is None):
         raise UsageError("give either LABEL (a catalogue name or a TOML run file) or --preset NAME")
-    if label is None or label.endswith(".toml") or Path(label).name != label:
-        stated = overrides(arguments)
-        run = load_run(label, stated) if label else load_preset(arguments.preset, stated)
+    stated, replaced = given(arguments, "target"), overrides(arguments, flags=False)
+    if (k := stated.pop("k", None)) is not None:  # a label of one's own is tried with it
+        replaced["target.k"] = k
+    if label is None:
+        run = load_preset(arguments.preset, replaced)
+    elif not is_own(label) and (label.endswith(".toml") or Path(label).name != label):
+        run = load_run(label, replaced)
     else:
-        run = run_of_label(arguments, label)
+        run = run_of_label(label, replaced)
     target = run.problem.target
-    stated = given(arguments, "target")
     if stated:
         own = {} if target.classes is None else target.classes.to_config()
         if stated.get("classes", own.get("classes")) != own.get("classes"):

@@ -5,13 +5,13 @@
     title = "One line for the list of presets"
 
     [target]                      # law of the labels
-    label = "phase-retrieval"     # a catalogue name
+    label = "phase-retrieval"     # a catalogue name, or "mine.py:parity" with k = 2, see below
     noise = 0.0                   # optional; so are k and hard_directions, and for labels +-1
                                   # classes = "sign" (with flip = 0.1) or "logistic" (with slope),
                                   # of the label less a threshold
 
     [network]                     # optional
-    activation = "quadratic"
+    activation = "quadratic"      # or { name = "swish", beta = 1.5 }, or one of your own
     second_layer = [1.0]          # one weight per neuron; or `neurons = m`, for 1/m each
 
     [problem]                     # optional
@@ -82,8 +82,11 @@
 Settings left out have the defaults of :class:`dmft.Target`, :class:`dmft.Network`,
 :class:`dmft.Problem`, :class:`dmft.Sampling`, :func:`dmft.find_delta_nn`,
 :func:`dmft.delta_nn_curve`, :func:`dmft.algorithmic_gap`, :func:`dmft.simulate` and
-:func:`dmft.sweep`. Labels, activations and
-losses of your own need Python: a run file knows the catalogues only.
+:func:`dmft.sweep`.
+
+Labels, activations and losses of your own are Python: ``"file.py:object"``, the file beside the run
+file, or ``"module.path:object"``; with parameters, ``{ python = "acts.py:swish", beta = 1.5 }``.
+See `dmft.config.own_laws`.
 """
 
 from __future__ import annotations
@@ -111,6 +114,7 @@ from dmft.config.options import (
     within,
 )
 from dmft.config.overrides import with_overrides
+from dmft.config.own_laws import is_own, own_law
 from dmft.config.settings import (
     AlgorithmicGapSettings,
     CurveSettings,
@@ -238,6 +242,7 @@ class RunFile:
         *,
         source: str | None = None,
         overrides: Mapping[str, Any] | None = None,
+        folder: str | os.PathLike[str] = "",
     ) -> RunFile:
         """Check the tables of a run file.
 
@@ -251,6 +256,8 @@ class RunFile:
         overrides : mapping, optional
             Values by dotted key, as ``{"target.noise": 0.3}``, that replace those of the file
             before it is checked; None removes a key.
+        folder : path-like
+            Where the Python files of own laws are looked for; default: the working directory.
 
         Raises
         ------
@@ -258,12 +265,17 @@ class RunFile:
             One line naming source, table and key, what was found and what is allowed.
         """
         try:
-            return cls._from_tables(with_overrides(config, overrides or {}, TABLES), name)
+            if overrides:
+                check_plain(config)
+                config = with_overrides(config, overrides, TABLES)
+            return cls._from_tables(config, name, folder)
         except ValueError as error:
             raise ValueError(f"{name if source is None else source}: {error}") from error
 
     @classmethod
-    def _from_tables(cls, config: Mapping[str, Any], name: str) -> RunFile:
+    def _from_tables(
+        cls, config: Mapping[str, Any], name: str, folder: str | os.PathLike[str]
+    ) -> RunFile:
         check_plain(config)
         if _GAP in config and _OLD_GAP in config:
             raise ValueError(f"{_OLD_GAP}: it is the old name of [{_GAP}]: give one of them")
@@ -280,8 +292,13 @@ class RunFile:
             for table, kind in TABLES.items()
         }
         settings = {table: found.stated() for table, found in tables.items()}
+        for table, law in (("target", "label"), ("network", "activation"), ("problem", "loss")):
+            entry = settings[table].get(law)
+            if is_own(entry):
+                with within(table):
+                    settings[table][law] = own_law(law, entry, folder)
         with within("target"):
-            target = Target(**settings["target"])
+            target = _target(settings["target"])
         with within("network"):
             network = Network(**settings["network"])
         with within("problem"):
@@ -329,6 +346,16 @@ class RunFile:
             else table
             for name, table in config.items()
         }
+
+
+def _target(settings: dict[str, Any]) -> Target:
+    """Return the target; where a label of one's own fails, with how many directions it did."""
+    try:
+        return Target(**settings)
+    except ValueError as error:
+        if isinstance(settings["label"], str) or "k" in settings or "failed" not in str(error):
+            raise
+        raise ValueError(f"{error} (its number of directions, k, is 1 unless given)") from error
 
 
 def _attribute(table: str) -> str:
@@ -385,7 +412,7 @@ def load_run(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None =
         else:
             where = f"it is not in line {contents.count(10, 0, error.start) + 1}"
         raise ValueError(f"{path}: must be a TOML file in UTF-8; {where}") from None
-    return _parse(text, path.stem, str(path), overrides)
+    return _parse(text, path.stem, str(path), overrides, path.parent)
 
 
 def preset_names() -> tuple[str, ...]:
@@ -448,11 +475,17 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> RunFil
     return _parse(preset_text(name), name, f"preset {name}", overrides)
 
 
-def _parse(text: str, name: str, source: str, overrides: Mapping[str, Any] | None) -> RunFile:
+def _parse(
+    text: str,
+    name: str,
+    source: str,
+    overrides: Mapping[str, Any] | None,
+    folder: str | os.PathLike[str] = "",
+) -> RunFile:
     try:
         config = tomllib.loads(text)
     except RecursionError:
         raise ValueError(f"{source}: {TOO_DEEP}") from None
     except ValueError as error:  # of TOML, or a number of too many digits
         raise ValueError(f"{source}: not valid TOML: {one_line(str(error))}") from None
-    return RunFile.from_config(config, name, source=source, overrides=overrides)
+    return RunFile.from_config(config, name, source=source, overrides=overrides, folder=folder)

@@ -54,6 +54,8 @@ class Option:
         Flag that turns the option off, and its help text.
     instead_of : tuple of str
         Options of the file that have no effect where this one is given on the command line.
+    also : tuple of str
+        Other names of the flag.
     required : bool
     """
 
@@ -63,6 +65,7 @@ class Option:
     reads: Any = None
     off: tuple[str, str] | None = None
     instead_of: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     required: bool = False
 
 

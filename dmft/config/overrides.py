@@ -13,10 +13,12 @@ from typing import Any
 
 from dmft.config.options import TOO_DEEP, Settings, declared, one_line
 
-__all__ = ["parse_override", "parse_overrides", "with_overrides"]
+__all__ = ["LAWS", "parse_override", "parse_overrides", "with_overrides"]
 
 # Numbers of everybody but TOML.
 _NUMBER = re.compile(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?")
+#: Keys that may name laws of one's own.
+LAWS = ("target.label", "network.activation", "problem.loss")
 _LONGEST = 2**16  # characters of one override
 
 

@@ -113,8 +113,11 @@ def _inputs_option() -> Any:
 class TargetSettings(Settings):
     """Arguments of :class:`dmft.Target`."""
 
-    label: str | None = option("a label of the catalogue", "NAME", required=True)
-    k: int | None = option()
+    label: str | dict[str, Any] | None = option(
+        "a label of the catalogue, or file.py:function", "NAME", required=True,
+        instead_of=("k", "hard_directions"),
+    )  # fmt: skip
+    k: int | None = option("of a label of your own: number of latent directions", "K")
     noise: float | None = option("add S times Gaussian noise", "S")
     hard_directions: list[int | list[float]] | None = option()
     classes: str | None = option("labels +-1: sign or logistic", "LAW")
@@ -127,20 +130,25 @@ class TargetSettings(Settings):
 class NetworkSettings(Settings):
     """Arguments of :class:`dmft.Network`."""
 
-    activation: str | None = option()
+    activation: str | dict[str, Any] | None = option(
+        "activation: a catalogue name, or file.py:function", "NAME"
+    )
     second_layer: list[float] | None = option()
     neurons: int | None = option(
-        "number of neurons, second layer 1/m each", "M", instead_of=("second_layer",)
-    )
+        "number of neurons, with second-layer weights 1/M", "M", instead_of=("second_layer",),
+        also=("--widths",),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ProblemSettings(Settings):
     """Arguments of :class:`dmft.Problem` other than target and network."""
 
-    loss: str | None = option()
-    init_radius: float | list[float] | None = option()
-    weight_decay: float | None = option()
+    loss: str | dict[str, Any] | None = option(
+        "loss: a catalogue name, or file.py:function", "NAME"
+    )
+    init_radius: float | list[float] | None = option("radius of the initial neurons", "R")
+    weight_decay: float | None = option("weight decay", "LAMBDA")
     initial_overlap: list[list[float]] | None = option()
     init_gram: list[list[float]] | None = option()
     init_law: str | None = option()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmft._numerics.value_text import text_table
 from dmft.cli.exits import DONE, UsageError
 from dmft.cli.output import Output, print_json, problem_lines, progress
-from dmft.cli.run_files import run_file
+from dmft.cli.run_files import given, overrides, run_file
 from dmft.cli.streams import put
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def run_scan(arguments: argparse.Namespace) -> int:
     if arguments.list:
         return _list(arguments)
     run = run_file(arguments)
-    question = question_of(run)
+    source = arguments.preset if arguments.file is None else Path(arguments.file)
+    names = given(arguments, "scan").get("quantity")
+    question = question_of(source, quantity=names, overrides=overrides(arguments))
     output = Output(arguments, run)
     folder = output.subfolder("scan")
     if arguments.dry_run:

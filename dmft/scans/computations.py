@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from dmft.config.config import TrajectorySettings
 from dmft.recovery.exponents import hardness
 from dmft.studies.sweeps import sweep
 from dmft.threshold.horizon import delta_nn_curve
@@ -28,15 +29,12 @@ if TYPE_CHECKING:
     from dmft.trajectory.trajectory import Trajectory
     from rmt import HessianLaw
 
-    Tables = Mapping[str, Any]
-    Wanted = tuple[dict[str, Any], ReadingName]
+    Wanted = tuple[RunFile, ReadingName]
 
 __all__ = ["COMPUTATIONS", "Computation", "Solved"]
 
 _PROBLEM: Final = ("target", "network", "problem")
 _THEORY: Final = (*_PROBLEM, "method", "sampling")
-_ACCURACY: Final = ("rtol", "max_paths", "max_seconds")
-_OF_RUNS: Final = ("seeds", "recovery", "inputs", "n_steps")
 
 
 @dataclass(frozen=True)
@@ -45,20 +43,19 @@ class Computation:
 
     Attributes
     ----------
+    tables : tuple of str
+        Tables of a run file that it depends on.
     settings : callable
-        Takes a run file, its tables as plain types, and a reading; returns the tables that the
-        computation depends on, and the reading with its step. Raises ValueError where the run file
-        lacks something or the problem has no such quantity.
+        Takes a run file and a reading; returns them with all that is meant stated in these tables,
+        the step of the reading too. Raises ValueError where the run file lacks something or the
+        problem has no such quantity.
     run : callable
-        Takes a run file of these tables alone, and all readings that are wanted.
+        Takes such a run file, and all readings that are wanted.
     """
 
-    settings: Callable[[RunFile, Tables, ReadingName], Wanted]
+    tables: tuple[str, ...]
+    settings: Callable[[RunFile, ReadingName], Wanted]
     run: Callable[[RunFile, Sequence[ReadingName]], Any]
-
-
-def _only(tables: Tables, *names: str) -> dict[str, Any]:
-    return {name: dict(tables[name]) for name in names if name in tables}
 
 
 def _step_of(run: RunFile, stated: int | None, default: int | None = None) -> int:
@@ -87,26 +84,24 @@ class Solved:
         return self._laws[step]
 
 
-def _delta(*places: float | None) -> dict[str, Any]:
-    """Return the table with the first delta that is stated."""
+def _delta(*places: float | None) -> float:
+    """Return the first delta that is stated."""
     for delta in places:
         if delta is not None:
-            return {"trajectory": {"delta": delta}}
+            return delta
     raise ValueError('trajectory.delta is missing: state it, or an axis "delta"')
 
 
-def _of_hessian(run: RunFile, tables: Tables, reading: ReadingName) -> Wanted:
-    settings = _only(tables, *_THEORY) | _delta(run.spectrum.delta, run.trajectory.delta)
-    # Nothing holds a Hessian to an accuracy: it is that of the paths stated.
-    sampling = settings["sampling"]
-    settings["sampling"] = {name: sampling[name] for name in sampling if name not in _ACCURACY}
+def _of_hessian(run: RunFile, reading: ReadingName) -> Wanted:
+    delta = TrajectorySettings(_delta(run.spectrum.delta, run.trajectory.delta))
     step = _step_of(run, reading.step, run.spectrum.step)
-    return settings, replace(reading, step=step)
+    # Nothing holds a Hessian to an accuracy: it is that of the paths stated.
+    return replace(run, trajectory=delta, accuracy=None), replace(reading, step=step)
 
 
-def _of_trajectory(run: RunFile, tables: Tables, reading: ReadingName) -> Wanted:
-    settings = _only(tables, *_THEORY) | _delta(run.trajectory.delta, run.spectrum.delta)
-    return settings, replace(reading, step=_step_of(run, reading.step))
+def _of_trajectory(run: RunFile, reading: ReadingName) -> Wanted:
+    delta = TrajectorySettings(_delta(run.trajectory.delta, run.spectrum.delta))
+    return replace(run, trajectory=delta), replace(reading, step=_step_of(run, reading.step))
 
 
 def _solved(run: RunFile, readings: Sequence[ReadingName]) -> Solved:
@@ -137,11 +132,10 @@ def _bracket(run: RunFile, name: str, bracket: Any) -> None:
     check_question(run.problem, run.method, bracket, run.sampling)
 
 
-def _of_threshold(run: RunFile, tables: Tables, reading: ReadingName) -> Wanted:
-    table = dict(tables.get("threshold", {}))
-    _bracket(run, "threshold", table.get("bracket"))
-    table["step"] = _step_of(run, reading.step, run.threshold.step)
-    return {**_only(tables, *_THEORY), "threshold": table}, replace(reading, step=None)
+def _of_threshold(run: RunFile, reading: ReadingName) -> Wanted:
+    _bracket(run, "threshold", run.threshold.bracket)
+    settings = replace(run.threshold, step=_step_of(run, reading.step, run.threshold.step))
+    return replace(run, threshold=settings), replace(reading, step=None)
 
 
 def _threshold(run: RunFile, _: Sequence[ReadingName]) -> Threshold:
@@ -157,14 +151,13 @@ def _threshold(run: RunFile, _: Sequence[ReadingName]) -> Threshold:
     )
 
 
-def _of_curve(run: RunFile, tables: Tables, reading: ReadingName) -> Wanted:
-    table = {"bracket": run.threshold.bracket, **tables.get("curve", {})}
-    _bracket(run, "curve", table["bracket"])
-    settings = _only(tables, *_THEORY)
-    horizon = table.pop("n_steps", None)
-    if horizon is not None:
-        settings["method"] = run.method.until(horizon).to_config()
-    return {**settings, "curve": table}, reading
+def _of_curve(run: RunFile, reading: ReadingName) -> Wanted:
+    bracket = run.threshold.bracket if run.curve.bracket is None else run.curve.bracket
+    _bracket(run, "curve", bracket)
+    horizon = run.curve.n_steps
+    method = run.method if horizon is None else run.method.until(horizon)
+    settings = replace(run.curve, bracket=bracket, n_steps=None)
+    return replace(run, method=method, curve=settings), reading
 
 
 def _curve(run: RunFile, _: Sequence[ReadingName]) -> ThresholdCurve:
@@ -182,46 +175,46 @@ def _curve(run: RunFile, _: Sequence[ReadingName]) -> ThresholdCurve:
 # -- label and runs of finite dimension ----------------------------------------------------------
 
 
-def _of_label(run: RunFile, tables: Tables, reading: ReadingName) -> Wanted:
-    # Every run file has a method; the label does not depend on it.
-    return {**_only(tables, "target"), "method": {"step_size": 1.0, "n_steps": 0}}, reading
+def _of_label(run: RunFile, reading: ReadingName) -> Wanted:
+    return run, reading
 
 
 def _label(run: RunFile, _: Sequence[ReadingName]) -> Hardness:
     return hardness(run.problem.target)
 
 
-def _of_runs(run: RunFile, tables: Tables, reading: ReadingName) -> Wanted:
+def _of_runs(run: RunFile, reading: ReadingName) -> Wanted:
     if run.sweep.d is None:
         raise ValueError("sweep.d is missing: the dimension of the runs")
     if not isinstance(run.method, GradientDescent):
         raise ValueError("[method] must have step_size and n_steps: runs are gradient descent")
     if not run.problem.target.hard_basis.shape[1]:
         raise ValueError("the problem has no hard direction, whose recovery could be followed")
-    delta = _delta(run.trajectory.delta, run.spectrum.delta)["trajectory"]["delta"]
-    table = {name: tables["sweep"][name] for name in _OF_RUNS if name in tables["sweep"]}
-    table |= {"d": run.sweep.d[-1], "deltas": [delta]}  # the largest size
-    return {**_only(tables, *_PROBLEM, "method"), "sweep": table}, reading
+    delta = _delta(run.trajectory.delta, run.spectrum.delta)
+    horizon = run.method.n_steps if run.sweep.n_steps is None else run.sweep.n_steps
+    settings = replace(  # the largest size, and no Hessian, which nothing is read from
+        run.sweep, deltas=(delta,), bracket=None, d=run.sweep.d[-1:], hessian_step=None,
+        n_steps=None,
+    )  # fmt: skip
+    return replace(run, method=run.method.until(horizon), sweep=settings), reading
 
 
 def _runs(run: RunFile, _: Sequence[ReadingName]) -> Sweep:
     assert isinstance(run.method, GradientDescent)
-    settings = run.sweep
-    horizon = run.method.n_steps if settings.n_steps is None else settings.n_steps
     return sweep(
         run.problem,
-        settings.deltas or (),
-        run.method.until(horizon),
+        run.sweep.deltas or (),
+        run.method,
         workers=1,
-        **settings.stated("d", "seeds", "recovery", "inputs"),
+        **run.sweep.stated("d", "seeds", "recovery", "inputs"),
     )
 
 
 COMPUTATIONS: Final[Mapping[str, Computation]] = {
-    "hessian": Computation(_of_hessian, _solved),
-    "trajectory": Computation(_of_trajectory, _solved),
-    "threshold": Computation(_of_threshold, _threshold),
-    "curve": Computation(_of_curve, _curve),
-    "label": Computation(_of_label, _label),
-    "runs": Computation(_of_runs, _runs),
+    "hessian": Computation((*_THEORY, "trajectory"), _of_hessian, _solved),
+    "trajectory": Computation((*_THEORY, "trajectory"), _of_trajectory, _solved),
+    "threshold": Computation((*_THEORY, "threshold"), _of_threshold, _threshold),
+    "curve": Computation((*_THEORY, "curve"), _of_curve, _curve),
+    "label": Computation(("target",), _of_label, _label),
+    "runs": Computation((*_PROBLEM, "method", "sweep"), _of_runs, _runs),
 }

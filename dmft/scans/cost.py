@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.workers import single_threaded_blas
-from dmft.config.config import RunFile
 from dmft.scans.readings import ReadingName
 from dmft.solver.memory import surely_needed
 from dmft.trajectory.solving import solve
 
 if TYPE_CHECKING:
+    from dmft.config.config import RunFile
     from dmft.scans.tasks import Outcome, Task
 
 __all__ = ["Estimate", "bytes_of", "estimate"]
@@ -84,39 +84,27 @@ def estimate(tasks: Sequence[Task], done: Mapping[str, Outcome], most: int = 200
     model = _Model()
     seconds, memory, measured = 0.0, _INTERPRETER, True
     for task in sample:
-        run = RunFile.from_config(task.config, "scan")
-        memory = max(memory, bytes_of(task, run))
+        memory = max(memory, bytes_of(task))
         if task.computation in times:
             known = times[task.computation]
             seconds += sum(known) / len(known)
         else:
-            seconds += model.seconds(task, run)
+            seconds += model.seconds(task)
             measured = False
     if sample:
         seconds *= len(left) / len(sample)
     return Estimate(len(tasks), len(tasks) - len(left), seconds, memory, measured)
 
 
-def bytes_of(task: Task, run: RunFile | None = None) -> float:
-    """Estimate the memory that a worker needs for a task, its interpreter included.
-
-    Parameters
-    ----------
-    task : Task
-    run : RunFile, optional
-        That of the task.
-
-    Returns
-    -------
-    float
-    """
-    run = RunFile.from_config(task.config, "scan") if run is None else run
+def bytes_of(task: Task) -> float:
+    """Estimate the memory that a worker needs for a task, its interpreter included."""
+    run = task.run
     if task.computation == "runs":
         d, delta = (run.sweep.d or (1,))[-1], (run.sweep.deltas or (1.0,))[0]
         return _INTERPRETER + _SPARE * 8.0 * 4 * d * (delta * d + 1)
     if task.computation == "label":
         return _INTERPRETER + 8.0 * 2**24 * 6
-    n_paths = max(_paths(task, run))
+    n_paths = max(_paths(task))
     sampling = replace(run.sampling, n_paths=n_paths)
     kept = len(task.readings) if task.computation == "hessian" else 30
     n_kept = 1 if task.computation == "threshold" else min(kept, run.method.n_steps + 1)
@@ -127,8 +115,9 @@ def bytes_of(task: Task, run: RunFile | None = None) -> float:
     return _INTERPRETER + _SPARE * (least + basis)
 
 
-def _paths(task: Task, run: RunFile) -> tuple[int, int]:
+def _paths(task: Task) -> tuple[int, int]:
     """Return the paths per replicate of the first and of the last solves of a task."""
+    run = task.run
     accuracy = run.accuracy
     if accuracy is None:
         return run.sampling.n_paths, run.sampling.n_paths
@@ -145,15 +134,15 @@ class _Model:
     def __init__(self) -> None:
         self._rates: dict[tuple[int, str], tuple[float, float]] = {}
 
-    def seconds(self, task: Task, run: RunFile) -> float:
+    def seconds(self, task: Task) -> float:
         """Estimate the processor time of a task."""
+        run = task.run
         if task.computation == "label":
             return _LABEL_SECONDS
         if task.computation == "runs":
             settings, m = run.sweep, run.problem.m
             d, delta = (settings.d or (1,))[-1], (settings.deltas or (1.0,))[0]
-            n_steps = run.method.n_steps if settings.n_steps is None else settings.n_steps
-            return settings.seeds * n_steps * 4.0 * delta * d * d * m / _FLOPS
+            return settings.seeds * run.method.n_steps * 4.0 * delta * d * d * m / _FLOPS
         step, readings = run.method.n_steps, [ReadingName.parse(text) for text in task.readings]
         count = {"threshold": _SCAN_SOLVES, "curve": _CURVE_SOLVES}.get(task.computation, 1)
         if task.computation == "threshold" and run.threshold.step is not None:
@@ -162,7 +151,7 @@ class _Model:
             step = max(reading.step or 0 for reading in readings)
         if not step:
             return _PLAN_SECONDS
-        first, last = _paths(task, run)
+        first, last = _paths(task)
         seconds = count * self._solve(run, step, first)
         if run.accuracy is not None and last > first:
             seconds += _ROOT_SOLVES * self._solve(run, step, last)

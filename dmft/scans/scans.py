@@ -7,7 +7,9 @@ the workers, or on whether the scan was interrupted.
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,11 @@ import numpy as np
 
 from dmft._numerics.plain_data import plain
 from dmft._numerics.validation import check_progress
-from dmft.config.config import RunFile, load_preset, load_run
+from dmft.config.config import TABLES, RunFile, load_preset, load_run, preset_text
+from dmft.config.overrides import with_overrides
+from dmft.model.law_sources import SourcedLabel
 from dmft.scans.cost import Estimate, estimate
-from dmft.scans.designs import Design, design_of
+from dmft.scans.designs import ALIASES, Design, design_of
 from dmft.scans.quantities import QUANTITIES, check_quantity
 from dmft.scans.readings import Reading, ReadingName
 from dmft.scans.running import run_here
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Question", "answered", "dry_run", "question_of", "scan"]
 
+_OF_PROBLEM = ("target", "network", "problem")
 _OF_RUN = ("scan", "title", "description")  # tables and texts that no point depends on
 _LOOKED_AT = 200  # points that an estimate looks at
 
@@ -125,15 +130,39 @@ def scan(
 
 @dataclass(frozen=True)
 class Question:
-    """What a scan asks for: tables of a run file, the design, the quantities."""
+    """What a scan asks for.
 
-    base: Mapping[str, Any]
+    Attributes
+    ----------
+    run : RunFile
+        Which the points change.
+    tables : mapping
+        Those of it, as they are written.
+    folder : str
+        Where Python files of own laws are looked for.
+    design : Design
+    quantities : tuple of ReadingName
+    """
+
+    run: RunFile
+    tables: Mapping[str, Any]
+    folder: str
     design: Design
     quantities: tuple[ReadingName, ...]
 
     def plan(self, points: Iterable[int] | None = None) -> Plan:
         """Find the computations of all points, or of some."""
-        return plan_of(self.base, self.design, self.quantities, points)
+        return plan_of(self._point, self.design, self.quantities, points)
+
+    def _point(self, overrides: Mapping[str, Any]) -> RunFile:
+        """Return the run file of a point."""
+        name, tables = self.run.name, dict(self.tables)
+        own = _is_python(self.run)
+        if own and not any(key.partition(".")[0] in _OF_PROBLEM for key in overrides):
+            tables |= {"target": {"label": "linear"}, "network": {}, "problem": {}}
+            run = RunFile.from_config(tables, name, overrides=overrides)
+            return dataclasses.replace(run, problem=self.run.problem)
+        return RunFile.from_config(tables, name, overrides=overrides, folder=self.folder)
 
 
 def question_of(
@@ -144,15 +173,18 @@ def question_of(
     design: str | None = None,
     points: int | Sequence[Mapping[str, Any]] | None = None,
     seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Question:
     """Check the arguments of `scan`; those that are None are those of the run file.
+
+    With `overrides`, as `RunFile.from_config` takes them, that all points share.
 
     Raises
     ------
     ValueError
         As `scan`.
     """
-    found = _run_file(run)
+    found, tables, folder = _read(run, overrides or {})
     stated = found.scan.stated()
     if axes is None and points is None:
         axes, points = stated.get("axes"), stated.get("points")
@@ -165,22 +197,44 @@ def question_of(
         raise ValueError(f"scan.quantity must be a name or a list of names, got {quantity!r}")
     checked = tuple(dict.fromkeys(map(check_quantity, names)))
     made = design_of(axes, "product" if design is None else design, points, seed or 0)
-    tables = plain(found.to_config())
-    return Question(
-        {name: table for name, table in tables.items() if name not in _OF_RUN}, made, checked
-    )
+    changed = [key for name in made.keys for key in ALIASES.get(name, (name,))]
+    if _is_python(found) and any(key.partition(".")[0] in _OF_PROBLEM for key in changed):
+        raise ValueError(
+            "a scan of target, network or problem needs laws by name: write your own as "
+            '"file.py:object" in the run file'
+        )
+    of_points = {name: table for name, table in tables.items() if name not in _OF_RUN}
+    return Question(found, of_points, folder, made, checked)
 
 
-def _run_file(run: RunFile | Mapping[str, Any] | str | os.PathLike[str]) -> RunFile:
+def _read(
+    run: RunFile | Mapping[str, Any] | str | os.PathLike[str], overrides: Mapping[str, Any]
+) -> tuple[RunFile, dict[str, Any], str]:
+    """Return a run file, its tables as they are written, and the folder of its own laws."""
     if isinstance(run, RunFile):
-        return run
+        return run, plain(run.to_config()), ""
     if isinstance(run, Mapping):
-        return RunFile.from_config(run, "scan")
+        found = RunFile.from_config(run, "scan", overrides=overrides)
+        return found, with_overrides(run, overrides, TABLES), ""
+    if not isinstance(run, str | os.PathLike):
+        raise ValueError(f"run must be a run file, its tables, its path or a preset, got {run!r}")
     if isinstance(run, str) and not run.endswith(".toml") and not Path(run).exists():
-        return load_preset(run)
-    if isinstance(run, str | os.PathLike):
-        return load_run(run)
-    raise ValueError(f"run must be a run file, its tables, its path or a preset, got {run!r}")
+        found, text, folder = load_preset(run, overrides), preset_text(run), ""
+    else:
+        found, folder = load_run(run, overrides), str(Path(run).parent)
+        text = Path(run).read_text(encoding="utf-8-sig")
+    return found, with_overrides(tomllib.loads(text), overrides, TABLES), folder
+
+
+def _is_python(run: RunFile) -> bool:
+    """Return whether a problem has laws that no run file can name."""
+    problem = run.problem
+    label = problem.target.label
+    laws = (problem.network.activation, problem.loss)
+    return (not isinstance(label, str) and not isinstance(label, SourcedLabel)) or any(
+        isinstance(law.config, dict) and "custom" in law.config and law.source is None
+        for law in laws
+    )
 
 
 def answered(
@@ -261,7 +315,7 @@ def _left(tasks: Iterable[Task], outcomes: Mapping[str, Outcome]) -> list[Task]:
         known = outcomes[task.key].readings if task.key in outcomes else {}
         missing = tuple(name for name in task.readings if name not in known)
         if missing:
-            left.append(Task(task.computation, task.config, missing, task.key))
+            left.append(dataclasses.replace(task, readings=missing))
     return left
 
 
@@ -301,5 +355,5 @@ def _result(question: Question, plan: Plan, outcomes: Mapping[str, Outcome]) -> 
         shape=design.shape,
         axes=tuple(axis.keys for axis in design.axes) or (design.keys,),
         errors=tuple(QUANTITIES[name.quantity].error for name in question.quantities),
-        config=dict(question.base),
+        config=plain(question.run.to_config()),
     )

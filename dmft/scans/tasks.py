@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dmft._numerics.plain_data import plain
@@ -18,14 +18,13 @@ from dmft._numerics.sampling import RANDOM_NUMBERS
 from dmft._numerics.workers import single_threaded_blas
 from dmft.config.config import RunFile
 from dmft.io.results import software_version
+from dmft.model.custom_laws import fingerprint
 from dmft.scans.computations import COMPUTATIONS
 from dmft.scans.designs import ALIASES, Design
 from dmft.scans.quantities import QUANTITIES, read
 from dmft.scans.readings import Reading, ReadingName, failed
 
 __all__ = ["Outcome", "Plan", "Task", "overrides_of", "plan_of", "run_task"]
-
-_NAME = "scan"
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,10 @@ class Task:
     Attributes
     ----------
     computation : str
+    run : RunFile
+        With all that it depends on; it travels to workers with laws of its own.
     config : dict
-        Tables of a run file that it depends on, and no others.
+        Tables of that which decide the result, as plain types.
     readings : tuple of str
         Names as `ReadingName` writes them.
     key : str
@@ -44,6 +45,7 @@ class Task:
     """
 
     computation: str
+    run: RunFile
     config: Mapping[str, Any]
     readings: tuple[str, ...]
     key: str
@@ -82,7 +84,7 @@ def overrides_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plan_of(
-    base: Mapping[str, Any],
+    make: Callable[[Mapping[str, Any]], RunFile],
     design: Design,
     quantities: Sequence[ReadingName],
     points: Iterable[int] | None = None,
@@ -91,8 +93,8 @@ def plan_of(
 
     Parameters
     ----------
-    base : mapping
-        Tables of a run file.
+    make : callable
+        Takes overrides, and returns the run file with these; ValueError where it is none.
     design : Design
     quantities : sequence of ReadingName
     points : iterable of int, optional
@@ -113,15 +115,14 @@ def plan_of(
     for index in range(design.points) if points is None else points:
         cells.append([])
         try:
-            run = RunFile.from_config(base, _NAME, overrides=overrides_of(design.settings(index)))
-            tables = plain(run.to_config())
+            run = make(overrides_of(design.settings(index)))
         except ValueError as error:
             first = first or error
             cells[-1] = [failed(error)] * len(quantities)
             continue
         for name in quantities:
             try:
-                task, reading = _task(run, tables, name)
+                task, reading = _task(run, name)
             except ValueError as error:
                 first = first or error
                 cells[-1].append(failed(error))
@@ -131,24 +132,26 @@ def plan_of(
             cells[-1].append((task.key, reading))
     if not tasks and first is not None:
         raise first
-    found = {
-        key: Task(task.computation, task.config, tuple(wanted[key]), key)
-        for key, task in tasks.items()
-    }
+    found = {key: replace(task, readings=tuple(wanted[key])) for key, task in tasks.items()}
     return Plan(found, cells)
 
 
-def _task(run: RunFile, tables: Mapping[str, Any], name: ReadingName) -> tuple[Task, str]:
+def _task(run: RunFile, name: ReadingName) -> tuple[Task, str]:
     """Return the task of one quantity of one point, and what is read from it."""
     quantity = QUANTITIES[name.quantity]
     quantity.check(run)
-    config, reading = COMPUTATIONS[quantity.computation].settings(run, tables, name)
-    config = plain(config)
     kind = quantity.computation
     if kind == "trajectory" and run.accuracy is None:
         kind = "hessian"  # both follow the same trajectory
-    text = json.dumps([kind, config, software_version(), RANDOM_NUMBERS], sort_keys=True)
-    return Task(kind, config, (), hashlib.sha256(text.encode()).hexdigest()[:32]), str(reading)
+    computation = COMPUTATIONS[kind]
+    run, reading = COMPUTATIONS[quantity.computation].settings(run, name)
+    tables = run.to_config()
+    config = plain({table: tables[table] for table in computation.tables})
+    # Functions without a source are known by what they give at a few points.
+    identity = [kind, config, fingerprint(run.problem), software_version(), RANDOM_NUMBERS]
+    text = json.dumps(identity, sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return Task(kind, run, config, (), key), str(reading)
 
 
 def run_task(task: Task) -> Outcome:
@@ -157,8 +160,7 @@ def run_task(task: Task) -> Outcome:
     names = [ReadingName.parse(text) for text in task.readings]
     try:
         with single_threaded_blas():
-            run = RunFile.from_config(task.config, _NAME)
-            result = COMPUTATIONS[task.computation].run(run, names)
+            result = COMPUTATIONS[task.computation].run(task.run, names)
             found = {str(name): read(result, name) for name in names}
     except Exception as error:  # of one task, which must not stop the others
         found = dict.fromkeys(task.readings, failed(error))

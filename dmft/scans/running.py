@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
+from dmft._numerics.execution import Execution
 from dmft._numerics.machine_memory import available_memory, readable
 from dmft.scans.cost import bytes_of
 from dmft.scans.tasks import run_task
@@ -69,7 +70,9 @@ def run_here(tasks: Sequence[Task], workers: int | None) -> Iterator[Outcome]:
     while left:
         before = len(left)
         try:
-            for outcome in run_tasks(run_task, [(task,) for task in left.values()], count):
+            for outcome in run_tasks(
+                run_task, [(task,) for task in left.values()], Execution(workers=count)
+            ):
                 del left[outcome.key]
                 yield outcome
         except BrokenProcessPool:

@@ -56,27 +56,10 @@ _TABLES = {
     "hardness": (),
 }
 # Arguments that change nothing in a result, or are in the run file once it is read.
-_NO_SETTINGS = frozenset(
-    [
-        "checkpoint",
-        "file",
-        "flow",
-        "force",
-        "format",
-        "json",
-        "label",
-        "max_memory",
-        "memory",
-        "out",
-        "preset",
-        "require_limit",
-        "run",
-        "seeds",
-        "set",
-        "threads",
-        "workers",
-    ]
-)
+_NO_SETTINGS = (
+    "checkpoint", "file", "flow", "force", "format", "json", "label", "max_memory", "memory",
+    "out", "preset", "require_limit", "run", "seeds", "set", "threads", "workers",
+)  # fmt: skip
 # Where only a label is given.
 _LOSS = {"loss": "pseudo-huber"}
 _METHOD = {"step_size": 0.2, "n_steps": 40}

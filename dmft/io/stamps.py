@@ -8,8 +8,6 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -72,6 +70,8 @@ def _stamp_of(path: Path) -> str | None:
         if path.suffix != ".npz":
             found = re.search(_TEXT.encode() + rb"([0-9a-f]+)", path.read_bytes())
             return None if found is None else found[1].decode()
+        import numpy as np
+
         with np.load(path, allow_pickle=False) as file:
             header: Any = json.loads(file[_HEADER].tobytes())
         stamp = header.get(_KEY)

@@ -23,7 +23,13 @@ _stamp: contextvars.ContextVar[str | None] = contextvars.ContextVar("stamp", def
 
 @contextlib.contextmanager
 def stamped(stamp: str) -> Iterator[None]:
-    """Have result files and figures that are written meanwhile state the settings."""
+    """Have result files and figures that are written meanwhile state the settings.
+
+    Parameters
+    ----------
+    stamp : str
+        Digest of 16 hexadecimal digits.
+    """
     token = _stamp.set(stamp)
     try:
         yield
@@ -68,7 +74,7 @@ def _stamp_of(path: Path) -> str | None:
     """Return the stamp of a file; None if it has none, or cannot be read."""
     try:
         if path.suffix != ".npz":
-            found = re.search(_TEXT.encode() + rb"([0-9a-f]+)", path.read_bytes())
+            found = re.search(_TEXT.encode() + rb"([0-9a-f]{16})", path.read_bytes())
             return None if found is None else found[1].decode()
         import numpy as np
 

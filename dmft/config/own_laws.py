@@ -53,13 +53,15 @@ def is_own(entry: object) -> bool:
 
 
 def anchored(entry: Any, folder: str | os.PathLike[str]) -> Any:
-    """Return an entry whose file, if it names one, is found from any folder.
+    """Return an entry, or a list of such, whose file is found from any folder if it names one.
 
     Examples
     --------
     >>> anchored("acts.py:swish", "/home/me"), anchored("gelu", "/home/me")
     ('/home/me/acts.py:swish', 'gelu')
     """
+    if isinstance(entry, list):
+        return [anchored(one, folder) for one in entry]
     if not is_own(entry):
         return entry
     if isinstance(entry, Mapping):

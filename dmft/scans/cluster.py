@@ -19,13 +19,17 @@ from dmft._numerics.validation import check_choice, check_integer
 from dmft.io.results import software_version
 from dmft.scans.cost import bytes_of
 from dmft.scans.readings import failed
-from dmft.scans.running import WorkersLostError
 from dmft.scans.tasks import Outcome, run_task
 
 if TYPE_CHECKING:
     from dmft.scans.tasks import Task
 
 __all__ = ["SYSTEMS", "check_address", "run_on_cluster"]
+
+
+class WorkersLostError(ValueError):
+    """Workers or a scheduler that are lost, or cannot be had, so that a scan does not go on."""
+
 
 #: Batch systems, and the class of dask-jobqueue that submits to them.
 SYSTEMS: Final = {

@@ -68,12 +68,12 @@ class Scan:
     Examples
     --------
     >>> import dmft
-    >>> run = dmft.load_preset("robust-phase-retrieval")
-    >>> found = dmft.scan(run, {"target.noise": [0.0, 0.5]}, "threshold@0", workers=1)
+    >>> axes = {"problem.init_radius": [1.0, 2.0]}
+    >>> found = dmft.scan("robust-phase-retrieval-gelu", axes, "threshold@0", workers=1)
     >>> found
     Scan(2 points, quantities=('threshold@0',), design='product', status=SUCCESS)
     >>> found.grid("threshold@0").round(2)
-    array([0.92, 1.13])
+    array([1.69, 3.66])
     """
 
     settings: dict[str, Any]

@@ -110,11 +110,10 @@ def scan(
     Examples
     --------
     >>> import dmft
-    >>> axes = {"network.activation": ["quadratic", "gelu"], "target.noise": [0.0, 0.5]}
-    >>> found = dmft.scan("robust-phase-retrieval", axes, "threshold@0", workers=1)
-    >>> found.grid().round(2)
-    array([[0.92, 1.13],
-           [1.84, 2.21]])
+    >>> axes = {"problem.init_radius": {"from": 1.0, "to": 2.0, "num": 2}}
+    >>> found = dmft.scan("robust-phase-retrieval-gelu", axes, "threshold@0", workers=1)
+    >>> found.value.round(2).ravel(), found.statuses.ravel().tolist()
+    (array([1.69, 3.66]), ['SUCCESS', 'SUCCESS'])
     """
     question = question_of(run, axes, quantity, design=design, points=points, seed=seed)
     return answered(

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmft._numerics.value_text import text_table
-from dmft.cli.exits import DONE, UsageError
+from dmft.cli.exits import DONE, PROGRAM, UsageError
 from dmft.cli.output import Output, print_json, problem_lines, progress
 from dmft.cli.run_files import given, overrides, run_file
-from dmft.cli.streams import put
+from dmft.cli.streams import put, say
 
 if TYPE_CHECKING:
     import argparse
@@ -38,6 +38,11 @@ def run_scan(arguments: argparse.Namespace) -> int:
         return _estimate(arguments, run, question, dry_run(question, folder))
     if arguments.jobs is not None and (arguments.dask is None or "://" in arguments.dask):
         raise UsageError("--jobs belongs to --dask with a batch system, slurm say")
+    if arguments.dask is not None and "://" not in arguments.dask:
+        say(
+            f"{PROGRAM}: waits for jobs of {arguments.dask}, as long as it takes; what is finished "
+            f"is kept in {folder}"
+        )
     with output:
         plan = question.plan()
         try:

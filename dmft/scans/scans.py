@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Question", "answered", "dry_run", "question_of", "scan"]
 
 _OF_PROBLEM = ("target", "network", "problem")
-_OF_RUN = ("scan", "title", "description")  # tables and texts that no point depends on
+_ALWAYS = (*_OF_PROBLEM, "method", "sampling", "trajectory", "spectrum")
 _LOOKED_AT = 200  # points that an estimate looks at
 
 
@@ -202,7 +202,9 @@ def question_of(
             "a scan of target, network or problem needs laws by name: write your own as "
             '"file.py:object" in the run file'
         )
-    of_points = {name: table for name, table in tables.items() if name not in _OF_RUN}
+    # Other tables may have steps beyond the horizon of a point.
+    needed = {table for name in checked for table in QUANTITIES[name.quantity].tables}
+    of_points = {name: table for name, table in tables.items() if name in (*_ALWAYS, *needed)}
     return Question(found, of_points, folder, made, checked)
 
 

@@ -108,11 +108,16 @@ def own_law(kind: str, entry: str | Mapping[str, Any], folder: str | os.PathLike
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"{label}: there is no {name!r} in {place}{hint}")
-    found = _made(kind, label, getattr(module, name), parameters)
-    shown = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
+    shown = ", ".join(f"{key}={value}" for key, value in parameters.items())
     called = f"{short}({one_line(shown)})" if shown else short
     source = LawSource(called, hashlib.sha256(data).hexdigest(), text, parameters)
-    return _described(kind, found, source)
+    return _law(kind, label, source, module, name)
+
+
+@functools.lru_cache(maxsize=256)
+def _law(kind: str, label: str, source: LawSource, module: ModuleType, name: str) -> Any:
+    """Return the law that a name in a module stands for, the same object each time."""
+    return _described(kind, _made(kind, label, getattr(module, name), source.parameters), source)
 
 
 # -- modules -------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
     total = len(problems) * expected_solves(settings.points)
     total += 0 if axis is None else axis.n_searches * expected_solves(None)
     with Output(arguments, run) as output:
-        with execution(arguments, total, "values of delta") as options:
+        with execution(arguments, total, "values of delta", output, "gap") as running:
             result = algorithmic_gap(
                 run.problem.target,
                 problems,
@@ -62,7 +62,7 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
                 step_axis=axis,
                 simulate=check,
                 **settings.stated("points", "max_solves"),
-                **options,
+                **running.options(),
             )
         output.save("gap", result)
         output.draw("gap", "plot_algorithmic_gap", result)

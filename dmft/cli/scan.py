@@ -33,7 +33,7 @@ def run_scan(arguments: argparse.Namespace) -> int:
     names = given(arguments, "scan").get("quantity")
     question = question_of(source, quantity=names, overrides=overrides(arguments))
     output = Output(arguments, run)
-    folder = output.subfolder("scan")
+    folder = output.subfolder("scan-points")
     if arguments.dry_run:
         return _estimate(arguments, run, question, dry_run(question, folder))
     if arguments.jobs is not None and (arguments.dask is None or "://" in arguments.dask):
@@ -61,7 +61,7 @@ def run_scan(arguments: argparse.Namespace) -> int:
                 f"what is finished is kept in {folder}, the same command resumes"
             ) from None
         output.save("scan", result)
-        output.files.append(result.to_csv(output.path("scan.csv")))
+        output.files.append(result.to_csv(output.files[-1].with_suffix(".csv")))
         output.draw("scan", "plot_scan", result)
     lines = [*problem_lines(run), *result.lines()]
     return output.report("scan", result.status, _json(result), lines, result.table())

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
+from dmft._numerics.execution import Execution
 from dmft._numerics.machine_memory import available_memory, readable
 from dmft.scans.cost import bytes_of
 from dmft.scans.readings import failed
@@ -68,7 +69,8 @@ def run_here(tasks: Sequence[Task], workers: int | None) -> Iterator[Outcome]:
     left = {task.key: task for task in tasks}
     while left:
         try:
-            for outcome in run_tasks(_run, [(task,) for task in left.values()], count):
+            todo = [(task,) for task in left.values()]
+            for outcome in run_tasks(_run, todo, Execution(workers=count)):
                 assert outcome is not None
                 del left[outcome.key]
                 yield outcome
@@ -83,7 +85,8 @@ def _alone(task: Task) -> Outcome:
     """Compute a task in a process of its own."""
     try:
         # With nothing as a second task: a single one would run in this process.
-        return next(outcome for outcome in run_tasks(_run, [(task,), (None,)], 2) if outcome)
+        pair = run_tasks(_run, [(task,), (None,)], Execution(workers=2))
+        return next(outcome for outcome in pair if outcome)
     except BrokenProcessPool:
         needed = readable(bytes_of(task))
         error = ValueError(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft._numerics.plain_data import plain
+from dmft._numerics.progress import shown_progress
 from dmft._numerics.validation import check_progress
 from dmft.config.config import TABLES, RunFile, load_preset, load_run, preset_text
 from dmft.config.overrides import with_overrides
@@ -53,7 +54,7 @@ def scan(
     workers: int | None = None,
     dask: str | None = None,
     jobs: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
 ) -> Scan:
     """Compute quantities at every point of a design over the settings of a run file.
 
@@ -87,8 +88,9 @@ def scan(
         ``slurm`` (or another batch system of dask-jobqueue).
     jobs : int, optional
         Of a batch system, jobs at most.
-    progress : callable, optional
-        Called with the number of computations just finished, those found in `checkpoint` included.
+    progress : callable or True, optional
+        Called with the number of computations just finished, those found in `checkpoint` included;
+        True for a progress bar.
 
     Returns
     -------
@@ -246,7 +248,7 @@ def answered(
     workers: int | None = None,
     dask: str | None = None,
     jobs: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
 ) -> Scan:
     """Carry out the plan of all points of a scan; arguments as those of `scan`."""
     check_progress(progress)
@@ -256,16 +258,17 @@ def answered(
     if store is not None:
         store.open()
     left = _left(plan.tasks.values(), outcomes)
-    if progress is not None and len(left) < len(plan.tasks):
-        progress(len(plan.tasks) - len(left))
-    for outcome in _run(left, workers, dask, jobs):
-        before = outcomes.get(outcome.key)
-        if store is not None:
-            store.write(plan.tasks[outcome.key], outcome, before)
-        kept = {} if before is None else dict(before.readings)
-        outcomes[outcome.key] = Outcome(outcome.key, {**kept, **outcome.readings})
-        if progress is not None:
-            progress(1)
+    with shown_progress(progress, len(plan.tasks), "computations") as advance:
+        if advance is not None and len(left) < len(plan.tasks):
+            advance(len(plan.tasks) - len(left))
+        for outcome in _run(left, workers, dask, jobs):
+            before = outcomes.get(outcome.key)
+            if store is not None:
+                store.write(plan.tasks[outcome.key], outcome, before)
+            kept = {} if before is None else dict(before.readings)
+            outcomes[outcome.key] = Outcome(outcome.key, {**kept, **outcome.readings})
+            if advance is not None:
+                advance(1)
     return _result(question, plan, outcomes)
 
 

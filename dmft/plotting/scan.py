@@ -12,6 +12,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dmft._numerics.validation import check_instance
+from dmft.model.classification import describe_label
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
@@ -23,6 +24,7 @@ from dmft.plotting.common import (
     log_if_wide,
     log_subs,
     marker_of,
+    name_of,
     new_figure,
     say_within,
     set_title,
@@ -140,7 +142,7 @@ def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figu
         else:
             axes = [_Axis(keys[0], place, scan.axis(place)) for place, keys in enumerate(scan.axes)]
             figure = _product(scan, chosen, axes)
-        title = describe({"problem": _problem(scan), "method": scan.config.get("method")})
+        title = _title(scan)
         if not scan.status.ok:
             count = int((scan.statuses != Status.SUCCESS.name).sum())
             title += f"\n{count} of {scan.statuses.size} values with another status than SUCCESS"
@@ -148,15 +150,21 @@ def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figu
     return figure
 
 
-def _problem(scan: Scan) -> dict[str, Any] | None:
-    """Return the settings of the problem that all points share, as `describe` takes them."""
-    config = scan.config
-    if "target" not in config:
-        return None
-    keys = {key for axis in scan.axes for key in axis}
-    if keys & {"network.activation", "network.neurons", "network.second_layer", "problem.loss"}:
-        return None  # what is said of the problem would be wrong for some
-    return {**config["problem"], "target": config["target"], "network": config["network"]}
+def _title(scan: Scan) -> str:
+    """Name what all points share."""
+    changed, config, parts = set(scan.settings), scan.config, []
+    if "target.label" not in changed:
+        parts.append(name_of(describe_label(config["target"])))
+    if "network.activation" not in changed:
+        parts.append(name_of(config["network"]["activation"]))
+    if "problem.loss" not in changed:
+        parts.append(f"{name_of(config['problem']['loss'])} loss")
+    if not any(key.startswith("method.") for key in changed):
+        found = describe({"method": config["method"]})
+        parts += [found] if found else []
+        steps = config["method"].get("n_steps")
+        parts += [f"{steps} steps"] if steps and "steps" not in found else []
+    return ", ".join(parts)
 
 
 # -- products ------------------------------------------------------------------------------------

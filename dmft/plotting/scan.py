@@ -181,6 +181,12 @@ def _title(scan: Scan) -> str:
         parts += [found] if found else []
         steps = config["method"].get("n_steps")
         parts += [f"{steps} steps"] if steps and "steps" not in found else []
+    runs, sweep = [_computation(name) == "runs" for name in scan.quantities], config.get("sweep")
+    if any(runs) and sweep and not any(key.startswith("sweep.") for key in changed):
+        d, n_steps = sweep["d"], sweep.get("n_steps") or config["method"]["n_steps"]
+        largest = d[-1] if isinstance(d, list | tuple) else d
+        parts = [part for part in parts if not part.endswith(" steps")] if all(runs) else parts
+        parts.append(rf"runs of $d = {largest}$ and {n_steps} steps")
     return ", ".join(parts)
 
 
@@ -430,7 +436,9 @@ def _maps(
         axes.set_xlim(_edges(x)[0], _edges(x)[-1])
         axes.set_ylim(_edges(y)[0], _edges(y)[-1])
         axes.set_xlabel(x.label)
-        axes.set_ylabel(y.label)
+        place_of = axes.get_subplotspec()
+        if place_of is None or place_of.is_first_col():
+            axes.set_ylabel(y.label)
     for (name, _), row in rows_of.items():
         bar = figure.colorbar(row[-1][1], ax=[axes for axes, _ in row], pad=0.02)
         bar.set_label(_label(name))

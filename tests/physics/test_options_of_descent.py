@@ -83,10 +83,15 @@ def test_the_second_layer_of_a_linear_network():
 # -- against gradient descent at finite d ----------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def plain():
+    return dmft.solve(PAIR, 3.0, dmft.GradientDescent(0.2, 10), dmft.Sampling(n_paths=4096))
+
+
 @pytest.mark.slow
 @pytest.mark.simulation
 @pytest.mark.parametrize("name", OPTIONS)
-def test_theory_agrees_with_simulation(name):
+def test_theory_agrees_with_simulation(plain, name):
     method = method_with(name)
     trajectory = dmft.solve(PAIR, 3.0, method, dmft.Sampling(n_paths=4096))
     runs = [
@@ -97,6 +102,5 @@ def test_theory_agrees_with_simulation(name):
     assert not comparison.significant, comparison.table()
     assert ("second_layer" in comparison.quantities) is method.trains_second_layer
     # And plain descent does not, or nothing would have been shown.
-    plain = dmft.solve(PAIR, 3.0, dmft.GradientDescent(0.2, 10), dmft.Sampling(n_paths=4096))
     moved = np.abs(plain.norm - trajectory.norm)
     assert np.any(moved > 4.0 * np.hypot(plain.stderr["norm"], trajectory.stderr["norm"]) + 1e-3)

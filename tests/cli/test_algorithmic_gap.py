@@ -84,14 +84,13 @@ def test_json_of_the_step_axis_and_runs(call):
         (40, False),
         (40, True),
     ] * 5
-    code, out, _ = call("--steps", 0, "--d", 40, "--seeds", 2, "--workers", 1)
-    assert "lowest eigenvalue at step 2 of size 0.2, d = 40, 2 seeds" in out
 
 
 @pytest.mark.slow
 def test_fresh_batches(call):
-    code, out, _ = call("--steps", 0)
+    code, out, _ = call("--steps", 0, "--d", 40, "--seeds", 2, "--workers", 1)
     assert (code, "0.2 fresh" in out) == (0, True)
+    assert "lowest eigenvalue at step 2 of size 0.2, d = 40, 2 seeds" in out
     code, out, _ = call("--no-fresh", "--steps", 0, "--json")
     assert (code, json.loads(out)["step_axis"]["fresh"]) == (0, None)
 

@@ -49,7 +49,7 @@ def test_linear_network_is_exact(delta, settings):
         dmft.Target("linear", noise=0.5), dmft.Network("linear"), init_radius=1.0, weight_decay=0.3
     )
     method = dmft.GradientDescent(n_steps=30, **settings)
-    got = dmft.solve(problem, delta, method, dmft.Sampling(n_paths=16384))
+    got = dmft.solve(problem, delta, method, dmft.Sampling(n_paths=8192, replicates=4))
     M, C, square, loss = linear_moments(delta, method.step_sizes, method.momentum, 0.3, 0.5, 1.0)
     assert np.abs(got.overlap[:, 0, 0] - M).max() < 1e-3
     assert np.abs(got.norm[:, 0, 0] - C).max() < 1e-3

@@ -10,6 +10,7 @@ from dmft.model.losses import Loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
 from dmft.model.target import Target
+from dmft.observables.risk_minimization import RiskMinimizer, erm_limit
 from dmft.recovery.exponents import Hardness, hardness
 from dmft.scans.scan_result import Scan
 from dmft.scans.scans import scan
@@ -57,6 +58,7 @@ __all__ = [
     "Network",
     "NumericalFailure",
     "Problem",
+    "RiskMinimizer",
     "Sampling",
     "Scan",
     "SimulatedHessian",
@@ -76,6 +78,7 @@ __all__ = [
     "algorithmic_gap",
     "compare",
     "delta_nn_curve",
+    "erm_limit",
     "fall_step",
     "find_delta_nn",
     "hardness",

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from dmft._numerics.quadrature import gaussian_nodes
 from dmft._numerics.sampling import Sampling, cubature_normals
@@ -37,11 +38,9 @@ from rmt.status import NumericalFailure, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from numpy.typing import ArrayLike, NDArray
-
-    FloatArray = NDArray[np.float64]
-
 __all__ = ["RiskMinimizer", "erm_limit"]
+
+FloatArray = NDArray[np.float64]
 
 # Tensor rules for each number of Gaussians: two whose solutions agree are exact.
 _RULES = {
@@ -49,11 +48,12 @@ _RULES = {
     3: (("coarse", "medium"), ("medium", "medium-shifted")),
 }
 _AGREEMENT = 1e-7
-_SOBOL_POINTS = 2**14
+_SOBOL_POINTS = 2**13
 # Steps of state evolution, and below which a root finder takes over; its largest residual.
 _ITERATIONS, _NEAR, _RESIDUAL = 1000, 1e-2, 1e-10
 _SMALLEST_RIDGE = 1e-7
-_MOST_NEWTON = 60
+# Newton's step squares the error: after one as small as this the next is rounding.
+_MOST_NEWTON, _QUADRATIC = 60, 1e-9
 # A norm beyond which the minimiser is taken to have run off.
 _LARGEST = 1e8
 _NAMES = ("norm", "train_loss", "test_loss", "test_error")
@@ -310,14 +310,17 @@ def _fixed_point(
         Overlap, square root of S and logarithm of V on other points, from which the root finder
         starts at once.
     """
-    k, asked = problem.k, problem.weight_decay
+    k, asked, smooth = problem.k, problem.weight_decay, problem.loss.smooth
 
     def moments(x: FloatArray, lam: float) -> tuple[FloatArray, FloatArray, float, FloatArray]:
         """Return r, omega, h, and the steps of state evolution."""
         V = math.exp(x[k + 1])
         omega = x[:k] @ points.z + x[k] * points.xi
         r, first, second = _proximal_point(problem, omega, points.y, V)
-        h = float(lam + points.mass @ (second / (1.0 + V * second)))
+        if smooth:
+            h = float(lam + points.mass @ (second / (1.0 + V * second)))
+        else:  # by Gaussian integration by parts: a jump of l'' would be one of the equations
+            h = float(lam + points.mass @ (points.xi * first) / x[k])
         drift = points.easy @ (lam * x[:k] + points.z @ (points.mass * first))
         hard = x[:k] - points.easy @ x[:k]
         spread = math.sqrt(delta * (points.mass @ first**2)) * V
@@ -427,23 +430,28 @@ def _proximal_point(
     """Solve r + V l'(r, y) = omega; return r and the derivatives of the loss there.
 
     The left side grows at least as fast as r, so the root is within |V l'(omega)| of omega.
-    Newton's steps that leave the bracket are halvings.
+    Newton's steps that leave the bracket, or are not half of those before, are halvings.
     """
     first = _derivatives(problem, omega, y)[1]
     step = V * first
     low, high = np.minimum(omega, omega - step), np.maximum(omega, omega - step)
     r = omega - step / (1.0 + V * _derivatives(problem, omega, y)[2])
     r = np.clip(r, low, high)
+    before = np.full_like(r, np.inf)
     for _ in range(_MOST_NEWTON):
         _, first, second = _derivatives(problem, r, y)
         excess = r + V * first - omega
         low, high = np.where(excess < 0.0, r, low), np.where(excess > 0.0, r, high)
         new = r - excess / (1.0 + V * second)
-        new = np.where((new < low) | (new > high), 0.5 * (low + high), new)
-        done = np.abs(new - r) <= 1e-15 * np.maximum(1.0, np.abs(r))
+        slow = np.abs(new - r) > 0.5 * before
+        new = np.where((new < low) | (new > high) | slow, 0.5 * (low + high), new)
+        before = np.abs(new - r)
+        moved = np.max(np.abs(new - r) / (1.0 + np.abs(r)), initial=0.0)
         r = new
-        if np.all(done):
+        if moved < _QUADRATIC:
             break
+    _, first, second = _derivatives(problem, r, y)
+    r = r - (r + V * first - omega) / (1.0 + V * second)
     _, first, second = _derivatives(problem, r, y)
     return r, first, second
 

@@ -64,10 +64,14 @@ def test_settings_of_the_user_do_not_show(name):
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("first", ["rmt.plotting", "dmft.plotting"])
 @pytest.mark.parametrize(
-    ("backend", "contents"),
-    [("module://matplotlib_inline.backend_inline", b""), ("nonsense", b""), ("agg", b"\xff\xfe")],
+    ("first", "backend", "contents"),
+    [
+        ("rmt.plotting", "module://matplotlib_inline.backend_inline", b""),
+        ("dmft.plotting", "nonsense", b""),
+        ("rmt.plotting", "agg", b"\xff\xfe"),
+        ("dmft.plotting", "agg", b"\xff\xfe"),
+    ],
 )
 def test_settings_that_cannot_be_read(tmp_path, monkeypatch, first, backend, contents):
     if contents:

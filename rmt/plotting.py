@@ -398,11 +398,12 @@ def _draw_flow(axes: Axes, times: Array, outliers: Sequence[Sequence[Outlier]]) 
     for i, row in enumerate(outliers):
         for outlier in row:
             name, marker, color = _kind(outlier)
+            told = f"{name}, area: overlap" if outlier.separated else name
             axes.plot(
                 times[i], outlier.value, marker, color=color, zorder=4, linestyle="",
                 markersize=2.0 + 4.0 * np.sqrt(outlier.span_overlap),
                 markerfacecolor=color if outlier.separated else "white",
-                label=None if name in named else f"{name}, area: overlap",
+                label=None if name in named else told,
             )  # fmt: skip
             named.add(name)
         if i + 1 == len(outliers):

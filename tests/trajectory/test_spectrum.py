@@ -182,7 +182,8 @@ def test_marked_outliers_in_words_and_figures(few_paths, marked):
     assert sum(label.startswith("outlier") for label in labels(axes)) == 1
     assert "not told from the edge" in labels(axes)
     flow = plot_flow(few_paths, [30, 40]).axes[0]
-    assert sorted(labels(flow)) == ["bulk", "edges", "hard outlier", "not told from the edge"]
+    hard = "hard outlier, area: overlap"
+    assert sorted(labels(flow)) == ["bulk", "edges", hard, "not told from the edge"]
     density = plot_density(few_paths.hessian(40)).axes[0]
     assert "not told from the edge" in labels(density)
     assert "other outlier, overlap" not in labels(density)

@@ -77,7 +77,7 @@ def test_descent_ends_there(loss):
     problem = dmft.Problem(CLASSES, LINEAR, loss, weight_decay=0.2)
     found = erm_limit(problem, 3.0)
     sampling = dmft.Sampling(n_paths=2048, replicates=8)
-    end = dmft.solve(problem, 3.0, dmft.GradientDescent(1.0, 60), sampling, hessian_steps=())
+    end = dmft.solve(problem, 3.0, dmft.GradientDescent(0.4, 100), sampling, hessian_steps=())
     for name, ours in (
         ("overlap", found.overlap[0]), ("norm", found.norm),
         ("train_loss", found.train_loss), ("test_error", found.test_error),

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,7 +29,10 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._numerics.quadrature import gaussian_nodes
 from dmft._numerics.sampling import Sampling, cubature_normals
 from dmft._numerics.validation import check_instance, check_real
+from dmft.io.report_text import with_error
 from dmft.io.saved_result import SavedResult
+from dmft.model.catalogue import law_name
+from dmft.model.classification import describe_label
 from dmft.model.problem import Problem
 from dmft.observables.labelled_points import labelled, noise_coordinates
 from dmft.observables.verified_rules import label_breaks
@@ -37,6 +40,8 @@ from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from dmft.io.report_text import Lines
 
 __all__ = ["RiskMinimizer", "erm_limit"]
 
@@ -88,14 +93,18 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
         Problem and delta as plain types.
     """
 
-    overlap: FloatArray
+    _axes: ClassVar = {"k": "direction"}
+    _rows: ClassVar = ("direction",)
+    _shown: ClassVar = ("norm", "train_loss", "test_loss")
+
+    overlap: Annotated[FloatArray, "k"]
     norm: float
     train_loss: float
     test_loss: float
     test_error: float
     noise: float
     susceptibility: float
-    overlap_stderr: FloatArray
+    overlap_stderr: Annotated[FloatArray, "k"]
     norm_stderr: float
     train_loss_stderr: float
     test_loss_stderr: float
@@ -103,6 +112,22 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
     residual: float
     status: Status
     config: dict[str, Any]
+
+    def _report(self) -> tuple[Lines, str]:
+        problem = self.config["problem"]
+        overlap = ", ".join(map(with_error, self.overlap, self.overlap_stderr))
+        lines = [
+            ("problem", f"{describe_label(problem['target'])}, {law_name(problem['loss'])} loss"),
+            ("delta, ridge", f"{self.config['delta']:g}, {problem['weight_decay']:g}"),
+            ("overlap", overlap),
+            *(
+                (name.replace("_", " "), with_error(value, getattr(self, f"{name}_stderr")))
+                for name in _NAMES
+                if not math.isnan(value := getattr(self, name))
+            ),
+            ("residual", f"{self.residual:.1e}"),
+        ]
+        return lines, ""
 
     def margin_cdf(self, margins: ArrayLike) -> FloatArray:
         r"""Compute the distribution function of the margins :math:`y_i \theta\cdot x_i`.

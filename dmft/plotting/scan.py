@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import CenteredNorm
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -438,7 +438,7 @@ def _maps(
         axes.set_xlabel(x.label)
         place_of = axes.get_subplotspec()
         if place_of is None or place_of.is_first_col():
-            axes.set_ylabel(y.label)
+            axes.set_ylabel(y.label.rpartition("  ")[2])
     for (name, _), row in rows_of.items():
         bar = figure.colorbar(row[-1][1], ax=[axes for axes, _ in row], pad=0.02)
         bar.set_label(_label(name))
@@ -463,7 +463,7 @@ def _colours(name: str, known: FloatArray) -> dict[str, Any]:
     if name.partition("@")[0] == "recovery":
         return {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
     if len(known) and known.min() < 0.0 < known.max():
-        return {"cmap": "PuOr", "norm": TwoSlopeNorm(0.0, known.min(), known.max())}
+        return {"cmap": "PuOr", "norm": CenteredNorm(0.0, float(np.abs(known).max()))}
     if not len(known):
         return {"cmap": "viridis"}
     return {"cmap": "viridis", "vmin": known.min(), "vmax": known.max()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 from collections import Counter
@@ -175,6 +176,38 @@ class Scan:
         import pandas
 
         return pandas.DataFrame(self.columns())
+
+    def to_xarray(self) -> Any:
+        """Return the quantities along the axes as an ``xarray.Dataset``, errors and statuses too.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        import xarray
+
+        product = self.design == "product"
+        dims = tuple(keys[0] for keys in self.axes) if product else ("point",)
+        data = {}
+        for name in self.quantities:
+            for suffix, what in (("", "value"), ("_error", "error"), ("_status", "statuses")):
+                data[name + suffix] = (dims, self.grid(name, what))
+        if product:
+            places = {dim: list(map(_cell, self.axis(i))) for i, dim in enumerate(dims)}
+        else:
+            places = {key: ("point", list(map(_cell, self.settings[key]))) for key in self.settings}
+        return xarray.Dataset(data, places, {"design": self.design})
+
+    def plot(self, *quantities: str) -> Any:
+        """Draw the quantities, or some, as `dmft.plotting.plot_scan` does; return the figure.
+
+        Raises
+        ------
+        ValueError
+            If there is no such quantity.
+        """
+        return importlib.import_module("dmft.plotting").plot_scan(self, quantities or None)
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the table of `columns` as CSV, numbers to the last digit; return the file.

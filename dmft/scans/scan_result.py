@@ -31,7 +31,6 @@ FloatArray = NDArray[np.float64]
 _KIND = "scan"
 _MOST_ROWS = 60
 _FEW = 5
-_PARTS = ("", "_error", "_status", "_detail")  # of a quantity, as columns
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -189,25 +188,34 @@ class Scan:
 
         product = self.design == "product"
         dims = tuple(keys[0] for keys in self.axes) if product else ("point",)
-        data = {}
+        data: dict[str, Any] = {}
         for name in self.quantities:
             for suffix, what in (("", "value"), ("_error", "error"), ("_status", "statuses")):
                 data[name + suffix] = (dims, self.grid(name, what))
-        if product:
-            places = {dim: list(map(_cell, self.axis(i))) for i, dim in enumerate(dims)}
-        else:
-            places = {key: ("point", list(map(_cell, self.settings[key]))) for key in self.settings}
+        places: dict[str, Any] = {
+            dim: list(map(_cell, self.axis(place))) for place, dim in enumerate(dims) if product
+        }
+        for key, values in self.settings.items():
+            if not product:
+                places[key] = ("point", list(map(_cell, values)))
         return xarray.Dataset(data, places, {"design": self.design})
 
     def plot(self, *quantities: str) -> Any:
-        """Draw the quantities, or some, as `dmft.plotting.plot_scan` does; return the figure.
+        """Draw the quantities, or some, as `dmft.plotting.plot_scan` does.
+
+        Returns
+        -------
+        matplotlib.axes.Axes or ndarray of them
+            ``axes.figure`` is the figure.
 
         Raises
         ------
         ValueError
             If there is no such quantity.
         """
-        return importlib.import_module("dmft.plotting").plot_scan(self, quantities or None)
+        figure = importlib.import_module("dmft.plotting").plot_scan(self, quantities or None)
+        panels = [panel for panel in figure.axes if panel.get_xlabel()]
+        return panels[0] if len(panels) == 1 else np.array(panels, dtype=object)
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the table of `columns` as CSV, numbers to the last digit; return the file.

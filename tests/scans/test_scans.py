@@ -330,6 +330,12 @@ def test_grids_have_the_shape_of_the_axes():
     np.testing.assert_allclose(found.grid()[:, 0], found.grid()[:, 1], rtol=1e-6)
 
 
+def test_results_draw_themselves(small):
+    panels = small.plot("gap", "test_loss")
+    assert [panel.get_ylabel() for panel in panels] == [QUANTITIES["gap"].label, "test loss"]
+    assert small.plot("gap").figure.axes
+
+
 def test_every_quantity_says_what_it_is():
     for name, quantity in QUANTITIES.items():
         assert quantity.text

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,13 @@ from dmft.comparison.quantities import (
 )
 from dmft.comparison.report import summarise, write_table, write_verdict
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
+from dmft.io.quantities import DELTA, STEPS
 from dmft.io.saved_result import SavedResult
 from dmft.trajectory.trajectory import Trajectory
 from rmt.status import Status
 
 if TYPE_CHECKING:
+    from dmft.io.report_text import Lines
     from dmft.simulation.simulation import Simulation
 
 __all__ = ["Comparison", "check_comparable", "compare"]
@@ -96,9 +98,12 @@ class Comparison(
     ((50,), ['overlap'], False)
     """
 
+    _axes: ClassVar = {"J": "size", "T": "step"}
+    _rows: ClassVar = ("step",)
+
     quantities: dict[str, QuantityComparison]
     hessian: tuple[HessianPrediction, ...]
-    delta: float
+    delta: Annotated[float, DELTA]
     sizes: Annotated[tuple[int, ...], "J"]
     samples: Annotated[tuple[int, ...], "J"]
     seeds: Annotated[tuple[tuple[int, ...], ...], "J"]
@@ -110,6 +115,11 @@ class Comparison(
     status: Status
     notes: tuple[str, ...]
     config: dict[str, Any] = field(repr=False)
+
+    @property
+    def steps(self) -> Annotated[NDArray[np.intp], "T", STEPS]:
+        """Steps 0, ..., last_step."""
+        return np.arange(self.last_step + 1)
 
     @property
     def extrapolated(self) -> bool:
@@ -153,6 +163,9 @@ class Comparison(
         """
         return self.p_value < THREE_SIGMA
 
+    def _report(self) -> tuple[Lines, str]:
+        return [], self.table()
+
     def verdict(self) -> str:
         """Say in one sentence whether theory and simulation agree."""
         return write_verdict(self)
@@ -165,8 +178,6 @@ class Comparison(
         entry); joint p-value (of all entries together).
         """
         return write_table(self)
-
-    __str__ = table
 
     def to_config(self) -> dict[str, Any]:
         """Return the content of `table` as plain types, with the configuration."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft.comparison.agreement import Agreement, measure_agreement
+from dmft.io.quantities import STEPS
 
 if TYPE_CHECKING:
     from dmft.comparison.smallest_eigenvalue import SmallestEigenvalue
@@ -68,8 +69,11 @@ class QuantityComparison(Agreement):
         The seeds of each size.
     """
 
+    _axes: ClassVar = {"t": "step", "e": ".label"}
+    _default_axes: ClassVar = "t e"
+
     name: str
-    steps: Annotated[NDArray[np.intp], "t"]
+    steps: Annotated[NDArray[np.intp], "t", STEPS]
     labels: Annotated[tuple[str, ...], "e"]
     theory: Annotated[FloatArray, "t e"]
     runs: tuple[FloatArray, ...] = field(repr=False)

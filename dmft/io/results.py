@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _FORMAT = "delta-nn"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 _HEADER = "header"
 _MARK = b"delta-nn crc32 "
 _CHUNK = 1 << 20
@@ -110,6 +110,7 @@ def write_result(
     config: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
     *,
+    public: Mapping[str, NDArray[Any]] | None = None,
     compress: bool = True,
 ) -> Path:
     """Write a result file; it appears complete or not at all.
@@ -123,6 +124,8 @@ def write_result(
     config : mapping
         JSON-able configuration.
     arrays : mapping of str to ndarray
+    public : mapping of str to ndarray, optional
+        Arrays that follow from the others, for readers other than :func:`read_result`.
     compress : bool
         Whether to spend time on a smaller file.
 
@@ -146,13 +149,14 @@ def write_result(
         "version": software_version(),
         "commit": software_commit(),
         "config": dict(config),
+        "public": sorted(public or ()),
     }
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to write to", str(target.parent))
     save = np.savez_compressed if compress else np.savez
     with whole_file(target) as stream:
-        save(stream, **{_HEADER: text, **arrays})  # type: ignore[arg-type]
+        save(stream, **{_HEADER: text, **arrays, **(public or {})})  # type: ignore[arg-type]
         # The last field of a zip file is the length of the comment that follows.
         stream.seek(-2, os.SEEK_END)
         stream.write(struct.pack("<H", len(_MARK) + 8) + _MARK)
@@ -335,8 +339,12 @@ def _read(
         with archive.open(members[name]) as member:
             return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
 
-    config = _config(json.loads(bytes(array(_HEADER))), path, kind)
+    header = json.loads(bytes(array(_HEADER)))
+    config = _config(header, path, kind)
     del outlines[_HEADER]
+    for name in _public(header):
+        if outlines.pop(name, None) is None:
+            raise ValueError(f"it lacks the array {name!r}")
     if check is not None:
         check(config, outlines)
     return config, {name: array(name) for name in outlines}
@@ -358,6 +366,14 @@ def _outline(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> NDAr
     if math.prod(shape) * dtype.itemsize != left:
         raise ValueError(f"array {name!r} of shape {shape} and {dtype} is stored in {left} bytes")
     return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _public(header: dict[str, Any]) -> list[str]:
+    """Return the names of arrays that follow from the others; older files have none."""
+    names = header.get("public", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its header must list the public arrays by name")
+    return names
 
 
 def _config(header: Any, path: Path, kind: str) -> dict[str, Any]:

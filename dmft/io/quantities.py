@@ -204,6 +204,8 @@ def _declared(cls: Any) -> tuple[_Declared, ...]:
             hint = typing.get_type_hints(function, include_extras=True).get("return")
         except NameError:  # a name that only type checkers know: no array or number
             continue
+        if typing.get_origin(hint) is tuple and dataclasses.is_dataclass(typing.get_args(hint)[0]):
+            continue  # parts that fields hold too
         found.append(_declaration(name, hint))
     return tuple(found)
 
@@ -273,12 +275,24 @@ def _of(
 
 
 def _part(part: Any, prefix: str, names: set[str], sizes: Sizes) -> Iterator[tuple[str, Quantity]]:
-    """Yield the quantities of a part; dimensions of another length get its prefix."""
-    own: Sizes = {}
-    found = list(_of(part, prefix, names, own))
-    new = {dim: dim if sizes.setdefault(dim, size) == size else f"{prefix}{dim}"
-           for dim, size in own.items()}  # fmt: skip
-    for name, entry in found:
+    """Yield the quantities of a part."""
+    return _fitted(dict(_of(part, prefix, names, {})), prefix, sizes)
+
+
+def _fitted(
+    found: dict[str, Quantity], prefix: str, sizes: Sizes
+) -> Iterator[tuple[str, Quantity]]:
+    """Yield quantities of a part; dimensions whose length differs from others' get its prefix."""
+    own = {
+        dim: size
+        for entry in found.values()
+        for dim, size in zip(entry.dims, entry.values.shape, strict=True)
+    }
+    new = {
+        dim: dim if sizes.setdefault(dim, size) == size else f"{prefix}{dim}"
+        for dim, size in own.items()
+    }
+    for name, entry in found.items():
         yield name, dataclasses.replace(entry, dims=tuple(new[dim] for dim in entry.dims))
 
 
@@ -387,14 +401,20 @@ def _along(
     if not entries:
         return
     yield dimension, Quantity(np.array(list(entries)), (dimension,))
-    parts = [dict(_part(entry, f"{name}_", names, sizes)) for entry in entries.values()]
+    parts = [dict(_of(entry, f"{name}_", names, {})) for entry in entries.values()]
+    found = {}
     for key, first in parts[0].items():
         arrays = [part[key].values for part in parts if key in part]
         if len(arrays) == len(parts) and len({array.ndim for array in arrays}) == 1:
-            yield (
-                key,
-                dataclasses.replace(first, values=_padded(arrays), dims=(dimension, *first.dims)),
-            )
+            own = key.removeprefix(f"{name}_")
+            if first.dims == (singular(own),) and all(
+                np.array_equal(array, arrays[0]) for array in arrays
+            ):
+                found[own] = first  # a coordinate that all have in common
+                continue
+            dims = (dimension, *first.dims)
+            found[key] = dataclasses.replace(first, values=_padded(arrays), dims=dims)
+    yield from _fitted(found, f"{name}_", sizes)
 
 
 def _stacked(

@@ -407,8 +407,10 @@ def _along(
         arrays = [part[key].values for part in parts if key in part]
         if len(arrays) == len(parts) and len({array.ndim for array in arrays}) == 1:
             own = key.removeprefix(f"{name}_")
-            if first.unit == STEPS.name and first.dims == (singular(own),) and all(
-                np.array_equal(array, arrays[0]) for array in arrays
+            if (
+                first.unit == STEPS.name
+                and first.dims == (singular(own),)
+                and all(np.array_equal(array, arrays[0]) for array in arrays)
             ):
                 found[own] = first  # a coordinate that all have in common
                 continue

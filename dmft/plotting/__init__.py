@@ -1,13 +1,29 @@
 """Figures: thresholds, delta_NN and delta_alg, trajectory, spectrum, theory against simulation.
 
 The only package of ``dmft`` that imports matplotlib. One module for each subject; what they share
-is in ``common``.
+is in ``common``, where they draw in ``canvas``.
+
+Every ``plot_...`` function makes a figure of the size at which it is printed: 3.4 inches wide where
+it has one panel, 7 where it has several, with letters of 9 points. All take ``ax`` (axes of yours,
+one for each panel), ``size`` ("column", "page" or width and height in inches) and ``settings``
+(of matplotlib, for this figure). The look of all figures is `STYLE`, to be changed in place:
+
+>>> from dmft import plotting
+>>> plotting.STYLE["font.size"], plotting.STYLE["pdf.fonttype"]
+(9.0, 42)
+>>> with plotting.style({"lines.linewidth": 2.0}):
+...     pass  # figures of your own in this look, with thicker lines
+
+``result.plot(...)`` draws in the same way and returns the axes.
 """
+
+from typing import Any, Final
 
 import rmt._matplotlib  # noqa: F401
 
 # isort: split
 from dmft.plotting.algorithmic_gap import plot_algorithmic_gap
+from dmft.plotting.canvas import COLUMN, PAGE, drawn
 from dmft.plotting.common import save_figure, style
 from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
 from dmft.plotting.grokking import plot_grokking
@@ -16,11 +32,78 @@ from dmft.plotting.horizon import plot_curve
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.theory import plot_flow, plot_spectrum, plot_threshold, plot_trajectory
+from rmt.plotting import STYLE
+
+#: The function that draws a result, by the name of its class.
+_FUNCTIONS: Final = {
+    "AlgorithmicGap": plot_algorithmic_gap,
+    "Comparison": plot_comparison,
+    "Grokking": plot_grokking,
+    "Hardness": plot_hardness,
+    "Simulation": plot_simulation,
+    "Spectrum": plot_spectrum,
+    "Sweep": plot_sweep,
+    "Threshold": plot_threshold,
+    "ThresholdCurve": plot_curve,
+    "Trajectory": plot_trajectory,
+}
+
+
+def plot_result(
+    result: Any, ax: Any = None, *, size: Any = None, settings: Any = None, **style: Any
+) -> Any:
+    """Draw a result with the function for its class; return the axes, an array if several.
+
+    Parameters
+    ----------
+    result : any result
+    ax, size, settings
+        See `dmft.plotting`.
+    **style
+        Settings of matplotlib with underscores for dots, such as ``font_size=8``.
+
+    Returns
+    -------
+    matplotlib.axes.Axes or ndarray of them
+
+    Raises
+    ------
+    ValueError
+        If there is no function for it, nothing to draw, not one of `ax` for each panel, or no such
+        setting.
+    """
+    name = type(result).__name__
+    if name not in _FUNCTIONS:
+        raise ValueError(f"result must be one of {', '.join(_FUNCTIONS)}; got {name}")
+    settings = {**(settings or {}), **style}
+    return drawn(_FUNCTIONS[name], result, ax=ax, size=size, settings=settings)
+
+
+def picture(result: Any) -> bytes:
+    """Return a small PNG of the figure of a result.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw.
+    """
+    import io
+
+    import numpy as np
+
+    panel = np.ravel(np.asarray(plot_result(result), dtype=object))[0]
+    stream = io.BytesIO()
+    panel.figure.savefig(stream, format="png", dpi=100)
+    return stream.getvalue()
+
 
 #: Former name.
 plot_gap = plot_algorithmic_gap
 
 __all__ = [
+    "COLUMN",
+    "PAGE",
+    "STYLE",
     "plot_algorithmic_gap",
     "plot_comparison",
     "plot_curve",
@@ -29,6 +112,7 @@ __all__ = [
     "plot_grokking",
     "plot_hardness",
     "plot_hessian_comparison",
+    "plot_result",
     "plot_simulation",
     "plot_spectrum",
     "plot_sweep",

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from dmft.model.classification import describe_label
+from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
@@ -28,7 +29,6 @@ from dmft.plotting.common import (
     say_within,
     sentence,
     set_title,
-    style,
     time_label,
 )
 from dmft.solver.stability import SHARE_TOLERANCE
@@ -54,6 +54,7 @@ _UNSTABLE = "unstable paths matter"
 _REUSE, _FRESH = "same samples in every step", "fresh samples in every step"
 
 
+@drawing
 def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
     """Draw delta_NN against time for each network, with delta_alg; against the step size.
 
@@ -74,31 +75,27 @@ def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
     """
     axis = result.step_axis
     columns = 1 + (axis is not None) + bool(axis is not None and axis.check)
-    with style():
-        figure, panels = new_figure((4.2 + 4.1 * columns, 4.6), 1, columns)
-        _draw_curves(panels[0], result)
-        if axis is not None:
-            index = list(result.curves).index(axis.network)
-            _draw_steps(panels[1], axis, index)
-            if axis.check:
-                place = panels[2].get_subplotspec()
-                assert place is not None  # made by subplots
-                panels[2].remove()
-                stacked = place.subgridspec(2, 1, hspace=0.05)
-                upper = figure.add_subplot(stacked[0])
-                lower = figure.add_subplot(stacked[1], sharex=upper)
-                _draw_check(upper, lower, axis, index)
-        target, method = result.config["target"], result.config["method"]
-        noise = f" + {target['noise']:g} noise" if target.get("noise") else ""
-        how = describe_method(method) if "step_size" in method else "gradient flow"
-        losses = {name_of(curve.config["problem"]["loss"]) for curve in result.curves.values()}
-        loss = f", {losses.pop()} loss" if len(losses) == 1 else ""
-        title = f"{name_of(describe_label(target))}{noise}{loss}, {how}"
-        if not result.status.ok:
-            title += f"\n{sentence(result.status)}"
-        color = "black" if result.status.ok else VERMILLION
-        set_title(figure, title, color)
-        leave_room(figure)  # for the names
+    figure, panels = new_figure((3.9 if columns == 1 else 7.2, 2.8), 1, columns)
+    _draw_curves(panels[0], result)
+    if axis is not None:
+        index = list(result.curves).index(axis.network)
+        _draw_steps(panels[1], axis, index)
+        if axis.check:
+            panels[2].set_axis_off()
+            upper = panels[2].inset_axes((0.0, 0.54, 1.0, 0.46))
+            lower = panels[2].inset_axes((0.0, 0.0, 1.0, 0.46), sharex=upper)
+            _draw_check(upper, lower, axis, index)
+    target, method = result.config["target"], result.config["method"]
+    noise = f" + {target['noise']:g} noise" if target.get("noise") else ""
+    how = describe_method(method) if "step_size" in method else "gradient flow"
+    losses = {name_of(curve.config["problem"]["loss"]) for curve in result.curves.values()}
+    loss = f", {losses.pop()} loss" if len(losses) == 1 else ""
+    title = f"{name_of(describe_label(target))}{noise}{loss}, {how}"
+    if not result.status.ok:
+        title += f"\n{sentence(result.status)}"
+    color = "black" if result.status.ok else VERMILLION
+    set_title(figure, title, color)
+    leave_room(figure)  # for the names
     return figure
 
 
@@ -143,7 +140,7 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
         shown_delta = format_number(delta, delta_error if delta_error > 1e-4 * delta else 0.0)
         lower_end = max(delta - delta_error, 0.1 * delta)
         axes.axhspan(lower_end, delta + delta_error, color="black", alpha=0.15, linewidth=0)
-        axes.axhline(delta, color="black", linestyle="--", linewidth=1.4, label="delta_alg")
+        axes.axhline(delta, color="black", linestyle="--", linewidth=1, label="delta_alg")
         axes.annotate(
             rf"$\delta_{{\mathrm{{alg}}}} =\ ${shown_delta}", (0.98, delta),
             xycoords=("axes fraction", "data"), xytext=(0, 4), textcoords="offset points",
@@ -155,7 +152,7 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
         axes.text(0.98, 0.03, words, transform=axes.transAxes, ha="right", va="bottom")
     if any((curve.unstable_share > SHARE_TOLERANCE).any() for _, curve in curves):
         (mark,) = axes.plot([], [], "o", color=GREY, markerfacecolor="white", label=_UNSTABLE)
-        axes.legend(handles=[mark], loc="upper left", fontsize="small")
+        axes.legend(handles=[mark], loc="upper left")
     _label_ends(axes, ends)
 
 
@@ -170,7 +167,7 @@ def _draw_points(
     """Draw a line with a mark for each point, open where it is unstable."""
     color, dashes = look
     axes.plot(x, value, color=color, linestyle=dashes, label=name)
-    filled_marks(axes, x, value, ~unstable, marker="o", color=color, markersize=4.5, zorder=3)
+    filled_marks(axes, x, value, ~unstable, marker="o", color=color, markersize=3.1, zorder=3)
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
@@ -249,10 +246,10 @@ def _draw_steps(axes: Axes, axis: StepAxis, index: int) -> None:
         low, high = min(heights), max(heights)
         margin = 0.1 * (high - low) or 0.1 * high
         axes.set_ylim(max(low - margin, 0.0), high + 2.2 * margin)
-    axes.plot([], [], "-", color=GREY, linewidth=4, alpha=0.5, label="error of the difference")
+    axes.plot([], [], "-", color=GREY, linewidth=2.7, alpha=0.5, label="error of the difference")
     if any(series.unstable.any() for series in axis.series):
         axes.plot([], [], "o", color=GREY, markerfacecolor="white", label=_UNSTABLE)
-    axes.legend(loc="best", fontsize="small")
+    axes.legend(loc="best")
 
 
 def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row: int) -> None:
@@ -276,7 +273,7 @@ def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row
             axes.annotate(
                 status.name, (size, 0.03 + 0.05 * row), xycoords=("data", "axes fraction"),
                 xytext=(0, 7), textcoords="offset points", ha="center", va="bottom", color=color,
-                rotation=90, fontsize="small",
+                rotation=90,
             )  # fmt: skip
 
 
@@ -303,14 +300,14 @@ def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int) -> None:
         if np.isfinite(at):
             color, _ = _look(index, fresh)
             for axes in (upper, lower):
-                axes.axvline(at, color=color, linestyle=":", linewidth=1.4)
+                axes.axvline(at, color=color, linestyle=":", linewidth=1)
     # Colours are those of the panel before.
     lower.plot([], [], "-", color=GREY, marker=".", label="theory")
     lower.plot([], [], "s", color=GREY, label="runs")
-    lower.plot([], [], ":", color=GREY, linewidth=1.4, label=r"$\delta_{\mathrm{NN}}$")
+    lower.plot([], [], ":", color=GREY, linewidth=1, label=r"$\delta_{\mathrm{NN}}$")
     if any(entry.prediction for entry in axis.check):
         lower.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize="small",
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3,
             borderaxespad=0.2,
         )  # fmt: skip
     else:
@@ -333,6 +330,6 @@ def _draw_runs(
     for at, prediction in found:
         axes.errorbar(
             [at], [getattr(prediction, runs)], [getattr(prediction, f"{runs}_stderr")], fmt="s",
-            color=color, markersize=5.5, capsize=2,
+            color=color, markersize=3.7, capsize=1.4,
             markerfacecolor=color if prediction.compared else "white",
         )  # fmt: skip

@@ -52,7 +52,7 @@ STYLE: Final[dict[Any, Any]] = {
     "legend.title_fontsize": 9.0,
     "xtick.labelsize": 9.0,
     "ytick.labelsize": 9.0,
-    "mathtext.fontset": "cm",
+    "mathtext.fontset": "dejavusans",
     "axes.unicode_minus": True,
     "axes.linewidth": 0.7,
     "axes.titlepad": 4.0,
@@ -89,8 +89,8 @@ def style(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
         Settings of matplotlib that come before those of `STYLE`.
     """
     defaults = matplotlib.rcParamsDefault
-    seen = {name: defaults[name] for name in defaults if name not in _NOT_SEEN}
-    with matplotlib.rc_context({**seen, **STYLE, **(settings or {})}):
+    seen: dict[Any, Any] = {name: defaults[name] for name in defaults if name not in _NOT_SEEN}
+    with matplotlib.rc_context(seen | STYLE | dict(settings or {})):
         yield
 
 
@@ -189,7 +189,7 @@ def plot_density(
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if title is not None:
             axes.set_title(title)
-        axes.legend(loc="best")
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -402,7 +402,7 @@ def _draw_flow(axes: Axes, times: Array, outliers: Sequence[Sequence[Outlier]]) 
                 times[i], outlier.value, marker, color=color, zorder=4, linestyle="",
                 markersize=2.0 + 4.0 * np.sqrt(outlier.span_overlap),
                 markerfacecolor=color if outlier.separated else "white",
-                label=None if name in named else name,
+                label=None if name in named else f"{name}, area: overlap",
             )  # fmt: skip
             named.add(name)
         if i + 1 == len(outliers):

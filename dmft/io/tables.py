@@ -103,7 +103,7 @@ def to_netcdf(result: Any, path: str | os.PathLike[str], names: Sequence[str] = 
     dataset = to_xarray(result, names)
     for name, variable in dataset.variables.items():
         if not variable.size:  # a dimension of length 0 is one without an end
-            dataset = dataset.drop_vars(name)
+            dataset = dataset.drop_vars(str(name))
         elif variable.dtype.kind in "iu" and np.abs(variable.values).max(initial=0) > _LARGEST:
             dataset[name] = variable.astype(str).astype(object)  # netCDF 3 has 32 bits
     target = Path(path)

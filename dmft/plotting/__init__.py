@@ -17,6 +17,7 @@ one for each panel), ``size`` ("column", "page" or width and height in inches) a
 ``result.plot(...)`` draws in the same way and returns the axes.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import rmt._matplotlib  # noqa: F401
@@ -35,7 +36,7 @@ from dmft.plotting.theory import plot_flow, plot_spectrum, plot_threshold, plot_
 from rmt.plotting import STYLE
 
 #: The function that draws a result, by the name of its class.
-_FUNCTIONS: Final = {
+_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "AlgorithmicGap": plot_algorithmic_gap,
     "Comparison": plot_comparison,
     "Grokking": plot_grokking,

@@ -49,9 +49,9 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_algorithmic_gap"]
 
-_LINE = 0.052  # height of a label, in panels
+_LINE = 0.078  # height of a label, in panels
 _UNSTABLE = "unstable paths matter"
-_REUSE, _FRESH = "same samples in every step", "fresh samples in every step"
+_REUSE, _FRESH = "same samples in each step", "fresh samples in each step"
 
 
 @drawing
@@ -65,7 +65,7 @@ def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Left: delta_NN(t) of each network with a band of one standard error, on a logarithmic axis
+        First: delta_NN(t) of each network with a band of one standard error, on a logarithmic axis
         of time with time 0 at its left end, and delta_alg. Next, where it was asked for: delta_NN
         at one time against the step size, gradient flow at the left end; then the smallest
         eigenvalue of the Hessian at the largest step size, and the overlap of its eigenvector with
@@ -75,16 +75,16 @@ def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
     """
     axis = result.step_axis
     columns = 1 + (axis is not None) + bool(axis is not None and axis.check)
-    figure, panels = new_figure((3.9 if columns == 1 else 7.2, 2.8), 1, columns)
+    if columns < 3:
+        figure, panels = new_figure((3.9 if columns == 1 else 7.0, 2.9), 1, columns)
+    else:
+        figure, panels = new_figure((7.0, 5.4), 2, 2)
     _draw_curves(panels[0], result)
     if axis is not None:
         index = list(result.curves).index(axis.network)
         _draw_steps(panels[1], axis, index)
         if axis.check:
-            panels[2].set_axis_off()
-            upper = panels[2].inset_axes((0.0, 0.54, 1.0, 0.46))
-            lower = panels[2].inset_axes((0.0, 0.0, 1.0, 0.46), sharex=upper)
-            _draw_check(upper, lower, axis, index)
+            _draw_check(panels[2], panels[3], axis, index)
     target, method = result.config["target"], result.config["method"]
     noise = f" + {target['noise']:g} noise" if target.get("noise") else ""
     how = describe_method(method) if "step_size" in method else "gradient flow"
@@ -131,7 +131,9 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
     if shown:
         low, high = min(shown), max(shown)
         pad = (high / low) ** 0.08 if high > low else 1.2
-        axes.set_ylim(low / pad, high * pad)
+        missing = any(np.isnan(curve.value).any() for _, curve in curves)
+        foot = (high / low) ** 0.15 if missing else 1.0  # for crosses
+        axes.set_ylim(low / pad / foot, high * pad)
         few = high < 15.0 * low
         subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if few else log_subs(low, high)
         plain_ticks(axes.yaxis, subs)
@@ -288,7 +290,7 @@ def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int) -> None:
     first = axis.check[0]
     upper.set_title(rf"step {first.step}, $\eta = {first.step_size:g}$, $d = {first.d}$")
     upper.set_ylabel("smallest eigenvalue")
-    upper.tick_params(labelbottom=False)
+    upper.set_xlabel(r"$\delta$")
     lower.set_ylabel("its hard overlap")
     lower.set_xlabel(r"$\delta$")
     for fresh in (False, True):
@@ -306,10 +308,7 @@ def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int) -> None:
     lower.plot([], [], "s", color=GREY, label="runs")
     lower.plot([], [], ":", color=GREY, linewidth=1, label=r"$\delta_{\mathrm{NN}}$")
     if any(entry.prediction for entry in axis.check):
-        lower.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3,
-            borderaxespad=0.2,
-        )  # fmt: skip
+        lower.legend(loc="best")
     else:
         say_within(upper, sentence(first.status), VERMILLION)
 

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from rmt.plotting import Canvas, style
 
@@ -30,7 +31,8 @@ __all__ = ["COLUMN", "PAGE", "drawing", "drawn", "is_own", "legend_below", "new_
 #: Widths in inches of a figure in one column of a page of two, and across both.
 COLUMN: Final = 3.4
 PAGE: Final = 7.0
-_TALLEST = 0.55  # a legend taller than this part of its panel stands below it
+_TALLEST = 0.4  # a legend taller than this part of its panel stands below it,
+_BELOW = 34.0  # so many points: ticks and the name of the axis
 
 _Function = TypeVar("_Function", bound=Callable[..., Figure])
 _P = ParamSpec("_P")
@@ -127,7 +129,7 @@ def _checked_size(size: Any) -> str | tuple[float, float] | None:
 def _checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of matplotlib by their names, of which underscores may stand for dots."""
     by_name = {name.replace(".", "_"): name for name in matplotlib.rcParamsDefault}
-    found = {}
+    found: dict[Any, Any] = {}
     for key, value in settings.items():
         name = by_name.get(key.replace(".", "_"))
         if name is None:
@@ -232,8 +234,9 @@ def _clear_legend(panel: Axes) -> None:
         return
     part = (box.height + 4.0) / panel.bbox.height
     if part > _TALLEST:
+        down = ScaledTranslation(0.0, -_BELOW / 72.0, figure.dpi_scale_trans)
         legend.set_loc("upper center")
-        legend.set_bbox_to_anchor((0.5, -0.28), transform=panel.transAxes)
+        legend.set_bbox_to_anchor((0.5, 0.0), transform=panel.transAxes + down)
         return
     scale = panel.yaxis.get_transform()
     low, high = scale.transform(panel.get_ylim())
@@ -245,21 +248,23 @@ def _clear_legend(panel: Axes) -> None:
 def _covers(panel: Axes, legend: Legend, box: Bbox) -> bool:
     """Return whether a box hides any line, mark, band, bar or text of a panel."""
     for line in panel.lines:
-        if line.get_transform() != panel.transData or not line.get_visible():
-            continue  # a guide across the whole panel
+        _, up = line.get_transform().contains_branch_seperately(panel.transData)
+        if not up or not line.get_visible():
+            continue  # marks at the foot of a panel, and guides from foot to top
         path = line.get_path()
         if line.get_linestyle() == "None":
-            points = panel.transData.transform(path.vertices)
+            points = line.get_transform().transform(path.vertices)
             if box.count_contains(points):
                 return True
-        elif _crosses(panel.transData.transform_path(path), box, filled=False):
+        elif _crosses(line.get_transform().transform_path(path), box, filled=False):
             return True
     for collection in panel.collections:
         if _is_hidden(collection, panel, box):
             return True
     bars = (patch.get_window_extent() for patch in panel.patches)
     notes = (text.get_window_extent() for text in panel.texts if text.get_text())
-    return any(box.overlaps(other) for other in (*bars, *notes))
+    insets = (inset.get_tightbbox() for inset in panel.child_axes)
+    return any(other is not None and box.overlaps(other) for other in (*bars, *notes, *insets))
 
 
 def _is_hidden(collection: Collection, panel: Axes, box: Bbox) -> bool:
@@ -273,4 +278,4 @@ def _is_hidden(collection: Collection, panel: Axes, box: Bbox) -> bool:
 
 def _crosses(path: Path, box: Bbox, *, filled: bool) -> bool:
     known = path.cleaned(remove_nans=True)
-    return bool(len(known.vertices) and known.intersects_bbox(box, filled))
+    return bool(np.size(known.vertices) and known.intersects_bbox(box, filled))

@@ -79,10 +79,10 @@ def plot_comparison(comparison: Comparison) -> Figure:
     rows = -(-count // columns)
     wide = columns > 1
     figure, panels = new_figure(
-        (7.0 if wide else 3.4, 2.3 * rows + (0.7 if wide else 1.0)),
+        (7.0 if wide else 3.4, 2.35 * rows + (0.7 if wide else 1.5)),
         2 * rows,
         columns,
-        heights=(2.6, 1.0) * rows,
+        heights=(2.3, 1.1) * rows,
     )
     for index, quantity in enumerate(quantities):
         row, column = divmod(index, columns)
@@ -212,7 +212,7 @@ def _draw_ratios(
     _limit_steps(axes, quantity, comparison)
     axes.set_xlabel("step $t$")
     if first:
-        axes.set_ylabel("deviation\n/ error")
+        axes.set_ylabel("dev./err.")
 
 
 def _mark_regime(axes: Axes, comparison: Comparison) -> None:
@@ -226,7 +226,7 @@ def _mark_regime(axes: Axes, comparison: Comparison) -> None:
 
 def _limit_steps(axes: Axes, quantity: QuantityComparison, comparison: Comparison) -> None:
     last = comparison.last_step
-    margin = max(0.04 * last, 0.6)
+    margin = max(0.06 * last, 0.9)
     axes.set_xlim(-margin, last + margin)
     if _is_sparse(quantity):
         axes.set_xticks(quantity.steps)
@@ -284,8 +284,9 @@ def plot_hessian_comparison(
         draw_spectrum(axes, theory)
         limit_to(axes, theory, *ends)
         _draw_smallest(axes, runs, step)
-        axes.set_xlabel(r"eigenvalue $\lambda$ of the Hessian")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlabel(r"eigenvalue $\lambda$")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    zoom.xaxis.set_major_locator(MaxNLocator(3))
     whole.set_ylabel(r"spectral density $\rho(\lambda)$")
     zoom.set_title("around the left edge")
     _draw_overlaps(scatter, runs, smallest)
@@ -372,9 +373,9 @@ def _draw_overlaps(axes: Axes, runs: Sequence[Simulation], smallest: SmallestEig
                 )  # fmt: skip
     what = "smallest eigenvalue" if p.count == 1 else f"mean of the {p.count} smallest eigenvalues"
     axes.set_xlabel(what)
-    axes.set_ylabel("overlap with the hard space")
+    axes.set_ylabel("hard overlap")
     axes.set_title("outlier and overlap" if "outlier" in p.kind else "smallest eigenvalue")
     axes.set_ylim(-0.04, 1.04)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.margins(x=0.15)
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")

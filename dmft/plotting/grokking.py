@@ -82,7 +82,7 @@ def plot_grokking(
     losses.set_ylim(bottom=0.0)
     runs = [simulation.hard_cosine for simulation in shown]
     _draw_runs(cosine, grokking, grokking.hard_cosine[index], runs, GREEN, "hard direction")
-    cosine.set_ylabel("squared cosine, hard direction")
+    cosine.set_ylabel("squared cosine,\nhard direction")
     cosine.set_ylim(0.0, 1.02)
     for axes in (losses, cosine):
         step_axis(axes)
@@ -162,4 +162,4 @@ def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation
     axes.set_xlim(d.min() / 1.2, d.max() * 1.2)
     axes.set_ylim(0.0, 1.03 * last)
     axes.set_xlabel("dimension $d$")
-    axes.set_ylabel("step at which the test loss falls")
+    axes.set_ylabel("step at which\nthe test loss falls")

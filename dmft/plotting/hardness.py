@@ -67,7 +67,7 @@ def plot_hardness(result: Hardness) -> Figure:
         names = _direction_names(result)
         first = result.k - result.generative_share.shape[1]
         _stack(left, result.information_share, result.information_share_stderr, names, 0)
-        left.set_ylabel("share of the variance of the label")
+        left.set_ylabel("share of the variance\nof the label")
         _stack(right, result.generative_share, result.generative_share_stderr, names, first)
         given = "\nand the easy coordinates" if first else ""
         right.set_ylabel(f"variance told by the label{given}")
@@ -85,10 +85,10 @@ def _title(result: Hardness) -> str:
     if result.k_hard == 0:
         threshold = "no hard direction"
     elif np.isinf(result.delta_alg):
-        threshold = r"$\delta_{alg} = \infty$"
+        threshold = r"$\delta_{\mathrm{alg}} = \infty$"
     else:
         number = format_number(result.delta_alg, result.delta_alg_stderr)
-        threshold = rf"$\delta_{{alg}} =\ ${number}"
+        threshold = rf"$\delta_{{\mathrm{{alg}}}} =\ ${number}"
     text = (
         f"{name_of(describe_label(target))}{noise},  information exponent "
         f"{shown(result.information_exponent)},  generative exponent "

@@ -140,8 +140,8 @@ def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
     if limit.lower < bottom:
         axes.plot([_BEYOND], [bottom], "v", color=color, markersize=5.4, **where)
     axes.annotate(
-        r"$t\to\infty$", (_BEYOND, 0.0), xycoords="axes fraction", xytext=(0, -7),
-        textcoords="offset points", ha="center", va="top", color=color,
+        r"$t\to\infty$", (_BEYOND, 0.0), xycoords="axes fraction", xytext=(-3, -4),
+        textcoords="offset points", ha="left", va="top", color=color,
     )  # fmt: skip
 
 

@@ -92,9 +92,9 @@ def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) 
         panels[1].set_ylim(0.0, 1.06 * losses.max())
     if has_hessian:
         _draw_runs(panels[2], sweep, sweep.smallest_eigenvalue)
-        panels[2].set_ylabel(f"smallest eigenvalue at step {sweep.hessian_step}")
+        panels[2].set_ylabel(f"smallest eigenvalue\nat step {sweep.hessian_step}")
         _draw_runs(panels[3], sweep, sweep.hard_overlap)
-        panels[3].set_ylabel("hard overlap of its eigenvector")
+        panels[3].set_ylabel("hard overlap\nof its eigenvector")
         panels[3].set_ylim(-0.03, 1.03)
     count = f"{len(sweep.seeds)} seed{'s' if len(sweep.seeds) != 1 else ''} per point"
     set_title(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from dmft.plotting.canvas import drawing, legend_below, remove
+from dmft.plotting.canvas import drawing, is_own, legend_below, remove
 from dmft.plotting.common import (
     BLUE,
     DASHES,
@@ -30,6 +30,7 @@ from dmft.plotting.common import (
     sentence,
     set_title,
     step_axis,
+    style,
 )
 from dmft.training.methods import horizon
 from dmft.trajectory.trajectory import last_meaningful_step
@@ -103,7 +104,7 @@ def plot_threshold(threshold: Threshold) -> Figure:
     error = np.where(np.isfinite(threshold.gap_stderr[finite]), threshold.gap_stderr[finite], 0)
     axes.set_xscale("log")
     axes.set_xlabel(r"samples per dimension  $\delta = n/d$")
-    axes.set_ylabel(f"hard gap of the Hessian at {_place(threshold.config, threshold.step)}")
+    axes.set_ylabel(f"hard gap at {_place(threshold.config, threshold.step)}")
     axes.set_title(broken(describe(threshold.config), figure))
     axes.axhline(0.0, color=GREY, linewidth=0.7, zorder=1)
     if len(delta):
@@ -117,7 +118,7 @@ def plot_threshold(threshold: Threshold) -> Figure:
     _draw_other_crossings(axes, threshold)
     if np.isfinite(threshold.value):
         _mark_crossing(axes, threshold)
-        if _falls(gap) and threshold.stderr > 0:
+        if is_own(figure) and _falls(gap) and threshold.stderr > 0:
             _enlarge_crossing(axes, threshold, delta, gap, error)
     if not threshold.status.ok:
         title = f"{describe(threshold.config)}\n{sentence(threshold.status)}"
@@ -125,8 +126,9 @@ def plot_threshold(threshold: Threshold) -> Figure:
     log_ticks(axes, threshold.bracket)
     if len(delta):
         _region_names(axes, left=bool(np.isfinite(threshold.gap[0])))
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower left" if _falls(gap) else "best")
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        legend_below(figure, axes, handles, labels, ncols=2)
     return figure
 
 
@@ -182,7 +184,7 @@ def _enlarge_crossing(
 ) -> None:
     """Show the crossing and its error band in the empty corner above a falling curve."""
     value, stderr = threshold.value, threshold.stderr
-    inset = axes.inset_axes((0.66, 0.6, 0.33, 0.33))
+    inset = axes.inset_axes((0.5, 0.52, 0.48, 0.36))
     x = np.linspace(max(value - 5 * stderr, delta[0]), min(value + 5 * stderr, delta[-1]), 201)
     y, band = np.interp(x, delta, gap), np.interp(x, delta, error)
     inset.axhline(0.0, color=GREY, linewidth=0.6)
@@ -194,7 +196,6 @@ def _enlarge_crossing(
     inset.plot(delta[inside], gap[inside], "o", color=BLUE, markersize=2.4)
     inset.set_xlim(x[0], x[-1])
     inset.set_title("around the crossing", pad=3)
-    inset.tick_params(labelsize=9)
     inset.xaxis.set_major_locator(MaxNLocator(3))
     inset.yaxis.set_major_locator(MaxNLocator(3))
 
@@ -389,7 +390,10 @@ def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Fig
         steps = np.unique(np.linspace(0, trajectory.n_steps, 13).round().astype(int)).tolist()
     place = rf"$\delta = {trajectory.delta:g}$"
     title = f"{describe(config_of(trajectory))}, {place}"
-    return plotting.plot_flow(steps, [trajectory.hessian(step) for step in steps], title=title)
+    figure = plotting.plot_flow(steps, [trajectory.hessian(step) for step in steps])
+    with style():
+        figure.axes[0].set_title(broken(title, figure))
+    return figure
 
 
 def draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:

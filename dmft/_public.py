@@ -16,6 +16,7 @@ from dmft.solver.stability import UnstablePaths
 from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
 from dmft.studies.fall_times import fall_step
 from dmft.studies.grokking import Grokking, predict_grokking
+from dmft.studies.loading import load
 from dmft.studies.step_axis import StepAxis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.studies.sweep_result import Sweep
@@ -76,6 +77,7 @@ __all__ = [
     "fall_step",
     "find_delta_nn",
     "hardness",
+    "load",
     "load_preset",
     "load_run",
     "predict_grokking",

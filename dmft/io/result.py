@@ -49,6 +49,10 @@ class Result:
         def status(self) -> Status:
             """How the computation ended."""
 
+        @property
+        def config(self) -> dict[str, Any]:
+            """Settings as plain types."""
+
     def _report(self) -> tuple[Lines, str]:
         """Return lines of names and values, and a table or nothing."""
         raise NotImplementedError

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DamagedResultError",
     "OtherFileError",
+    "read_header",
     "read_result",
     "reporting",
     "software_commit",
@@ -278,6 +279,45 @@ def read_result(
     OtherFileError
         If the file is of another kind, or from a newer format; a ValueError too.
     """
+    with _opened(path) as (archive, target):
+        return _read(archive, target, kind, check)
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what a result file says of itself: ``kind``, ``version``, ``commit``, ``config``.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict
+        The commit is None where it is not known.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    DamagedResultError
+        If the file is damaged, or no result file; this is a ValueError.
+    OtherFileError
+        If the file is from a newer format; a ValueError too.
+    """
+    with _opened(path) as (archive, target):
+        with archive.open(f"{_HEADER}.npy") as member:
+            header = json.loads(bytes(np.lib.format.read_array(member, allow_pickle=False)))
+        kind = str(header.get("kind")) if isinstance(header, dict) else ""
+        config = _config(header, target, kind)
+        return {
+            "kind": kind, "version": config["version"], "commit": header.get("commit"),
+            "config": header["config"],
+        }  # fmt: skip
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[zipfile.ZipFile, Path]]:
+    """Open a result file whose checksum is right; errors within name it."""
     target = Path(path)
     if target.suffix != ".npz" and not target.exists():
         target = target.with_name(target.name + ".npz")
@@ -286,7 +326,7 @@ def read_result(
     with target.open("rb") as stream:
         _check_bytes(stream, target)
         with reporting(target), zipfile.ZipFile(stream) as archive:
-            return _read(archive, target, kind, check)
+            yield archive, target
 
 
 def _check_bytes(stream: BinaryIO, path: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dmft.io.quantities import Quantity
 
-__all__ = ["to_dataframe", "to_netcdf", "to_xarray"]
+__all__ = ["to_csv", "to_dataframe", "to_netcdf", "to_xarray"]
 
 # Dimensions so short that a table has a column for each of their entries.
 _LARGEST: Final = 2**31 - 1
@@ -96,6 +96,14 @@ def to_dataframe(result: Any, along: Sequence[str]) -> pd.DataFrame:
     else:
         rows = pandas.MultiIndex.from_product(index, names=list(along))
     return pandas.DataFrame(columns, index=rows)
+
+
+def to_csv(result: Any, path: Path) -> Path:
+    """Write the table of a result, see `dmft.io.result.Result.to_dataframe`."""
+    text = to_dataframe(result, result._rows).to_csv()
+    with whole_file(path) as stream:
+        stream.write(text.encode())
+    return path
 
 
 def to_netcdf(result: Any, path: str | os.PathLike[str], names: Sequence[str] = ()) -> Path:

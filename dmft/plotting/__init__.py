@@ -20,9 +20,13 @@ one for each panel), ``size`` ("column", "page" or width and height in inches) a
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
+
 import rmt._matplotlib  # noqa: F401
 
 # isort: split
+from matplotlib.figure import Figure
+
 from dmft.plotting.algorithmic_gap import plot_algorithmic_gap
 from dmft.plotting.canvas import COLUMN, PAGE, drawn
 from dmft.plotting.common import save_figure, style
@@ -90,12 +94,21 @@ def picture(result: Any) -> bytes:
     """
     import io
 
-    import numpy as np
-
-    panel = np.ravel(np.asarray(plot_result(result), dtype=object))[0]
     stream = io.BytesIO()
-    panel.figure.savefig(stream, format="png", dpi=100)
+    figure_of(result).savefig(stream, format="png", dpi=100)
     return stream.getvalue()
+
+
+def figure_of(result: Any) -> Figure:
+    """Return the figure of a result.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw.
+    """
+    figure: Figure = np.ravel(np.asarray(plot_result(result), dtype=object))[0].figure
+    return figure
 
 
 #: Former name.

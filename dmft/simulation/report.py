@@ -61,9 +61,10 @@ def _simulation_column(run: Simulation) -> dict[str, str]:
     if run.method.trains_second_layer:
         for j in range(run.m):
             column[f"second layer a{j + 1}"] = last("second_layer", j)
-    assert run.problem is not None  # it was simulated, not loaded
-    easy = np.any(run.problem.target.easy_projector, axis=0).tolist()
-    has_hard = run.problem.target.hard_basis.shape[1] > 0
+    easy, has_hard = [True] * run.k, True  # as far as is known of one loaded without its problem
+    if run.problem is not None:
+        easy = np.any(run.problem.target.easy_projector, axis=0).tolist()
+        has_hard = run.problem.target.hard_basis.shape[1] > 0
     for i, j in ((i, j) for i in range(run.k) if easy[i] for j in range(run.m)):
         column[f"overlap M{j + 1}{i + 1}"] = last("overlap", j, i)
     if has_hard and not run.hold_hard:

@@ -2,9 +2,11 @@
 
 from dmft._numerics.sampling import Sampling
 from dmft.comparison.comparison import Comparison, compare
+from dmft.comparison.run_data import RunData
 from dmft.config.config import load_preset, load_run, preset_names
 from dmft.io.results import software_version
 from dmft.model.activations import Activation
+from dmft.model.gradients import curvature
 from dmft.model.inputs import Inputs
 from dmft.model.losses import Loss
 from dmft.model.network import Network
@@ -56,6 +58,7 @@ __all__ = [
     "Network",
     "NumericalFailure",
     "Problem",
+    "RunData",
     "Sampling",
     "SimulatedHessian",
     "Simulation",
@@ -73,6 +76,7 @@ __all__ = [
     "WarmUp",
     "algorithmic_gap",
     "compare",
+    "curvature",
     "delta_nn_curve",
     "fall_step",
     "find_delta_nn",

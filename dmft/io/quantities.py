@@ -145,7 +145,7 @@ def quantities(result: Any, names: typing.Collection[str] = ()) -> dict[str, Qua
                 f"names must be quantities of the result ({known}), got {unknown[0]!r}"
             )
         coordinates = {name for name, entry in found.items() if entry.dims == (singular(name),)}
-        errors = {name for name, entry in found.items() if entry.error_of in names}
+        errors = {name for name, entry in found.items() if _error_of(name, entry, found) in names}
         chosen = {*names, *coordinates, *errors}
         found = {name: entry for name, entry in found.items() if name in chosen}
     complete = {

@@ -22,6 +22,7 @@ def trajectory():
     return dmft.solve(problem, 4.0, dmft.GradientDescent(0.1, 2), dmft.Sampling(64, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [threshold, spectrum, curve])
 def test_faces(make, tmp_path):
     assert_faces(make(), tmp_path)

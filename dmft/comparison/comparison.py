@@ -29,10 +29,9 @@ from dmft.comparison.quantities import (
     compare_quantity,
 )
 from dmft.comparison.report import summarise, write_table, write_verdict
-from dmft.comparison.run_data import MEASURED as _MEASURED
-from dmft.comparison.run_data import RunData, _Runs
+from dmft.comparison.run_data import MEASURED, RunData, _Runs
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
-from dmft.io.quantities import DELTA, STEPS
+from dmft.io.marks import DELTA, STEPS
 from dmft.io.saved_result import SavedResult
 from dmft.trajectory.trajectory import Trajectory
 from rmt.status import Status
@@ -332,8 +331,9 @@ def _noted(result: Comparison, trajectory: Trajectory, runs: Sequence[Any]) -> C
             "far it reaches"
         )
     free = not (runs[0].hold_hard or problem.starts_on_hard)
-    if any(isinstance(run, _Runs) for run in runs):
-        missing = [name for name in _MEASURED if any(getattr(r, name) is None for r in runs)]
+    data = [run for run in runs if isinstance(run, _Runs)]
+    if data:
+        missing = [name for name in MEASURED if any(getattr(one, name) is None for one in data)]
         if missing:
             notes.append(f"not measured: {', '.join(missing)}")
     known = bool(np.isfinite(result.hard_rms[:, [0, -1]]).all())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft.comparison.agreement import Agreement, measure_agreement
-from dmft.io.quantities import STEPS
+from dmft.io.marks import STEPS
 
 if TYPE_CHECKING:
     from dmft.comparison.smallest_eigenvalue import SmallestEigenvalue

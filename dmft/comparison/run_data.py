@@ -107,7 +107,7 @@ class RunData:
             given: ArrayLike | None = getattr(self, name)
             if given is None:
                 continue
-            array = check_array(name, given, expected=f"an array of {len(axes) + 2} axes")
+            array = _real(name, given, f"an array of {len(axes) + 2} axes")
             if array.ndim == 2:  # one neuron
                 array = array.reshape(*array.shape, *(1 for _ in axes))
             if array.ndim != len(axes) + 2 or 0 in array.shape:
@@ -202,6 +202,13 @@ class _Runs:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.data, name)
+
+
+def _real(name: str, given: ArrayLike, expected: str) -> FloatArray:
+    """Return real numbers, some of which may be NaN or infinite: runs diverge."""
+    if isinstance(given, np.ndarray) and given.dtype.kind in "fiu":
+        return given.astype(np.float64)
+    return check_array(name, given, expected=expected)
 
 
 def _checked_steps(steps: Any, count: int) -> NDArray[np.intp]:

@@ -29,18 +29,11 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft.io.marks import STEPS, Along, Axes, EachOf, ErrorOf, Unit
 from rmt.status import NumericalFailure
 
 __all__ = [
-    "DELTA",
-    "STEPS",
-    "TIME",
-    "Along",
-    "Axes",
-    "EachOf",
-    "ErrorOf",
     "Quantity",
-    "Unit",
     "notes",
     "public_arrays",
     "quantities",
@@ -48,47 +41,6 @@ __all__ = [
 ]
 
 _NUMBERS: Final = (float, int, bool)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Unit of a quantity; numbers without one are pure."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Axes of a field whose length files do not check: older ones may have it empty."""
-
-    letters: str
-
-
-@dataclass(frozen=True)
-class ErrorOf:
-    """The quantity whose standard error this is."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Along:
-    """Dimension along which the entries of a dictionary lie; they are padded with NaN."""
-
-    dimension: str
-
-
-@dataclass(frozen=True)
-class EachOf:
-    """Pattern of the names in a mapping of arrays by quantity, and the dimension they lack."""
-
-    pattern: str
-    without: str = ""
-
-
-DELTA: Final = Unit("samples per dimension")
-STEPS: Final = Unit("steps")
-TIME: Final = Unit("time, sum of the step sizes")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dmft.io.quantities import TIME, notes, quantities, singular
+from dmft.io.marks import TIME
+from dmft.io.quantities import notes, quantities, singular
 from dmft.io.results import software_commit, software_version, whole_file
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft._numerics.suggestions import nearest_power_of_two
 from dmft._numerics.validation import check_instance, check_integer, check_progress
 from dmft._numerics.workers import single_threaded_blas
-from dmft.io.quantities import DELTA
+from dmft.io.marks import DELTA
 from dmft.io.saved_result import SavedResult
 from dmft.model.hard_directions import (
     MAX_K,

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._numerics.machine_memory import available_memory
 from dmft._numerics.validation import check_progress
 from dmft.io.folders import renamed_out
-from dmft.io.quantities import DELTA, STEPS, Along, EachOf
+from dmft.io.marks import DELTA, STEPS, Along, EachOf
 from dmft.io.records import NOT_STORED
 from dmft.io.saved_result import SavedResult
 from dmft.model.inputs import Inputs

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft.io.quantities import EachOf
+from dmft.io.marks import EachOf
 from rmt.status import Status
 
 if TYPE_CHECKING:

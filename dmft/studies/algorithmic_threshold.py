@@ -22,7 +22,7 @@ from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_choice, check_instance
 from dmft.io.folders import check_folder
-from dmft.io.quantities import DELTA, Along, ErrorOf
+from dmft.io.marks import DELTA, Along, ErrorOf
 from dmft.io.saved_result import SavedResult
 from dmft.model.losses import get_loss
 from dmft.model.network import Network

@@ -24,7 +24,7 @@ from dmft._numerics.validation import (
     check_progress,
     check_real,
 )
-from dmft.io.quantities import STEPS
+from dmft.io.marks import STEPS
 from dmft.io.saved_result import SavedResult
 from dmft.model.problem import Problem
 from dmft.observables.alignment import hard_cosine

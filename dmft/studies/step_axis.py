@@ -27,7 +27,7 @@ from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
 from dmft.hessian.gap_samples import sample_gap
-from dmft.io.quantities import DELTA, ErrorOf
+from dmft.io.marks import DELTA, ErrorOf
 from dmft.model.problem import Problem
 from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.studies.step_sizes import SimulationCheck, StepSizes, steps_to

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_real
-from dmft.io.quantities import DELTA, STEPS
+from dmft.io.marks import DELTA, STEPS
 from dmft.io.report_text import inputs_line, problem_lines
 from dmft.io.results import reporting
 from dmft.io.saved_result import SavedResult

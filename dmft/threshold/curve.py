@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft.io.quantities import DELTA, STEPS, TIME, ErrorOf
+from dmft.io.marks import DELTA, STEPS, TIME, ErrorOf
 from dmft.io.saved_result import SavedResult
 from dmft.threshold.extrapolation import Extrapolation
 from dmft.threshold.gap_limit import GapLimit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft.io.quantities import DELTA, Axes, ErrorOf
+from dmft.io.marks import DELTA, Axes, ErrorOf
 from dmft.io.saved_result import SavedResult
 from dmft.solver.stability import SHARE_TOLERANCE
 from rmt.status import Status

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_integer
 from dmft.hessian.gap_samples import sample_gap
-from dmft.io.quantities import DELTA, STEPS
+from dmft.io.marks import DELTA, STEPS
 from dmft.io.saved_result import SavedResult
 from rmt.outliers import by_rank
 from rmt.status import Status

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling, bias_of_paths, is_biased
 from dmft._numerics.validation import check_integer
-from dmft.io.quantities import DELTA, STEPS, TIME, EachOf, public_arrays
+from dmft.io.marks import DELTA, STEPS, TIME, EachOf
+from dmft.io.quantities import public_arrays
 from dmft.io.records import read_record, write_record
 from dmft.io.result import Result
 from dmft.model.problem import Problem

@@ -14,7 +14,7 @@ from dmft.cli.output import (
 )
 from dmft.cli.run_files import needed, run_file
 from dmft.io.report_text import paths_line, problem_lines
-from dmft.trajectory.trajectory import last_meaningful_step
+from dmft.trajectory.report import last_meaningful_step
 
 if TYPE_CHECKING:
     import argparse

@@ -33,7 +33,7 @@ from dmft.plotting.common import (
     style,
 )
 from dmft.training.methods import horizon
-from dmft.trajectory.trajectory import last_meaningful_step
+from dmft.trajectory.report import last_meaningful_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -235,7 +235,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         directions (the hard ones are stated: zero); train and test loss; norm of the gradient.
         Then, where there is something to say: test error, for labels -1 and +1, and the second
         layer, if it is trained. Of a run that diverged, the steps before
-        `dmft.trajectory.trajectory.last_meaningful_step`.
+        `dmft.trajectory.report.last_meaningful_step`.
     """
     classes = bool(np.isfinite(trajectory.test_error).any())
     trains = trajectory.method.trains_second_layer

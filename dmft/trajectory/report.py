@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dmft.io.report_text import paths_line, problem_lines, with_error
-from dmft.trajectory.trajectory import last_meaningful_step
+from dmft.solver.stability import SHARE_TOLERANCE
+from rmt.status import Status
 
 if TYPE_CHECKING:
     from dmft.io.report_text import Lines
     from dmft.trajectory.spectra import Spectrum
     from dmft.trajectory.trajectory import Trajectory
 
-__all__ = ["has_test_error", "spectrum_lines", "trajectory_lines"]
+__all__ = ["has_test_error", "last_meaningful_step", "spectrum_lines", "trajectory_lines"]
 
 _ROUNDING = 1e-9  # a bias smaller than this of a value is none
 
@@ -51,6 +54,34 @@ def trajectory_lines(result: Trajectory, name: str = "", rtol: float | None = No
     if step == result.n_steps and (too_few := _biased(result)):
         lines.append(("finite paths", too_few))
     return lines
+
+
+def last_meaningful_step(trajectory: Trajectory) -> int:
+    """Find the last step before the blow-up of a run that diverged.
+
+    The blow-up begins after a step with linearly unstable paths that carry more than
+    `SHARE_TOLERANCE` of an average, or at values with errors as large as they are. For any other
+    status it is the last step.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        With at least one step.
+
+    Returns
+    -------
+    int
+    """
+    if trajectory.status is not Status.DIVERGED:
+        return trajectory.n_steps
+    for step in range(trajectory.n_steps):
+        names = ("train_loss", "gradient_norm")
+        values = np.array([getattr(trajectory, name)[step + 1] for name in names])
+        errors = np.array([trajectory.stderr[name][step + 1] for name in names])
+        known = np.isfinite(values).all() and bool(np.all(errors <= np.abs(values)))
+        if not known or trajectory.unstable_paths.share_until(step) > SHARE_TOLERANCE:
+            return step
+    return trajectory.n_steps
 
 
 def has_test_error(result: Trajectory) -> bool:

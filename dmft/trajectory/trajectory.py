@@ -20,7 +20,7 @@ from dmft.io.result import Result
 from dmft.model.problem import Problem
 from dmft.solver.replicates import run_replicates
 from dmft.solver.runs import Run
-from dmft.solver.stability import SHARE_TOLERANCE, UnstablePaths
+from dmft.solver.stability import UnstablePaths
 from dmft.solver.tolerances import compression_along, rank_tolerances
 from dmft.training.methods import Method, method_from_config
 from dmft.trajectory.quantities import QUANTITIES, ByQuantity, Quantities
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dmft.io.report_text import Lines
     from rmt import HessianLaw, Span
 
-__all__ = ["Trajectory", "last_meaningful_step"]
+__all__ = ["Trajectory"]
 
 FloatArray = NDArray[np.float64]
 
@@ -496,31 +496,3 @@ def _status(runs: list[Run]) -> Status:
     n_times = min(run.n_times for run in runs)
     failed = (run.status for run in runs if not run.status.ok and run.n_times == n_times)
     return next(failed, Status.SUCCESS)
-
-
-def last_meaningful_step(trajectory: Trajectory) -> int:
-    """Find the last step before the blow-up of a run that diverged.
-
-    The blow-up begins after a step with linearly unstable paths that carry more than
-    `SHARE_TOLERANCE` of an average, or at values with errors as large as they are. For any other
-    status it is the last step.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        With at least one step.
-
-    Returns
-    -------
-    int
-    """
-    if trajectory.status is not Status.DIVERGED:
-        return trajectory.n_steps
-    for step in range(trajectory.n_steps):
-        names = ("train_loss", "gradient_norm")
-        values = np.array([getattr(trajectory, name)[step + 1] for name in names])
-        errors = np.array([trajectory.stderr[name][step + 1] for name in names])
-        known = np.isfinite(values).all() and bool(np.all(errors <= np.abs(values)))
-        if not known or trajectory.unstable_paths.share_until(step) > SHARE_TOLERANCE:
-            return step
-    return trajectory.n_steps

@@ -161,15 +161,15 @@ def test_an_outlier_of_few_paths_at_the_edge_is_marked(few_paths, tmp_path):
 @pytest.mark.slow
 def test_marked_outliers_in_words_and_figures(few_paths):
     from dmft._numerics.plain_data import plain
-    from dmft.cli.theory import _spectrum_lines
+    from dmft.trajectory.report import spectrum_lines
     from dmft.plotting import plot_flow, plot_spectrum
     from rmt.plotting import plot_density
 
     result = dmft.spectrum(few_paths, 40, points=64)
-    lines = [text for name, text in _spectrum_lines(result) if name == "outlier"]
+    lines = [text for name, text in spectrum_lines(result) if name == "outlier"]
     assert len(lines) == 1
     assert "hard overlap" in lines[0]
-    (text,) = (text for name, text in _spectrum_lines(result) if name == "at the edge")
+    (text,) = (text for name, text in spectrum_lines(result) if name == "at the edge")
     assert text.startswith("-0.05378 ")
     assert [o["separated"] for o in plain(result.outliers)] == [True, False]
 
@@ -187,14 +187,14 @@ def test_marked_outliers_in_words_and_figures(few_paths):
 
 
 def test_only_marked_outliers_are_none():
-    from dmft.cli.theory import _spectrum_lines
+    from dmft.trajectory.report import spectrum_lines
 
     result = dmft.spectrum(solved("phase-retrieval", "gelu", 8.0), points=64)
     marked = dataclasses.replace(
         result, outliers=tuple(dataclasses.replace(o, separated=False) for o in result.outliers)
     )
-    assert ("outlier", "none") not in _spectrum_lines(result)
-    assert ("outlier", "none") in _spectrum_lines(marked)
+    assert ("outlier", "none") not in spectrum_lines(result)
+    assert ("outlier", "none") in spectrum_lines(marked)
 
 
 @pytest.mark.slow

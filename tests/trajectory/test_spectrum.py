@@ -161,8 +161,8 @@ def test_an_outlier_of_few_paths_at_the_edge_is_marked(few_paths, tmp_path):
 @pytest.mark.slow
 def test_marked_outliers_in_words_and_figures(few_paths):
     from dmft._numerics.plain_data import plain
-    from dmft.trajectory.report import spectrum_lines
     from dmft.plotting import plot_flow, plot_spectrum
+    from dmft.trajectory.report import spectrum_lines
     from rmt.plotting import plot_density
 
     result = dmft.spectrum(few_paths, 40, points=64)

@@ -271,6 +271,9 @@ def compare(
     last = int(steps[-1])
     each = {name: compare_quantity(name, trajectory, runs, steps) for name in names}
     found = {name: quantity for name, quantity in each.items() if quantity is not None}
+    if not found and quantities is None and all(isinstance(run, _Runs) for run in runs):
+        measured = ", ".join(runs[0].measured)
+        raise ValueError(f"simulations must have measured what the theory has, got {measured}")
     hessian: tuple[HessianPrediction, ...] = ()
     spectral = [name for name in ("smallest_eigenvalue", "hard_overlap") if name in names]
     if spectral:

@@ -43,6 +43,9 @@ class Result:
     #: Attributes that ``repr`` shows.
     _shown: ClassVar[tuple[str, ...]] = ()
 
+    #: numpy leaves a comparison with an array to `__eq__`.
+    __array_ufunc__: ClassVar[None] = None
+
     if TYPE_CHECKING:
 
         @property

@@ -69,6 +69,8 @@ def to_dataframe(result: Any, along: Sequence[str]) -> pd.DataFrame:
         if dim not in known:
             allowed = ", ".join(known) or "none"
             raise ValueError(f"along must be dimensions of the result ({allowed}), got {dim!r}")
+    if len(set(along)) < len(along):
+        raise ValueError(f"along must be different dimensions, got {', '.join(along)}")
     sizes: dict[str, int] = {}
     for entry in found.values():
         for dim, size in zip(entry.dims, entry.values.shape, strict=True):

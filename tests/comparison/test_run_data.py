@@ -107,5 +107,7 @@ def test_data_that_is_not_of_the_problem_is_refused(theory, run):
         dmft.compare(theory, [run, data(run, hold_hard=True)])
     with pytest.raises(ValueError, match=r"distinct dimensions d, got \[20, 20\]"):
         dmft.compare(theory, [run, data(run)])
+    with pytest.raises(ValueError, match=r"must have measured what the theory has, got test_error"):
+        dmft.compare(theory, RunData(20, test_error=np.ones((2, 3))))
     with pytest.raises(ValueError, match=r"a dmft.Simulation or dmft.RunData"):
         dmft.compare(theory, run.train_loss)

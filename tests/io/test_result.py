@@ -57,6 +57,8 @@ def test_dimensions_of_a_curve():
     assert curve().to_dataframe("delta", "step").shape == (28, 4)
     with pytest.raises(ValueError, match=r"^along must be dimensions of the result .* 'time'$"):
         curve().to_dataframe("time")
+    with pytest.raises(ValueError, match=r"^along must be different dimensions, got step, step$"):
+        curve().to_dataframe("step", "step")
 
 
 def test_equality_is_of_bits_and_nan_is_nan():
@@ -65,6 +67,7 @@ def test_equality_is_of_bits_and_nan_is_nan():
     assert threshold() != threshold(value=4.0 + 1e-15)
     assert threshold(gap_stderr=np.zeros(4)) != threshold(gap_stderr=-np.zeros(4))
     assert threshold() != spectrum()
+    assert (threshold() == np.zeros(3)) is False
 
 
 def test_axes_and_style_of_ones_own():

@@ -13,6 +13,8 @@ from dmft.model.network import Network
 from dmft.model.problem import Problem
 from dmft.model.target import Target
 from dmft.recovery.exponents import Hardness, hardness
+from dmft.scans.scan_result import Scan
+from dmft.scans.scans import scan
 from dmft.simulation.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver.stability import UnstablePaths
 from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
@@ -60,6 +62,7 @@ __all__ = [
     "Problem",
     "RunData",
     "Sampling",
+    "Scan",
     "SimulatedHessian",
     "Simulation",
     "SimulationCheck",
@@ -86,6 +89,7 @@ __all__ = [
     "load_run",
     "predict_grokking",
     "preset_names",
+    "scan",
     "simulate",
     "solve",
     "spectrum",

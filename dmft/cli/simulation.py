@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
+    execution,
     keeping_seeds,
     picked,
-    progress,
 )
 from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
 
@@ -61,15 +61,14 @@ def run_compare(arguments: argparse.Namespace) -> int:
     with Output(arguments, run) as output, keeping_seeds(output):
         simulations = _simulate(arguments, run, output)
         n_solves = run.sampling.replicates + 1
-        with progress(run.method.n_steps * n_solves, "steps of theory") as advance:
+        with execution(arguments, run.method.n_steps * n_solves, "steps of theory") as running:
             trajectory = solve(
                 run.problem,
                 settings.delta,
                 descent_of(run),
                 run.sampling,
                 hessian_steps=settings.hessian_steps,
-                threads=arguments.threads,
-                progress=advance,
+                **running.options(),
             )
         result = compare(trajectory, simulations)
         kind = "comparison" if settings.hold_hard else "comparison-free"
@@ -131,7 +130,7 @@ def simulated(
 
     assert delta is not None  # the command has seen to it
     simulations = []
-    with progress(len(sizes) * seeds, "seeds") as advance:
+    with execution(arguments, len(sizes) * seeds, "seeds") as running:
         for d, (kind, options) in sizes.items():
             simulation = simulate(
                 run.problem,
@@ -140,8 +139,7 @@ def simulated(
                 d,
                 seeds,
                 checkpoint=output.subfolder(kind),
-                workers=arguments.workers,
-                progress=advance,
+                **running.options("workers", "progress"),
                 **options,
             )
             output.save(kind, simulation)

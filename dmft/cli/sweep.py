@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from dmft.cli.output import (
     Output,
+    execution,
     keeping_seeds,
     picked,
-    progress,
 )
 from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
 from dmft.cli.theory import threshold_of
@@ -45,19 +45,19 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     bracket = _bracket(run, grid)
     threshold: Threshold | None = None
     with Output(arguments, run) as output, keeping_seeds(output):
-        with progress(len(sizes) * len(grid) * settings.seeds, "seeds") as advance:
+        total = len(sizes) * len(grid) * settings.seeds
+        with execution(arguments, total, "seeds") as running:
             result = sweep(
                 run.problem,
                 grid,
                 descent_of(run).until(budget),
                 checkpoint=output.subfolder("sweep"),
-                workers=arguments.workers,
-                progress=advance,
+                **running.options("workers", "progress"),
                 **settings.stated("d", "seeds", "recovery", "hessian_step", "inputs"),
             )
         output.save("sweep", result)
         if bracket is not None:
-            threshold = threshold_of(arguments, run, bracket)
+            threshold = threshold_of(arguments, run, bracket, output)
             output.save("sweep-threshold", threshold)
         output.draw("sweep", "plot_sweep", result, threshold)
     status = result.status

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dmft._numerics.value_text import value_text
+from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.training.methods import describe, method_from_config
 
@@ -59,8 +60,8 @@ def problem_lines(config: Mapping[str, Any], name: str = "") -> Lines:
     problem = config["problem"]
     network = problem["network"]
     m = len(network["second_layer"])
-    neurons = f"{m} {_name(network['activation'])} neuron{'s' if m > 1 else ''}"
-    text = f"{describe_label(problem['target'])}, {neurons}, {_name(problem['loss'])} loss"
+    neurons = f"{m} {law_name(network['activation'])} neuron{'s' if m > 1 else ''}"
+    text = f"{describe_label(problem['target'])}, {neurons}, {law_name(problem['loss'])} loss"
     return [("problem", f"{name}: {text}" if name else text), method_line(config["method"])]
 
 
@@ -94,7 +95,3 @@ def cell(value: float, error: float) -> str:
         return "none"
     # The extreme nodes of a quadrature move an edge by less than any digit shown.
     return with_error(float(value), 0.0 if error <= 1e-7 * abs(value) else float(error))
-
-
-def _name(entry: str | Mapping[str, str]) -> str:
-    return entry if isinstance(entry, str) else entry["custom"]

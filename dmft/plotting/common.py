@@ -25,6 +25,7 @@ from matplotlib.ticker import (
 
 from dmft._numerics.value_text import value_text
 from dmft.io.results import whole_file
+from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.plotting.canvas import is_own, new_figure
 from dmft.training.gradient_descent import describe_method
@@ -186,10 +187,9 @@ def has_one_step_size(method: Mapping[str, Any]) -> bool:
     return isinstance(method.get("step_size"), float)
 
 
-def name_of(entry: str | Mapping[str, str]) -> str:
+def name_of(entry: str | Mapping[str, Any]) -> str:
     """Return a catalogue name, or that of a custom object, with no mathematics in it."""
-    name = entry if isinstance(entry, str) else entry["custom"]
-    return name.replace("$", r"\$")
+    return law_name(entry).replace("$", r"\$")
 
 
 def format_number(value: float, stderr: float) -> str:

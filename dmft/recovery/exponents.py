@@ -44,6 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.machine_memory import available_memory, check_fits
+from dmft._numerics.progress import shown_progress
 from dmft._numerics.suggestions import nearest_power_of_two
 from dmft._numerics.validation import check_instance, check_integer, check_progress
 from dmft._numerics.workers import single_threaded_blas
@@ -213,7 +214,7 @@ def hardness(
     n_points: int | None = None,
     seed: int = 0,
     throw: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
 ) -> Hardness:
     r"""Find the hard directions of a label law, its exponents and its algorithmic threshold.
 
@@ -230,8 +231,9 @@ def hardness(
         Of the sample points; the result is reproducible.
     throw : bool
         Whether to raise :class:`NumericalFailure` for a status other than SUCCESS.
-    progress : callable, optional
-        Called with 1 as often as `hardness_steps` says, or once more.
+    progress : callable or True, optional
+        True for a progress bar. A function is called with 1 as often as `hardness_steps` says, or
+        once more.
 
     Returns
     -------
@@ -291,7 +293,9 @@ def hardness(
             halving=True,
         )
 
-    result = _hardness(target, max_degree, n_points, seed, progress)
+    n_steps = 1 if progress is None else hardness_steps(target)
+    with shown_progress(progress, n_steps, "values of the easy coordinates") as counting:
+        result = _hardness(target, max_degree, n_points, seed, counting)
     if throw and not result.status.ok:
         raise NumericalFailure(result.status)
     return result

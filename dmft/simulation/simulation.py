@@ -7,17 +7,16 @@ arXiv:2602.01434): C(t, t), M(t), G(t, t), losses, and the spectrum of the Hessi
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dmft._numerics.execution import Execution
 from dmft._numerics.machine_memory import available_memory
-from dmft._numerics.validation import check_progress
 from dmft.io.folders import renamed_out
 from dmft.io.marks import DELTA, STEPS, Along, EachOf
 from dmft.io.records import NOT_STORED
@@ -35,7 +34,7 @@ from dmft.simulation.seed_runs import (
 from dmft.simulation.seed_store import SeedStore
 from dmft.simulation.simulation_plan import SimulationPlan, check_seeds, check_workers
 from dmft.training.gradient_descent import GradientDescent
-from rmt.status import NumericalFailure, Status
+from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
@@ -242,7 +241,7 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
             to another problem than the one given.
         """
         found = super().load(path)
-        return dataclasses.replace(
+        return replace(
             found,
             problem=Problem.of_record(found.config["problem"], problem),
             method=GradientDescent.from_config(found.config["method"]),
@@ -308,7 +307,7 @@ def simulate(
     n_test: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
     throw: bool = False,
     out: str | os.PathLike[str] | None = None,
 ) -> Simulation:
@@ -369,8 +368,9 @@ def simulate(
     workers : int, optional
         Processes; default one for each core, at most one for each seed, and as many as there is
         memory for. With 1 everything runs in this process.
-    progress : callable, optional
-        Called with 1 for every finished seed, those found in `checkpoint` included.
+    progress : callable or True, optional
+        True for a progress bar. A function is called with 1 for every finished seed, those found
+        in `checkpoint` included.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
     out : path-like, optional
@@ -401,8 +401,9 @@ def simulate(
     >>> sim.overlap.shape, sim.hessian[2].eigenvalues.shape, sim.status.name
     ((2, 3, 1, 1), (2, 50), 'SUCCESS')
     """
-    folder = renamed_out(checkpoint, out)
-    check_progress(progress)
+    execution = Execution(
+        progress=progress, checkpoint=renamed_out(checkpoint, out), throw=throw, workers=workers
+    )
     plan = SimulationPlan.of(
         problem,
         delta,
@@ -419,25 +420,27 @@ def simulate(
     chosen = check_seeds(seeds)
     available = available_memory()
     plan.check_memory(available, len(chosen))
-    n_workers = min(check_workers(workers), max(int(available / plan.bytes_of_run()), 1))
+    execution = replace(execution, workers=plan.side_by_side(available, check_workers(workers)))
+    folder = execution.checkpoint
     store = None if folder is None else SeedStore(folder, plan.config_of_files)
     stored = {} if store is None else store.read(chosen)
     results = {seed: found for seed, found in stored.items() if complete(plan, *found)}
-    with contextlib.nullcontext() if store is None else store.open():
-        if progress is not None:
-            for _ in results:
-                progress(1)
+    with (
+        contextlib.nullcontext() if store is None else store.open(),
+        execution.shown(len(chosen), "seeds") as execution,
+    ):
+        for _ in results:
+            execution.advance()
         missing = [seed for seed in chosen if seed not in results]
-        results |= run_seeds(plan, missing, store, n_workers, progress)
+        results |= run_seeds(plan, missing, store, execution)
     stacked = {
         name: np.stack([results[seed][1][name] for seed in chosen])
         for name in results[chosen[0]][1]
     }
     statuses = tuple(Status[results[seed][0]] for seed in chosen)
     simulation = _assemble(problem, plan.config, chosen, statuses, stacked)
-    if throw and not simulation.status.ok:
-        failed = [seed for seed, status in zip(chosen, statuses, strict=True) if not status.ok]
-        raise NumericalFailure(simulation.status, f"Seeds: {', '.join(map(str, failed))}.")
+    failed = [seed for seed, status in zip(chosen, statuses, strict=True) if not status.ok]
+    execution.settle(simulation.status, f"Seeds: {', '.join(map(str, failed))}.")
     return simulation
 
 

@@ -33,7 +33,7 @@ from dmft.studies.step_axis import StepAxis, find_step_axis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.horizon import delta_nn_curve
-from dmft.threshold.question import check_question
+from dmft.threshold.question import check_question, expected_solves
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def algorithmic_gap(
     max_solves: int = 32,
     n_points: int | None = None,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     max_memory: float | None = None,
     throw: bool = False,
@@ -212,8 +212,8 @@ def algorithmic_gap(
         As in :func:`dmft.hardness`.
     threads, max_memory
         As in :func:`dmft.delta_nn_curve`.
-    progress : callable, optional
-        Called with 1 after each solve.
+    progress : callable or True, optional
+        Called with 1 after each solve; True for a progress bar.
     checkpoint : path-like, optional
         A folder in which the whole survives being killed: the same call goes on from there. Each
         network has a subfolder.
@@ -267,53 +267,55 @@ def algorithmic_gap(
         check_instance("simulate", simulate, SimulationCheck)
         if step_axis is None:
             raise ValueError("simulate must come with step_axis, which runs are compared with")
-    execution = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
+    asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     folders: dict[str, Path | None] = dict.fromkeys(named)
     if checkpoint is not None:
         folders |= _folders(check_folder(checkpoint), named)
-
-    curves = {
-        name: delta_nn_curve(
-            problem,
-            method,
-            bracket,
-            steps,
-            sampling,
-            points=points,
-            max_solves=max_solves,
-            **replace(execution, checkpoint=folders[name]).options(),
+    n_solves = len(named) * expected_solves(points)
+    n_solves += 0 if step_axis is None else step_axis.n_searches * expected_solves(points)
+    with asked.shown(n_solves, "values of delta") as execution:
+        curves = {
+            name: delta_nn_curve(
+                problem,
+                method,
+                bracket,
+                steps,
+                sampling,
+                points=points,
+                max_solves=max_solves,
+                **replace(execution, checkpoint=folders[name]).options(),
+            )
+            for name, problem in named.items()
+        }
+        axis = None
+        if step_axis is not None:
+            path = folders[chosen]
+            axis = find_step_axis(
+                named[chosen],
+                bracket,
+                step_axis,
+                sampling,
+                name=chosen,
+                simulate=simulate,
+                execution=replace(
+                    execution,
+                    checkpoint=path and _sibling(path, "step-sizes"),
+                ),
+            )
+        result = AlgorithmicGap(
+            hardness=hardness(target, n_points=n_points, progress=execution.counting),
+            curves=curves,
+            step_axis=axis,
+            config={
+                "target": target.to_config(),
+                "networks": {name: problem.to_config() for name, problem in named.items()},
+                "method": method.to_config(),
+                "sampling": sampling.to_config(),
+                "bracket": [float(end) for end in bracket],
+            },
         )
-        for name, problem in named.items()
-    }
-    axis = None
-    if step_axis is not None:
-        path = folders[chosen]
-        axis = find_step_axis(
-            named[chosen],
-            bracket,
-            step_axis,
-            sampling,
-            name=chosen,
-            simulate=simulate,
-            execution=replace(
-                execution,
-                checkpoint=path and _sibling(path, "step-sizes"),
-            ),
-        )
-    result = AlgorithmicGap(
-        hardness=hardness(target, n_points=n_points, progress=progress),
-        curves=curves,
-        step_axis=axis,
-        config={
-            "target": target.to_config(),
-            "networks": {name: problem.to_config() for name, problem in named.items()},
-            "method": method.to_config(),
-            "sampling": sampling.to_config(),
-            "bracket": [float(end) for end in bracket],
-        },
-    )
-    execution.settle(result.status, result.detail)
-    return result
+        execution.settle(result.status, result.detail)
+        return result
 
 
 def wide_networks(

@@ -12,6 +12,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dmft._numerics.validation import check_instance
+from dmft.plotting.canvas import drawing, remove
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
@@ -26,7 +27,6 @@ from dmft.plotting.common import (
     new_figure,
     say_within,
     set_title,
-    style,
 )
 from dmft.scans.quantities import QUANTITIES
 from dmft.scans.readings import ReadingName
@@ -64,7 +64,8 @@ _OF_DELTA: Final = ("hessian", "trajectory", "runs")  # computations that depend
 _FEW: Final = 4  # values of a numeric axis that are lines rather than an axis
 _MOST_PANELS: Final = 12
 _MOST_LINES: Final = 8
-_PANEL: Final = (4.3, 3.5)
+_WIDTHS: Final = (3.4, 7.0)  # of one panel, of several side by side
+_HEIGHT: Final = 2.4  # of a row
 _WIDE: Final = 8.0
 
 
@@ -105,6 +106,7 @@ class _Axis:
         return f"{short} = {value:g}" if isinstance(value, int | float) else f"{value}"
 
 
+@drawing
 def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figure:
     """Draw the quantities of a scan.
 
@@ -134,17 +136,16 @@ def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figu
     chosen = list(scan.quantities) if names is None else list(names)
     for name in chosen:
         scan.column(name)
-    with style():
-        if scan.design != "product":
-            figure = _scattered(scan, chosen)
-        else:
-            axes = [_Axis(keys[0], place, scan.axis(place)) for place, keys in enumerate(scan.axes)]
-            figure = _product(scan, chosen, axes)
-        title = describe({"problem": _problem(scan), "method": scan.config.get("method")})
-        if not scan.status.ok:
-            count = int((scan.statuses != Status.SUCCESS.name).sum())
-            title += f"\n{count} of {scan.statuses.size} values with another status than SUCCESS"
-        set_title(figure, title)
+    if scan.design != "product":
+        figure = _scattered(scan, chosen)
+    else:
+        axes = [_Axis(keys[0], place, scan.axis(place)) for place, keys in enumerate(scan.axes)]
+        figure = _product(scan, chosen, axes)
+    title = describe({"problem": _problem(scan), "method": scan.config.get("method")})
+    if not scan.status.ok:
+        count = int((scan.statuses != Status.SUCCESS.name).sum())
+        title += f"\n{count} of {scan.statuses.size} values with another status than SUCCESS"
+    set_title(figure, title)
     return figure
 
 
@@ -206,16 +207,16 @@ def _panels(
         for name in names
         for place in places
     ][:_MOST_PANELS]
-    columns = min(len(places) if len(places) > 1 else len(names), 4, len(wanted))
+    columns = min(len(places) if len(places) > 1 else len(names), 3, len(wanted))
     rows = math.ceil(len(wanted) / columns)
-    figure, panels = new_figure((0.5 + _PANEL[0] * columns, 0.6 + _PANEL[1] * rows), rows, columns)
+    figure, panels = new_figure((_WIDTHS[columns > 1], 0.5 + _HEIGHT * rows), rows, columns)
     for axes in panels[len(wanted) :]:
-        axes.remove()
+        remove(axes)
     found = []
     for axes, (name, place) in zip(panels, wanted, strict=False):
         texts = [axis.name(place[axis.place]) for axis in others]
         if texts:
-            axes.set_title(", ".join(texts), fontsize=11)
+            axes.set_title(", ".join(texts))
         found.append((axes, name, place))
     return figure, found
 
@@ -286,7 +287,7 @@ def _draw_line(
     value, error = part["value"], np.nan_to_num(part["error"], posinf=0.0)
     color, known = CYCLE[index % len(CYCLE)], np.isfinite(value)
     good = part["statuses"] == Status.SUCCESS.name
-    marks = {**marker_of(index), "markersize": 4.5}
+    marks = {**marker_of(index), "markersize": 3.1}
     if joined:
         # A line through a place without a value would say that there is one.
         axes.plot(
@@ -300,8 +301,8 @@ def _draw_line(
     missing = x[~known]
     if len(missing):
         axes.plot(
-            missing, np.full(len(missing), 0.03 + 0.045 * index), "x", color=color, markersize=6,
-            markeredgewidth=1.4, transform=axes.get_xaxis_transform(), clip_on=False,
+            missing, np.full(len(missing), 0.03 + 0.045 * index), "x", color=color, markersize=4.1,
+            markeredgewidth=1, transform=axes.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
 
 
@@ -316,14 +317,14 @@ def _draw_vertical(
     color = CYCLE[index % len(CYCLE)]
     if math.isfinite(error) and error > 0:
         axes.axvspan(value - error, value + error, color=color, alpha=0.15, linewidth=0, zorder=0)
-    axes.axvline(value, color=color, linewidth=1.3, linestyle=DASHES[(number + 1) % len(DASHES)])
+    axes.axvline(value, color=color, linewidth=0.9, linestyle=DASHES[(number + 1) % len(DASHES)])
 
 
 def _explain_theory(axes: Axes, theory: list[str]) -> None:
     """Say in the first panel what the lines of the theory are."""
     for number, name in enumerate(theory):
         axes.plot(
-            [], [], color=GREY, linewidth=1.3, linestyle=DASHES[(number + 1) % len(DASHES)],
+            [], [], color=GREY, linewidth=0.9, linestyle=DASHES[(number + 1) % len(DASHES)],
             label=_label(name),
         )  # fmt: skip
     handles, labels = axes.get_legend_handles_labels()
@@ -377,7 +378,7 @@ def _maps(
         bar.set_label(_label(name))
         doubtful = (part["statuses"] != Status.SUCCESS.name) & np.isfinite(part["value"])
         rows, columns = np.nonzero(doubtful)
-        axes.plot(at_x[columns], at_y[rows], "o", color=GREY, markersize=3, markerfacecolor="white")
+        axes.plot(at_x[columns], at_y[rows], "o", color=GREY, markersize=2, markerfacecolor="white")
         if name.partition("@")[0] == "gap" and np.isfinite(part["value"]).all():
             _zero_line(axes, at_x, at_y, part["value"])
         for number, known_line in enumerate(theory):
@@ -387,7 +388,7 @@ def _maps(
         axes.set_xlabel(x.label)
         axes.set_ylabel(y.label)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none", fontsize=10)
+            axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
     return figure
 
 
@@ -415,7 +416,7 @@ def _edges(axis: _Axis) -> FloatArray:
 def _zero_line(axes: Axes, x: FloatArray, y: FloatArray, gap: FloatArray) -> None:
     """Draw where the gap is zero: there delta is delta_NN."""
     if gap.min() < 0.0 < gap.max():
-        axes.contour(x, y, gap, levels=[0.0], colors="black", linewidths=1.8)
+        axes.contour(x, y, gap, levels=[0.0], colors="black", linewidths=1.2)
         axes.plot([], [], color="black", label=r"gap $= 0$:  $\delta_{NN}$")
 
 
@@ -443,11 +444,11 @@ def _scattered(scan: Scan, names: list[str]) -> Figure:
     settings = [_Axis(key, 0, values) for key, values in scan.settings.items()]
     settings = [axis for axis in settings if len(set(map(str, axis.values))) > 1] or settings[:1]
     pairs = list(itertools.product(names, settings))[:_MOST_PANELS]
-    columns = min(len(settings) if len(settings) > 1 else len(pairs), 4)
+    columns = min(len(settings) if len(settings) > 1 else len(pairs), 3)
     rows = math.ceil(len(pairs) / columns)
-    figure, panels = new_figure((0.5 + _PANEL[0] * columns, 0.6 + _PANEL[1] * rows), rows, columns)
+    figure, panels = new_figure((_WIDTHS[columns > 1], 0.5 + _HEIGHT * rows), rows, columns)
     for axes in panels[len(pairs) :]:
-        axes.remove()
+        remove(axes)
     for axes, (name, axis) in zip(panels, pairs, strict=False):
         _scatter(axes, scan, name, axis)
     return figure
@@ -464,14 +465,14 @@ def _scatter(axes: Axes, scan: Scan, name: str, axis: _Axis) -> None:
         ticks = names
     known, good = np.isfinite(value), scan.statuses[:, place] == Status.SUCCESS.name
     axes.errorbar(
-        at[known], value[known], error[known], color=CYCLE[0], linestyle="none", elinewidth=1.0
+        at[known], value[known], error[known], color=CYCLE[0], linestyle="none", elinewidth=0.7
     )
     filled_marks(
-        axes, at[known], value[known], good[known], color=CYCLE[0], marker="o", markersize=4.5
+        axes, at[known], value[known], good[known], color=CYCLE[0], marker="o", markersize=3.1
     )
     if (~known).any():
         axes.plot(
-            at[~known], np.full((~known).sum(), 0.03), "x", color=CYCLE[0], markersize=6,
+            at[~known], np.full((~known).sum(), 0.03), "x", color=CYCLE[0], markersize=4.1,
             transform=axes.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
     _name_x(axes, axis, ticks)

@@ -12,7 +12,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dmft._numerics.validation import check_instance
-from dmft.plotting.canvas import drawing, remove
+from dmft.plotting.canvas import drawing, legend_below, remove
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
@@ -262,7 +262,7 @@ def _curves(
             say_within(axes, "no value", GREY)
     if lines is not None:
         handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+        legend_below(figure, panels[0][0], handles, labels, ncols=4)
     if theory:
         _explain_theory(panels[0][0], theory)
     return figure

@@ -510,7 +510,7 @@ def test_bad_arguments(trajectory, runs, tmp_path):
     for simulations, message in (
         (None, "got NoneType"),
         ([], "got none"),
-        ("x", "simulations must be a dmft.Simulation, got str"),
+        ("x", "simulations must be a dmft.Simulation or dmft.RunData, got str"),
         ([runs[0], trajectory], "simulations must be a dmft.Simulation, got Trajectory"),
         (alone, "at least two seeds"),
     ):

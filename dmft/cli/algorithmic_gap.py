@@ -89,7 +89,8 @@ def _networks(run: RunFile) -> list[Problem]:
     for name in ("activations", "losses", "widths"):
         entries = getattr(found, name) or ()
         if len(set(entries)) < len(entries):
-            raise ValueError(f"{name} must be different, got {', '.join(map(str, entries))}")
+            shown = ", ".join(str(getattr(entry, "name", entry)) for entry in entries)
+            raise ValueError(f"{name} must be different, got {shown}")
     problems = wide_networks(
         run.problem, found.activations or (), found.losses or (), found.widths or ()
     )

@@ -399,5 +399,8 @@ def _add_output(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group.add_argument(
         "--format", choices=_FORMATS, default="png", help="of the figure (default: png)"
     )
+    group.add_argument(
+        "--force", action="store_true", help="overwrite files of other settings, too"
+    )
     group.add_argument("--json", action="store_true", help="print the result as JSON")
     return group

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dmft._numerics.plain_data import plain
 from dmft._numerics.progress import ProgressBar, ProgressLines
 from dmft.cli.exits import DONE, NUMERICAL, PROGRAM, UsageError
+from dmft.cli.run_files import settings_stamp
 from dmft.cli.streams import put, say
+from dmft.io.stamps import free_path, stamped
 
 if TYPE_CHECKING:
     import argparse
@@ -67,6 +69,8 @@ class Output:
         self._format = arguments.format
         self._json = arguments.json
         self._run = run
+        self._force = arguments.force
+        self._stamp = settings_stamp(arguments, run.to_config())
         self._made: list[Path] = []
         self._cache: Path | None = None
         self._kept = contextlib.ExitStack()
@@ -148,23 +152,34 @@ class Output:
         from rmt.status import Status
 
         path = self.path(f"{kind}.npz")
-        result.save(path)
+        if not self.path(kind).is_dir():  # of the seeds behind it, of the same settings
+            path = self._free(path)
+        with stamped(self._stamp):
+            result.save(path)
         self.files.append(path)
         status = getattr(result, "status", None)
         self._unfinished |= status in (Status.MAX_PATHS, Status.OUT_OF_MEMORY)
+
+    def _free(self, path: Path) -> Path:
+        """Return a path that overwrites no file made with other settings, unless by --force."""
+        free = path if self._force else free_path(path, self._stamp)
+        if free != path:
+            say(f"{PROGRAM}: {path} is of other settings: writing {free} (or use --force)")
+        return free
 
     def draw(self, kind: str, plot: str, *results: Any) -> None:
         """Draw results with a function of `dmft.plotting` and write the figure.
 
         The result does not depend on it: where there can be no figure, one line says so.
         """
-        path = self.path(f"{kind}.{self._format}")
+        path = self._free(self.path(f"{kind}.{self._format}"))
         try:
             logging.getLogger("matplotlib").setLevel(logging.ERROR)
             from dmft import plotting
 
             figure = getattr(plotting, plot)(*results)
-            self.files.append(plotting.save_figure(figure, path))
+            with stamped(self._stamp):
+                self.files.append(plotting.save_figure(figure, path))
         except Exception as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             say(f"{PROGRAM}: no figure {path}: {reason}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from dmft.cli.exits import UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from dmft.config.config import RunFile
     from dmft.config.options import Settings
@@ -25,6 +28,7 @@ __all__ = [
     "overrides",
     "run_file",
     "run_of_label",
+    "settings_stamp",
     "until",
 ]
 
@@ -38,6 +42,24 @@ _HORIZONS = {
 
 #: Tables of which a problem is made: options of the command line replace theirs in the file.
 OF_PROBLEM = ("target", "network", "problem")
+# Tables of each command, besides problem, method and sampling.
+_TABLES = {
+    "threshold": ("threshold",),
+    "curve": ("curve", "threshold"),
+    "algorithmic-gap": ("algorithmic-gap", "curve", "threshold"),
+    "trajectory": ("trajectory",),
+    "spectrum": ("spectrum",),
+    "simulate": ("simulation", "trajectory"),
+    "compare": ("simulation", "trajectory"),
+    "sweep": ("sweep", "threshold"),
+    "grokking": ("simulation", "trajectory"),
+    "hardness": (),
+}
+# Arguments that change nothing in a result, or are in the run file once it is read.
+_NO_SETTINGS = (
+    "checkpoint", "file", "flow", "force", "format", "json", "label", "max_memory", "memory",
+    "out", "preset", "require_limit", "run", "seeds", "set", "threads", "workers",
+)  # fmt: skip
 # Where only a label is given.
 _LOSS = {"loss": "pseudo-huber"}
 _METHOD = {"step_size": 0.2, "n_steps": 40}
@@ -196,6 +218,26 @@ def _method(stated: dict[str, Any], in_file: Method) -> Method:
     times = None if "t_max" in flow else in_file.times
     kept = {"t_max": in_file.t_max, "tol": in_file.tol, "max_steps": in_file.max_steps}
     return GradientFlow(**{**kept, "times": times, **flow})
+
+
+def settings_stamp(arguments: argparse.Namespace, config: Mapping[str, Any]) -> str:
+    """Return a digest of the settings that a command's results depend on.
+
+    Not of the number of seeds, of which more go on from fewer, nor of tables of other commands.
+    """
+    command = arguments.run.partition(":run_")[2].replace("_", "-")
+    tables = (*OF_PROBLEM, "method", "sampling", *_TABLES.get(command, tuple(config)))
+    settings = {name: config[name] for name in tables if name in config}
+    for table in ("simulation", "sweep"):
+        if table in settings:
+            settings[table] = {**settings[table], "seeds": None}
+    own = {
+        name: value
+        for name, value in vars(arguments).items()
+        if "." not in name and name not in _NO_SETTINGS and value is not None and value is not False
+    }
+    text = json.dumps([command, settings, own], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def until(method: Method, n_steps: int | None) -> Method:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmft._numerics.value_text import text_table
-from dmft.cli.exits import DONE, UsageError
+from dmft.cli.exits import DONE, PROGRAM, UsageError
 from dmft.cli.output import Output, print_json, problem_lines, progress
 from dmft.cli.run_files import given, overrides, run_file
-from dmft.cli.streams import put
+from dmft.cli.streams import put, say
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +24,7 @@ __all__ = ["run_scan"]
 
 def run_scan(arguments: argparse.Namespace) -> int:
     """Compute the quantities of all points, or say what it would take."""
+    from dmft.scans.cluster import check_address
     from dmft.scans.scans import answered, dry_run, question_of
 
     if arguments.list:
@@ -33,11 +34,16 @@ def run_scan(arguments: argparse.Namespace) -> int:
     names = given(arguments, "scan").get("quantity")
     question = question_of(source, quantity=names, overrides=overrides(arguments))
     output = Output(arguments, run)
-    folder = output.subfolder("scan")
+    folder = output.subfolder("scan-points")
     if arguments.dry_run:
         return _estimate(arguments, run, question, dry_run(question, folder))
     if arguments.jobs is not None and (arguments.dask is None or "://" in arguments.dask):
         raise UsageError("--jobs belongs to --dask with a batch system, slurm say")
+    if arguments.dask is not None and "://" not in check_address(arguments.dask):
+        say(
+            f"{PROGRAM}: waits for jobs of {arguments.dask}, as long as it takes; what is finished "
+            f"is kept in {folder}"
+        )
     with output:
         plan = question.plan()
         try:
@@ -56,7 +62,7 @@ def run_scan(arguments: argparse.Namespace) -> int:
                 f"what is finished is kept in {folder}, the same command resumes"
             ) from None
         output.save("scan", result)
-        output.files.append(result.to_csv(output.path("scan.csv")))
+        output.files.append(result.to_csv(output.files[-1].with_suffix(".csv")))
         output.draw("scan", "plot_scan", result)
     lines = [*problem_lines(run), *result.lines()]
     return output.report("scan", result.status, _json(result), lines, result.table())

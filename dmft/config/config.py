@@ -114,7 +114,7 @@ from dmft.config.options import (
     within,
 )
 from dmft.config.overrides import with_overrides
-from dmft.config.own_laws import is_own, own_law
+from dmft.config.own_laws import anchored, is_own, own_law
 from dmft.config.settings import (
     AlgorithmicGapSettings,
     CurveSettings,
@@ -130,7 +130,9 @@ from dmft.config.settings import (
     ThresholdSettings,
     TrajectorySettings,
 )
+from dmft.model.activations import Activation
 from dmft.model.inputs import Inputs
+from dmft.model.losses import Loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
 from dmft.model.target import Target
@@ -173,6 +175,7 @@ TABLES: dict[str, type[Settings]] = {
     "scan": ScanSettings,
 }
 _COMMANDS = tuple(TABLES)[5:]
+_LAWS = ("label", "activation", "loss", "activations", "losses")
 _TEXTS = {"title": str, "description": str}
 _GAP, _OLD_GAP = "algorithmic-gap", "gap"  # the old name is still read
 
@@ -288,7 +291,7 @@ class RunFile:
             if table not in config:
                 raise ValueError(f"[{table}]: missing table; it needs at least {needed}")
         tables: dict[str, Any] = {
-            table: read_table(kind, names[table], config.get(names[table], {}))
+            table: read_table(kind, names[table], _placed(config.get(names[table], {}), folder))
             for table, kind in TABLES.items()
         }
         settings = {table: found.stated() for table, found in tables.items()}
@@ -296,7 +299,7 @@ class RunFile:
             entry = settings[table].get(law)
             if is_own(entry):
                 with within(table):
-                    settings[table][law] = own_law(law, entry, folder)
+                    settings[table][law] = own_law(law, entry, "")
         with within("target"):
             target = _target(settings["target"])
         with within("network"):
@@ -358,11 +361,22 @@ def _target(settings: dict[str, Any]) -> Target:
         raise ValueError(f"{error} (its number of directions, k, is 1 unless given)") from error
 
 
+def _placed(table: Any, folder: str | os.PathLike[str]) -> Any:
+    """Return a table in which the files of own laws are those of a folder."""
+    if not isinstance(table, Mapping):
+        return table
+    return {key: anchored(table[key], folder) if key in _LAWS else table[key] for key in table}
+
+
 def _attribute(table: str) -> str:
     return table.replace("-", "_")
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, Activation | Loss):
+        return value.config
     return value.to_config() if isinstance(value, Inputs) else value
 
 

@@ -18,6 +18,7 @@ from dmft._numerics.accuracy import Accuracy, requested
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer, check_real
 from dmft.config.options import Settings, option
+from dmft.config.own_laws import is_own, own_law
 from dmft.model.activations import get_activation
 from dmft.model.inputs import Inputs, get_inputs
 from dmft.model.losses import get_loss
@@ -75,6 +76,15 @@ def _overlap(
     if not isinstance(value, Sequence):
         return check_real(name, value)
     return tuple(tuple(check_real(name, entry) for entry in row) for row in value)
+
+
+def _law(name: str, entry: Any) -> Any:
+    """Return the name of a law of the catalogue, or a law of one's own or with parameters."""
+    kind = {"activations": "activation", "losses": "loss"}[name]
+    if is_own(entry):
+        return own_law(kind, entry, "")
+    found = get_activation(entry) if kind == "activation" else get_loss(entry)
+    return found.name if isinstance(entry, str) else found
 
 
 # -- options of several tables -------------------------------------------------------------------
@@ -278,11 +288,11 @@ class AlgorithmicGapSettings(CurveSettings):
     ``network`` is the one they are about, ``d`` the dimension of runs at the largest step size.
     """
 
-    activations: tuple[str, ...] | None = option(
-        "one or several", "NAME", check=_each(lambda _, name: get_activation(name).name)
+    activations: tuple[str | dict[str, Any], ...] | None = option(
+        "one or several", "NAME", check=_each(_law)
     )
-    losses: tuple[str, ...] | None = option(
-        "one or several", "NAME", check=_each(lambda _, name: get_loss(name).name)
+    losses: tuple[str | dict[str, Any], ...] | None = option(
+        "one or several", "NAME", check=_each(_law)
     )
     widths: tuple[int, ...] | None = option("numbers of neurons", "M", check=_each(_at_least(1)))
     step_sizes: tuple[float, ...] | None = option(

@@ -136,6 +136,11 @@ class BoundFolder(ABC):
         difference = _first_difference("", stored, self.config)
         if difference is not None:
             key, there, asked = difference
+            if key.endswith(".sha256"):
+                raise OtherFileError(
+                    f"checkpoint must be a folder of the same {self.task}; {path} was made before "
+                    f"the source code of {key.removesuffix('.sha256')} changed: use another folder"
+                )
             raise OtherFileError(
                 f"checkpoint must be a folder of the same {self.task}; {path} was made with "
                 f"{key} = {_short(there)}, asked for is {_short(asked)}: use another folder"

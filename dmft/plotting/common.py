@@ -25,6 +25,7 @@ from matplotlib.ticker import (
 
 from dmft._numerics.value_text import value_text
 from dmft.io.results import whole_file
+from dmft.io.stamps import figure_metadata
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.plotting.canvas import is_own, new_figure
@@ -131,7 +132,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"path must end in one of {', '.join(sorted(allowed))}; got {str(path)!r}")
     drawn = io.BytesIO()
     with style(getattr(figure.canvas, "settings", None)):
-        figure.savefig(drawn, format=kind)
+        figure.savefig(drawn, format=kind, metadata=figure_metadata(kind) or None)
     with whole_file(target) as stream:
         stream.write(drawn.getbuffer())
     return target

@@ -19,13 +19,17 @@ from dmft._numerics.validation import check_choice, check_integer
 from dmft.io.results import software_version
 from dmft.scans.cost import bytes_of
 from dmft.scans.readings import failed
-from dmft.scans.running import WorkersLostError
 from dmft.scans.tasks import Outcome, run_task
 
 if TYPE_CHECKING:
     from dmft.scans.tasks import Task
 
 __all__ = ["SYSTEMS", "check_address", "run_on_cluster"]
+
+
+class WorkersLostError(ValueError):
+    """Workers or a scheduler that are lost, or cannot be had, so that a scan does not go on."""
+
 
 #: Batch systems, and the class of dask-jobqueue that submits to them.
 SYSTEMS: Final = {
@@ -38,6 +42,8 @@ SYSTEMS: Final = {
     "oar": "OARCluster",
 }
 _CONNECT_SECONDS: Final = 10
+_SPARE: Final = 1.2
+_NETWORK: Final = 0.15e9
 _POLL_SECONDS: Final = 0.25
 _PATIENCE: Final = 30.0  # seconds without any worker, of a scheduler that others look after
 
@@ -134,8 +140,10 @@ def _client(where: Any, name: str) -> Any:
 def _cluster(system: str, memory: float, jobs: int | None, n_tasks: int) -> Any:
     """Start jobs of a batch system, one worker each, that hold the largest task."""
     library = _library("dask_jobqueue")
+    # A worker is killed at 95 % of what it has, and holds the network beside the task.
+    memory = _SPARE * memory + _NETWORK
     most = 10 if jobs is None else check_integer("jobs", jobs, minimum=1)
-    wishes = ["--resources", f"memory={memory:.0f} cores=1"]
+    wishes = ["--resources", f"memory={memory:.0f},cores=1"]
     try:
         cluster = getattr(library, SYSTEMS[system])(
             cores=1, processes=1, memory=f"{memory:.0f}B", worker_extra_args=wishes

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Estimate", "bytes_of", "estimate"]
 
-_INTERPRETER: Final = 0.3e9  # with its libraries and compiled functions
+_INTERPRETER: Final = 0.28e9  # with its libraries and compiled functions
 _SPARE: Final = 1.5  # what an allocator does not give back at once
 _MOST_RANK: Final = 150  # directions of a basis per neuron, roughly, before truncation holds them
 _MEASURED_PATHS: Final = 512

@@ -67,6 +67,14 @@ class Quantity:
     indices: int = 0
     check: Callable[[RunFile], object] = lambda _: None
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Tables of a run file that are about it alone."""
+        return _TABLES.get(self.computation, ())
+
+
+_TABLES: Final = {"threshold": ("threshold",), "curve": ("threshold", "curve"), "runs": ("sweep",)}
+
 
 # -- thresholds ----------------------------------------------------------------------------------
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 from dmft._numerics.execution import Execution
 from dmft._numerics.machine_memory import available_memory, readable
 from dmft.scans.cost import bytes_of
-from dmft.scans.tasks import run_task
+from dmft.scans.readings import failed
+from dmft.scans.tasks import Outcome, run_task
 from dmft.simulation.seed_runs import run_tasks
 from dmft.simulation.simulation_plan import check_workers
 
 if TYPE_CHECKING:
-    from dmft.scans.tasks import Outcome, Task
+    from dmft.scans.tasks import Task
 
-__all__ = ["WorkersLostError", "run_here", "workers_within"]
+__all__ = ["run_here", "workers_within"]
 
 
-class WorkersLostError(ValueError):
-    """Workers that have died, or cannot be had, so that a scan does not go on."""
+_HANDED_OUT = 3  # tasks for each worker: the one at work, and those that wait for it
 
 
 def workers_within(tasks: Sequence[Task], workers: int | None) -> int:
@@ -51,8 +51,8 @@ def workers_within(tasks: Sequence[Task], workers: int | None) -> int:
 def run_here(tasks: Sequence[Task], workers: int | None) -> Iterator[Outcome]:
     """Yield the outcomes of tasks as they finish.
 
-    A worker that is killed takes the others with it: what they were at is done again, by half as
-    many, whose memory may suffice.
+    A worker that is killed takes the others with it. Those that may have been at work are then done
+    again one at a time, where there is more memory, and one whose worker dies again has failed.
 
     Parameters
     ----------
@@ -62,26 +62,38 @@ def run_here(tasks: Sequence[Task], workers: int | None) -> Iterator[Outcome]:
 
     Raises
     ------
-    WorkersLostError
-        If workers go on dying.
+    ValueError
+        If the number of workers is not allowed.
     """
     count = workers_within(tasks, workers)
     left = {task.key: task for task in tasks}
     while left:
-        before = len(left)
         try:
-            for outcome in run_tasks(
-                run_task, [(task,) for task in left.values()], Execution(workers=count)
-            ):
+            todo = [(task,) for task in left.values()]
+            for outcome in run_tasks(_run, todo, Execution(workers=count)):
+                assert outcome is not None
                 del left[outcome.key]
                 yield outcome
         except BrokenProcessPool:
-            if count == 2 and len(left) == before:
-                needed = readable(max(map(bytes_of, left.values())))
-                raise WorkersLostError(
-                    "worker processes were killed again and again, perhaps for want of memory "
-                    f"(about {needed} each); {before} of {len(tasks)} computations are not done, "
-                    "the same command goes on (give --workers 1)"
-                ) from None
-            # With one, the task would run in this process, and take it with it.
-            count = max(count // 2, 2)
+            # Tasks begin in their order, and so many at most have been handed out.
+            for task in list(left.values())[: _HANDED_OUT * count]:
+                del left[task.key]
+                yield _alone(task)
+
+
+def _alone(task: Task) -> Outcome:
+    """Compute a task in a process of its own."""
+    try:
+        # With nothing as a second task: a single one would run in this process.
+        pair = run_tasks(_run, [(task,), (None,)], Execution(workers=2))
+        return next(outcome for outcome in pair if outcome)
+    except BrokenProcessPool:
+        needed = readable(bytes_of(task))
+        error = ValueError(
+            f"its worker process was killed, perhaps for want of memory (about {needed})"
+        )
+        return Outcome(task.key, dict.fromkeys(task.readings, failed(error)))
+
+
+def _run(task: Task | None) -> Outcome | None:
+    return None if task is None else run_task(task)

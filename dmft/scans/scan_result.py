@@ -29,6 +29,7 @@ FloatArray = NDArray[np.float64]
 
 _KIND = "scan"
 _MOST_ROWS = 60
+_FEW = 5
 _PARTS = ("", "_error", "_status", "_detail")  # of a quantity, as columns
 
 
@@ -68,12 +69,12 @@ class Scan:
     Examples
     --------
     >>> import dmft
-    >>> run = dmft.load_preset("robust-phase-retrieval")
-    >>> found = dmft.scan(run, {"target.noise": [0.0, 0.5]}, "threshold@0", workers=1)
+    >>> axes = {"problem.init_radius": [1.0, 2.0]}
+    >>> found = dmft.scan("robust-phase-retrieval-gelu", axes, "threshold@0", workers=1)
     >>> found
     Scan(2 points, quantities=('threshold@0',), design='product', status=SUCCESS)
     >>> found.grid("threshold@0").round(2)
-    array([0.92, 1.13])
+    array([1.69, 3.66])
     """
 
     settings: dict[str, Any]
@@ -212,12 +213,13 @@ class Scan:
 
     def summary(self) -> str:
         """Return what the command prints: points, statuses, the first explanations, the table."""
-        return "\n".join([*(f"{name:10}  {text}" for name, text in self.lines()), "", self.table()])
+        return "\n".join([*(f"{name:18}  {text}" for name, text in self.lines()), "", self.table()])
 
     def lines(self) -> list[tuple[str, str]]:
         """Return what there is to say about the scan as a whole, as pairs of name and text."""
         shape = " x ".join(map(str, self.shape)) if len(self.shape) > 1 else ""
         found = [("points", f"{self.n_points} ({self.design}{f', {shape}' if shape else ''})")]
+        found += [(key, _range(values)) for key, values in self.settings.items()]
         for place, name in enumerate(self.quantities):
             counts = Counter(self.statuses[:, place].tolist())
             found.append((name, ", ".join(f"{count} {status}" for status, count in counts.items())))
@@ -293,3 +295,14 @@ def _cell(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _range(values: list[Any]) -> str:
+    """Write the values of a setting: a few of them, or from where to where they go."""
+    different = list(dict.fromkeys(_text(_cell(value)) for value in values))
+    if len(different) <= _FEW:
+        return ", ".join(different)
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if len(numbers) == len(values):
+        return f"{len(different)} values, {_text(min(numbers))} to {_text(max(numbers))}"
+    return f"{len(different)} values, {', '.join(different[:_FEW])}, ..."

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft._numerics.plain_data import plain
+from dmft._numerics.progress import shown_progress
 from dmft._numerics.validation import check_progress
 from dmft.config.config import TABLES, RunFile, load_preset, load_run, preset_text
 from dmft.config.overrides import with_overrides
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Question", "answered", "dry_run", "question_of", "scan"]
 
 _OF_PROBLEM = ("target", "network", "problem")
-_OF_RUN = ("scan", "title", "description")  # tables and texts that no point depends on
+_ALWAYS = (*_OF_PROBLEM, "method", "sampling", "trajectory", "spectrum")
 _LOOKED_AT = 200  # points that an estimate looks at
 
 
@@ -53,7 +54,7 @@ def scan(
     workers: int | None = None,
     dask: str | None = None,
     jobs: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
 ) -> Scan:
     """Compute quantities at every point of a design over the settings of a run file.
 
@@ -87,8 +88,9 @@ def scan(
         ``slurm`` (or another batch system of dask-jobqueue).
     jobs : int, optional
         Of a batch system, jobs at most.
-    progress : callable, optional
-        Called with the number of computations just finished, those found in `checkpoint` included.
+    progress : callable or True, optional
+        Called with the number of computations just finished, those found in `checkpoint` included;
+        True for a progress bar.
 
     Returns
     -------
@@ -110,11 +112,10 @@ def scan(
     Examples
     --------
     >>> import dmft
-    >>> axes = {"network.activation": ["quadratic", "gelu"], "target.noise": [0.0, 0.5]}
-    >>> found = dmft.scan("robust-phase-retrieval", axes, "threshold@0", workers=1)
-    >>> found.grid().round(2)
-    array([[0.92, 1.13],
-           [1.84, 2.21]])
+    >>> axes = {"problem.init_radius": {"from": 1.0, "to": 2.0, "num": 2}}
+    >>> found = dmft.scan("robust-phase-retrieval-gelu", axes, "threshold@0", workers=1)
+    >>> found.value.round(2).ravel(), found.statuses.ravel().tolist()
+    (array([1.69, 3.66]), ['SUCCESS', 'SUCCESS'])
     """
     question = question_of(run, axes, quantity, design=design, points=points, seed=seed)
     return answered(
@@ -203,7 +204,9 @@ def question_of(
             "a scan of target, network or problem needs laws by name: write your own as "
             '"file.py:object" in the run file'
         )
-    of_points = {name: table for name, table in tables.items() if name not in _OF_RUN}
+    # Other tables may have steps beyond the horizon of a point.
+    needed = {table for name in checked for table in QUANTITIES[name.quantity].tables}
+    of_points = {name: table for name, table in tables.items() if name in (*_ALWAYS, *needed)}
     return Question(found, of_points, folder, made, checked)
 
 
@@ -245,7 +248,7 @@ def answered(
     workers: int | None = None,
     dask: str | None = None,
     jobs: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
 ) -> Scan:
     """Carry out the plan of all points of a scan; arguments as those of `scan`."""
     check_progress(progress)
@@ -255,16 +258,17 @@ def answered(
     if store is not None:
         store.open()
     left = _left(plan.tasks.values(), outcomes)
-    if progress is not None and len(left) < len(plan.tasks):
-        progress(len(plan.tasks) - len(left))
-    for outcome in _run(left, workers, dask, jobs):
-        before = outcomes.get(outcome.key)
-        if store is not None:
-            store.write(plan.tasks[outcome.key], outcome, before)
-        kept = {} if before is None else dict(before.readings)
-        outcomes[outcome.key] = Outcome(outcome.key, {**kept, **outcome.readings})
-        if progress is not None:
-            progress(1)
+    with shown_progress(progress, len(plan.tasks), "computations") as advance:
+        if advance is not None and len(left) < len(plan.tasks):
+            advance(len(plan.tasks) - len(left))
+        for outcome in _run(left, workers, dask, jobs):
+            before = outcomes.get(outcome.key)
+            if store is not None:
+                store.write(plan.tasks[outcome.key], outcome, before)
+            kept = {} if before is None else dict(before.readings)
+            outcomes[outcome.key] = Outcome(outcome.key, {**kept, **outcome.readings})
+            if advance is not None:
+                advance(1)
     return _result(question, plan, outcomes)
 
 

@@ -511,7 +511,10 @@ def test_bad_arguments(trajectory, runs, tmp_path):
         (None, "got NoneType"),
         ([], "got none"),
         ("x", "simulations must be a dmft.Simulation or dmft.RunData, got str"),
-        ([runs[0], trajectory], "simulations must be a dmft.Simulation or dmft.RunData, got Trajectory"),
+        (
+            [runs[0], trajectory],
+            "simulations must be a dmft.Simulation or dmft.RunData, got Trajectory",
+        ),
         (alone, "at least two seeds"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -188,7 +188,7 @@ def test_statuses_of_a_part_arrive():
         ({"tables": {**TABLES, "trajectory": {}}}, "trajectory.delta is missing"),
         ({"workers": 0}, "workers must be an integer >= 1"),
         ({"dask": "somewhere"}, "dask must be one of"),
-        ({"progress": True}, "progress"),
+        ({"progress": 3}, "progress"),
         ({"tables": 5}, "run must be a run file"),
         ({"tables": "no-such-preset"}, "preset must be one of"),
     ],

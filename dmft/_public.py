@@ -13,6 +13,7 @@ from dmft.model.network import Network
 from dmft.model.problem import Problem
 from dmft.model.target import Target
 from dmft.recovery.exponents import Hardness, hardness
+from dmft.scans.loading import load
 from dmft.scans.scan_result import Scan
 from dmft.scans.scans import scan
 from dmft.simulation.simulation import SimulatedHessian, Simulation, simulate
@@ -20,7 +21,6 @@ from dmft.solver.stability import UnstablePaths
 from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
 from dmft.studies.fall_times import fall_step
 from dmft.studies.grokking import Grokking, predict_grokking
-from dmft.studies.loading import load
 from dmft.studies.step_axis import StepAxis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.studies.sweep_result import Sweep

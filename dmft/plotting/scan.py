@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.colors import CenteredNorm
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dmft._numerics.validation import check_instance
 from dmft.model.classification import describe_label
+from dmft.plotting.canvas import COLUMN, PAGE, drawing, legend_below, new_figure, remove
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
     GREY,
     VERMILLION,
-    broken,
     describe,
     fill_band,
     filled_marks,
@@ -28,9 +27,8 @@ from dmft.plotting.common import (
     log_subs,
     marker_of,
     name_of,
-    new_figure,
     say_within,
-    style,
+    set_title,
 )
 from dmft.scans.quantities import QUANTITIES
 from dmft.scans.readings import ReadingName
@@ -68,15 +66,8 @@ _OF_DELTA: Final = ("hessian", "trajectory", "runs")  # computations that depend
 _FEW: Final = 4  # values of a numeric axis that are lines rather than an axis
 _MOST_PANELS, _MOST_COLUMNS = 12, 3
 _MOST_LINES: Final = 8
-# Figures have the size at which they are printed, one column or two, with letters of 9 points.
-_COLUMN, _PAGE, _HEIGHT = 3.4, 7.0, 2.6
-_POINTS: Final = 9.0
-_PRINTED: Final[dict[Any, Any]] = {
-    "font.size": _POINTS, "axes.labelsize": _POINTS, "axes.titlesize": _POINTS,
-    "legend.fontsize": _POINTS, "xtick.labelsize": _POINTS, "ytick.labelsize": _POINTS,
-    "axes.linewidth": 0.7, "lines.linewidth": 1.3, "mathtext.fontset": "dejavusans",
-    "savefig.dpi": 300,
-}  # fmt: skip
+# One column or two of a page, in inches.
+_HEIGHT: Final = 2.6
 _WIDE: Final = 8.0
 _ASIDE: Final = 0.12  # of marks of one category, side by side
 
@@ -122,6 +113,7 @@ class _Axis:
         return f"{short} = {value:g}" if isinstance(value, int | float) else f"{value}"
 
 
+@drawing
 def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figure:
     """Draw the quantities of a scan.
 
@@ -151,19 +143,16 @@ def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figu
     chosen = list(scan.quantities) if names is None else list(names)
     for name in chosen:
         scan.column(name)
-    with style(), rc_context(_PRINTED):
-        if scan.design != "product":
-            figure = _scattered(scan, chosen)
-        else:
-            axes = [_Axis(keys[0], place, scan.axis(place)) for place, keys in enumerate(scan.axes)]
-            figure = _product(scan, chosen, axes)
-        title = _title(scan)
-        if not scan.status.ok:
-            count = int((scan.statuses != Status.SUCCESS.name).sum())
-            title += f"\n{count} of {scan.statuses.size} values with another status than SUCCESS"
-        figure.suptitle(broken(title, figure), fontsize=_POINTS)
-        for panel in figure.axes:
-            panel.tick_params(labelsize=_POINTS)  # ticks are made when the figure is drawn
+    if scan.design != "product":
+        figure = _scattered(scan, chosen)
+    else:
+        axes = [_Axis(keys[0], place, scan.axis(place)) for place, keys in enumerate(scan.axes)]
+        figure = _product(scan, chosen, axes)
+    title = _title(scan)
+    if not scan.status.ok:
+        count = int((scan.statuses != Status.SUCCESS.name).sum())
+        title += f"\n{count} of {scan.statuses.size} values with another status than SUCCESS"
+    set_title(figure, title)
     return figure
 
 
@@ -228,7 +217,7 @@ def _label(name: str) -> str:
 
 
 def _figure(rows: int, columns: int) -> tuple[Figure, list[Axes]]:
-    width = _COLUMN if columns == 1 else _PAGE
+    width = COLUMN if columns == 1 else PAGE
     height = _HEIGHT if columns < _MOST_COLUMNS else 0.85 * _HEIGHT
     return new_figure((width, 0.5 + height * rows), rows, columns)
 
@@ -247,12 +236,12 @@ def _panels(
     rows = math.ceil(len(wanted) / columns)
     figure, panels = _figure(rows, columns)
     for axes in panels[len(wanted) :]:
-        axes.remove()
+        remove(axes)
     found = []
     for axes, (name, place) in zip(panels, wanted, strict=False):
         texts = [axis.name(place[axis.place]) for axis in others]
         if texts:
-            axes.set_title(", ".join(texts), fontsize=_POINTS)
+            axes.set_title(", ".join(texts))
         found.append((axes, name, place))
     return figure, found
 
@@ -301,7 +290,7 @@ def _curves(
     _share_ranges(panels)
     if lines is not None:
         handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+        legend_below(figure, panels[0][0], handles, labels, min(len(labels), 4))
     if theory:
         _explain_theory(panels[0][0], theory)
     return figure
@@ -447,9 +436,7 @@ def _maps(
         found, labels = axes.get_legend_handles_labels()
         handles |= dict(zip(labels, found, strict=True))
     if handles:
-        figure.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles)
-        )
+        legend_below(figure, panels[0][0], list(handles.values()), list(handles), len(handles))
     return figure
 
 
@@ -513,7 +500,7 @@ def _scattered(scan: Scan, names: list[str]) -> Figure:
     rows = math.ceil(len(pairs) / columns)
     figure, panels = _figure(rows, columns)
     for axes in panels[len(pairs) :]:
-        axes.remove()
+        remove(axes)
     for axes, (name, axis) in zip(panels, pairs, strict=False):
         _scatter(axes, scan, name, axis)
     return figure

@@ -372,10 +372,25 @@ def test_grids_have_the_shape_of_the_axes():
     np.testing.assert_allclose(found.grid()[:, 0], found.grid()[:, 1], rtol=1e-6)
 
 
-def test_results_draw_themselves(small):
-    panels = small.plot("gap", "test_loss")
-    assert [panel.get_ylabel() for panel in panels] == [QUANTITIES["gap"].label, "test loss"]
-    assert small.plot("gap").figure.axes
+def test_a_scan_is_a_result_as_the_others(small, tmp_path):
+    small.save(tmp_path / "a.npz")
+    again = dmft.load(tmp_path / "a.npz")
+    assert again == small
+    assert again != replace(small, value=small.value + 1.0)
+    assert "norm@2" in small.summary()
+    panels = small.plot()
+    assert panels[0].get_ylabel() == QUANTITIES["gap"].label
+
+
+def test_datasets_have_the_axes_as_dimensions(small, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    found = small.to_xarray()
+    assert found["gap"].dims == ("target.noise",)
+    assert found["gap"].sel({"target.noise": 0.5}).item() == small.value[1, 0]
+    path = small.to_netcdf(tmp_path / "a.nc", "gap", "test_loss")
+    with xarray.open_dataset(path, engine="scipy") as read:
+        np.testing.assert_array_equal(read["gap_error"], small.error[:, 0])
+        assert [str(name) for name in read["gap_status"].values] == ["SUCCESS"] * 2
 
 
 def test_every_quantity_says_what_it_is():

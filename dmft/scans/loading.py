@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dmft.comparison.comparison import Comparison
 from dmft.io.results import OtherFileError, read_header
 from dmft.recovery.exponents import Hardness
+from dmft.scans.scan_result import Scan
 from dmft.simulation.simulation import Simulation
 from dmft.studies.algorithmic_threshold import AlgorithmicGap
 from dmft.studies.grokking import Grokking
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 _SAVED: Final = (
-    *(AlgorithmicGap, Comparison, Grokking, Hardness, Simulation, Spectrum, Sweep),
+    *(AlgorithmicGap, Comparison, Grokking, Hardness, Scan, Simulation, Spectrum, Sweep),
     *(Threshold, ThresholdCurve),
 )
 

@@ -14,6 +14,7 @@ from dmft.model.problem import Problem
 from dmft.model.target import Target
 from dmft.observables.risk_minimization import RiskMinimizer, erm_limit
 from dmft.recovery.exponents import Hardness, hardness
+from dmft.scans.loading import load
 from dmft.scans.scan_result import Scan
 from dmft.scans.scans import scan
 from dmft.simulation.simulation import SimulatedHessian, Simulation, simulate

@@ -24,7 +24,7 @@ _LONGEST = 80  # letters of a setting
 def run_show(arguments: argparse.Namespace) -> int:
     """Print a result file, or write it in another format; nothing is computed."""
     from dmft.io.results import read_header
-    from dmft.studies.loading import load
+    from dmft.scans.loading import load
 
     path, kind = Path(arguments.file), arguments.format
     header = read_header(path)

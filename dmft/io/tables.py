@@ -103,7 +103,7 @@ def to_dataframe(result: Any, along: Sequence[str]) -> pd.DataFrame:
 
 def to_csv(result: Any, path: Path) -> Path:
     """Write the table of a result, see `dmft.io.result.Result.to_dataframe`."""
-    text = to_dataframe(result, result._rows).to_csv()
+    text = result.to_dataframe().to_csv()
     with whole_file(path) as stream:
         stream.write(text.encode())
     return path
@@ -111,7 +111,7 @@ def to_csv(result: Any, path: Path) -> Path:
 
 def to_netcdf(result: Any, path: str | os.PathLike[str], names: Sequence[str] = ()) -> Path:
     """Write the quantities of a result, see `dmft.io.result.Result.to_netcdf`."""
-    dataset = to_xarray(result, names)
+    dataset: xr.Dataset = result.to_xarray(*names)
     for name, variable in dataset.variables.items():
         if not variable.size:  # a dimension of length 0 is one without an end
             dataset = dataset.drop_vars(str(name))

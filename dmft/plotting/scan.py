@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import CenteredNorm
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dmft._numerics.validation import check_instance
 from dmft.model.classification import describe_label
+from dmft.plotting.canvas import COLUMN, PAGE, drawing, legend_below, new_figure, remove
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
     GREY,
     VERMILLION,
-    broken,
     describe,
     fill_band,
     filled_marks,
     log_if_wide,
-    log_subs,
     marker_of,
     name_of,
-    new_figure,
     say_within,
-    style,
+    set_title,
 )
-from dmft.scans.quantities import QUANTITIES
-from dmft.scans.readings import ReadingName
+from dmft.plotting.scan_axes import (
+    DELTAS,
+    Axis,
+    cell_edges,
+    computation_of,
+    label_of,
+    make_logarithmic,
+    name_axis,
+    positions,
+)
 from dmft.scans.scan_result import Scan
 from rmt.status import Status
 
@@ -48,80 +51,16 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_scan"]
 
-_LABELS: Final = {
-    "delta": r"samples per dimension  $\delta = n/d$",
-    "method.n_steps": "number of steps",
-    "method.step_size": r"step size  $\eta$",
-    "method.t_max": "time",
-    "network.neurons": r"neurons  $m$",
-    "problem.init_radius": r"initial radius  $\rho$",
-    "problem.weight_decay": r"weight decay  $\lambda$",
-    "spectrum.delta": r"samples per dimension  $\delta = n/d$",
-    "spectrum.step": "step  $t$",
-    "sweep.d": r"dimension  $d$",
-    "target.noise": "label noise",
-    "threshold.step": "step  $t$",
-    "trajectory.delta": r"samples per dimension  $\delta = n/d$",
-}
-_DELTAS: Final = ("delta", "trajectory.delta", "spectrum.delta")
 _OF_DELTA: Final = ("hessian", "trajectory", "runs")  # computations that depend on delta
 _FEW: Final = 4  # values of a numeric axis that are lines rather than an axis
 _MOST_PANELS, _MOST_COLUMNS = 12, 3
 _MOST_LINES: Final = 8
-# Figures have the size at which they are printed, one column or two, with letters of 9 points.
-_COLUMN, _PAGE, _HEIGHT = 3.4, 7.0, 2.6
-_POINTS: Final = 9.0
-_PRINTED: Final[dict[Any, Any]] = {
-    "font.size": _POINTS, "axes.labelsize": _POINTS, "axes.titlesize": _POINTS,
-    "legend.fontsize": _POINTS, "xtick.labelsize": _POINTS, "ytick.labelsize": _POINTS,
-    "axes.linewidth": 0.7, "lines.linewidth": 1.3, "mathtext.fontset": "dejavusans",
-    "savefig.dpi": 300,
-}  # fmt: skip
-_WIDE: Final = 8.0
+# One column or two of a page, in inches.
+_HEIGHT: Final = 2.6
 _ASIDE: Final = 0.12  # of marks of one category, side by side
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """An axis of a product, or a setting of another design."""
-
-    key: str
-    place: int
-    values: list[Any]
-
-    @property
-    def is_numeric(self) -> bool:
-        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
-
-    @property
-    def label(self) -> str:
-        return _LABELS.get(self.key, self.key.rpartition(".")[2].replace("_", " "))
-
-    @property
-    def is_logarithmic(self) -> bool:
-        """Whether values are spaced, or spread, as on a logarithmic axis."""
-        x = np.unique(np.asarray(self.values, dtype=np.float64))
-        if len(x) < 3 or x[0] <= 0:
-            return False
-        steps = np.diff(np.log(x))
-        if np.ptp(steps) < 1e-3 * steps.max():
-            return True
-        # Spread like numbers even in the logarithm, whose median is the geometric mean of the ends.
-        middle, ends = math.log(np.median(x)), (x[0], x[-1])
-        logarithmic = abs(middle - 0.5 * math.log(ends[0] * ends[1]))
-        return bool(
-            ends[1] > _WIDE * ends[0] and logarithmic < abs(middle - math.log(0.5 * sum(ends)))
-        )
-
-    def name(self, index: int) -> str:
-        """Name a value in a legend or title."""
-        value = self.values[index]
-        if isinstance(value, str):
-            return value.replace("$", r"\$")
-        short = self.label.split("  ")[-1]
-        return f"{short} = {value:g}" if isinstance(value, int | float) else f"{value}"
-
-
+@drawing
 def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figure:
     """Draw the quantities of a scan.
 
@@ -151,19 +90,16 @@ def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figu
     chosen = list(scan.quantities) if names is None else list(names)
     for name in chosen:
         scan.column(name)
-    with style(), rc_context(_PRINTED):
-        if scan.design != "product":
-            figure = _scattered(scan, chosen)
-        else:
-            axes = [_Axis(keys[0], place, scan.axis(place)) for place, keys in enumerate(scan.axes)]
-            figure = _product(scan, chosen, axes)
-        title = _title(scan)
-        if not scan.status.ok:
-            count = int((scan.statuses != Status.SUCCESS.name).sum())
-            title += f"\n{count} of {scan.statuses.size} values with another status than SUCCESS"
-        figure.suptitle(broken(title, figure), fontsize=_POINTS)
-        for panel in figure.axes:
-            panel.tick_params(labelsize=_POINTS)  # ticks are made when the figure is drawn
+    if scan.design != "product":
+        figure = _scattered(scan, chosen)
+    else:
+        axes = [Axis(keys[0], place, scan.axis(place)) for place, keys in enumerate(scan.axes)]
+        figure = _product(scan, chosen, axes)
+    title = _title(scan)
+    if not scan.status.ok:
+        count = int((scan.statuses != Status.SUCCESS.name).sum())
+        title += f"\n{count} of {scan.statuses.size} values with another status than SUCCESS"
+    set_title(figure, title)
     return figure
 
 
@@ -181,7 +117,7 @@ def _title(scan: Scan) -> str:
         parts += [found] if found else []
         steps = config["method"].get("n_steps")
         parts += [f"{steps} steps"] if steps and "steps" not in found else []
-    runs, sweep = [_computation(name) == "runs" for name in scan.quantities], config.get("sweep")
+    runs, sweep = [computation_of(name) == "runs" for name in scan.quantities], config.get("sweep")
     if any(runs) and sweep and not any(key.startswith("sweep.") for key in changed):
         d, n_steps = sweep["d"], sweep.get("n_steps") or config["method"]["n_steps"]
         largest = d[-1] if isinstance(d, list | tuple) else d
@@ -193,14 +129,14 @@ def _title(scan: Scan) -> str:
 # -- products ------------------------------------------------------------------------------------
 
 
-def _product(scan: Scan, names: list[str], axes: list[_Axis]) -> Figure:
+def _product(scan: Scan, names: list[str], axes: list[Axis]) -> Figure:
     long = [axis for axis in axes if len(axis.values) > 1]
     numeric = [axis for axis in long if axis.is_numeric]
-    numeric.sort(key=lambda axis: (len(axis.values) > _FEW, axis.key in _DELTAS), reverse=True)
-    delta = next((axis for axis in numeric if axis.key in _DELTAS), None)
+    numeric.sort(key=lambda axis: (len(axis.values) > _FEW, axis.key in DELTAS), reverse=True)
+    delta = next((axis for axis in numeric if axis.key in DELTAS), None)
     theory: list[str] = []
     if delta is not None:
-        theory = [name for name in names if _computation(name) not in _OF_DELTA]
+        theory = [name for name in names if computation_of(name) not in _OF_DELTA]
         if len(theory) == len(names):
             theory = []
     drawn = [name for name in names if name not in theory]
@@ -215,26 +151,14 @@ def _product(scan: Scan, names: list[str], axes: list[_Axis]) -> Figure:
     return _curves(scan, drawn, theory, x, [a for a in long if a is not x])
 
 
-def _computation(name: str) -> str:
-    return QUANTITIES[ReadingName.parse(name).quantity].computation
-
-
-def _label(name: str) -> str:
-    parsed = ReadingName.parse(name)
-    text = QUANTITIES[parsed.quantity].label
-    if parsed.indices:
-        text += f"$_{{{','.join(map(str, parsed.indices))}}}$"
-    return text if parsed.step is None else f"{text}  at $t = {parsed.step}$"
-
-
 def _figure(rows: int, columns: int) -> tuple[Figure, list[Axes]]:
-    width = _COLUMN if columns == 1 else _PAGE
+    width = COLUMN if columns == 1 else PAGE
     height = _HEIGHT if columns < _MOST_COLUMNS else 0.85 * _HEIGHT
     return new_figure((width, 0.5 + height * rows), rows, columns)
 
 
 def _panels(
-    scan: Scan, names: list[str], others: list[_Axis]
+    scan: Scan, names: list[str], others: list[Axis]
 ) -> tuple[Figure, list[tuple[Axes, str, dict[int, int]]]]:
     """Make a panel for each quantity and each value of the other axes."""
     places = list(itertools.product(*(range(len(axis.values)) for axis in others)))
@@ -247,12 +171,12 @@ def _panels(
     rows = math.ceil(len(wanted) / columns)
     figure, panels = _figure(rows, columns)
     for axes in panels[len(wanted) :]:
-        axes.remove()
+        remove(axes)
     found = []
     for axes, (name, place) in zip(panels, wanted, strict=False):
         texts = [axis.name(place[axis.place]) for axis in others]
         if texts:
-            axes.set_title(", ".join(texts), fontsize=_POINTS)
+            axes.set_title(", ".join(texts))
         found.append((axes, name, place))
     return figure, found
 
@@ -269,15 +193,13 @@ def _part(scan: Scan, name: str, place: dict[int, int], *kept: int) -> dict[str,
     return found
 
 
-def _curves(
-    scan: Scan, names: list[str], theory: list[str], x: _Axis, others: list[_Axis]
-) -> Figure:
+def _curves(scan: Scan, names: list[str], theory: list[str], x: Axis, others: list[Axis]) -> Figure:
     """Draw quantities against one axis, a line for each value of a second one."""
     # The axis with the fewest values, categories first, is that of the lines.
     others = sorted(others, key=lambda axis: (axis.is_numeric, len(axis.values)))
     lines = next((axis for axis in others if len(axis.values) <= _MOST_LINES), None)
     figure, panels = _panels(scan, names, [axis for axis in others if axis is not lines])
-    at, ticks = _positions(x)
+    at, ticks = positions(x)
     for axes, name, place in panels:
         shown = []
         for index in range(1 if lines is None else len(lines.values)):
@@ -290,8 +212,8 @@ def _curves(
             _draw_line(axes, at + aside, part, index, label, joined=x.is_numeric)
             for number, known in enumerate(theory):
                 _draw_vertical(axes, scan, known, here, index, number)
-        _name_x(axes, x, ticks)
-        axes.set_ylabel(_label(name))
+        name_axis(axes, x, ticks)
+        axes.set_ylabel(label_of(name))
         if name.startswith("recovery") and name != "recovery_step":
             axes.set_ylim(-0.03, 1.03)
         else:
@@ -301,7 +223,7 @@ def _curves(
     _share_ranges(panels)
     if lines is not None:
         handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+        legend_below(figure, panels[0][0], handles, labels, min(len(labels), 4))
     if theory:
         _explain_theory(panels[0][0], theory)
     return figure
@@ -316,13 +238,6 @@ def _share_ranges(panels: list[tuple[Axes, str, dict[int, int]]]) -> None:
             if any(other.get_yscale() == "log" for other in same):
                 axes.set_yscale("log")
             axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-
-
-def _positions(x: _Axis) -> tuple[FloatArray, list[str] | None]:
-    if x.is_numeric:
-        return np.asarray(x.values, dtype=np.float64), None
-    names = [x.name(index) for index in range(len(x.values))]
-    return np.arange(len(names), dtype=np.float64), names
 
 
 def _draw_line(
@@ -375,38 +290,17 @@ def _explain_theory(axes: Axes, theory: list[str]) -> None:
     for number, name in enumerate(theory):
         axes.plot(
             [], [], color=GREY, linewidth=1.0, linestyle=DASHES[(number + 1) % len(DASHES)],
-            label=_label(name),
+            label=label_of(name),
         )  # fmt: skip
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[-len(theory) :], labels[-len(theory) :], loc="best")
-
-
-def _name_x(axes: Axes, x: _Axis, ticks: list[str] | None) -> None:
-    if ticks is not None:
-        turned = sum(map(len, ticks)) > 34
-        axes.set_xticks(range(len(ticks)), ticks, rotation=30 if turned else 0,
-                        ha="right" if turned else "center")  # fmt: skip
-        axes.set_xlim(-0.5, len(ticks) - 0.5)
-    elif x.is_logarithmic:
-        _logarithmic(axes, "x", x)
-    axes.set_xlabel(x.label)
-
-
-def _logarithmic(axes: Axes, which: str, axis: _Axis) -> None:
-    """Make an axis logarithmic, with plain numbers."""
-    getattr(axes, f"set_{which}scale")("log")
-    one = getattr(axes, f"{which}axis")
-    values = [float(value) for value in axis.values]
-    one.set_major_locator(LogLocator(subs=log_subs(min(values), max(values))))
-    one.set_minor_locator(NullLocator())
-    one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 # -- heat maps -----------------------------------------------------------------------------------
 
 
 def _maps(
-    scan: Scan, names: list[str], theory: list[str], x: _Axis, y: _Axis, others: list[_Axis]
+    scan: Scan, names: list[str], theory: list[str], x: Axis, y: Axis, others: list[Axis]
 ) -> Figure:
     """Draw quantities over two axes, with the lines that delta_NN is."""
     figure, panels = _panels(scan, names, others)
@@ -421,9 +315,10 @@ def _maps(
         axes.set_facecolor("0.85")
         for which, axis in (("x", x), ("y", y)):
             if axis.is_logarithmic:
-                _logarithmic(axes, which, axis)
+                make_logarithmic(axes, which, axis)
         mesh = axes.pcolormesh(
-            _edges(x), _edges(y), np.ma.masked_invalid(part["value"]), rasterized=True, **settings
+            cell_edges(x), cell_edges(y), np.ma.masked_invalid(part["value"]), rasterized=True,
+            **settings,
         )  # fmt: skip
         rows_of.setdefault((name, _row(axes)), []).append((axes, mesh))
         doubtful = (part["statuses"] != Status.SUCCESS.name) & np.isfinite(part["value"])
@@ -433,23 +328,21 @@ def _maps(
             _zero_line(axes, at_x, at_y, part["value"])
         for number, known_line in enumerate(theory):
             _draw_theory(axes, scan, known_line, {**place, y.place: 0}, x, number)
-        axes.set_xlim(_edges(x)[0], _edges(x)[-1])
-        axes.set_ylim(_edges(y)[0], _edges(y)[-1])
+        axes.set_xlim(cell_edges(x)[0], cell_edges(x)[-1])
+        axes.set_ylim(cell_edges(y)[0], cell_edges(y)[-1])
         axes.set_xlabel(x.label)
         place_of = axes.get_subplotspec()
         if place_of is None or place_of.is_first_col():
-            axes.set_ylabel(y.label)
+            axes.set_ylabel(y.label.rpartition("  ")[2])
     for (name, _), row in rows_of.items():
         bar = figure.colorbar(row[-1][1], ax=[axes for axes, _ in row], pad=0.02)
-        bar.set_label(_label(name))
+        bar.set_label(label_of(name))
     handles: dict[str, Any] = {}
     for axes, _, _ in panels:
         found, labels = axes.get_legend_handles_labels()
         handles |= dict(zip(labels, found, strict=True))
     if handles:
-        figure.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles)
-        )
+        legend_below(figure, panels[0][0], list(handles.values()), list(handles), len(handles))
     return figure
 
 
@@ -463,20 +356,10 @@ def _colours(name: str, known: FloatArray) -> dict[str, Any]:
     if name.partition("@")[0] == "recovery":
         return {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
     if len(known) and known.min() < 0.0 < known.max():
-        return {"cmap": "PuOr", "norm": TwoSlopeNorm(0.0, known.min(), known.max())}
+        return {"cmap": "PuOr", "norm": CenteredNorm(0.0, float(np.abs(known).max()))}
     if not len(known):
         return {"cmap": "viridis"}
     return {"cmap": "viridis", "vmin": known.min(), "vmax": known.max()}
-
-
-def _edges(axis: _Axis) -> FloatArray:
-    """Return the borders of cells about the values of an axis."""
-    x = np.asarray(axis.values, dtype=np.float64)
-    if axis.is_logarithmic:
-        x = np.log(x)
-    middle = 0.5 * (x[1:] + x[:-1])
-    edges = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
-    return np.exp(edges) if axis.is_logarithmic else edges
 
 
 def _zero_line(axes: Axes, x: FloatArray, y: FloatArray, gap: FloatArray) -> None:
@@ -487,7 +370,7 @@ def _zero_line(axes: Axes, x: FloatArray, y: FloatArray, gap: FloatArray) -> Non
 
 
 def _draw_theory(
-    axes: Axes, scan: Scan, name: str, place: dict[int, int], x: _Axis, number: int
+    axes: Axes, scan: Scan, name: str, place: dict[int, int], x: Axis, number: int
 ) -> None:
     """Draw a threshold against the horizontal axis, with its errors."""
     part = _part(scan, name, place, x.place)
@@ -496,7 +379,7 @@ def _draw_theory(
     at, known = np.asarray(x.values, dtype=np.float64), np.isfinite(value)
     axes.errorbar(
         at[known], value[known], error[known], color=color, linewidth=1.4, elinewidth=1.4,
-        linestyle=DASHES[number % len(DASHES)], zorder=4, label=_label(name),
+        linestyle=DASHES[number % len(DASHES)], zorder=4, label=label_of(name),
         path_effects=[withStroke(linewidth=2.8, foreground="black")],
     )  # fmt: skip
 
@@ -506,20 +389,20 @@ def _draw_theory(
 
 def _scattered(scan: Scan, names: list[str]) -> Figure:
     """Draw quantities against each setting that changes."""
-    settings = [_Axis(key, 0, values) for key, values in scan.settings.items()]
+    settings = [Axis(key, 0, values) for key, values in scan.settings.items()]
     settings = [axis for axis in settings if len(set(map(str, axis.values))) > 1] or settings[:1]
     pairs = list(itertools.product(names, settings))[:_MOST_PANELS]
     columns = min(len(settings) if len(settings) > 1 else len(pairs), _MOST_COLUMNS)
     rows = math.ceil(len(pairs) / columns)
     figure, panels = _figure(rows, columns)
     for axes in panels[len(pairs) :]:
-        axes.remove()
+        remove(axes)
     for axes, (name, axis) in zip(panels, pairs, strict=False):
         _scatter(axes, scan, name, axis)
     return figure
 
 
-def _scatter(axes: Axes, scan: Scan, name: str, axis: _Axis) -> None:
+def _scatter(axes: Axes, scan: Scan, name: str, axis: Axis) -> None:
     place = scan.column(name)
     value, error = scan.value[:, place], np.nan_to_num(scan.error[:, place], posinf=0.0)
     if axis.is_numeric:
@@ -540,6 +423,6 @@ def _scatter(axes: Axes, scan: Scan, name: str, axis: _Axis) -> None:
             at[~known], np.full((~known).sum(), 0.03), "x", color=CYCLE[0], markersize=4.5,
             transform=axes.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
-    _name_x(axes, axis, ticks)
-    axes.set_ylabel(_label(name))
+    name_axis(axes, axis, ticks)
+    axes.set_ylabel(label_of(name))
     log_if_wide(axes, value[known])

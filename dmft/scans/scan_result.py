@@ -15,26 +15,27 @@ from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_choice
 from dmft._numerics.value_text import text_table, value_text
-from dmft.io.records import read_record, write_record
 from dmft.io.results import reporting, whole_file
+from dmft.io.saved_result import SavedResult
 from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
+    from dmft.io.report_text import Lines
+
 __all__ = ["Scan"]
 
 FloatArray = NDArray[np.float64]
 
-_KIND = "scan"
 _MOST_ROWS = 60
+_ROUNDING = 1e-7
 _FEW = 5
-_PARTS = ("", "_error", "_status", "_detail")  # of a quantity, as columns
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Scan:
+class Scan(SavedResult, kind="scan", settings=()):
     """Values, errors and statuses of q quantities at n points.
 
     Made by :func:`dmft.scan`.
@@ -164,17 +165,53 @@ class Scan:
             ]
         return found
 
-    def to_dataframe(self) -> Any:
+    def to_dataframe(self, *along: str) -> Any:
         """Return the table of `columns` as a ``pandas.DataFrame``.
 
         Raises
         ------
         ImportError
             If pandas is not installed.
+        ValueError
+            If there are dimensions: a scan has one row for each point.
         """
+        if along:
+            raise ValueError(f"along must be empty: rows are points, got {along[0]!r}")
         import pandas
 
         return pandas.DataFrame(self.columns())
+
+    def to_xarray(self, *names: str) -> Any:
+        """Return quantities along the axes as an ``xarray.Dataset``, with errors and statuses.
+
+        Parameters
+        ----------
+        *names : str
+            Quantities; default: all.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        ValueError
+            If there is no such quantity.
+        """
+        import xarray
+
+        product = self.design == "product"
+        dims = tuple(keys[0] for keys in self.axes) if product else ("point",)
+        data: dict[str, Any] = {}
+        for name in names or self.quantities:
+            data[name] = (dims, self.grid(name), {"error": self.errors[self.column(name)]})
+            data[f"{name}_error"] = (dims, self.grid(name, "error"))
+            data[f"{name}_status"] = (dims, self.grid(name, "statuses").astype(object))
+        places: dict[str, Any] = {
+            dim: list(map(_cell, self.axis(place))) for place, dim in enumerate(dims) if product
+        }
+        for key, values in self.settings.items():
+            if not product:
+                places[key] = ("point", list(map(_cell, values)))
+        return xarray.Dataset(data, places, {"design": self.design})
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the table of `columns` as CSV, numbers to the last digit; return the file.
@@ -202,8 +239,10 @@ class Scan:
         for point in range(min(self.n_points, most)):
             row = [_text(_cell(values[point])) for values in self.settings.values()]
             for place in range(len(self.quantities)):
-                value, error = self.value[point, place], self.error[point, place]
-                row.append("none" if np.isnan(value) else value_text(float(value), float(error)))
+                value, error = float(self.value[point, place]), float(self.error[point, place])
+                # Of a smaller error nothing would be seen but zeros.
+                text = value_text(value, error, smallest=_ROUNDING * abs(value))
+                row.append("none" if np.isnan(value) else text)
                 row.append(str(self.statuses[point, place]))
             rows.append(row)
         lines = [text_table(head, rows)]
@@ -211,9 +250,9 @@ class Scan:
             lines.append(f"... and {self.n_points - most} more points")
         return "\n".join(lines)
 
-    def summary(self) -> str:
-        """Return what the command prints: points, statuses, the first explanations, the table."""
-        return "\n".join([*(f"{name:18}  {text}" for name, text in self.lines()), "", self.table()])
+    def _report(self) -> tuple[Lines, str]:
+        """Return what there is to say about the scan as a whole, and the first of its points."""
+        return self.lines(), self.table()
 
     def lines(self) -> list[tuple[str, str]]:
         """Return what there is to say about the scan as a whole, as pairs of name and text."""
@@ -234,26 +273,18 @@ class Scan:
 
     # -- files ------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration and version to one ``.npz`` file (atomically).
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; nothing is left behind.
-        """
-        write_record(path, _KIND, self)
-
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scan:
         """Read a scan written by :meth:`save`.
 
         Raises
         ------
+        FileNotFoundError
+            If there is no such file.
         ValueError
             If the file is not a scan, is damaged, or was written by a newer version.
         """
-        found = read_record(path, _KIND, cls, _check)
+        found = super().load(path)
         with reporting(path):
             for name in np.unique(found.statuses):
                 if name not in Status.__members__:
@@ -266,26 +297,25 @@ class Scan:
                     raise ValueError(f"details must be of points and quantities, got {key!r}")
         return found
 
+    def check_settings(self) -> None:
+        """Raise unless the parts of a scan belong together."""
+        n = len(self.value)
+        expected = len(self.axes) if self.design == "product" else 1
+        if int(np.prod(self.shape)) != n or len(self.shape) != expected:
+            raise ValueError(f"shape must be that of {n} points, got {self.shape}")
+        for key, values in self.settings.items():
+            if not isinstance(values, list) or len(values) != n:
+                raise ValueError(f"settings must have {n} values of {key!r}")
+        if not self.quantities:
+            raise ValueError("it has no quantity")
+        if any(key not in self.settings for axis in self.axes for key in axis):
+            raise ValueError("axes must name settings")
+
     def __repr__(self) -> str:
         return (
             f"Scan({self.n_points} points, quantities={self.quantities}, design={self.design!r}, "
             f"status={self.status.name})"
         )
-
-
-def _check(scan: Scan) -> None:
-    """Raise unless the parts of a scan belong together."""
-    n = len(scan.value)
-    expected = len(scan.axes) if scan.design == "product" else 1
-    if int(np.prod(scan.shape)) != n or len(scan.shape) != expected:
-        raise ValueError(f"shape must be that of {n} points, got {scan.shape}")
-    for key, values in scan.settings.items():
-        if not isinstance(values, list) or len(values) != n:
-            raise ValueError(f"settings must have {n} values of {key!r}")
-    if not scan.quantities:
-        raise ValueError("it has no quantity")
-    if any(key not in scan.settings for axis in scan.axes for key in axis):
-        raise ValueError("axes must name settings")
 
 
 def _cell(value: Any) -> Any:

@@ -40,7 +40,7 @@ html_theme_options = {
     "navbar_persistent": ["search-button"],
     "navigation_with_keys": False,
     # Pages of commands are short, and what they show is wide.
-    "secondary_sidebar_items": {"**": ["page-toc"], "commands/*": [], "notebooks/*": []},
+    "secondary_sidebar_items": {"*": ["page-toc"], "api/*": ["page-toc"]},
 }
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
@@ -130,6 +130,12 @@ class Options(Directive):
         return [nodes.table("", group, classes=["options"])]
 
 
+def _close_examples(app: object, page: str, source: list[str]) -> None:
+    """Remove the empty line by which doctest knows the end of an example from the fence."""
+    source[0] = source[0].replace("\n\n```\n", "\n```\n")
+
+
 def setup(app: object) -> None:
-    """Add the directive."""
+    """Connect what is above."""
     app.add_directive("options", Options)  # type: ignore[attr-defined]
+    app.connect("source-read", _close_examples)  # type: ignore[attr-defined]

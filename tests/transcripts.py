@@ -9,8 +9,7 @@ A page shows a command as it is typed, with its output::
 
 in the order in which they run, in one folder. Before a block, ``<!-- file: NAME -->`` says that it is
 the file NAME of that folder; before an image, ``<!-- from: NAME -->`` that it is a copy of NAME, and
-``<!-- slow -->`` that the tests leave the command to the slow ones. After a change of what commands
-print::
+``<!-- slow -->`` that tests leave the command out. After a change of what commands print::
 
     python tests/transcripts.py docs/tutorial.md docs/commands/*.md
 
@@ -19,6 +18,7 @@ runs them, and writes output and figures into the pages.
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,9 +33,10 @@ _FIGURE = re.compile(r"<!-- from: (\S+) -->\n+!\[[^\]]*\]\(([^)]+)\)")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
-def transcripts(text):
-    """Command, output, and whether it is slow, of each command of a page."""
-    return [(found["command"], found["output"], bool(found["slow"])) for found in _SHOWN.finditer(text)]
+def quick_commands(text):
+    """Arguments and output of the commands of a page that tests run."""
+    shown = (found for found in _SHOWN.finditer(text) if not found["slow"])
+    return [(shlex.split(found["command"])[1:], found["output"]) for found in shown]
 
 
 def lay_files(text, folder):

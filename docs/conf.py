@@ -45,6 +45,7 @@ html_theme_options = {
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_assets_policy = "always"  # titles of pages listed at the side may hold formulas
 # Where no section has pages to list at the side, the text gets the width.
 html_sidebars = {page: [] for page in ("index", "install", "tutorial", "theory", "faq")}
 
@@ -55,7 +56,8 @@ numpydoc_show_class_members = False
 
 # -- notebooks -------------------------------------------------------------------------------------
 
-nb_execution_mode = "cache"
+nb_execution_mode = "cache"  # anew where a notebook has changed, or the folder is gone
+nb_execution_cache_path = str(HERE / "_build" / ".jupyter_cache")
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True

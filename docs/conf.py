@@ -53,6 +53,7 @@ html_sidebars = {page: [] for page in ("index", "install", "tutorial", "theory",
 autosummary_generate = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 
 # -- notebooks -------------------------------------------------------------------------------------
 
@@ -62,6 +63,7 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 os.environ["DELTA_NN_SMALL"] = "1"
+os.environ.pop("MPLBACKEND", None)  # figures are for the page
 
 _SMALL = """```{{note}}
 Made at small sizes, in seconds: numbers and figures of this page are rough. Those of the full sizes are in

@@ -11,6 +11,8 @@ from dmft.model.network import Network
 from dmft.model.problem import Problem
 from dmft.model.target import Target
 from dmft.recovery.exponents import Hardness, hardness
+from dmft.scans.scan_result import Scan
+from dmft.scans.scans import scan
 from dmft.simulation.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver.stability import UnstablePaths
 from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
@@ -56,6 +58,7 @@ __all__ = [
     "NumericalFailure",
     "Problem",
     "Sampling",
+    "Scan",
     "SimulatedHessian",
     "Simulation",
     "SimulationCheck",
@@ -80,6 +83,7 @@ __all__ = [
     "load_run",
     "predict_grokking",
     "preset_names",
+    "scan",
     "simulate",
     "solve",
     "spectrum",

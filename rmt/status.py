@@ -84,6 +84,10 @@ class Status(enum.Enum):
         "sampling error, or the hard directions stated are not those found; raise n_points, or "
         "check hard_directions."
     )
+    FAILED = (
+        "The computation ended with an error, which the result quotes; mend the settings it names, "
+        "or give it more memory, and run it again."
+    )
     UNDEFINED_AVERAGE = (
         "An average over the samples is infinite or does not exist (heavy tails or poles of label, "
         "activation or loss); clip or transform the label, or take a loss that grows more slowly."

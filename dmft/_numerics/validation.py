@@ -81,22 +81,25 @@ def check_instance(name: str, value: object, kind: type | tuple[type, ...]) -> N
 
 
 def check_progress(value: object) -> None:
-    """Raise unless something may be called with how far it has come.
+    """Raise unless something may be called with how far it has come, or is True or None.
 
     Raises
     ------
     ValueError
-        If it cannot be called, and is not None.
+        If it is nothing of the kind.
 
     Examples
     --------
     >>> check_progress(True)
+    >>> check_progress(3)
     Traceback (most recent call last):
     ...
-    ValueError: progress must be a function of one number or None, got True
+    ValueError: progress must be a function of one number, True or None, got 3
     """
-    if value is not None and not callable(value):
-        raise ValueError(f"progress must be a function of one number or None, got {shown(value)}")
+    if value is not None and value is not True and not callable(value):
+        raise ValueError(
+            f"progress must be a function of one number, True or None, got {shown(value)}"
+        )
 
 
 def own_parameter(

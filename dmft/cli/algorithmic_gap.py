@@ -19,7 +19,7 @@ from dmft.cli.output import (
     picked,
     with_error,
 )
-from dmft.cli.run_files import given, needed, overlaid, run_file, until
+from dmft.cli.run_files import given, needed, overlaid, overrides, run_file, run_of_label, until
 from dmft.solver.stability import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run_algorithmic_gap"]
 
-_STEP_SIZE, _N_STEPS = 0.2, 40  # where only a label is given
 _CURVE = "steps times value stderr interpolation_error bias statuses detail unstable_share"
 
 
@@ -52,7 +51,7 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
     total = len(problems) * expected_solves(settings.points)
     total += 0 if axis is None else axis.n_searches * expected_solves(None)
     with Output(arguments, run) as output:
-        with execution(arguments, total, "values of delta") as options:
+        with execution(arguments, total, "values of delta", output, "gap") as running:
             result = algorithmic_gap(
                 run.problem.target,
                 problems,
@@ -63,7 +62,7 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
                 step_axis=axis,
                 simulate=check,
                 **settings.stated("points", "max_solves"),
-                **options,
+                **running.options(),
             )
         output.save("gap", result)
         output.draw("gap", "plot_algorithmic_gap", result)
@@ -78,22 +77,12 @@ def _gap_run(arguments: argparse.Namespace) -> RunFile:
     if arguments.label is None:
         run = run_file(arguments)
     elif arguments.file is None and arguments.preset is None:
-        run = overlaid(arguments, _run_of_label(arguments.label))
+        run = overlaid(arguments, run_of_label(arguments.label, overrides(arguments)))
     else:
         raise UsageError("give --label NAME, a TOML run file, or --preset NAME: one of them")
     n_steps = given(arguments, "method").get("n_steps", run.algorithmic_gap.n_steps)
     settings = dataclasses.replace(run.algorithmic_gap, n_steps=n_steps)
     return dataclasses.replace(run, method=until(run.method, n_steps), algorithmic_gap=settings)
-
-
-def _run_of_label(label: str) -> RunFile:
-    """Return the run file of a label alone: one GELU neuron, pseudo-Huber loss."""
-    from dmft.config.config import RunFile
-    from dmft.model.problem import Problem
-    from dmft.training.methods import GradientDescent
-
-    problem = Problem(label, loss="pseudo-huber")
-    return RunFile(label, problem, GradientDescent(_STEP_SIZE, _N_STEPS))
 
 
 def _networks(run: RunFile) -> list[Problem]:
@@ -104,7 +93,8 @@ def _networks(run: RunFile) -> list[Problem]:
     for name in ("activations", "losses", "widths"):
         entries = getattr(found, name) or ()
         if len(set(entries)) < len(entries):
-            raise ValueError(f"{name} must be different, got {', '.join(map(str, entries))}")
+            shown = ", ".join(str(getattr(entry, "name", entry)) for entry in entries)
+            raise ValueError(f"{name} must be different, got {shown}")
     problems = wide_networks(
         run.problem, found.activations or (), found.losses or (), found.widths or ()
     )

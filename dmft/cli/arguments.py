@@ -36,6 +36,10 @@ such runs (--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-sta
 _HARDNESS = """Finds easy and hard directions, information and generative exponents, and the
 samples per dimension delta_alg above which polynomial-time algorithms recover a hard direction,
 each with an error estimate. Nothing but the label matters, so a catalogue name will do."""
+_SCAN = """The table [scan] of the run file names quantities, axes (any keys of the file) and the
+design. Computations that points share are done once, and each is on disk as soon as it is finished:
+if the command is stopped, the same command goes on from there, and an edited scan keeps what it
+shares. Where there is no value, the table says why; exit code 3 if that is anywhere the case."""
 _GAP = """Networks are all combinations of activations, losses and widths; one of m neurons has
 second-layer weights 1/m. Draws delta_NN(t) of each and delta_alg of the label and, with
 --step-sizes and --time, delta_NN at that time against the step size (0: gradient flow). With
@@ -100,7 +104,7 @@ def _curve(parser: Parser) -> None:
 
 def _algorithmic_gap(parser: Parser) -> None:
     table = "algorithmic-gap"
-    add_options(_add_source(parser), "target", "label", prefix="")
+    add_options(_add_source(parser, networks=True), "target", "label", prefix="")
     group = parser.add_argument_group("networks, in place of what the run file says")
     add_options(group, table, "activations", "losses", "widths", "bracket", steps="horizons t")
     add_options(group, table, "points", "max_solves")
@@ -169,15 +173,41 @@ def _grokking(parser: Parser) -> None:
 
 def _hardness(parser: Parser) -> None:
     group = parser.add_argument_group("which labels (one of)")
-    group.add_argument("label", nargs="?", metavar="LABEL", help="a catalogue name, or a run file")
+    group.add_argument(
+        "label",
+        nargs="?",
+        metavar="LABEL",
+        help="a catalogue name, a run file, or FILE.py:FUNCTION",
+    )
     _add_preset(group)
     group = parser.add_argument_group("settings")
-    add_options(group, "target", "noise", "classes", "flip", "slope", "threshold")
+    _add_set(group)
+    add_options(group, "target", "k", "noise", "classes", "flip", "slope", "threshold")
     group.add_argument(
         "--max-degree", type=integer, metavar="L", help="highest degree (default: 8)"
     )
     group.add_argument("--n-points", type=integer, metavar="N", help="labels evaluated, 2^p")
     group.add_argument("--seed", type=integer, help="of the sample points (default: 0)")
+    _add_output(parser)
+
+
+def _scan(parser: Parser) -> None:
+    _add_source(parser)
+    parser.add_argument(
+        "--list", action="store_true", help="list the quantities that there are, and end"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="count points, estimate time and memory, and end"
+    )
+    add_options(parser, "scan", "quantity")
+    group = parser.add_argument_group("where it runs")
+    _add_workers(group)
+    group.add_argument(
+        "--dask", metavar="WHERE", help="tcp://HOST:PORT of a scheduler, or slurm, pbs, ..."
+    )
+    group.add_argument(
+        "--jobs", type=integer, metavar="N", help="of a batch system: jobs at most (default: 10)"
+    )
     _add_output(parser)
 
 
@@ -240,6 +270,14 @@ _COMMANDS = (
         _HARDNESS,
         memory="n_points",
     ),
+    _Command(
+        "scan",
+        "scan",
+        "compute any quantities over a grid of settings",
+        _scan,
+        _SCAN,
+        memory="--workers or n_paths",
+    ),
     _Command("presets", "presets", "list the presets", _presets),
 )
 
@@ -247,15 +285,35 @@ _COMMANDS = (
 # -- groups of arguments -------------------------------------------------------------------------
 
 
-def _add_source(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    group = parser.add_argument_group("what to run (one of)")
-    group.add_argument("file", nargs="?", metavar="FILE", help="a TOML run file")
-    _add_preset(group)
-    return group
+def _add_source(parser: argparse.ArgumentParser, networks: bool = False) -> argparse._ArgumentGroup:
+    """Add run file, preset, and the keys of problem and network; not those of `networks`."""
+    source = parser.add_argument_group("what to run (one of)")
+    source.add_argument("file", nargs="?", metavar="FILE", help="a TOML run file")
+    _add_preset(source)
+    group = parser.add_argument_group("problem, in place of what the run file says")
+    _add_set(group)
+    if not networks:
+        add_options(group, "target", "label")
+    add_options(group, "target", "k", "noise")
+    if not networks:
+        add_options(group, "network", "activation", "neurons")
+        add_options(group, "problem", "loss")
+    add_options(group, "problem", "init_radius", "weight_decay")
+    return source
 
 
 def _add_preset(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--preset", metavar="NAME", help=f"see `{PROGRAM} presets`")
+
+
+def _add_set(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace any key, as in target.noise=0.3; may be repeated",
+    )
 
 
 def _add_simulation(parser: argparse.ArgumentParser) -> None:
@@ -321,6 +379,9 @@ def _add_output(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )
     group.add_argument(
         "--format", choices=_FORMATS, default="png", help="of the figure (default: png)"
+    )
+    group.add_argument(
+        "--force", action="store_true", help="overwrite files of other settings, too"
     )
     group.add_argument("--json", action="store_true", help="print the result as JSON")
     return group

@@ -45,7 +45,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
     bracket = needed(settings.bracket or run.threshold.bracket, "curve.bracket")
     with Output(arguments, run) as output:
         total = expected_solves(settings.points)
-        with execution(arguments, total, "values of delta") as options:
+        with execution(arguments, total, "values of delta", output, "curve") as running:
             result = delta_nn_curve(
                 run.problem,
                 run.method,
@@ -54,7 +54,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
                 run.sampling,
                 **settings.stated("points", "max_solves"),
                 **run.accuracy_options,
-                **options,
+                **running.options(),
             )
         output.save("curve", result)
         if np.isfinite(result.gap).any():

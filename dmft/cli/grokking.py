@@ -9,11 +9,11 @@ from dmft._numerics.value_text import text_table
 from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
+    execution,
     keeping_seeds,
     paths_line,
     picked,
     problem_lines,
-    progress,
 )
 from dmft.cli.run_files import descent_of, needed, run_file
 from dmft.cli.simulation import simulated
@@ -50,7 +50,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
     with Output(arguments, run) as output, keeping_seeds(output):
         is_number = run.problem.m * run.problem.target.hard_basis.shape[1] == 1
         at_first = _OF_ONE_NUMBER if is_number else _DRAWN  # more where their error is large
-        with progress(at_first * len(sizes), "predicted runs") as advance:
+        with execution(arguments, at_first * len(sizes), "predicted runs") as running:
             result = predict_grokking(
                 run.problem,
                 delta,
@@ -58,8 +58,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
                 sizes,
                 hard_overlap=starts,
                 sampling=run.sampling,
-                threads=arguments.threads,
-                progress=advance,
+                **running.options("threads", "progress"),
             )
         # Saved after the simulations, whose folders may be refused.
         files = {

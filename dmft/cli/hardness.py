@@ -11,7 +11,7 @@ import numpy as np
 
 from dmft.cli.exits import UsageError
 from dmft.cli.output import Output, picked, progress, with_error
-from dmft.cli.run_files import given
+from dmft.cli.run_files import given, overrides, run_of_label
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -66,24 +66,29 @@ def run_hardness(arguments: argparse.Namespace) -> int:
 def _label_run(arguments: argparse.Namespace) -> _LabelRun:
     """Return the target, with the noise or the classes of the command line."""
     from dmft.config.config import load_preset, load_run
+    from dmft.config.own_laws import is_own
     from dmft.model.target import Target
 
     label = arguments.label
     if (label is None) == (arguments.preset is None):
         raise UsageError("give either LABEL (a catalogue name or a TOML run file) or --preset NAME")
-    if label is None or label.endswith(".toml") or Path(label).name != label:
-        run = load_preset(arguments.preset) if label is None else load_run(label)
-        name, target = run.name, run.problem.target
+    stated, replaced = given(arguments, "target"), overrides(arguments, flags=False)
+    if (k := stated.pop("k", None)) is not None:  # a label of one's own is tried with it
+        replaced["target.k"] = k
+    if label is None:
+        run = load_preset(arguments.preset, replaced)
+    elif not is_own(label) and (label.endswith(".toml") or Path(label).name != label):
+        run = load_run(label, replaced)
     else:
-        name, target = label, Target(label)
-    stated = given(arguments, "target")
+        run = run_of_label(label, replaced)
+    target = run.problem.target
     if stated:
         own = {} if target.classes is None else target.classes.to_config()
         if stated.get("classes", own.get("classes")) != own.get("classes"):
             own = {}  # parameters belong to their law
         settings = {"noise": target.noise, **own, **stated}
         target = Target(target.label, target.k, hard_directions=target.hard_directions, **settings)
-    return _LabelRun(name, target)
+    return _LabelRun(run.name, target)
 
 
 def _lines(run: _LabelRun, result: Hardness) -> list[tuple[str, str]]:

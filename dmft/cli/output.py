@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
+import os
+import shutil
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dmft._numerics.plain_data import plain
+from dmft._numerics.progress import ProgressBar, ProgressLines
 from dmft._numerics.value_text import value_text
 from dmft.cli.exits import DONE, NUMERICAL, PROGRAM, UsageError
+from dmft.cli.run_files import settings_stamp
 from dmft.cli.streams import put, say
+from dmft.io.stamps import free_path, stamped
 
 if TYPE_CHECKING:
     import argparse
-    import os
     from collections.abc import Callable, Iterator, Sequence
 
-    from tqdm import tqdm
-
+    from dmft._numerics.execution import Cache, Execution
     from dmft._numerics.sampling import Sampling
     from dmft.config.config import RunFile
     from dmft.model.inputs import Inputs
@@ -49,6 +52,10 @@ __all__ = [
 ]
 
 
+# Settings of a run file that say how long to go on, not where to.
+_BUDGETS = ("max_paths", "max_seconds")
+
+
 class _Result(Protocol):
     def save(self, path: str | os.PathLike[str], /) -> object: ...
 
@@ -71,7 +78,12 @@ class Output:
         self._format = arguments.format
         self._json = arguments.json
         self._run = run
+        self._force = arguments.force
+        self._stamp = settings_stamp(arguments, run.to_config())
         self._made: list[Path] = []
+        self._cache: Path | None = None
+        self._kept = contextlib.ExitStack()
+        self._unfinished = False
         self._start = time.perf_counter()
 
     def __enter__(self) -> Output:
@@ -91,7 +103,14 @@ class Output:
                 from error  # fmt: skip
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        from dmft.io.folders import remove_empty
+
+        if self._cache is not None:
+            if kind is None and not self._unfinished:
+                shutil.rmtree(self._cache, ignore_errors=True)
+            remove_empty(self._cache.parent)
+        self._kept.close()
         self._remove()
 
     def _remove(self) -> None:
@@ -111,24 +130,65 @@ class Output:
             self._made.insert(0, path)
         return path
 
+    def cache(self, kind: str) -> Cache | None:
+        """Return the folder of unfinished work on a result; None while another process has it.
+
+        It is named after all settings, so that work of other settings is never in the way, and goes
+        once there is a result; where a budget has ended before, another one goes on from there.
+        """
+        from dmft._numerics.execution import Cache
+        from dmft.io.folders import claimed
+        from dmft.io.results import software_version
+
+        settings = self._run.to_config()
+        sampling = settings.get("sampling") or {}
+        settings["sampling"] = {key: sampling[key] for key in sampling if key not in _BUDGETS}
+        problem = getattr(self._run, "problem", None)
+        if problem is not None:
+            from dmft.model.custom_laws import fingerprint
+
+            settings["code of custom laws"] = fingerprint(problem)
+        text = json.dumps(plain([kind, software_version(), settings]), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        folder = self.folder / "cache" / f"{self._run.name}-{kind}-{digest}"
+        if not self._kept.enter_context(claimed(folder)):
+            return None
+        self._cache = folder
+        return Cache(folder / "solves")  # a solve locks its own folder
+
     def save(self, kind: str, result: _Result) -> None:
         """Write the result file."""
+        from rmt.status import Status
+
         path = self.path(f"{kind}.npz")
-        result.save(path)
+        if not self.path(kind).is_dir():  # of the seeds behind it, of the same settings
+            path = self._free(path)
+        with stamped(self._stamp):
+            result.save(path)
         self.files.append(path)
+        status = getattr(result, "status", None)
+        self._unfinished |= status in (Status.MAX_PATHS, Status.OUT_OF_MEMORY)
+
+    def _free(self, path: Path) -> Path:
+        """Return a path that overwrites no file made with other settings, unless by --force."""
+        free = path if self._force else free_path(path, self._stamp)
+        if free != path:
+            say(f"{PROGRAM}: {path} was made with other settings: writing {free} (or use --force)")
+        return free
 
     def draw(self, kind: str, plot: str, *results: Any) -> None:
         """Draw results with a function of `dmft.plotting` and write the figure.
 
         The result does not depend on it: where there can be no figure, one line says so.
         """
-        path = self.path(f"{kind}.{self._format}")
+        path = self._free(self.path(f"{kind}.{self._format}"))
         try:
             logging.getLogger("matplotlib").setLevel(logging.ERROR)
             from dmft import plotting
 
             figure = getattr(plotting, plot)(*results)
-            self.files.append(plotting.save_figure(figure, path))
+            with stamped(self._stamp):
+                self.files.append(plotting.save_figure(figure, path))
         except Exception as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             say(f"{PROGRAM}: no figure {path}: {reason}")
@@ -192,65 +252,67 @@ def finish() -> None:
 
 
 @contextlib.contextmanager
-def execution(arguments: argparse.Namespace, total: int, unit: str) -> Iterator[dict[str, Any]]:
-    """Provide threads, memory, checkpoint and a progress bar, as functions take them.
+def execution(
+    arguments: argparse.Namespace,
+    total: int,
+    unit: str,
+    output: Output | None = None,
+    kind: str = "",
+) -> Iterator[Execution]:
+    """Provide threads, processes, memory, checkpoint and a progress bar.
 
-    An interrupt names the checkpoint from which the same command goes on.
+    The checkpoint is that asked for, or a cache beside the result of this kind. An interrupt names
+    it, if the same command goes on from there.
     """
+    from dmft._numerics.execution import Execution
     from dmft._numerics.validation import check_real
 
     checkpoint = getattr(arguments, "checkpoint", None)
+    if checkpoint is None and output is not None:
+        checkpoint = output.cache(kind)
     memory = getattr(arguments, "max_memory", None)
     if memory is not None:
         memory = check_real("--max-memory", memory, minimum=0.0, maximum=1e9, exclusive=True)
         memory *= 1e9  # bytes
     try:
         with progress(total, unit) as advance:
-            yield {
-                "threads": arguments.threads,
-                "progress": advance,
-                "checkpoint": checkpoint,
-                "max_memory": memory,
-            }
+            yield Execution(
+                threads=getattr(arguments, "threads", None),
+                progress=advance,
+                checkpoint=checkpoint,
+                max_memory=memory,
+                workers=getattr(arguments, "workers", None),
+            )
     except KeyboardInterrupt:
-        if checkpoint is None:
+        if checkpoint is None or not _has_files(checkpoint):
             raise
-        raise KeyboardInterrupt(f"the same command goes on from {checkpoint}") from None
+        folder = os.fspath(checkpoint)
+        raise KeyboardInterrupt(f"the same command goes on from {folder}") from None
+
+
+def _has_files(folder: str | os.PathLike[str]) -> bool:
+    return any(names for _, _, names in os.walk(folder))
 
 
 def expected_solves(points: int | None) -> int:
-    """Estimate the number of solves of a search that begins with so many points."""
-    return (9 if points is None else points) + 5  # by default, and what is usually added
+    """Estimate the number of solves of a search that begins with so many points, or the default."""
+    from dmft.threshold import question
+
+    return question.expected_solves(9 if points is None else points)
 
 
 @contextlib.contextmanager
 def progress(total: int, unit: str) -> Iterator[Callable[[int], None] | None]:
-    """Show progress on a terminal, nothing in a pipe; safe to call from several threads."""
-    if not sys.stderr.isatty() or total == 0:
+    """Show progress: a bar on a terminal, elsewhere a line a minute on stderr."""
+    if total == 0 or sys.stderr is None:
         yield None
-        return
-    from tqdm import tqdm
+    elif not sys.stderr.isatty():
+        yield ProgressLines(lambda line: say(f"{PROGRAM}: {line}"), total, unit)
+    else:
+        from tqdm import tqdm
 
-    with tqdm(total=total, unit=f" {unit}", file=sys.stderr, leave=False, delay=0.3) as bar:
-        yield _Bar(bar)
-
-
-class _Bar:
-    """Progress of a computation that may announce what is still to come."""
-
-    def __init__(self, bar: tqdm[Any]) -> None:
-        self._bar, self._lock = bar, threading.Lock()
-
-    def __call__(self, count: int) -> None:
-        with self._lock:
-            self._bar.total = max(self._bar.total, self._bar.n + count)
-            self._bar.update(count)
-
-    def expect(self, count: int, seconds: float, words: str) -> None:
-        """Begin again, with the steps of the next part and the time it is likely to take."""
-        with self._lock:
-            self._bar.reset(total=count)
-            self._bar.set_description(f"{words}, about {seconds:.0f} s")
+        with ProgressBar(tqdm, total, unit, file=sys.stderr, leave=False, delay=0.3) as bar:
+            yield bar
 
 
 @contextlib.contextmanager

@@ -185,7 +185,6 @@ def add_options(
             several = "*" if getattr(TABLES[table], name) == () else "+"
             settings["nargs"] = several if length[-1] is Ellipsis else len(length)
             kind = length[0]
-        group.add_argument(
-            flag, type=_TYPES.get(kind, str), metavar=option.metavar or name.upper(), help=text,
-            **settings,
-        )  # fmt: skip
+        settings["metavar"] = option.metavar or name.upper()
+        read = _TYPES.get(kind, str)
+        group.add_argument(flag, *option.also, type=read, help=text, **settings)

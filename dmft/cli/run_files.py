@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.exits import UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from dmft.config.config import RunFile
     from dmft.config.options import Settings
@@ -20,7 +25,10 @@ __all__ = [
     "given",
     "needed",
     "overlaid",
+    "overrides",
     "run_file",
+    "run_of_label",
+    "settings_stamp",
     "until",
 ]
 
@@ -31,6 +39,30 @@ _HORIZONS = {
     "curve": ("n_steps", "steps"),
     "algorithmic-gap": ("n_steps", "steps"),
 }
+
+#: Tables of which a problem is made: options of the command line replace theirs in the file.
+OF_PROBLEM = ("target", "network", "problem")
+# Tables of each command, besides problem, method and sampling.
+_TABLES = {
+    "threshold": ("threshold",),
+    "curve": ("curve", "threshold"),
+    "algorithmic-gap": ("algorithmic-gap", "curve", "threshold"),
+    "trajectory": ("trajectory",),
+    "spectrum": ("spectrum",),
+    "simulate": ("simulation", "trajectory"),
+    "compare": ("simulation", "trajectory"),
+    "sweep": ("sweep", "threshold"),
+    "grokking": ("simulation", "trajectory"),
+    "hardness": (),
+}
+# Arguments that change nothing in a result, or are in the run file once it is read.
+_NO_SETTINGS = (
+    "checkpoint", "file", "flow", "force", "format", "json", "label", "max_memory", "memory",
+    "out", "preset", "require_limit", "run", "seeds", "set", "threads", "workers",
+)  # fmt: skip
+# Where only a label is given.
+_LOSS = {"loss": "pseudo-huber"}
+_METHOD = {"step_size": 0.2, "n_steps": 40}
 
 
 def given(arguments: argparse.Namespace, table: str) -> dict[str, Any]:
@@ -76,8 +108,43 @@ def run_file(arguments: argparse.Namespace) -> RunFile:
     if (arguments.file is None) == (arguments.preset is None):
         how = "neither is given" if arguments.file is None else f"not both {arguments.file} and it"
         raise UsageError(f"give either a TOML run file or --preset NAME: {how}")
-    run = load_run(arguments.file) if arguments.preset is None else load_preset(arguments.preset)
+    stated = overrides(arguments)
+    if arguments.preset is None:
+        run = load_run(arguments.file, stated)
+    else:
+        run = load_preset(arguments.preset, stated)
     return overlaid(arguments, run)
+
+
+def run_of_label(label: str, stated: dict[str, Any]) -> RunFile:
+    """Return the run file of a label alone, with overrides: one GELU neuron, pseudo-Huber loss."""
+    from dmft.config.config import RunFile
+
+    config = {"target": {"label": label}, "problem": _LOSS, "method": _METHOD}
+    name = re.sub(r"\W+", "-", label.rpartition(":")[2]) if ":" in label else label
+    return RunFile.from_config(config, name, source=f"label {label}", overrides=stated)
+
+
+def overrides(arguments: argparse.Namespace, flags: bool = True) -> dict[str, Any]:
+    """Return the keys of the run file that the command line replaces before it is read.
+
+    Those of ``--set`` and, unless `flags` is False, of the flags of problem and network. Files of
+    own laws are those of the working directory.
+    """
+    from dmft.config.overrides import LAWS, parse_override, parse_overrides
+    from dmft.config.own_laws import anchored
+
+    try:
+        found = parse_overrides(arguments.set)
+    except ValueError as error:
+        raise UsageError(f"argument --set: {error}") from None
+    for table in OF_PROBLEM if flags else ():
+        for name, value in given(arguments, table).items():
+            key = f"{table}.{name}"
+            if key in found:
+                raise UsageError(f"{key} is given both by --set and by --{name.replace('_', '-')}")
+            found[key] = parse_override(f"{key}={value}")[1] if value and key in LAWS else value
+    return {key: anchored(found[key], os.getcwd()) if key in LAWS else found[key] for key in found}
 
 
 def overlaid(arguments: argparse.Namespace, run: RunFile) -> RunFile:
@@ -96,15 +163,14 @@ def overlaid(arguments: argparse.Namespace, run: RunFile) -> RunFile:
         if given(arguments, "method").get("t_max") is not None:
             # A flow in place of the file's method has its own horizon.
             settings = {**dict.fromkeys(_HORIZONS.get(table, ())), **settings}
-        if not settings or table == "method":
+        if not settings or table in (*OF_PROBLEM, "method"):
             continue
         if table == "sampling":
             changes |= _sampled(settings, run)
             continue
         for name in tuple(settings):
             option, _ = declared(kind)[name]
-            if option.instead_of is not None:
-                settings.setdefault(option.instead_of, None)
+            settings = {**dict.fromkeys(option.instead_of), **settings}
         changes[attribute] = dataclasses.replace(getattr(run, attribute), **settings)
     return dataclasses.replace(run, **changes)
 
@@ -152,6 +218,26 @@ def _method(stated: dict[str, Any], in_file: Method) -> Method:
     times = None if "t_max" in flow else in_file.times
     kept = {"t_max": in_file.t_max, "tol": in_file.tol, "max_steps": in_file.max_steps}
     return GradientFlow(**{**kept, "times": times, **flow})
+
+
+def settings_stamp(arguments: argparse.Namespace, config: Mapping[str, Any]) -> str:
+    """Return a digest of the settings that a command's results depend on.
+
+    Not of the number of seeds, of which more go on from fewer, nor of tables of other commands.
+    """
+    command = arguments.run.partition(":run_")[2].replace("_", "-")
+    tables = (*OF_PROBLEM, "method", "sampling", *_TABLES.get(command, tuple(config)))
+    settings = {name: config[name] for name in tables if name in config}
+    for table in ("simulation", "sweep"):
+        if table in settings:
+            settings[table] = {**settings[table], "seeds": None}
+    own = {
+        name: value
+        for name, value in vars(arguments).items()
+        if "." not in name and name not in _NO_SETTINGS and value not in (None, False)
+    }
+    text = json.dumps([command, settings, own], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def until(method: Method, n_steps: int | None) -> Method:

@@ -10,11 +10,11 @@ from dmft._numerics.value_text import text_table
 from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
+    execution,
     inputs_line,
     keeping_seeds,
     picked,
     problem_lines,
-    progress,
     with_error,
 )
 from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
@@ -63,15 +63,14 @@ def run_compare(arguments: argparse.Namespace) -> int:
     with Output(arguments, run) as output, keeping_seeds(output):
         simulations = _simulate(arguments, run, output)
         n_solves = run.sampling.replicates + 1
-        with progress(run.method.n_steps * n_solves, "steps of theory") as advance:
+        with execution(arguments, run.method.n_steps * n_solves, "steps of theory") as running:
             trajectory = solve(
                 run.problem,
                 settings.delta,
                 descent_of(run),
                 run.sampling,
                 hessian_steps=settings.hessian_steps,
-                threads=arguments.threads,
-                progress=advance,
+                **running.options(),
             )
         result = compare(trajectory, simulations)
         kind = "comparison" if settings.hold_hard else "comparison-free"
@@ -133,7 +132,7 @@ def simulated(
 
     assert delta is not None  # the command has seen to it
     simulations = []
-    with progress(len(sizes) * seeds, "seeds") as advance:
+    with execution(arguments, len(sizes) * seeds, "seeds") as running:
         for d, (kind, options) in sizes.items():
             simulation = simulate(
                 run.problem,
@@ -142,8 +141,7 @@ def simulated(
                 d,
                 seeds,
                 checkpoint=output.subfolder(kind),
-                workers=arguments.workers,
-                progress=advance,
+                **running.options("workers", "progress"),
                 **options,
             )
             output.save(kind, simulation)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from dmft._numerics.sampling import Sampling
 from dmft.cli.output import (
     Output,
+    execution,
     inputs_line,
     keeping_seeds,
     paths_line,
     picked,
     problem_lines,
-    progress,
     with_error,
 )
 from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
@@ -49,19 +49,19 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     bracket = _bracket(run, grid)
     threshold: Threshold | None = None
     with Output(arguments, run) as output, keeping_seeds(output):
-        with progress(len(sizes) * len(grid) * settings.seeds, "seeds") as advance:
+        total = len(sizes) * len(grid) * settings.seeds
+        with execution(arguments, total, "seeds") as running:
             result = sweep(
                 run.problem,
                 grid,
                 descent_of(run).until(budget),
                 checkpoint=output.subfolder("sweep"),
-                workers=arguments.workers,
-                progress=advance,
+                **running.options("workers", "progress"),
                 **settings.stated("d", "seeds", "recovery", "hessian_step", "inputs"),
             )
         output.save("sweep", result)
         if bracket is not None:
-            threshold = threshold_of(arguments, run, bracket)
+            threshold = threshold_of(arguments, run, bracket, output)
             output.save("sweep-threshold", threshold)
         output.draw("sweep", "plot_sweep", result, threshold)
     status = result.status

@@ -44,7 +44,7 @@ def run_threshold(arguments: argparse.Namespace) -> int:
     run = run_file(arguments)
     bracket = needed(run.threshold.bracket, "threshold.bracket")
     with Output(arguments, run) as output:
-        result = threshold_of(arguments, run, bracket)
+        result = threshold_of(arguments, run, bracket, output)
         output.save("threshold", result)
         if np.isfinite(result.gap).any():
             output.draw("threshold", "plot_threshold", result)
@@ -64,7 +64,7 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
     delta = needed(run.trajectory.delta, "trajectory.delta")
     with Output(arguments, run) as output:
         total = _solver_steps(run, run.method.n_steps)
-        with execution(arguments, total, "steps") as options:
+        with execution(arguments, total, "steps", output, "trajectory") as running:
             result = solve(
                 run.problem,
                 delta,
@@ -72,7 +72,7 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
                 run.sampling,
                 hessian_steps=(),
                 **run.accuracy_options,
-                **options,
+                **running.options(),
             )
         if result.steps.size:
             output.save("trajectory", result)
@@ -92,7 +92,7 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
     step = run.method.n_steps if run.spectrum.step is None else run.spectrum.step
     check_steps("step", [step], run.method.n_steps)
     with Output(arguments, run) as output:
-        with execution(arguments, _solver_steps(run, step), "steps") as options:
+        with execution(arguments, _solver_steps(run, step), "steps", output, "spectrum") as running:
             # What happens after the step does not matter to it.
             trajectory = solve(
                 run.problem,
@@ -100,7 +100,7 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
                 run.method.until(step),
                 run.sampling,
                 keep_paths=True if arguments.flow else None,
-                **options,
+                **running.options(),
             )
         if trajectory.n_steps >= step:
             result = spectrum(trajectory, step)
@@ -117,13 +117,13 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
 
 
 def threshold_of(
-    arguments: argparse.Namespace, run: RunFile, bracket: tuple[float, float]
+    arguments: argparse.Namespace, run: RunFile, bracket: tuple[float, float], output: Output
 ) -> Threshold:
     """Find delta_NN in a bracket, with a progress bar."""
     from dmft.threshold.search import find_delta_nn
 
     total = expected_solves(run.threshold.scan_points)
-    with execution(arguments, total, "values of delta") as options:
+    with execution(arguments, total, "values of delta", output, "threshold") as running:
         return find_delta_nn(
             run.problem,
             run.method,
@@ -133,7 +133,7 @@ def threshold_of(
             digits=getattr(arguments, "digits", None),
             **run.threshold.stated("scan_points"),
             **run.accuracy_options,
-            **options,
+            **running.options(),
         )
 
 

@@ -30,27 +30,25 @@ from dmft.comparison.quantities import (
 )
 from dmft.comparison.report import summarise, write_table, write_verdict
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
-from dmft.io.records import read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.saved_result import SavedResult
 from dmft.trajectory.trajectory import Trajectory
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    import os
-
     from dmft.simulation.simulation import Simulation
 
 __all__ = ["Comparison", "check_comparable", "compare"]
 
 FloatArray = NDArray[np.float64]
 
-_KIND = "comparison"
 # Mean squared cosine with the hard directions from which a run is no longer at "O(1) steps".
 _LEFT_REGIME: Final = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(
+    SavedResult, kind="comparison", settings=("problem", "method", "sampling", "inputs")
+):
     """Comparison of theory and simulation at one or more dimensions.
 
     Attributes
@@ -178,37 +176,22 @@ class Comparison:
         """Return `to_config` as JSON; numbers that are not finite become null."""
         return json.dumps(self.to_config(), allow_nan=False)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seeds to one ``.npz`` file (atomically)."""
-        write_record(path, _KIND, self)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Comparison:
-        """Read a comparison written by :meth:`save`.
-
-        Raises
-        ------
-        ValueError
-            If the file is not a comparison, is damaged, or was written by a newer version.
-        """
-        return read_record(path, _KIND, cls, _check)
+    def check_settings(self) -> None:
+        """Raise unless the settings are complete and allowed, and all runs have their shapes."""
+        super().check_settings()
+        for name, quantity in self.quantities.items():
+            shape = quantity.theory.shape
+            arrays = [array for array in vars(quantity).values() if isinstance(array, np.ndarray)]
+            if any(array.shape != shape for array in arrays if array.ndim != 1):
+                raise ValueError(f"the arrays of {name} must all have shape {shape}")
+            runs = [(len(seeds), *shape) for seeds in self.seeds]
+            if [array.shape for array in quantity.runs] != runs or quantity.name != name:
+                raise ValueError(f"the runs of {name} must have shapes {runs}")
+            if name not in QUANTITIES:
+                raise ValueError(f"it has an unknown quantity {name!r}")
 
     def __repr__(self) -> str:
         return f"Comparison(delta={self.delta:g}, sizes={self.sizes}, {self.verdict()!r})"
-
-
-def _check(comparison: Comparison) -> None:
-    check_settings(comparison.config, "problem", "method", "sampling", "inputs")
-    for name, quantity in comparison.quantities.items():
-        shape = quantity.theory.shape
-        arrays = [array for array in vars(quantity).values() if isinstance(array, np.ndarray)]
-        if any(array.shape != shape for array in arrays if array.ndim != 1):
-            raise ValueError(f"the arrays of {name} must all have shape {shape}")
-        runs = [(len(seeds), *shape) for seeds in comparison.seeds]
-        if [array.shape for array in quantity.runs] != runs or quantity.name != name:
-            raise ValueError(f"the runs of {name} must have shapes {runs}")
-        if name not in QUANTITIES:
-            raise ValueError(f"it has an unknown quantity {name!r}")
 
 
 def compare(

@@ -10,6 +10,7 @@ import numpy as np
 from dmft._numerics.plain_data import plain
 from dmft._numerics.value_text import text_table, value_text
 from dmft.comparison.quantities import LIMIT
+from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.training.gradient_descent import describe_method
 
@@ -208,15 +209,12 @@ def _place(quantity: QuantityComparison) -> str:
 
 
 def _problem_line(problem: Mapping[str, Any]) -> str:
-    def name(entry: str | Mapping[str, str]) -> str:
-        return entry if isinstance(entry, str) else entry["custom"]
-
     network = problem["network"]
     m = len(network["second_layer"])
     parts = [
         describe_label(problem["target"]),
-        f"{m} {name(network['activation'])} neuron{'s' if m > 1 else ''}",
-        f"{name(problem['loss'])} loss",
+        f"{m} {law_name(network['activation'])} neuron{'s' if m > 1 else ''}",
+        f"{law_name(problem['loss'])} loss",
     ]
     if problem["weight_decay"]:
         parts.append(f"weight decay {problem['weight_decay']:g}")

@@ -5,14 +5,14 @@
     title = "One line for the list of presets"
 
     [target]                      # law of the labels
-    label = "phase-retrieval"     # a catalogue name
+    label = "phase-retrieval"     # a catalogue name, or "mine.py:parity" with k = 2, see below
     noise = 0.0                   # optional; so are k and hard_directions, and for labels +-1
                                   # classes = "sign" (with flip = 0.1) or "logistic" (with slope),
                                   # of the label less a threshold
 
     [network]                     # optional
-    activation = "quadratic"
-    second_layer = [1.0]          # one weight per neuron; `neurons` may state their number
+    activation = "quadratic"      # or { name = "swish", beta = 1.5 }, or one of your own
+    second_layer = [1.0]          # one weight per neuron; or `neurons = m`, for 1/m each
 
     [problem]                     # optional
     loss = "pseudo-huber"
@@ -73,11 +73,20 @@
     n_steps = 400                 # default: that of [method]; and seeds, recovery, inputs,
                                   # hessian_step
 
+    [scan]                        # optional: a grid over any of these keys, `delta-nn scan`
+    quantity = ["threshold"]      # see `dmft.scans.quantities`
+    design = "product"            # or zip, list, random, sobol; and points, seed of these
+    [scan.axes]
+    "target.noise" = { from = 0.0, to = 1.0, num = 8 }   # or scale = "log", or a list
+
 Settings left out have the defaults of :class:`dmft.Target`, :class:`dmft.Network`,
 :class:`dmft.Problem`, :class:`dmft.Sampling`, :func:`dmft.find_delta_nn`,
 :func:`dmft.delta_nn_curve`, :func:`dmft.algorithmic_gap`, :func:`dmft.simulate` and
-:func:`dmft.sweep`. Labels, activations and
-losses of your own need Python: a run file knows the catalogues only.
+:func:`dmft.sweep`.
+
+Labels, activations and losses of your own are Python: ``"file.py:object"``, the file beside the run
+file, or ``"module.path:object"``; with parameters, ``{ python = "acts.py:swish", beta = 1.5 }``.
+See `dmft.config.own_laws`.
 """
 
 from __future__ import annotations
@@ -104,6 +113,8 @@ from dmft.config.options import (
     read_table,
     within,
 )
+from dmft.config.overrides import with_overrides
+from dmft.config.own_laws import anchored, is_own, own_law
 from dmft.config.settings import (
     AlgorithmicGapSettings,
     CurveSettings,
@@ -111,6 +122,7 @@ from dmft.config.settings import (
     NetworkSettings,
     ProblemSettings,
     SamplingSettings,
+    ScanSettings,
     SimulationSettings,
     SpectrumSettings,
     SweepSettings,
@@ -118,7 +130,9 @@ from dmft.config.settings import (
     ThresholdSettings,
     TrajectorySettings,
 )
+from dmft.model.activations import Activation
 from dmft.model.inputs import Inputs
+from dmft.model.losses import Loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
 from dmft.model.target import Target
@@ -130,6 +144,7 @@ __all__ = [
     "AlgorithmicGapSettings",
     "CurveSettings",
     "RunFile",
+    "ScanSettings",
     "SimulationSettings",
     "SpectrumSettings",
     "SweepSettings",
@@ -157,8 +172,10 @@ TABLES: dict[str, type[Settings]] = {
     "spectrum": SpectrumSettings,
     "simulation": SimulationSettings,
     "sweep": SweepSettings,
+    "scan": ScanSettings,
 }
 _COMMANDS = tuple(TABLES)[5:]
+_LAWS, _LISTS = {"label", "activation", "loss"}, {"activations", "losses"}
 _TEXTS = {"title": str, "description": str}
 _GAP, _OLD_GAP = "algorithmic-gap", "gap"  # the old name is still read
 
@@ -181,6 +198,7 @@ class RunFile:
     spectrum : SpectrumSettings
     simulation : SimulationSettings
     sweep : SweepSettings
+    scan : ScanSettings
     title, description : str
         Empty if not given.
     accuracy : Accuracy or None
@@ -204,6 +222,7 @@ class RunFile:
     spectrum: SpectrumSettings = field(default_factory=SpectrumSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
+    scan: ScanSettings = field(default_factory=ScanSettings)
     title: str = ""
     description: str = ""
     accuracy: Accuracy | None = None
@@ -220,7 +239,13 @@ class RunFile:
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], name: str, *, source: str | None = None
+        cls,
+        config: Mapping[str, Any],
+        name: str,
+        *,
+        source: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        folder: str | os.PathLike[str] = "",
     ) -> RunFile:
         """Check the tables of a run file.
 
@@ -231,6 +256,11 @@ class RunFile:
         name : str
         source : str, optional
             What messages call the file; default: `name`.
+        overrides : mapping, optional
+            Values by dotted key, as ``{"target.noise": 0.3}``, that replace those of the file
+            before it is checked; None removes a key.
+        folder : path-like
+            Where the Python files of own laws are looked for; default: the working directory.
 
         Raises
         ------
@@ -238,12 +268,17 @@ class RunFile:
             One line naming source, table and key, what was found and what is allowed.
         """
         try:
-            return cls._from_tables(config, name)
+            if overrides:
+                check_plain(config)
+                config = with_overrides(config, overrides, TABLES)
+            return cls._from_tables(config, name, folder)
         except ValueError as error:
             raise ValueError(f"{name if source is None else source}: {error}") from error
 
     @classmethod
-    def _from_tables(cls, config: Mapping[str, Any], name: str) -> RunFile:
+    def _from_tables(
+        cls, config: Mapping[str, Any], name: str, folder: str | os.PathLike[str]
+    ) -> RunFile:
         check_plain(config)
         if _GAP in config and _OLD_GAP in config:
             raise ValueError(f"{_OLD_GAP}: it is the old name of [{_GAP}]: give one of them")
@@ -256,12 +291,17 @@ class RunFile:
             if table not in config:
                 raise ValueError(f"[{table}]: missing table; it needs at least {needed}")
         tables: dict[str, Any] = {
-            table: read_table(kind, names[table], config.get(names[table], {}))
+            table: read_table(kind, names[table], _placed(config.get(names[table], {}), folder))
             for table, kind in TABLES.items()
         }
         settings = {table: found.stated() for table, found in tables.items()}
+        for table, law in (("target", "label"), ("network", "activation"), ("problem", "loss")):
+            entry = settings[table].get(law)
+            if is_own(entry):
+                with within(table):
+                    settings[table][law] = own_law(law, entry, "")
         with within("target"):
-            target = Target(**settings["target"])
+            target = _target(settings["target"])
         with within("network"):
             network = Network(**settings["network"])
         with within("problem"):
@@ -311,21 +351,47 @@ class RunFile:
         }
 
 
+def _target(settings: dict[str, Any]) -> Target:
+    """Return the target; where a label of one's own fails, with how many directions it did."""
+    try:
+        return Target(**settings)
+    except ValueError as error:
+        if isinstance(settings["label"], str) or "k" in settings or "failed" not in str(error):
+            raise
+        raise ValueError(f"{error} (its number of directions, k, is 1 unless given)") from error
+
+
+def _placed(table: Any, folder: str | os.PathLike[str]) -> Any:
+    """Return a table in which the files of own laws are those of a folder."""
+    if not isinstance(table, Mapping):
+        return table
+    placed = {key: anchored(table[key], folder) for key in _LAWS & table.keys()}
+    lists = {key: [anchored(entry, folder) for entry in table[key]]
+             for key in _LISTS & table.keys() if isinstance(table[key], list)}  # fmt: skip
+    return {**table, **placed, **lists}
+
+
 def _attribute(table: str) -> str:
     return table.replace("-", "_")
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, Activation | Loss):
+        return value.config
     return value.to_config() if isinstance(value, Inputs) else value
 
 
-def load_run(path: str | os.PathLike[str]) -> RunFile:
+def load_run(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> RunFile:
     """Read a run file.
 
     Parameters
     ----------
     path : path-like
         A TOML file, see `dmft.config.config`.
+    overrides : mapping, optional
+        Values by dotted key that replace those of the file, whether it has the key or not.
 
     Returns
     -------
@@ -346,8 +412,9 @@ def load_run(path: str | os.PathLike[str]) -> RunFile:
     ...     path = pathlib.Path(folder, "own.toml")
     ...     _ = path.write_text(preset_text("product"), encoding="utf-8")
     ...     run = load_run(path)
-    >>> run.name, run.problem.m
-    ('own', 2)
+    ...     noisy = load_run(path, {"target.noise": 0.5})
+    >>> run.name, run.problem.m, noisy.problem.target.noise
+    ('own', 2, 0.5)
     """
     path = Path(path)
     with path.open("rb") as stream:  # which may have no end
@@ -362,7 +429,7 @@ def load_run(path: str | os.PathLike[str]) -> RunFile:
         else:
             where = f"it is not in line {contents.count(10, 0, error.start) + 1}"
         raise ValueError(f"{path}: must be a TOML file in UTF-8; {where}") from None
-    return _parse(text, path.stem, str(path))
+    return _parse(text, path.stem, str(path), overrides, path.parent)
 
 
 def preset_names() -> tuple[str, ...]:
@@ -395,13 +462,15 @@ def preset_text(name: str) -> str:
     return (resources.files("dmft") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
 
 
-def load_preset(name: str) -> RunFile:
+def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> RunFile:
     """Read a preset, a run file that comes with the package.
 
     Parameters
     ----------
     name : str
         One of :func:`preset_names`.
+    overrides : mapping, optional
+        As for :func:`load_run`.
 
     Returns
     -------
@@ -410,21 +479,30 @@ def load_preset(name: str) -> RunFile:
     Raises
     ------
     ValueError
-        If there is no preset of that name; the message lists them, and the nearest.
+        If there is no preset of that name; the message lists them, and the nearest. If an
+        override is not allowed.
 
     Examples
     --------
     >>> load_preset("product").problem.m
     2
+    >>> load_preset("product", {"network.activation": "erf"}).problem.network.activation.name
+    'erf'
     """
-    return _parse(preset_text(name), name, f"preset {name}")
+    return _parse(preset_text(name), name, f"preset {name}", overrides)
 
 
-def _parse(text: str, name: str, source: str) -> RunFile:
+def _parse(
+    text: str,
+    name: str,
+    source: str,
+    overrides: Mapping[str, Any] | None,
+    folder: str | os.PathLike[str] = "",
+) -> RunFile:
     try:
         config = tomllib.loads(text)
     except RecursionError:
         raise ValueError(f"{source}: {TOO_DEEP}") from None
     except ValueError as error:  # of TOML, or a number of too many digits
         raise ValueError(f"{source}: not valid TOML: {one_line(str(error))}") from None
-    return RunFile.from_config(config, name, source=source)
+    return RunFile.from_config(config, name, source=source, overrides=overrides, folder=folder)

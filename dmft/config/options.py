@@ -52,8 +52,10 @@ class Option:
         What a run file may hold, where it is more than the annotation says.
     off : tuple of str, optional
         Flag that turns the option off, and its help text.
-    instead_of : str, optional
-        Option that has no effect where this one is given on the command line.
+    instead_of : tuple of str
+        Options of the file that have no effect where this one is given on the command line.
+    also : tuple of str
+        Other names of the flag.
     required : bool
     """
 
@@ -62,7 +64,8 @@ class Option:
     check: Callable[[str, Any], Any] | None = None
     reads: Any = None
     off: tuple[str, str] | None = None
-    instead_of: str | None = None
+    instead_of: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     required: bool = False
 
 

@@ -18,6 +18,7 @@ from dmft._numerics.accuracy import Accuracy, requested
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer, check_real
 from dmft.config.options import Settings, option
+from dmft.config.own_laws import is_own, own_law
 from dmft.model.activations import get_activation
 from dmft.model.inputs import Inputs, get_inputs
 from dmft.model.losses import get_loss
@@ -32,6 +33,7 @@ __all__ = [
     "NetworkSettings",
     "ProblemSettings",
     "SamplingSettings",
+    "ScanSettings",
     "SimulationSettings",
     "SpectrumSettings",
     "SweepSettings",
@@ -76,6 +78,15 @@ def _overlap(
     return tuple(tuple(check_real(name, entry) for entry in row) for row in value)
 
 
+def _law(name: str, entry: Any) -> Any:
+    """Return the name of a law of the catalogue, or a law of one's own or with parameters."""
+    kind = {"activations": "activation", "losses": "loss"}[name]
+    if is_own(entry):
+        return own_law(kind, entry, "")
+    found = get_activation(entry) if kind == "activation" else get_loss(entry)
+    return found.name if isinstance(entry, str) else found
+
+
 # -- options of several tables -------------------------------------------------------------------
 
 _LAWS = "gaussian, rademacher, uniform, student-t, mixture"
@@ -112,8 +123,11 @@ def _inputs_option() -> Any:
 class TargetSettings(Settings):
     """Arguments of :class:`dmft.Target`."""
 
-    label: str | None = option("a label of the catalogue", "NAME", required=True)
-    k: int | None = option()
+    label: str | dict[str, Any] | None = option(
+        "a label of the catalogue, or file.py:function", "NAME", required=True,
+        instead_of=("k", "hard_directions"),
+    )  # fmt: skip
+    k: int | None = option("of a label of your own: number of latent directions", "K")
     noise: float | None = option("add S times Gaussian noise", "S")
     hard_directions: list[int | list[float]] | None = option()
     classes: str | None = option("labels +-1: sign or logistic", "LAW")
@@ -126,18 +140,25 @@ class TargetSettings(Settings):
 class NetworkSettings(Settings):
     """Arguments of :class:`dmft.Network`."""
 
-    activation: str | None = option()
+    activation: str | dict[str, Any] | None = option(
+        "activation: a catalogue name, or file.py:function", "NAME"
+    )
     second_layer: list[float] | None = option()
-    neurons: int | None = option()
+    neurons: int | None = option(
+        "number of neurons, with second-layer weights 1/M", "M", instead_of=("second_layer",),
+        also=("--widths",),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ProblemSettings(Settings):
     """Arguments of :class:`dmft.Problem` other than target and network."""
 
-    loss: str | None = option()
-    init_radius: float | list[float] | None = option()
-    weight_decay: float | None = option()
+    loss: str | dict[str, Any] | None = option(
+        "loss: a catalogue name, or file.py:function", "NAME"
+    )
+    init_radius: float | list[float] | None = option("radius of the initial neurons", "R")
+    weight_decay: float | None = option("weight decay", "LAMBDA")
     initial_overlap: list[list[float]] | None = option()
     init_gram: list[list[float]] | None = option()
     init_law: str | None = option()
@@ -158,7 +179,9 @@ class MethodSettings(Settings):
     fresh_batches: bool | None = option(
         "n samples of its own for each step, in place of the same ones again"
     )
-    t_max: float | None = option("gradient flow to this time", "TIME")
+    t_max: float | None = option(
+        "gradient flow to this time", "TIME", instead_of=("step_size", "n_steps", "times")
+    )
     tol: float | None = option("tolerance of its steps", "TOL")
     times: list[float] | None = option()
     max_steps: int | None = option()
@@ -199,7 +222,9 @@ class SamplingSettings(Settings):
     given; all others use ``n_paths``.
     """
 
-    n_paths: int | None = option("paths per replicate, 2^p", "N")
+    n_paths: int | None = option(
+        "paths per replicate, 2^p", "N", instead_of=("rtol", "max_paths", "max_seconds")
+    )
     replicates: int | None = option("independent randomisations", "R")
     seed: int | None = option("seed of its random numbers")
     rank_tolerance: float | None = option()
@@ -263,11 +288,11 @@ class AlgorithmicGapSettings(CurveSettings):
     ``network`` is the one they are about, ``d`` the dimension of runs at the largest step size.
     """
 
-    activations: tuple[str, ...] | None = option(
-        "one or several", "NAME", check=_each(lambda _, name: get_activation(name).name)
+    activations: tuple[str | dict[str, Any], ...] | None = option(
+        "one or several", "NAME", check=_each(_law)
     )
-    losses: tuple[str, ...] | None = option(
-        "one or several", "NAME", check=_each(lambda _, name: get_loss(name).name)
+    losses: tuple[str | dict[str, Any], ...] | None = option(
+        "one or several", "NAME", check=_each(_law)
     )
     widths: tuple[int, ...] | None = option("numbers of neurons", "M", check=_each(_at_least(1)))
     step_sizes: tuple[float, ...] | None = option(
@@ -355,7 +380,7 @@ class SweepSettings(Settings):
 
     deltas: tuple[float, ...] | None = option(
         "samples per dimension n/d", "DELTA", check=lambda _, deltas: check_deltas(deltas),
-        instead_of="bracket",
+        instead_of=("bracket",),
     )  # fmt: skip
     bracket: tuple[float, float] | None = _bracket_option()
     points: int = option(default=9, check=_at_least(2))
@@ -381,3 +406,20 @@ class SweepSettings(Settings):
         lower, upper = self.bracket
         powers = (index / (self.points - 1) for index in range(self.points))
         return tuple(float(f"{lower * (upper / lower) ** power:.4g}") for power in powers)
+
+
+# -- scans ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScanSettings(Settings):
+    """Arguments of :func:`dmft.scan`, which checks them: points over settings of the run file."""
+
+    quantity: tuple[str, ...] | None = option(
+        "what to compute, threshold or gap@40 say", "NAME", reads=str | tuple[str, ...],
+        check=lambda _, names: (names,) if isinstance(names, str) else tuple(names),
+    )  # fmt: skip
+    design: str | None = option()
+    axes: dict[str, Any] | None = option()
+    points: int | list[dict[str, Any]] | None = option()
+    seed: int | None = option()

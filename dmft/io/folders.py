@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterator, Mapping
 
-__all__ = ["BoundFolder", "check_folder", "read_configuration", "renamed_out"]
+__all__ = [
+    "BoundFolder",
+    "check_folder",
+    "claimed",
+    "read_configuration",
+    "remove_empty",
+    "renamed_out",
+]
 
 #: Name of the file with the configuration that all others in the folder have.
 _CONFIGURATION = "configuration.json"
@@ -129,6 +136,11 @@ class BoundFolder(ABC):
         difference = _first_difference("", stored, self.config)
         if difference is not None:
             key, there, asked = difference
+            if key.endswith(".sha256"):
+                raise OtherFileError(
+                    f"checkpoint must be a folder of the same {self.task}; {path} was made before "
+                    f"the source code of {key.removesuffix('.sha256')} changed: use another folder"
+                )
             raise OtherFileError(
                 f"checkpoint must be a folder of the same {self.task}; {path} was made with "
                 f"{key} = {_short(there)}, asked for is {_short(asked)}: use another folder"
@@ -205,6 +217,27 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
     if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
         raise ValueError(f"checkpoint must be the path of a folder, got {folder!r}")
     return Path(folder)
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Make a folder and hold it; provide whether no other process has it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _descriptor(folder) as descriptor:
+        yield _lock(descriptor, alone=True)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder and those within it, as far as they are empty."""
+    for path, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
 
 
 def renamed_out(

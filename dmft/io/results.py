@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from dmft._numerics.machine_memory import available_memory
+from dmft.io.stamps import header_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -146,6 +147,7 @@ def write_result(
         "version": software_version(),
         "commit": software_commit(),
         "config": dict(config),
+        **header_entry(),
     }
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     if not target.parent.is_dir():

@@ -16,6 +16,9 @@ name               :math:`\sigma(r)`            remark
 ``clipped-linear`` r clipped to [-1, 1]         kinks at -1 and 1
 ================== ============================ =============================================
 
+`dmft.model.activation_families` has ``erf-scaled``, :math:`\mathrm{erf}(r/\sqrt 2)`, ``softsign``,
+and activations with parameters, which a table names: ``{"name": "swish", "beta": 1.5}``.
+
 All are evaluated without overflow or loss of digits in the tails.
 
 ``relu``, ``leaky-relu``, ``abs`` and ``clipped-linear`` are smooth except at their *kinks*,
@@ -110,6 +113,13 @@ class Activation(CatalogueFunction):
 
     kind: ClassVar[str] = "activation"
     catalogue: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def families(cls) -> Mapping[str, Any]:
+        """Return the families of activations with parameters."""
+        from dmft.model.activation_families import FAMILIES
+
+        return FAMILIES
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -295,9 +305,10 @@ def get_activation(activation: Any) -> Activation:
 
     Parameters
     ----------
-    activation : str, Activation or object
-        A name in ``ACTIVATIONS``, or anything with a callable attribute `value` (and, if it likes,
-        `derivative`, `second_derivative`, a `name` and `kinks`).
+    activation : str, mapping, Activation or object
+        A name in ``ACTIVATIONS``; a table of the name and parameters of a family
+        (`dmft.model.activation_families`); or anything with a callable attribute `value` (and, if
+        it likes, `derivative`, `second_derivative`, a `name` and `kinks`).
 
     Returns
     -------
@@ -312,6 +323,8 @@ def get_activation(activation: Any) -> Activation:
     --------
     >>> get_activation("gelu").name
     'gelu'
+    >>> get_activation({"name": "swish", "beta": 1.5}).name
+    'swish(beta=1.5)'
     >>> get_activation("gleu")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_choice, check_keys
+from dmft.model.law_sources import LawSource
+from rmt._validation import shown
 
-__all__ = ["CatalogueFunction", "supplied"]
+__all__ = ["CatalogueFunction", "law_name", "supplied"]
 
 Array = NDArray[np.float64]
 
@@ -27,6 +29,10 @@ class CatalogueFunction:
     name : str
     kernel_code : int or None
         Number of the compiled twin of a catalogue entry.
+    family : tuple of str and parameters, optional
+        Name in ``families()`` and parameters, of a member of one; leave None for your own.
+    source : LawSource, optional
+        Where a law named by a run file comes from; leave None for your own.
 
     Attributes
     ----------
@@ -40,6 +46,8 @@ class CatalogueFunction:
     second_derivative: Callable[..., Array] = None  # type: ignore[assignment]
     name: str = "custom"
     kernel_code: int | None = None
+    family: tuple[str, tuple[tuple[str, float], ...]] | None = field(default=None, kw_only=True)
+    source: LawSource | None = field(default=None, kw_only=True)
     derivatives: str = field(init=False, default="given")
 
     kind: ClassVar[str]
@@ -63,15 +71,34 @@ class CatalogueFunction:
         if isinstance(given, cls):
             changed = given.kernel_code is not None and not given.in_catalogue
             return replace(given, kernel_code=None) if changed else given  # a copy: checked
+        families = cls.families()
         if isinstance(given, str):
-            entry: Self = cls.catalogue[check_choice(cls.kind, given, cls.catalogue)]
-            return entry
+            plain = [name for name, family in families.items() if not family.parameters]
+            name = check_choice(cls.kind, given, (*cls.catalogue, *plain))
+            found: Self = cls.catalogue[name] if name in cls.catalogue else cls.of({"name": name})
+            return found
+        if isinstance(given, Mapping):
+            parameters = dict(given)
+            name = parameters.pop("name", None)
+            if not families or name is None:
+                raise ValueError(
+                    f"{cls.kind} must be a catalogue name, or a table with the name of one that "
+                    f"has parameters; got {shown(dict(given))}"
+                )
+            if isinstance(name, str) and name in cls.catalogue and name not in families:
+                parameter = next(iter(parameters), None)
+                if parameter is None:
+                    return cls.of(name)
+                raise ValueError(f"{cls.kind} {name!r} has no parameters, got {parameter}")
+            member: Self = families[check_choice(cls.kind, name, families)].member(name, parameters)
+            return member
         if not callable(getattr(given, "value", None)):
             raise ValueError(
                 f"{cls.kind} must be a catalogue name or have a callable value, perhaps derivative "
                 f"and second_derivative; {given!r} has none"
             )
-        names = [entry.name for entry in fields(cls) if entry.init and entry.name != "kernel_code"]
+        own = [entry.name for entry in fields(cls) if entry.init]
+        names = [name for name in own if name not in ("kernel_code", "family", "source")]
         members = {name: getattr(given, name) for name in names if hasattr(given, name)}
         if not isinstance(members.get("name"), str):
             members["name"] = "custom"
@@ -82,17 +109,60 @@ class CatalogueFunction:
         """Whether this is an entry of the catalogue."""
         return bool(self.catalogue.get(self.name) == self)
 
+    @classmethod
+    def families(cls) -> Mapping[str, Any]:
+        """Return the families of functions with parameters, by name."""
+        return {}
+
     @property
-    def config(self) -> str | dict[str, str]:
-        """Entry in a configuration: the name in the catalogue, or ``{"custom": name, ...}``."""
+    def in_family(self) -> bool:
+        """Whether this is a member of a family."""
+        if self.family is None:
+            return False
+        name, parameters = self.family
+        return bool(self.families()[name].member(name, dict(parameters)) == self)
+
+    @property
+    def config(self) -> str | dict[str, Any]:
+        """Entry in a configuration.
+
+        The name in the catalogue, ``{"name": name, ...}`` with the parameters of a family, or
+        ``{"custom": name, ...}`` with the source code where that is known.
+        """
         if self.in_catalogue:
             return self.name
+        if self.family is not None and self.in_family:
+            name, parameters = self.family
+            return {"name": name, **dict(parameters)} if parameters else name
         numerical = {} if self.derivatives == "given" else {"derivatives": self.derivatives}
-        return {"custom": self.name, **numerical}
+        stored = {} if self.source is None else self.source.to_config()
+        return {"custom": self.name, **numerical, **stored}
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Restore members of a family from their parameters, to the same object."""
+        if self.in_family:
+            return type(self).of, (self.config,)
+        return super().__reduce__()
 
     @property
     def _label(self) -> str:
         return f"{self.kind} {self.name!r}"
+
+
+def law_name(entry: str | Mapping[str, Any]) -> str:
+    """Return the name of a law by its entry in a configuration.
+
+    Examples
+    --------
+    >>> law_name("gelu"), law_name({"custom": "mine"}), law_name({"name": "swish", "beta": 1.5})
+    ('gelu', 'mine', 'swish(beta=1.5)')
+    """
+    if isinstance(entry, str):
+        return entry
+    if "custom" in entry:
+        return str(entry["custom"])
+    stated = ", ".join(f"{key}={entry[key]:.12g}" for key in entry if key != "name")
+    return f"{entry['name']}({stated})" if stated else str(entry["name"])
 
 
 def supplied(argument: str, entry: object, given: object | None) -> Any:
@@ -105,7 +175,10 @@ def supplied(argument: str, entry: object, given: object | None) -> Any:
     """
     if not isinstance(entry, Mapping):
         return entry
-    check_keys(argument, entry, ("custom", "derivatives"), required=("custom",))
+    if "name" in entry:  # of a family
+        return entry
+    keys = ("custom", "derivatives", *LawSource.KEYS)
+    check_keys(argument, entry, keys, required=("custom",))
     if given is None:
         raise ValueError(
             f"{argument} must be supplied: the configuration records only the name of a custom "

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dmft._numerics.frozen import set_fields
+from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft._numerics.validation import as_array, check_finite_array, check_integer, check_keys
 from dmft.model.activations import Activation, get_activation
 from dmft.model.catalogue import supplied
@@ -28,10 +29,11 @@ class Network:
     activation : str, Activation or object
         A catalogue name (see `dmft.model.activations`) or an object with callables `value`,
         `derivative`, `second_derivative`.
-    second_layer : sequence of float
-        The weights :math:`a_j`, one per neuron, used as they are (put any 1/m into them).
+    second_layer : sequence of float, optional
+        The weights :math:`a_j`, one per neuron, used as they are (put any 1/m into them). Default:
+        1/m for each of `neurons`.
     neurons : int, optional
-        Number of neurons, if you want to state it; must be the length of `second_layer`.
+        Number m of neurons; the length of `second_layer`, where that is given. Default: 1.
 
     Raises
     ------
@@ -43,6 +45,8 @@ class Network:
     >>> network = Network(activation="tanh", second_layer=[1.0, -0.5])
     >>> network.m, network.activation.name
     (2, 'tanh')
+    >>> Network("tanh", neurons=4).second_layer
+    (0.25, 0.25, 0.25, 0.25)
     """
 
     activation: Activation
@@ -51,10 +55,16 @@ class Network:
     def __init__(
         self,
         activation: object = "gelu",
-        second_layer: Iterable[float] | ArrayLike = (1.0,),
+        second_layer: Iterable[float] | ArrayLike | None = None,
         neurons: int | None = None,
     ) -> None:
         found = get_activation(activation)
+        if neurons is not None:
+            neurons = check_integer("neurons", neurons, minimum=1)
+        if second_layer is None:
+            m = 1 if neurons is None else neurons
+            check_fits("neurons", m, lambda m: 8.0 * m * m, available_memory())
+            second_layer = np.full(m, 1.0 / m)
         weights = check_finite_array(
             "second_layer",
             second_layer if hasattr(second_layer, "__array__") else _listed(second_layer),
@@ -63,7 +73,7 @@ class Network:
         )
         if weights.size == 0:
             raise ValueError("second_layer must have at least one entry, got none")
-        if neurons is not None and check_integer("neurons", neurons, minimum=1) != weights.size:
+        if neurons not in (None, weights.size):
             raise ValueError(
                 f"neurons must be the length of second_layer, {weights.size}, got {neurons}"
             )

@@ -18,6 +18,7 @@ from dmft._numerics.weighted_points import sign_patterns
 from dmft.model.catalogue import supplied
 from dmft.model.classification import ClassLaw, describe_label
 from dmft.model.label_functions import TargetFunction, get_target_function
+from dmft.model.law_sources import LawSource
 from dmft.model.stated_directions import StatedDirections, check_stated, orthonormal_basis
 
 __all__ = ["LabelFunction", "Target", "first_coordinate"]
@@ -40,8 +41,8 @@ class Target:
     k : int, optional
         Number of latent directions; a catalogue name implies it, for a callable the default is 1.
     noise : float
-        For a catalogue name, labels are :math:`\varphi(z) + \mathrm{noise}\cdot\varepsilon`. A
-        callable gets `eps` as an argument, so here it must be 0.
+        Labels are :math:`\varphi(z) + \mathrm{noise}\cdot\varepsilon`. For a callable that uses
+        its argument `eps` itself it must be 0.
     hard_directions : optional
         The latent directions that no number of O(1) steps can pick up: a sequence of coordinate
         indices, or an array (k, k_h) whose columns span them, or an empty sequence if there are
@@ -108,11 +109,6 @@ class Target:
             k = entry.k
         else:
             k = 1 if k is None else k
-            if noise != 0.0:
-                raise ValueError(
-                    "noise must be 0 when label is a callable (which gets eps as its second "
-                    f"argument), got {noise}"
-                )
         if law is not None and noise != 0.0:
             raise ValueError(
                 f"noise must be 0 for classes {law.law!r}, whose labels have noise of their own, "
@@ -124,6 +120,11 @@ class Target:
             needed = 3 * 8.0 * 512  # bytes for each direction, to check the label
             check_fits("k", k, lambda k: needed * k, available_memory())
             self._check_label()
+            if noise != 0.0 and self._label_uses_eps():
+                raise ValueError(
+                    f"noise must be 0 for a label that has noise of its own, as {self.name!r} by "
+                    f"its argument eps, got {noise:g}"
+                )
 
     def _check_label(self) -> None:
         """Raise unless a label of one's own is a function of the rows of z and eps."""
@@ -250,12 +251,14 @@ class Target:
         return bool(np.all(np.abs(y) == 1.0))
 
     def _values(self, z: Array, eps: Array) -> Array:
-        """Return the function itself at float64 arrays of the right shapes, checked."""
-        n = len(z)
+        """Return function and noise at float64 arrays of the right shapes."""
         entry = self._entry
-        if entry is not None:
-            y = np.asarray(entry(z, eps))
-            return y + self.noise * eps if self.noise else y
+        y = self._own_values(z, eps) if entry is None else np.asarray(entry(z, eps))
+        return y + self.noise * eps if self.noise else y
+
+    def _own_values(self, z: Array, eps: Array) -> Array:
+        """Return the values of a label of one's own, checked."""
+        n = len(z)
         assert callable(self.label)
         failed = f"label {self.name!r} failed on z {z.shape}, eps {eps.shape}: "
         result = result_of(self.label, z.copy(), eps.copy(), failed=failed)  # may work in place
@@ -282,13 +285,17 @@ class Target:
         """Whether the labels depend on `eps`, found by changing `eps` at fixed `z`."""
         if self.classes is not None:
             return self.classes.is_random
-        if isinstance(self.label, str):
+        if isinstance(self.label, str) or self.noise:
             return self.noise > 0.0
+        return self._label_uses_eps()
+
+    def _label_uses_eps(self) -> bool:
+        """Return whether a label of one's own depends on `eps`, whatever the noise."""
         rng = np.random.default_rng(0)
         z = rng.standard_normal((512, self.k))
-        y = self.sample_labels(z, rng.standard_normal(512))
+        y = self._own_values(z, rng.standard_normal(512))
         return any(
-            not np.array_equal(y, self.sample_labels(z, scale * rng.standard_normal(512)))
+            not np.array_equal(y, self._own_values(z, scale * rng.standard_normal(512)))
             for scale in (1.0, 1.0, 1.0, 3.0)
         )
 
@@ -403,7 +410,7 @@ class Target:
         """
         hard = self.hard_directions
         return {
-            "label": self.label if isinstance(self.label, str) else {"custom": self.name},
+            "label": self.label if isinstance(self.label, str) else self._own_config(),
             "k": self.k,
             "noise": self.noise,
             "hard_directions": None
@@ -412,6 +419,12 @@ class Target:
             # Only where there are some: files of earlier versions describe the same target.
             **({} if self.classes is None else self.classes.to_config()),
         }
+
+    def _own_config(self) -> dict[str, Any]:
+        """Return the entry of a label of one's own, with its source where a run file names it."""
+        source = getattr(self.label, "source", None)
+        stored = source.to_config() if isinstance(source, LawSource) else {}
+        return {"custom": self.name, **stored}
 
     @classmethod
     def from_config(

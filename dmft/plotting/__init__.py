@@ -13,6 +13,7 @@ from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
 from dmft.plotting.grokking import plot_grokking
 from dmft.plotting.hardness import plot_hardness
 from dmft.plotting.horizon import plot_curve
+from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.theory import plot_flow, plot_spectrum, plot_threshold, plot_trajectory
@@ -29,6 +30,7 @@ __all__ = [
     "plot_grokking",
     "plot_hardness",
     "plot_hessian_comparison",
+    "plot_scan",
     "plot_simulation",
     "plot_spectrum",
     "plot_sweep",

@@ -25,6 +25,8 @@ from matplotlib.ticker import (
 
 from dmft._numerics.value_text import value_text
 from dmft.io.results import whole_file
+from dmft.io.stamps import figure_metadata
+from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.training.gradient_descent import describe_method
 from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Canvas, style
@@ -127,7 +129,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"path must end in one of {', '.join(sorted(allowed))}; got {str(path)!r}")
     drawn = io.BytesIO()
     with style():
-        figure.savefig(drawn, format=kind)
+        figure.savefig(drawn, format=kind, metadata=figure_metadata(kind) or None)
     with whole_file(target) as stream:
         stream.write(drawn.getbuffer())
     return target
@@ -201,10 +203,9 @@ def has_one_step_size(method: Mapping[str, Any]) -> bool:
     return isinstance(method.get("step_size"), float)
 
 
-def name_of(entry: str | Mapping[str, str]) -> str:
+def name_of(entry: str | Mapping[str, Any]) -> str:
     """Return a catalogue name, or that of a custom object, with no mathematics in it."""
-    name = entry if isinstance(entry, str) else entry["custom"]
-    return name.replace("$", r"\$")
+    return law_name(entry).replace("$", r"\$")
 
 
 def format_number(value: float, stderr: float) -> str:

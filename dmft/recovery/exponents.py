@@ -44,11 +44,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.machine_memory import available_memory, check_fits
+from dmft._numerics.progress import shown_progress
 from dmft._numerics.suggestions import nearest_power_of_two
 from dmft._numerics.validation import check_instance, check_integer, check_progress
 from dmft._numerics.workers import single_threaded_blas
-from dmft.io.records import read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.saved_result import SavedResult
 from dmft.model.hard_directions import (
     MAX_K,
     DirectionSearch,
@@ -69,13 +69,12 @@ from dmft.recovery.weak_recovery import inverse_threshold
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
-    import os
+    pass
 
 __all__ = ["Hardness", "hard_subspace", "hardness", "hardness_steps"]
 
 Array = NDArray[np.float64]
 
-_KIND = "hardness"
 _SAME_SPACE = 1e-3  # distance of the projectors on two subspaces taken for the same
 _LOG2_POINTS = 21  # without easy directions, of one or two Gaussians
 _LOG2_POINTS_OF_MANY = 22  # of more
@@ -86,7 +85,7 @@ _LARGEST_DEGREE = 100  # far beyond those whose coefficients can be told from ze
 
 
 @dataclass(frozen=True, eq=False)
-class Hardness:
+class Hardness(SavedResult, kind="hardness", settings=("target", "max_degree", "n_points", "seed")):
     r"""Hardness of the latent directions of a label law.
 
     Directions are numbered as the columns of ``easy_basis`` followed by those of ``hard_basis``.
@@ -189,25 +188,6 @@ class Hardness:
         asked = self.generative_exponents[-self.generative_share.shape[1] :]
         return margin(self.generative_share, self.generative_share_stderr, asked)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        write_record(path, _KIND, self)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Hardness:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file is of another kind, is damaged, or was written by a newer version.
-        """
-        return read_record(path, _KIND, cls, Hardness.check_settings)
-
-    def check_settings(self) -> None:
-        """Raise unless the settings are complete and allowed."""
-        check_settings(self.config, "target", "max_degree", "n_points", "seed")
-
 
 def hardness(
     target: Target | str,
@@ -216,7 +196,7 @@ def hardness(
     n_points: int | None = None,
     seed: int = 0,
     throw: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
 ) -> Hardness:
     r"""Find the hard directions of a label law, its exponents and its algorithmic threshold.
 
@@ -233,8 +213,9 @@ def hardness(
         Of the sample points; the result is reproducible.
     throw : bool
         Whether to raise :class:`NumericalFailure` for a status other than SUCCESS.
-    progress : callable, optional
-        Called with 1 as often as `hardness_steps` says, or once more.
+    progress : callable or True, optional
+        True for a progress bar. A function is called with 1 as often as `hardness_steps` says, or
+        once more.
 
     Returns
     -------
@@ -294,7 +275,9 @@ def hardness(
             halving=True,
         )
 
-    result = _hardness(target, max_degree, n_points, seed, progress)
+    n_steps = 1 if progress is None else hardness_steps(target)
+    with shown_progress(progress, n_steps, "values of the easy coordinates") as counting:
+        result = _hardness(target, max_degree, n_points, seed, counting)
     if throw and not result.status.ok:
         raise NumericalFailure(result.status)
     return result

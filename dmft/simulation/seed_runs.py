@@ -21,11 +21,13 @@ from dmft.observables.generalization import expected_test_loss
 from dmft.simulation.descent import descend, project
 from dmft.simulation.finite_data import draw_batch, draw_fresh, draw_run
 from dmft.simulation.finite_hessian import FiniteHessian
+from dmft.simulation.simulation_plan import check_workers
 from rmt.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from dmft._numerics.execution import Execution
     from dmft.simulation.seed_store import SeedStore
     from dmft.simulation.simulation_plan import SimulationPlan
 
@@ -73,8 +75,7 @@ def run_seeds(
     plan: SimulationPlan,
     seeds: Sequence[int],
     store: SeedStore | None,
-    n_workers: int,
-    progress: Callable[[int], None] | None,
+    execution: Execution,
 ) -> dict[int, SeedResult]:
     """Run seeds, in this process or in several, and write each as it finishes.
 
@@ -84,10 +85,9 @@ def run_seeds(
     seeds : sequence of int
     store : SeedStore or None
         Receives every finished seed at once.
-    n_workers : int
-        Processes; with 1, or a single seed, everything runs in this one.
-    progress : callable or None
-        Called with 1 for every finished seed.
+    execution : Execution
+        Its processes; with 1, or a single seed, everything runs in this one. Its progress, which
+        advances by every finished seed.
 
     Returns
     -------
@@ -96,15 +96,14 @@ def run_seeds(
     """
     tasks = [(plan, seed, store) for seed in seeds]
     results: dict[int, SeedResult] = {}
-    for seed, result in run_tasks(finish_seed, tasks, n_workers):
+    for seed, result in run_tasks(finish_seed, tasks, execution):
         results[seed] = result
-        if progress is not None:
-            progress(1)
+        execution.advance()
     return results
 
 
 def run_tasks(
-    function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], n_workers: int
+    function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], execution: Execution
 ) -> Iterator[Result]:
     """Yield ``function(*task)`` for every task, as they finish.
 
@@ -112,11 +111,11 @@ def run_tasks(
     ----------
     function : callable
     tasks : sequence of tuple
-    n_workers : int
-        Processes, each with one BLAS thread; with 1, or a single task, everything runs in this one.
-        So it does where this process may have no others.
+    execution : Execution
+        Its processes, each with one BLAS thread; with 1, or a single task, everything runs in this
+        one. So it does where this process may have no others.
     """
-    n_workers = min(n_workers, len(tasks))
+    n_workers = min(check_workers(execution.workers), len(tasks))
     if n_workers <= 1 or not may_start_processes():
         yield from (function(*task) for task in tasks)
         return

@@ -7,20 +7,19 @@ arXiv:2602.01434): C(t, t), M(t), G(t, t), losses, and the spectrum of the Hessi
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dmft._numerics.execution import Execution
 from dmft._numerics.machine_memory import available_memory
-from dmft._numerics.validation import check_progress
 from dmft.io.folders import renamed_out
-from dmft.io.records import NOT_STORED, read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.records import NOT_STORED
+from dmft.io.saved_result import SavedResult
 from dmft.model.inputs import Inputs
 from dmft.model.problem import Problem
 from dmft.simulation.seed_runs import (
@@ -34,7 +33,7 @@ from dmft.simulation.seed_runs import (
 from dmft.simulation.seed_store import SeedStore
 from dmft.simulation.simulation_plan import SimulationPlan, check_seeds, check_workers
 from dmft.training.gradient_descent import GradientDescent
-from rmt.status import NumericalFailure, Status
+from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
@@ -43,8 +42,14 @@ __all__ = ["SimulatedHessian", "Simulation", "simulate"]
 
 Array = NDArray[np.float64]
 
-_KIND = "simulation"
 _NAMES = (*QUANTITIES, OF_CLASSES, SECOND_LAYER)
+
+# The configuration of a simulation; those that a result has as fields too, and all others.
+_FIELDS = ("delta", "d", "n", "hold_hard")
+_SETTINGS = (
+    *("problem", "method", "inputs", *_FIELDS, "hard_overlap"),
+    *("hessian_steps", "n_extreme", "dense_limit", "n_test", "draws"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +96,7 @@ class SimulatedHessian:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Simulation:
+class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
     r"""Runs of gradient descent at finite dimension, one per seed.
 
     Made by :func:`dmft.simulate`. S is the number of seeds, T the number of steps.
@@ -208,21 +213,6 @@ class Simulation:
             for name in _NAMES
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seeds to one ``.npz`` file (atomically).
-
-        Parameters
-        ----------
-        path : path-like
-            The file; a missing ``.npz`` suffix is added.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; nothing is left behind.
-        """
-        write_record(path, _KIND, self)
-
     @classmethod
     def load(cls, path: str | os.PathLike[str], problem: Problem | None = None) -> Simulation:
         """Read a simulation written by :meth:`save`.
@@ -240,13 +230,43 @@ class Simulation:
             If the file is not a simulation, is damaged, was written by a newer version, or belongs
             to another problem than the one given.
         """
-        found = read_record(path, _KIND, cls, _check)
-        return dataclasses.replace(
+        found = super().load(path)
+        return replace(
             found,
             problem=Problem.of_record(found.config["problem"], problem),
             method=GradientDescent.from_config(found.config["method"]),
             inputs=Inputs.from_config(found.config["inputs"]),
         )
+
+    def check_settings(self) -> None:
+        """Raise unless the stored fields of a simulation are those of its configuration."""
+        config = self.config
+        super().check_settings()
+        for name in _FIELDS:
+            value = getattr(self, name)
+            if value != config[name]:
+                raise ValueError(f"its {name} is {value}, that of its configuration is not")
+        m, k = len(config["problem"]["network"]["second_layer"]), config["problem"]["target"]["k"]
+        shape = len(self.seeds), config["method"]["n_steps"] + 1, m, k
+        if self.overlap.shape != shape:
+            raise ValueError(f"its overlaps must have shape {shape}, got {self.overlap.shape}")
+        size, n_extreme = m * config["d"], config["n_extreme"]
+        is_complete = size <= config["dense_limit"]
+        shapes = (len(self.seeds), size if is_complete else 2 * n_extreme), (shape[0], n_extreme)
+        if list(self.hessian) != config["hessian_steps"]:
+            raise ValueError("it must have the Hessians of its configuration")
+        for step, record in self.hessian.items():
+            if (record.step, record.complete) != (step, is_complete):
+                raise ValueError(
+                    f"its Hessian at step {step} is of another step or not as complete"
+                )
+            if (record.eigenvalues.shape, record.smallest.shape) != shapes:
+                raise ValueError(f"its eigenvalues at step {step} must have shape {shapes[0]}")
+        hard, wanted = self.hard_overlap, config["hard_overlap"]
+        if (hard is None) != (wanted is None) or (
+            hard is not None and np.shape(wanted) != hard.shape
+        ):
+            raise ValueError("its hard_overlap is not that of its configuration")
 
     def __repr__(self) -> str:
         return (
@@ -272,7 +292,7 @@ def simulate(
     n_test: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
     throw: bool = False,
     out: str | os.PathLike[str] | None = None,
 ) -> Simulation:
@@ -333,8 +353,9 @@ def simulate(
     workers : int, optional
         Processes; default one for each core, at most one for each seed, and as many as there is
         memory for. With 1 everything runs in this process.
-    progress : callable, optional
-        Called with 1 for every finished seed, those found in `checkpoint` included.
+    progress : callable or True, optional
+        True for a progress bar. A function is called with 1 for every finished seed, those found
+        in `checkpoint` included.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
     out : path-like, optional
@@ -365,8 +386,9 @@ def simulate(
     >>> sim.overlap.shape, sim.hessian[2].eigenvalues.shape, sim.status.name
     ((2, 3, 1, 1), (2, 50), 'SUCCESS')
     """
-    folder = renamed_out(checkpoint, out)
-    check_progress(progress)
+    execution = Execution(
+        progress=progress, checkpoint=renamed_out(checkpoint, out), throw=throw, workers=workers
+    )
     plan = SimulationPlan.of(
         problem,
         delta,
@@ -383,25 +405,27 @@ def simulate(
     chosen = check_seeds(seeds)
     available = available_memory()
     plan.check_memory(available, len(chosen))
-    n_workers = min(check_workers(workers), max(int(available / plan.bytes_of_run()), 1))
+    execution = replace(execution, workers=plan.side_by_side(available, check_workers(workers)))
+    folder = execution.checkpoint
     store = None if folder is None else SeedStore(folder, plan.config_of_files)
     stored = {} if store is None else store.read(chosen)
     results = {seed: found for seed, found in stored.items() if complete(plan, *found)}
-    with contextlib.nullcontext() if store is None else store.open():
-        if progress is not None:
-            for _ in results:
-                progress(1)
+    with (
+        contextlib.nullcontext() if store is None else store.open(),
+        execution.shown(len(chosen), "seeds") as execution,
+    ):
+        for _ in results:
+            execution.advance()
         missing = [seed for seed in chosen if seed not in results]
-        results |= run_seeds(plan, missing, store, n_workers, progress)
+        results |= run_seeds(plan, missing, store, execution)
     stacked = {
         name: np.stack([results[seed][1][name] for seed in chosen])
         for name in results[chosen[0]][1]
     }
     statuses = tuple(Status[results[seed][0]] for seed in chosen)
     simulation = _assemble(problem, plan.config, chosen, statuses, stacked)
-    if throw and not simulation.status.ok:
-        failed = [seed for seed, status in zip(chosen, statuses, strict=True) if not status.ok]
-        raise NumericalFailure(simulation.status, f"Seeds: {', '.join(map(str, failed))}.")
+    failed = [seed for seed, status in zip(chosen, statuses, strict=True) if not status.ok]
+    execution.settle(simulation.status, f"Seeds: {', '.join(map(str, failed))}.")
     return simulation
 
 
@@ -442,38 +466,3 @@ def _assemble(
         statuses=statuses,
         config=config,
     )
-
-
-# The configuration of a simulation; those that a result has as fields too, and all others.
-_FIELDS = ("delta", "d", "n", "hold_hard")
-_SETTINGS = (
-    *("problem", "method", "inputs", *_FIELDS, "hard_overlap"),
-    *("hessian_steps", "n_extreme", "dense_limit", "n_test", "draws"),
-)
-
-
-def _check(found: Simulation) -> None:
-    """Raise unless the stored fields of a simulation are those of its configuration."""
-    config = found.config
-    check_settings(config, *_SETTINGS)
-    for name in _FIELDS:
-        value = getattr(found, name)
-        if value != config[name]:
-            raise ValueError(f"its {name} is {value}, that of its configuration is not")
-    m, k = len(config["problem"]["network"]["second_layer"]), config["problem"]["target"]["k"]
-    shape = len(found.seeds), config["method"]["n_steps"] + 1, m, k
-    if found.overlap.shape != shape:
-        raise ValueError(f"its overlaps must have shape {shape}, got {found.overlap.shape}")
-    size, n_extreme = m * config["d"], config["n_extreme"]
-    is_complete = size <= config["dense_limit"]
-    shapes = (len(found.seeds), size if is_complete else 2 * n_extreme), (shape[0], n_extreme)
-    if list(found.hessian) != config["hessian_steps"]:
-        raise ValueError("it must have the Hessians of its configuration")
-    for step, record in found.hessian.items():
-        if (record.step, record.complete) != (step, is_complete):
-            raise ValueError(f"its Hessian at step {step} is of another step or not as complete")
-        if (record.eigenvalues.shape, record.smallest.shape) != shapes:
-            raise ValueError(f"its eigenvalues at step {step} must have shape {shapes[0]}")
-    hard, wanted = found.hard_overlap, config["hard_overlap"]
-    if (hard is None) != (wanted is None) or (hard is not None and np.shape(wanted) != hard.shape):
-        raise ValueError("its hard_overlap is not that of its configuration")

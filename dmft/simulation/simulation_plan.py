@@ -149,6 +149,10 @@ class SimulationPlan:
         of_seed = self._bytes_of_result(self.method.n_steps)
         check_fits("seeds", n_seeds, lambda count: 2.0 * of_seed * count, available)
 
+    def side_by_side(self, available: float, n_workers: int) -> int:
+        """Return how many of so many processes have the memory for a run each, at least one."""
+        return min(n_workers, max(int(available / self.bytes_of_run()), 1))
+
     def bytes_of_run(self, d: int | None = None) -> float:
         """Return the least memory of a run in bytes, in this dimension or another."""
         d = self.d if d is None else d

@@ -82,6 +82,8 @@ class Checkpoint(BoundFolder):
         JSON-able configuration that every file must have.
     seconds : float
         Time between snapshots of a run; 0 for one after every step.
+    quick : float
+        Runs that take less time are not stored.
 
     Raises
     ------
@@ -94,10 +96,14 @@ class Checkpoint(BoundFolder):
     exclusive = True
 
     def __init__(
-        self, folder: str | os.PathLike[str], config: Mapping[str, Any], seconds: float
+        self,
+        folder: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        seconds: float,
+        quick: float = 0.0,
     ) -> None:
         super().__init__(folder, config)
-        self.seconds = seconds
+        self.seconds, self.quick = seconds, quick
 
     def run(self, name: str) -> RunCheckpoint:
         """Return the part of the folder that belongs to a run."""
@@ -129,7 +135,8 @@ class RunCheckpoint:
         self._checkpoint = checkpoint
         self._name = name
         self._path = checkpoint.folder / f"run-{name}.npz"
-        self._due = time.monotonic() + checkpoint.seconds
+        self._begun = time.monotonic()
+        self._due = self._begun + checkpoint.seconds
         self._process: AnyProcess | None = None
         self._record: Record | None = None
         self._resumed = self._path
@@ -140,7 +147,9 @@ class RunCheckpoint:
         return run
 
     def finish(self, run: Run) -> None:
-        """Store a finished run, without its paths."""
+        """Store a finished run, without its paths, unless it is repeated as quickly."""
+        if time.monotonic() - self._begun < self._checkpoint.quick and not self._snapshots():
+            return
         finished = _Finished(self._name, self._checkpoint.config, run)
         write_record(self._path, _RUN, finished, compress=False)
         for path in self._snapshots():
@@ -161,7 +170,7 @@ class RunCheckpoint:
         ValueError
             If the labels are others than those of the snapshot, or it is of another run.
         """
-        self._process, self._record = process, record
+        self._process, self._record, self._begun = process, record, time.monotonic()
         for path in self._snapshots():
             state = self._checkpoint.read_file(path)
             if state is None:

@@ -111,6 +111,8 @@ class Paths:
     ----------
     basis : OrthonormalBasis
     n_leading : int
+    least_in_gram_space : float
+        A residual is found in Gram space if its square is more than this much of that of the row.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Paths:
     ) -> None:
         self.n_leading = leading[0].shape[0]
         self._orthogonality = EveryRow() if orthogonality is None else orthogonality
+        self.least_in_gram_space = _LEAST_IN_GRAM_SPACE
         rows = min(max(capacity, 2 * self.n_leading + 2), max_rows)
         self.basis = OrthonormalBasis([block.shape[1] for block in leading], run, rows, max_rows)
         self._coordinates = CoefficientTable(self.basis)
@@ -277,7 +280,7 @@ class Paths:
             if may_extend and not directional and gram is not None:
                 candidates = GramResiduals(gram, coefficients)
                 beside = candidates.squares_beside(m)
-                enough = np.maximum(_LEAST_IN_GRAM_SPACE * squares, (1.01 * least) ** 2)
+                enough = np.maximum(self.least_in_gram_space * squares, (1.01 * least) ** 2)
                 if np.all(beside > enough):
                     in_gram_space = candidates
             residuals: Residuals

@@ -144,7 +144,7 @@ def run_replicates(
         frozenset(steps),
         most_rows,
         hard_basis,
-        _apart(execution.progress),
+        _apart(execution.counting),
         antithetic=problem.starts_on_hard,
         basis_rows=basis_rows,
     )
@@ -158,6 +158,7 @@ def run_replicates(
             execution.checkpoint,
             configuration(problem, delta, method, sampling, steps),
             execution.checkpoint_seconds,
+            execution.quick_seconds,
         )
         with _errors_of_progress(), folder.open():
             pooled, *replicates = _runs(shared, n_workers, folder)
@@ -173,10 +174,10 @@ def solve_antithetic(
     delta: float,
     method: GradientDescent,
     sampling: Sampling,
-    forcing: FloatArray | None = None,
+    execution: Execution | None = None,
     *,
+    forcing: FloatArray | None = None,
     keep: Iterable[int] = (),
-    threads: int | None = None,
 ) -> Run:
     """Run over antithetic pairs of all paths, perturbed by a force on the overlaps.
 
@@ -186,11 +187,12 @@ def solve_antithetic(
     delta : float
     method : GradientDescent
     sampling : Sampling
+    execution : Execution, optional
+        Its threads.
     forcing : ndarray, shape (n_steps, m, k), optional
         Added to E[g^t z^T] at step t, so that M(t + 1) receives ``-step_size * forcing[t]``.
     keep : iterable of int
         Steps whose pre-activations the run keeps.
-    threads : int, optional
 
     Returns
     -------
@@ -201,7 +203,7 @@ def solve_antithetic(
     kept = frozenset(keep)
     check_solve(problem, method, sampling, len(kept), available_memory())
     shared = _Shared(problem, delta, method, sampling, kept, 0, hard_basis, None, True, forcing)
-    n_workers = worker_count(threads, sampling.replicates)
+    n_workers = worker_count((execution or Execution()).threads, sampling.replicates)
     with single_threaded_blas(), Threads(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(sampling.replicates)))
         return _run(shared, streams, _shared_blocks(shared, pool, n_workers))

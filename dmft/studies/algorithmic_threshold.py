@@ -21,8 +21,7 @@ from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_choice, check_instance
 from dmft.io.folders import check_folder
-from dmft.io.records import read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.saved_result import SavedResult
 from dmft.model.losses import get_loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
@@ -32,7 +31,7 @@ from dmft.studies.step_axis import StepAxis, find_step_axis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.horizon import delta_nn_curve
-from dmft.threshold.question import check_question
+from dmft.threshold.question import check_question, expected_solves
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
 
 __all__ = ["AlgorithmicGap", "GapRatio", "algorithmic_gap", "name_networks", "wide_networks"]
-
-_KIND = "algorithmic gap"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +65,11 @@ class GapRatio:
 
 
 @dataclass(frozen=True, eq=False)
-class AlgorithmicGap:
+class AlgorithmicGap(
+    SavedResult,
+    kind="algorithmic gap",
+    settings=("target", "networks", "method", "sampling", "bracket"),
+):
     """Algorithmic threshold of a label law, and delta_NN(t) of networks that learn it.
 
     Attributes
@@ -146,29 +147,14 @@ class AlgorithmicGap:
         own = curve.error / delta
         return GapRatio(ratio, np.hypot(own, ratio * error / delta))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        write_record(path, _KIND, self)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> AlgorithmicGap:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file is of another kind, is damaged, or was written by a newer version.
-        """
-        return read_record(path, _KIND, cls, _check)
-
-
-def _check(result: AlgorithmicGap) -> None:
-    check_settings(result.config, "target", "networks", "method", "sampling", "bracket")
-    result.hardness.check_settings()
-    for curve in result.curves.values():
-        curve.check_settings()
-    if result.curves.keys() != result.config["networks"].keys():
-        raise ValueError("it has not one curve for each network")
+    def check_settings(self) -> None:
+        """Raise unless the settings are complete and allowed, those of all parts included."""
+        super().check_settings()
+        self.hardness.check_settings()
+        for curve in self.curves.values():
+            curve.check_settings()
+        if self.curves.keys() != self.config["networks"].keys():
+            raise ValueError("it has not one curve for each network")
 
 
 def algorithmic_gap(
@@ -185,7 +171,7 @@ def algorithmic_gap(
     max_solves: int = 32,
     n_points: int | None = None,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     max_memory: float | None = None,
     throw: bool = False,
@@ -215,8 +201,8 @@ def algorithmic_gap(
         As in :func:`dmft.hardness`.
     threads, max_memory
         As in :func:`dmft.delta_nn_curve`.
-    progress : callable, optional
-        Called with 1 after each solve.
+    progress : callable or True, optional
+        Called with 1 after each solve; True for a progress bar.
     checkpoint : path-like, optional
         A folder in which the whole survives being killed: the same call goes on from there. Each
         network has a subfolder.
@@ -270,53 +256,55 @@ def algorithmic_gap(
         check_instance("simulate", simulate, SimulationCheck)
         if step_axis is None:
             raise ValueError("simulate must come with step_axis, which runs are compared with")
-    execution = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
+    asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     folders: dict[str, Path | None] = dict.fromkeys(named)
     if checkpoint is not None:
         folders |= _folders(check_folder(checkpoint), named)
-
-    curves = {
-        name: delta_nn_curve(
-            problem,
-            method,
-            bracket,
-            steps,
-            sampling,
-            points=points,
-            max_solves=max_solves,
-            **replace(execution, checkpoint=folders[name]).options(),
+    n_solves = len(named) * expected_solves(points)
+    n_solves += 0 if step_axis is None else step_axis.n_searches * expected_solves(points)
+    with asked.shown(n_solves, "values of delta") as execution:
+        curves = {
+            name: delta_nn_curve(
+                problem,
+                method,
+                bracket,
+                steps,
+                sampling,
+                points=points,
+                max_solves=max_solves,
+                **replace(execution, checkpoint=folders[name]).options(),
+            )
+            for name, problem in named.items()
+        }
+        axis = None
+        if step_axis is not None:
+            path = folders[chosen]
+            axis = find_step_axis(
+                named[chosen],
+                bracket,
+                step_axis,
+                sampling,
+                name=chosen,
+                simulate=simulate,
+                execution=replace(
+                    execution,
+                    checkpoint=path and _sibling(path, "step-sizes"),
+                ),
+            )
+        result = AlgorithmicGap(
+            hardness=hardness(target, n_points=n_points, progress=execution.counting),
+            curves=curves,
+            step_axis=axis,
+            config={
+                "target": target.to_config(),
+                "networks": {name: problem.to_config() for name, problem in named.items()},
+                "method": method.to_config(),
+                "sampling": sampling.to_config(),
+                "bracket": [float(end) for end in bracket],
+            },
         )
-        for name, problem in named.items()
-    }
-    axis = None
-    if step_axis is not None:
-        path = folders[chosen]
-        axis = find_step_axis(
-            named[chosen],
-            bracket,
-            step_axis,
-            sampling,
-            name=chosen,
-            simulate=simulate,
-            execution=replace(
-                execution,
-                checkpoint=path and _sibling(path, "step-sizes"),
-            ),
-        )
-    result = AlgorithmicGap(
-        hardness=hardness(target, n_points=n_points, progress=progress),
-        curves=curves,
-        step_axis=axis,
-        config={
-            "target": target.to_config(),
-            "networks": {name: problem.to_config() for name, problem in named.items()},
-            "method": method.to_config(),
-            "sampling": sampling.to_config(),
-            "bracket": [float(end) for end in bracket],
-        },
-    )
-    execution.settle(result.status, result.detail)
-    return result
+        execution.settle(result.status, result.detail)
+        return result
 
 
 def wide_networks(

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling, cubature_normals
 from dmft._numerics.validation import (
     check_array,
     check_instance,
     check_integer,
-    check_progress,
     check_real,
 )
-from dmft.io.records import read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.saved_result import SavedResult
 from dmft.model.problem import Problem
 from dmft.observables.alignment import hard_cosine
 from dmft.observables.generalization import expected_test_loss
@@ -39,10 +38,9 @@ from dmft.studies.initial_overlap import (
     random_covariance,
 )
 from dmft.training.gradient_descent import GradientDescent
-from rmt.status import NumericalFailure, Status
+from rmt.status import Status
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike
@@ -52,7 +50,6 @@ __all__ = ["Grokking", "predict_grokking"]
 
 FloatArray = NDArray[np.float64]
 
-_KIND = "grokking"
 # Each initial overlap drawn is a solve: nobody waits for more.
 _MOST_DRAWS = 10**6
 # An initial overlap larger than this, in units of the radius, has no linear stage.
@@ -65,7 +62,11 @@ _POINTS_OF_LAW = 2**11
 
 
 @dataclass(frozen=True, eq=False)
-class Grokking:
+class Grokking(
+    SavedResult,
+    kind="grokking",
+    settings=("problem", "delta", "method", "sampling", "hard_overlap"),
+):
     """Predicted runs of finite dimension, from small overlap to the fall of the test loss.
 
     Attributes
@@ -130,25 +131,6 @@ class Grokking:
         """Steps 0, ..., T."""
         return np.arange(self.test_loss.shape[-1])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        write_record(path, _KIND, self)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Grokking:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file is not one of these, is damaged, or was written by a newer version.
-        """
-        return read_record(path, _KIND, cls, _check)
-
-
-def _check(grokking: Grokking) -> None:
-    check_settings(grokking.config, "problem", "delta", "method", "sampling", "hard_overlap")
-
 
 def predict_grokking(
     problem: Problem,
@@ -163,7 +145,7 @@ def predict_grokking(
     rtol: float = 0.03,
     sampling: Sampling | None = None,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
     throw: bool = False,
 ) -> Grokking:
     r"""Predict how runs of finite dimension escape along a hard direction, and when.
@@ -202,8 +184,8 @@ def predict_grokking(
         Paths, in antithetic pairs; no standard errors are computed.
     threads : int, optional
         As in `dmft.solve`.
-    progress : callable, optional
-        Called with 1 after each solve that follows a start.
+    progress : callable or True, optional
+        True for a progress bar. A function is called with 1 after each solve that follows a start.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -242,13 +224,13 @@ def predict_grokking(
     levels = _checked_probabilities(probabilities)
     n_draws = check_integer("n_draws", n_draws, minimum=4, maximum=_MOST_DRAWS)
     max_draws = check_integer("max_draws", max_draws, minimum=n_draws, maximum=_MOST_DRAWS)
-    check_progress(progress)
+    execution = Execution(threads, progress, throw=throw)
     rtol = check_real("rtol", rtol, minimum=0.0, exclusive=True)
     means = _checked_overlaps(hard_overlap, problem, len(dimensions))
-    law = effective_initial_overlap(problem, delta, method, sampling, threads=threads)
+    law = effective_initial_overlap(problem, delta, method, sampling, execution)
 
     random = random_covariance(problem) if hard_overlap is None else 0.0
-    plateau = _follow(problem, delta, method, sampling, np.zeros_like(means[0]), threads)
+    plateau = _follow(problem, delta, method, sampling, np.zeros_like(means[0]), execution)
     status = plateau.status
     chosen: list[list[_Followed]] = []
     fall_level = np.full(len(dimensions), np.nan)
@@ -256,42 +238,44 @@ def predict_grokking(
     fall_time_stderr = np.full_like(fall_time, np.nan)
     n_starts = np.zeros(len(dimensions), dtype=np.intp)
     is_rough = False
-    for i, dimension in enumerate(dimensions):
-        covariance = (law.covariance + random) / dimension
-        is_scalar = means[i].size == 1
-        if is_scalar:
-            starts, count = _quantiles(means[i], covariance, levels), len(levels)
-        else:
-            starts, count = _drawn(means[i], covariance, sampling, 0, max_draws), n_draws
-            points = _drawn(means[i], covariance, sampling, 1, _POINTS_OF_LAW)
-            everything = law.amplitudes(np.array(points))
-        runs: list[_Followed] = []
-        while True:
-            _check_starts(starts[len(runs) : count], dimension, problem)
-            for start in starts[len(runs) : count]:
-                runs.append(_follow(problem, delta, method, sampling, start, threads))
-                if not runs[-1].status.ok:
-                    status = runs[-1].status
-                if progress is not None:
-                    progress(1)
-            fall_level[i] = _fall_level(plateau, runs)
-            times = np.array([fall_step(run.test_loss, fall_level[i]) for run in runs])
+    n_first = len(levels) if means[0].size == 1 else n_draws
+    with execution.shown(n_first * len(dimensions), "predicted runs") as execution:
+        for i, dimension in enumerate(dimensions):
+            covariance = (law.covariance + random) / dimension
+            is_scalar = means[i].size == 1
             if is_scalar:
-                fall_time[i], fall_time_stderr[i] = times, np.where(np.isnan(times), np.nan, 0.0)
-                break
-            amplitudes = law.amplitudes(np.array([run.start for run in runs]))
-            fall_time[i], fall_time_stderr[i] = fall_time_quantiles(
-                times, amplitudes, everything, levels, float(method.n_steps)
-            )
-            allowed = np.where(np.array(levels) == 0.5, rtol, 2.0 * rtol)
-            rough = fall_time_stderr[i] > allowed * fall_time[i][levels.index(0.5)]
-            if not rough.any() or count >= max_draws:
-                is_rough |= bool(rough.any())
-                runs = _nearest(runs, times, fall_time[i], levels)
-                break
-            count = min(2 * count, max_draws)
-        n_starts[i] = count
-        chosen.append(runs)
+                starts, count = _quantiles(means[i], covariance, levels), len(levels)
+            else:
+                starts, count = _drawn(means[i], covariance, sampling, 0, max_draws), n_draws
+                points = _drawn(means[i], covariance, sampling, 1, _POINTS_OF_LAW)
+                everything = law.amplitudes(np.array(points))
+            runs: list[_Followed] = []
+            while True:
+                _check_starts(starts[len(runs) : count], dimension, problem)
+                for start in starts[len(runs) : count]:
+                    runs.append(_follow(problem, delta, method, sampling, start, execution))
+                    if not runs[-1].status.ok:
+                        status = runs[-1].status
+                    execution.advance()
+                fall_level[i] = _fall_level(plateau, runs)
+                times = np.array([fall_step(run.test_loss, fall_level[i]) for run in runs])
+                if is_scalar:
+                    fall_time[i] = times
+                    fall_time_stderr[i] = np.where(np.isnan(times), np.nan, 0.0)
+                    break
+                amplitudes = law.amplitudes(np.array([run.start for run in runs]))
+                fall_time[i], fall_time_stderr[i] = fall_time_quantiles(
+                    times, amplitudes, everything, levels, float(method.n_steps)
+                )
+                allowed = np.where(np.array(levels) == 0.5, rtol, 2.0 * rtol)
+                rough = fall_time_stderr[i] > allowed * fall_time[i][levels.index(0.5)]
+                if not rough.any() or count >= max_draws:
+                    is_rough |= bool(rough.any())
+                    runs = _nearest(runs, times, fall_time[i], levels)
+                    break
+                count = min(2 * count, max_draws)
+            n_starts[i] = count
+            chosen.append(runs)
     if status.ok and np.max(law.largest_gain) <= 1.0:
         status = Status.NO_OUTLIER
     elif status.ok and (is_rough or np.isnan(fall_time).any()):
@@ -318,8 +302,7 @@ def predict_grokking(
             "hard_overlap": None if hard_overlap is None else means.tolist(),
         },
     )
-    if throw and not status.ok:
-        raise NumericalFailure(status, f"Times of the fall: {fall_time.tolist()}.")
+    execution.settle(status, f"Times of the fall: {fall_time.tolist()}.")
     return result
 
 
@@ -349,11 +332,11 @@ def _follow(
     method: GradientDescent,
     sampling: Sampling,
     start: FloatArray,
-    threads: int | None,
+    execution: Execution,
 ) -> _Followed:
     """Run from an overlap with the hard directions; NaN after a run that ended early."""
     started = problem.with_hard_overlap(start)
-    run = solve_antithetic(started, delta, method, sampling, threads=threads)
+    run = solve_antithetic(started, delta, method, sampling, execution)
     overlap, norm = run.weights[:, :, : problem.k], run.weights @ np.swapaxes(run.weights, 1, 2)
     curves = {
         "hard_cosine": hard_cosine(overlap, norm, problem.target.hard_basis),

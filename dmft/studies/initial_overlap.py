@@ -28,6 +28,7 @@ from dmft.solver.replicates import solve_antithetic
 from rmt.status import NumericalFailure
 
 if TYPE_CHECKING:
+    from dmft._numerics.execution import Execution
     from dmft.model.problem import Problem
     from dmft.solver.runs import Run
     from dmft.training.gradient_descent import GradientDescent
@@ -105,8 +106,7 @@ def effective_initial_overlap(
     delta: float,
     method: GradientDescent,
     sampling: Sampling | None = None,
-    *,
-    threads: int | None = None,
+    execution: Execution | None = None,
 ) -> InitialOverlapLaw:
     """Compute the law of the effective initial overlap, to which the noise of the data adds.
 
@@ -118,7 +118,8 @@ def effective_initial_overlap(
     method : GradientDescent
         The linear stage ends at the latest with its last step.
     sampling : Sampling, optional
-    threads : int, optional
+    execution : Execution, optional
+        Its threads.
 
     Returns
     -------
@@ -146,7 +147,7 @@ def effective_initial_overlap(
         delta=delta,
         method=method,
         sampling=Sampling() if sampling is None else sampling,
-        threads=threads,
+        execution=execution,
     )
     gain = np.zeros((method.n_steps + 1, size, size))
     for index in range(size):

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_real
-from dmft.io.records import read_record, write_record
 from dmft.io.results import reporting
-from dmft.io.stored_settings import check_settings
+from dmft.io.saved_result import SavedResult
 from dmft.studies.logistic import LogisticCrossing, fit_crossing
 from rmt.status import Status
 
@@ -22,11 +21,9 @@ __all__ = ["Sweep"]
 
 FloatArray = NDArray[np.float64]
 
-_KIND = "sweep"
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Sweep:
+class Sweep(SavedResult, kind="sweep", settings=("problem", "method", "inputs")):
     """Outcome of every run on a grid of sizes and deltas.
 
     Made by :func:`dmft.sweep`. The arrays below have shape (n_d, n_delta, S): size, delta, seed.
@@ -205,21 +202,6 @@ class Sweep:
                 lines.append(line)
         return "\n".join(lines)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seeds to one ``.npz`` file (atomically).
-
-        Parameters
-        ----------
-        path : path-like
-            The file; a missing ``.npz`` suffix is added.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; nothing is left behind.
-        """
-        write_record(path, _KIND, self)
-
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Sweep:
         """Read a sweep written by :meth:`save`.
@@ -229,12 +211,7 @@ class Sweep:
         ValueError
             If the file is not a sweep, is damaged, or was written by a newer version.
         """
-        found = read_record(
-            path,
-            _KIND,
-            cls,
-            lambda found: check_settings(found.config, "problem", "method", "inputs"),
-        )
+        found = super().load(path)
         with reporting(path):
             for name in np.unique(found.statuses):
                 if name not in Status.__members__:

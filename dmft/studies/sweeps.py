@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.validation import check_instance, check_integer, check_progress, check_real
+from dmft._numerics.execution import Execution
+from dmft._numerics.validation import check_instance, check_integer, check_real
 from dmft.io.folders import check_folder, renamed_out
 from dmft.model.inputs import Inputs, get_inputs
 from dmft.model.problem import Problem
@@ -63,7 +64,7 @@ def sweep(
     inputs: str | Inputs | Mapping[str, Any] = "gaussian",
     checkpoint: str | os.PathLike[str] | None = None,
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> Sweep:
     """Run gradient descent from random starts over a grid of delta and sizes.
@@ -99,8 +100,9 @@ def sweep(
         resumes.
     workers : int, optional
         Processes; default one for each core. With 1 everything runs in this process.
-    progress : callable, optional
-        Called with 1 for every finished run, those found in `checkpoint` included.
+    progress : callable or True, optional
+        True for a progress bar. A function is called with 1 for every finished run, those found in
+        `checkpoint` included.
     out : path-like, optional
         Former name of `checkpoint`, deprecated.
 
@@ -142,7 +144,7 @@ def sweep(
             "problem must have a hard direction, whose recovery is what a sweep follows; all "
             f"{problem.k} latent directions of label {problem.target.name!r} are easy"
         )
-    check_progress(progress)
+    execution = Execution(progress=progress, checkpoint=folder, workers=workers)
     grid = check_deltas(_listed(deltas))
     sizes = check_sizes(_listed(d))
     recovery = check_real("recovery", recovery, minimum=0.0, exclusive=True)
@@ -168,18 +170,18 @@ def sweep(
         for j, delta in enumerate(grid)
     ]
     _check_samples(cells)
-    n_workers = check_workers(workers)
+    check_workers(workers)
 
     shape = len(sizes), len(grid), len(chosen)
     values = {name: np.full(shape, np.nan) for name in _RESULTS}
     statuses = np.full(shape, Status.SUCCESS.name, dtype="<U32")
-    for cell, seed, status, summary in _results(cells, chosen, folder, n_workers):
-        place = cell.size_index, cell.delta_index, chosen.index(seed)
-        for name, value in summary.items():
-            values[name][place] = value
-        statuses[place] = status
-        if progress is not None:
-            progress(1)
+    with execution.shown(len(cells) * len(chosen), "seeds") as execution:
+        for cell, seed, status, summary in _results(cells, chosen, execution):
+            place = cell.size_index, cell.delta_index, chosen.index(seed)
+            for name, value in summary.items():
+                values[name][place] = value
+            statuses[place] = status
+            execution.advance()
     return Sweep(
         d=sizes,
         deltas=np.array(grid),
@@ -243,15 +245,12 @@ def _check_samples(cells: list[_Cell]) -> None:
 
 
 def _results(
-    cells: list[_Cell],
-    seeds: tuple[int, ...],
-    checkpoint: str | os.PathLike[str] | None,
-    n_workers: int,
+    cells: list[_Cell], seeds: tuple[int, ...], execution: Execution
 ) -> Iterator[tuple[_Cell, int, str, dict[str, float]]]:
     """Yield cell, seed, status and summary of every run: first runs on disk, then new ones."""
     tasks: list[tuple[_Cell, int, SeedStore | None]] = []
     # All folders are read before anything runs: one of another configuration is refused at once.
-    stores = [cell.store(checkpoint) for cell in cells]
+    stores = [cell.store(execution.checkpoint) for cell in cells]
     found: list[tuple[_Cell, int, str, dict[str, float]]] = []
     for cell, store in zip(cells, stores, strict=True):
         stored = {} if store is None else store.read(seeds)
@@ -267,7 +266,7 @@ def _results(
         for store in stores:
             if store is not None:
                 opened.enter_context(store.open())
-        yield from run_tasks(_run, tasks, n_workers)
+        yield from run_tasks(_run, tasks, execution)
 
 
 def _run(

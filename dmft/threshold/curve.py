@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft.io.records import read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.saved_result import SavedResult
 from dmft.threshold.extrapolation import Extrapolation
 from dmft.threshold.gap_limit import GapLimit
 from dmft.threshold.onset import bias_by_onset
@@ -17,17 +16,17 @@ from dmft.threshold.threshold import Crossing
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    import os
+    pass
 
 __all__ = ["ThresholdCurve"]
 
 FloatArray = NDArray[np.float64]
 
-_KIND = "threshold curve"
-
 
 @dataclass(frozen=True)
-class ThresholdCurve:
+class ThresholdCurve(
+    SavedResult, kind="threshold curve", settings=("problem", "method", "sampling")
+):
     """delta_NN(t) at many steps, its limit, and the left edge of the bulk at the threshold.
 
     With S steps, n values of delta and R replicates:
@@ -157,22 +156,3 @@ class ThresholdCurve:
     def status(self) -> Status:
         """SUCCESS if every step has a value located well enough, otherwise the first failure."""
         return next((status for status in self.statuses if not status.ok), Status.SUCCESS)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        write_record(path, _KIND, self)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ThresholdCurve:
-        """Read a curve written by :meth:`save`.
-
-        Raises
-        ------
-        ValueError
-            If the file is not a threshold curve, is damaged, or was written by a newer version.
-        """
-        return read_record(path, _KIND, cls, ThresholdCurve.check_settings)
-
-    def check_settings(self) -> None:
-        """Raise unless problem, method and sampling are complete and allowed."""
-        check_settings(self.config, "problem", "method", "sampling")

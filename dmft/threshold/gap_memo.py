@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft._numerics.progress import in_parts
 from dmft._numerics.workers import Threads, single_threaded_blas, worker_count
 from dmft.hessian.gap_samples import GapSample, sample_gap, standard_error
 from dmft.hessian.hessian import initial_law
@@ -23,7 +24,7 @@ from dmft.trajectory.solving import solve_with
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,6 +41,8 @@ __all__ = ["Evaluation", "GapFunction", "GapMemo", "GapValues", "merged_tables",
 # At step 0 the gap takes milliseconds where it is computed by quadrature with so many nodes at
 # most.
 _MOST_ATOMS = 2**18
+# The gap at one step takes about as long as so many steps of the solve.
+_STEPS_PER_READING = 2
 
 
 @dataclass(frozen=True)
@@ -170,13 +173,17 @@ class GapMemo:
         start = time.monotonic()
         if steps[-1]:
             steps = sorted({*steps, *(step for step in self.also if 0 < step <= steps[-1])})
-        found = self._known[delta] = self._evaluations(delta, steps)
+        n_runs = self.sampling.replicates + 1
+        n_parts = n_runs * (steps[-1] + _STEPS_PER_READING * len(steps))
+        with in_parts(self.execution.counting, n_parts) as advance:
+            found = self._known[delta] = self._evaluations(delta, steps, advance)
         if found[steps[-1]].last_step is None:  # runs that ended early were quicker
             self._seconds.setdefault(steps[-1], []).append(time.monotonic() - start)
-        self.execution.advance()
         return found
 
-    def _evaluations(self, delta: float, steps: Sequence[int]) -> dict[int, Evaluation]:
+    def _evaluations(
+        self, delta: float, steps: Sequence[int], advance: Callable[[float], None] | None
+    ) -> dict[int, Evaluation]:
         found = {}
         if steps[0] == 0:
             found[0] = self._initial(delta)
@@ -184,7 +191,7 @@ class GapMemo:
         if not later:
             return found
         trajectory = solve_with(
-            self.execution.part(f"delta-{delta!r}"),
+            replace(self.execution.part(f"delta-{delta!r}"), progress=advance),
             self.problem,
             delta,
             self.method.until(later[-1]),
@@ -196,7 +203,10 @@ class GapMemo:
         def evaluation(step: int) -> Evaluation:
             if step > trajectory.n_steps:
                 return Evaluation(self._missing(trajectory.status), last_step=trajectory.n_steps)
-            return Evaluation(self._sample(trajectory.hessian(step, keep=False)), share(step))
+            read = Evaluation(self._sample(trajectory.hessian(step, keep=False)), share(step))
+            if advance is not None:
+                advance(_STEPS_PER_READING * (self.sampling.replicates + 1))
+            return read
 
         n_workers = worker_count(self.execution.threads, len(later))
         with single_threaded_blas(), Threads(n_workers) as pool:

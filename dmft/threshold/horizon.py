@@ -25,7 +25,7 @@ from dmft.threshold.extrapolation import extrapolate
 from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples
 from dmft.threshold.gap_memo import GapMemo, merged_tables
 from dmft.threshold.levels import Levels
-from dmft.threshold.question import MOST_POINTS, check_question
+from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
 from dmft.threshold.roots_of_steps import find_roots, roots_to_accuracy
 from dmft.threshold.step_roots import roots_at_start
 from rmt.status import Status
@@ -101,7 +101,7 @@ def delta_nn_curve(
     max_paths: int | None = None,
     max_seconds: float | None = None,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     max_memory: float | None = None,
     throw: bool = False,
@@ -138,8 +138,8 @@ def delta_nn_curve(
         With `rtol`, as in :func:`dmft.find_delta_nn`.
     threads : int, optional
         As in :func:`dmft.solve`.
-    progress : callable, optional
-        Called with 1 after each solve.
+    progress : callable or True, optional
+        Called with 1 after each solve; True for a progress bar.
     checkpoint : path-like, optional
         A folder in which the curve survives being killed: the same call goes on from there. It
         holds a checkpoint of :func:`dmft.solve` for each delta.
@@ -180,13 +180,14 @@ def delta_nn_curve(
     points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
     accuracy = requested(rtol, max_paths, max_seconds)
-    execution = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
-    if accuracy is None:
-        memo = GapMemo(problem, method, sampling, execution, edge_sensitivity=True)
-        curve, memos = find_roots(memo, chosen, ends, points, max_solves), [memo]
-    else:
-        levels = Levels(accuracy, problem, method, sampling, execution, edge_sensitivity=True)
-        curve, memos = roots_to_accuracy(levels, chosen, ends, points, max_solves)
+    asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
+    with asked.shown(expected_solves(points), "values of delta") as execution:
+        if accuracy is None:
+            memo = GapMemo(problem, method, sampling, execution, edge_sensitivity=True)
+            curve, memos = find_roots(memo, chosen, ends, points, max_solves), [memo]
+        else:
+            levels = Levels(accuracy, problem, method, sampling, execution, edge_sensitivity=True)
+            curve, memos = roots_to_accuracy(levels, chosen, ends, points, max_solves)
     if chosen[0] == 0 and curve[0].roots.status is not Status.UNBOUNDED_EDGE:
         first = curve[0]
         curve[0] = replace(first, roots=roots_at_start(first.memo, first.roots, points))

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["MOST_POINTS", "check_question", "even_in_log"]
+__all__ = ["MOST_POINTS", "check_question", "even_in_log", "expected_solves"]
 
 MOST_POINTS: Final = 10**6
 """Points of a grid in delta at most: nobody waits for more."""
 
+# Solves that a search usually adds to those it begins with.
+_ADDED_SOLVES = 5
 # Ends of a bracket: beyond these, delta and 1/delta are no normal numbers.
 _SMALLEST, _LARGEST = 1e-300, 1e300
+
+
+def expected_solves(points: int) -> int:
+    """Estimate the number of solves of a search that begins with so many points."""
+    return points + _ADDED_SOLVES
 
 
 def check_question(

@@ -21,7 +21,7 @@ from dmft.threshold.explanations import explain_outside, explain_search
 from dmft.threshold.gap_memo import GapMemo
 from dmft.threshold.levels import Levels
 from dmft.threshold.paths_on_request import scan_bracket, search_to_accuracy
-from dmft.threshold.question import MOST_POINTS, check_question
+from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
 from dmft.threshold.threshold import Threshold
 from rmt.status import Status
 
@@ -49,7 +49,7 @@ def find_delta_nn(
     max_paths: int | None = None,
     max_seconds: float | None = None,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     max_memory: float | None = None,
     digits: int | None = None,
@@ -90,8 +90,8 @@ def find_delta_nn(
         With `rtol`: nothing is begun that is likely to end later than that.
     threads : int, optional
         As in :func:`dmft.solve`.
-    progress : callable, optional
-        Called with 1 after each evaluation of the gap.
+    progress : callable or True, optional
+        Called with 1 after each evaluation of the gap; True for a progress bar.
     checkpoint : path-like, optional
         A folder in which the search survives being killed: the same call goes on from there. It
         holds a checkpoint of :func:`dmft.solve` for each delta.
@@ -146,14 +146,15 @@ def find_delta_nn(
 
         digits = check_digits(problem, step, digits)
     accuracy = requested(rtol, max_paths, max_seconds)
-    execution = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
-    if accuracy is None:
-        memo = GapMemo(problem, method, sampling, execution)
-        result = _of_scan(memo, scan_bracket(memo, step, (lower, upper), scan_points))
-    else:
-        levels = Levels(accuracy, problem, method, sampling, execution)
-        search = search_to_accuracy(levels, step, (lower, upper), scan_points)
-        result = _of_search(search, accuracy.rtol)
+    asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
+    with asked.shown(expected_solves(scan_points), "values of delta") as execution:
+        if accuracy is None:
+            memo = GapMemo(problem, method, sampling, execution)
+            result = _of_scan(memo, scan_bracket(memo, step, (lower, upper), scan_points))
+        else:
+            levels = Levels(accuracy, problem, method, sampling, execution)
+            search = search_to_accuracy(levels, step, (lower, upper), scan_points)
+            result = _of_search(search, accuracy.rtol)
     if digits is not None:
         from dmft.threshold.reference import with_digits
 

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft.io.records import read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.saved_result import SavedResult
 from dmft.solver.stability import SHARE_TOLERANCE
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    import os
+    pass
 
 __all__ = ["Crossing", "Threshold"]
 
 FloatArray = NDArray[np.float64]
-
-_KIND = "threshold"
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(SavedResult, kind="threshold", settings=("problem", "method", "sampling")):
     """delta_NN at a stated step, with its standard error and the curve it comes from.
 
     Attributes
@@ -169,23 +166,8 @@ class Threshold:
         """The gap at both ends of the bracket."""
         return float(self.gap[0]), float(self.gap[-1])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        write_record(path, _KIND, self)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Threshold:
-        """Read a threshold written by :meth:`save`.
-
-        Raises
-        ------
-        ValueError
-            If the file is not a threshold, is damaged, or was written by a newer version.
-        """
-        return read_record(path, _KIND, cls, _check)
-
-
-def _check(threshold: Threshold) -> None:
-    check_settings(threshold.config, "problem", "method", "sampling")
-    if not threshold.n_evaluations:
-        raise ValueError("it has no evaluation of the gap")
+    def check_settings(self) -> None:
+        """Raise unless the settings are complete and allowed, and the gap was evaluated."""
+        super().check_settings()
+        if not self.n_evaluations:
+            raise ValueError("it has no evaluation of the gap")

@@ -27,7 +27,7 @@ def solve(
     hessian_steps: Iterable[int] | None = None,
     keep_paths: bool | None = None,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
     max_memory: float | None = None,
@@ -63,9 +63,10 @@ def solve(
     threads : int, optional
         Threads at most; default: the number of cores, at most ``replicates``. Solves that are too
         small to gain from more than one use one. The result does not depend on it.
-    progress : callable, optional
-        Called with 1 after each step of each of the ``replicates + 1`` runs, possibly from
-        several threads. With the number of steps found in ``checkpoint``, where there are some.
+    progress : callable or True, optional
+        True for a progress bar. A function is called with 1 after each step of each of the
+        ``replicates + 1`` runs, possibly from several threads. With the number of steps found in
+        ``checkpoint``, where there are some.
     checkpoint : path-like, optional
         A folder, made when missing, in which the solve survives being killed: the same call goes
         on from there, to the same bits, on any number of threads. One that is finished is read
@@ -124,7 +125,7 @@ def solve(
     np.float64(0.1)
     """
     sampling = Sampling() if sampling is None else sampling
-    execution = Execution(threads, progress, checkpoint, checkpoint_seconds, max_memory, throw)
+    asked = Execution(threads, progress, checkpoint, checkpoint_seconds, max_memory, throw)
     accuracy = requested(rtol, max_paths, max_seconds)
     steps = hessian_steps if hessian_steps is None else list(hessian_steps)
 
@@ -133,16 +134,17 @@ def solve(
             part, problem, delta, method, paths, hessian_steps=steps, keep_paths=keep_paths
         )
 
-    if accuracy is None:
-        return solve_on(execution, sampling)
     _check(problem, method, sampling)
-    names = check_names(of, problem, method)
-    n_kept = 1 if steps is None else len(set(steps))
-    trajectory = solve_to_accuracy(
-        accuracy, names, execution, problem, method, sampling, n_kept, solve_on
-    )
-    execution.settle(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
-    return trajectory
+    with asked.shown(method.n_steps * (sampling.replicates + 1), "steps") as execution:
+        if accuracy is None:
+            return solve_on(execution, sampling)
+        names = check_names(of, problem, method)
+        n_kept = 1 if steps is None else len(set(steps))
+        trajectory = solve_to_accuracy(
+            accuracy, names, execution, problem, method, sampling, n_kept, solve_on
+        )
+        execution.settle(trajectory.status, f"Steps computed: {trajectory.n_steps}.")
+        return trajectory
 
 
 def solve_with(

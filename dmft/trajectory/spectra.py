@@ -10,14 +10,11 @@ from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_integer
 from dmft.hessian.gap_samples import sample_gap
-from dmft.io.records import read_record, write_record
-from dmft.io.stored_settings import check_settings
+from dmft.io.saved_result import SavedResult
 from rmt.outliers import by_rank
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    import os
-
     from dmft.trajectory.trajectory import Trajectory
     from rmt import HessianLaw
 
@@ -25,7 +22,6 @@ __all__ = ["Spectrum", "SpectrumOutlier", "spectrum"]
 
 FloatArray = NDArray[np.float64]
 
-_KIND = "spectrum"
 _MOST_POINTS = 10**7
 
 
@@ -59,7 +55,7 @@ class SpectrumOutlier:
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Spectrum(SavedResult, kind="spectrum", settings=("problem", "method", "sampling")):
     """Spectral law of the Hessian of the risk (with weight decay) at one step of a trajectory.
 
     Standard errors are over replicates; zero where it is computed by quadrature (step 0, up to
@@ -136,26 +132,6 @@ class Spectrum:
         """Eigenvalue below which a fraction ``mass`` of the continuous part lies."""
         cumulative = _cumulative(self.x, np.nan_to_num(self.density))
         return float(np.interp(mass, cumulative, self.x))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write data, configuration, version and seed to one ``.npz`` file (atomically)."""
-        write_record(path, _KIND, self)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Spectrum:
-        """Read a spectrum written by :meth:`save`.
-
-        Raises
-        ------
-        ValueError
-            If the file is not a spectrum, is damaged, or was written by a newer version.
-        """
-        return read_record(
-            path,
-            _KIND,
-            cls,
-            lambda found: check_settings(found.config, "problem", "method", "sampling"),
-        )
 
 
 def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 600) -> Spectrum:

@@ -226,24 +226,10 @@ def test_every_door_answers_at_once(small_machine):
         dmft.hessian.hessian.initial_law(three, 2.0, dmft.Sampling(replicates=10**7))
 
 
-def test_fewer_processes_where_there_is_memory_for_fewer(monkeypatch):
-    taken = []
-
-    def run_seeds(plan, seeds, store, n_workers, progress):
-        taken.append(n_workers)
-        return original(plan, seeds, store, 1, progress)
-
-    original = dmft.simulation.simulation.run_seeds
-    monkeypatch.setattr("dmft.simulation.simulation.run_seeds", run_seeds)
-    monkeypatch.setattr("dmft.simulation.simulation.check_workers", lambda workers: 8)
+def test_fewer_processes_where_there_is_memory_for_fewer():
+    plan = SimulationPlan.of(PROBLEM, 4.0, dmft.GradientDescent(0.2, 1), d=10)
     of_run = 8 * (40 * 10 + 40)
-    for available in (3.5 * of_run, 100 * of_run):
-        monkeypatch.setattr(
-            "dmft.simulation.simulation.available_memory", lambda n=available: n + 0.0
-        )
-        monkeypatch.setattr(SimulationPlan, "check_memory", lambda *_: None)
-        dmft.simulate(PROBLEM, 4.0, dmft.GradientDescent(0.2, 1), d=10, seeds=8)
-    assert taken == [3, 8]
+    assert [plan.side_by_side(x * of_run, 8) for x in (0.5, 3.5, 100)] == [1, 3, 8]
 
 
 # -- in the middle of a run ------------------------------------------------------------------------

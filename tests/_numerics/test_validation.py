@@ -197,7 +197,9 @@ def test_progress_must_be_a_function():
         lambda: dmft.predict_grokking(problem, 3.0, method, 20, progress=3),
         lambda: dmft.hardness("linear", progress=3),
     ):
-        with pytest.raises(ValueError, match=r"^progress must be a function of one number or None"):
+        with pytest.raises(
+            ValueError, match=r"^progress must be a function of one number, True or None"
+        ):
             call()
 
 

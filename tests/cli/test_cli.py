@@ -300,7 +300,11 @@ def test_bad_arguments(call, command, arguments, words):
         ("= 256", "= 256.5", ["small.toml", "sampling.n_paths", "an integer", "256.5"]),
         ("= 256", "= 100", ["small.toml", "n_paths", "power of two", "100"]),
         ('"gelu"', '"gleu"', ["small.toml", "activation", "'gleu'", "did you mean 'gelu'?"]),
-        ('"gelu"', '"gelu"\nneurons = 2', ["small.toml", "neurons", "second_layer", "2"]),
+        (
+            '"gelu"',
+            '"gelu"\nsecond_layer = [1]\nneurons = 2',
+            ["small.toml", "neurons", "second_layer", "2"],
+        ),
         ('"gelu"', '"gelu"\nsecond_layer = []', ["small.toml", "second_layer", "at least one"]),
         ('"phase-retrieval"', '"linear"', ["hard direction", "linear"]),
         ('"pseudo-huber"', '"logistic"', ["label", "-1 and +1", "logistic"]),

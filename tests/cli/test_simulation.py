@@ -230,7 +230,7 @@ def test_progress_counts_seeds_over_all_sizes(call, monkeypatch):
         seen.append((total, unit, counts))
         yield counts.append
 
-    monkeypatch.setattr("dmft.cli.simulation.progress", progress)
+    monkeypatch.setattr("dmft.cli.output.progress", progress)
     assert call("simulate")[0] == 0
     assert call("simulate")[0] == 0  # those read from disk count as well
     assert seen == [(6, "seeds", [1] * 6)] * 2

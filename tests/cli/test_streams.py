@@ -10,6 +10,8 @@ import pytest
 from commands import RETRIEVAL, called, hear_interrupts, names, shell
 
 from dmft.cli import main
+from dmft.cli.exits import UsageError
+from dmft.cli.limits import check_address_space
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="descriptors and signals")
 resource = pytest.importorskip("resource")
@@ -182,11 +184,18 @@ def test_libraries_that_do_not_fit_are_one_line(capsys, monkeypatch):
     monkeypatch.setattr("dmft.cli.presets.run_presets", fail)
     assert main(["presets"]) == 2
     assert "not enough memory to load the libraries" in capsys.readouterr().err
-    monkeypatch.setattr("dmft.cli.limits._LEAST", 2**62)
-    monkeypatch.setattr("dmft.cli.limits._SMALL", 2**62)
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (2**30, 2**30))
-    assert main(["presets"]) == 2
-    assert "1024 MiB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("limit", "threads"), [(2**40, "7"), (2**30, "1")])
+def test_one_thread_where_there_is_little_address_space(monkeypatch, limit, threads):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    check_address_space(limit)
+    assert os.environ["OPENBLAS_NUM_THREADS"] == threads
+
+
+def test_too_little_address_space():
+    with pytest.raises(UsageError, match=r"address space is limited to 512 MiB \(ulimit -v\)"):
+        check_address_space(2**29)
 
 
 @pytest.mark.processes

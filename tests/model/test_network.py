@@ -30,7 +30,7 @@ class TestNetwork:
             ({"second_layer": "ab"}, "second_layer must be a sequence of numbers"),
             ({"second_layer": [[1.0]]}, r"second_layer must be .* got shape \(1, 1\)"),
             ({"second_layer": [1.0, np.nan]}, "second_layer must have finite entries"),
-            ({"neurons": 3}, "neurons must be the length of second_layer, 1, got 3"),
+            ({"second_layer": [1.0], "neurons": 3}, "neurons must be the length of .*, 1, got 3"),
             ({"neurons": 1.5}, "neurons must be an integer >= 1, got 1.5"),
         ],
     )

@@ -139,7 +139,7 @@ def test_a_force_on_one_of_them_parts_them():
     forcing = np.zeros((5, 2, 1))
     forcing[0, 1] = 0.1
     method = dmft.GradientDescent(0.2, 5)
-    run = solve_antithetic(problem, 3.0, method, SAMPLING, forcing)
+    run = solve_antithetic(problem, 3.0, method, SAMPLING, forcing=forcing)
     apart = run.weights[:, 1] - run.weights[:, 0]
     np.testing.assert_allclose(apart[1, 0], -0.2 * 0.1, rtol=1e-12)
     assert np.abs(apart[2:]).max(axis=1).all()

@@ -39,8 +39,20 @@ class TestTarget:
     def test_noise_is_checked(self):
         with pytest.raises(ValueError, match="noise must be a finite number >= 0, got -1"):
             Target("linear", noise=-1.0)
-        with pytest.raises(ValueError, match="noise must be 0 when label is a callable"):
-            Target(first, noise=0.1)
+        with pytest.raises(ValueError, match="noise must be 0 for a label that has noise of its"):
+            Target(lambda z, eps: z[:, 0] + eps, noise=0.1)
+
+    def test_noise_is_added_to_a_label_of_ones_own_that_has_none(self):
+        own, entry = (
+            Target(lambda z, eps: z[:, 0] ** 2, noise=0.3),
+            Target("phase-retrieval", noise=0.3),
+        )
+        z, eps = np.random.default_rng(0).standard_normal((2, 50))
+        np.testing.assert_array_equal(
+            own.sample_labels(z[:, None], eps), entry.sample_labels(z[:, None], eps)
+        )
+        assert own.uses_noise
+        np.testing.assert_array_equal(own.hard_basis, entry.hard_basis)
 
     def test_labels_of_wrong_shape(self):
         expected = r"label must return an array of shape \(N,\) = \(512,\).*got shape \(512, 2\)"

@@ -262,13 +262,14 @@ def descended(run, n_steps, *, before=None, eta=0.2):
 
 
 @pytest.mark.parametrize("second_layer", [[1.0], [1.0, -0.5]])
-def test_steps_of_an_exact_run_are_those_of_explicit_residuals(second_layer, monkeypatch):
+def test_steps_of_an_exact_run_are_those_of_explicit_residuals(second_layer):
     case = dmft.Problem("phase-retrieval", dmft.Network("gelu", second_layer), "pseudo-huber")
     later, pending = descended(process(case), 40)
     assert sum(waiting for waiting, _ in pending) > 20
     assert any(waiting and doubtful for waiting, doubtful in pending)
-    monkeypatch.setattr(dmft.solver.paths, "_LEAST_IN_GRAM_SPACE", np.inf)
-    at_once, pending = descended(process(case), 40)
+    explicit = process(case)
+    explicit.paths.least_in_gram_space = np.inf
+    at_once, pending = descended(explicit, 40)
     assert not any(waiting or doubtful for waiting, doubtful in pending)
     np.testing.assert_allclose(later, at_once, atol=1e-11)
 

@@ -1,0 +1,194 @@
+"""Progress of long work: a bar on terminals and in notebooks, a line a minute elsewhere.
+
+A `progress` of the public functions is any function of the number of steps just finished. Those
+here take fractions of a step as well, for work whose units take minutes (`in_parts`), and are told
+what is still to come (``expect``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["ProgressBar", "ProgressLines", "in_parts", "shown_progress"]
+
+# Of a bar: what tqdm writes by default, less the digits of fractions.
+_FORMAT = "{l_bar}{bar}| {n:.0f}/{total:.0f}{unit} [{elapsed}<{remaining}]"
+_SECONDS_BETWEEN_LINES = 60.0
+
+
+class _Counted:
+    """Progress that counts, and keeps its total above what is done; safe to call from threads."""
+
+    takes_fractions = True
+
+    def __init__(self, total: float) -> None:
+        self._total, self._done, self._words = float(total), 0.0, ""
+        self._lock = threading.Lock()
+
+    def __call__(self, count: float) -> None:
+        """Count steps just finished."""
+        with self._lock:
+            self._done += count
+            self._total = max(self._total, self._done)
+            self._show(count)
+
+    def expect(self, count: float, seconds: float, words: str) -> None:
+        """Begin again, with the steps of the next part and the time it is likely to take."""
+        with self._lock:
+            self._total, self._done = float(count), 0.0
+            self._words = f"{words}, about {duration(seconds)}"
+            self._begin()
+
+    def _show(self, count: float) -> None:
+        raise NotImplementedError
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+
+class ProgressBar(_Counted):
+    """Progress bar.
+
+    Parameters
+    ----------
+    make : callable
+        ``tqdm``, or a class like it.
+    total : float
+        Steps expected.
+    unit : str
+        What a step is, in the plural.
+    **options
+        Of `make`.
+    """
+
+    def __init__(self, make: Callable[..., Any], total: float, unit: str, **options: Any) -> None:
+        super().__init__(total)
+        self._bar = make(total=total, unit=f" {unit}", bar_format=_FORMAT, **options)
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def _show(self, count: float) -> None:
+        self._bar.total = self._total
+        self._bar.update(count)
+
+    def _begin(self) -> None:
+        self._bar.reset(total=self._total)
+        self._bar.set_description(self._words)
+
+
+class ProgressLines(_Counted):
+    """Progress in lines of text, at most one a minute, where nothing can be drawn over.
+
+    Parameters
+    ----------
+    write : callable
+        Takes a line.
+    total : float
+        Steps expected.
+    unit : str
+        What a step is, in the plural.
+    seconds : float
+        Between two lines.
+
+    Examples
+    --------
+    >>> advance = ProgressLines(print, total=4, unit="solves", seconds=0.0)
+    >>> advance(1)  # doctest: +ELLIPSIS
+    1 of 4 solves, about ... left
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        total: float,
+        unit: str,
+        seconds: float = _SECONDS_BETWEEN_LINES,
+    ) -> None:
+        super().__init__(total)
+        self._write, self._unit, self._seconds = write, unit, seconds
+        self._start = self._last = time.monotonic()
+
+    def _show(self, count: float) -> None:
+        now = time.monotonic()
+        if now - self._last < self._seconds or not self._done:
+            return
+        self._last = now
+        left = (now - self._start) * (self._total - self._done) / self._done
+        words = f"{self._words}: " if self._words else ""
+        done = f"{words}{self._done:.3g} of {self._total:.6g} {self._unit}"
+        self._write(f"{done}, about {duration(left)} left")
+
+    def _begin(self) -> None:
+        self._start = time.monotonic()
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the unit that suits it.
+
+    Examples
+    --------
+    >>> duration(8.4), duration(200), duration(9000)
+    ('8 s', '3 min', '2.5 h')
+    """
+    if seconds < 90.0:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60.0:.0f} min" if seconds < 5400.0 else f"{seconds / 3600.0:.1f} h"
+
+
+@contextlib.contextmanager
+def in_parts(
+    progress: Callable[[Any], object] | None, total: float
+) -> Iterator[Callable[[float], None] | None]:
+    """Provide the progress of one step that has parts; at the end the whole step counts.
+
+    Parameters
+    ----------
+    progress : callable or None
+    total : float
+        Number of parts.
+
+    Yields
+    ------
+    callable or None
+        Takes the number of parts just finished; None where `progress` takes whole steps only.
+    """
+    if progress is None or not getattr(progress, "takes_fractions", False):
+        yield None
+        if progress is not None:
+            progress(1)
+        return
+    done, lock = 0.0, threading.Lock()
+
+    def advance(count: float) -> None:
+        nonlocal done
+        with lock:
+            share = min(count / total, 1.0 - done)
+            done += share
+        progress(share)
+
+    yield advance
+    progress(1.0 - done)
+
+
+@contextlib.contextmanager
+def shown_progress(
+    progress: Callable[[int], None] | bool | None, total: float, unit: str
+) -> Iterator[Callable[[int], None] | None]:
+    """Provide a progress bar where ``progress=True`` asks for one, else what was given."""
+    if progress is not True:
+        yield None if isinstance(progress, bool) else progress
+        return
+    from tqdm.auto import tqdm
+
+    with ProgressBar(tqdm, total, unit) as bar:
+        yield bar

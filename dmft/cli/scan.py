@@ -1,0 +1,144 @@
+"""Command ``scan``: quantities over a grid of settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmft._numerics.value_text import text_table
+from dmft.cli.exits import DONE, PROGRAM, UsageError
+from dmft.cli.output import Output, print_json, problem_lines, progress
+from dmft.cli.run_files import given, overrides, run_file
+from dmft.cli.streams import put, say
+
+if TYPE_CHECKING:
+    import argparse
+
+    from dmft.config.config import RunFile
+    from dmft.scans.cost import Estimate
+    from dmft.scans.scan_result import Scan
+    from dmft.scans.scans import Question
+
+__all__ = ["run_scan"]
+
+
+def run_scan(arguments: argparse.Namespace) -> int:
+    """Compute the quantities of all points, or say what it would take."""
+    from dmft.scans.scans import answered, dry_run, question_of
+
+    if arguments.list:
+        return _list(arguments)
+    run = run_file(arguments)
+    source = arguments.preset if arguments.file is None else Path(arguments.file)
+    names = given(arguments, "scan").get("quantity")
+    question = question_of(source, quantity=names, overrides=overrides(arguments))
+    output = Output(arguments, run)
+    folder = output.subfolder("scan-points")
+    if arguments.dry_run:
+        return _estimate(arguments, run, question, dry_run(question, folder))
+    if arguments.jobs is not None and (arguments.dask is None or "://" in arguments.dask):
+        raise UsageError("--jobs belongs to --dask with a batch system, slurm say")
+    if arguments.dask is not None and "://" not in arguments.dask:
+        say(
+            f"{PROGRAM}: waits for jobs of {arguments.dask}, as long as it takes; what is finished "
+            f"is kept in {folder}"
+        )
+    with output:
+        plan = question.plan()
+        try:
+            with progress(len(plan.tasks), "computations") as advance:
+                result = answered(
+                    question,
+                    plan,
+                    checkpoint=folder,
+                    workers=arguments.workers,
+                    dask=arguments.dask,
+                    jobs=arguments.jobs,
+                    progress=advance,
+                )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"what is finished is kept in {folder}, the same command resumes"
+            ) from None
+        output.save("scan", result)
+        output.files.append(result.to_csv(output.files[-1].with_suffix(".csv")))
+        output.draw("scan", "plot_scan", result)
+    lines = [*problem_lines(run), *result.lines()]
+    return output.report("scan", result.status, _json(result), lines, result.table())
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    """Print the quantities that there are."""
+    from dmft.scans.quantities import quantity_table
+
+    rows = quantity_table()
+    if arguments.json:
+        print_json([dict(zip(("name", "text", "error"), row, strict=True)) for row in rows])
+    else:
+        put(text_table(("quantity", "what it is", "error"), rows, left=(0, 1, 2)))
+    return DONE
+
+
+def _estimate(
+    arguments: argparse.Namespace, run: RunFile, question: Question, found: Estimate
+) -> int:
+    """Print the number of points and what they take, without computing any."""
+    from dmft._numerics.machine_memory import readable
+
+    design = question.design
+    if arguments.json:
+        data = {
+            "command": "scan",
+            "name": run.name,
+            "dry_run": True,
+            "points": design.points,
+            "shape": design.shape,
+            "quantities": list(map(str, question.quantities)),
+            "computations": found.n_tasks,
+            "done": found.n_done,
+            "processor_seconds": found.seconds,
+            "bytes": found.bytes,
+            "from_finished_computations": found.measured,
+        }
+        print_json(data)
+        return DONE
+    source = "finished computations" if found.measured else "a solve on few paths"
+    shape = " x ".join(map(str, design.shape))
+    lines = [
+        *problem_lines(run),
+        ("points", f"{design.points} ({design.kind}, {shape})"),
+        ("quantities", ", ".join(map(str, question.quantities))),
+        ("computations", f"{found.n_tasks}, of which {found.n_done} are on disk"),
+        ("time", f"about {_duration(found.seconds)} of processor time, from {source}"),
+        ("memory", f"about {readable(found.bytes)} for each worker"),
+    ]
+    width = max(len(name) for name, _ in lines)
+    put("\n".join(f"{name:{width}}  {text}" for name, text in lines))
+    return DONE
+
+
+def _duration(seconds: float) -> str:
+    """Write a time to two digits, in the unit that suits it."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{float(f'{seconds / size:.2g}'):g} {unit}"
+    return f"{float(f'{seconds:.2g}'):g} s"
+
+
+def _json(result: Scan) -> dict[str, Any]:
+    return {
+        "design": result.design,
+        "shape": result.shape,
+        "axes": result.axes,
+        "settings": result.settings,
+        "quantities": {
+            name: {
+                "value": result.value[:, place],
+                "error": result.error[:, place],
+                "error_is": result.errors[place],
+                "statuses": result.statuses[:, place],
+            }
+            for place, name in enumerate(result.quantities)
+        },
+        "details": result.details,
+    }

@@ -1,0 +1,487 @@
+"""Figures of a scan: curves with bands, heat maps, small multiples, phase diagrams of recovery."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from dmft._numerics.validation import check_instance
+from dmft.model.classification import describe_label
+from dmft.plotting.common import (
+    CYCLE,
+    DASHES,
+    GREY,
+    VERMILLION,
+    describe,
+    fill_band,
+    filled_marks,
+    log_if_wide,
+    log_subs,
+    marker_of,
+    name_of,
+    new_figure,
+    say_within,
+    set_title,
+    style,
+)
+from dmft.scans.quantities import QUANTITIES
+from dmft.scans.readings import ReadingName
+from dmft.scans.scan_result import Scan
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["plot_scan"]
+
+_LABELS: Final = {
+    "delta": r"samples per dimension  $\delta = n/d$",
+    "method.n_steps": "number of steps",
+    "method.step_size": r"step size  $\eta$",
+    "method.t_max": "time",
+    "network.neurons": r"neurons  $m$",
+    "problem.init_radius": r"initial radius  $\rho$",
+    "problem.weight_decay": r"weight decay  $\lambda$",
+    "spectrum.delta": r"samples per dimension  $\delta = n/d$",
+    "spectrum.step": "step  $t$",
+    "sweep.d": r"dimension  $d$",
+    "target.noise": "label noise",
+    "threshold.step": "step  $t$",
+    "trajectory.delta": r"samples per dimension  $\delta = n/d$",
+}
+_DELTAS: Final = ("delta", "trajectory.delta", "spectrum.delta")
+_OF_DELTA: Final = ("hessian", "trajectory", "runs")  # computations that depend on delta
+_FEW: Final = 4  # values of a numeric axis that are lines rather than an axis
+_MOST_PANELS: Final = 12
+_MOST_LINES: Final = 8
+_PANEL: Final = (4.3, 3.5)
+_WIDE: Final = 8.0
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """An axis of a product, or a setting of another design."""
+
+    key: str
+    place: int
+    values: list[Any]
+
+    @property
+    def is_numeric(self) -> bool:
+        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
+
+    @property
+    def label(self) -> str:
+        return _LABELS.get(self.key, self.key.rpartition(".")[2].replace("_", " "))
+
+    @property
+    def is_logarithmic(self) -> bool:
+        """Whether values are spaced, or spread, as on a logarithmic axis."""
+        x = np.unique(np.asarray(self.values, dtype=np.float64))
+        if len(x) < 3 or x[0] <= 0:
+            return False
+        steps = np.diff(np.log(x))
+        even = np.ptp(np.diff(x)) <= 1e-6 * x[-1]
+        return bool(x[-1] > _WIDE * x[0] and not even) or bool(
+            np.ptp(steps) < 1e-3 * steps.max() and not even
+        )
+
+    def name(self, index: int) -> str:
+        """Name a value in a legend or title."""
+        value = self.values[index]
+        if isinstance(value, str):
+            return value.replace("$", r"\$")
+        short = self.label.split("  ")[-1]
+        return f"{short} = {value:g}" if isinstance(value, int | float) else f"{value}"
+
+
+def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figure:
+    """Draw the quantities of a scan.
+
+    Parameters
+    ----------
+    scan : Scan
+    quantities : str or sequence of str, optional
+        Which ones; default: all.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Of a product with one numeric axis: a curve with a band of its error for each value of the
+        others. With two: a heat map, with the line where a gap is zero. Further axes are panels
+        side by side. Where delta is an axis, thresholds of the same scan are lines in the panels of
+        recovery, gap and losses: the phase diagram with the theory. Random designs and lists: the
+        quantity against each setting. Open marks: a status other than SUCCESS. Crosses at the
+        bottom, grey cells: no value.
+
+    Raises
+    ------
+    ValueError
+        If there is no such quantity.
+    """
+    check_instance("scan", scan, Scan)
+    names = [quantities] if isinstance(quantities, str) else quantities
+    chosen = list(scan.quantities) if names is None else list(names)
+    for name in chosen:
+        scan.column(name)
+    with style():
+        if scan.design != "product":
+            figure = _scattered(scan, chosen)
+        else:
+            axes = [_Axis(keys[0], place, scan.axis(place)) for place, keys in enumerate(scan.axes)]
+            figure = _product(scan, chosen, axes)
+        title = _title(scan)
+        if not scan.status.ok:
+            count = int((scan.statuses != Status.SUCCESS.name).sum())
+            title += f"\n{count} of {scan.statuses.size} values with another status than SUCCESS"
+        set_title(figure, title)
+    return figure
+
+
+def _title(scan: Scan) -> str:
+    """Name what all points share."""
+    changed, config, parts = set(scan.settings), scan.config, []
+    if "target.label" not in changed:
+        parts.append(name_of(describe_label(config["target"])))
+    if "network.activation" not in changed:
+        parts.append(name_of(config["network"]["activation"]))
+    if "problem.loss" not in changed:
+        parts.append(f"{name_of(config['problem']['loss'])} loss")
+    if not any(key.startswith("method.") for key in changed):
+        found = describe({"method": config["method"]})
+        parts += [found] if found else []
+        steps = config["method"].get("n_steps")
+        parts += [f"{steps} steps"] if steps and "steps" not in found else []
+    return ", ".join(parts)
+
+
+# -- products ------------------------------------------------------------------------------------
+
+
+def _product(scan: Scan, names: list[str], axes: list[_Axis]) -> Figure:
+    long = [axis for axis in axes if len(axis.values) > 1]
+    numeric = [axis for axis in long if axis.is_numeric]
+    numeric.sort(key=lambda axis: (len(axis.values) > _FEW, axis.key in _DELTAS), reverse=True)
+    delta = next((axis for axis in numeric if axis.key in _DELTAS), None)
+    theory: list[str] = []
+    if delta is not None:
+        theory = [name for name in names if _computation(name) not in _OF_DELTA]
+        if len(theory) == len(names):
+            theory = []
+    drawn = [name for name in names if name not in theory]
+    wide = [axis for axis in numeric if len(axis.values) > _FEW]
+    if len(wide) >= 2:
+        y = delta if delta in wide else wide[1]
+        assert y is not None
+        x = next(axis for axis in wide if axis is not y)
+        return _maps(scan, drawn, theory, x, y, [a for a in long if a not in (x, y)])
+    first = (delta if theory and delta is not None else None) or next(iter(numeric), None)
+    x = first or (long or axes)[0]
+    return _curves(scan, drawn, theory, x, [a for a in long if a is not x])
+
+
+def _computation(name: str) -> str:
+    return QUANTITIES[ReadingName.parse(name).quantity].computation
+
+
+def _label(name: str) -> str:
+    parsed = ReadingName.parse(name)
+    text = QUANTITIES[parsed.quantity].label
+    if parsed.indices:
+        text += f"$_{{{','.join(map(str, parsed.indices))}}}$"
+    return text if parsed.step is None else f"{text}  at $t = {parsed.step}$"
+
+
+def _panels(
+    scan: Scan, names: list[str], others: list[_Axis]
+) -> tuple[Figure, list[tuple[Axes, str, dict[int, int]]]]:
+    """Make a panel for each quantity and each value of the other axes."""
+    places = list(itertools.product(*(range(len(axis.values)) for axis in others)))
+    wanted = [
+        (name, dict(zip((axis.place for axis in others), place, strict=True)))
+        for name in names
+        for place in places
+    ][:_MOST_PANELS]
+    columns = min(len(places) if len(places) > 1 else len(names), 4, len(wanted))
+    rows = math.ceil(len(wanted) / columns)
+    figure, panels = new_figure((0.5 + _PANEL[0] * columns, 0.6 + _PANEL[1] * rows), rows, columns)
+    for axes in panels[len(wanted) :]:
+        axes.remove()
+    found = []
+    for axes, (name, place) in zip(panels, wanted, strict=False):
+        texts = [axis.name(place[axis.place]) for axis in others]
+        if texts:
+            axes.set_title(", ".join(texts), fontsize=11)
+        found.append((axes, name, place))
+    return figure, found
+
+
+def _part(scan: Scan, name: str, place: dict[int, int], *kept: int) -> dict[str, NDArray[Any]]:
+    """Return value, error and status of a quantity at a place, along the axes kept, in order."""
+    index = tuple(
+        slice(None) if axis in kept else place.get(axis, 0) for axis in range(len(scan.shape))
+    )
+    found = {}
+    for what in ("value", "error", "statuses"):
+        part = scan.grid(name, what)[index]
+        found[what] = part if kept == tuple(sorted(kept)) else part.T
+    return found
+
+
+def _curves(
+    scan: Scan, names: list[str], theory: list[str], x: _Axis, others: list[_Axis]
+) -> Figure:
+    """Draw quantities against one axis, a line for each value of a second one."""
+    # The axis with the fewest values, categories first, is that of the lines.
+    others = sorted(others, key=lambda axis: (axis.is_numeric, len(axis.values)))
+    lines = next((axis for axis in others if len(axis.values) <= _MOST_LINES), None)
+    figure, panels = _panels(scan, names, [axis for axis in others if axis is not lines])
+    at, ticks = _positions(x)
+    for axes, name, place in panels:
+        shown = []
+        for index in range(1 if lines is None else len(lines.values)):
+            here = place if lines is None else {**place, lines.place: index}
+            part = _part(scan, name, here, x.place)
+            label = None if lines is None else lines.name(index)
+            shown.append(part["value"])
+            _draw_line(axes, at, part, index, label, joined=x.is_numeric)
+            for number, known in enumerate(theory):
+                _draw_vertical(axes, scan, known, here, index, number)
+        _name_x(axes, x, ticks)
+        axes.set_ylabel(_label(name))
+        if name.startswith("recovery") and name != "recovery_step":
+            axes.set_ylim(-0.03, 1.03)
+        else:
+            log_if_wide(axes, np.concatenate(shown)[np.isfinite(np.concatenate(shown))])
+        if not np.isfinite(shown).any():
+            say_within(axes, "no value", GREY)
+    if lines is not None:
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+    if theory:
+        _explain_theory(panels[0][0], theory)
+    return figure
+
+
+def _positions(x: _Axis) -> tuple[FloatArray, list[str] | None]:
+    if x.is_numeric:
+        return np.asarray(x.values, dtype=np.float64), None
+    names = [x.name(index) for index in range(len(x.values))]
+    return np.arange(len(names), dtype=np.float64), names
+
+
+def _draw_line(
+    axes: Axes,
+    x: FloatArray,
+    part: dict[str, NDArray[Any]],
+    index: int,
+    label: str | None,
+    *,
+    joined: bool,
+) -> None:
+    value, error = part["value"], np.nan_to_num(part["error"], posinf=0.0)
+    color, known = CYCLE[index % len(CYCLE)], np.isfinite(value)
+    good = part["statuses"] == Status.SUCCESS.name
+    marks = {**marker_of(index), "markersize": 4.5}
+    if joined:
+        # A line through a place without a value would say that there is one.
+        axes.plot(
+            x, np.where(known, value, np.nan), color=color, linestyle=DASHES[index % len(DASHES)]
+        )
+        fill_band(axes, x, np.where(known, value, np.nan), error, color)
+    else:
+        axes.errorbar(x[known], value[known], error[known], color=color, linestyle="none")
+    filled_marks(axes, x[known], value[known], good[known], **marks)
+    axes.plot([], [], label=label, linestyle=DASHES[index % len(DASHES)], **marks)
+    missing = x[~known]
+    if len(missing):
+        axes.plot(
+            missing, np.full(len(missing), 0.03 + 0.045 * index), "x", color=color, markersize=6,
+            markeredgewidth=1.4, transform=axes.get_xaxis_transform(), clip_on=False,
+        )  # fmt: skip
+
+
+def _draw_vertical(
+    axes: Axes, scan: Scan, name: str, place: dict[int, int], index: int, number: int
+) -> None:
+    """Draw a threshold, which does not depend on delta, where it is on the axis of delta."""
+    part = _part(scan, name, place)
+    value, error = float(part["value"]), float(part["error"])
+    if not math.isfinite(value):
+        return
+    color = CYCLE[index % len(CYCLE)]
+    if math.isfinite(error) and error > 0:
+        axes.axvspan(value - error, value + error, color=color, alpha=0.15, linewidth=0, zorder=0)
+    axes.axvline(value, color=color, linewidth=1.3, linestyle=DASHES[(number + 1) % len(DASHES)])
+
+
+def _explain_theory(axes: Axes, theory: list[str]) -> None:
+    """Say in the first panel what the lines of the theory are."""
+    for number, name in enumerate(theory):
+        axes.plot(
+            [], [], color=GREY, linewidth=1.3, linestyle=DASHES[(number + 1) % len(DASHES)],
+            label=_label(name),
+        )  # fmt: skip
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[-len(theory) :], labels[-len(theory) :], loc="best")
+
+
+def _name_x(axes: Axes, x: _Axis, ticks: list[str] | None) -> None:
+    if ticks is not None:
+        turned = sum(map(len, ticks)) > 34
+        axes.set_xticks(range(len(ticks)), ticks, rotation=30 if turned else 0,
+                        ha="right" if turned else "center")  # fmt: skip
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
+    elif x.is_logarithmic:
+        _logarithmic(axes, "x", x)
+    axes.set_xlabel(x.label)
+
+
+def _logarithmic(axes: Axes, which: str, axis: _Axis) -> None:
+    """Make an axis logarithmic, with plain numbers."""
+    getattr(axes, f"set_{which}scale")("log")
+    one = getattr(axes, f"{which}axis")
+    values = [float(value) for value in axis.values]
+    one.set_major_locator(LogLocator(subs=log_subs(min(values), max(values))))
+    one.set_minor_locator(NullLocator())
+    one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+# -- heat maps -----------------------------------------------------------------------------------
+
+
+def _maps(
+    scan: Scan, names: list[str], theory: list[str], x: _Axis, y: _Axis, others: list[_Axis]
+) -> Figure:
+    """Draw quantities over two axes, with the lines that delta_NN is."""
+    figure, panels = _panels(scan, names, others)
+    at_x, at_y = (np.asarray(axis.values, dtype=np.float64) for axis in (x, y))
+    for axes, name, place in panels:
+        part = _part(scan, name, place, y.place, x.place)
+        # One scale for all panels of a quantity.
+        whole = scan.grid(name)
+        known = whole[np.isfinite(whole)]
+        settings = _colours(name, known)
+        axes.set_facecolor("0.85")
+        for which, axis in (("x", x), ("y", y)):
+            if axis.is_logarithmic:
+                _logarithmic(axes, which, axis)
+        mesh = axes.pcolormesh(
+            _edges(x), _edges(y), np.ma.masked_invalid(part["value"]), rasterized=True, **settings
+        )  # fmt: skip
+        bar = figure.colorbar(mesh, ax=axes, pad=0.02)
+        bar.set_label(_label(name))
+        doubtful = (part["statuses"] != Status.SUCCESS.name) & np.isfinite(part["value"])
+        rows, columns = np.nonzero(doubtful)
+        axes.plot(at_x[columns], at_y[rows], "o", color=GREY, markersize=3, markerfacecolor="white")
+        if name.partition("@")[0] == "gap" and np.isfinite(part["value"]).all():
+            _zero_line(axes, at_x, at_y, part["value"])
+        for number, known_line in enumerate(theory):
+            _draw_theory(axes, scan, known_line, {**place, y.place: 0}, x, number)
+        axes.set_xlim(_edges(x)[0], _edges(x)[-1])
+        axes.set_ylim(_edges(y)[0], _edges(y)[-1])
+        axes.set_xlabel(x.label)
+        axes.set_ylabel(y.label)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none", fontsize=10)
+    return figure
+
+
+def _colours(name: str, known: FloatArray) -> dict[str, Any]:
+    """Return colours of a heat map: two of them about zero for what changes its sign."""
+    if name.partition("@")[0] == "recovery":
+        return {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
+    if len(known) and known.min() < 0.0 < known.max():
+        return {"cmap": "PuOr", "norm": TwoSlopeNorm(0.0, known.min(), known.max())}
+    if not len(known):
+        return {"cmap": "viridis"}
+    return {"cmap": "viridis", "vmin": known.min(), "vmax": known.max()}
+
+
+def _edges(axis: _Axis) -> FloatArray:
+    """Return the borders of cells about the values of an axis."""
+    x = np.asarray(axis.values, dtype=np.float64)
+    if axis.is_logarithmic:
+        x = np.log(x)
+    middle = 0.5 * (x[1:] + x[:-1])
+    edges = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
+    return np.exp(edges) if axis.is_logarithmic else edges
+
+
+def _zero_line(axes: Axes, x: FloatArray, y: FloatArray, gap: FloatArray) -> None:
+    """Draw where the gap is zero: there delta is delta_NN."""
+    if gap.min() < 0.0 < gap.max():
+        axes.contour(x, y, gap, levels=[0.0], colors="black", linewidths=1.8)
+        axes.plot([], [], color="black", label=r"gap $= 0$:  $\delta_{NN}$")
+
+
+def _draw_theory(
+    axes: Axes, scan: Scan, name: str, place: dict[int, int], x: _Axis, number: int
+) -> None:
+    """Draw a threshold against the horizontal axis, with its errors."""
+    part = _part(scan, name, place, x.place)
+    value, error = part["value"], np.nan_to_num(part["error"], posinf=0.0)
+    color = ("white", VERMILLION)[number % 2]
+    at, known = np.asarray(x.values, dtype=np.float64), np.isfinite(value)
+    for width, shade in ((3.6, "black"), (2.0, color)):
+        axes.errorbar(
+            at[known], value[known], error[known], color=shade, linewidth=width,
+            elinewidth=width, linestyle=DASHES[number % len(DASHES)], zorder=4,
+            label=_label(name) if shade == color else None,
+        )  # fmt: skip
+
+
+# -- other designs -------------------------------------------------------------------------------
+
+
+def _scattered(scan: Scan, names: list[str]) -> Figure:
+    """Draw quantities against each setting that changes."""
+    settings = [_Axis(key, 0, values) for key, values in scan.settings.items()]
+    settings = [axis for axis in settings if len(set(map(str, axis.values))) > 1] or settings[:1]
+    pairs = list(itertools.product(names, settings))[:_MOST_PANELS]
+    columns = min(len(settings) if len(settings) > 1 else len(pairs), 4)
+    rows = math.ceil(len(pairs) / columns)
+    figure, panels = new_figure((0.5 + _PANEL[0] * columns, 0.6 + _PANEL[1] * rows), rows, columns)
+    for axes in panels[len(pairs) :]:
+        axes.remove()
+    for axes, (name, axis) in zip(panels, pairs, strict=False):
+        _scatter(axes, scan, name, axis)
+    return figure
+
+
+def _scatter(axes: Axes, scan: Scan, name: str, axis: _Axis) -> None:
+    place = scan.column(name)
+    value, error = scan.value[:, place], np.nan_to_num(scan.error[:, place], posinf=0.0)
+    if axis.is_numeric:
+        at, ticks = np.asarray(axis.values, dtype=np.float64), None
+    else:
+        names = list(dict.fromkeys(map(str, axis.values)))
+        at = np.array([names.index(str(entry)) for entry in axis.values], dtype=np.float64)
+        ticks = names
+    known, good = np.isfinite(value), scan.statuses[:, place] == Status.SUCCESS.name
+    axes.errorbar(
+        at[known], value[known], error[known], color=CYCLE[0], linestyle="none", elinewidth=1.0
+    )
+    filled_marks(
+        axes, at[known], value[known], good[known], color=CYCLE[0], marker="o", markersize=4.5
+    )
+    if (~known).any():
+        axes.plot(
+            at[~known], np.full((~known).sum(), 0.03), "x", color=CYCLE[0], markersize=6,
+            transform=axes.get_xaxis_transform(), clip_on=False,
+        )  # fmt: skip
+    _name_x(axes, axis, ticks)
+    axes.set_ylabel(_label(name))
+    log_if_wide(axes, value[known])

@@ -1,0 +1,1 @@
+"""Scans: quantities over a grid of settings, on one machine or a cluster."""

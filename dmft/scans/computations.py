@@ -1,0 +1,220 @@
+"""Computations that the quantities of a scan are read from, each with the settings it depends on.
+
+What a computation gives depends on those settings alone, and not on what else is read from it:
+a trajectory followed to the furthest step that any reading asks for has the same bits up to each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from dmft.config.config import TrajectorySettings
+from dmft.recovery.exponents import hardness
+from dmft.studies.sweeps import sweep
+from dmft.threshold.horizon import delta_nn_curve
+from dmft.threshold.question import check_question
+from dmft.threshold.search import find_delta_nn
+from dmft.training.gradient_descent import GradientDescent
+from dmft.trajectory.solving import solve
+
+if TYPE_CHECKING:
+    from dmft.config.config import RunFile
+    from dmft.recovery.exponents import Hardness
+    from dmft.scans.readings import ReadingName
+    from dmft.studies.sweep_result import Sweep
+    from dmft.threshold.curve import ThresholdCurve
+    from dmft.threshold.threshold import Threshold
+    from dmft.trajectory.trajectory import Trajectory
+    from rmt import HessianLaw
+
+    Wanted = tuple[RunFile, ReadingName]
+
+__all__ = ["COMPUTATIONS", "Computation", "Solved"]
+
+_PROBLEM: Final = ("target", "network", "problem")
+_THEORY: Final = (*_PROBLEM, "method", "sampling")
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A computation: what it depends on, and how it is done.
+
+    Attributes
+    ----------
+    tables : tuple of str
+        Tables of a run file that it depends on.
+    settings : callable
+        Takes a run file and a reading; returns them with all that is meant stated in these tables,
+        the step of the reading too. Raises ValueError where the run file lacks something or the
+        problem has no such quantity.
+    run : callable
+        Takes such a run file, and all readings that are wanted.
+    """
+
+    tables: tuple[str, ...]
+    settings: Callable[[RunFile, ReadingName], Wanted]
+    run: Callable[[RunFile, Sequence[ReadingName]], Any]
+
+
+def _step_of(run: RunFile, stated: int | None, default: int | None = None) -> int:
+    """Return a step of the method: that of the reading, of the run file, or the last one."""
+    step = default if stated is None else stated
+    step = run.method.n_steps if step is None else step
+    if step > run.method.n_steps:
+        raise ValueError(f"step must be in 0..n_steps = 0..{run.method.n_steps}, got {step}")
+    return step
+
+
+# -- the mean-field process ----------------------------------------------------------------------
+
+
+@dataclass
+class Solved:
+    """A trajectory, and the law of its Hessian at the step last asked for."""
+
+    trajectory: Trajectory
+    _laws: dict[int, HessianLaw] = field(default_factory=dict)
+
+    def hessian(self, step: int) -> HessianLaw:
+        """Return the law of the Hessian at a step."""
+        if step not in self._laws:  # one at a time: it holds arrays as long as the paths
+            self._laws = {step: self.trajectory.hessian(step, keep=False)}
+        return self._laws[step]
+
+
+def _delta(*places: float | None) -> float:
+    """Return the first delta that is stated."""
+    for delta in places:
+        if delta is not None:
+            return delta
+    raise ValueError('trajectory.delta is missing: state it, or an axis "delta"')
+
+
+def _of_hessian(run: RunFile, reading: ReadingName) -> Wanted:
+    delta = TrajectorySettings(_delta(run.spectrum.delta, run.trajectory.delta))
+    step = _step_of(run, reading.step, run.spectrum.step)
+    # Nothing holds a Hessian to an accuracy: it is that of the paths stated.
+    return replace(run, trajectory=delta, accuracy=None), replace(reading, step=step)
+
+
+def _of_trajectory(run: RunFile, reading: ReadingName) -> Wanted:
+    delta = TrajectorySettings(_delta(run.trajectory.delta, run.spectrum.delta))
+    return replace(run, trajectory=delta), replace(reading, step=_step_of(run, reading.step))
+
+
+def _solved(run: RunFile, readings: Sequence[ReadingName]) -> Solved:
+    steps = sorted({reading.step or 0 for reading in readings})
+    # Held to an accuracy, quantities are so at all times of the method; so it is always all of it.
+    method = run.method if run.accuracy else run.method.until(steps[-1])
+    kept = () if run.accuracy else [step for step in steps if step]
+    return Solved(
+        solve(
+            run.problem,
+            run.trajectory.delta or 0.0,
+            method,
+            run.sampling,
+            hessian_steps=kept,
+            keep_paths=False,
+            threads=1,
+            **run.accuracy_options,
+        )
+    )
+
+
+# -- thresholds ----------------------------------------------------------------------------------
+
+
+def _bracket(run: RunFile, name: str, bracket: Any) -> None:
+    if bracket is None:
+        raise ValueError(f"{name}.bracket is missing: the range of delta to search")
+    check_question(run.problem, run.method, bracket, run.sampling)
+
+
+def _of_threshold(run: RunFile, reading: ReadingName) -> Wanted:
+    _bracket(run, "threshold", run.threshold.bracket)
+    settings = replace(run.threshold, step=_step_of(run, reading.step, run.threshold.step))
+    return replace(run, threshold=settings), replace(reading, step=None)
+
+
+def _threshold(run: RunFile, _: Sequence[ReadingName]) -> Threshold:
+    return find_delta_nn(
+        run.problem,
+        run.method,
+        run.threshold.bracket or (),
+        run.threshold.step,
+        run.sampling,
+        threads=1,
+        **run.threshold.stated("scan_points"),
+        **run.accuracy_options,
+    )
+
+
+def _of_curve(run: RunFile, reading: ReadingName) -> Wanted:
+    bracket = run.threshold.bracket if run.curve.bracket is None else run.curve.bracket
+    _bracket(run, "curve", bracket)
+    horizon = run.curve.n_steps
+    method = run.method if horizon is None else run.method.until(horizon)
+    settings = replace(run.curve, bracket=bracket, n_steps=None)
+    return replace(run, method=method, curve=settings), reading
+
+
+def _curve(run: RunFile, _: Sequence[ReadingName]) -> ThresholdCurve:
+    return delta_nn_curve(
+        run.problem,
+        run.method,
+        run.curve.bracket or (),
+        sampling=run.sampling,
+        threads=1,
+        **run.curve.stated("steps", "points", "max_solves"),
+        **run.accuracy_options,
+    )
+
+
+# -- label and runs of finite dimension ----------------------------------------------------------
+
+
+def _of_label(run: RunFile, reading: ReadingName) -> Wanted:
+    return run, reading
+
+
+def _label(run: RunFile, _: Sequence[ReadingName]) -> Hardness:
+    return hardness(run.problem.target)
+
+
+def _of_runs(run: RunFile, reading: ReadingName) -> Wanted:
+    if run.sweep.d is None:
+        raise ValueError("sweep.d is missing: the dimension of the runs")
+    if not isinstance(run.method, GradientDescent):
+        raise ValueError("[method] must have step_size and n_steps: runs are gradient descent")
+    if not run.problem.target.hard_basis.shape[1]:
+        raise ValueError("the problem has no hard direction, whose recovery could be followed")
+    delta = _delta(run.trajectory.delta, run.spectrum.delta)
+    horizon = run.method.n_steps if run.sweep.n_steps is None else run.sweep.n_steps
+    settings = replace(  # the largest size, and no Hessian, which nothing is read from
+        run.sweep, deltas=(delta,), bracket=None, d=run.sweep.d[-1:], hessian_step=None,
+        n_steps=None,
+    )  # fmt: skip
+    return replace(run, method=run.method.until(horizon), sweep=settings), reading
+
+
+def _runs(run: RunFile, _: Sequence[ReadingName]) -> Sweep:
+    assert isinstance(run.method, GradientDescent)
+    return sweep(
+        run.problem,
+        run.sweep.deltas or (),
+        run.method,
+        workers=1,
+        **run.sweep.stated("d", "seeds", "recovery", "inputs"),
+    )
+
+
+COMPUTATIONS: Final[Mapping[str, Computation]] = {
+    "hessian": Computation((*_THEORY, "trajectory"), _of_hessian, _solved),
+    "trajectory": Computation((*_THEORY, "trajectory"), _of_trajectory, _solved),
+    "threshold": Computation((*_THEORY, "threshold"), _of_threshold, _threshold),
+    "curve": Computation((*_THEORY, "curve"), _of_curve, _curve),
+    "label": Computation(("target",), _of_label, _label),
+    "runs": Computation((*_PROBLEM, "method", "sweep"), _of_runs, _runs),
+}

@@ -1,0 +1,189 @@
+"""Estimates of time and memory of the tasks of a scan, from a solve measured on few paths."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from dmft._numerics.sampling import Sampling
+from dmft._numerics.workers import single_threaded_blas
+from dmft.scans.readings import ReadingName
+from dmft.solver.memory import surely_needed
+from dmft.trajectory.solving import solve
+
+if TYPE_CHECKING:
+    from dmft.config.config import RunFile
+    from dmft.scans.tasks import Outcome, Task
+
+__all__ = ["Estimate", "bytes_of", "estimate"]
+
+_INTERPRETER: Final = 0.28e9  # with its libraries and compiled functions
+_SPARE: Final = 1.5  # what an allocator does not give back at once
+_MOST_RANK: Final = 150  # directions of a basis per neuron, roughly, before truncation holds them
+_MEASURED_PATHS: Final = 512
+_MEASURED_STEPS: Final = (8, 24)
+_SCAN_SOLVES, _ROOT_SOLVES, _CURVE_SOLVES = 14, 2, 13
+# Error of a threshold on 8 x 1024 paths, roughly; it falls like the root of their number.
+_ERROR, _PATHS_OF_ERROR = 0.02, 1024
+_FLOPS: Final = 1e9  # of gradient descent at finite d, per second and core
+_LABEL_SECONDS: Final = 5.0
+_PLAN_SECONDS: Final = 2.0  # of other tasks
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimate of a scan.
+
+    Attributes
+    ----------
+    n_tasks, n_done : int
+        Computations, and how many of them are on disk.
+    seconds : float
+        Processor time of those that are not.
+    bytes : float
+        Memory of the largest.
+    measured : bool
+        Whether it rests on finished computations of the same kinds.
+    """
+
+    n_tasks: int
+    n_done: int
+    seconds: float
+    bytes: float
+    measured: bool
+
+
+def estimate(tasks: Sequence[Task], done: Mapping[str, Outcome], most: int = 200) -> Estimate:
+    """Estimate processor time and memory of tasks.
+
+    Finished computations of a kind say what others of it take; without any, a solve on few paths
+    is measured and scaled.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    done : mapping of str to Outcome
+        What is finished, by key.
+    most : int
+        Number of tasks to look at; the others are taken to be like these.
+
+    Returns
+    -------
+    Estimate
+    """
+    left = [task for task in tasks if task.key not in done]
+    stride = max(1, math.ceil(len(left) / most))
+    sample = left[::stride]
+    times: dict[str, list[float]] = {}
+    for task in tasks:
+        if task.key in done and done[task.key].seconds > 0:
+            times.setdefault(task.computation, []).append(done[task.key].seconds)
+    model = _Model()
+    seconds, memory, measured = 0.0, _INTERPRETER, True
+    for task in sample:
+        memory = max(memory, bytes_of(task))
+        if task.computation in times:
+            known = times[task.computation]
+            seconds += sum(known) / len(known)
+        else:
+            seconds += model.seconds(task)
+            measured = False
+    if sample:
+        seconds *= len(left) / len(sample)
+    return Estimate(len(tasks), len(tasks) - len(left), seconds, memory, measured)
+
+
+def bytes_of(task: Task) -> float:
+    """Estimate the memory that a worker needs for a task, its interpreter included."""
+    run = task.run
+    if task.computation == "runs":
+        d, delta = (run.sweep.d or (1,))[-1], (run.sweep.deltas or (1.0,))[0]
+        return _INTERPRETER + _SPARE * 8.0 * 4 * d * (delta * d + 1)
+    if task.computation == "label":
+        return _INTERPRETER + 8.0 * 2**24 * 6
+    n_paths = max(_paths(task))
+    sampling = replace(run.sampling, n_paths=n_paths)
+    kept = len(task.readings) if task.computation == "hessian" else 30
+    n_kept = 1 if task.computation == "threshold" else min(kept, run.method.n_steps + 1)
+    n_steps = run.method.n_steps
+    least = surely_needed(run.problem, run.method, n_paths, sampling.replicates, n_kept, n_steps)
+    drawn = n_paths * sampling.replicates * (2 if run.problem.starts_on_hard else 1)
+    basis = 8.0 * 2 * run.problem.m * min(n_steps, _MOST_RANK) * drawn
+    return _INTERPRETER + _SPARE * (least + basis)
+
+
+def _paths(task: Task) -> tuple[int, int]:
+    """Return the paths per replicate of the first and of the last solves of a task."""
+    run = task.run
+    accuracy = run.accuracy
+    if accuracy is None:
+        return run.sampling.n_paths, run.sampling.n_paths
+    step = run.threshold.step if task.computation == "threshold" else None
+    times = run.method.times
+    first = accuracy.first_paths(float(times[-1 if step is None else step]))
+    wanted = _PATHS_OF_ERROR * (_ERROR / accuracy.rtol) ** 2
+    return first, int(min(max(2.0 ** math.ceil(math.log2(wanted)), first), accuracy.max_paths))
+
+
+class _Model:
+    """Time of solves, measured once for each problem's number of neurons."""
+
+    def __init__(self) -> None:
+        self._rates: dict[tuple[int, str], tuple[float, float]] = {}
+
+    def seconds(self, task: Task) -> float:
+        """Estimate the processor time of a task."""
+        run = task.run
+        if task.computation == "label":
+            return _LABEL_SECONDS
+        if task.computation == "runs":
+            settings, m = run.sweep, run.problem.m
+            d, delta = (settings.d or (1,))[-1], (settings.deltas or (1.0,))[0]
+            return settings.seeds * run.method.n_steps * 4.0 * delta * d * d * m / _FLOPS
+        step, readings = run.method.n_steps, [ReadingName.parse(text) for text in task.readings]
+        count = {"threshold": _SCAN_SOLVES, "curve": _CURVE_SOLVES}.get(task.computation, 1)
+        if task.computation == "threshold" and run.threshold.step is not None:
+            step = run.threshold.step
+        if task.computation == "hessian":
+            step = max(reading.step or 0 for reading in readings)
+        if not step:
+            return _PLAN_SECONDS
+        first, last = _paths(task)
+        seconds = count * self._solve(run, step, first)
+        if run.accuracy is not None and last > first:
+            seconds += _ROOT_SOLVES * self._solve(run, step, last)
+        return seconds
+
+    def _solve(self, run: RunFile, n_steps: int, n_paths: int) -> float:
+        """Estimate the time of one solve: its steps get longer as the basis grows."""
+        key = run.problem.m, type(run.method).__name__
+        if key not in self._rates:
+            self._rates[key] = _measured(run)
+        constant, growth = self._rates[key]
+        rank = min(n_steps, _MOST_RANK)
+        work = constant * n_steps + growth * rank * (n_steps - rank / 2.0)
+        return work * n_paths * run.sampling.replicates / 8.0
+
+
+def _measured(run: RunFile) -> tuple[float, float]:
+    """Measure a solve on few paths: seconds of a path in a step, and their growth with the step."""
+    sampling = Sampling(_MEASURED_PATHS, 8)
+    horizons = [min(steps, run.method.n_steps) for steps in _MEASURED_STEPS]
+    delta = 4.0 if run.trajectory.delta is None else run.trajectory.delta
+    spent = []
+    with single_threaded_blas():
+        for steps in (horizons[0], *horizons):  # the first compiles, or reads what was compiled
+            start = time.process_time()
+            options: dict[str, Any] = {"hessian_steps": (), "keep_paths": False, "threads": 1}
+            solve(run.problem, delta, run.method.until(steps), sampling, **options)
+            spent.append((time.process_time() - start) / _MEASURED_PATHS)
+    short, long = spent[1:]
+    first, last = horizons
+    if last <= first:
+        return short / first, 0.0
+    # short = a s + b s^2/2 at both horizons.
+    growth = max(2.0 * (long / last - short / first) / (last - first), 0.0)
+    return max(short / first - growth * first / 2.0, 0.0), growth

@@ -66,8 +66,9 @@ os.environ["DELTA_NN_SMALL"] = "1"
 os.environ.pop("MPLBACKEND", None)  # figures are for the page
 
 _SMALL = """```{{note}}
-Made at small sizes, in seconds: numbers and figures of this page are rough. Those of the full sizes are in
-[Experiments](../experiments.md). The notebook is the script `notebooks/{name}`, which Jupyter opens with jupytext.
+Made at small sizes, in seconds: numbers and figures of this page are rough. Those of the full
+sizes are in [Experiments](../experiments.md). The notebook is the script `notebooks/{name}`, which
+Jupyter opens with jupytext.
 ```"""
 
 
@@ -111,6 +112,10 @@ def option_rows(command: str) -> list[tuple[str, list[tuple[str, str, str]]]]:
     return groups
 
 
+def _entry(content: nodes.Node) -> nodes.entry:
+    return nodes.entry("", nodes.paragraph("", "", content))
+
+
 class Options(Directive):
     """Directive ``options``: all options of a command, from its parser."""
 
@@ -123,11 +128,12 @@ class Options(Directive):
             heading = nodes.entry("", nodes.paragraph("", title), morecols=2, classes=["group"])
             body += nodes.row("", heading)
             for option, key, text in rows:
-                cells = [nodes.literal("", part) if part else nodes.Text("") for part in (option, key)]
-                parts = [nodes.paragraph("", "", cell) for cell in cells]
-                parts.append(nodes.paragraph("", text.replace("`", "")))
-                body += nodes.row("", *(nodes.entry("", part) for part in parts))
-        heads = (nodes.entry("", nodes.paragraph("", t)) for t in ("option", "in a run file", "meaning"))
+                cells = [
+                    nodes.literal("", part) if part else nodes.Text("") for part in (option, key)
+                ]
+                cells.append(nodes.Text(text.replace("`", "")))
+                body += nodes.row("", *map(_entry, cells))
+        heads = map(_entry, map(nodes.Text, ("option", "in a run file", "meaning")))
         group = nodes.tgroup("", cols=3)
         group += [nodes.colspec(colwidth=width) for width in (35, 30, 35)]
         group += [nodes.thead("", nodes.row("", *heads)), body]

@@ -7,13 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from transcripts import assert_same, lay_files, quick_commands
 
 import dmft
 import rmt
 import rmt.closed_forms
 from dmft.cli import main
 from dmft.cli.arguments import _COMMANDS
-from transcripts import assert_same, lay_files, quick_commands
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -65,6 +65,7 @@ def test_every_command_has_a_page_with_its_options():
     assert set(re.findall(r"```{options} (\S+)", pages)) == commands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_print_what_their_pages_show(page, tmp_path, monkeypatch, capsys):
     text = page.read_text(encoding="utf-8")

@@ -146,7 +146,15 @@ def _close_examples(app: object, page: str, source: list[str]) -> None:
     source[0] = source[0].replace("\n\n```\n", "\n```\n")
 
 
+def _link_figures(app: object, page: nodes.document) -> None:
+    """Give figures a width, upon which Sphinx links them to the full size."""
+    for image in page.findall(nodes.image):
+        if isinstance(image.parent, (nodes.section, nodes.paragraph)):
+            image.setdefault("width", "100%")
+
+
 def setup(app: object) -> None:
     """Connect what is above."""
     app.add_directive("options", Options)  # type: ignore[attr-defined]
     app.connect("source-read", _close_examples)  # type: ignore[attr-defined]
+    app.connect("doctree-read", _link_figures)  # type: ignore[attr-defined]

@@ -31,7 +31,6 @@ exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-suppress_warnings = ["toc.empty_glob"]  # guides are listed by patterns too
 
 html_theme = "pydata_sphinx_theme"
 html_title = project

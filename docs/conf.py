@@ -11,6 +11,7 @@ from pathlib import Path
 import jupytext
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from sphinx.application import Sphinx
 
 from dmft.cli.arguments import command_parser
 
@@ -45,7 +46,6 @@ html_theme_options = {
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-html_assets_policy = "always"  # titles of pages listed at the side may hold formulas
 # Where no section has pages to list at the side, the text gets the width.
 html_sidebars = {page: [] for page in ("index", "install", "tutorial", "theory", "faq")}
 
@@ -140,20 +140,22 @@ class Options(Directive):
         return [nodes.table("", group, classes=["options"])]
 
 
-def _close_examples(app: object, page: str, source: list[str]) -> None:
+def _close_examples(app: Sphinx, page: str, source: list[str]) -> None:
     """Remove the empty line by which doctest knows the end of an example from the fence."""
     source[0] = source[0].replace("\n\n```\n", "\n```\n")
 
 
-def _link_figures(app: object, page: nodes.document) -> None:
+def _link_figures(app: Sphinx, page: nodes.document) -> None:
     """Give figures a width, upon which Sphinx links them to the full size."""
     for image in page.findall(nodes.image):
         if isinstance(image.parent, (nodes.section, nodes.paragraph)):
             image.setdefault("width", "100%")
 
 
-def setup(app: object) -> None:
+def setup(app: Sphinx) -> None:
     """Connect what is above."""
-    app.add_directive("options", Options)  # type: ignore[attr-defined]
-    app.connect("source-read", _close_examples)  # type: ignore[attr-defined]
-    app.connect("doctree-read", _link_figures)  # type: ignore[attr-defined]
+    # Titles listed at the side may hold formulas, also of a page that has none itself.
+    app.set_html_assets_policy("always")
+    app.add_directive("options", Options)
+    app.connect("source-read", _close_examples)
+    app.connect("doctree-read", _link_figures)

@@ -92,6 +92,14 @@ class Status(enum.Enum):
         "An average over the samples is infinite or does not exist (heavy tails or poles of label, "
         "activation or loss); clip or transform the label, or take a loss that grows more slowly."
     )
+    SEPARABLE = (
+        "The data are separable, so the risk has no minimiser: the norm grows without bound; raise "
+        "delta, or give a weight_decay."
+    )
+    NOT_UNIQUE = (
+        "The risk has many minimisers, which fit all data: where gradient descent ends depends on "
+        "its start; raise delta, or give a weight_decay."
+    )
     NO_COEFFICIENT = (
         "No degree up to max_degree has a conditional mean that differs from zero: the hard "
         "directions do not enter the label, or only in higher degrees; raise max_degree."

@@ -29,12 +29,14 @@ def simulate(
     init_radius: float = 1.0,
     hard: Sequence[int] = (),
     hessian_steps: Sequence[int] = (),
+    largest: bool = False,
     n_test: int = 200_000,
 ) -> dict:
     """One run; keys ``C`` (T+1, T+1, m, m), ``M`` (T+1, m, k), ``G`` (T+1, T+1, m, m),
     ``train_loss``, ``test_loss`` (T+1,), and for each step in ``hessian_steps`` the keys
-    ``smallest:t``, ``largest:t`` (extreme Hessian eigenvalues, weight decay included) and
-    ``overlap:t`` (squared norm of the lowest eigenvector on the hard directions).
+    ``smallest:t``, ``largest:t`` (extreme Hessian eigenvalues, weight decay included; the second
+    where it is asked for) and ``overlap:t`` (squared norm of the lowest eigenvector on the hard
+    directions).
     """
     rng = np.random.default_rng(seed)
     a = np.asarray(second_layer, dtype=float)
@@ -59,10 +61,11 @@ def simulate(
             D = loss[2](f, y)[:, None, None] * s1[:, :, None] * s1[:, None, :]
             index = np.arange(m)
             D[:, index, index] += loss[1](f, y)[:, None] * a * activation[2](r)
-            low, overlap, high = extreme_eigenvalues(X, D, hard)
+            low, overlap = smallest_eigenvalue(X, D, hard)
             out[f"smallest:{t}"] = low + weight_decay
             out[f"overlap:{t}"] = overlap
-            out[f"largest:{t}"] = high + weight_decay
+            if largest:
+                out[f"largest:{t}"] = largest_eigenvalue(X, D) + weight_decay
         if t < n_steps:
             theta = theta - step_size * (X.T @ g / n + weight_decay * theta)
     W, g = np.array(weights), np.array(gradients)
@@ -73,10 +76,8 @@ def simulate(
     return out
 
 
-def extreme_eigenvalues(X, D, hard):
-    """Smallest eigenvalue, its squared overlap with the hard axes, and the largest eigenvalue of
-    (1/n) sum_i D_i (x) x_i x_i^T, matrix-free.
-    """
+def hessian_of(X, D):
+    """(1/n) sum_i D_i (x) x_i x_i^T, matrix-free, and a vector to start from."""
     n, d = X.shape
     m = D.shape[1]
 
@@ -87,11 +88,21 @@ def extreme_eigenvalues(X, D, hard):
     H = LinearOperator((d * m, d * m), matvec=apply, dtype=float)
     start = np.ones(d * m)
     start[: m * 4] += 10.0  # both the hard axes and the rest are present in the start vector
+    return H, start
+
+
+def smallest_eigenvalue(X, D, hard):
+    """The smallest eigenvalue, and its squared overlap with the hard axes."""
+    H, start = hessian_of(X, D)
     values, vectors = eigsh(H, k=1, which="SA", ncv=30, v0=start, tol=1e-7, maxiter=5000)
-    lowest = vectors[:, 0].reshape(d, m)
-    # The largest one sits at the edge, where digits are expensive and not needed.
-    high = eigsh(H, k=1, which="LA", ncv=30, v0=start, tol=1e-4, return_eigenvectors=False)
-    return values[0], np.sum(lowest[list(hard)] ** 2), high[0]
+    lowest = vectors[:, 0].reshape(X.shape[1], -1)
+    return values[0], np.sum(lowest[list(hard)] ** 2)
+
+
+def largest_eigenvalue(X, D):
+    """It sits at the edge, where digits are expensive and not needed."""
+    H, start = hessian_of(X, D)
+    return eigsh(H, k=1, which="LA", ncv=30, v0=start, tol=1e-4, return_eigenvectors=False)[0]
 
 
 def _test_loss(rng, n, activation, loss, label, k, a, theta):

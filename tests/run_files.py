@@ -71,4 +71,13 @@ n_steps = 20
 recovery = 0.25
 hessian_step = 20
 inputs = "rademacher"
+
+[scan]
+quantity = ["threshold", "gap@2"]
+design = "sobol"
+points = 4
+seed = 2
+
+[scan.axes]
+"target.noise" = { from = 0, to = 1.5 }
 """

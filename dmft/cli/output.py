@@ -173,7 +173,7 @@ class Output:
         """Return a path that overwrites no file made with other settings, unless by --force."""
         free = path if self._force else free_path(path, self._stamp)
         if free != path:
-            say(f"{PROGRAM}: {path} was made with other settings: writing {free} (or use --force)")
+            say(f"{PROGRAM}: {path} is of other settings: writing {free} (or use --force)")
         return free
 
     def draw(self, kind: str, plot: str, *results: Any) -> None:

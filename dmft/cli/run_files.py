@@ -234,7 +234,7 @@ def settings_stamp(arguments: argparse.Namespace, config: Mapping[str, Any]) -> 
     own = {
         name: value
         for name, value in vars(arguments).items()
-        if "." not in name and name not in _NO_SETTINGS and value not in (None, False)
+        if "." not in name and name not in _NO_SETTINGS and value is not None and value is not False
     }
     text = json.dumps([command, settings, own], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -24,6 +24,7 @@ __all__ = ["run_scan"]
 
 def run_scan(arguments: argparse.Namespace) -> int:
     """Compute the quantities of all points, or say what it would take."""
+    from dmft.scans.cluster import check_address
     from dmft.scans.scans import answered, dry_run, question_of
 
     if arguments.list:
@@ -38,7 +39,7 @@ def run_scan(arguments: argparse.Namespace) -> int:
         return _estimate(arguments, run, question, dry_run(question, folder))
     if arguments.jobs is not None and (arguments.dask is None or "://" in arguments.dask):
         raise UsageError("--jobs belongs to --dask with a batch system, slurm say")
-    if arguments.dask is not None and "://" not in arguments.dask:
+    if arguments.dask is not None and "://" not in check_address(arguments.dask):
         say(
             f"{PROGRAM}: waits for jobs of {arguments.dask}, as long as it takes; what is finished "
             f"is kept in {folder}"

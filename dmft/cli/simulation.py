@@ -44,7 +44,6 @@ def run_simulate(arguments: argparse.Namespace) -> int:
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """Simulate, solve, and compare the two."""
-    from dmft._numerics.machine_memory import available_memory
     from dmft.comparison.comparison import compare
     from dmft.solver.memory import check_solve
     from dmft.trajectory.solving import solve
@@ -59,7 +58,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
         run = dataclasses.replace(run, problem=problem, simulation=settings)
     assert settings.delta is not None  # _simulated_run has seen to it
     n_kept = len(set(settings.hessian_steps))
-    check_solve(run.problem, descent_of(run), run.sampling, n_kept, available_memory())
+    check_solve(run.problem, descent_of(run), run.sampling, n_kept)
     with Output(arguments, run) as output, keeping_seeds(output):
         simulations = _simulate(arguments, run, output)
         n_solves = run.sampling.replicates + 1

@@ -175,7 +175,7 @@ TABLES: dict[str, type[Settings]] = {
     "scan": ScanSettings,
 }
 _COMMANDS = tuple(TABLES)[5:]
-_LAWS, _LISTS = {"label", "activation", "loss"}, {"activations", "losses"}
+_LAWS = ("label", "activation", "loss", "activations", "losses")
 _TEXTS = {"title": str, "description": str}
 _GAP, _OLD_GAP = "algorithmic-gap", "gap"  # the old name is still read
 
@@ -365,10 +365,7 @@ def _placed(table: Any, folder: str | os.PathLike[str]) -> Any:
     """Return a table in which the files of own laws are those of a folder."""
     if not isinstance(table, Mapping):
         return table
-    placed = {key: anchored(table[key], folder) for key in _LAWS & table.keys()}
-    lists = {key: [anchored(entry, folder) for entry in table[key]]
-             for key in _LISTS & table.keys() if isinstance(table[key], list)}  # fmt: skip
-    return {**table, **placed, **lists}
+    return {key: anchored(table[key], folder) if key in _LAWS else table[key] for key in table}
 
 
 def _attribute(table: str) -> str:

@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import sys
 import traceback
@@ -52,13 +53,15 @@ def is_own(entry: object) -> bool:
 
 
 def anchored(entry: Any, folder: str | os.PathLike[str]) -> Any:
-    """Return an entry whose file, if it names one, is found from any folder.
+    """Return an entry, or a list of such, whose file is found from any folder if it names one.
 
     Examples
     --------
     >>> anchored("acts.py:swish", "/home/me"), anchored("gelu", "/home/me")
     ('/home/me/acts.py:swish', 'gelu')
     """
+    if isinstance(entry, list):
+        return [anchored(one, folder) for one in entry]
     if not is_own(entry):
         return entry
     if isinstance(entry, Mapping):
@@ -100,6 +103,13 @@ def own_law(kind: str, entry: str | Mapping[str, Any], folder: str | os.PathLike
             f"{kind} of your own must be file.py:object or module.path:object, "
             f"got {one_line(repr(reference))}"
         )
+    try:
+        json.dumps(parameters, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"parameters of {kind} {reference!r} must be finite numbers, strings, true, false, or "
+            "arrays and tables of these"
+        ) from None
     short = f"{Path(place).name if place.endswith('.py') else place}:{name}"
     label = f"{kind} {short!r}"
     module, data, text = (_of_file if place.endswith(".py") else _of_module)(label, place, folder)
@@ -166,9 +176,19 @@ def _of_module(
         raise ValueError(f"{label}: {one_line(place)!r} is neither a file.py nor a module.path")
     with _reported(label, place, Path(folder, f"{place.replace('.', '/')}.py")):
         module = importlib.import_module(place)
+    data = _contents(module)
+    return (
+        module,
+        data,
+        _text(data) if str(module.__dict__.get("__file__")).endswith(".py") else None,
+    )
+
+
+@functools.cache
+def _contents(module: ModuleType) -> bytes:
+    """Return the file of a module as it was when first asked for; its name where it has none."""
     file = getattr(module, "__file__", None)
-    data = Path(file).read_bytes() if file else f"{place} {sys.version}".encode()
-    return module, data, _text(data) if file and file.endswith(".py") else None
+    return Path(file).read_bytes() if file else f"{module.__name__} {sys.version}".encode()
 
 
 def _text(data: bytes) -> str | None:

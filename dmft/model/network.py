@@ -26,9 +26,10 @@ class Network:
 
     Parameters
     ----------
-    activation : str, Activation or object
-        A catalogue name (see `dmft.model.activations`) or an object with callables `value`,
-        `derivative`, `second_derivative`.
+    activation : str, mapping, Activation or object
+        A catalogue name (see `dmft.model.activations`), a table of a name and parameters (see
+        `dmft.model.activation_families`), or an object with callables `value`, `derivative`,
+        `second_derivative`.
     second_layer : sequence of float, optional
         The weights :math:`a_j`, one per neuron, used as they are (put any 1/m into them). Default:
         1/m for each of `neurons`.
@@ -45,6 +46,8 @@ class Network:
     >>> network = Network(activation="tanh", second_layer=[1.0, -0.5])
     >>> network.m, network.activation.name
     (2, 'tanh')
+    >>> Network({"name": "swish", "beta": 1.5}).activation.name
+    'swish(beta=1.5)'
     >>> Network("tanh", neurons=4).second_layer
     (0.25, 0.25, 0.25, 0.25)
     """

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib import rc_context
+from matplotlib.colors import CenteredNorm
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dmft._numerics.validation import check_instance
@@ -18,6 +20,7 @@ from dmft.plotting.common import (
     DASHES,
     GREY,
     VERMILLION,
+    broken,
     describe,
     fill_band,
     filled_marks,
@@ -27,7 +30,6 @@ from dmft.plotting.common import (
     name_of,
     new_figure,
     say_within,
-    set_title,
     style,
 )
 from dmft.scans.quantities import QUANTITIES
@@ -64,10 +66,19 @@ _LABELS: Final = {
 _DELTAS: Final = ("delta", "trajectory.delta", "spectrum.delta")
 _OF_DELTA: Final = ("hessian", "trajectory", "runs")  # computations that depend on delta
 _FEW: Final = 4  # values of a numeric axis that are lines rather than an axis
-_MOST_PANELS: Final = 12
+_MOST_PANELS, _MOST_COLUMNS = 12, 3
 _MOST_LINES: Final = 8
-_PANEL: Final = (4.3, 3.5)
+# Figures have the size at which they are printed, one column or two, with letters of 9 points.
+_COLUMN, _PAGE, _HEIGHT = 3.4, 7.0, 2.6
+_POINTS: Final = 9.0
+_PRINTED: Final[dict[Any, Any]] = {
+    "font.size": _POINTS, "axes.labelsize": _POINTS, "axes.titlesize": _POINTS,
+    "legend.fontsize": _POINTS, "xtick.labelsize": _POINTS, "ytick.labelsize": _POINTS,
+    "axes.linewidth": 0.7, "lines.linewidth": 1.3, "mathtext.fontset": "dejavusans",
+    "savefig.dpi": 300,
+}  # fmt: skip
 _WIDE: Final = 8.0
+_ASIDE: Final = 0.12  # of marks of one category, side by side
 
 
 @dataclass(frozen=True)
@@ -93,9 +104,13 @@ class _Axis:
         if len(x) < 3 or x[0] <= 0:
             return False
         steps = np.diff(np.log(x))
-        even = np.ptp(np.diff(x)) <= 1e-6 * x[-1]
-        return bool(x[-1] > _WIDE * x[0] and not even) or bool(
-            np.ptp(steps) < 1e-3 * steps.max() and not even
+        if np.ptp(steps) < 1e-3 * steps.max():
+            return True
+        # Spread like numbers even in the logarithm, whose median is the geometric mean of the ends.
+        middle, ends = math.log(np.median(x)), (x[0], x[-1])
+        logarithmic = abs(middle - 0.5 * math.log(ends[0] * ends[1]))
+        return bool(
+            ends[1] > _WIDE * ends[0] and logarithmic < abs(middle - math.log(0.5 * sum(ends)))
         )
 
     def name(self, index: int) -> str:
@@ -136,7 +151,7 @@ def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figu
     chosen = list(scan.quantities) if names is None else list(names)
     for name in chosen:
         scan.column(name)
-    with style():
+    with style(), rc_context(_PRINTED):
         if scan.design != "product":
             figure = _scattered(scan, chosen)
         else:
@@ -146,7 +161,9 @@ def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figu
         if not scan.status.ok:
             count = int((scan.statuses != Status.SUCCESS.name).sum())
             title += f"\n{count} of {scan.statuses.size} values with another status than SUCCESS"
-        set_title(figure, title)
+        figure.suptitle(broken(title, figure), fontsize=_POINTS)
+        for panel in figure.axes:
+            panel.tick_params(labelsize=_POINTS)  # ticks are made when the figure is drawn
     return figure
 
 
@@ -164,6 +181,12 @@ def _title(scan: Scan) -> str:
         parts += [found] if found else []
         steps = config["method"].get("n_steps")
         parts += [f"{steps} steps"] if steps and "steps" not in found else []
+    runs, sweep = [_computation(name) == "runs" for name in scan.quantities], config.get("sweep")
+    if any(runs) and sweep and not any(key.startswith("sweep.") for key in changed):
+        d, n_steps = sweep["d"], sweep.get("n_steps") or config["method"]["n_steps"]
+        largest = d[-1] if isinstance(d, list | tuple) else d
+        parts = [part for part in parts if not part.endswith(" steps")] if all(runs) else parts
+        parts.append(rf"runs of $d = {largest}$ and {n_steps} steps")
     return ", ".join(parts)
 
 
@@ -204,6 +227,12 @@ def _label(name: str) -> str:
     return text if parsed.step is None else f"{text}  at $t = {parsed.step}$"
 
 
+def _figure(rows: int, columns: int) -> tuple[Figure, list[Axes]]:
+    width = _COLUMN if columns == 1 else _PAGE
+    height = _HEIGHT if columns < _MOST_COLUMNS else 0.85 * _HEIGHT
+    return new_figure((width, 0.5 + height * rows), rows, columns)
+
+
 def _panels(
     scan: Scan, names: list[str], others: list[_Axis]
 ) -> tuple[Figure, list[tuple[Axes, str, dict[int, int]]]]:
@@ -214,16 +243,16 @@ def _panels(
         for name in names
         for place in places
     ][:_MOST_PANELS]
-    columns = min(len(places) if len(places) > 1 else len(names), 4, len(wanted))
+    columns = min(len(places) if len(places) > 1 else len(names), _MOST_COLUMNS, len(wanted))
     rows = math.ceil(len(wanted) / columns)
-    figure, panels = new_figure((0.5 + _PANEL[0] * columns, 0.6 + _PANEL[1] * rows), rows, columns)
+    figure, panels = _figure(rows, columns)
     for axes in panels[len(wanted) :]:
         axes.remove()
     found = []
     for axes, (name, place) in zip(panels, wanted, strict=False):
         texts = [axis.name(place[axis.place]) for axis in others]
         if texts:
-            axes.set_title(", ".join(texts), fontsize=11)
+            axes.set_title(", ".join(texts), fontsize=_POINTS)
         found.append((axes, name, place))
     return figure, found
 
@@ -256,7 +285,9 @@ def _curves(
             part = _part(scan, name, here, x.place)
             label = None if lines is None else lines.name(index)
             shown.append(part["value"])
-            _draw_line(axes, at, part, index, label, joined=x.is_numeric)
+            count = 1 if lines is None else len(lines.values)
+            aside = 0.0 if x.is_numeric else _ASIDE * (index - (count - 1) / 2)
+            _draw_line(axes, at + aside, part, index, label, joined=x.is_numeric)
             for number, known in enumerate(theory):
                 _draw_vertical(axes, scan, known, here, index, number)
         _name_x(axes, x, ticks)
@@ -267,12 +298,24 @@ def _curves(
             log_if_wide(axes, np.concatenate(shown)[np.isfinite(np.concatenate(shown))])
         if not np.isfinite(shown).any():
             say_within(axes, "no value", GREY)
+    _share_ranges(panels)
     if lines is not None:
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     if theory:
         _explain_theory(panels[0][0], theory)
     return figure
+
+
+def _share_ranges(panels: list[tuple[Axes, str, dict[int, int]]]) -> None:
+    """Give all panels of a quantity one vertical range."""
+    for name in {name for _, name, _ in panels}:
+        same = [axes for axes, other, _ in panels if other == name]
+        limits = [axes.get_ylim() for axes in same]
+        for axes in same:
+            if any(other.get_yscale() == "log" for other in same):
+                axes.set_yscale("log")
+            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def _positions(x: _Axis) -> tuple[FloatArray, list[str] | None]:
@@ -294,7 +337,7 @@ def _draw_line(
     value, error = part["value"], np.nan_to_num(part["error"], posinf=0.0)
     color, known = CYCLE[index % len(CYCLE)], np.isfinite(value)
     good = part["statuses"] == Status.SUCCESS.name
-    marks = {**marker_of(index), "markersize": 4.5}
+    marks = {**marker_of(index), "markersize": 3.4}
     if joined:
         # A line through a place without a value would say that there is one.
         axes.plot(
@@ -308,8 +351,8 @@ def _draw_line(
     missing = x[~known]
     if len(missing):
         axes.plot(
-            missing, np.full(len(missing), 0.03 + 0.045 * index), "x", color=color, markersize=6,
-            markeredgewidth=1.4, transform=axes.get_xaxis_transform(), clip_on=False,
+            missing, np.full(len(missing), 0.03 + 0.045 * index), "x", color=color, markersize=4.5,
+            markeredgewidth=1.1, transform=axes.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
 
 
@@ -324,14 +367,14 @@ def _draw_vertical(
     color = CYCLE[index % len(CYCLE)]
     if math.isfinite(error) and error > 0:
         axes.axvspan(value - error, value + error, color=color, alpha=0.15, linewidth=0, zorder=0)
-    axes.axvline(value, color=color, linewidth=1.3, linestyle=DASHES[(number + 1) % len(DASHES)])
+    axes.axvline(value, color=color, linewidth=1.0, linestyle=DASHES[(number + 1) % len(DASHES)])
 
 
 def _explain_theory(axes: Axes, theory: list[str]) -> None:
     """Say in the first panel what the lines of the theory are."""
     for number, name in enumerate(theory):
         axes.plot(
-            [], [], color=GREY, linewidth=1.3, linestyle=DASHES[(number + 1) % len(DASHES)],
+            [], [], color=GREY, linewidth=1.0, linestyle=DASHES[(number + 1) % len(DASHES)],
             label=_label(name),
         )  # fmt: skip
     handles, labels = axes.get_legend_handles_labels()
@@ -367,6 +410,7 @@ def _maps(
 ) -> Figure:
     """Draw quantities over two axes, with the lines that delta_NN is."""
     figure, panels = _panels(scan, names, others)
+    rows_of: dict[tuple[str, int], list[tuple[Axes, Any]]] = {}
     at_x, at_y = (np.asarray(axis.values, dtype=np.float64) for axis in (x, y))
     for axes, name, place in panels:
         part = _part(scan, name, place, y.place, x.place)
@@ -381,8 +425,7 @@ def _maps(
         mesh = axes.pcolormesh(
             _edges(x), _edges(y), np.ma.masked_invalid(part["value"]), rasterized=True, **settings
         )  # fmt: skip
-        bar = figure.colorbar(mesh, ax=axes, pad=0.02)
-        bar.set_label(_label(name))
+        rows_of.setdefault((name, _row(axes)), []).append((axes, mesh))
         doubtful = (part["statuses"] != Status.SUCCESS.name) & np.isfinite(part["value"])
         rows, columns = np.nonzero(doubtful)
         axes.plot(at_x[columns], at_y[rows], "o", color=GREY, markersize=3, markerfacecolor="white")
@@ -393,10 +436,26 @@ def _maps(
         axes.set_xlim(_edges(x)[0], _edges(x)[-1])
         axes.set_ylim(_edges(y)[0], _edges(y)[-1])
         axes.set_xlabel(x.label)
-        axes.set_ylabel(y.label)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none", fontsize=10)
+        place_of = axes.get_subplotspec()
+        if place_of is None or place_of.is_first_col():
+            axes.set_ylabel(y.label.rpartition("  ")[2])
+    for (name, _), row in rows_of.items():
+        bar = figure.colorbar(row[-1][1], ax=[axes for axes, _ in row], pad=0.02)
+        bar.set_label(_label(name))
+    handles: dict[str, Any] = {}
+    for axes, _, _ in panels:
+        found, labels = axes.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
+    if handles:
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles)
+        )
     return figure
+
+
+def _row(axes: Axes) -> int:
+    place = axes.get_subplotspec()
+    return 0 if place is None else int(place.rowspan.start)
 
 
 def _colours(name: str, known: FloatArray) -> dict[str, Any]:
@@ -404,7 +463,7 @@ def _colours(name: str, known: FloatArray) -> dict[str, Any]:
     if name.partition("@")[0] == "recovery":
         return {"cmap": "viridis", "vmin": 0.0, "vmax": 1.0}
     if len(known) and known.min() < 0.0 < known.max():
-        return {"cmap": "PuOr", "norm": TwoSlopeNorm(0.0, known.min(), known.max())}
+        return {"cmap": "PuOr", "norm": CenteredNorm(0.0, float(np.abs(known).max()))}
     if not len(known):
         return {"cmap": "viridis"}
     return {"cmap": "viridis", "vmin": known.min(), "vmax": known.max()}
@@ -435,12 +494,11 @@ def _draw_theory(
     value, error = part["value"], np.nan_to_num(part["error"], posinf=0.0)
     color = ("white", VERMILLION)[number % 2]
     at, known = np.asarray(x.values, dtype=np.float64), np.isfinite(value)
-    for width, shade in ((3.6, "black"), (2.0, color)):
-        axes.errorbar(
-            at[known], value[known], error[known], color=shade, linewidth=width,
-            elinewidth=width, linestyle=DASHES[number % len(DASHES)], zorder=4,
-            label=_label(name) if shade == color else None,
-        )  # fmt: skip
+    axes.errorbar(
+        at[known], value[known], error[known], color=color, linewidth=1.4, elinewidth=1.4,
+        linestyle=DASHES[number % len(DASHES)], zorder=4, label=_label(name),
+        path_effects=[withStroke(linewidth=2.8, foreground="black")],
+    )  # fmt: skip
 
 
 # -- other designs -------------------------------------------------------------------------------
@@ -451,9 +509,9 @@ def _scattered(scan: Scan, names: list[str]) -> Figure:
     settings = [_Axis(key, 0, values) for key, values in scan.settings.items()]
     settings = [axis for axis in settings if len(set(map(str, axis.values))) > 1] or settings[:1]
     pairs = list(itertools.product(names, settings))[:_MOST_PANELS]
-    columns = min(len(settings) if len(settings) > 1 else len(pairs), 4)
+    columns = min(len(settings) if len(settings) > 1 else len(pairs), _MOST_COLUMNS)
     rows = math.ceil(len(pairs) / columns)
-    figure, panels = new_figure((0.5 + _PANEL[0] * columns, 0.6 + _PANEL[1] * rows), rows, columns)
+    figure, panels = _figure(rows, columns)
     for axes in panels[len(pairs) :]:
         axes.remove()
     for axes, (name, axis) in zip(panels, pairs, strict=False):
@@ -475,11 +533,11 @@ def _scatter(axes: Axes, scan: Scan, name: str, axis: _Axis) -> None:
         at[known], value[known], error[known], color=CYCLE[0], linestyle="none", elinewidth=1.0
     )
     filled_marks(
-        axes, at[known], value[known], good[known], color=CYCLE[0], marker="o", markersize=4.5
+        axes, at[known], value[known], good[known], color=CYCLE[0], marker="o", markersize=3.0
     )
     if (~known).any():
         axes.plot(
-            at[~known], np.full((~known).sum(), 0.03), "x", color=CYCLE[0], markersize=6,
+            at[~known], np.full((~known).sum(), 0.03), "x", color=CYCLE[0], markersize=4.5,
             transform=axes.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
     _name_x(axes, axis, ticks)

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import math
 import queue
+import shlex
+import shutil
+import socket
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +46,7 @@ SYSTEMS: Final = {
     "moab": "MoabCluster",
     "oar": "OARCluster",
 }
+_SCHEMES: Final = ("tcp", "tls")
 _CONNECT_SECONDS: Final = 10
 _SPARE: Final = 1.2
 _NETWORK: Final = 0.15e9
@@ -57,7 +63,11 @@ def check_address(dask: str) -> str:
         If it is neither.
     """
     if "://" in dask:
-        return dask
+        found = urllib.parse.urlsplit(dask)
+        with contextlib.suppress(ValueError):  # of a port that is no number
+            if found.scheme in _SCHEMES and found.hostname and found.port:
+                return dask
+        raise ValueError(f"dask must be an address like tcp://HOST:PORT, got {dask!r}")
     return check_choice(
         "dask", dask, SYSTEMS, also=", or the address of a scheduler, tcp://HOST:PORT"
     )
@@ -87,12 +97,14 @@ def run_on_cluster(
     check_address(dask)
     memory = {task.key: bytes_of(task) for task in tasks}
     with contextlib.ExitStack() as opened:
+        heard = opened.enter_context(_quiet())
         if "://" in dask:
-            client = opened.enter_context(_client(dask, dask))
+            client = opened.enter_context(_closing(_client(dask, dask)))
         else:
-            cluster = opened.enter_context(_cluster(dask, max(memory.values()), jobs, len(tasks)))
-            client, patience = opened.enter_context(_client(cluster, dask)), float("inf")
-        _wait_for_workers(client, patience, dask)
+            largest = max(memory.values())
+            cluster = opened.enter_context(_closing(_cluster(dask, largest, jobs, len(tasks))))
+            client, patience = opened.enter_context(_closing(_client(cluster, dask))), math.inf
+        _wait_for_workers(client, patience, dask, heard)
         declared = _check_workers(client, max(memory.values()))
         futures = {}
         for task in tasks:
@@ -119,6 +131,16 @@ _WISHES: Final[dict[str, Callable[[float], float]]] = {
 }
 
 
+@contextlib.contextmanager
+def _closing(opened: Any) -> Iterator[Any]:
+    """Close a client or a cluster; what goes wrong then matters to nobody."""
+    try:
+        yield opened
+    finally:
+        with contextlib.suppress(Exception):
+            opened.close()
+
+
 def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
@@ -128,10 +150,41 @@ def _library(name: str) -> Any:
         ) from None
 
 
+class _Heard(logging.Handler):
+    """Log that keeps the last exception, where Dask would print it and go on."""
+
+    error: BaseException | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the exception of a record."""
+        if record.exc_info:
+            self.error = record.exc_info[1]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[_Heard]:
+    """Keep Dask from logging, with tracebacks, what is raised here in one line."""
+    _library("distributed")
+    heard, of_dask = _Heard(), ("distributed", "tornado", "asyncio")
+    known = list(logging.root.manager.loggerDict)
+    loggers = [logging.getLogger(name) for name in known if name.partition(".")[0] in of_dask]
+    before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [heard], False
+    try:
+        yield heard
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+
+
 def _client(where: Any, name: str) -> Any:
     """Connect to a scheduler."""
     make = _library("distributed").Client
     try:
+        if isinstance(where, str):  # a client that cannot connect takes long to give up
+            place = urllib.parse.urlsplit(where)
+            socket.create_connection((place.hostname, place.port), _CONNECT_SECONDS).close()
         return make(where, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise WorkersLostError(f"no Dask scheduler answers at {name}: {_line(error)}") from None
@@ -139,25 +192,39 @@ def _client(where: Any, name: str) -> Any:
 
 def _cluster(system: str, memory: float, jobs: int | None, n_tasks: int) -> Any:
     """Start jobs of a batch system, one worker each, that hold the largest task."""
-    library = _library("dask_jobqueue")
+    kind = getattr(_library("dask_jobqueue"), SYSTEMS[system])
+    command = shlex.split(kind.job_cls.submit_command)[0]
+    if shutil.which(command) is None:
+        raise WorkersLostError(
+            f"{system}: there is no command {command} here: start from a login node, or give the "
+            "address of a scheduler"
+        )
     # A worker is killed at 95 % of what it has, and holds the network beside the task.
     memory = _SPARE * memory + _NETWORK
     most = 10 if jobs is None else check_integer("jobs", jobs, minimum=1)
     wishes = ["--resources", f"memory={memory:.0f},cores=1"]
+    cluster = None
     try:
-        cluster = getattr(library, SYSTEMS[system])(
-            cores=1, processes=1, memory=f"{memory:.0f}B", worker_extra_args=wishes
-        )
+        cluster = kind(cores=1, processes=1, memory=f"{memory:.0f}B", worker_extra_args=wishes)
+        cluster.scale(jobs=1)
         # Jobs that end, at their time limit say, are replaced as long as there is work.
         cluster.adapt(minimum_jobs=1, maximum_jobs=min(most, n_tasks))
-    except Exception as error:  # of a configuration, or a command that is not there
+    except Exception as error:  # of a configuration, or from the batch system
+        if cluster is not None:
+            with contextlib.suppress(Exception):
+                cluster.close()
         raise WorkersLostError(f"{system}: no jobs can be started: {_line(error)}") from None
     return cluster
 
 
-def _wait_for_workers(client: Any, patience: float, name: str) -> None:
+def _wait_for_workers(client: Any, patience: float, name: str, heard: _Heard) -> None:
     start = time.monotonic()
     while not _n_workers(client, name):
+        if heard.error is not None:  # of a job that was not accepted
+            said = str(heard.error).rpartition("stderr:")[2].strip() or repr(heard.error)
+            raise WorkersLostError(
+                f"{name}: no jobs can be started: {' '.join(said.split())[:200]}"
+            )
         if time.monotonic() - start > patience:
             raise WorkersLostError(
                 f"the Dask scheduler at {name} has no workers: start some, `dask worker {name}`"

@@ -257,6 +257,8 @@ def _flat(axes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _axis(name: str, entry: Any, drawn: bool) -> Axis:
+    if not isinstance(name, str):
+        raise ValueError(f"keys of a scan must be names like target.noise, got {name!r}")
     keys = tuple(key.strip() for key in name.split(","))
     kinds = [_check_key(key) for key in keys]
     where = f"scan.axes.{name}"
@@ -269,7 +271,8 @@ def _axis(name: str, entry: Any, drawn: bool) -> Axis:
             f"{where} must be a list of values, or a range {{ from = 0, to = 1, num = 8 }}, "
             f"got {entry!r}"
         )
-    values = tuple(entry.tolist() if isinstance(entry, np.ndarray) else entry)
+    listed = entry.tolist() if isinstance(entry, np.ndarray) else entry
+    values = tuple(value.item() if isinstance(value, np.generic) else value for value in listed)
     if len(keys) > 1:
         for value in values:
             if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(keys):

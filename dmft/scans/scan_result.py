@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 from collections import Counter
@@ -30,7 +31,6 @@ FloatArray = NDArray[np.float64]
 _KIND = "scan"
 _MOST_ROWS = 60
 _FEW = 5
-_PARTS = ("", "_error", "_status", "_detail")  # of a quantity, as columns
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -175,6 +175,47 @@ class Scan:
         import pandas
 
         return pandas.DataFrame(self.columns())
+
+    def to_xarray(self) -> Any:
+        """Return the quantities along the axes as an ``xarray.Dataset``, errors and statuses too.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        import xarray
+
+        product = self.design == "product"
+        dims = tuple(keys[0] for keys in self.axes) if product else ("point",)
+        data: dict[str, Any] = {}
+        for name in self.quantities:
+            for suffix, what in (("", "value"), ("_error", "error"), ("_status", "statuses")):
+                data[name + suffix] = (dims, self.grid(name, what))
+        places: dict[str, Any] = {
+            dim: list(map(_cell, self.axis(place))) for place, dim in enumerate(dims) if product
+        }
+        for key, values in self.settings.items():
+            if not product:
+                places[key] = ("point", list(map(_cell, values)))
+        return xarray.Dataset(data, places, {"design": self.design})
+
+    def plot(self, *quantities: str) -> Any:
+        """Draw the quantities, or some, as `dmft.plotting.plot_scan` does.
+
+        Returns
+        -------
+        matplotlib.axes.Axes or ndarray of them
+            ``axes.figure`` is the figure.
+
+        Raises
+        ------
+        ValueError
+            If there is no such quantity.
+        """
+        figure = importlib.import_module("dmft.plotting").plot_scan(self, quantities or None)
+        panels = [panel for panel in figure.axes if panel.get_xlabel()]
+        return panels[0] if len(panels) == 1 else np.array(panels, dtype=object)
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the table of `columns` as CSV, numbers to the last digit; return the file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dmft.solver.memory import fits
+from dmft.solver.memory import rows_within
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def begin_within(
     accuracy : Accuracy
     execution : Execution
     problem, method, sampling, n_kept
-        Of each solve, as in `dmft.solver.memory.fits`.
+        Of each solve, as in `dmft.solver.memory.rows_within`.
     count : int
         Steps of the progress that the work takes.
     seconds : float
@@ -48,7 +48,9 @@ def begin_within(
     """
     if not accuracy.has_time_for(seconds):
         return Status.MAX_PATHS
-    if not fits(problem, method, sampling, n_kept, execution.max_memory):
+    try:
+        rows_within(execution.max_memory, problem, method, sampling, n_kept)
+    except ValueError:
         return Status.OUT_OF_MEMORY
     execution.expect(count, seconds, f"{sampling.replicates} x {sampling.n_paths} paths")
     return Status.SUCCESS

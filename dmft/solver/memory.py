@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 from dmft._numerics.aligned import PADDING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from dmft.model.problem import Problem
     from dmft.training.methods import Method
 
-__all__ = ["BudgetError", "check_solve", "fits", "rows_within", "surely_needed"]
+__all__ = ["BudgetError", "check_solve", "rows_within", "surely_needed"]
 
 # Rows over all paths that a run holds besides the basis: for each neuron those of the history
 # (points, gradients, their residuals), and ten for the last point, pre-activations, gradients,
@@ -39,30 +40,22 @@ class BudgetError(ValueError):
 
 
 def rows_within(
-    max_memory: float,
-    problem: Problem,
-    sampling: Sampling,
-    n_kept: int,
-    antithetic: bool,
-    batches: bool = False,
+    max_memory: float | None, problem: Problem, method: Method, sampling: Sampling, n_kept: int
 ) -> int:
-    """Return the rows that the basis of each run of a solve may have.
+    """Return the rows that the basis of each run of a solve may have, if it fits in memory.
 
     All replicates are counted at a time, with the pre-activations kept of the run over all paths;
     so the answer does not depend on how many threads there are.
 
     Parameters
     ----------
-    max_memory : float
-        In bytes.
+    max_memory : float or None
+        Budget in bytes, besides the memory of the machine.
     problem : Problem
+    method : Method
     sampling : Sampling
     n_kept : int
         Number of steps whose pre-activations are kept.
-    antithetic : bool
-        Whether paths are antithetic pairs.
-    batches : bool
-        Whether steps use batches, for which each path has a factor.
 
     Returns
     -------
@@ -70,23 +63,28 @@ def rows_within(
 
     Raises
     ------
+    ValueError
+        As `check_solve`, in the memory of the machine.
     BudgetError
         If the budget is too small for a single step; the message says what is needed.
 
     Examples
     --------
-    >>> from dmft import Problem, Sampling
-    >>> 500 < rows_within(1e9, Problem("linear"), Sampling(), 0, False) < 900
+    >>> from dmft import GradientDescent, Problem, Sampling
+    >>> 500 < rows_within(1e9, Problem("linear"), GradientDescent(0.1, 1), Sampling(), 0) < 900
     True
     """
+    check_solve(problem, method, sampling, n_kept)
+    if max_memory is None:
+        return sys.maxsize
     m, k, replicates = problem.m, problem.k, sampling.replicates
     n_leading = k + m + int(problem.target.uses_noise)
     drawn = sampling.n_paths * replicates
-    n_paths = 2 * drawn if antithetic else drawn
+    n_paths = 2 * drawn if problem.starts_on_hard else drawn  # antithetic pairs
     base = (n_leading + m * sampling.sobol_blocks) * drawn
     base += (_ROWS_PER_NEURON * m + n_leading + k + 3) * n_paths  # of the runs at work
     base += (2 * n_kept * m + k + 1) * n_paths  # of those, and of the run over all paths
-    if batches:  # factors of both, order of the paths, numbers drawn
+    if method.batch_fraction < 1.0:  # factors of both, order of the paths, numbers drawn
         base += 5 * n_paths
     # A row over all paths; while it grows, a block of each run at work has its old rows beside it.
     of_replicate = n_paths // replicates
@@ -150,7 +148,11 @@ def surely_needed(
 
 
 def check_solve(
-    problem: Problem, method: Method, sampling: Sampling, n_kept: int, available: float
+    problem: Problem,
+    method: Method,
+    sampling: Sampling,
+    n_kept: int,
+    available: float | None = None,
 ) -> None:
     """Raise unless a solve fits in memory, as far as can be known before it starts.
 
@@ -161,8 +163,8 @@ def check_solve(
     sampling : Sampling
     n_kept : int
         Number of steps whose pre-activations are kept.
-    available : float
-        Bytes, of the machine or of a budget.
+    available : float, optional
+        Bytes; default: those of the machine.
 
     Raises
     ------
@@ -180,6 +182,8 @@ def check_solve(
         }
         return surely_needed(problem, method, **values, sobol_blocks=sampling.sobol_blocks)
 
+    if available is None:
+        available = available_memory()
     if needed() <= available:
         return
     choices = [
@@ -194,29 +198,3 @@ def check_solve(
     chosen = enough[0] if enough else min(choices, key=lambda choice: least[choice[0]])
     key, name, value, lowest, halving = chosen
     check_fits(name, value, lambda x: needed(**{key: x}), available, least=lowest, halving=halving)
-
-
-def fits(
-    problem: Problem, method: Method, sampling: Sampling, n_kept: int, max_memory: float | None
-) -> bool:
-    """Return whether a solve fits in memory, as far as can be known before it starts.
-
-    Parameters
-    ----------
-    problem, method, sampling, n_kept
-        As for `check_solve`.
-    max_memory : float or None
-        Budget in bytes, besides the memory of the machine.
-
-    Returns
-    -------
-    bool
-    """
-    try:
-        check_solve(problem, method, sampling, n_kept, available_memory())
-        if max_memory is not None:
-            antithetic, batches = problem.starts_on_hard, method.batch_fraction < 1.0
-            rows_within(max_memory, problem, sampling, n_kept, antithetic, batches)
-    except ValueError:
-        return False
-    return True

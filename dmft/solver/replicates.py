@@ -35,7 +35,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft._numerics.execution import Execution
-from dmft._numerics.machine_memory import available_memory
 from dmft._numerics.sampling import RANK_TOLERANCE_FLOOR, Sampling
 from dmft._numerics.validation import check_integer
 from dmft._numerics.workers import Threads, sharing, single_threaded_blas, worker_count, worth
@@ -114,14 +113,7 @@ def run_replicates(
     if asked is None and execution.checkpoint is not None:
         asked = _recorded_steps(execution.checkpoint, method)
     steps = _steps_to_keep(problem, method, sampling, asked, execution.max_memory)
-    basis_rows = sys.maxsize
-    check_solve(problem, method, sampling, len(set(steps)), available_memory())
-    if execution.max_memory is not None:
-        antithetic, n_kept = problem.starts_on_hard, len(set(steps))
-        batches = method.batch_fraction < 1.0
-        basis_rows = rows_within(
-            execution.max_memory, problem, sampling, n_kept, antithetic, batches
-        )
+    basis_rows = rows_within(execution.max_memory, problem, method, sampling, len(set(steps)))
     if keep_paths is None:
         # The run over all paths and those of the replicates hold as many rows of numbers each.
         n_columns = 2 * sampling.n_paths * sampling.replicates
@@ -201,7 +193,7 @@ def solve_antithetic(
     """
     hard_basis = problem.target.hard_basis
     kept = frozenset(keep)
-    check_solve(problem, method, sampling, len(kept), available_memory())
+    check_solve(problem, method, sampling, len(kept))
     shared = _Shared(problem, delta, method, sampling, kept, 0, hard_basis, None, True, forcing)
     n_workers = worker_count((execution or Execution()).threads, sampling.replicates)
     with single_threaded_blas(), Threads(n_workers) as pool:

@@ -14,7 +14,7 @@ from dmft.hessian import hessian
 from dmft.recovery import exponents
 from dmft.simulation import simulation, simulation_plan
 from dmft.simulation.simulation_plan import SimulationPlan
-from dmft.solver import replicates
+from dmft.solver import memory
 from dmft.solver.memory import check_solve, surely_needed
 
 GB = 1e9
@@ -190,7 +190,7 @@ def test_a_solve_takes_at_least_what_is_said(problem, method, kept):
 
 @pytest.fixture
 def small_machine(monkeypatch):
-    for module in (replicates, simulation, simulation_plan, exponents, hessian):
+    for module in (memory, simulation, simulation_plan, exponents, hessian):
         monkeypatch.setattr(module, "available_memory", lambda: 4 * GB)
 
 

@@ -417,6 +417,21 @@ def _():
     return {"probability": found.probability, "excess": found.excess_loss}
 
 
+@pin("scan/gelu")
+def _():
+    tables = {
+        "target": {"label": "phase-retrieval"},
+        "problem": {"loss": "pseudo-huber"},
+        "method": {"step_size": 0.2, "n_steps": 6},
+        "sampling": {"n_paths": 256, "replicates": 4},
+        "sweep": {"d": 40, "seeds": 3, "n_steps": 20},
+    }
+    axes = {"target.noise": [0.0, 0.5], "delta": [2.0, 8.0]}
+    names = ["gap", "outlier", "left_edge", "test_loss", "norm@3", "recovery"]
+    found = dmft.scan(tables, axes, names, workers=1)
+    return {"value": found.value, "error": found.error}
+
+
 @pin("grokking/quadratic")
 def _():
     problem = retrieval(activation="quadratic")

@@ -27,6 +27,8 @@ step_sizes = [0, 0.2]
 time = 0.4
 network = "gelu"
 """
+#: Of one network, where the others do not matter.
+SHORT = ("--activations", "gelu", "--points", 4)
 run_file, call = commands_on(RUN, "algorithmic-gap")
 
 
@@ -72,7 +74,7 @@ def test_a_label_and_the_command_line(call):
 
 @pytest.mark.slow
 def test_json_of_the_step_axis_and_runs(call):
-    code, out, _ = call("--json", "--steps", 0, "--d", 40, "--seeds", 2, "--workers", 1)
+    code, out, _ = call("--json", *SHORT, "--steps", 0, "--d", 40, "--seeds", 2, "--workers", 1)
     assert code == 0
     axis = json.loads(out)["step_axis"]
     loaded = dmft.AlgorithmicGap.load(call.out / "small-gap.npz").step_axis
@@ -84,21 +86,20 @@ def test_json_of_the_step_axis_and_runs(call):
         (40, False),
         (40, True),
     ] * 5
-    code, out, _ = call("--steps", 0, "--d", 40, "--seeds", 2, "--workers", 1)
-    assert "lowest eigenvalue at step 2 of size 0.2, d = 40, 2 seeds" in out
 
 
 @pytest.mark.slow
 def test_fresh_batches(call):
-    code, out, _ = call("--steps", 0)
+    code, out, _ = call(*SHORT, "--steps", 0, "--d", 40, "--seeds", 2, "--workers", 1)
     assert (code, "0.2 fresh" in out) == (0, True)
-    code, out, _ = call("--no-fresh", "--steps", 0, "--json")
+    assert "lowest eigenvalue at step 2 of size 0.2, d = 40, 2 seeds" in out
+    code, out, _ = call("--no-fresh", *SHORT, "--steps", 0, "--json")
     assert (code, json.loads(out)["step_axis"]["fresh"]) == (0, None)
 
 
 @pytest.mark.slow
 def test_a_threshold_outside_the_bracket(call):
-    code, out, _ = call("--bracket", 3, 4, "--steps", 0)
+    code, out, _ = call(*SHORT, "--bracket", 3, 4, "--steps", 0)
     assert code == 3
     assert "NO_BRACKET" in out
     assert sorted(os.listdir(call.out)) == ["small-gap.npz", "small-gap.png"]
@@ -106,7 +107,7 @@ def test_a_threshold_outside_the_bracket(call):
 
 @pytest.mark.slow
 def test_gradient_flow(call):
-    code, out, _ = call("--json", "--t-max", 0.4, "--tol", 0.01)
+    code, out, _ = call("--json", *SHORT, "--t-max", 0.4, "--tol", 0.01)
     assert code == 0
     times = json.loads(out)["networks"]["gelu"]["times"]
     assert (times[0], times[-1]) == (0.0, 0.4)

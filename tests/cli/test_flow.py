@@ -60,7 +60,7 @@ def test_flow_in_place_of_the_steps_of_a_file(call):
     assert code == 0
     assert json.loads(out)["steps_computed"] == 60
     assert dmft.Trajectory.load(call.out / "small-trajectory.npz").times[-1] == 1.0
-    code, out, _ = call("trajectory", FLOW, "--tol", "0.02")
+    code, out, _ = call("trajectory", FLOW, "--tol", "0.02", "--force")
     method = dmft.Trajectory.load(call.out / "small-trajectory.npz").method
     assert (method.tol, method.n_steps) == (0.02, 2)  # the times of the file
 

@@ -23,6 +23,7 @@ TAKEN = {
     "spectrum": [dmft.solve, dmft.spectrum],
     "simulation": [dmft.simulate],
     "sweep": [dmft.sweep],
+    "scan": [dmft.scan],
 }
 # What a table says in another way than the function.
 OTHER = {

@@ -131,6 +131,16 @@ def test_an_entry_of_the_catalogue_stays_one(folder):
     assert own_law("activation", "mine.py:mine", folder).config == "gelu"
 
 
+def test_networks_of_the_algorithmic_gap_are_found_beside_the_run_file(folder):
+    own = ["gelu", "laws.py:tanh", {"name": "swish", "beta": 2}]
+    run = dmft.load_run(folder / "run.toml", {"algorithmic-gap.activations": own})
+    first, tanh, swish = run.algorithmic_gap.activations
+    assert (first, tanh.name, swish.name) == ("gelu", "laws.py:tanh", "swish(beta=2)")
+    stored = json.loads(json.dumps(run.to_config()))["algorithmic-gap"]["activations"]
+    assert stored[1]["source"] == LAWS
+    assert stored[2] == {"name": "swish", "beta": 2.0}
+
+
 # -- kept ----------------------------------------------------------------------------------------
 
 

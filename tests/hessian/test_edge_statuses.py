@@ -9,7 +9,6 @@ from commands import RETRIEVAL, commands_on
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Status
 from dmft.trajectory.finite_law import finite_law
-from rmt import real_branch
 
 METHOD = GradientDescent(0.2, 1)
 SAMPLING = Sampling(n_paths=128, replicates=4)
@@ -39,11 +38,6 @@ seeds = 4
 hessian_steps = [1]
 """
 )
-
-
-@pytest.fixture
-def too_few_steps(monkeypatch):
-    monkeypatch.setattr(real_branch, "MAX_STEPS", 1)
 
 
 def problem(m):
@@ -91,14 +85,13 @@ def test_curves_and_comparison(too_few_steps, m):
     assert FAILED[m].name in compared.to_json()
 
 
-def test_one_replicate_of_a_spectrum(monkeypatch):
+def test_one_replicate_of_a_spectrum(cut_short):
     """The law itself is right; what fails is an error bar."""
     trajectory = dmft.solve(problem(1), 3.0, METHOD, SAMPLING)
     law = trajectory.hessian(1)
     good = law.hard_gap()
-    monkeypatch.setattr(real_branch, "MAX_STEPS", 1)
-    law.replicates[2].edges()
-    monkeypatch.undo()
+    with cut_short():
+        law.replicates[2].edges()
     result = dmft.spectrum(trajectory, 1, points=32)
     assert result.status is Status.MAX_STEPS
     assert result.left_edge == law.edges().left

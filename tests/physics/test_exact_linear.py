@@ -1,4 +1,4 @@
-"""Linear network, square loss: the solver against Marchenko-Pastur integrals, to 1e-3."""
+"""Linear network, square loss: the solver against Marchenko-Pastur integrals, to 5e-4."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def solve(delta, decay, noise, radius, n_steps=STEPS, **sampling):
         problem,
         delta=delta,
         method=dmft.GradientDescent(step_size=ETA, n_steps=n_steps),
-        sampling=dmft.Sampling(**({"n_paths": 16384, "replicates": 8, "seed": 0} | sampling)),
+        sampling=dmft.Sampling(**({"n_paths": 8192, "replicates": 4, "seed": 0} | sampling)),
     )
 
 
@@ -54,7 +54,7 @@ def test_order_parameters_and_losses(delta, decay, noise, radius):
     }
     exact["C"] = np.diag(exact["C"])
     worst = {name: np.abs(got[name] - exact[name]).max() for name in got}
-    assert max(worst.values()) < 1e-3, worst
+    assert max(worst.values()) < 5e-4, worst
 
 
 @pytest.mark.parametrize("delta", [0.5, 3.0])

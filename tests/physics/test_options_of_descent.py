@@ -49,7 +49,7 @@ def test_linear_network_is_exact(delta, settings):
         dmft.Target("linear", noise=0.5), dmft.Network("linear"), init_radius=1.0, weight_decay=0.3
     )
     method = dmft.GradientDescent(n_steps=30, **settings)
-    got = dmft.solve(problem, delta, method, dmft.Sampling(n_paths=16384))
+    got = dmft.solve(problem, delta, method, dmft.Sampling(n_paths=8192, replicates=4))
     M, C, square, loss = linear_moments(delta, method.step_sizes, method.momentum, 0.3, 0.5, 1.0)
     assert np.abs(got.overlap[:, 0, 0] - M).max() < 1e-3
     assert np.abs(got.norm[:, 0, 0] - C).max() < 1e-3
@@ -83,10 +83,15 @@ def test_the_second_layer_of_a_linear_network():
 # -- against gradient descent at finite d ----------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def plain():
+    return dmft.solve(PAIR, 3.0, dmft.GradientDescent(0.2, 10), dmft.Sampling(n_paths=4096))
+
+
 @pytest.mark.slow
 @pytest.mark.simulation
 @pytest.mark.parametrize("name", OPTIONS)
-def test_theory_agrees_with_simulation(name):
+def test_theory_agrees_with_simulation(plain, name):
     method = method_with(name)
     trajectory = dmft.solve(PAIR, 3.0, method, dmft.Sampling(n_paths=4096))
     runs = [
@@ -97,6 +102,5 @@ def test_theory_agrees_with_simulation(name):
     assert not comparison.significant, comparison.table()
     assert ("second_layer" in comparison.quantities) is method.trains_second_layer
     # And plain descent does not, or nothing would have been shown.
-    plain = dmft.solve(PAIR, 3.0, dmft.GradientDescent(0.2, 10), dmft.Sampling(n_paths=4096))
     moved = np.abs(plain.norm - trajectory.norm)
     assert np.any(moved > 4.0 * np.hypot(plain.stderr["norm"], trajectory.stderr["norm"]) + 1e-3)

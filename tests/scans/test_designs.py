@@ -42,6 +42,12 @@ def test_zips_lists_and_keys_that_change_together():
     assert points({"target.noise, network.activation": [[0.0, "gelu"], [0.5, "relu"]]}) == both
 
 
+def test_numbers_of_numpy_are_numbers():
+    [one] = points({"target.noise": [np.float64(0.5)]})
+    assert type(one["target.noise"]) is float
+    assert points({"target.noise": np.array([0.5])}) == [one]
+
+
 def test_tables_of_a_run_file_need_no_quotes():
     assert points({"target": {"noise": [0.0, 0.5]}}) == points({"target.noise": [0.0, 0.5]})
 
@@ -78,6 +84,7 @@ def test_sobol_points_are_more_even_than_random_ones():
         (({"target.nose": [1]},), "unknown key (did you mean 'noise'?)"),
         (({"taget.noise": [1]},), "unknown key (did you mean 'target'?)"),
         (({"noise": [1]},), "must be dotted"),
+        (({3: [1]},), "must be names"),
         (({"scan.seed": [1]},), "settings of a point"),
         (({"target.noise": []},), "a list of values"),
         (({"target.noise": 0.5},), "a list of values"),

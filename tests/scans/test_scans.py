@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -10,10 +11,12 @@ import pytest
 
 import dmft
 from dmft import Scan, Status
+from dmft._numerics.workers import worker_count
 from dmft.config.config import RunFile
-from dmft.scans import scans
+from dmft.scans import running, scans
 from dmft.scans.cost import bytes_of
 from dmft.scans.quantities import QUANTITIES, check_quantity
+from dmft.scans.running import workers_within
 from dmft.scans.scans import dry_run, question_of
 
 TABLES = {
@@ -271,6 +274,45 @@ def test_other_settings_and_versions_have_other_keys(monkeypatch):
     assert before.isdisjoint(keys(TABLES))
 
 
+# -- processes -----------------------------------------------------------------------------------
+
+LETHAL = """
+import os
+PARENT = int(os.environ["DELTA_NN_TEST_PARENT"])
+
+def square(lethal):
+    def label(z, eps):
+        if lethal and os.getpid() != PARENT:
+            os._exit(1)
+        return z[:, 0] ** 2
+    return label
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.skipif(worker_count(None, 2) < 2, reason="needs two cores")
+def test_a_task_that_kills_its_worker_fails_and_the_others_do_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("DELTA_NN_TEST_PARENT", str(os.getpid()))
+    (tmp_path / "lethal.py").write_text(LETHAL)
+    labels = [{"python": f"{tmp_path}/lethal.py:square", "lethal": yes} for yes in (1, 0)]
+    axes = {"target.label": labels, "delta": [2.0, 4.0]}
+    found = run(axes=axes, quantity="norm", workers=2)
+    assert found.grid(what="statuses").tolist() == [["FAILED"] * 2, ["SUCCESS"] * 2]
+    assert "its worker process was killed" in found.detail(0)
+    serial = run(axes={"delta": [2.0, 4.0]}, quantity="norm")
+    assert found.grid()[1].tobytes() == serial.grid().tobytes()
+
+
+def test_memory_limits_the_number_of_processes(monkeypatch):
+    tasks = list(question_of(TABLES, AXES, "gap").plan().tasks.values())
+    monkeypatch.setattr(running, "check_workers", lambda workers: 8)
+    monkeypatch.setattr(running, "available_memory", lambda: 1.5 * max(map(bytes_of, tasks)))
+    assert workers_within(tasks, None) == 1
+    monkeypatch.setattr(running, "available_memory", lambda: 1e15)
+    assert workers_within(tasks, None) == len(tasks) == 2
+
+
 # -- estimates -----------------------------------------------------------------------------------
 
 
@@ -328,6 +370,12 @@ def test_grids_have_the_shape_of_the_axes():
     assert [found.axis(0), found.axis(1)] == list(axes.values())
     np.testing.assert_allclose(found.grid()[0], 0.923, rtol=1e-3)
     np.testing.assert_allclose(found.grid()[:, 0], found.grid()[:, 1], rtol=1e-6)
+
+
+def test_results_draw_themselves(small):
+    panels = small.plot("gap", "test_loss")
+    assert [panel.get_ylabel() for panel in panels] == [QUANTITIES["gap"].label, "test loss"]
+    assert small.plot("gap").figure.axes
 
 
 def test_every_quantity_says_what_it_is():

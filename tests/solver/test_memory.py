@@ -56,7 +56,7 @@ def test_the_trajectory_ends_where_the_memory_does(whole):
         assert short.status is dmft.Status.OUT_OF_MEMORY
         assert "raise max_memory or rank_tolerance" in short.status.value
         assert_same_start(short, whole)
-        rows = rows_within(budget, short.problem, SAMPLING, 0, False)
+        rows = rows_within(budget, short.problem, METHOD, SAMPLING, 0)
         assert rows - 2 < short._runs[0].counts[-1, 2] + 2 <= rows + 2
     assert 0 < steps[0] < steps[1] < steps[2] < 60
     with pytest.raises(dmft.NumericalFailure, match="OUT_OF_MEMORY"):

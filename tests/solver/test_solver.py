@@ -220,7 +220,7 @@ def test_same_seed_same_bits_with_one_and_two_threads():
     method = dmft.GradientDescent(0.3, 10)
     runs = [
         solve(easy_problem(2), 2.0, method, dmft.Sampling(n_paths=8192, seed=4), threads=threads)
-        for threads in (1, 2, 2, 3)
+        for threads in (1, 2, 3)
     ]
     for other in runs[1:]:
         for name in ("correlation", "overlap", "gradient_covariance", "train_loss", "test_loss"):

@@ -403,7 +403,7 @@ def test_the_outlier_of_an_escaped_run_is_gone_in_simulation_and_theory():
             theta = theta - 0.2 * (X.T @ g)[:, None] / n
         r = (X @ theta)[:, 0]
         D = loss[2](act[0](r), y) * act[1](r) ** 2 + loss[1](act[0](r), y) * act[2](r)
-        runs.append(finite_size.extreme_eigenvalues(X, D[:, None, None], [0])[0])
+        runs.append(finite_size.smallest_eigenvalue(X, D[:, None, None], [0])[0])
     mean, error = np.mean(runs), np.std(runs, ddof=1) / np.sqrt(len(runs))
     predicted = left[0].value if left else law.edges().left
     # The edge itself is approached from above at finite d, by d^(-2/3).

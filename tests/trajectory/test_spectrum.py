@@ -8,7 +8,6 @@ import pytest
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Spectrum, Status
 from dmft.trajectory.finite_law import finite_law
-from rmt import real_branch
 
 SAMPLING = Sampling(n_paths=256, replicates=4, seed=2)
 
@@ -145,38 +144,41 @@ def few_paths():
     return dmft.solve(run.problem, 8.0, run.method, Sampling(n_paths=1024), keep_paths=True)
 
 
+@pytest.fixture(scope="module")
+def marked(few_paths):
+    return dmft.spectrum(few_paths, 40, points=64)
+
+
 @pytest.mark.slow
-def test_an_outlier_of_few_paths_at_the_edge_is_marked(few_paths, tmp_path):
-    result = dmft.spectrum(few_paths, 40)
-    hard, noise = result.outliers
+def test_an_outlier_of_few_paths_at_the_edge_is_marked(marked, tmp_path):
+    hard, noise = marked.outliers
     assert hard.separated
     assert hard.hard_overlap > 0.8
-    assert abs(noise.value - result.left_edge) < result.left_edge_stderr
+    assert abs(noise.value - marked.left_edge) < marked.left_edge_stderr
     assert sum(noise.latent_overlap) < 1e-3
     assert not noise.separated
-    result.save(tmp_path / "spectrum")
+    marked.save(tmp_path / "spectrum")
     assert [o.separated for o in Spectrum.load(tmp_path / "spectrum.npz").outliers] == [True, False]
 
 
 @pytest.mark.slow
-def test_marked_outliers_in_words_and_figures(few_paths):
+def test_marked_outliers_in_words_and_figures(few_paths, marked):
     from dmft._numerics.plain_data import plain
     from dmft.cli.theory import _spectrum_lines
     from dmft.plotting import plot_flow, plot_spectrum
     from rmt.plotting import plot_density
 
-    result = dmft.spectrum(few_paths, 40, points=64)
-    lines = [text for name, text in _spectrum_lines(result) if name == "outlier"]
+    lines = [text for name, text in _spectrum_lines(marked) if name == "outlier"]
     assert len(lines) == 1
     assert "hard overlap" in lines[0]
-    (text,) = (text for name, text in _spectrum_lines(result) if name == "at the edge")
+    (text,) = (text for name, text in _spectrum_lines(marked) if name == "at the edge")
     assert text.startswith("-0.05378 ")
-    assert [o["separated"] for o in plain(result.outliers)] == [True, False]
+    assert [o["separated"] for o in plain(marked.outliers)] == [True, False]
 
     def labels(axes):
         return axes.get_legend_handles_labels()[1]
 
-    axes = plot_spectrum(result).axes[0]
+    axes = plot_spectrum(marked).axes[0]
     assert sum(label.startswith("outlier") for label in labels(axes)) == 1
     assert "not told from the edge" in labels(axes)
     flow = plot_flow(few_paths, [30, 40]).axes[0]
@@ -199,20 +201,20 @@ def test_only_marked_outliers_are_none():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 4])
-def test_an_edge_that_did_not_converge_arrives_everywhere(monkeypatch, step):
+def test_an_edge_that_did_not_converge_arrives_everywhere(cut_short, step):
     problem = Problem("easy-hard", Network("gelu"), "pseudo-huber")
     method, sampling = GradientDescent(0.2, 4), dmft.Sampling(n_paths=256, replicates=4)
     trajectory = dmft.solve(problem, 4.0, method, sampling)
     runs = dmft.simulate(problem, 4.0, method=method, d=40, seeds=4, hessian_steps=(step,))
-    monkeypatch.setattr(real_branch, "MAX_STEPS", 1)
-    result = dmft.spectrum(trajectory, step)
+    with cut_short():
+        result = dmft.spectrum(trajectory, step, points=16)
+        found = finite_law(trajectory, step, 40)
+        (hessian,) = dmft.compare(trajectory, runs).hessian
     assert result.status is result.outlier_status is dmft.Status.MAX_STEPS
     assert np.isnan(result.hard_gap)
     assert result.hard_gap_stderr == result.left_edge_stderr == np.inf
-    found = finite_law(trajectory, step, 40)
     assert found.status is dmft.Status.MAX_STEPS
     assert np.isnan(found.hard_gap).all()
-    (hessian,) = dmft.compare(trajectory, runs).hessian
     assert not hessian.compared
     assert "MAX_STEPS" in hessian.note
     assert np.isnan([hessian.value, hessian.edge]).all()

@@ -2,9 +2,11 @@
 
 from dmft._numerics.sampling import Sampling
 from dmft.comparison.comparison import Comparison, compare
+from dmft.comparison.run_data import RunData
 from dmft.config.config import load_preset, load_run, preset_names
 from dmft.io.results import software_version
 from dmft.model.activations import Activation
+from dmft.model.gradients import curvature
 from dmft.model.inputs import Inputs
 from dmft.model.losses import Loss
 from dmft.model.network import Network
@@ -18,6 +20,7 @@ from dmft.solver.stability import UnstablePaths
 from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
 from dmft.studies.fall_times import fall_step
 from dmft.studies.grokking import Grokking, predict_grokking
+from dmft.studies.loading import load
 from dmft.studies.step_axis import StepAxis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.studies.sweep_result import Sweep
@@ -57,6 +60,7 @@ __all__ = [
     "Network",
     "NumericalFailure",
     "Problem",
+    "RunData",
     "Sampling",
     "Scan",
     "SimulatedHessian",
@@ -75,10 +79,12 @@ __all__ = [
     "WarmUp",
     "algorithmic_gap",
     "compare",
+    "curvature",
     "delta_nn_curve",
     "fall_step",
     "find_delta_nn",
     "hardness",
+    "load",
     "load_preset",
     "load_run",
     "predict_grokking",

@@ -156,7 +156,7 @@ for activation, sweep in sweeps.items():
 
 # %%
 with dmft.plotting.style():
-    figure, axes = plt.subplots(figsize=(6.8, 4.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(5.0, 3.5), layout="constrained")
     for activation in activations:
         color, marker = style[activation]
         found = [thresholds[activation, t] for t in horizons]
@@ -182,7 +182,7 @@ keep(figure, "activation-thresholds")
 # %%
 with dmft.plotting.style():
     figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(6.8, 6.6), sharex=True, layout="constrained"
+        2, 1, figsize=(5.0, 5.0), sharex=True, layout="constrained"
     )
     for activation, sweep in sweeps.items():
         color, marker = style[activation]

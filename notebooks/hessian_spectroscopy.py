@@ -158,7 +158,7 @@ left_edge = [limit.hessian(step).edges().left for step in fine_steps]
 
 # %%
 with dmft.plotting.style():
-    figure, panels = plt.subplots(3, 1, figsize=(7.6, 9.0), sharex=True, layout="constrained")
+    figure, panels = plt.subplots(3, 1, figsize=(5.4, 6.6), sharex=True, layout="constrained")
     losses, values, overlaps = panels
     grey = {"color": "0.55", "zorder": 1}
     losses.plot(limit.steps, limit.test_loss, **grey)
@@ -212,7 +212,7 @@ run = int(np.argsort(falls)[shown // 2])
 during = every * round(falls[run] / every)
 moments = sorted({0, every, min(during, n_steps - every), n_steps})
 with dmft.plotting.style():
-    figure, panels = plt.subplots(2, 2, figsize=(9.2, 6.4), layout="constrained")
+    figure, panels = plt.subplots(2, 2, figsize=(7.0, 5.0), layout="constrained")
     for axes, step in zip(panels.ravel(), moments, strict=False):
         law, eigenvalues = escapes[run].hessian(step), largest.hessian[step].eigenvalues[run]
         value, alignment = predicted[run, list(fine_steps).index(step)]

@@ -266,7 +266,7 @@ def wilson(times):
 
 
 with dmft.plotting.style():
-    figure, ((top, right), bottom) = plt.subplots(2, 2, figsize=(10.4, 8.0), layout="constrained")
+    figure, ((top, right), bottom) = plt.subplots(2, 2, figsize=(7.0, 5.8), layout="constrained")
     top.axhline(0.0, color="0.2", linewidth=0.8)
     for delta, color in colors.items():
         t, value, error = gap[delta][1:, :3].T

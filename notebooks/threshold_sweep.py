@@ -131,7 +131,7 @@ rmt.plotting.plot_density(above, title=rf"$\delta = {above.ratio:.2f}$, step {he
 
 # %%
 sweep = dmft.sweep(problem, deltas, method, d=sizes, seeds=seeds, hessian_step=hessian_step)
-print(sweep.table())
+print(sweep)
 
 # %% [markdown]
 # **How to read the figure.** Top left: fraction of runs that recovered, with a logistic curve for
@@ -233,7 +233,7 @@ value, error = np.array([(thresholds[i].value, thresholds[i].stderr) for i in ho
 x = np.geomspace(deltas[0], deltas[-1], 200)
 lower, upper = sweep.probability_interval(0.68)
 with dmft.plotting.style():
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.3), layout="constrained")
     for i, (d, color, marker) in enumerate(zip(sizes, colors, "osD", strict=False)):
         found = sweep.probability[i]
         bars = np.maximum([found - lower[i], upper[i] - found], 0.0)

@@ -41,7 +41,7 @@ class HessianLaw:
     weights : (N,) or (N, m, m) array
         Curvature weights D: samples of their law, or nodes of a quadrature. Symmetric up to 1e-8.
     ratio : float
-        n / d > 0.
+        n / d > 0. `delta` is another name for it: give one of the two.
     hard : (N, k_h) array, optional
         Hard latent coordinates of each sample, in units where z_h is standard normal. Needed for
         `hard_matrix`, `hard_gap` and `outliers`.
@@ -94,10 +94,11 @@ class HessianLaw:
     def __init__(
         self,
         weights: ArrayLike,
-        ratio: float,
+        ratio: float | None = None,
         hard: ArrayLike | None = None,
         probabilities: ArrayLike | None = None,
         *,
+        delta: float | None = None,
         shift: float = 0.0,
         support: ArrayLike | None = None,
         bounded_below: bool = True,
@@ -108,7 +109,7 @@ class HessianLaw:
     ) -> None:
         self._weights = _frozen(_symmetric(weights, "weights"))
         n, m = self._weights.shape[:2]
-        self._ratio = check_real("ratio", ratio, minimum=0.0, exclusive=True)
+        self._ratio = _one_ratio(ratio, delta)
         self._shift = check_real("shift", shift)
         self._probabilities = _frozen(_masses(probabilities, n))
         self._hard = None if hard is None else _frozen(_hard_coordinates(hard, n))
@@ -378,3 +379,13 @@ def _group_labels(groups: int | ArrayLike | None, n: int) -> NDArray[np.int64] |
     if array.shape != (n,):
         raise ValueError(f"groups must have shape ({n},) like weights, got {array.shape}")
     return array.astype(np.int64)
+
+
+def _one_ratio(ratio: float | None, delta: float | None) -> float:
+    """Return n / d, given under one of its two names."""
+    if (ratio is None) == (delta is None):
+        given = "neither" if ratio is None else f"ratio = {ratio!r} and delta = {delta!r}"
+        raise ValueError(f"ratio or delta must be given, one of the two; got {given}")
+    if ratio is None:
+        return check_real("delta", delta, minimum=0.0, exclusive=True)
+    return check_real("ratio", ratio, minimum=0.0, exclusive=True)

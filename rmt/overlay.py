@@ -158,8 +158,9 @@ def compare_spectrum(
     law : HessianLaw
         With the outliers it knows of: in hard directions if ``hard`` was given to it, in all
         directions if it has a ``span``.
-    hessian : (m d, m d) array or scipy.sparse.linalg.LinearOperator
-        Symmetric, including the multiple of I that the law has as ``shift``.
+    hessian : (m d, m d) array, scipy.sparse.linalg.LinearOperator, or (m d,) array
+        Symmetric, including the multiple of I that the law has as ``shift``; or its eigenvalues,
+        all of them, in any order.
     k_extreme : int, optional
         How many eigenvalues to compute at either end.
     dense_limit : int, optional
@@ -190,6 +191,7 @@ def compare_spectrum(
     >>> bool(result.distance < 0.02)
     True
     """
+    eigenvalues: Array | None = None
     k_extreme = check_integer("k_extreme", k_extreme, minimum=1)
     dense_limit = check_integer("dense_limit", dense_limit, minimum=0)
     tolerance = check_real("tolerance", tolerance, minimum=0.0, maximum=1.0, exclusive=True)
@@ -198,13 +200,15 @@ def compare_spectrum(
     if not is_operator:
         hessian = as_array("hessian", hessian)
         shape = hessian.shape
+        if len(shape) == 1:  # eigenvalues
+            eigenvalues = np.sort(hessian.astype(np.float64))
+            shape = (hessian.size, hessian.size)
     if shape is None or len(shape) != 2 or shape[0] != shape[1]:
         raise ValueError(f"hessian must be square, got shape {shape}")
     size = int(shape[0])
     if size == 0 or size % law.m:
         raise ValueError(f"hessian must have an order m d with m = {law.m} neurons, got {size}")
     count = min(int(k_extreme), size)
-    eigenvalues: Array | None = None
     found = Status.SUCCESS
     if is_operator:
         _check_operator(hessian, size)
@@ -218,7 +222,8 @@ def compare_spectrum(
         )
         smallest, largest = ends[:count], ends[count:]
     else:
-        eigenvalues = np.asarray(np.linalg.eigvalsh(_symmetric(hessian)), dtype=np.float64)
+        if eigenvalues is None:
+            eigenvalues = np.asarray(np.linalg.eigvalsh(_symmetric(hessian)), dtype=np.float64)
         eigenvalues.setflags(write=False)
         smallest, largest = eigenvalues[:count], eigenvalues[size - count :]
     left, right = law.edges()

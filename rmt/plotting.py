@@ -7,7 +7,7 @@ opens and no global state changes. Colours are those of Okabe and Ito.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import rmt._matplotlib  # noqa: F401
@@ -15,6 +15,7 @@ import rmt._matplotlib  # noqa: F401
 # isort: split
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from rmt.outliers import Outlier
     from rmt.overlay import SpectrumComparison
 
-__all__ = ["plot_density", "plot_flow", "style"]
+__all__ = ["STYLE", "plot_density", "plot_flow", "style"]
 
 BLUE: Final = "#0072B2"
 VERMILLION: Final = "#D55E00"
@@ -40,23 +41,36 @@ ORANGE: Final = "#E69F00"
 SKY: Final = "#56B4E9"
 GREY: Final = "#6E6E6E"
 
-_RC: Final[dict[Any, Any]] = {
-    "font.size": 12.0,
-    "axes.labelsize": 13.0,
-    "axes.titlesize": 12.0,
-    "legend.fontsize": 11.0,
-    "xtick.labelsize": 11.5,
-    "ytick.labelsize": 11.5,
-    "mathtext.fontset": "cm",
-    "axes.linewidth": 0.9,
+#: Look of all figures, as settings of matplotlib. To be changed in place: every figure drawn
+#: afterwards has what it says then.
+STYLE: Final[dict[Any, Any]] = {
+    "font.size": 9.0,
+    "axes.labelsize": 9.0,
+    "axes.titlesize": 9.0,
+    "figure.titlesize": 9.0,
+    "legend.fontsize": 9.0,
+    "legend.title_fontsize": 9.0,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "mathtext.fontset": "dejavusans",
+    "axes.unicode_minus": True,
+    "axes.linewidth": 0.7,
+    "axes.titlepad": 4.0,
+    "axes.labelpad": 3.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "lines.linewidth": 1.8,
+    "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY]),
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
     "legend.frameon": False,
-    "legend.handlelength": 1.8,
-    "savefig.dpi": 200,
-    "figure.dpi": 110,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.3,
+    "legend.borderaxespad": 0.3,
+    "savefig.dpi": 300,
+    "figure.dpi": 144,
     "pdf.fonttype": 42,
+    "ps.fonttype": 42,
     "svg.fonttype": "none",
 }
 # What does not show in a figure stays the user's.
@@ -66,25 +80,33 @@ _TALL: Final = 4.0  # a peak higher than this many times the 97 % level of the c
 
 
 @contextlib.contextmanager
-def style() -> Iterator[None]:
-    """Context in which figures have the look of this project, whatever matplotlib's settings."""
+def style(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Context in which figures have the look of `STYLE`, whatever matplotlib's settings.
+
+    Parameters
+    ----------
+    settings : mapping, optional
+        Settings of matplotlib that come before those of `STYLE`.
+    """
     defaults = matplotlib.rcParamsDefault
-    seen = {name: defaults[name] for name in defaults if name not in _NOT_SEEN}
-    with matplotlib.rc_context({**seen, **_RC}):
+    seen: dict[Any, Any] = {name: defaults[name] for name in defaults if name not in _NOT_SEEN}
+    with matplotlib.rc_context(seen | STYLE | dict(settings or {})):
         yield
 
 
 class Canvas(FigureCanvasAgg):
     """Agg canvas that draws in the style of this project: ticks are not made until then."""
 
+    settings: Mapping[str, Any] | None = None
+
     def draw(self) -> None:
         """Draw the figure."""
-        with style():
+        with style(self.settings):
             super().draw()  # type: ignore[no-untyped-call]
 
     def print_figure(self, *arguments: Any, **settings: Any) -> Any:
         """Write the figure to a file or stream, as `matplotlib.figure.Figure.savefig` asks for."""
-        with style():
+        with style(self.settings):
             return super().print_figure(*arguments, **settings)
 
 
@@ -139,7 +161,7 @@ def plot_density(
     outliers = known_outliers(law)
     atom = law.atom_at_zero()
     with style():
-        figure, axes = _figure((6.4, 4.2))
+        figure, axes = _figure((3.4, 2.6))
         top = 1.15 * _height(density)
         if comparison is not None:
             top = max(top, _histogram(axes, law, comparison, bins, (low, high)))
@@ -149,7 +171,7 @@ def plot_density(
         if right > left:
             for i, edge in enumerate(marks):
                 axes.plot(
-                    [edge, edge], [0.0, 0.45 * top], color=GREY, linewidth=1.2,
+                    [edge, edge], [0.0, 0.45 * top], color=GREY, linewidth=0.9,
                     linestyle=(0, (4, 2.5)), label="edge of the bulk" if i == 0 else None, zorder=2,
                 )  # fmt: skip
         if atom > 0.0:
@@ -163,11 +185,11 @@ def plot_density(
         axes.set_ylim(0.0, top)
         axes.set_xlabel(r"eigenvalue $\lambda$")
         axes.set_ylabel("density")
-        axes.xaxis.set_major_locator(MaxNLocator(7))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if title is not None:
             axes.set_title(title)
-        axes.legend(loc="best")
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -219,8 +241,8 @@ def _histogram(
     if comparison.eigenvalues is None:
         for i, values in enumerate((comparison.smallest, comparison.largest)):
             axes.plot(
-                values, np.zeros(values.size), "|", color=VERMILLION, markersize=14,
-                markeredgewidth=1.5, clip_on=False, zorder=5,
+                values, np.zeros(values.size), "|", color=VERMILLION, markersize=8,
+                markeredgewidth=1.1, clip_on=False, zorder=5,
                 label=f"extreme eigenvalues, $md = {comparison.size}$" if i == 0 else None,
             )  # fmt: skip
         return 0.0
@@ -242,7 +264,7 @@ def _histogram(
     left, right = law.edges()
     beyond = values[(values < left) | (values > right)]
     axes.plot(
-        beyond, np.zeros(beyond.size), "|", color="black", markersize=13, markeredgewidth=1.1,
+        beyond, np.zeros(beyond.size), "|", color="black", markersize=4.5, markeredgewidth=0.8,
         zorder=5,
     )  # fmt: skip
     return float(1.1 * heights.max()) if np.median(heights) * 8 > heights.max() else 0.0
@@ -250,11 +272,11 @@ def _histogram(
 
 def _draw_atom(axes: Axes, law: HessianLaw, atom: float, top: float) -> None:
     axes.plot(
-        [law.shift, law.shift], [0.0, 0.86 * top], color=GREEN, linewidth=2.6, zorder=4,
+        [law.shift, law.shift], [0.0, 0.86 * top], color=GREEN, linewidth=1.8, zorder=4,
         solid_capstyle="butt",
     )  # fmt: skip
     axes.plot(
-        law.shift, 0.86 * top, "s", color=GREEN, markersize=7, zorder=4,
+        law.shift, 0.86 * top, "s", color=GREEN, markersize=4.5, zorder=4,
         label=f"atom, mass {atom:.3g}",
     )  # fmt: skip
 
@@ -270,21 +292,21 @@ def _draw_outliers(axes: Axes, outliers: Sequence[Outlier], top: float, width: f
         name, marker, color = _kind(outlier)
         if not outlier.separated:
             axes.plot(
-                outlier.value, 0.02 * top, marker, color=color, markersize=6.5, zorder=4,
+                outlier.value, 0.02 * top, marker, color=color, markersize=4.5, zorder=4,
                 linestyle="", markerfacecolor="white", label=None if name in named else name,
             )  # fmt: skip
             named.add(name)
             continue
         axes.plot(
-            [outlier.value, outlier.value], [0.0, height], color=color, linewidth=1.6, zorder=4
+            [outlier.value, outlier.value], [0.0, height], color=color, linewidth=1.1, zorder=4
         )
         axes.plot(
-            outlier.value, height, marker, color=color, markersize=6.5, zorder=4, linestyle="",
+            outlier.value, height, marker, color=color, markersize=4.5, zorder=4, linestyle="",
             label=None if name in named else f"{name}, overlap",
         )  # fmt: skip
         axes.annotate(
-            f"{outlier.span_overlap:.2f}", (outlier.value, height), xytext=(0, 6),
-            textcoords="offset points", ha="center", fontsize=11,
+            f"{outlier.span_overlap:.2f}", (outlier.value, height), xytext=(0, 4),
+            textcoords="offset points", ha="center",
         )  # fmt: skip
         named.add(name)
 
@@ -350,7 +372,7 @@ def plot_flow(
         high += 3.0 * reach
     span = float(times[-1] - times[0]) or 1.0
     with style():
-        figure, axes = _figure((6.4, 4.6))
+        figure, axes = _figure((3.4, 2.9))
         bottom = np.where(np.isfinite(edges[:, 0]), edges[:, 0], low)
         ceiling = np.where(np.isfinite(edges[:, 1]), edges[:, 1], high)
         axes.fill_between(times, bottom, ceiling, color=BLUE, alpha=0.15, linewidth=0, label="bulk")
@@ -362,12 +384,12 @@ def plot_flow(
         axes.set_ylim(low, high)
         axes.set_xlabel("step $t$")
         axes.set_ylabel(r"eigenvalues of the Hessian")
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlim(times[0] - 0.03 * span, times[-1] + 0.03 * span)
         if title is not None:
             axes.set_title(title)
-        figure.legend(loc="outside lower center", ncols=4, columnspacing=1.4)
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -378,9 +400,9 @@ def _draw_flow(axes: Axes, times: Array, outliers: Sequence[Sequence[Outlier]]) 
             name, marker, color = _kind(outlier)
             axes.plot(
                 times[i], outlier.value, marker, color=color, zorder=4, linestyle="",
-                markersize=3.0 + 6.0 * np.sqrt(outlier.span_overlap),
+                markersize=2.0 + 4.0 * np.sqrt(outlier.span_overlap),
                 markerfacecolor=color if outlier.separated else "white",
-                label=None if name in named else name,
+                label=None if name in named else f"{name}, area: overlap",
             )  # fmt: skip
             named.add(name)
         if i + 1 == len(outliers):
@@ -396,4 +418,4 @@ def _draw_flow(axes: Axes, times: Array, outliers: Sequence[Sequence[Outlier]]) 
             )
             # An outlier without a partner has left the bulk or entered it.
             for a, b in zip(here, there, strict=False):
-                axes.plot(times[i : i + 2], [a, b], color=kind[2], linewidth=1.4, zorder=3)
+                axes.plot(times[i : i + 2], [a, b], color=kind[2], linewidth=1.0, zorder=3)

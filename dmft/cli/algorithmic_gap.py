@@ -6,30 +6,22 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from dmft._numerics.value_text import text_table
 from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
-    cell,
     execution,
     expected_solves,
-    paths_line,
     picked,
-    with_error,
 )
 from dmft.cli.run_files import given, needed, overlaid, overrides, run_file, run_of_label, until
-from dmft.solver.stability import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
     from dmft.config.config import RunFile
     from dmft.model.problem import Problem
     from dmft.studies.algorithmic_threshold import AlgorithmicGap
-    from dmft.studies.step_axis import EigenvalueCheck, StepAxis, StepSeries
+    from dmft.studies.step_axis import StepAxis, StepSeries
 
 __all__ = ["run_algorithmic_gap"]
 
@@ -39,6 +31,7 @@ _CURVE = "steps times value stderr interpolation_error bias statuses detail unst
 def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
     """Find delta_alg, delta_NN of several networks, and how it changes with the step size."""
     from dmft.studies.algorithmic_threshold import algorithmic_gap
+    from dmft.studies.report import gap_lines, gap_tables
 
     run = _gap_run(arguments)
     settings, problems = run.algorithmic_gap, _networks(run)
@@ -66,9 +59,12 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
             )
         output.save("gap", result)
         output.draw("gap", "plot_algorithmic_gap", result)
-    tables = [_table(result), *([] if result.step_axis is None else _axis_tables(result.step_axis))]
     return output.report(
-        "algorithmic-gap", result.status, _json(result), _lines(run, result), "\n\n".join(tables)
+        "algorithmic-gap",
+        result.status,
+        _json(result),
+        gap_lines(result, run.name),
+        gap_tables(result),
     )
 
 
@@ -145,95 +141,3 @@ def _axis_json(axis: StepAxis) -> dict[str, Any]:
         "fresh": series(axis.fresh),
         "check": [entry.to_config() for entry in axis.check],
     }
-
-
-def _lines(run: RunFile, result: AlgorithmicGap) -> list[tuple[str, str]]:
-    from dmft.training.methods import describe
-
-    value = with_error(result.delta_alg, result.delta_alg_stderr)
-    if math.isinf(result.delta_alg):
-        value = "infinite: no number of order d samples is enough"
-    if not result.hardness.status.ok:
-        value += f"; {result.hardness.status.name}"
-    details = [(name, curve.detail) for name, curve in result.curves.items() if curve.detail]
-    return [
-        ("label", f"{run.name}: {run.problem.target.description}"),
-        ("method", describe(run.method)),
-        paths_line(run.sampling),
-        ("delta_alg", value),
-        *details,
-    ]
-
-
-def _table(result: AlgorithmicGap) -> str:
-    """Return a table of the first and last horizon of every network."""
-    head = ["network", "step", "delta_NN", "of delta_alg", "unstable", "status"]
-    rows = []
-    for (name, curve), ratio in zip(result.curves.items(), result.gap.values(), strict=True):
-        for row in dict.fromkeys((0, len(curve.steps) - 1)):
-            error = float(curve.error[row])
-            rows.append(
-                [
-                    name if row == 0 else "",
-                    str(curve.steps[row]),
-                    cell(float(curve.value[row]), error),
-                    f"{ratio.value[row]:.2f}" if np.isfinite(ratio.value[row]) else "none",
-                    _share(float(curve.unstable_share[row])),
-                    curve.statuses[row].name,
-                ]
-            )
-    return text_table(head, rows)
-
-
-def _axis_tables(axis: StepAxis) -> list[str]:
-    """Return tables of the threshold for each step size, and of eigenvalues with simulations."""
-    first_size = axis.reuse.step_sizes[0]
-    change = f"change from {f'{first_size:g}' if first_size else 'flow'}"
-    head = ["step size", "steps", "delta_NN", change, "unstable", "status"]
-    rows = []
-    for series, kind in zip(axis.series, ("", " fresh"), strict=False):
-        shift, error = series.shift(axis.reuse)
-        for row, size in enumerate(series.step_sizes):
-            rows.append(
-                [
-                    f"{size:g}{kind}" if size else "flow",
-                    str(series.n_steps[row]) if size else "",
-                    cell(float(series.value[row]), float(series.stderr[row])),
-                    cell(float(shift[row]), float(error[row])) if error[row] else "",
-                    _share(float(series.unstable_share[row])),
-                    series.statuses[row].name,
-                ]
-            )
-    tables = [f"{axis.network}, time {axis.time:g}\n{text_table(head, rows)}"]
-    if axis.check:
-        first = axis.check[0]
-        title = (
-            f"lowest eigenvalue at step {first.step} of size {first.step_size:g}, "
-            f"d = {first.d}, {first.seeds} seeds"
-        )
-        head = ["delta", "is", "theory", "simulated", "overlap: theory", "simulated"]
-        tables.append(f"{title}\n{text_table(head, list(map(_check_row, axis.check)))}")
-    return tables
-
-
-def _check_row(entry: EigenvalueCheck) -> Sequence[str]:
-    delta = f"{entry.delta:g}{' fresh' if entry.fresh else ''}"
-    found = entry.prediction
-    if found is None:
-        return [delta, entry.status.name, "none", "none", "none", "none"]
-    kind = found.kind if found.compared else f"{found.kind} (close)"
-    return [
-        delta,
-        kind,
-        cell(found.value, found.stderr),
-        cell(found.simulated, found.simulated_stderr),
-        cell(found.overlap, found.overlap_stderr),
-        cell(found.simulated_overlap, found.simulated_overlap_stderr),
-    ]
-
-
-def _share(share: float) -> str:
-    """Write the share of unstable paths; marked where it is too large."""
-    if not math.isfinite(share):
-        return "none"
-    return f"{share:.1%}{' *' if share > SHARE_TOLERANCE else ''}" if share else "0"

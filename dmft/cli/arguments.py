@@ -191,6 +191,18 @@ def _hardness(parser: Parser) -> None:
     _add_output(parser)
 
 
+def _show(parser: Parser) -> None:
+    from dmft.cli.show import FORMATS
+
+    parser.add_argument("file", metavar="FILE", help="a result file (.npz)")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="text",
+        help="print it (text, json), or write a table (csv, nc) or figure beside it "
+        "(default: text)",
+    )  # fmt: skip
+    parser.add_argument("--out", metavar="PATH", help="write the table or figure there")
+
+
 def _scan(parser: Parser) -> None:
     _add_source(parser)
     parser.add_argument(
@@ -269,6 +281,13 @@ _COMMANDS = (
         _hardness,
         _HARDNESS,
         memory="n_points",
+    ),
+    _Command(
+        "show",
+        "show",
+        "print, redraw or convert a result file, without computing",
+        _show,
+        "Says what the file holds, which version wrote it, with which settings.",
     ),
     _Command(
         "scan",

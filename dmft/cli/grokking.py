@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from dmft._numerics.value_text import text_table
 from dmft.cli.exits import UsageError
 from dmft.cli.output import (
     Output,
     execution,
     keeping_seeds,
-    paths_line,
     picked,
-    problem_lines,
 )
 from dmft.cli.run_files import descent_of, needed, run_file
 from dmft.cli.simulation import simulated
@@ -36,6 +33,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
     from dmft._numerics.validation import check_integer
     from dmft.simulation.simulation_plan import check_workers
     from dmft.studies.grokking import predict_grokking
+    from dmft.studies.report import grokking_lines, grokking_table
 
     run = run_file(arguments)
     stored = run.trajectory.delta if run.simulation.delta is None else run.simulation.delta
@@ -68,14 +66,8 @@ def run_grokking(arguments: argparse.Namespace) -> int:
         simulations = simulated(arguments, run, output, delta, seeds, files)
         output.save(kind, result)
         output.draw(kind, "plot_grokking", result, simulations)
-    lines = [
-        *problem_lines(run),
-        ("delta, steps", f"{delta:g}, {run.method.n_steps}"),
-        ("start", _start_line(run, starts)),
-        paths_line(run.sampling),
-        *_drawn_line(result),
-    ]
-    table = _table(result, simulations)
+    lines = grokking_lines(result, run.name, _start_line(run, starts))
+    table = grokking_table(result, simulations)
     return output.report("grokking", result.status, _json(result, simulations), lines, table)
 
 
@@ -121,58 +113,15 @@ def _start_line(run: RunFile, starts: list[Any] | None) -> str:
     return "overlap d^(-1/2) with the hard direction, in units of the radius"
 
 
-def _drawn_line(result: Grokking) -> list[tuple[str, str]]:
-    """Write the number of starts drawn, if they were, and its effect on the times."""
-    if not (result.fall_time_stderr > 0.0).any():
-        return []
-    counts = ", ".join(str(count) for count in result.n_starts)
-    return [("starts drawn", f"{counts}; errors below are those of so many starts")]
-
-
-def _fall_times(result: Grokking, simulation: Simulation) -> list[float]:
-    from dmft.studies.fall_times import fall_step
-
-    level = float(result.fall_level[result.d.index(simulation.d)])
-    return [fall_step(loss, level) for loss in simulation.test_loss]
-
-
-def _table(result: Grokking, simulations: list[Simulation]) -> str:
-    """Return the time of the fall, a row for each size."""
-    levels = [f"{level:.0%}" for level in result.probabilities]
-    header = ["test loss falls at step", *levels]
-    if simulations:
-        header += ["simulated median", "from", "to", "in the band"]
-    rows = []
-    for d, times, errors in zip(result.d, result.fall_time, result.fall_time_stderr, strict=True):
-        row = [f"d = {d}", *map(_time, times, errors)]
-        for simulation in (one for one in simulations if one.d == d):
-            found = sorted(_last(time) for time in _fall_times(result, simulation))
-            low, high = _last(-math.inf if math.isnan(times[0]) else times[0]), _last(times[-1])
-            inside = sum(low <= time <= high for time in found)
-            middle = 0.5 * (found[(len(found) - 1) // 2] + found[len(found) // 2])
-            row += [_time(middle), _time(found[0]), _time(found[-1]), f"{inside} of {len(found)}"]
-        rows.append(row)
-    return text_table(header, rows)
-
-
-def _last(time: float) -> float:
-    """Sort a run that did not fall after all that did."""
-    return math.inf if math.isnan(time) else time
-
-
-def _time(time: float, error: float = 0.0) -> str:
-    if not math.isfinite(time):
-        return "later"
-    return f"{time:.1f} +- {error:.1f}" if error > 0.0 else f"{time:.1f}"
-
-
 def _json(result: Grokking, simulations: list[Simulation]) -> dict[str, Any]:
+    from dmft.studies.report import fall_times
+
     return {
         **picked(result, _JSON),
         "simulated": {
             simulation.d: {
                 "seeds": simulation.seeds,
-                "fall_time": _fall_times(result, simulation),
+                "fall_time": fall_times(result, simulation),
             }
             for simulation in simulations
         },

@@ -7,18 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dmft.cli.exits import UsageError
-from dmft.cli.output import Output, picked, progress, with_error
+from dmft.cli.output import Output, picked, progress
 from dmft.cli.run_files import given, overrides, run_of_label
-from rmt.status import Status
 
 if TYPE_CHECKING:
     import argparse
 
     from dmft.model.target import Target
-    from dmft.recovery.exponents import Hardness
 
 __all__ = ["run_hardness"]
 
@@ -45,6 +41,7 @@ class _LabelRun:
 def run_hardness(arguments: argparse.Namespace) -> int:
     """Compute exponents and the algorithmic threshold of a label."""
     from dmft.recovery.exponents import hardness, hardness_steps
+    from dmft.recovery.report import hardness_lines
 
     run = _label_run(arguments)
     values = {name: getattr(arguments, name) for name in _SETTINGS}
@@ -60,7 +57,7 @@ def run_hardness(arguments: argparse.Namespace) -> int:
         "delta_alg_infinite": math.isinf(result.delta_alg),
         "settings": {name: result.config[name] for name in _SETTINGS},
     }
-    return output.report("hardness", result.status, data, _lines(run, result))
+    return output.report("hardness", result.status, data, hardness_lines(result))
 
 
 def _label_run(arguments: argparse.Namespace) -> _LabelRun:
@@ -89,54 +86,3 @@ def _label_run(arguments: argparse.Namespace) -> _LabelRun:
         settings = {"noise": target.noise, **own, **stated}
         target = Target(target.label, target.k, hard_directions=target.hard_directions, **settings)
     return _LabelRun(run.name, target)
-
-
-def _lines(run: _LabelRun, result: Hardness) -> list[tuple[str, str]]:
-    target = run.target
-    noise = f" + {target.noise:g} noise" if target.noise else ""
-    highest = result.config["max_degree"]
-
-    def exponent(value: int | None) -> str:
-        return f"none up to {highest}" if value is None else f"{value}"
-
-    information = exponent(result.information_exponent)
-    if result.information_status is Status.NONFINITE:
-        information = "none: the label has no second moment"
-
-    def basis(columns: np.ndarray[Any, Any]) -> str:
-        return ", ".join(map(_direction, columns.T)) or "none"
-
-    lines = [
-        ("label", f"{target.description}{noise}, {result.k} latent direction{'s'[: result.k > 1]}"),
-        ("easy directions", basis(result.easy_basis)),
-        ("hard directions", basis(result.hard_basis)),
-    ]
-    for number, test in enumerate(result.rounds, start=1):
-        shares = ", ".join(map(_share, test.explained.tolist(), test.stderr.tolist()))
-        lines.append((f"rank test {number}", f"labels explain {shares}; {test.n_easy} easy"))
-    flips = ["(" + ", ".join(f"{sign:+d}" for sign in flip) + ")" for flip in result.sign_flips]
-    lines += [
-        ("sign symmetries", " ".join(flips) or "none"),
-        ("information exponent", information),
-        ("generative exponent", exponent(result.generative_exponent)),
-    ]
-    if result.k_hard == 0:
-        return [*lines, ("delta_alg", "0: no hard direction")]
-    value = with_error(result.delta_alg, result.delta_alg_stderr)
-    if math.isinf(result.delta_alg):
-        inverse = with_error(result.inverse_delta_alg, result.inverse_delta_alg_stderr)
-        value = f"infinite: no number of order d samples is enough (1/delta_alg = {inverse})"
-    return [*lines, ("delta_alg", value)]
-
-
-def _share(value: float, stderr: float) -> str:
-    return "0" if max(abs(value), stderr) < _ROUNDING else with_error(value, stderr)
-
-
-def _direction(column: np.ndarray[Any, Any]) -> str:
-    """Name a direction: a coordinate, or a combination of coordinates."""
-    axes = np.flatnonzero(column)
-    if len(axes) == 1:
-        return f"z{axes[0] + 1}"
-    terms = " ".join(f"{column[axis]:+.4g} z{axis + 1}" for axis in axes)
-    return f"({terms})"

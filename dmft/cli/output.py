@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 import sys
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dmft._numerics.plain_data import plain
 from dmft._numerics.progress import ProgressBar, ProgressLines
-from dmft._numerics.value_text import value_text
 from dmft.cli.exits import DONE, NUMERICAL, PROGRAM, UsageError
 from dmft.cli.run_files import settings_stamp
 from dmft.cli.streams import put, say
@@ -27,28 +25,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from dmft._numerics.execution import Cache, Execution
-    from dmft._numerics.sampling import Sampling
     from dmft.config.config import RunFile
-    from dmft.model.inputs import Inputs
     from rmt.status import Status
 
     Lines = list[tuple[str, str]]
 
 __all__ = [
     "Output",
-    "cell",
     "execution",
     "expected_solves",
     "finish",
-    "inputs_line",
     "keeping_seeds",
-    "paths_line",
     "picked",
     "print_json",
     "problem_lines",
     "progress",
-    "unstable_line",
-    "with_error",
 ]
 
 
@@ -202,6 +193,7 @@ class Output:
         table: str = "",
     ) -> int:
         """Print `data` as JSON, or `lines` and a table that follows them; return the exit code."""
+        from dmft.io.report_text import report_text, status_line
         from dmft.io.results import software_commit, software_version
 
         seconds = time.perf_counter() - self._start
@@ -223,20 +215,11 @@ class Output:
             )
             return code
         last = [
-            ("status", status.name if status.ok else f"{status.name}: {status.value}"),
+            status_line(status),
             *(("wrote", str(path)) for path in self.files),
             ("time", f"{seconds:.1f} s"),
         ]
-        width = max(len(name) for name, _ in (*lines, *last))
-
-        def block(part: Sequence[tuple[str, str]]) -> str:
-            return "\n".join(f"{name:{width}}  {text}" for name, text in part)
-
-        if table:
-            parts = [block(lines), table, block(last)]
-            put("\n\n".join(part for part in parts if part))
-        else:
-            put(block([*lines, *last]))
+        put(report_text(lines, last, table))
         return code
 
 
@@ -333,43 +316,11 @@ def keeping_seeds(output: Output) -> Iterator[None]:
 
 
 def problem_lines(run: RunFile) -> Lines:
-    """Name problem and method."""
-    from dmft.training.methods import describe
+    """Name problem and method of a run file."""
+    from dmft.io.report_text import problem_lines
 
-    problem, m = run.problem, run.problem.m
-    neurons = f"{m} {problem.network.activation.name} neuron{'s' if m > 1 else ''}"
-    return [
-        (
-            "problem",
-            f"{run.name}: {problem.target.description}, {neurons}, {problem.loss.name} loss",
-        ),
-        ("method", describe(run.method)),
-    ]
-
-
-def inputs_line(inputs: Inputs | None) -> tuple[str, str]:
-    """Name the law of the inputs."""
-    config = {"law": "gaussian"} if inputs is None else inputs.to_config()
-    law, *parameters = config.values()
-    return "inputs", " ".join([law, *map(str, parameters)])
-
-
-def paths_line(sampling: Sampling, run: RunFile | None = None) -> tuple[str, str]:
-    """Name the sampling of the theory, and the accuracy of a run file that it was chosen for."""
-    text = f"{sampling.replicates} x {sampling.n_paths}, seed {sampling.seed}"
-    if run is not None and run.accuracy is not None:
-        text = f"up to {text}, for an accuracy of {run.accuracy.rtol:g}"
-    return "paths", text
-
-
-def unstable_line(share: float, words: str) -> Lines:
-    """Write the share of unstable paths in an average at a threshold, if it is too large."""
-    from dmft.solver.stability import SHARE_TOLERANCE
-
-    if not share > SHARE_TOLERANCE:  # also where it is not known
-        return []
-    text = f"carry {words}: a smaller step_size, or gradient flow, has fewer or none"
-    return [("unstable paths", text)]
+    config = {"problem": run.problem.to_config(), "method": run.method.to_config()}
+    return problem_lines(config, run.name)
 
 
 def print_json(data: Any) -> None:
@@ -380,16 +331,3 @@ def print_json(data: Any) -> None:
 def picked(result: Any, names: str) -> dict[str, Any]:
     """Return attributes of a result by name."""
     return {name: getattr(result, name) for name in names.split()}
-
-
-def with_error(value: float, stderr: float) -> str:
-    """Write ``value +- stderr``, or the source of a value without error."""
-    return value_text(value, stderr, exact=" (quadrature)", unknown=" (error unknown)")
-
-
-def cell(value: float, error: float) -> str:
-    """Write a number of a table with its error; "none" where there is none."""
-    if not math.isfinite(value):
-        return "none"
-    # The extreme nodes of a quadrature move an edge by less than any digit shown.
-    return with_error(float(value), 0.0 if error <= 1e-7 * abs(value) else float(error))

@@ -6,19 +6,15 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from dmft._numerics.sampling import Sampling
 from dmft.cli.output import (
     Output,
     execution,
-    inputs_line,
     keeping_seeds,
-    paths_line,
     picked,
-    problem_lines,
-    with_error,
 )
 from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
 from dmft.cli.theory import threshold_of
+from dmft.io.report_text import inputs_line, paths_line, problem_lines, with_error
 
 if TYPE_CHECKING:
     import argparse
@@ -67,7 +63,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     status = result.status
     if status.ok and threshold is not None:
         status = threshold.status
-    data, lines = _json(result, threshold), _lines(run, threshold)
+    data, lines = _json(result, threshold), _lines(run, result, threshold)
     return output.report("sweep", status, data, lines, result.table())
 
 
@@ -80,16 +76,16 @@ def _bracket(run: RunFile, grid: tuple[float, ...]) -> tuple[float, float] | Non
     return (grid[0], grid[-1]) if len(grid) > 1 else None
 
 
-def _lines(run: RunFile, threshold: Threshold | None) -> list[tuple[str, str]]:
-    lines = [*problem_lines(run), inputs_line(run.sweep.inputs)]
+def _lines(run: RunFile, result: Sweep, threshold: Threshold | None) -> list[tuple[str, str]]:
+    lines = [*problem_lines(result.config, run.name), inputs_line(result.config["inputs"])]
     if threshold is not None:
         value = f"none found: {threshold.status.name}"
         if math.isfinite(threshold.value):
             error = threshold.stderr if threshold.rtol is None else threshold.error
             value = with_error(threshold.value, error)
             value += "" if threshold.status.ok else f" ({threshold.status.name})"
-        sampling = Sampling(**threshold.config["sampling"])
-        lines += [paths_line(sampling, run), (f"delta_NN(t={threshold.step})", value)]
+        paths = paths_line(threshold.config["sampling"], threshold.rtol)
+        lines += [paths, (f"delta_NN(t={threshold.step})", value)]
         if threshold.detail:
             lines.append(("detail", threshold.detail))
     return lines

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,18 @@ from dmft.comparison.quantities import (
     compare_quantity,
 )
 from dmft.comparison.report import summarise, write_table, write_verdict
+from dmft.comparison.run_data import MEASURED, RunData, _Runs
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
+from dmft.io.marks import DELTA, STEPS
 from dmft.io.saved_result import SavedResult
 from dmft.trajectory.trajectory import Trajectory
 from rmt.status import Status
 
 if TYPE_CHECKING:
+    from dmft.io.report_text import Lines
     from dmft.simulation.simulation import Simulation
+
+    Runs = Simulation | RunData
 
 __all__ = ["Comparison", "check_comparable", "compare"]
 
@@ -96,9 +101,12 @@ class Comparison(
     ((50,), ['overlap'], False)
     """
 
+    _axes: ClassVar = {"J": "size", "T": "step"}
+    _rows: ClassVar = ("step",)
+
     quantities: dict[str, QuantityComparison]
     hessian: tuple[HessianPrediction, ...]
-    delta: float
+    delta: Annotated[float, DELTA]
     sizes: Annotated[tuple[int, ...], "J"]
     samples: Annotated[tuple[int, ...], "J"]
     seeds: Annotated[tuple[tuple[int, ...], ...], "J"]
@@ -110,6 +118,11 @@ class Comparison(
     status: Status
     notes: tuple[str, ...]
     config: dict[str, Any] = field(repr=False)
+
+    @property
+    def steps(self) -> Annotated[NDArray[np.intp], "T", STEPS]:
+        """Steps 0, ..., last_step."""
+        return np.arange(self.last_step + 1)
 
     @property
     def extrapolated(self) -> bool:
@@ -153,6 +166,9 @@ class Comparison(
         """
         return self.p_value < THREE_SIGMA
 
+    def _report(self) -> tuple[Lines, str]:
+        return [], self.table()
+
     def verdict(self) -> str:
         """Say in one sentence whether theory and simulation agree."""
         return write_verdict(self)
@@ -165,8 +181,6 @@ class Comparison(
         entry); joint p-value (of all entries together).
         """
         return write_table(self)
-
-    __str__ = table
 
     def to_config(self) -> dict[str, Any]:
         """Return the content of `table` as plain types, with the configuration."""
@@ -196,18 +210,20 @@ class Comparison(
 
 def compare(
     trajectory: Trajectory,
-    simulations: Simulation | Sequence[Simulation],
+    simulations: Runs | Sequence[Runs],
     *,
     quantities: Sequence[str] | None = None,
 ) -> Comparison:
-    """Compare a trajectory of the theory with simulations at one or more dimensions.
+    """Compare a trajectory of the theory with runs at one or more dimensions.
 
     Parameters
     ----------
     trajectory : Trajectory
-    simulations : Simulation or sequence of Simulation
+    simulations : Simulation or RunData, or sequence of these
         Of the same problem, delta and method, one for each dimension. With two or more, simulated
-        values are extrapolated to 1/d = 0.
+        values are extrapolated to 1/d = 0. Runs of your own (`dmft.RunData`) are taken to be of
+        this problem and method; they are compared in what all runs have measured, at the steps
+        that all have recorded.
     quantities : sequence of str, optional
         Names in `QUANTITIES`. By default all that there are, a(t) where it is trained; the
         last two need Hessians recorded by every simulation, and are the only ones that cost more
@@ -241,7 +257,7 @@ def compare(
     (True, ['gradient_covariance', 'gradient_norm'], True)
     """
     check_instance("trajectory", trajectory, Trajectory)
-    runs = check_comparable(trajectory, simulations)
+    runs = check_comparable(trajectory, simulations, data=True)
     if max(len(run.seeds) for run in runs) < 2:
         raise ValueError("simulations must have at least two seeds at some d, got one at each")
     problem = trajectory.problem
@@ -251,22 +267,32 @@ def compare(
     names = list(QUANTITIES) if quantities is None else list(quantities)
     for name in names:
         check_choice("quantities", name, QUANTITIES)
-    last = _last_step(trajectory, runs)
-    each = {name: compare_quantity(name, trajectory, runs, last) for name in names}
+    steps = _common_steps(trajectory, runs)
+    last = int(steps[-1])
+    each = {name: compare_quantity(name, trajectory, runs, steps) for name in names}
     found = {name: quantity for name, quantity in each.items() if quantity is not None}
+    if not found and quantities is None and all(isinstance(run, _Runs) for run in runs):
+        measured = ", ".join(runs[0].measured)
+        raise ValueError(f"simulations must have measured what the theory has, got {measured}")
     hessian: tuple[HessianPrediction, ...] = ()
     spectral = [name for name in ("smallest_eigenvalue", "hard_overlap") if name in names]
     if spectral:
         recorded = set.intersection(*(set(run.hessian) for run in runs))
-        steps = sorted(step for step in recorded if step <= last)
-        smallest = [predict_smallest_at(trajectory, runs, step) for step in steps]
+        spectra = sorted(step for step in recorded if step <= last)
+        smallest = [predict_smallest_at(trajectory, runs, step) for step in spectra]
         hessian = tuple(entry.prediction for entry in smallest)
         eigen = compare_eigenvalues(trajectory, runs, smallest)
         found |= {name: eigen[name] for name in spectral if name in eigen}
     hard = problem.target.hard_basis
-    none = np.zeros((len(runs), last + 1))
-    along = [run.overlap[:, : last + 1] @ hard for run in runs]
-    rms = np.stack([np.sqrt(np.mean(M**2, axis=(0, 2, 3))) for M in along]) if hard.size else none
+    rms, cosine = np.zeros((2, len(runs), last + 1))
+    for row, run in enumerate(runs):
+        at = np.asarray(run.steps) <= last
+        rows = np.asarray(run.steps)[at]
+        if hard.size:
+            M = None if run.overlap is None else run.overlap[:, at] @ hard
+            rms[row], cosine[row] = np.nan, np.nan  # at steps not recorded
+            rms[row, rows] = np.nan if M is None else np.sqrt(np.mean(M**2, axis=(0, 2, 3)))
+        cosine[row, rows] = run.hard_cosine[:, at].mean(axis=0)
     statuses = [trajectory.status, *(run.status for run in runs)]
     statuses += [entry.status for entry in hessian]
     result = Comparison(
@@ -280,7 +306,7 @@ def compare(
         hold_hard=runs[0].hold_hard,
         follows_hard=problem.starts_on_hard,
         hard_rms=rms,
-        hard_cosine=np.stack([run.hard_cosine[:, : last + 1].mean(axis=0) for run in runs]),
+        hard_cosine=cosine,
         status=next((status for status in statuses if not status.ok), Status.SUCCESS),
         notes=(),
         config={
@@ -293,7 +319,7 @@ def compare(
     return _noted(result, trajectory, runs)
 
 
-def _noted(result: Comparison, trajectory: Trajectory, runs: Sequence[Simulation]) -> Comparison:
+def _noted(result: Comparison, trajectory: Trajectory, runs: Sequence[Any]) -> Comparison:
     """Add notes that explain the deviations."""
     problem, last = trajectory.problem, result.last_step
     assert problem is not None
@@ -308,7 +334,13 @@ def _noted(result: Comparison, trajectory: Trajectory, runs: Sequence[Simulation
             "far it reaches"
         )
     free = not (runs[0].hold_hard or problem.starts_on_hard)
-    if free and problem.target.hard_basis.shape[1]:
+    data = [run for run in runs if isinstance(run, _Runs)]
+    if data:
+        missing = [name for name in MEASURED if any(getattr(one, name) is None for one in data)]
+        if missing:
+            notes.append(f"not measured: {', '.join(missing)}")
+    known = bool(np.isfinite(result.hard_rms[:, [0, -1]]).all())
+    if free and known and problem.target.hard_basis.shape[1]:
         rms = ", ".join(
             f"{curve[0]:.2g} -> {curve[-1]:.2g} (d = {d})"
             for d, curve in zip(result.sizes, result.hard_rms, strict=True)
@@ -329,9 +361,11 @@ def _noted(result: Comparison, trajectory: Trajectory, runs: Sequence[Simulation
 
 
 def check_comparable(
-    trajectory: Trajectory, simulations: Simulation | Sequence[Simulation]
-) -> list[Simulation]:
+    trajectory: Trajectory, simulations: Runs | Sequence[Runs], *, data: bool = False
+) -> list[Any]:
     """Return simulations by ascending d, checked to describe what the trajectory describes.
+
+    With `data`, runs of others (`RunData`) too, with what a comparison reads of a simulation.
 
     Raises
     ------
@@ -340,31 +374,37 @@ def check_comparable(
     """
     from dmft.simulation.simulation import Simulation
 
-    if isinstance(simulations, Simulation):
+    allowed = (Simulation, RunData) if data else (Simulation,)
+    if isinstance(simulations, allowed):
         simulations = [simulations]
     if not isinstance(simulations, Sequence) or not simulations:
         what = "none" if isinstance(simulations, Sequence) else type(simulations).__name__
         raise ValueError(
-            f"simulations must be a dmft.Simulation or a non-empty sequence of them, got {what}"
+            f"simulations must be a dmft.Simulation{' or dmft.RunData' if data else ''}, or a "
+            f"non-empty sequence of them, got {what}"
         )
     for run in simulations:
-        check_instance("simulations", run, Simulation)
+        check_instance("simulations", run, allowed)
     if trajectory.problem is None:
         raise ValueError("trajectory must know its problem: give it to Trajectory.load")
     if trajectory.n_steps < 0:
         raise ValueError(f"trajectory must have computed a step, got {trajectory.status.name}")
-    runs = sorted(simulations, key=lambda run: run.d)
+    found = sorted(simulations, key=lambda run: run.d)
     ours = _setting(trajectory.problem.to_config(), trajectory)
+    runs: list[Any] = [run for run in found if isinstance(run, Simulation)]
     for run in runs:
         who, first = f"the simulation at d = {run.d}", f"the one at d = {runs[0].d}"
         problem = run.config["problem"] if run.problem is None else run.problem.to_config()
         _same(ours, _setting(problem, run), who, "the trajectory")
         _same(_setting_of_runs(runs[0]), _setting_of_runs(run), who, first)
-    if runs[0].hard_overlap is not None:
+    if runs and runs[0].hard_overlap is not None:
         raise ValueError(
             "simulations must not start from a hard_overlap that the trajectory lacks; state it in "
             "the problem of both (Problem.with_hard_overlap)"
         )
+    runs = [run.of_theory(trajectory) if isinstance(run, RunData) else run for run in found]
+    for run in runs:
+        _same(_of_runs(runs[0]), _of_runs(run), f"the one at d = {run.d}", "the first")
     sizes = [run.d for run in runs]
     if len(set(sizes)) < len(sizes):
         raise ValueError(f"simulations must have distinct dimensions d, got {sizes}")
@@ -374,6 +414,11 @@ def check_comparable(
 def _setting(problem: Mapping[str, Any], result: Trajectory | Simulation) -> dict[str, Any]:
     """Return the settings that theory and simulations share."""
     return {**problem, "delta": result.delta, **result.method.to_config()}
+
+
+def _of_runs(run: Simulation | _Runs) -> dict[str, Any]:
+    """Return the settings that simulations and runs of others have in common."""
+    return {"inputs": run.inputs.to_config(), "hold_hard": run.hold_hard}
 
 
 def _setting_of_runs(run: Simulation) -> dict[str, Any]:
@@ -395,12 +440,16 @@ def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any], who: str, whom: st
             )
 
 
-def _last_step(trajectory: Trajectory, runs: Sequence[Simulation]) -> int:
-    """Return the last step that the theory and every seed reached."""
-    last = trajectory.n_steps
+def _common_steps(trajectory: Trajectory, runs: Sequence[Any]) -> NDArray[np.intp]:
+    """Return the steps that all runs recorded, up to the last that the theory and all reached."""
+    last, steps = trajectory.n_steps, np.arange(trajectory.n_steps + 1)
     for run in runs:
-        missing = np.flatnonzero(np.isnan(run.train_loss).any(axis=0))
-        last = min(last, int(missing[0]) - 1 if missing.size else run.method.n_steps)
+        if isinstance(run, _Runs):
+            last = min(last, run.finite_until())
+        else:
+            missing = np.flatnonzero(np.isnan(run.train_loss).any(axis=0))
+            last = min(last, int(missing[0]) - 1 if missing.size else run.method.n_steps)
+        steps = np.intersect1d(steps, run.steps)
     if last < 0:
         raise ValueError("simulations must have reached step 0, some seed diverged there")
-    return last
+    return np.asarray(steps[steps <= last], dtype=np.intp)

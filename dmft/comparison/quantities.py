@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft.comparison.agreement import Agreement, measure_agreement
+from dmft.io.marks import STEPS
 
 if TYPE_CHECKING:
     from dmft.comparison.smallest_eigenvalue import SmallestEigenvalue
@@ -68,8 +69,11 @@ class QuantityComparison(Agreement):
         The seeds of each size.
     """
 
+    _axes: ClassVar = {"t": "step", "e": ".label"}
+    _default_axes: ClassVar = "t e"
+
     name: str
-    steps: Annotated[NDArray[np.intp], "t"]
+    steps: Annotated[NDArray[np.intp], "t", STEPS]
     labels: Annotated[tuple[str, ...], "e"]
     theory: Annotated[FloatArray, "t e"]
     runs: tuple[FloatArray, ...] = field(repr=False)
@@ -112,18 +116,19 @@ class QuantityComparison(Agreement):
 
 
 def compare_quantity(
-    name: str, trajectory: Trajectory, runs: Sequence[Simulation], last: int
+    name: str, trajectory: Trajectory, runs: Sequence[Any], steps: NDArray[np.intp]
 ) -> QuantityComparison | None:
-    """Compare a quantity recorded at every step, up to the last.
+    """Compare a quantity recorded along the steps.
 
     Parameters
     ----------
     name : str
         A key of `QUANTITIES`; those of the Hessian are for `compare_eigenvalues`.
     trajectory : Trajectory
-    runs : sequence of Simulation
+    runs : sequence of Simulation, or of runs of others
         One for each dimension.
-    last : int
+    steps : ndarray of int
+        Steps that all have recorded.
 
     Returns
     -------
@@ -139,7 +144,11 @@ def compare_quantity(
     if has_no_classes or (name == "second_layer" and not trajectory.method.trains_second_layer):
         return None
     value, error = getattr(trajectory, name), trajectory.stderr[name]
-    samples = [np.asarray(getattr(run, attribute)) for run in runs]
+    found = [getattr(run, attribute if hasattr(run, attribute) else name) for run in runs]
+    if any(array is None for array in found):  # not measured
+        return None
+    rows = [np.searchsorted(run.steps, steps) for run in runs]
+    samples = [np.asarray(array)[:, row] for array, row in zip(found, rows, strict=True)]
     m, labels = problem.m, [""]
     if name == "gradient_covariance":
         times = np.arange(trajectory.n_steps + 1)
@@ -162,16 +171,15 @@ def compare_quantity(
         samples = [array[:, :, i, j] for array in samples]
     if not labels:
         return None
-    n = last + 1
     return _measure(
         name,
         trajectory,
         runs,
         labels if len(labels) > 1 else [""],
-        np.arange(n),
-        value.reshape(len(value), -1)[:n],
-        error.reshape(len(error), -1)[:n],
-        [array.reshape(*array.shape[:2], -1)[:, :n] for array in samples],
+        steps,
+        value.reshape(len(value), -1)[steps],
+        error.reshape(len(error), -1)[steps],
+        [array.reshape(*array.shape[:2], -1) for array in samples],
     )
 
 

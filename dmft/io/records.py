@@ -12,7 +12,8 @@ by letters that mean the same number throughout one object::
         status: Status
         config: dict[str, Any]
 
-An axis may be a letter or word, such a name ``+1``, or a number. Fields may be other dataclasses,
+An axis may be a letter or word, such a name ``+1``, or a number. What else an annotation says
+(units and the like, `dmft.io.quantities`) has no effect here. Fields may be other dataclasses,
 tuples and dicts of all of these, and ``| None``. A new field needs nothing but its annotation;
 files written before it have its default, and are refused where it has none.
 Fields with the metadata `NOT_STORED` are not in the file, and left to the class.
@@ -50,7 +51,12 @@ _PLAIN: Final = {float: "a number", int: "an integer", bool: "true or false", st
 
 
 def write_record(
-    path: str | os.PathLike[str], kind: str, record: Any, *, compress: bool = True
+    path: str | os.PathLike[str],
+    kind: str,
+    record: Any,
+    *,
+    public: Arrays | None = None,
+    compress: bool = True,
 ) -> Path:
     """Write a dataclass to a result file; it appears complete or not at all.
 
@@ -60,6 +66,9 @@ def write_record(
         As in `dmft.io.results.write_result`.
     record : dataclass instance
         Its arrays get the names of the fields, ``step_axis/reuse/value`` of inner ones.
+    public : mapping of str to ndarray, optional
+        Further arrays, for readers of the file other than `read_record`. Where two have a name in
+        common, it is theirs, and the record's array gets the name ``record/NAME``.
 
     Returns
     -------
@@ -72,7 +81,12 @@ def write_record(
         If the directory cannot be written; nothing is left behind.
     """
     arrays: dict[str, NDArray[Any]] = {}
-    return write_result(path, kind, _packed(record, "", arrays), arrays, compress=compress)
+    config = _packed(record, "", arrays)
+    more = {name: array for name, array in (public or {}).items() if arrays.get(name) is not array}
+    if not more.keys().isdisjoint(arrays):
+        arrays = {}
+        config = _packed(record, "record", arrays)
+    return write_result(path, kind, config, arrays, public=more, compress=compress)
 
 
 def read_record(
@@ -193,7 +207,8 @@ class _Reader:
         axes: list[str] | None = None
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if origin is typing.Annotated:
-            axes = next(text for text in arguments[1:] if isinstance(text, str)).split()
+            texts = [text for text in arguments[1:] if isinstance(text, str)]
+            axes = texts[0].split() if texts else None
             hint = arguments[0]
             origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if origin in (typing.Union, types.UnionType):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DamagedResultError",
     "OtherFileError",
+    "read_header",
     "read_result",
     "reporting",
     "software_commit",
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 _FORMAT = "delta-nn"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 _HEADER = "header"
 _MARK = b"delta-nn crc32 "
 _CHUNK = 1 << 20
@@ -111,6 +112,7 @@ def write_result(
     config: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
     *,
+    public: Mapping[str, NDArray[Any]] | None = None,
     compress: bool = True,
 ) -> Path:
     """Write a result file; it appears complete or not at all.
@@ -124,6 +126,8 @@ def write_result(
     config : mapping
         JSON-able configuration.
     arrays : mapping of str to ndarray
+    public : mapping of str to ndarray, optional
+        Arrays that follow from the others, for readers other than :func:`read_result`.
     compress : bool
         Whether to spend time on a smaller file.
 
@@ -147,6 +151,7 @@ def write_result(
         "version": software_version(),
         "commit": software_commit(),
         "config": dict(config),
+        "public": sorted(public or ()),
         **header_entry(),
     }
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
@@ -154,7 +159,7 @@ def write_result(
         raise FileNotFoundError(errno.ENOENT, "no such folder to write to", str(target.parent))
     save = np.savez_compressed if compress else np.savez
     with whole_file(target) as stream:
-        save(stream, **{_HEADER: text, **arrays})  # type: ignore[arg-type]
+        save(stream, **{_HEADER: text, **arrays, **(public or {})})  # type: ignore[arg-type]
         # The last field of a zip file is the length of the comment that follows.
         stream.seek(-2, os.SEEK_END)
         stream.write(struct.pack("<H", len(_MARK) + 8) + _MARK)
@@ -276,6 +281,45 @@ def read_result(
     OtherFileError
         If the file is of another kind, or from a newer format; a ValueError too.
     """
+    with _opened(path) as (archive, target):
+        return _read(archive, target, kind, check)
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what a result file says of itself: ``kind``, ``version``, ``commit``, ``config``.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict
+        The commit is None where it is not known.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    DamagedResultError
+        If the file is damaged, or no result file; this is a ValueError.
+    OtherFileError
+        If the file is from a newer format; a ValueError too.
+    """
+    with _opened(path) as (archive, target):
+        with archive.open(f"{_HEADER}.npy") as member:
+            header = json.loads(bytes(np.lib.format.read_array(member, allow_pickle=False)))
+        kind = str(header.get("kind")) if isinstance(header, dict) else ""
+        config = _config(header, target, kind)
+        return {
+            "kind": kind, "version": config["version"], "commit": header.get("commit"),
+            "config": header["config"],
+        }  # fmt: skip
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[zipfile.ZipFile, Path]]:
+    """Open a result file whose checksum is right; errors within name it."""
     target = Path(path)
     if target.suffix != ".npz" and not target.exists():
         target = target.with_name(target.name + ".npz")
@@ -284,7 +328,7 @@ def read_result(
     with target.open("rb") as stream:
         _check_bytes(stream, target)
         with reporting(target), zipfile.ZipFile(stream) as archive:
-            return _read(archive, target, kind, check)
+            yield archive, target
 
 
 def _check_bytes(stream: BinaryIO, path: Path) -> None:
@@ -337,8 +381,12 @@ def _read(
         with archive.open(members[name]) as member:
             return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
 
-    config = _config(json.loads(bytes(array(_HEADER))), path, kind)
+    header = json.loads(bytes(array(_HEADER)))
+    config = _config(header, path, kind)
     del outlines[_HEADER]
+    for name in _public(header):
+        if outlines.pop(name, None) is None:
+            raise ValueError(f"it lacks the array {name!r}")
     if check is not None:
         check(config, outlines)
     return config, {name: array(name) for name in outlines}
@@ -360,6 +408,14 @@ def _outline(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> NDAr
     if math.prod(shape) * dtype.itemsize != left:
         raise ValueError(f"array {name!r} of shape {shape} and {dtype} is stored in {left} bytes")
     return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _public(header: dict[str, Any]) -> list[str]:
+    """Return the names of arrays that follow from the others; older files have none."""
+    names = header.get("public", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its header must list the public arrays by name")
+    return names
 
 
 def _config(header: Any, path: Path, kind: str) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from dmft.io.quantities import public_arrays
 from dmft.io.records import read_record, write_record
+from dmft.io.result import Result
 from dmft.io.stored_settings import check_settings
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["SavedResult"]
 
 
-class SavedResult:
+class SavedResult(Result):
     """Base of a dataclass that is written to one result file, as its annotations declare.
 
     Parameters
@@ -45,7 +47,7 @@ class SavedResult:
         OSError
             If it cannot be written; nothing is left behind.
         """
-        write_record(path, self._kind, self)
+        write_record(path, self._kind, self, public=public_arrays(self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -291,6 +291,8 @@ def mean_loss(
 
 def _samples(problem: Problem, r: ArrayLike, y: ArrayLike, name: str) -> tuple[Array, Array]:
     """Return pre-activations and labels as float64 arrays of matching shapes."""
+    if not hasattr(problem, "network"):
+        raise ValueError(f"problem must be a dmft.Problem, got {type(problem).__name__}")
     r, y = as_array(name, r), as_array("y", y)
     if r.ndim != 2 or r.shape[0] != problem.m:
         raise ValueError(f"{name} must have shape ({problem.m}, N), got shape {r.shape}")

@@ -1,27 +1,48 @@
 """Figures: thresholds, delta_NN and delta_alg, trajectory, spectrum, theory against simulation.
 
 The only package of ``dmft`` that imports matplotlib. One module for each subject; what they share
-is in ``common``.
+is in ``common``, where they draw in ``canvas``.
+
+Every ``plot_...`` function makes a figure of the size at which it is printed: 3.4 inches wide where
+it has one panel, 7 where it has several, with letters of 9 points. All take ``ax`` (axes of yours,
+one for each panel), ``size`` ("column", "page" or width and height in inches) and ``settings``
+(of matplotlib, for this figure). The look of all figures is `STYLE`, to be changed in place:
+
+>>> from dmft import plotting
+>>> plotting.STYLE["font.size"], plotting.STYLE["pdf.fonttype"]
+(9.0, 42)
+>>> with plotting.style({"lines.linewidth": 2.0}):
+...     pass  # figures of your own in this look, with thicker lines
+
+``result.plot(...)`` draws in the same way and returns the axes.
 """
 
 import rmt._matplotlib  # noqa: F401
 
 # isort: split
 from dmft.plotting.algorithmic_gap import plot_algorithmic_gap
+from dmft.plotting.canvas import COLUMN, PAGE
 from dmft.plotting.common import save_figure, style
 from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
 from dmft.plotting.grokking import plot_grokking
 from dmft.plotting.hardness import plot_hardness
 from dmft.plotting.horizon import plot_curve
+from dmft.plotting.results import figure_of, picture, plot_result
 from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.theory import plot_flow, plot_spectrum, plot_threshold, plot_trajectory
+from rmt.plotting import STYLE
 
 #: Former name.
 plot_gap = plot_algorithmic_gap
 
 __all__ = [
+    "COLUMN",
+    "PAGE",
+    "STYLE",
+    "figure_of",
+    "picture",
     "plot_algorithmic_gap",
     "plot_comparison",
     "plot_curve",
@@ -30,6 +51,7 @@ __all__ = [
     "plot_grokking",
     "plot_hardness",
     "plot_hessian_comparison",
+    "plot_result",
     "plot_scan",
     "plot_simulation",
     "plot_spectrum",

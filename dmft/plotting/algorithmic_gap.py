@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from dmft.model.classification import describe_label
+from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
@@ -28,7 +29,6 @@ from dmft.plotting.common import (
     say_within,
     sentence,
     set_title,
-    style,
     time_label,
 )
 from dmft.solver.stability import SHARE_TOLERANCE
@@ -49,11 +49,12 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_algorithmic_gap"]
 
-_LINE = 0.052  # height of a label, in panels
+_LINE = 0.078  # height of a label, in panels
 _UNSTABLE = "unstable paths matter"
-_REUSE, _FRESH = "same samples in every step", "fresh samples in every step"
+_REUSE, _FRESH = "same samples in each step", "fresh samples in each step"
 
 
+@drawing
 def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
     """Draw delta_NN against time for each network, with delta_alg; against the step size.
 
@@ -64,7 +65,7 @@ def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Left: delta_NN(t) of each network with a band of one standard error, on a logarithmic axis
+        First: delta_NN(t) of each network with a band of one standard error, on a logarithmic axis
         of time with time 0 at its left end, and delta_alg. Next, where it was asked for: delta_NN
         at one time against the step size, gradient flow at the left end; then the smallest
         eigenvalue of the Hessian at the largest step size, and the overlap of its eigenvector with
@@ -74,31 +75,27 @@ def plot_algorithmic_gap(result: AlgorithmicGap) -> Figure:
     """
     axis = result.step_axis
     columns = 1 + (axis is not None) + bool(axis is not None and axis.check)
-    with style():
-        figure, panels = new_figure((4.2 + 4.1 * columns, 4.6), 1, columns)
-        _draw_curves(panels[0], result)
-        if axis is not None:
-            index = list(result.curves).index(axis.network)
-            _draw_steps(panels[1], axis, index)
-            if axis.check:
-                place = panels[2].get_subplotspec()
-                assert place is not None  # made by subplots
-                panels[2].remove()
-                stacked = place.subgridspec(2, 1, hspace=0.05)
-                upper = figure.add_subplot(stacked[0])
-                lower = figure.add_subplot(stacked[1], sharex=upper)
-                _draw_check(upper, lower, axis, index)
-        target, method = result.config["target"], result.config["method"]
-        noise = f" + {target['noise']:g} noise" if target.get("noise") else ""
-        how = describe_method(method) if "step_size" in method else "gradient flow"
-        losses = {name_of(curve.config["problem"]["loss"]) for curve in result.curves.values()}
-        loss = f", {losses.pop()} loss" if len(losses) == 1 else ""
-        title = f"{name_of(describe_label(target))}{noise}{loss}, {how}"
-        if not result.status.ok:
-            title += f"\n{sentence(result.status)}"
-        color = "black" if result.status.ok else VERMILLION
-        set_title(figure, title, color)
-        leave_room(figure)  # for the names
+    if columns < 3:
+        figure, panels = new_figure((3.9 if columns == 1 else 7.0, 2.9), 1, columns)
+    else:
+        figure, panels = new_figure((7.0, 5.4), 2, 2)
+    _draw_curves(panels[0], result)
+    if axis is not None:
+        index = list(result.curves).index(axis.network)
+        _draw_steps(panels[1], axis, index)
+        if axis.check:
+            _draw_check(panels[2], panels[3], axis, index)
+    target, method = result.config["target"], result.config["method"]
+    noise = f" + {target['noise']:g} noise" if target.get("noise") else ""
+    how = describe_method(method) if "step_size" in method else "gradient flow"
+    losses = {name_of(curve.config["problem"]["loss"]) for curve in result.curves.values()}
+    loss = f", {losses.pop()} loss" if len(losses) == 1 else ""
+    title = f"{name_of(describe_label(target))}{noise}{loss}, {how}"
+    if not result.status.ok:
+        title += f"\n{sentence(result.status)}"
+    color = "black" if result.status.ok else VERMILLION
+    set_title(figure, title, color)
+    leave_room(figure)  # for the names
     return figure
 
 
@@ -134,7 +131,9 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
     if shown:
         low, high = min(shown), max(shown)
         pad = (high / low) ** 0.08 if high > low else 1.2
-        axes.set_ylim(low / pad, high * pad)
+        missing = any(np.isnan(curve.value).any() for _, curve in curves)
+        foot = (high / low) ** 0.15 if missing else 1.0  # for crosses
+        axes.set_ylim(low / pad / foot, high * pad)
         few = high < 15.0 * low
         subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if few else log_subs(low, high)
         plain_ticks(axes.yaxis, subs)
@@ -143,7 +142,7 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
         shown_delta = format_number(delta, delta_error if delta_error > 1e-4 * delta else 0.0)
         lower_end = max(delta - delta_error, 0.1 * delta)
         axes.axhspan(lower_end, delta + delta_error, color="black", alpha=0.15, linewidth=0)
-        axes.axhline(delta, color="black", linestyle="--", linewidth=1.4, label="delta_alg")
+        axes.axhline(delta, color="black", linestyle="--", linewidth=1, label="delta_alg")
         axes.annotate(
             rf"$\delta_{{\mathrm{{alg}}}} =\ ${shown_delta}", (0.98, delta),
             xycoords=("axes fraction", "data"), xytext=(0, 4), textcoords="offset points",
@@ -155,7 +154,7 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
         axes.text(0.98, 0.03, words, transform=axes.transAxes, ha="right", va="bottom")
     if any((curve.unstable_share > SHARE_TOLERANCE).any() for _, curve in curves):
         (mark,) = axes.plot([], [], "o", color=GREY, markerfacecolor="white", label=_UNSTABLE)
-        axes.legend(handles=[mark], loc="upper left", fontsize="small")
+        axes.legend(handles=[mark], loc="upper left")
     _label_ends(axes, ends)
 
 
@@ -170,7 +169,7 @@ def _draw_points(
     """Draw a line with a mark for each point, open where it is unstable."""
     color, dashes = look
     axes.plot(x, value, color=color, linestyle=dashes, label=name)
-    filled_marks(axes, x, value, ~unstable, marker="o", color=color, markersize=4.5, zorder=3)
+    filled_marks(axes, x, value, ~unstable, marker="o", color=color, markersize=3.1, zorder=3)
 
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
@@ -249,10 +248,10 @@ def _draw_steps(axes: Axes, axis: StepAxis, index: int) -> None:
         low, high = min(heights), max(heights)
         margin = 0.1 * (high - low) or 0.1 * high
         axes.set_ylim(max(low - margin, 0.0), high + 2.2 * margin)
-    axes.plot([], [], "-", color=GREY, linewidth=4, alpha=0.5, label="error of the difference")
+    axes.plot([], [], "-", color=GREY, linewidth=2.7, alpha=0.5, label="error of the difference")
     if any(series.unstable.any() for series in axis.series):
         axes.plot([], [], "o", color=GREY, markerfacecolor="white", label=_UNSTABLE)
-    axes.legend(loc="best", fontsize="small")
+    axes.legend(loc="best")
 
 
 def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row: int) -> None:
@@ -276,7 +275,7 @@ def _draw_series(axes: Axes, axis: StepAxis, series: StepSeries, index: int, row
             axes.annotate(
                 status.name, (size, 0.03 + 0.05 * row), xycoords=("data", "axes fraction"),
                 xytext=(0, 7), textcoords="offset points", ha="center", va="bottom", color=color,
-                rotation=90, fontsize="small",
+                rotation=90,
             )  # fmt: skip
 
 
@@ -291,7 +290,7 @@ def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int) -> None:
     first = axis.check[0]
     upper.set_title(rf"step {first.step}, $\eta = {first.step_size:g}$, $d = {first.d}$")
     upper.set_ylabel("smallest eigenvalue")
-    upper.tick_params(labelbottom=False)
+    upper.set_xlabel(r"$\delta$")
     lower.set_ylabel("its hard overlap")
     lower.set_xlabel(r"$\delta$")
     for fresh in (False, True):
@@ -303,16 +302,13 @@ def _draw_check(upper: Axes, lower: Axes, axis: StepAxis, index: int) -> None:
         if np.isfinite(at):
             color, _ = _look(index, fresh)
             for axes in (upper, lower):
-                axes.axvline(at, color=color, linestyle=":", linewidth=1.4)
+                axes.axvline(at, color=color, linestyle=":", linewidth=1)
     # Colours are those of the panel before.
     lower.plot([], [], "-", color=GREY, marker=".", label="theory")
     lower.plot([], [], "s", color=GREY, label="runs")
-    lower.plot([], [], ":", color=GREY, linewidth=1.4, label=r"$\delta_{\mathrm{NN}}$")
+    lower.plot([], [], ":", color=GREY, linewidth=1, label=r"$\delta_{\mathrm{NN}}$")
     if any(entry.prediction for entry in axis.check):
-        lower.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize="small",
-            borderaxespad=0.2,
-        )  # fmt: skip
+        lower.legend(loc="best")
     else:
         say_within(upper, sentence(first.status), VERMILLION)
 
@@ -333,6 +329,6 @@ def _draw_runs(
     for at, prediction in found:
         axes.errorbar(
             [at], [getattr(prediction, runs)], [getattr(prediction, f"{runs}_stderr")], fmt="s",
-            color=color, markersize=5.5, capsize=2,
+            color=color, markersize=3.7, capsize=1.4,
             markerfacecolor=color if prediction.compared else "white",
         )  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib import rcParams
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import (
     FixedLocator,
@@ -28,8 +28,9 @@ from dmft.io.results import whole_file
 from dmft.io.stamps import figure_metadata
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
+from dmft.plotting.canvas import is_own, new_figure
 from dmft.training.gradient_descent import describe_method
-from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Canvas, style
+from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, style
 
 if TYPE_CHECKING:
     import os
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from dmft.trajectory.trajectory import Trajectory
@@ -56,6 +58,7 @@ __all__ = [
     "SKY",
     "VERMILLION",
     "broken",
+    "color_of",
     "config_of",
     "describe",
     "draw_band",
@@ -85,7 +88,7 @@ __all__ = [
 ]
 
 # Of a title, on average.
-_LETTERS_PER_INCH = 10.5
+_LETTERS_PER_INCH = 14.0
 _WIDE = 30.0
 _ROUNDING = 1e-9
 PLUS_MINUS: Final = r"\pm"
@@ -128,30 +131,11 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     if kind not in allowed:
         raise ValueError(f"path must end in one of {', '.join(sorted(allowed))}; got {str(path)!r}")
     drawn = io.BytesIO()
-    with style():
+    with style(getattr(figure.canvas, "settings", None)):
         figure.savefig(drawn, format=kind, metadata=figure_metadata(kind) or None)
     with whole_file(target) as stream:
         stream.write(drawn.getbuffer())
     return target
-
-
-def new_figure(
-    size: tuple[float, float],
-    rows: int = 1,
-    columns: int = 1,
-    widths: tuple[float, ...] | None = None,
-    heights: tuple[float, ...] | None = None,
-) -> tuple[Figure, list[Axes]]:
-    """Make a figure of a size in inches on its own canvas; return it and its panels row by row.
-
-    Call it, and all drawing, under `style`.
-    """
-    figure = Figure(figsize=size, layout="constrained")
-    Canvas(figure)
-    panels = figure.subplots(
-        rows, columns, squeeze=False, width_ratios=widths, height_ratios=heights
-    )
-    return figure, list(panels.ravel())
 
 
 def describe(config: Mapping[str, Any]) -> str:
@@ -178,8 +162,9 @@ def describe(config: Mapping[str, Any]) -> str:
 
 
 def set_title(figure: Figure, text: str, color: str = "black") -> None:
-    """Put a title above a figure, broken after commas where it would be wider than the figure."""
-    figure.suptitle(broken(text, figure), fontsize=12, color=color)
+    """Put a title above a figure made here, in lines no wider than it."""
+    if is_own(figure):
+        figure.suptitle(broken(text, figure), color=color)
 
 
 def broken(text: str, figure: Figure) -> str:
@@ -267,18 +252,24 @@ def time_label(config: Mapping[str, Any]) -> str:
 def leave_room(figure: Figure) -> None:
     """Leave room between panels for what stands at their right margin."""
     engine = figure.get_layout_engine()
-    if isinstance(engine, ConstrainedLayoutEngine):
+    if is_own(figure) and isinstance(engine, ConstrainedLayoutEngine):
         engine.set(wspace=0.06)
+
+
+def color_of(index: int) -> str:
+    """Return a colour of the palette in use."""
+    colors = rcParams["axes.prop_cycle"].by_key().get("color", CYCLE)
+    return str(colors[index % len(colors)])
 
 
 def look(index: int) -> dict[str, Any]:
     """Return colour and dashes of a curve."""
-    return {"color": CYCLE[index % len(CYCLE)], "linestyle": DASHES[index % len(DASHES)]}
+    return {"color": color_of(index), "linestyle": DASHES[index % len(DASHES)]}
 
 
 def marker_of(index: int) -> dict[str, Any]:
     """Return colour and marker of a size."""
-    return {"color": CYCLE[index % len(CYCLE)], "marker": MARKERS[index % len(MARKERS)]}
+    return {"color": color_of(index), "marker": MARKERS[index % len(MARKERS)]}
 
 
 def fill_band(
@@ -308,8 +299,8 @@ def mark_missing(
     """Draw crosses at the bottom of a panel, in a row of their own for each curve."""
     if len(x):
         axes.plot(
-            x, np.full(len(x), 0.03 + 0.05 * row), "x", color=color, markersize=7,
-            markeredgewidth=1.6, transform=axes.get_xaxis_transform(), label=label, clip_on=False,
+            x, np.full(len(x), 0.03 + 0.05 * row), "x", color=color, markersize=4.5,
+            markeredgewidth=1.1, transform=axes.get_xaxis_transform(), label=label, clip_on=False,
         )  # fmt: skip
 
 
@@ -327,7 +318,7 @@ def draw_band(
         t[finite], value[finite], **look(index), label=label,
         marker="o" if finite.sum() == 1 else None,
     )  # fmt: skip
-    fill_band(axes, t, value, error, CYCLE[index % len(CYCLE)])
+    fill_band(axes, t, value, error, color_of(index))
 
 
 def hard_coordinates(trajectory: Trajectory) -> NDArray[np.bool_]:

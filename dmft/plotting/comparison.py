@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dmft.comparison.comparison import check_comparable
 from dmft.comparison.smallest_eigenvalue import predict_smallest_at
+from dmft.plotting.canvas import drawing, legend_below, remove
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
@@ -20,7 +21,6 @@ from dmft.plotting.common import (
     fill_band,
     new_figure,
     set_title,
-    style,
 )
 from dmft.plotting.theory import draw_spectrum, limit_to, useful_range, zero_of
 from dmft.trajectory.spectra import spectrum
@@ -57,6 +57,7 @@ _MOST_SPARSE: Final = 6
 _MARKERS: Final = ("o", "D", "s", "^")
 
 
+@drawing
 def plot_comparison(comparison: Comparison) -> Figure:
     """Draw theory and seeds of every quantity, with deviations in standard errors below.
 
@@ -74,30 +75,31 @@ def plot_comparison(comparison: Comparison) -> Figure:
     """
     quantities = list(comparison.quantities.values())
     count = max(len(quantities), 1)
-    columns = next(c for c in (1, 2, 3, 4) if c == 4 or count <= max(c * (c - 1), c))
+    columns = next(c for c in (1, 2, 3) if c == 3 or count <= max(c * (c - 1), c))
     rows = -(-count // columns)
     wide = columns > 1
-    with style():
-        figure, panels = new_figure(
-            (4.1 * columns + (0.4 if wide else 2.5), 3.4 * rows + (1.0 if wide else 1.6)),
-            2 * rows,
-            columns,
-            heights=(2.6, 1.0) * rows,
-        )
-        for index, quantity in enumerate(quantities):
-            row, column = divmod(index, columns)
-            above = panels[2 * row * columns + column]
-            below = panels[(2 * row + 1) * columns + column]
-            _draw_quantity(above, quantity, comparison)
-            _draw_ratios(below, quantity, comparison, first=column == 0)
-        for index in range(len(quantities), rows * columns):
-            row, column = divmod(index, columns)
-            panels[2 * row * columns + column].remove()
-            panels[(2 * row + 1) * columns + column].remove()
-        lines = [describe(comparison.config), rf"$\delta = {comparison.delta:g}$"]
-        title = (", " if wide else "\n").join(lines)
-        set_title(figure, f"{title}\n{_outcome(comparison, wide)}")
-        figure.legend(handles=_keys(comparison), loc="outside lower center", ncols=5 if wide else 2)
+    figure, panels = new_figure(
+        (7.0 if wide else 3.4, 2.35 * rows + (0.7 if wide else 1.5)),
+        2 * rows,
+        columns,
+        heights=(2.3, 1.1) * rows,
+    )
+    for index, quantity in enumerate(quantities):
+        row, column = divmod(index, columns)
+        above = panels[2 * row * columns + column]
+        below = panels[(2 * row + 1) * columns + column]
+        _draw_quantity(above, quantity, comparison)
+        _draw_ratios(below, quantity, comparison, first=column == 0)
+    for index in range(len(quantities), rows * columns):
+        row, column = divmod(index, columns)
+        remove(panels[2 * row * columns + column])
+        remove(panels[(2 * row + 1) * columns + column])
+    lines = [describe(comparison.config), rf"$\delta = {comparison.delta:g}$"]
+    title = (", " if wide else "\n").join(lines)
+    set_title(figure, f"{title}\n{_outcome(comparison, wide)}")
+    keys = _keys(comparison)
+    names = [str(key.get_label()) for key in keys]
+    legend_below(figure, panels[0], keys, names, ncols=5 if wide else 2)
     return figure
 
 
@@ -116,10 +118,10 @@ def _keys(comparison: Comparison) -> list[Line2D]:
         Line2D([], [], **_point(j, GREY), label=f"seeds, $d = {d}$")
         for j, d in enumerate(comparison.sizes)
     ]
-    keys.append(Line2D([], [], color=GREY, linestyle=(0, (4, 2)), linewidth=1.0, label=r"$\pm 3$"))
+    keys.append(Line2D([], [], color=GREY, linestyle=(0, (4, 2)), linewidth=0.7, label=r"$\pm 3$"))
     if comparison.regime_end is not None:
         keys.append(
-            Line2D([], [], color=GREY, linewidth=6, alpha=0.2, label="hard direction found")
+            Line2D([], [], color=GREY, linewidth=4.1, alpha=0.2, label="hard direction found")
         )
     return keys
 
@@ -161,13 +163,13 @@ def _draw_quantity(axes: Axes, quantity: QuantityComparison, comparison: Compari
         color, label = CYCLE[n % len(CYCLE)], quantity.labels[entry]
         value, error = quantity.theory[:, entry], quantity.theory_stderr[:, entry]
         if few:
-            axes.errorbar(steps, value, error, fmt="none", ecolor=color, elinewidth=1.2, zorder=3)
+            axes.errorbar(steps, value, error, fmt="none", ecolor=color, elinewidth=0.8, zorder=3)
         else:
             fill_band(axes, steps, value, error, color)
         axes.plot(
             steps, value, color=color, linestyle="" if few else DASHES[n % len(DASHES)], zorder=3,
             label=f"${label[0]}_{{{label[1:]}}}$" if label else None,
-            marker="_" if few else None, markersize=16, markeredgewidth=1.8,
+            marker="_" if few else None, markersize=10.9, markeredgewidth=1.2,
         )  # fmt: skip
         for j, runs in enumerate(quantity.runs):
             times = np.repeat(steps[chosen] + shifts[j], len(runs))
@@ -180,8 +182,8 @@ def _draw_quantity(axes: Axes, quantity: QuantityComparison, comparison: Compari
     if shown and quantity.labels[shown[0]]:
         more = len(quantity.labels) - len(shown)
         axes.legend(
-            loc="best", ncols=2, columnspacing=1.0, handletextpad=0.5, fontsize=10,
-            title=f"and {more} more below" if more else None, title_fontsize=10,
+            loc="best", ncols=2, columnspacing=1.0, handletextpad=0.5,
+            title=f"and {more} more below" if more else None,
         )  # fmt: skip
 
 
@@ -194,14 +196,14 @@ def _draw_ratios(
     for entry in range(len(quantity.labels)):
         n = shown.index(entry) if entry in shown else None
         axes.plot(
-            quantity.steps, quantity.ratio[:, entry], linewidth=1.2 if n is not None else 0.8,
-            color=GREY if n is None else CYCLE[n % len(CYCLE)], marker=marker, markersize=4,
+            quantity.steps, quantity.ratio[:, entry], linewidth=1.0 if n is not None else 0.6,
+            color=GREY if n is None else CYCLE[n % len(CYCLE)], marker=marker, markersize=2.7,
             linestyle="" if few else "-" if n is None else DASHES[n % len(DASHES)],
             zorder=1 if n is None else 2,
         )  # fmt: skip
     for level in (-3.0, 3.0):
-        axes.axhline(level, color=GREY, linewidth=1.0, linestyle=(0, (4, 2)), zorder=0)
-    axes.axhline(0.0, color=GREY, linewidth=0.8, zorder=0)
+        axes.axhline(level, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
+    axes.axhline(0.0, color=GREY, linewidth=0.5, zorder=0)
     finite = np.abs(quantity.ratio[np.isfinite(quantity.ratio)])
     reach = max(4.2, 1.15 * float(finite.max(initial=0.0)))
     axes.set_ylim(-reach, reach)
@@ -210,7 +212,7 @@ def _draw_ratios(
     _limit_steps(axes, quantity, comparison)
     axes.set_xlabel("step $t$")
     if first:
-        axes.set_ylabel("deviation\n/ error", fontsize=11)
+        axes.set_ylabel("dev./err.")
 
 
 def _mark_regime(axes: Axes, comparison: Comparison) -> None:
@@ -224,7 +226,7 @@ def _mark_regime(axes: Axes, comparison: Comparison) -> None:
 
 def _limit_steps(axes: Axes, quantity: QuantityComparison, comparison: Comparison) -> None:
     last = comparison.last_step
-    margin = max(0.04 * last, 0.6)
+    margin = max(0.06 * last, 0.9)
     axes.set_xlim(-margin, last + margin)
     if _is_sparse(quantity):
         axes.set_xticks(quantity.steps)
@@ -235,6 +237,7 @@ def _limit_steps(axes: Axes, quantity: QuantityComparison, comparison: Compariso
 # -- Hessian -------------------------------------------------------------------------------------
 
 
+@drawing
 def plot_hessian_comparison(
     trajectory: Trajectory, simulation: Simulation | Sequence[Simulation], step: int
 ) -> Figure:
@@ -272,25 +275,25 @@ def plot_hessian_comparison(
     theory = spectrum(trajectory, step)
     smallest = predict_smallest_at(trajectory, runs, step)
     complete = [run for run in runs if run.hessian[step].complete]
-    with style():
-        figure, (whole, zoom, scatter) = new_figure((13.2, 4.9), 1, 3, widths=(1.35, 1.0, 1.0))
-        lower, upper = useful_range(theory)
-        near, far = _around_left_edge(theory, runs, step)
-        for axes, ends in ((whole, (lower, upper)), (zoom, (near, far))):
-            if complete:
-                _draw_histogram(axes, complete[-1], step, theory, ends)
-            draw_spectrum(axes, theory)
-            limit_to(axes, theory, *ends)
-            _draw_smallest(axes, runs, step)
-            axes.set_xlabel(r"eigenvalue $\lambda$ of the Hessian")
-            axes.xaxis.set_major_locator(MaxNLocator(5))
-        whole.set_ylabel(r"spectral density $\rho(\lambda)$")
-        zoom.set_title("around the left edge")
-        _draw_overlaps(scatter, runs, smallest)
-        place = rf"$\delta = {trajectory.delta:g}$, step {step}"
-        set_title(figure, f"{describe(theory.config)}, {place}")
-        handles, labels = whole.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure, (whole, zoom, scatter) = new_figure((7.0, 3.2), 1, 3, widths=(1.35, 1.0, 1.0))
+    lower, upper = useful_range(theory)
+    near, far = _around_left_edge(theory, runs, step)
+    for axes, ends in ((whole, (lower, upper)), (zoom, (near, far))):
+        if complete:
+            _draw_histogram(axes, complete[-1], step, theory, ends)
+        draw_spectrum(axes, theory)
+        limit_to(axes, theory, *ends)
+        _draw_smallest(axes, runs, step)
+        axes.set_xlabel(r"eigenvalue $\lambda$")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    zoom.xaxis.set_major_locator(MaxNLocator(3))
+    whole.set_ylabel(r"spectral density $\rho(\lambda)$")
+    zoom.set_title("around the left edge")
+    _draw_overlaps(scatter, runs, smallest)
+    place = rf"$\delta = {trajectory.delta:g}$, step {step}"
+    set_title(figure, f"{describe(theory.config)}, {place}")
+    handles, labels = whole.get_legend_handles_labels()
+    legend_below(figure, whole, handles, labels, ncols=4)
     return figure
 
 
@@ -333,7 +336,7 @@ def _draw_smallest(axes: Axes, runs: Sequence[Simulation], step: int) -> None:
         values = run.hessian[step].smallest[:, 0]
         axes.plot(
             values, np.full(len(values), 0.03 + 0.05 * j), "|", color=CYCLE[2 + j % 4],
-            markersize=8, markeredgewidth=1.4, transform=axes.get_xaxis_transform(), zorder=5,
+            markersize=5.4, markeredgewidth=1, transform=axes.get_xaxis_transform(), zorder=5,
             label=f"smallest, $d = {run.d}$",
         )  # fmt: skip
 
@@ -347,32 +350,32 @@ def _draw_overlaps(axes: Axes, runs: Sequence[Simulation], smallest: SmallestEig
         y = record.overlaps[:, : p.count].mean(axis=1)
         color = CYCLE[2 + j % 4]
         axes.plot(
-            x, y, _MARKERS[j % len(_MARKERS)], color=color, markersize=5,
+            x, y, _MARKERS[j % len(_MARKERS)], color=color, markersize=3.4,
             markerfacecolor="white" if j == 0 and len(runs) > 1 else color,
             label=f"seeds, $d = {run.d}$",
         )  # fmt: skip
     if p.kind == "hard outlier":
         axes.errorbar(
             p.value, p.overlap, np.nan_to_num(p.overlap_stderr), np.nan_to_num(p.stderr),
-            fmt="+", color=VERMILLION, markersize=16, markeredgewidth=2.2, zorder=4,
+            fmt="+", color=VERMILLION, markersize=10.9, markeredgewidth=1.5, zorder=4,
             label="theory" if p.law == "limit" else f"theory: $n$ weights, $d = {runs[-1].d}$",
         )  # fmt: skip
     elif np.isfinite(p.value):
         name = "edge of the bulk" if p.kind == "edge" else "outlier, not hard"
         if p.law == "n weights":
             name = f"$n$ weights, $d = {runs[-1].d}$"
-        axes.axvline(p.value, color=VERMILLION, linewidth=1.6, label=f"theory: {name}")
+        axes.axvline(p.value, color=VERMILLION, linewidth=1.1, label=f"theory: {name}")
         for j, (run, shift) in enumerate(zip(runs, smallest.shifts, strict=True)):
             if shift:
                 axes.axvline(
-                    p.value + shift, color=CYCLE[2 + j % 4], linewidth=1.4,
+                    p.value + shift, color=CYCLE[2 + j % 4], linewidth=1,
                     linestyle=(0, (4, 2)), label=f"its expected mean, $d = {run.d}$",
                 )  # fmt: skip
     what = "smallest eigenvalue" if p.count == 1 else f"mean of the {p.count} smallest eigenvalues"
     axes.set_xlabel(what)
-    axes.set_ylabel("overlap with the hard space")
+    axes.set_ylabel("hard overlap")
     axes.set_title("outlier and overlap" if "outlier" in p.kind else "smallest eigenvalue")
     axes.set_ylim(-0.04, 1.04)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.margins(x=0.15)
-    axes.legend(loc="best", fontsize=10, frameon=True, framealpha=0.9, edgecolor="none")
+    axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     BLUE,
     GREEN,
@@ -16,7 +17,6 @@ from dmft.plotting.common import (
     new_figure,
     set_title,
     step_axis,
-    style,
 )
 from dmft.studies.fall_times import fall_step
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_grokking"]
 
 
+@drawing
 def plot_grokking(
     grokking: Grokking, simulations: Sequence[Simulation] = (), *, d: int | None = None
 ) -> Figure:
@@ -71,33 +72,32 @@ def plot_grokking(
         raise ValueError(f"d must be one of {grokking.d}, got {d}")
     index = grokking.d.index(d)
     shown = [simulation for simulation in simulations if simulation.d == d]
-    with style():
-        figure, (losses, cosine, times) = new_figure((12.5, 4.4), 1, 3, widths=(1.2, 1.0, 1.0))
-        for name, color in (("train", BLUE), ("test", VERMILLION)):
-            runs = [getattr(simulation, f"{name}_loss") for simulation in shown]
-            curves = getattr(grokking, f"{name}_loss")[index]
-            _draw_runs(losses, grokking, curves, runs, color, f"{name} loss")
-        losses.axhline(grokking.fall_level[index], color=GREY, linewidth=0.9, linestyle=":")
-        losses.set_ylabel("loss")
-        losses.set_ylim(bottom=0.0)
-        runs = [simulation.hard_cosine for simulation in shown]
-        _draw_runs(cosine, grokking, grokking.hard_cosine[index], runs, GREEN, "hard direction")
-        cosine.set_ylabel("squared cosine, hard direction")
-        cosine.set_ylim(0.0, 1.02)
-        for axes in (losses, cosine):
-            step_axis(axes)
-            axes.set_xlim(0, grokking.steps[-1])
-            axes.set_title(f"$d = {d}$")
-        losses.legend(loc="upper right")
-        _draw_times(times, grokking, simulations)
-        delta = grokking.config["delta"]
-        low, high = grokking.probabilities[0], grokking.probabilities[-1]
-        set_title(
-            figure,
-            f"{describe(grokking.config)}, $\\delta = {delta:g}$\n"
-            f"lines: predicted median run, bands: {low:.0%} to {high:.0%} of runs"
-            + ("; thin lines and points: simulated runs" if len(simulations) else ""),
-        )
+    figure, (losses, cosine, times) = new_figure((7.0, 2.7), 1, 3, widths=(1.2, 1.0, 1.0))
+    for name, color in (("train", BLUE), ("test", VERMILLION)):
+        runs = [getattr(simulation, f"{name}_loss") for simulation in shown]
+        curves = getattr(grokking, f"{name}_loss")[index]
+        _draw_runs(losses, grokking, curves, runs, color, f"{name} loss")
+    losses.axhline(grokking.fall_level[index], color=GREY, linewidth=0.6, linestyle=":")
+    losses.set_ylabel("loss")
+    losses.set_ylim(bottom=0.0)
+    runs = [simulation.hard_cosine for simulation in shown]
+    _draw_runs(cosine, grokking, grokking.hard_cosine[index], runs, GREEN, "hard direction")
+    cosine.set_ylabel("squared cosine,\nhard direction")
+    cosine.set_ylim(0.0, 1.02)
+    for axes in (losses, cosine):
+        step_axis(axes)
+        axes.set_xlim(0, grokking.steps[-1])
+        axes.set_title(f"$d = {d}$")
+    losses.legend(loc="upper right")
+    _draw_times(times, grokking, simulations)
+    delta = grokking.config["delta"]
+    low, high = grokking.probabilities[0], grokking.probabilities[-1]
+    set_title(
+        figure,
+        f"{describe(grokking.config)}, $\\delta = {delta:g}$\n"
+        f"lines: predicted median run, bands: {low:.0%} to {high:.0%} of runs"
+        + ("; thin lines and points: simulated runs" if len(simulations) else ""),
+    )
     return figure
 
 
@@ -115,9 +115,9 @@ def _draw_runs(
         t, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.2, linewidth=0
     )
     for run in (run for group in runs for run in group):
-        axes.plot(np.arange(len(run)), run, color=color, linewidth=0.6, alpha=0.55)
+        axes.plot(np.arange(len(run)), run, color=color, linewidth=0.4, alpha=0.55)
     median = curves[grokking.probabilities.index(0.5)]
-    axes.plot(t, median, color=color, linewidth=2.2, label=label)
+    axes.plot(t, median, color=color, linewidth=1.5, label=label)
 
 
 def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation]) -> None:
@@ -131,17 +131,17 @@ def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation
     axes.set_xscale("log")
     if len(d) > 1:
         axes.fill_between(d[order], fall[:, 0], fall[:, -1], color=GREEN, alpha=0.2, linewidth=0)
-        axes.plot(d[order], median, color=GREEN, marker="o", markersize=4)
+        axes.plot(d[order], median, color=GREEN, marker="o", markersize=2.7)
     else:
         below, above = median - fall[:, 0], fall[:, -1] - median
-        axes.errorbar(d, median, [below, above], fmt="o", color=GREEN, capsize=4, elinewidth=4,
+        axes.errorbar(d, median, [below, above], fmt="o", color=GREEN, capsize=2.7, elinewidth=2.7,
                       ecolor=GREEN, alpha=0.6)  # fmt: skip
     if (error > 0.0).any():
         axes.errorbar(
-            d[order], median, error, fmt="none", ecolor="black", capsize=3, elinewidth=1.2,
+            d[order], median, error, fmt="none", ecolor="black", capsize=2, elinewidth=0.8,
             label="error of the drawn starts", zorder=4,
         )  # fmt: skip
-        axes.legend(loc="best", fontsize=10)
+        axes.legend(loc="best")
     for simulation in simulations:
         level = grokking.fall_level[grokking.d.index(simulation.d)]
         found = np.array([fall_step(loss, level) for loss in simulation.test_loss])
@@ -149,12 +149,12 @@ def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation
         place = simulation.d * np.exp(0.06 * (np.arange(len(found)) / len(found) - 0.5))
         fell = np.isfinite(found)
         axes.plot(
-            place[fell], found[fell], "o", color=VERMILLION, markersize=3.5, alpha=0.7, zorder=3
+            place[fell], found[fell], "o", color=VERMILLION, markersize=2.4, alpha=0.7, zorder=3
         )
         if not fell.all():
             axes.plot(
                 place[~fell], np.full(np.count_nonzero(~fell), last), "^", color=VERMILLION,
-                markersize=5, markerfacecolor="white", zorder=3,
+                markersize=3.4, markerfacecolor="white", zorder=3,
             )  # fmt: skip
     axes.set_xticks(d, [f"{value:g}" for value in d])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -162,4 +162,4 @@ def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation
     axes.set_xlim(d.min() / 1.2, d.max() * 1.2)
     axes.set_ylim(0.0, 1.03 * last)
     axes.set_xlabel("dimension $d$")
-    axes.set_ylabel("step at which the test loss falls")
+    axes.set_ylabel("step at which\nthe test loss falls")

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.special import ndtri
 
 from dmft.model.classification import describe_label
+from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     BLUE,
     CYCLE,
@@ -20,7 +21,6 @@ from dmft.plotting.common import (
     new_figure,
     sentence,
     set_title,
-    style,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _CURVES = 4  # degrees drawn against the label
 _TICK_LEVELS = (1e-3, 0.1, 0.5, 0.9, 0.999)  # so few that their numbers do not meet
 
 
+@drawing
 def plot_hardness(result: Hardness) -> Figure:
     """Draw conditional means of Hermite polynomials given the label, and energies by degree.
 
@@ -55,24 +56,23 @@ def plot_hardness(result: Hardness) -> Figure:
         by its quantiles), and their mean squares next to the squared Hermite coefficients of the
         label. For k > 1: both shares by degree, stacked by direction. Whiskers: standard errors.
     """
-    with style():
-        figure, (left, right) = new_figure((9.2, 3.9), columns=2)
-        if result.profile is not None:
-            _draw_profile(left, result.profile)
-            _bars(right, [result.information_share, result.generative_share],
-                  [result.information_share_stderr, result.generative_share_stderr],
-                  ["of the label", "of the polynomial, told by the label"])  # fmt: skip
-            right.set_ylabel("share of the variance")
-        else:
-            names = _direction_names(result)
-            first = result.k - result.generative_share.shape[1]
-            _stack(left, result.information_share, result.information_share_stderr, names, 0)
-            left.set_ylabel("share of the variance of the label")
-            _stack(right, result.generative_share, result.generative_share_stderr, names, first)
-            given = "\nand the easy coordinates" if first else ""
-            right.set_ylabel(f"variance told by the label{given}")
-        color = "black" if result.status.ok else VERMILLION
-        set_title(figure, _title(result), color)
+    figure, (left, right) = new_figure((7.0, 2.9), columns=2)
+    if result.profile is not None:
+        _draw_profile(left, result.profile)
+        _bars(right, [result.information_share, result.generative_share],
+              [result.information_share_stderr, result.generative_share_stderr],
+              ["of the label", "of the polynomial, told by the label"])  # fmt: skip
+        right.set_ylabel("share of the variance")
+    else:
+        names = _direction_names(result)
+        first = result.k - result.generative_share.shape[1]
+        _stack(left, result.information_share, result.information_share_stderr, names, 0)
+        left.set_ylabel("share of the variance\nof the label")
+        _stack(right, result.generative_share, result.generative_share_stderr, names, first)
+        given = "\nand the easy coordinates" if first else ""
+        right.set_ylabel(f"variance told by the label{given}")
+    color = "black" if result.status.ok else VERMILLION
+    set_title(figure, _title(result), color)
     return figure
 
 
@@ -85,10 +85,10 @@ def _title(result: Hardness) -> str:
     if result.k_hard == 0:
         threshold = "no hard direction"
     elif np.isinf(result.delta_alg):
-        threshold = r"$\delta_{alg} = \infty$"
+        threshold = r"$\delta_{\mathrm{alg}} = \infty$"
     else:
         number = format_number(result.delta_alg, result.delta_alg_stderr)
-        threshold = rf"$\delta_{{alg}} =\ ${number}"
+        threshold = rf"$\delta_{{\mathrm{{alg}}}} =\ ${number}"
     text = (
         f"{name_of(describe_label(target))}{noise},  information exponent "
         f"{shown(result.information_exponent)},  generative exponent "
@@ -102,7 +102,7 @@ def _draw_profile(axes: Axes, profile: Profile) -> None:
     cumulative = np.cumsum(profile.probability)
     score = ndtri(np.clip(cumulative - 0.5 * profile.probability, 1e-12, 1.0 - 1e-12))
     few = len(score) < 12  # a discrete label
-    axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
+    axes.axhline(0.0, color=GREY, linewidth=0.7, zorder=1)
     for index, mean in enumerate(profile.mean[:_CURVES]):
         axes.plot(
             score, mean, **look(index), marker="o" if few else None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     BLUE,
     CYCLE,
@@ -26,7 +27,6 @@ from dmft.plotting.common import (
     say_within,
     sentence,
     set_title,
-    style,
     time_label,
 )
 from rmt.status import Status
@@ -48,6 +48,7 @@ _APART = 0.018  # its two estimates from it
 _HIGHEST = 1.5  # an interval is drawn up to this multiple of the largest value
 
 
+@drawing
 def plot_curve(curve: ThresholdCurve) -> Figure:
     """Draw the threshold against time, with its limit, and the left edge of the bulk.
 
@@ -73,16 +74,15 @@ def plot_curve(curve: ThresholdCurve) -> Figure:
         raise ValueError(
             f"curve must have a finite gap to be drawn, got none; its status is {curve.status.name}"
         )
-    with style():
-        figure, (axes, edges) = new_figure((10.2, 4.5), 1, 2)
-        _draw_threshold(axes, curve)
-        _draw_edges(edges, curve)
-        for panel in (axes, edges):
-            panel.set_xlabel(time_label(curve.config))
-        if not curve.status.ok:
-            axes.set_title(sentence(curve.status), color=VERMILLION)
-        set_title(figure, describe(curve.config))
-        leave_room(figure)  # for the limit
+    figure, (axes, edges) = new_figure((7.0, 3.1), 1, 2)
+    _draw_threshold(axes, curve)
+    _draw_edges(edges, curve)
+    for panel in (axes, edges):
+        panel.set_xlabel(time_label(curve.config))
+    if not curve.status.ok:
+        axes.set_title(sentence(curve.status), color=VERMILLION)
+    set_title(figure, describe(curve.config))
+    leave_room(figure)  # for the limit
     return figure
 
 
@@ -97,7 +97,7 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
         return
     fill_band(axes, t, value, error, BLUE)
     axes.plot(
-        t, value, "o-", color=BLUE, markersize=3.5, label=r"$\delta_{\mathrm{NN}}$, $\pm$ error"
+        t, value, "o-", color=BLUE, markersize=2.4, label=r"$\delta_{\mathrm{NN}}$, $\pm$ error"
     )
     last = rf"last: {format_number(float(value[-1]), float(error[-1]))}"
     axes.plot([], [], " ", label=last)
@@ -111,7 +111,7 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
     axes.set_ylim(max(low - margin, 0.0), high + margin)
     _draw_limit(axes, curve)
     rises = value[-1] > value[0]
-    axes.legend(loc="upper left" if rises else "upper right", fontsize=9, handlelength=1.3)
+    axes.legend(loc="upper left" if rises else "upper right", handlelength=1.3)
 
 
 def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
@@ -129,19 +129,19 @@ def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
     if not settled:
         words += ",\nnot settled"
     # A line of the legend stands for it; the line itself is outside the panel.
-    axes.plot([], [], color=color, linewidth=3, label=words)
+    axes.plot([], [], color=color, linewidth=2, label=words)
     _draw_estimates(axes, curve)
     if end > start:
-        axes.plot([_BEYOND] * 2, [start, end], color=color, linewidth=3, **where)
+        axes.plot([_BEYOND] * 2, [start, end], color=color, linewidth=2, **where)
     if np.isfinite(limit.value) and bottom <= limit.value <= top:
-        axes.plot([_BEYOND], [limit.value], "D", color=color, markersize=7, **where)
+        axes.plot([_BEYOND], [limit.value], "D", color=color, markersize=4.8, **where)
     if limit.upper > top:
-        axes.plot([_BEYOND], [top], "^", color=color, markersize=8, **where)
+        axes.plot([_BEYOND], [top], "^", color=color, markersize=5.4, **where)
     if limit.lower < bottom:
-        axes.plot([_BEYOND], [bottom], "v", color=color, markersize=8, **where)
+        axes.plot([_BEYOND], [bottom], "v", color=color, markersize=5.4, **where)
     axes.annotate(
-        r"$t\to\infty$", (_BEYOND, 0.0), xycoords="axes fraction", xytext=(0, -7),
-        textcoords="offset points", ha="center", va="top", color=color,
+        r"$t\to\infty$", (_BEYOND, 0.0), xycoords="axes fraction", xytext=(-3, -4),
+        textcoords="offset points", ha="left", va="top", color=color,
     )  # fmt: skip
 
 
@@ -160,9 +160,9 @@ def _draw_estimates(axes: Axes, curve: ThresholdCurve) -> None:
             continue
         start, end = np.clip(estimate[1:], *axes.get_ylim())
         if end > start:
-            axes.plot([_BEYOND + side * _APART] * 2, [start, end], color=color, lw=1.3, **places)
+            axes.plot([_BEYOND + side * _APART] * 2, [start, end], color=color, lw=0.9, **places)
             words = f"{name}: {estimate[0]:.4g} ({estimate[1]:.4g} to {estimate[2]:.4g})"
-            axes.plot([], [], color=color, linewidth=1.3, label=words)
+            axes.plot([], [], color=color, linewidth=0.9, label=words)
 
 
 def _draw_edges(axes: Axes, curve: ThresholdCurve) -> None:
@@ -186,7 +186,7 @@ def _draw_edges(axes: Axes, curve: ThresholdCurve) -> None:
         fill_band(axes, t[shown], distance, error[shown], CYCLE[n % len(CYCLE)], lower)
         axes.plot(
             t[shown], distance, **look(n), label=label,
-            linewidth=2.2 if n == 0 else 1.3, marker="o" if shown.sum() == 1 else None,
+            linewidth=1.5 if n == 0 else 1.3, marker="o" if shown.sum() == 1 else None,
         )  # fmt: skip
         drawn.append((t[shown], distance))
     if not drawn:
@@ -202,7 +202,7 @@ def _guide(axes: Axes, t: FloatArray, distance: FloatArray) -> None:
     """Draw a dotted line of slope -1 below the end of the last curve."""
     late = np.array([max(t[0], 0.2 * t[-1]), t[-1]])
     guide = 0.6 * float(distance[-1]) * late[-1] / late
-    axes.plot(late, guide, color=GREY, linestyle=":", linewidth=1.4, label=r"slope $1/t$")
+    axes.plot(late, guide, color=GREY, linestyle=":", linewidth=1, label=r"slope $1/t$")
 
 
 def _fixed(curve: ThresholdCurve) -> list[int]:

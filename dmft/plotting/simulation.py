@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from dmft._numerics.validation import check_instance
+from dmft.plotting.canvas import drawing, legend_below, remove
 from dmft.plotting.common import (
     CYCLE,
     GREY,
@@ -20,7 +21,6 @@ from dmft.plotting.common import (
     new_figure,
     set_title,
     step_axis,
-    style,
 )
 from dmft.simulation.simulation import Simulation
 
@@ -39,6 +39,7 @@ _HARD = "hard"
 _STAGGER = 0.012
 
 
+@drawing
 def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
     """Draw norms, overlaps, losses and gradient of every seed; Hessian and test error if any.
 
@@ -71,54 +72,54 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
     recorded = any(run.hessian for run in runs)
     classes = any(np.isfinite(run.test_error).any() for run in runs)
     trains = any(np.ptp(run.second_layer, axis=1).any() for run in runs)
-    with style():
-        rows = 2 + recorded + (classes or trains)
-        figure, panels = new_figure((8.8, 0.8 + 2.8 * rows), rows, 2)
-        norms, overlaps, losses, gradient = panels[:4]
-        _draw(norms, runs, [_norms(run) for run in runs])
-        norms.set_ylabel(r"$C(t,t) = \Theta_t^{\top}\Theta_t$")
-        curves = [_overlaps(run) for run in runs]
-        _draw(overlaps, runs, curves)
-        overlaps.set_ylabel("overlap with\nlatent directions")
-        if all(name.startswith(_HARD) for name in curves[0]):  # a squared cosine and nothing else
-            overlaps.set_ylim(-0.03, 1.03)
-        _draw(losses, runs, [{"train": run.train_loss, "test": run.test_loss} for run in runs])
-        losses.set_ylabel("loss")
-        _draw(gradient, runs, [{"": run.gradient_norm} for run in runs])
-        gradient.set_ylabel(r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$")
-        log_if_wide(gradient, np.concatenate([run.gradient_norm.ravel() for run in runs]))
-        if recorded:
-            _draw_hessian(panels[4], runs, "smallest")
-            panels[4].set_ylabel("smallest eigenvalue\nof the Hessian")
-            _draw_hessian(panels[5], runs, "overlaps")
-            panels[5].set_ylabel("hard overlap\nof its eigenvector")
-            panels[5].set_ylim(-0.03, 1.03)
-        further = panels[4 + 2 * recorded :]
-        if classes:
-            _draw(further[0], runs, [{"": run.test_error} for run in runs])
-            further[0].set_ylabel("test error")
-        if trains:
-            names = [f"$a_{j + 1}$" for j in range(runs[0].second_layer.shape[-1])]
-            layers = [
-                dict(zip(names, run.second_layer.transpose(2, 0, 1), strict=True)) for run in runs
-            ]
-            _draw(further[classes], runs, layers)
-            further[classes].set_ylabel("second layer $a(t)$")
-        if classes != trains:
-            panels.pop().remove()
-        along_steps = panels[:4] + panels[6 if recorded else 4 :]
-        for axes in panels:
-            step_axis(axes)
-            flatten_rounding(axes)
-            last = max(int(run.steps[-1]) for run in runs)
-            margin = 0.0 if axes in along_steps and last else 0.04 * max(last, 1)
-            axes.set_xlim(-margin, last + margin)
-        set_title(figure, _title(runs))
-        handles = [
-            Line2D([], [], color=CYCLE[index % len(CYCLE)], label=_size_label(run))
-            for index, run in enumerate(runs)
+    rows = 2 + recorded + (classes or trains)
+    figure, panels = new_figure((7.0, 0.7 + 1.9 * rows), rows, 2)
+    norms, overlaps, losses, gradient = panels[:4]
+    _draw(norms, runs, [_norms(run) for run in runs])
+    norms.set_ylabel(r"$C(t,t) = \Theta_t^{\top}\Theta_t$")
+    curves = [_overlaps(run) for run in runs]
+    _draw(overlaps, runs, curves)
+    overlaps.set_ylabel("overlap with\nlatent directions")
+    if all(name.startswith(_HARD) for name in curves[0]):  # a squared cosine and nothing else
+        overlaps.set_ylim(-0.03, 1.03)
+    _draw(losses, runs, [{"train": run.train_loss, "test": run.test_loss} for run in runs])
+    losses.set_ylabel("loss")
+    _draw(gradient, runs, [{"": run.gradient_norm} for run in runs])
+    gradient.set_ylabel(r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$")
+    log_if_wide(gradient, np.concatenate([run.gradient_norm.ravel() for run in runs]))
+    if recorded:
+        _draw_hessian(panels[4], runs, "smallest")
+        panels[4].set_ylabel("smallest eigenvalue\nof the Hessian")
+        _draw_hessian(panels[5], runs, "overlaps")
+        panels[5].set_ylabel("hard overlap\nof its eigenvector")
+        panels[5].set_ylim(-0.03, 1.03)
+    further = panels[4 + 2 * recorded :]
+    if classes:
+        _draw(further[0], runs, [{"": run.test_error} for run in runs])
+        further[0].set_ylabel("test error")
+    if trains:
+        names = [f"$a_{j + 1}$" for j in range(runs[0].second_layer.shape[-1])]
+        layers = [
+            dict(zip(names, run.second_layer.transpose(2, 0, 1), strict=True)) for run in runs
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        _draw(further[classes], runs, layers)
+        further[classes].set_ylabel("second layer $a(t)$")
+    if classes != trains:
+        remove(panels.pop())
+    along_steps = panels[:4] + panels[6 if recorded else 4 :]
+    for axes in panels:
+        step_axis(axes)
+        flatten_rounding(axes)
+        last = max(int(run.steps[-1]) for run in runs)
+        margin = 0.0 if axes in along_steps and last else 0.04 * max(last, 1)
+        axes.set_xlim(-margin, last + margin)
+    set_title(figure, _title(runs))
+    handles = [
+        Line2D([], [], color=CYCLE[index % len(CYCLE)], label=_size_label(run))
+        for index, run in enumerate(runs)
+    ]
+    names = [str(handle.get_label()) for handle in handles]
+    legend_below(figure, panels[0], handles, names, ncols=3)
     return figure
 
 
@@ -151,9 +152,9 @@ def _draw(axes: Axes, runs: list[Simulation], curves: list[Curves]) -> None:
     for index, (run, own) in enumerate(zip(runs, curves, strict=True)):
         for dash, values in enumerate(own.values()):
             line = {**look(dash), "color": CYCLE[index % len(CYCLE)]}
-            axes.plot(run.steps, values.T, linewidth=0.6, alpha=0.35, **line)
+            axes.plot(run.steps, values.T, linewidth=0.4, alpha=0.35, **line)
             alone = "o" if len(run.steps) == 1 else None
-            axes.plot(run.steps, values.mean(axis=0), linewidth=1.9, marker=alone, **line)
+            axes.plot(run.steps, values.mean(axis=0), linewidth=1.3, marker=alone, **line)
     names = list(curves[0])
     if any(names):
         handles = [
@@ -177,9 +178,9 @@ def _draw_hessian(axes: Axes, runs: list[Simulation], name: str) -> None:
             continue
         values = np.array([getattr(run.hessian[step], name)[:, 0] for step in steps])
         x = steps + (index - (len(runs) - 1) / 2) * _STAGGER * span
-        axes.plot(x, values.mean(axis=1), color=look_of_size["color"], linewidth=1.5)
+        axes.plot(x, values.mean(axis=1), color=look_of_size["color"], linewidth=1)
         axes.plot(
-            np.repeat(x, values.shape[1]), values.ravel(), markersize=4, alpha=0.45,
+            np.repeat(x, values.shape[1]), values.ravel(), markersize=2.7, alpha=0.45,
             linestyle="none", **look_of_size,
         )  # fmt: skip
 

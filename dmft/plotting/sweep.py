@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from dmft._numerics.validation import check_instance, check_real
+from dmft.plotting.canvas import drawing, legend_below
 from dmft.plotting.common import (
     CYCLE,
     DASHES,
@@ -21,7 +22,6 @@ from dmft.plotting.common import (
     marker_of,
     new_figure,
     set_title,
-    style,
 )
 from dmft.studies.sweep_result import Sweep
 from dmft.threshold.threshold import Threshold
@@ -47,6 +47,7 @@ _BAR = 0.032
 _POINTS = 400
 
 
+@drawing
 def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) -> Figure:
     """Draw recovery, test loss and, where recorded, the smallest eigenvalue against delta.
 
@@ -73,36 +74,35 @@ def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) 
     check_instance("sweep", sweep, Sweep)
     lines = _checked(thresholds)
     has_hessian = sweep.hessian_step is not None
-    with style():
-        if has_hessian:
-            figure, panels = new_figure((9.6, 7.8), 2, 2)
-        else:
-            figure, panels = new_figure((9.6, 4.6), 1, 2)
-        for axes in panels:
-            _limit(axes, sweep, lines)
-            for index, (value, stderr, label) in enumerate(lines):
-                _draw_threshold(axes, value, stderr, label, index)
-        _draw_probability(panels[0], sweep)
-        _draw_runs(panels[1], sweep, sweep.test_loss)
-        panels[1].set_ylabel(f"test loss at step {sweep.n_steps}")
-        losses = sweep.test_loss[np.isfinite(sweep.test_loss)]
-        if losses.min(initial=np.inf) > 0:
-            log_if_wide(panels[1], losses)
-        if len(losses) and panels[1].get_yscale() == "linear":
-            panels[1].set_ylim(0.0, 1.06 * losses.max())
-        if has_hessian:
-            _draw_runs(panels[2], sweep, sweep.smallest_eigenvalue)
-            panels[2].set_ylabel(f"smallest eigenvalue at step {sweep.hessian_step}")
-            _draw_runs(panels[3], sweep, sweep.hard_overlap)
-            panels[3].set_ylabel("hard overlap of its eigenvector")
-            panels[3].set_ylim(-0.03, 1.03)
-        count = f"{len(sweep.seeds)} seed{'s' if len(sweep.seeds) != 1 else ''} per point"
-        set_title(
-            figure,
-            f"{describe(sweep.config)}\n{count}, recovered "
-            rf"if $\cos^2 \geq {sweep.recovery:g}$ within {sweep.n_steps} steps",
-        )
-        _legend(figure, panels[0], len(lines))
+    if has_hessian:
+        figure, panels = new_figure((7.0, 5.4), 2, 2)
+    else:
+        figure, panels = new_figure((7.0, 3.2), 1, 2)
+    for axes in panels:
+        _limit(axes, sweep, lines)
+        for index, (value, stderr, label) in enumerate(lines):
+            _draw_threshold(axes, value, stderr, label, index)
+    _draw_probability(panels[0], sweep)
+    _draw_runs(panels[1], sweep, sweep.test_loss)
+    panels[1].set_ylabel(f"test loss at step {sweep.n_steps}")
+    losses = sweep.test_loss[np.isfinite(sweep.test_loss)]
+    if losses.min(initial=np.inf) > 0:
+        log_if_wide(panels[1], losses)
+    if len(losses) and panels[1].get_yscale() == "linear":
+        panels[1].set_ylim(0.0, 1.06 * losses.max())
+    if has_hessian:
+        _draw_runs(panels[2], sweep, sweep.smallest_eigenvalue)
+        panels[2].set_ylabel(f"smallest eigenvalue\nat step {sweep.hessian_step}")
+        _draw_runs(panels[3], sweep, sweep.hard_overlap)
+        panels[3].set_ylabel("hard overlap\nof its eigenvector")
+        panels[3].set_ylim(-0.03, 1.03)
+    count = f"{len(sweep.seeds)} seed{'s' if len(sweep.seeds) != 1 else ''} per point"
+    set_title(
+        figure,
+        f"{describe(sweep.config)}\n{count}, recovered "
+        rf"if $\cos^2 \geq {sweep.recovery:g}$ within {sweep.n_steps} steps",
+    )
+    _legend(figure, panels[0], len(lines))
     return figure
 
 
@@ -151,7 +151,7 @@ def _draw_threshold(axes: Axes, value: float, stderr: float, label: str, index: 
         low, high = max(value - stderr, 1e-3 * value), value + stderr
         axes.axvspan(low, high, color=GREY, alpha=0.25, linewidth=0, zorder=0)
     axes.axvline(
-        value, color=GREY, linewidth=1.5, zorder=1, label=label,
+        value, color=GREY, linewidth=1, zorder=1, label=label,
         linestyle=DASHES[(index + 1) % len(DASHES)],
     )  # fmt: skip
 
@@ -167,10 +167,8 @@ def _legend(figure: Figure, axes: Axes, n_lines: int) -> None:
     blank = Line2D([], [], linestyle="none"), ""
     rows = max(len(sizes), len(others))
     entries = sizes + [blank] * (rows - len(sizes)) + others + [blank] * (rows - len(others))
-    figure.legend(
-        [handle for handle, _ in entries], [label for _, label in entries],
-        loc="outside lower center", ncols=2,
-    )  # fmt: skip
+    handles, labels = [handle for handle, _ in entries], [label for _, label in entries]
+    legend_below(figure, axes, handles, labels, ncols=2)
 
 
 def _staggered(sweep: Sweep, axes: Axes, index: int) -> FloatArray:
@@ -183,22 +181,22 @@ def _staggered(sweep: Sweep, axes: Axes, index: int) -> FloatArray:
 def _draw_probability(axes: Axes, sweep: Sweep) -> None:
     probability = sweep.probability
     lower, upper = sweep.probability_interval(0.68)
-    axes.axhline(0.5, color=GREY, linewidth=0.8, zorder=0)
+    axes.axhline(0.5, color=GREY, linewidth=0.5, zorder=0)
     for index, d in enumerate(sweep.d):
         crossing, color = sweep.crossing(d), CYCLE[index % len(CYCLE)]
         bars = [probability[index] - lower[index], upper[index] - probability[index]]
         axes.errorbar(
             _staggered(sweep, axes, index), probability[index], np.maximum(bars, 0.0),
-            markersize=5, capsize=2.5, elinewidth=1.1, zorder=3, linestyle="none",
+            markersize=3.4, capsize=1.7, elinewidth=0.7, zorder=3, linestyle="none",
             label=f"$d = {d}$: {_crossing_label(crossing)}", **marker_of(index),
         )  # fmt: skip
         if not crossing.status.ok:
             continue
         x = np.geomspace(sweep.deltas[0], sweep.deltas[-1], _POINTS)
-        axes.plot(x, crossing.probability(x), color=color, linewidth=1.5, zorder=2)
+        axes.plot(x, crossing.probability(x), color=color, linewidth=1, zorder=2)
         ends = np.clip([crossing.lower, crossing.upper], *axes.get_xlim())
         height = 0.5 + (index - (len(sweep.d) - 1) / 2) * _BAR
-        axes.plot(ends, [height, height], color=color, linewidth=4.5, alpha=0.4, zorder=2)
+        axes.plot(ends, [height, height], color=color, linewidth=3.1, alpha=0.4, zorder=2)
     axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel("recovery probability")
 
@@ -226,11 +224,11 @@ def _draw_runs(axes: Axes, sweep: Sweep, values: FloatArray) -> None:
         finite = np.isfinite(values[index])
         filled_marks(
             axes, x[finite], values[index][finite], sweep.recovered[index][finite],
-            markersize=4, markeredgewidth=0.9, alpha=0.55, zorder=2, **marker_of(index),
+            markersize=2.7, markeredgewidth=0.6, alpha=0.55, zorder=2, **marker_of(index),
         )  # fmt: skip
         some = finite.any(axis=1)
         medians = [float(np.median(row[np.isfinite(row)])) for row in values[index][some]]
         axes.plot(
-            sweep.deltas[some], medians, color=CYCLE[index % len(CYCLE)], linewidth=1.5, zorder=3
+            sweep.deltas[some], medians, color=CYCLE[index % len(CYCLE)], linewidth=1, zorder=3
         )
     axes.yaxis.set_major_locator(MaxNLocator(6))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from dmft.plotting.canvas import drawing, is_own, legend_below, remove
 from dmft.plotting.common import (
     BLUE,
     DASHES,
@@ -32,7 +33,7 @@ from dmft.plotting.common import (
     style,
 )
 from dmft.training.methods import horizon
-from dmft.trajectory.trajectory import last_meaningful_step
+from dmft.trajectory.report import last_meaningful_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +72,7 @@ _NEAR_ZERO = 2.0
 # -- threshold -----------------------------------------------------------------------------------
 
 
+@drawing
 def plot_threshold(threshold: Threshold) -> Figure:
     """Draw the gap against delta, with delta_NN and its standard error.
 
@@ -96,37 +98,37 @@ def plot_threshold(threshold: Threshold) -> Figure:
             "threshold must have a finite gap to be drawn, got none; its status is "
             f"{threshold.status.name}"
         )
-    with style():
-        figure, (axes,) = new_figure((6.4, 4.3))
-        finite = np.isfinite(threshold.gap) & ~_superseded(threshold)
-        delta, gap = threshold.delta[finite], threshold.gap[finite]
-        error = np.where(np.isfinite(threshold.gap_stderr[finite]), threshold.gap_stderr[finite], 0)
-        axes.set_xscale("log")
-        axes.set_xlabel(r"samples per dimension  $\delta = n/d$")
-        axes.set_ylabel(f"hard gap of the Hessian at {_place(threshold.config, threshold.step)}")
-        axes.set_title(broken(describe(threshold.config), figure))
-        axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
-        if len(delta):
-            fill_band(axes, delta, gap, error, BLUE)
-            axes.plot(delta, gap, color=BLUE, zorder=2)
-            axes.errorbar(
-                delta, gap, error, fmt="o", color=BLUE, markersize=4.5, capsize=2.5, elinewidth=1.2,
-                label="theory, $\\pm$ standard error", zorder=3,
-            )  # fmt: skip
-        mark_missing(axes, threshold.delta[np.isnan(threshold.gap)], VERMILLION, label="no value")
-        _draw_other_crossings(axes, threshold)
-        if np.isfinite(threshold.value):
-            _mark_crossing(axes, threshold)
-            if _falls(gap) and threshold.stderr > 0:
-                _enlarge_crossing(axes, threshold, delta, gap, error)
-        if not threshold.status.ok:
-            title = f"{describe(threshold.config)}\n{sentence(threshold.status)}"
-            axes.set_title(broken(title, figure), color=VERMILLION)
-        log_ticks(axes, threshold.bracket)
-        if len(delta):
-            _region_names(axes, left=bool(np.isfinite(threshold.gap[0])))
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="lower left" if _falls(gap) else "best")
+    figure, (axes,) = new_figure((3.4, 2.7))
+    finite = np.isfinite(threshold.gap) & ~_superseded(threshold)
+    delta, gap = threshold.delta[finite], threshold.gap[finite]
+    error = np.where(np.isfinite(threshold.gap_stderr[finite]), threshold.gap_stderr[finite], 0)
+    axes.set_xscale("log")
+    axes.set_xlabel(r"samples per dimension  $\delta = n/d$")
+    axes.set_ylabel(f"hard gap at {_place(threshold.config, threshold.step)}")
+    axes.set_title(broken(describe(threshold.config), figure))
+    axes.axhline(0.0, color=GREY, linewidth=0.7, zorder=1)
+    if len(delta):
+        fill_band(axes, delta, gap, error, BLUE)
+        axes.plot(delta, gap, color=BLUE, zorder=2)
+        axes.errorbar(
+            delta, gap, error, fmt="o", color=BLUE, markersize=3.1, capsize=1.7, elinewidth=0.8,
+            label="theory, $\\pm$ standard error", zorder=3,
+        )  # fmt: skip
+    mark_missing(axes, threshold.delta[np.isnan(threshold.gap)], VERMILLION, label="no value")
+    _draw_other_crossings(axes, threshold)
+    if np.isfinite(threshold.value):
+        _mark_crossing(axes, threshold)
+        if is_own(figure) and _falls(gap) and threshold.stderr > 0:
+            _enlarge_crossing(axes, threshold, delta, gap, error)
+    if not threshold.status.ok:
+        title = f"{describe(threshold.config)}\n{sentence(threshold.status)}"
+        axes.set_title(broken(title, figure), color=VERMILLION)
+    log_ticks(axes, threshold.bracket)
+    if len(delta):
+        _region_names(axes, left=bool(np.isfinite(threshold.gap[0])))
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        legend_below(figure, axes, handles, labels, ncols=2)
     return figure
 
 
@@ -146,11 +148,11 @@ def _draw_other_crossings(axes: Axes, threshold: Threshold) -> None:
     if located:
         axes.plot(
             [c.value for c in located], np.zeros(len(located)), "D", markerfacecolor="white",
-            color=GREY, markersize=7, label="other sign changes", zorder=4,
+            color=GREY, markersize=4.8, label="other sign changes", zorder=4,
         )  # fmt: skip
     for n, c in enumerate(c for c in others if not c.refined):
         axes.plot(
-            [c.lower, c.upper], [0.0, 0.0], color=GREY, linewidth=5, alpha=0.6, zorder=4,
+            [c.lower, c.upper], [0.0, 0.0], color=GREY, linewidth=3.4, alpha=0.6, zorder=4,
             label=None if n else "a sign change in between",
         )  # fmt: skip
 
@@ -171,7 +173,7 @@ def _mark_crossing(axes: Axes, threshold: Threshold) -> None:
         alpha=0.3, linewidth=0, zorder=0,
     )  # fmt: skip
     axes.plot(
-        [value, value], [bottom, 0.0], color=VERMILLION, linewidth=1.4, zorder=1,
+        [value, value], [bottom, 0.0], color=VERMILLION, linewidth=1, zorder=1,
         label=rf"$\delta_{{\mathrm{{NN}}}}({step}) = $ {format_number(value, stderr)}",
     )  # fmt: skip
     axes.set_ylim(bottom=bottom)
@@ -182,19 +184,18 @@ def _enlarge_crossing(
 ) -> None:
     """Show the crossing and its error band in the empty corner above a falling curve."""
     value, stderr = threshold.value, threshold.stderr
-    inset = axes.inset_axes((0.66, 0.6, 0.33, 0.33))
+    inset = axes.inset_axes((0.5, 0.52, 0.48, 0.36))
     x = np.linspace(max(value - 5 * stderr, delta[0]), min(value + 5 * stderr, delta[-1]), 201)
     y, band = np.interp(x, delta, gap), np.interp(x, delta, error)
-    inset.axhline(0.0, color=GREY, linewidth=0.9)
+    inset.axhline(0.0, color=GREY, linewidth=0.6)
     inset.axvspan(value - stderr, value + stderr, color=VERMILLION, alpha=0.3, linewidth=0)
-    inset.axvline(value, color=VERMILLION, linewidth=1.2)
+    inset.axvline(value, color=VERMILLION, linewidth=0.8)
     fill_band(inset, x, y, band, BLUE)
-    inset.plot(x, y, color=BLUE, linewidth=1.4)
+    inset.plot(x, y, color=BLUE, linewidth=1)
     inside = (delta >= x[0]) & (delta <= x[-1])
-    inset.plot(delta[inside], gap[inside], "o", color=BLUE, markersize=3.5)
+    inset.plot(delta[inside], gap[inside], "o", color=BLUE, markersize=2.4)
     inset.set_xlim(x[0], x[-1])
-    inset.set_title("around the crossing", fontsize=9.5, pad=3)
-    inset.tick_params(labelsize=9)
+    inset.set_title("around the crossing", pad=3)
     inset.xaxis.set_major_locator(MaxNLocator(3))
     inset.yaxis.set_major_locator(MaxNLocator(3))
 
@@ -212,13 +213,14 @@ def _region_names(axes: Axes, left: bool) -> None:
     for text, offset, vertical in (("no outlier", 4, "bottom"), ("outlier", -4, "top")):
         axes.annotate(
             text, (place, 0.0), xycoords=axes.get_yaxis_transform(), xytext=(0, offset),
-            textcoords="offset points", va=vertical, ha=side, color=GREY, fontsize=10,
+            textcoords="offset points", va=vertical, ha=side, color=GREY,
         )  # fmt: skip
 
 
 # -- trajectory ----------------------------------------------------------------------------------
 
 
+@drawing
 def plot_trajectory(trajectory: Trajectory) -> Figure:
     """Draw order parameters, losses and gradient norm against the step, with error bands.
 
@@ -233,95 +235,95 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         directions (the hard ones are stated: zero); train and test loss; norm of the gradient.
         Then, where there is something to say: test error, for labels -1 and +1, and the second
         layer, if it is trained. Of a run that diverged, the steps before
-        `dmft.trajectory.trajectory.last_meaningful_step`.
+        `dmft.trajectory.report.last_meaningful_step`.
     """
     classes = bool(np.isfinite(trajectory.test_error).any())
     trains = trajectory.method.trains_second_layer
     more = classes or trains
-    with style():
-        figure, panels = new_figure((8.6, 9.0 if more else 6.2), 3 if more else 2, 2)
-        norms, overlaps, losses, gradient = panels[:4]
-        m, k = trajectory.m, trajectory.k
-        config = config_of(trajectory)
-        flow = "times" in config["method"]
-        last = last_meaningful_step(trajectory)
-        t = (trajectory.times if flow else trajectory.steps)[: last + 1]
+    figure, panels = new_figure((7.0, 6.6 if more else 4.6), 3 if more else 2, 2)
+    norms, overlaps, losses, gradient = panels[:4]
+    m, k = trajectory.m, trajectory.k
+    config = config_of(trajectory)
+    flow = "times" in config["method"]
+    last = last_meaningful_step(trajectory)
+    t = (trajectory.times if flow else trajectory.steps)[: last + 1]
 
-        def draw(
-            axes: Axes, value: FloatArray, error: FloatArray, index: int, label: str | None
-        ) -> None:
-            draw_band(axes, t, value[: len(t)], error[: len(t)], index, label)
+    def draw(
+        axes: Axes, value: FloatArray, error: FloatArray, index: int, label: str | None
+    ) -> None:
+        draw_band(axes, t, value[: len(t)], error[: len(t)], index, label)
 
-        value, error = trajectory.norm, trajectory.stderr["norm"]
+    value, error = trajectory.norm, trajectory.stderr["norm"]
+    for j in range(m):
+        label = rf"$C_{{{j + 1}{j + 1}}}$" if m > 1 else None
+        draw(norms, value[:, j, j], error[:, j, j], j, label)
+    pairs = [(i, j) for i in range(m) for j in range(i + 1, m)] if m <= 3 else []
+    for n, (i, j) in enumerate(pairs):
+        draw(norms, value[:, i, j], error[:, i, j], m + n, rf"$C_{{{i + 1}{j + 1}}}$")
+    norms.set_ylabel(r"$C(t,t) = \Theta_t^{\top}\Theta_t$")
+
+    hard = hard_coordinates(trajectory)
+    value, error = trajectory.overlap, trajectory.stderr["overlap"]
+    lines = 0
+    for i in (i for i in range(k) if not hard[i]):
         for j in range(m):
-            label = rf"$C_{{{j + 1}{j + 1}}}$" if m > 1 else None
-            draw(norms, value[:, j, j], error[:, j, j], j, label)
-        pairs = [(i, j) for i in range(m) for j in range(i + 1, m)] if m <= 3 else []
-        for n, (i, j) in enumerate(pairs):
-            draw(norms, value[:, i, j], error[:, i, j], m + n, rf"$C_{{{i + 1}{j + 1}}}$")
-        norms.set_ylabel(r"$C(t,t) = \Theta_t^{\top}\Theta_t$")
+            label = rf"$M_{{{j + 1}{i + 1}}}$"
+            draw(overlaps, value[:, j, i], error[:, j, i], lines, label)
+            lines += 1
+    if hard.any():
+        names = ", ".join(f"$z_{{{i + 1}}}$" for i in np.flatnonzero(hard))
+        overlaps.axhline(
+            0.0, color=GREY, linewidth=1, linestyle=(0, (4, 2)),
+            label=f"hard {names}: 0 exactly",
+        )  # fmt: skip
+        if not lines:
+            overlaps.set_ylim(-1.0, 1.0)
+    overlaps.set_ylabel(r"overlap  $M(t) = \Theta_t^{\top}\Theta_*$")
 
-        hard = hard_coordinates(trajectory)
-        value, error = trajectory.overlap, trajectory.stderr["overlap"]
-        lines = 0
-        for i in (i for i in range(k) if not hard[i]):
-            for j in range(m):
-                label = rf"$M_{{{j + 1}{i + 1}}}$"
-                draw(overlaps, value[:, j, i], error[:, j, i], lines, label)
-                lines += 1
-        if hard.any():
-            names = ", ".join(f"$z_{{{i + 1}}}$" for i in np.flatnonzero(hard))
-            overlaps.axhline(
-                0.0, color=GREY, linewidth=1.4, linestyle=(0, (4, 2)),
-                label=f"hard {names}: 0 exactly",
-            )  # fmt: skip
-            if not lines:
-                overlaps.set_ylim(-1.0, 1.0)
-        overlaps.set_ylabel(r"overlap  $M(t) = \Theta_t^{\top}\Theta_*$")
+    for n, (name, label) in enumerate((("train_loss", "train"), ("test_loss", "test"))):
+        draw(losses, getattr(trajectory, name), trajectory.stderr[name], n, label)
+    losses.set_ylabel("loss")
 
-        for n, (name, label) in enumerate((("train_loss", "train"), ("test_loss", "test"))):
-            draw(losses, getattr(trajectory, name), trajectory.stderr[name], n, label)
-        losses.set_ylabel("loss")
+    draw(gradient, trajectory.gradient_norm, trajectory.stderr["gradient_norm"], 0, None)
+    gradient.set_ylabel(r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$")
+    log_if_wide(gradient, trajectory.gradient_norm[: len(t)])
 
-        draw(gradient, trajectory.gradient_norm, trajectory.stderr["gradient_norm"], 0, None)
-        gradient.set_ylabel(r"$\Vert\nabla\,\mathrm{Risk}\Vert_F$")
-        log_if_wide(gradient, trajectory.gradient_norm[: len(t)])
+    if classes:
+        draw(panels[4], trajectory.test_error, trajectory.stderr["test_error"], 0, None)
+        panels[4].set_ylabel("test error")
+    if trains:
+        axes = panels[4 + classes]
+        value, error = trajectory.second_layer, trajectory.stderr["second_layer"]
+        for j in range(m):
+            draw(axes, value[:, j], error[:, j], j, f"$a_{j + 1}$" if m > 1 else None)
+        axes.set_ylabel("second layer  $a(t)$")
+    if classes != trains:
+        remove(panels.pop())
 
-        if classes:
-            draw(panels[4], trajectory.test_error, trajectory.stderr["test_error"], 0, None)
-            panels[4].set_ylabel("test error")
-        if trains:
-            axes = panels[4 + classes]
-            value, error = trajectory.second_layer, trajectory.stderr["second_layer"]
-            for j in range(m):
-                draw(axes, value[:, j], error[:, j], j, f"$a_{j + 1}$" if m > 1 else None)
-            axes.set_ylabel("second layer  $a(t)$")
-        if classes != trains:
-            panels.pop().remove()
-
-        for axes in panels:
-            if not flow:
-                step_axis(axes)
-            else:
-                axes.set_xlabel("time $t$")
-                if t[-1] > _LINEAR_TIME:
-                    axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
-            axes.set_xlim(0, t[-1] if t[-1] > 0 else 1)
-            flatten_rounding(axes)
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(loc="best", ncols=2 if len(axes.lines) > 3 else 1)
-        title = f"{describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"
-        if not trajectory.status.ok:
-            title += f"\n{trajectory.status.name} after step {trajectory.n_steps}"
-            if last < trajectory.n_steps:
-                title += f"; only the divergence follows step {last}"
-        set_title(figure, title)
+    for axes in panels:
+        if not flow:
+            step_axis(axes)
+        else:
+            axes.set_xlabel("time $t$")
+            if t[-1] > _LINEAR_TIME:
+                axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
+        axes.set_xlim(0, t[-1] if t[-1] > 0 else 1)
+        flatten_rounding(axes)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="best", ncols=2 if len(axes.lines) > 3 else 1)
+    title = f"{describe(config)}, $\\delta = {trajectory.delta:g}$ (bands: standard error)"
+    if not trajectory.status.ok:
+        title += f"\n{trajectory.status.name} after step {trajectory.n_steps}"
+        if last < trajectory.n_steps:
+            title += f"; only the divergence follows step {last}"
+    set_title(figure, title)
     return figure
 
 
 # -- spectrum ------------------------------------------------------------------------------------
 
 
+@drawing
 def plot_spectrum(spectrum: Spectrum) -> Figure:
     """Draw the density of the Hessian, its edges, and its outliers with their overlaps.
 
@@ -336,31 +338,30 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
         panel enlarges what is around them and the left edge. Hollow squares at the foot: outliers
         not told from the edge.
     """
-    with style():
-        left = [o.value for o in spectrum.outliers if o.side == "left" and o.separated]
-        lower, upper = useful_range(spectrum)
-        if left:
-            figure, (axes, zoom) = new_figure((9.2, 4.6), 1, 2, widths=(1.5, 1.0))
-            distance = max(spectrum.x[0] - min(left), 0.01 * (upper - lower))
-            draw_spectrum(zoom, spectrum)
-            limit_to(zoom, spectrum, min(left) - 0.4 * distance, spectrum.x[0] + 0.8 * distance)
-            zoom.set_title("around the left edge")
-            zoom.set_xlabel(r"eigenvalue $\lambda$")
-            zoom.xaxis.set_major_locator(MaxNLocator(4))
-        else:
-            figure, (axes,) = new_figure((6.4, 4.6))
-        draw_spectrum(axes, spectrum)
-        limit_to(axes, spectrum, lower, upper)
-        axes.set_xlabel(r"eigenvalue $\lambda$ of the Hessian")
-        axes.set_ylabel(r"spectral density $\rho(\lambda)$")
-        place = rf"$\delta = {spectrum.delta:g}$, {_place(spectrum.config, spectrum.step)}"
-        if left:
-            axes.set_title(place)
-            set_title(figure, describe(spectrum.config))
-        else:
-            axes.set_title(broken(f"{describe(spectrum.config)}\n{place}", figure))
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3 if left else 2)
+    left = [o.value for o in spectrum.outliers if o.side == "left" and o.separated]
+    lower, upper = useful_range(spectrum)
+    if left:
+        figure, (axes, zoom) = new_figure((7.0, 3.3), 1, 2, widths=(1.5, 1.0))
+        distance = max(spectrum.x[0] - min(left), 0.01 * (upper - lower))
+        draw_spectrum(zoom, spectrum)
+        limit_to(zoom, spectrum, min(left) - 0.4 * distance, spectrum.x[0] + 0.8 * distance)
+        zoom.set_title("around the left edge")
+        zoom.set_xlabel(r"eigenvalue $\lambda$")
+        zoom.xaxis.set_major_locator(MaxNLocator(4))
+    else:
+        figure, (axes,) = new_figure((3.4, 3.0))
+    draw_spectrum(axes, spectrum)
+    limit_to(axes, spectrum, lower, upper)
+    axes.set_xlabel(r"eigenvalue $\lambda$ of the Hessian")
+    axes.set_ylabel(r"spectral density $\rho(\lambda)$")
+    place = rf"$\delta = {spectrum.delta:g}$, {_place(spectrum.config, spectrum.step)}"
+    if left:
+        axes.set_title(place)
+        set_title(figure, describe(spectrum.config))
+    else:
+        axes.set_title(broken(f"{describe(spectrum.config)}\n{place}", figure))
+    handles, labels = axes.get_legend_handles_labels()
+    legend_below(figure, axes, handles, labels, ncols=3 if left else 2)
     return figure
 
 
@@ -389,7 +390,10 @@ def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Fig
         steps = np.unique(np.linspace(0, trajectory.n_steps, 13).round().astype(int)).tolist()
     place = rf"$\delta = {trajectory.delta:g}$"
     title = f"{describe(config_of(trajectory))}, {place}"
-    return plotting.plot_flow(steps, [trajectory.hessian(step) for step in steps], title=title)
+    figure = plotting.plot_flow(steps, [trajectory.hessian(step) for step in steps])
+    with style():
+        figure.axes[0].set_title(broken(title, figure))
+    return figure
 
 
 def draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
@@ -401,7 +405,7 @@ def draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
         if np.isfinite(edge) and (name == "left" or edge <= 1.5 * spectrum.quantile(0.99)):
             stderr = getattr(spectrum, f"{name}_edge_stderr")
             axes.axvline(
-                edge, 0.0, 0.3, color=BLUE, linewidth=1.3, linestyle=(0, (1.5, 1.5)), zorder=1,
+                edge, 0.0, 0.3, color=BLUE, linewidth=0.9, linestyle=(0, (1.5, 1.5)), zorder=1,
                 label=f"{name} edge {format_number(edge, stderr)}",
             )  # fmt: skip
     unbounded = not np.isfinite(spectrum.left_edge), not np.isfinite(spectrum.right_edge)
@@ -413,19 +417,19 @@ def draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
     for n, outlier in enumerate(o for o in spectrum.outliers if o.separated):
         axes.axvline(
             outlier.value, color=VERMILLION if outlier.hard_overlap > 0 else PURPLE,
-            linewidth=1.4, zorder=3, linestyle=DASHES[n % len(DASHES)],
+            linewidth=1, zorder=3, linestyle=DASHES[n % len(DASHES)],
             label=_outlier_label(outlier) if n < _LABELLED_OUTLIERS else None,
         )  # fmt: skip
     doubtful = [outlier.value for outlier in spectrum.outliers if not outlier.separated]
     if doubtful:
         axes.plot(
-            doubtful, np.full(len(doubtful), 0.02), "s", color=GREY, markersize=6, zorder=4,
+            doubtful, np.full(len(doubtful), 0.02), "s", color=GREY, markersize=4.1, zorder=4,
             markerfacecolor="white", transform=axes.get_xaxis_transform(),
             label="not told from the edge",
         )  # fmt: skip
     if spectrum.atom_at_zero > 0:
         axes.plot(
-            [zero_of(spectrum)], [0.0], "^", color=GREEN, markersize=9, clip_on=False, zorder=5,
+            [zero_of(spectrum)], [0.0], "^", color=GREEN, markersize=6.1, clip_on=False, zorder=5,
             label=f"atom of mass {spectrum.atom_at_zero:.3g}",
         )  # fmt: skip
 

@@ -38,7 +38,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ from dmft._numerics.progress import shown_progress
 from dmft._numerics.suggestions import nearest_power_of_two
 from dmft._numerics.validation import check_instance, check_integer, check_progress
 from dmft._numerics.workers import single_threaded_blas
+from dmft.io.marks import DELTA
 from dmft.io.saved_result import SavedResult
 from dmft.model.hard_directions import (
     MAX_K,
@@ -69,7 +70,7 @@ from dmft.recovery.weak_recovery import inverse_threshold
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
-    pass
+    from dmft.io.report_text import Lines
 
 __all__ = ["Hardness", "hard_subspace", "hardness", "hardness_steps"]
 
@@ -84,7 +85,7 @@ _SMALLEST_N = 2**16
 _LARGEST_DEGREE = 100  # far beyond those whose coefficients can be told from zero
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Hardness(SavedResult, kind="hardness", settings=("target", "max_degree", "n_points", "seed")):
     r"""Hardness of the latent directions of a label law.
 
@@ -146,6 +147,13 @@ class Hardness(SavedResult, kind="hardness", settings=("target", "max_degree", "
     (1, 2, 2, 'SUCCESS')
     """
 
+    _axes: ClassVar = {
+        "k": "direction", "easy": "easy_direction", "hard": "hard_direction", "L": "degree",
+        "q": "asked_direction", "s": "flip",
+    }  # fmt: skip
+    _rows: ClassVar = ("degree",)
+    _shown: ClassVar = ("k", "k_hard", "information_exponent", "generative_exponent", "delta_alg")
+
     k: Annotated[int, "k"]
     easy_basis: Annotated[Array, "k easy"]
     hard_basis: Annotated[Array, "k hard"]
@@ -160,8 +168,8 @@ class Hardness(SavedResult, kind="hardness", settings=("target", "max_degree", "
     information_share_stderr: Annotated[Array, "L k"]
     generative_share: Annotated[Array, "L q"]
     generative_share_stderr: Annotated[Array, "L q"]
-    delta_alg: float
-    delta_alg_stderr: float
+    delta_alg: Annotated[float, DELTA]
+    delta_alg_stderr: Annotated[float, DELTA]
     inverse_delta_alg: float
     inverse_delta_alg_stderr: float
     first_recovered: Annotated[Array, "k k"]
@@ -171,9 +179,19 @@ class Hardness(SavedResult, kind="hardness", settings=("target", "max_degree", "
     config: dict[str, Any] = field(repr=False)
 
     @property
+    def degrees(self) -> Annotated[NDArray[np.intp], "L"]:
+        """Degrees 1, ..., L of the shares."""
+        return np.arange(1, len(self.information_share) + 1)
+
+    @property
     def k_hard(self) -> int:
         """Number of hard directions."""
         return int(self.hard_basis.shape[1])
+
+    def _report(self) -> tuple[Lines, str]:
+        from dmft.recovery.report import hardness_lines
+
+        return hardness_lines(self), ""
 
     @property
     def information_margin(self) -> float:

@@ -30,6 +30,7 @@ FloatArray = NDArray[np.float64]
 
 _KIND = "scan"
 _MOST_ROWS = 60
+_ROUNDING = 1e-7
 _FEW = 5
 
 
@@ -243,8 +244,10 @@ class Scan:
         for point in range(min(self.n_points, most)):
             row = [_text(_cell(values[point])) for values in self.settings.values()]
             for place in range(len(self.quantities)):
-                value, error = self.value[point, place], self.error[point, place]
-                row.append("none" if np.isnan(value) else value_text(float(value), float(error)))
+                value, error = float(self.value[point, place]), float(self.error[point, place])
+                # Of a smaller error nothing would be seen but zeros.
+                text = value_text(value, error, smallest=_ROUNDING * abs(value))
+                row.append("none" if np.isnan(value) else text)
                 row.append(str(self.statuses[point, place]))
             rows.append(row)
         lines = [text_table(head, rows)]

@@ -188,7 +188,7 @@ def question_of(
     found, tables, folder = _read(run, overrides or {})
     stated = found.scan.stated()
     if axes is None and points is None:
-        axes, points = stated.get("axes"), stated.get("points")
+        axes, points = _axes(stated.get("axes"), overrides or {}), stated.get("points")
         design = stated.get("design") if design is None else design
         seed = stated.get("seed") if seed is None else seed
     if quantity is None:
@@ -208,6 +208,15 @@ def question_of(
     needed = {table for name in checked for table in QUANTITIES[name.quantity].tables}
     of_points = {name: table for name, table in tables.items() if name in (*_ALWAYS, *needed)}
     return Question(found, of_points, folder, made, checked)
+
+
+def _axes(stated: Mapping[str, Any] | None, overrides: Mapping[str, Any]) -> Any:
+    """Return the axes of a run file without those that overrides replace, written otherwise."""
+    # An override of scan.axes.target.noise makes a table; the file has "target.noise" in quotes.
+    replaced = {key.removeprefix("scan.axes.") for key in overrides}
+    if not isinstance(stated, Mapping):
+        return stated
+    return {name: stated[name] for name in stated if "." not in name or name not in replaced}
 
 
 def _read(

@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._numerics.execution import Execution
 from dmft._numerics.machine_memory import available_memory
 from dmft.io.folders import renamed_out
+from dmft.io.marks import DELTA, STEPS, Along, EachOf
 from dmft.io.records import NOT_STORED
 from dmft.io.saved_result import SavedResult
 from dmft.model.inputs import Inputs
@@ -37,6 +38,8 @@ from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
+
+    from dmft.io.report_text import Lines
 
 __all__ = ["SimulatedHessian", "Simulation", "simulate"]
 
@@ -81,7 +84,9 @@ class SimulatedHessian:
     ((2, 20), True)
     """
 
-    step: int
+    _axes: ClassVar = {"S": "seed", "p": "eigenvalue", "n_extreme": "n_extreme"}
+
+    step: Annotated[int, STEPS]
     complete: bool
     eigenvalues: Annotated[Array, "S p"]
     smallest: Annotated[Array, "S n_extreme"]
@@ -90,7 +95,7 @@ class SimulatedHessian:
     residual: Annotated[Array, "S"]
 
     @property
-    def hard_overlap(self) -> Array:
+    def hard_overlap(self) -> Annotated[Array, "S"]:
         """Overlap of the eigenvector of the smallest eigenvalue with the hard space, (S,)."""
         return self.overlaps[:, 0]
 
@@ -155,8 +160,13 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
     ((2, 3, 1, 1), (2, 3), 'SUCCESS')
     """
 
+    _axes: ClassVar = {
+        "S": "seed", "T": "step", "m": "neuron", "k": "direction", "k_h": "hard_direction"
+    }  # fmt: skip
+    _rows: ClassVar = ("seed", "step")
+
     problem: Problem | None = field(metadata=NOT_STORED)
-    delta: float
+    delta: Annotated[float, DELTA]
     method: GradientDescent = field(metadata=NOT_STORED)
     d: int
     n: int
@@ -173,7 +183,7 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
     gradient_norm: Annotated[Array, "S T"]
     hard_cosine: Annotated[Array, "S T"]
     second_layer: Annotated[Array, "S T m"]
-    hessian: dict[int, SimulatedHessian]
+    hessian: Annotated[dict[int, SimulatedHessian], Along("hessian_step")]
     statuses: Annotated[tuple[Status, ...], "S"]
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -188,7 +198,7 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
         return int(self.overlap.shape[3])
 
     @property
-    def steps(self) -> NDArray[np.intp]:
+    def steps(self) -> Annotated[NDArray[np.intp], "T", STEPS]:
         """Steps 0, ..., T."""
         return np.arange(self.method.n_steps + 1)
 
@@ -198,12 +208,12 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
         return next((status for status in self.statuses if not status.ok), Status.SUCCESS)
 
     @functools.cached_property
-    def mean(self) -> Mapping[str, Array]:
+    def mean(self) -> Annotated[Mapping[str, Array], EachOf("{}_mean", without="seed")]:
         """Mean over seeds of each quantity, by name."""
         return {name: np.asarray(getattr(self, name).mean(axis=0)) for name in _NAMES}
 
     @functools.cached_property
-    def stderr(self) -> Mapping[str, Array]:
+    def stderr(self) -> Annotated[Mapping[str, Array], EachOf("{}_mean_stderr", without="seed")]:
         """Standard error of each mean, by name; NaN with a single seed."""
         count = len(self.seeds)
         if count == 1:
@@ -267,6 +277,11 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
             hard is not None and np.shape(wanted) != hard.shape
         ):
             raise ValueError("its hard_overlap is not that of its configuration")
+
+    def _report(self) -> tuple[Lines, str]:
+        from dmft.simulation.report import simulation_lines, simulation_table
+
+        return simulation_lines(self), simulation_table([self])
 
     def __repr__(self) -> str:
         return (

@@ -16,20 +16,20 @@ problem. Gradient flow has no unstable paths.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dmft.io.marks import EachOf
 from rmt.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    FloatArray = NDArray[np.float64]
-
 __all__ = ["SHARE_TOLERANCE", "UnstablePaths"]
+
+FloatArray = NDArray[np.float64]
 
 SHARE_TOLERANCE = 0.01
 """Unstable paths that carry more than this much of an average are reported as a status."""
@@ -71,11 +71,13 @@ class UnstablePaths:
     (array([0., 0., 0., 0., 0., 0.]), 'SUCCESS')
     """
 
-    fraction: FloatArray
-    loss_share: FloatArray
-    gradient_share: FloatArray
-    pre_activation_share: FloatArray
-    stderr: dict[str, FloatArray]
+    _axes: ClassVar = {"T": "step"}
+
+    fraction: Annotated[FloatArray, "T"]
+    loss_share: Annotated[FloatArray, "T"]
+    gradient_share: Annotated[FloatArray, "T"]
+    pre_activation_share: Annotated[FloatArray, "T"]
+    stderr: Annotated[dict[str, FloatArray], EachOf("{}_stderr")]
 
     @classmethod
     def of_runs(cls, runs: Sequence[FloatArray]) -> UnstablePaths:

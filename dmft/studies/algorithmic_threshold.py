@@ -13,14 +13,16 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_choice, check_instance
 from dmft.io.folders import check_folder
+from dmft.io.marks import DELTA, Along, ErrorOf
 from dmft.io.saved_result import SavedResult
 from dmft.model.losses import get_loss
 from dmft.model.network import Network
@@ -39,13 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from dmft.io.report_text import Lines
     from dmft.training.methods import Method
 
-    FloatArray = NDArray[np.float64]
-
 __all__ = ["AlgorithmicGap", "GapRatio", "algorithmic_gap", "name_networks", "wide_networks"]
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +61,13 @@ class GapRatio:
         Standard errors of both, and that of the interpolation of the curve, added in squares.
     """
 
-    value: FloatArray
-    stderr: FloatArray
+    _axes: ClassVar = {"S": "step"}
+
+    value: Annotated[FloatArray, "S"]
+    stderr: Annotated[FloatArray, "S", ErrorOf("value")]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AlgorithmicGap(
     SavedResult,
     kind="algorithmic gap",
@@ -104,23 +107,26 @@ class AlgorithmicGap(
     (0.923, 0.5)
     """
 
+    _rows: ClassVar = ("network", "step")
+    _shown: ClassVar = ("curves", "delta_alg")
+
     hardness: Hardness
-    curves: dict[str, ThresholdCurve]
+    curves: Annotated[dict[str, ThresholdCurve], Along("network")]
     step_axis: StepAxis | None
     config: dict[str, Any] = field(repr=False)
 
     @property
-    def delta_alg(self) -> float:
+    def delta_alg(self) -> Annotated[float, DELTA]:
         """Algorithmic threshold of the label law."""
         return self.hardness.delta_alg
 
     @property
-    def delta_alg_stderr(self) -> float:
+    def delta_alg_stderr(self) -> Annotated[float, DELTA]:
         """Standard error of `delta_alg`."""
         return self.hardness.delta_alg_stderr
 
     @property
-    def gap(self) -> dict[str, GapRatio]:
+    def gap(self) -> Annotated[dict[str, GapRatio], Along("network")]:
         """Algorithmic gap delta_NN(t)/delta_alg of each network."""
         return {name: self._ratio(curve) for name, curve in self.curves.items()}
 
@@ -137,6 +143,11 @@ class AlgorithmicGap(
         """Explanations of the statuses of the curves, each after the name of its network."""
         words = [f"{name}: {curve.detail}" for name, curve in self.curves.items() if curve.detail]
         return " ".join(words)
+
+    def _report(self) -> tuple[Lines, str]:
+        from dmft.studies.report import gap_lines, gap_tables
+
+        return gap_lines(self), gap_tables(self)
 
     def _ratio(self, curve: ThresholdCurve) -> GapRatio:
         delta, error = self.delta_alg, self.delta_alg_stderr

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from dmft._numerics.validation import (
     check_integer,
     check_real,
 )
+from dmft.io.marks import STEPS
 from dmft.io.saved_result import SavedResult
 from dmft.model.problem import Problem
 from dmft.observables.alignment import hard_cosine
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from dmft.io.report_text import Lines
+
 
 __all__ = ["Grokking", "predict_grokking"]
 
@@ -61,7 +64,7 @@ _PROBABILITIES = (0.1, 0.5, 0.9)
 _POINTS_OF_LAW = 2**11
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grokking(
     SavedResult,
     kind="grokking",
@@ -111,6 +114,13 @@ class Grokking(
     ((0.1, 0.5, 0.9), (1, 3), 'MAX_STEPS')
     """
 
+    _axes: ClassVar = {
+        "n_d": "d", "n_q": "probability", "m": "neuron", "k_h": "hard_direction", "T": "step",
+        "mk": "start_entry", "last": "linear_step",
+    }  # fmt: skip
+    _rows: ClassVar = ("d", "probability")
+    _shown: ClassVar = ("d", "probabilities", "fall_time")
+
     d: Annotated[tuple[int, ...], "n_d"]
     probabilities: Annotated[tuple[float, ...], "n_q"]
     start: Annotated[FloatArray, "n_d n_q m k_h"]
@@ -118,8 +128,8 @@ class Grokking(
     train_loss: Annotated[FloatArray, "n_d n_q T+1"]
     test_loss: Annotated[FloatArray, "n_d n_q T+1"]
     fall_level: Annotated[FloatArray, "n_d"]
-    fall_time: Annotated[FloatArray, "n_d n_q"]
-    fall_time_stderr: Annotated[FloatArray, "n_d n_q"]
+    fall_time: Annotated[FloatArray, "n_d n_q", STEPS]
+    fall_time_stderr: Annotated[FloatArray, "n_d n_q", STEPS]
     n_starts: Annotated[NDArray[np.intp], "n_d"]
     start_covariance: Annotated[FloatArray, "mk mk"]
     gain: Annotated[FloatArray, "last+1"]
@@ -127,9 +137,14 @@ class Grokking(
     config: dict[str, Any] = field(repr=False)
 
     @property
-    def steps(self) -> NDArray[np.intp]:
+    def steps(self) -> Annotated[NDArray[np.intp], "T", STEPS]:
         """Steps 0, ..., T."""
         return np.arange(self.test_loss.shape[-1])
+
+    def _report(self) -> tuple[Lines, str]:
+        from dmft.studies.report import grokking_lines, grokking_table
+
+        return grokking_lines(self), grokking_table(self)
 
 
 def predict_grokking(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
 from dmft.hessian.gap_samples import sample_gap
+from dmft.io.marks import DELTA, ErrorOf
 from dmft.model.problem import Problem
 from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.studies.step_sizes import SimulationCheck, StepSizes, steps_to
@@ -75,10 +76,12 @@ class StepSeries:
         Of each threshold, as in :class:`dmft.ThresholdCurve`.
     """
 
+    _axes: ClassVar = {"S": ".step_size", "R": "replicate"}
+
     step_sizes: Annotated[FloatArray, "S"]
     n_steps: Annotated[NDArray[np.intp], "S"]
-    value: Annotated[FloatArray, "S"]
-    stderr: Annotated[FloatArray, "S"]
+    value: Annotated[FloatArray, "S", DELTA]
+    stderr: Annotated[FloatArray, "S", DELTA, ErrorOf("value")]
     replicates: Annotated[FloatArray, "R S"]
     unstable_share: Annotated[FloatArray, "S"]
     statuses: Annotated[tuple[Status, ...], "S"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_real
+from dmft.io.marks import DELTA, STEPS
+from dmft.io.report_text import inputs_line, problem_lines
 from dmft.io.results import reporting
 from dmft.io.saved_result import SavedResult
 from dmft.studies.logistic import LogisticCrossing, fit_crossing
@@ -16,6 +18,8 @@ from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
+
+    from dmft.io.report_text import Lines
 
 __all__ = ["Sweep"]
 
@@ -67,12 +71,15 @@ class Sweep(SavedResult, kind="sweep", settings=("problem", "method", "inputs"))
     (array([ 1., 20.]), (1, 2), 'SUCCESS')
     """
 
+    _axes: ClassVar = {"n_d": "d", "n_delta": "delta", "S": "seed"}
+    _rows: ClassVar = ("d", "delta", "seed")
+
     d: Annotated[tuple[int, ...], "n_d"]
-    deltas: Annotated[FloatArray, "n_delta"]
+    deltas: Annotated[FloatArray, "n_delta", DELTA]
     seeds: Annotated[tuple[int, ...], "S"]
     recovery: float
     hessian_step: int | None
-    recovery_step: Annotated[NDArray[np.int64], "n_d n_delta S"]
+    recovery_step: Annotated[NDArray[np.int64], "n_d n_delta S", STEPS]
     final_cosine: Annotated[FloatArray, "n_d n_delta S"]
     largest_cosine: Annotated[FloatArray, "n_d n_delta S"]
     train_loss: Annotated[FloatArray, "n_d n_delta S"]
@@ -88,22 +95,22 @@ class Sweep(SavedResult, kind="sweep", settings=("problem", "method", "inputs"))
         return int(self.config["method"]["n_steps"])
 
     @property
-    def diverged(self) -> NDArray[np.bool_]:
+    def diverged(self) -> Annotated[NDArray[np.bool_], "n_d n_delta S"]:
         """Which runs diverged, shape (n_d, n_delta, S)."""
         return np.asarray(self.statuses == Status.DIVERGED.name)
 
     @property
-    def recovered(self) -> NDArray[np.bool_]:
+    def recovered(self) -> Annotated[NDArray[np.bool_], "n_d n_delta S"]:
         """Which runs recovered within the budget; those that diverged did not."""
         return np.asarray((self.recovery_step >= 0) & ~self.diverged)
 
     @property
-    def probability(self) -> FloatArray:
+    def probability(self) -> Annotated[FloatArray, "n_d n_delta"]:
         """Fraction of the seeds that recovered, shape (n_d, n_delta)."""
         return np.asarray(self.recovered.mean(axis=2))
 
     @property
-    def excess_loss(self) -> FloatArray:
+    def excess_loss(self) -> Annotated[FloatArray, "n_d n_delta S"]:
         """Test loss minus training loss at the last step, shape (n_d, n_delta, S)."""
         return np.asarray(self.test_loss - self.train_loss)
 
@@ -170,6 +177,10 @@ class Sweep(SavedResult, kind="sweep", settings=("problem", "method", "inputs"))
         recovered = self.recovered[self.d.index(d)].sum(axis=1)
         trials = np.full(len(self.deltas), len(self.seeds))
         return fit_crossing(self.deltas, recovered, trials, level=level)
+
+    def _report(self) -> tuple[Lines, str]:
+        lines = [*problem_lines(self.config), inputs_line(self.config["inputs"])]
+        return lines, self.table()
 
     def table(self) -> str:
         """Return the results as text: for every size its crossing, then one line for each delta."""

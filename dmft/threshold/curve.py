@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft.io.marks import DELTA, STEPS, TIME, ErrorOf
 from dmft.io.saved_result import SavedResult
 from dmft.threshold.extrapolation import Extrapolation
 from dmft.threshold.gap_limit import GapLimit
@@ -16,14 +17,14 @@ from dmft.threshold.threshold import Crossing
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    pass
+    from dmft.io.report_text import Lines
 
 __all__ = ["ThresholdCurve"]
 
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ThresholdCurve(
     SavedResult, kind="threshold curve", settings=("problem", "method", "sampling")
 ):
@@ -101,16 +102,20 @@ class ThresholdCurve(
     ((3,), 'NOT_SETTLED')
     """
 
-    steps: Annotated[NDArray[np.intp], "S"]
-    times: Annotated[FloatArray, "S"]
-    value: Annotated[FloatArray, "S"]
-    stderr: Annotated[FloatArray, "S"]
-    interpolation_error: Annotated[FloatArray, "S"]
+    _axes: ClassVar = {"S": "step", "R": "replicate", "n": "delta"}
+    _rows: ClassVar = ("step",)
+    _shown: ClassVar = ("value", "bracket", "n_evaluations")
+
+    steps: Annotated[NDArray[np.intp], "S", STEPS]
+    times: Annotated[FloatArray, "S", TIME]
+    value: Annotated[FloatArray, "S", DELTA]
+    stderr: Annotated[FloatArray, "S", DELTA, ErrorOf("value")]
+    interpolation_error: Annotated[FloatArray, "S", DELTA]
     statuses: Annotated[tuple[Status, ...], "S"]
-    replicates: Annotated[FloatArray, "R S"]
+    replicates: Annotated[FloatArray, "R S", DELTA]
     crossings: Annotated[tuple[tuple[Crossing, ...], ...], "S"]
-    bracket: tuple[float, float]
-    delta: Annotated[FloatArray, "n"]
+    bracket: Annotated[tuple[float, float], DELTA]
+    delta: Annotated[FloatArray, "n", DELTA]
     gap: Annotated[FloatArray, "n S"]
     gap_stderr: Annotated[FloatArray, "n S"]
     left_edge: Annotated[FloatArray, "n S"]
@@ -128,7 +133,7 @@ class ThresholdCurve(
     estimated_bias: Annotated[FloatArray | None, "S"] = None
 
     @property
-    def bias(self) -> FloatArray:
+    def bias(self) -> Annotated[FloatArray, "S", DELTA]:
         """Bias of `value` from finitely many paths, estimated from the replicates, shape (S,).
 
         It sets in late in a run, when paths overfit the many directions that the neurons have moved
@@ -142,7 +147,7 @@ class ThresholdCurve(
         return bias_by_onset(self.times, differences, len(self.replicates))
 
     @property
-    def error(self) -> FloatArray:
+    def error(self) -> Annotated[FloatArray, "S", DELTA]:
         """Root of the sum of squares of ``stderr``, ``interpolation_error`` and ``bias``, (S,)."""
         squares = self.stderr**2 + self.interpolation_error**2 + self.bias**2
         return np.asarray(np.sqrt(squares))
@@ -156,3 +161,8 @@ class ThresholdCurve(
     def status(self) -> Status:
         """SUCCESS if every step has a value located well enough, otherwise the first failure."""
         return next((status for status in self.statuses if not status.ok), Status.SUCCESS)
+
+    def _report(self) -> tuple[Lines, str]:
+        from dmft.threshold.report import curve_lines, curve_table
+
+        return curve_lines(self), curve_table(self)

@@ -15,7 +15,7 @@ no such clock, the gap is extrapolated in time like the curve itself, by
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,8 @@ class GapLimit:
     >>> round(found.threshold, 2), found.positive, found.negative, found.is_known
     (6.3, 6.0, 7.0, True)
     """
+
+    _axes: ClassVar = {"n": ".delta"}
 
     delta: Annotated[FloatArray, "n"]
     value: Annotated[FloatArray, "n"]

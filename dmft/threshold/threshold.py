@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft.io.marks import DELTA, Axes, ErrorOf
 from dmft.io.saved_result import SavedResult
 from dmft.solver.stability import SHARE_TOLERANCE
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    pass
+    from dmft.io.report_text import Lines
 
 __all__ = ["Crossing", "Threshold"]
 
@@ -59,7 +60,7 @@ class Crossing:
         return self.value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Threshold(SavedResult, kind="threshold", settings=("problem", "method", "sampling")):
     """delta_NN at a stated step, with its standard error and the curve it comes from.
 
@@ -125,23 +126,27 @@ class Threshold(SavedResult, kind="threshold", settings=("problem", "method", "s
     (0.923, 'SUCCESS', 1)
     """
 
-    value: float
-    stderr: float
+    _axes: ClassVar = {"n": "delta"}
+    _rows: ClassVar = ("delta",)
+    _shown: ClassVar = ("value", "step", "bracket", "n_evaluations")
+
+    value: Annotated[float, DELTA]
+    stderr: Annotated[float, DELTA, ErrorOf("value")]
     status: Status
     crossings: tuple[Crossing, ...]
     step: int
-    bracket: tuple[float, float]
-    delta: Annotated[FloatArray, "n"]
+    bracket: Annotated[tuple[float, float], DELTA]
+    delta: Annotated[FloatArray, "n", DELTA]
     gap: Annotated[FloatArray, "n"]
     gap_stderr: Annotated[FloatArray, "n"]
     residual: float
     config: dict[str, Any] = field(repr=False)
     unstable_share: float = np.nan
     digits: str = ""
-    statuses: tuple[Status, ...] = ()
+    statuses: Annotated[tuple[Status, ...], Axes("n")] = ()
     detail: str = ""
-    bias: float = 0.0
-    interpolation_error: float = 0.0
+    bias: Annotated[float, DELTA] = 0.0
+    interpolation_error: Annotated[float, DELTA] = 0.0
     rtol: float | None = None
     n_paths: Annotated[NDArray[np.intp] | None, "n"] = None
 
@@ -165,6 +170,11 @@ class Threshold(SavedResult, kind="threshold", settings=("problem", "method", "s
     def gap_at_bracket(self) -> tuple[float, float]:
         """The gap at both ends of the bracket."""
         return float(self.gap[0]), float(self.gap[-1])
+
+    def _report(self) -> tuple[Lines, str]:
+        from dmft.threshold.report import threshold_lines
+
+        return threshold_lines(self), ""
 
     def check_settings(self) -> None:
         """Raise unless the settings are complete and allowed, and the gap was evaluated."""

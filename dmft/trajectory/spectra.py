@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_integer
 from dmft.hessian.gap_samples import sample_gap
+from dmft.io.marks import DELTA, STEPS
 from dmft.io.saved_result import SavedResult
 from rmt.outliers import by_rank
 from rmt.status import Status
 
 if TYPE_CHECKING:
+    from dmft.io.report_text import Lines
     from dmft.trajectory.trajectory import Trajectory
     from rmt import HessianLaw
 
@@ -54,7 +56,7 @@ class SpectrumOutlier:
     separated: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Spectrum(SavedResult, kind="spectrum", settings=("problem", "method", "sampling")):
     """Spectral law of the Hessian of the risk (with weight decay) at one step of a trajectory.
 
@@ -107,8 +109,12 @@ class Spectrum(SavedResult, kind="spectrum", settings=("problem", "method", "sam
     (True, 0.25, ())
     """
 
-    delta: float
-    step: int
+    _axes: ClassVar = {"n": "x"}
+    _rows: ClassVar = ("x",)
+    _shown: ClassVar = ("delta", "step", "left_edge", "right_edge", "hard_gap")
+
+    delta: Annotated[float, DELTA]
+    step: Annotated[int, STEPS]
     x: Annotated[FloatArray, "n"]
     density: Annotated[FloatArray, "n"]
     left_edge: float
@@ -127,6 +133,11 @@ class Spectrum(SavedResult, kind="spectrum", settings=("problem", "method", "sam
     def mass(self) -> float:
         """Integral of ``density`` by the trapezoidal rule, plus the atom; 1 up to the grid."""
         return float(np.trapezoid(self.density, self.x)) + self.atom_at_zero
+
+    def _report(self) -> tuple[Lines, str]:
+        from dmft.trajectory.report import spectrum_lines
+
+        return spectrum_lines(self), ""
 
     def quantile(self, mass: float) -> float:
         """Eigenvalue below which a fraction ``mass`` of the continuous part lies."""

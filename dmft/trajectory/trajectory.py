@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling, bias_of_paths, is_biased
 from dmft._numerics.validation import check_integer
+from dmft.io.marks import DELTA, STEPS, TIME, EachOf
+from dmft.io.quantities import public_arrays
 from dmft.io.records import read_record, write_record
+from dmft.io.result import Result
 from dmft.model.problem import Problem
 from dmft.solver.replicates import run_replicates
 from dmft.solver.runs import Run
-from dmft.solver.stability import SHARE_TOLERANCE, UnstablePaths
+from dmft.solver.stability import UnstablePaths
 from dmft.solver.tolerances import compression_along, rank_tolerances
 from dmft.training.methods import Method, method_from_config
 from dmft.trajectory.quantities import QUANTITIES, ByQuantity, Quantities
@@ -25,16 +29,17 @@ from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from dmft.io.report_text import Lines
     from rmt import HessianLaw, Span
 
-__all__ = ["Trajectory", "last_meaningful_step"]
+__all__ = ["Trajectory"]
 
 FloatArray = NDArray[np.float64]
 
 
-class Trajectory:
+class Trajectory(Result):
     r"""Order parameters of gradient descent for times 0, ..., T, with standard errors.
 
     Made by :func:`dmft.solve`. Arrays below are computed when first asked for and then kept.
@@ -96,6 +101,12 @@ class Trajectory:
     0.25
     """
 
+    _axes: ClassVar = {"T": "step", "m": "neuron", "k": "direction"}
+    _rows: ClassVar = ("step",)
+
+    delta: Annotated[float, DELTA]
+    status: Status
+
     def __init__(
         self,
         problem: Problem | None,
@@ -117,6 +128,14 @@ class Trajectory:
         self._laws: dict[int, HessianLaw] = {}
         self._spans: tuple[int, list[Span]] | None = None  # of the step last asked for
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """Problem, method and sampling as plain types."""
+        problem = self.problem.to_config() if self.problem else self._problem_config
+        assert problem is not None  # a loaded trajectory has one of the two
+        method, sampling = self.method.to_config(), self.sampling.to_config()
+        return {"problem": problem, "method": method, "sampling": sampling}
+
     # -- order parameters and losses ----------------------------------------------------------
 
     @property
@@ -135,12 +154,12 @@ class Trajectory:
         return self._n_times - 1
 
     @property
-    def steps(self) -> NDArray[np.intp]:
+    def steps(self) -> Annotated[NDArray[np.intp], "T", STEPS]:
         """Steps computed, 0, ..., n_steps."""
         return np.arange(self._n_times)
 
     @property
-    def times(self) -> FloatArray:
+    def times(self) -> Annotated[FloatArray, "T", TIME]:
         """Time of each point computed, shape (T+1,): the sum of step sizes in gradient descent."""
         return self.method.times[: self._n_times]
 
@@ -156,7 +175,7 @@ class Trajectory:
         return len(run.direction_step)
 
     @property
-    def rank_tolerance(self) -> FloatArray:
+    def rank_tolerance(self) -> Annotated[FloatArray, "T"]:
         """Rank tolerance of the run over all paths at each step, shape (T+1,).
 
         As stated in `Sampling`, or matched to the sampling errors.
@@ -173,62 +192,62 @@ class Trajectory:
         return compression_along(self.method, self.sampling)
 
     @cached_property
-    def correlation(self) -> FloatArray:
+    def correlation(self) -> Annotated[FloatArray, "T T m m"]:
         """C(t, s), shape (T+1, T+1, m, m)."""
         return self._quantities.of_run("correlation", 0)
 
     @cached_property
-    def overlap(self) -> FloatArray:
+    def overlap(self) -> Annotated[FloatArray, "T m k"]:
         """M(t), shape (T+1, m, k)."""
         return self._quantities.of_run("overlap", 0)
 
     @cached_property
-    def gradient_covariance(self) -> FloatArray:
+    def gradient_covariance(self) -> Annotated[FloatArray, "T T m m"]:
         """G(t, s), shape (T+1, T+1, m, m)."""
         return self._quantities.of_run("gradient_covariance", 0)
 
     @cached_property
-    def response(self) -> FloatArray:
+    def response(self) -> Annotated[FloatArray, "T T m m"]:
         """R(t, s), shape (T+1, T+1, m, m), zero for s >= t, NaN beyond ``response_steps``."""
         return self._quantities.of_run("response", 0)
 
     @cached_property
-    def norm(self) -> FloatArray:
+    def norm(self) -> Annotated[FloatArray, "T m m"]:
         """C(t, t), shape (T+1, m, m), without forming C at unequal times."""
         return self._quantities.of_run("norm", 0)
 
     @cached_property
-    def train_loss(self) -> FloatArray:
+    def train_loss(self) -> Annotated[FloatArray, "T"]:
         """Train loss, shape (T+1,)."""
         return self._quantities.of_run("train_loss", 0)
 
     @cached_property
-    def test_loss(self) -> FloatArray:
+    def test_loss(self) -> Annotated[FloatArray, "T"]:
         """Test loss, shape (T+1,)."""
         return self._quantities.of_run("test_loss", 0)
 
     @cached_property
-    def test_error(self) -> FloatArray:
+    def test_error(self) -> Annotated[FloatArray, "T"]:
         """Probability that the network has the wrong sign on fresh data, shape (T+1,), or NaN."""
         return self._quantities.of_run("test_error", 0)
 
     @cached_property
-    def gradient_norm(self) -> FloatArray:
+    def gradient_norm(self) -> Annotated[FloatArray, "T"]:
         """Frobenius norm of the gradient of the risk (without weight decay), shape (T+1,)."""
         return self._quantities.of_run("gradient_norm", 0)
 
     @cached_property
-    def second_layer(self) -> FloatArray:
+    def second_layer(self) -> Annotated[FloatArray, "T m"]:
         """a(t), shape (T+1, m)."""
         return self._quantities.of_run("second_layer", 0)
 
     @property
-    def stderr(self) -> Mapping[str, FloatArray]:
+    def stderr(self) -> Annotated[Mapping[str, FloatArray], EachOf("{}_stderr")]:
         """Standard error of each quantity over replicates, by name."""
         return ByQuantity(lambda name: self._quantities.spread(name)[0])
 
     @property
-    def bias(self) -> Mapping[str, FloatArray]:
+    def bias(self) -> Annotated[Mapping[str, FloatArray], EachOf("{}_bias")]:
         """Bias of each quantity from finitely many paths, estimated from the replicates, by name.
 
         Values come from ``replicates`` times as many paths as those of each replicate, and the bias
@@ -417,18 +436,16 @@ class Trajectory:
         path : path-like
             The file; a missing ``.npz`` suffix is added.
         """
-        problem = self.problem.to_config() if self.problem else self._problem_config
-        assert problem is not None  # a loaded trajectory has one of the two
-        stored = StoredTrajectory(
-            problem=problem,
+        write_record(path, KIND, self._record(), public=public_arrays(self))
+
+    def _record(self) -> StoredTrajectory:
+        return StoredTrajectory(
+            **self.config,
             delta=self.delta,
-            method=self.method.to_config(),
-            sampling=self.sampling.to_config(),
             runs=tuple(without_paths(run) for run in self._runs),
             test_loss=self._quantities.test_losses,
             test_error=self._quantities.test_errors,
         )
-        write_record(path, KIND, stored)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], problem: Problem | None = None) -> Trajectory:
@@ -457,6 +474,11 @@ class Trajectory:
             stored,
         )
 
+    def _report(self) -> tuple[Lines, str]:
+        from dmft.trajectory.report import trajectory_lines
+
+        return trajectory_lines(self), ""
+
     def __repr__(self) -> str:
         stability = ""
         if not self.stability_status.ok:
@@ -474,31 +496,3 @@ def _status(runs: list[Run]) -> Status:
     n_times = min(run.n_times for run in runs)
     failed = (run.status for run in runs if not run.status.ok and run.n_times == n_times)
     return next(failed, Status.SUCCESS)
-
-
-def last_meaningful_step(trajectory: Trajectory) -> int:
-    """Find the last step before the blow-up of a run that diverged.
-
-    The blow-up begins after a step with linearly unstable paths that carry more than
-    `SHARE_TOLERANCE` of an average, or at values with errors as large as they are. For any other
-    status it is the last step.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        With at least one step.
-
-    Returns
-    -------
-    int
-    """
-    if trajectory.status is not Status.DIVERGED:
-        return trajectory.n_steps
-    for step in range(trajectory.n_steps):
-        names = ("train_loss", "gradient_norm")
-        values = np.array([getattr(trajectory, name)[step + 1] for name in names])
-        errors = np.array([trajectory.stderr[name][step + 1] for name in names])
-        known = np.isfinite(values).all() and bool(np.all(errors <= np.abs(values)))
-        if not known or trajectory.unstable_paths.share_until(step) > SHARE_TOLERANCE:
-            return step
-    return trajectory.n_steps

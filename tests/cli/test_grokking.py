@@ -144,16 +144,17 @@ def test_figure_refuses_other_dimensions():
 
 
 def test_errors_of_drawn_starts_are_printed_and_drawn():
-    from dmft.cli.grokking import _drawn_line, _json, _table
+    from dmft.cli.grokking import _json
+    from dmft.studies.report import grokking_lines, grokking_table
 
     found = prediction()
-    assert _drawn_line(found) == []
-    assert "+-" not in _table(found, [])
+    assert "starts drawn" not in dict(grokking_lines(found))
+    assert "+-" not in grokking_table(found)
     drawn = dataclasses.replace(
         found, fall_time_stderr=np.full_like(found.fall_time, 1.25), n_starts=np.array([16, 32])
     )
-    assert _drawn_line(drawn)[0][1].startswith("16, 32; ")
-    assert _table(drawn, []).count("+- 1.2") == 6
+    assert dict(grokking_lines(drawn))["starts drawn"].startswith("16, 32; ")
+    assert grokking_table(drawn).count("+- 1.2") == 6
     assert _json(drawn, [])["n_starts"].tolist() == [16, 32]
 
     def labels(result):

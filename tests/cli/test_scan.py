@@ -69,6 +69,13 @@ def test_a_dry_run_computes_and_writes_nothing(call):
     assert json.loads(call("--dry-run", "--json")[1])["processor_seconds"] == 0
 
 
+def test_an_axis_in_quotes_is_replaced_too(call, run_file):
+    quoted = TEXT.replace("problem.init_radius =", '"problem.init_radius" =')
+    run_file.write_text(quoted, encoding="utf-8")
+    _, out, _ = call("--set", "scan.axes.problem.init_radius=[1.5]", "--dry-run")
+    assert "2 (product, 2 x 1)" in out
+
+
 def test_a_grid_of_ten_million_points_is_refused_at_once(call):
     axes = "scan.axes.target.noise={ from = 0, to = 1, num = 10000000 }"
     for more in ((), ("--dry-run",)):

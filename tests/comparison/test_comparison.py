@@ -510,8 +510,11 @@ def test_bad_arguments(trajectory, runs, tmp_path):
     for simulations, message in (
         (None, "got NoneType"),
         ([], "got none"),
-        ("x", "simulations must be a dmft.Simulation, got str"),
-        ([runs[0], trajectory], "simulations must be a dmft.Simulation, got Trajectory"),
+        ("x", "simulations must be a dmft.Simulation or dmft.RunData, got str"),
+        (
+            [runs[0], trajectory],
+            "simulations must be a dmft.Simulation or dmft.RunData, got Trajectory",
+        ),
         (alone, "at least two seeds"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -124,10 +124,10 @@ def test_step_sizes(hardness, tmp_path):
     _, right = figure.axes
     assert right.get_title() == "softplus"
     assert "time 8" in right.get_ylabel()
-    reuse = line(right, "same samples in every step")
+    reuse = line(right, "same samples in each step")
     np.testing.assert_allclose(reuse.get_ydata(), series().value)
     assert reuse.get_color() == line(figure.axes[0], "softplus").get_color()
-    assert len(line(right, "fresh samples in every step").get_xdata()) == 2
+    assert len(line(right, "fresh samples in each step").get_xdata()) == 2
     (unstable,) = marks(right, "o", "white")
     assert unstable.get_xdata().tolist() == [1.0]
     (cross,) = marks(right, "x")

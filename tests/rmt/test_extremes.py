@@ -358,3 +358,15 @@ def test_edges_are_pickled_with_their_statuses():
     again = pickle.loads(pickle.dumps(made))
     assert (again, again.sides, again.residual) == (made, made.sides, 1e-3)
     assert again.status is Status.MAX_STEPS
+
+
+def test_eigenvalues_alone_are_compared_like_their_matrix():
+    law = rmt.HessianLaw([1.0, -1.0], 2.0)
+    matrix = law.sample_matrix(100, 0)
+    values = np.linalg.eigvalsh(matrix)
+    ours, theirs = compare_spectrum(law, values[::-1]), compare_spectrum(law, matrix)
+    assert ours.distance == theirs.distance
+    assert np.array_equal(ours.eigenvalues, theirs.eigenvalues)
+    assert np.all(np.diff(values) >= 0)  # those given are left as they are
+    with pytest.raises(ValueError, match=r"^hessian must have finite entries, got 1 that"):
+        compare_spectrum(law, [np.nan, 1.0])

@@ -191,3 +191,13 @@ def test_sample_matrix():
 def test_import_is_quick_and_does_not_load_numba():
     code = "import rmt, sys; assert 'numba' not in sys.modules and 'scipy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_delta_is_another_name_for_the_ratio():
+    assert rmt.HessianLaw([1.0], delta=4.0).ratio == 4.0
+    with pytest.raises(ValueError, match=r"one of the two; got ratio = 2.0 and delta = 3.0"):
+        rmt.HessianLaw([1.0], 2.0, delta=3.0)
+    with pytest.raises(ValueError, match=r"one of the two; got neither"):
+        rmt.HessianLaw([1.0])
+    with pytest.raises(ValueError, match=r"^delta must be"):
+        rmt.HessianLaw([1.0], delta=-1.0)

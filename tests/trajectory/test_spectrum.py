@@ -164,14 +164,14 @@ def test_an_outlier_of_few_paths_at_the_edge_is_marked(marked, tmp_path):
 @pytest.mark.slow
 def test_marked_outliers_in_words_and_figures(few_paths, marked):
     from dmft._numerics.plain_data import plain
-    from dmft.cli.theory import _spectrum_lines
     from dmft.plotting import plot_flow, plot_spectrum
+    from dmft.trajectory.report import spectrum_lines
     from rmt.plotting import plot_density
 
-    lines = [text for name, text in _spectrum_lines(marked) if name == "outlier"]
+    lines = [text for name, text in spectrum_lines(marked) if name == "outlier"]
     assert len(lines) == 1
     assert "hard overlap" in lines[0]
-    (text,) = (text for name, text in _spectrum_lines(marked) if name == "at the edge")
+    (text,) = (text for name, text in spectrum_lines(marked) if name == "at the edge")
     assert text.startswith("-0.05378 ")
     assert [o["separated"] for o in plain(marked.outliers)] == [True, False]
 
@@ -189,14 +189,14 @@ def test_marked_outliers_in_words_and_figures(few_paths, marked):
 
 
 def test_only_marked_outliers_are_none():
-    from dmft.cli.theory import _spectrum_lines
+    from dmft.trajectory.report import spectrum_lines
 
     result = dmft.spectrum(solved("phase-retrieval", "gelu", 8.0), points=64)
     marked = dataclasses.replace(
         result, outliers=tuple(dataclasses.replace(o, separated=False) for o in result.outliers)
     )
-    assert ("outlier", "none") not in _spectrum_lines(result)
-    assert ("outlier", "none") in _spectrum_lines(marked)
+    assert ("outlier", "none") not in spectrum_lines(result)
+    assert ("outlier", "none") in spectrum_lines(marked)
 
 
 @pytest.mark.slow

@@ -1,0 +1,97 @@
+"""Text of results, as the command line prints it: lines of names and values, and tables."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from dmft._numerics.value_text import value_text
+from dmft.model.catalogue import law_name
+from dmft.model.classification import describe_label
+from dmft.training.methods import describe, method_from_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rmt.status import Status
+
+    Lines = list[tuple[str, str]]
+
+__all__ = [
+    "cell",
+    "inputs_line",
+    "paths_line",
+    "problem_lines",
+    "report_text",
+    "status_line",
+    "with_error",
+]
+
+
+def report_text(
+    lines: Sequence[tuple[str, str]], last: Sequence[tuple[str, str]], table: str = ""
+) -> str:
+    """Write lines, a table that follows them, and the last lines, names in a column of one width.
+
+    Examples
+    --------
+    >>> print(report_text([("problem", "linear"), ("loss", "square")], [("status", "SUCCESS")]))
+    problem  linear
+    loss     square
+    status   SUCCESS
+    """
+    width = max((len(name) for name, _ in (*lines, *last)), default=0)
+
+    def block(part: Sequence[tuple[str, str]]) -> str:
+        return "\n".join(f"{name:{width}}  {text}" for name, text in part)
+
+    if table:
+        return "\n\n".join(part for part in (block(lines), table, block(last)) if part)
+    return block([*lines, *last])
+
+
+def status_line(status: Status) -> tuple[str, str]:
+    """Write a status, with what to try next where it is no success."""
+    return "status", status.name if status.ok else f"{status.name}: {status.value}"
+
+
+def problem_lines(config: Mapping[str, Any], name: str = "") -> Lines:
+    """Write problem and method of a configuration, after the name of a run."""
+    problem = config["problem"]
+    network = problem["network"]
+    m = len(network["second_layer"])
+    neurons = f"{m} {law_name(network['activation'])} neuron{'s' if m > 1 else ''}"
+    text = f"{describe_label(problem['target'])}, {neurons}, {law_name(problem['loss'])} loss"
+    return [("problem", f"{name}: {text}" if name else text), method_line(config["method"])]
+
+
+def method_line(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Name a method, given by its configuration."""
+    return "method", describe(method_from_config(dict(config)))
+
+
+def inputs_line(config: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Name the law of the inputs; None stands for Gaussian ones."""
+    law, *parameters = ({"law": "gaussian"} if config is None else config).values()
+    return "inputs", " ".join([law, *map(str, parameters)])
+
+
+def paths_line(config: Mapping[str, Any], rtol: float | None = None) -> tuple[str, str]:
+    """Name the sampling of the theory, and the accuracy that it was chosen for."""
+    text = f"{config['replicates']} x {config['n_paths']}, seed {config['seed']}"
+    if rtol is not None:
+        text = f"up to {text}, for an accuracy of {rtol:g}"
+    return "paths", text
+
+
+def with_error(value: float, stderr: float) -> str:
+    """Write ``value +- stderr``, or the source of a value without error."""
+    return value_text(value, stderr, exact=" (quadrature)", unknown=" (error unknown)")
+
+
+def cell(value: float, error: float) -> str:
+    """Write a number of a table with its error; "none" where there is none."""
+    if not math.isfinite(value):
+        return "none"
+    # The extreme nodes of a quadrature move an edge by less than any digit shown.
+    return with_error(float(value), 0.0 if error <= 1e-7 * abs(value) else float(error))

@@ -1,0 +1,281 @@
+"""Where figures are drawn: a figure of their own, or axes of the user; legends that hide nothing.
+
+Functions that draw make their panels with `new_figure` and are decorated with `drawing`, which
+gives them ``ax``, ``size`` and ``settings``.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import Collection
+from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
+
+from rmt.plotting import Canvas, style
+
+if TYPE_CHECKING:
+    from matplotlib.legend import Legend
+    from matplotlib.path import Path
+    from matplotlib.transforms import Bbox
+
+__all__ = ["COLUMN", "PAGE", "drawing", "drawn", "is_own", "legend_below", "new_figure", "remove"]
+
+#: Widths in inches of a figure in one column of a page of two, and across both.
+COLUMN: Final = 3.4
+PAGE: Final = 7.0
+_TALLEST = 0.4  # a legend taller than this part of its panel stands below it,
+_BELOW = 34.0  # so many points: ticks and the name of the axis
+
+_Function = TypeVar("_Function", bound=Callable[..., Figure])
+_P = ParamSpec("_P")
+
+
+@dataclass
+class _Place:
+    """Where a function draws: what it was told, and the panels it made."""
+
+    axes: list[Axes] | None = None
+    size: str | tuple[float, float] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    panels: list[Axes] = field(default_factory=list)
+
+
+_place: contextvars.ContextVar[_Place | None] = contextvars.ContextVar("place", default=None)
+
+
+def drawing(function: _Function) -> _Function:
+    """Give a function that draws the arguments ``ax``, ``size`` and ``settings``.
+
+    ``ax``: axes of the user, one for each panel. ``size``: "column", "page", or width and height
+    in inches. ``settings``: of matplotlib, before those of `rmt.plotting.STYLE`.
+    """
+
+    @functools.wraps(function)
+    def plot(
+        *arguments: Any,
+        ax: Any = None,
+        size: str | tuple[float, float] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Figure:
+        place = _Place(_given_axes(ax), _checked_size(size), _checked_settings(settings or {}))
+        return _draw(function, place, *arguments, **options)
+
+    return cast("_Function", plot)
+
+
+def drawn(
+    function: Callable[..., Figure],
+    *arguments: Any,
+    ax: Any = None,
+    size: str | tuple[float, float] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Any:
+    """Call a function decorated with `drawing`; return its panels, alone or as an array."""
+    place = _Place(_given_axes(ax), _checked_size(size), _checked_settings(settings or {}))
+    _draw(function.__wrapped__, place, *arguments)  # type: ignore[attr-defined]
+    panels = [panel for panel in place.panels if panel.figure is not None]
+    return panels[0] if len(panels) == 1 else np.array(panels, dtype=object)
+
+
+def _draw(
+    function: Callable[..., Figure], place: _Place, *arguments: Any, **options: Any
+) -> Figure:
+    token = _place.set(place)
+    try:
+        with style(place.settings):
+            figure = function(*arguments, **options)
+            for panel in place.panels:
+                if panel.figure is not None:
+                    _clear_legend(panel)
+    finally:
+        _place.reset(token)
+    return figure
+
+
+def _given_axes(ax: Any) -> list[Axes] | None:
+    if ax is None:
+        return None
+    found = list(np.ravel(np.asarray(ax, dtype=object)))
+    for entry in found:
+        if not isinstance(entry, Axes):
+            raise ValueError(f"ax must be matplotlib axes, got {type(entry).__name__}")
+    return found
+
+
+def _checked_size(size: Any) -> str | tuple[float, float] | None:
+    if size is None or size in ("column", "page"):
+        return cast("str | None", size)
+    try:
+        width, height = (float(entry) for entry in size)
+        fits = 0.5 <= width <= 100.0 and 0.5 <= height <= 100.0
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"size must be 'column', 'page', or a width and a height in inches, got {size!r}"
+        )
+    return width, height
+
+
+def _checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of matplotlib by their names, of which underscores may stand for dots."""
+    by_name = {name.replace(".", "_"): name for name in matplotlib.rcParamsDefault}
+    found: dict[Any, Any] = {}
+    for key, value in settings.items():
+        name = by_name.get(key.replace(".", "_"))
+        if name is None:
+            raise ValueError(
+                "settings must be names of matplotlib's settings, such as font_size or "
+                f"lines_linewidth, got {key!r}"
+            )
+        try:
+            with matplotlib.rc_context({name: value}):
+                found[name] = value
+        except (ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{key} must be what matplotlib takes: {reason}") from None
+    return found
+
+
+# -- panels --------------------------------------------------------------------------------------
+
+
+def new_figure(
+    size: tuple[float, float],
+    rows: int = 1,
+    columns: int = 1,
+    widths: tuple[float, ...] | None = None,
+    heights: tuple[float, ...] | None = None,
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of a size in inches on its own canvas; return it and its panels row by row.
+
+    In a function decorated with `drawing` the axes may be the user's, or the size be another.
+    Call it, and all drawing, under `style`.
+    """
+    place = _place.get() or _Place()
+    if place.axes is not None:
+        count = rows * columns
+        if len(place.axes) != count:
+            raise ValueError(f"ax must be {count} axes, one for each panel, got {len(place.axes)}")
+        place.panels = place.axes
+        figure = place.axes[0].get_figure(root=True)
+        assert figure is not None
+        return figure, list(place.axes)
+    width, height = size
+    if isinstance(place.size, tuple):
+        width, height = place.size
+    elif place.size is not None:
+        wanted = COLUMN if place.size == "column" else PAGE
+        height *= max(wanted / width, 0.8) if wanted < width else (wanted / width) ** 0.5
+        if wanted < 0.75 * width and rows == 1 and columns > 1:  # side by side is too narrow
+            height *= 0.9 * columns
+            rows, columns, widths = columns, 1, None
+        width = wanted
+    figure = Figure(figsize=(width, height), layout="constrained")
+    Canvas(figure).settings = place.settings
+    panels = figure.subplots(
+        rows, columns, squeeze=False, width_ratios=widths, height_ratios=heights
+    )
+    place.panels = list(panels.ravel())
+    return figure, list(panels.ravel())
+
+
+def is_own(figure: Figure) -> bool:
+    """Return whether a figure was made here, so that titles and layout are not the user's."""
+    return isinstance(figure.canvas, Canvas) and (_place.get() or _Place()).axes is None
+
+
+def remove(panel: Axes) -> None:
+    """Remove a panel that has nothing to show; hide it where it is the user's."""
+    place = _place.get() or _Place()
+    if place.axes is None:
+        panel.remove()
+    else:
+        panel.set_axis_off()
+
+
+# -- legends -------------------------------------------------------------------------------------
+
+
+def legend_below(
+    figure: Figure, panel: Axes, handles: Sequence[Any], labels: Sequence[str], ncols: int
+) -> None:
+    """Put a legend below all panels, in as many columns as fit; within one of the user's."""
+    if not is_own(figure):
+        panel.legend(handles, labels, loc="best")
+        return
+    width = figure.bbox.width
+    for count in range(ncols, 0, -1):
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=count)
+        if count == 1 or legend.get_window_extent().width <= width:
+            return
+        legend.remove()
+
+
+def _clear_legend(panel: Axes) -> None:
+    """Make room above the data for a legend that would cover some of it."""
+    legend = panel.get_legend()
+    if legend is None or legend.get_bbox_to_anchor().bounds != panel.bbox.bounds:
+        return  # it stands beside the panel
+    figure = panel.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    box = legend.get_window_extent()
+    if not _covers(panel, legend, box):
+        return
+    part = (box.height + 4.0) / panel.bbox.height
+    if part > _TALLEST:
+        down = ScaledTranslation(0.0, -_BELOW / 72.0, figure.dpi_scale_trans)
+        legend.set_loc("upper center")
+        legend.set_bbox_to_anchor((0.5, 0.0), transform=panel.transAxes + down)
+        return
+    scale = panel.yaxis.get_transform()
+    low, high = scale.transform(panel.get_ylim())
+    panel.set_ylim(top=float(scale.inverted().transform(high + (high - low) * part / (1.0 - part))))
+    left = box.x0 + box.x1 < panel.bbox.x0 + panel.bbox.x1
+    legend.set_loc("upper left" if left else "upper right")
+
+
+def _covers(panel: Axes, legend: Legend, box: Bbox) -> bool:
+    """Return whether a box hides any line, mark, band, bar or text of a panel."""
+    for line in panel.lines:
+        _, up = line.get_transform().contains_branch_seperately(panel.transData)
+        if not up or not line.get_visible():
+            continue  # marks at the foot of a panel, and guides from foot to top
+        path = line.get_path()
+        if line.get_linestyle() == "None":
+            points = line.get_transform().transform(path.vertices)
+            if box.count_contains(points):
+                return True
+        elif _crosses(line.get_transform().transform_path(path), box, filled=False):
+            return True
+    for collection in panel.collections:
+        if _is_hidden(collection, panel, box):
+            return True
+    bars = (patch.get_window_extent() for patch in panel.patches)
+    notes = (text.get_window_extent() for text in panel.texts if text.get_text())
+    insets = (inset.get_tightbbox() for inset in panel.child_axes)
+    return any(other is not None and box.overlaps(other) for other in (*bars, *notes, *insets))
+
+
+def _is_hidden(collection: Collection, panel: Axes, box: Bbox) -> bool:
+    transform = collection.get_transform()
+    if not transform.contains_branch(panel.transData):
+        return False
+    filled = collection.get_facecolor()
+    paths = (transform.transform_path(path) for path in collection.get_paths())
+    return any(_crosses(path, box, filled=bool(len(filled))) for path in paths)
+
+
+def _crosses(path: Path, box: Bbox, *, filled: bool) -> bool:
+    known = path.cleaned(remove_nans=True)
+    return bool(np.size(known.vertices) and known.intersects_bbox(box, filled))

@@ -1,0 +1,91 @@
+"""Draw a result of any kind."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dmft.plotting.algorithmic_gap import plot_algorithmic_gap
+from dmft.plotting.canvas import drawn
+from dmft.plotting.comparison import plot_comparison
+from dmft.plotting.grokking import plot_grokking
+from dmft.plotting.hardness import plot_hardness
+from dmft.plotting.horizon import plot_curve
+from dmft.plotting.simulation import plot_simulation
+from dmft.plotting.sweep import plot_sweep
+from dmft.plotting.theory import plot_spectrum, plot_threshold, plot_trajectory
+
+__all__ = ["figure_of", "picture", "plot_result"]
+
+#: The function that draws a result, by the name of its class.
+_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "AlgorithmicGap": plot_algorithmic_gap,
+    "Comparison": plot_comparison,
+    "Grokking": plot_grokking,
+    "Hardness": plot_hardness,
+    "Simulation": plot_simulation,
+    "Spectrum": plot_spectrum,
+    "Sweep": plot_sweep,
+    "Threshold": plot_threshold,
+    "ThresholdCurve": plot_curve,
+    "Trajectory": plot_trajectory,
+}
+
+
+def plot_result(
+    result: Any, ax: Any = None, *, size: Any = None, settings: Any = None, **style: Any
+) -> Any:
+    """Draw a result with the function for its class; return the axes, an array if several.
+
+    Parameters
+    ----------
+    result : any result
+    ax, size, settings
+        See `dmft.plotting`.
+    **style
+        Settings of matplotlib with underscores for dots, such as ``font_size=8``.
+
+    Returns
+    -------
+    matplotlib.axes.Axes or ndarray of them
+
+    Raises
+    ------
+    ValueError
+        If there is no function for it, nothing to draw, not one of `ax` for each panel, or no such
+        setting.
+    """
+    name = type(result).__name__
+    if name not in _FUNCTIONS:
+        raise ValueError(f"result must be one of {', '.join(_FUNCTIONS)}; got {name}")
+    settings = {**(settings or {}), **style}
+    return drawn(_FUNCTIONS[name], result, ax=ax, size=size, settings=settings)
+
+
+def picture(result: Any) -> bytes:
+    """Return a small PNG of the figure of a result.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw.
+    """
+    stream = io.BytesIO()
+    figure_of(result).savefig(stream, format="png", dpi=100)
+    return stream.getvalue()
+
+
+def figure_of(result: Any) -> Figure:
+    """Return the figure of a result.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw.
+    """
+    figure: Figure = np.ravel(np.asarray(plot_result(result), dtype=object))[0].figure
+    return figure

@@ -1,0 +1,75 @@
+"""Text of the hardness of a label."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dmft.io.report_text import with_error
+from dmft.model.classification import describe_label
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    from dmft.io.report_text import Lines
+    from dmft.recovery.exponents import Hardness
+
+__all__ = ["hardness_lines"]
+
+_ROUNDING = 1e-9  # explained variances below this are zero to rounding
+
+
+def hardness_lines(result: Hardness) -> Lines:
+    """Write what a label decides: directions, rank tests, exponents, delta_alg."""
+    target = result.config["target"]
+    noise = f" + {target['noise']:g} noise" if target["noise"] else ""
+    highest = result.config["max_degree"]
+
+    def exponent(value: int | None) -> str:
+        return f"none up to {highest}" if value is None else f"{value}"
+
+    information = exponent(result.information_exponent)
+    if result.information_status is Status.NONFINITE:
+        information = "none: the label has no second moment"
+
+    def basis(columns: np.ndarray[Any, Any]) -> str:
+        return ", ".join(map(_direction, columns.T)) or "none"
+
+    lines = [
+        (
+            "label",
+            f"{describe_label(target)}{noise}, {result.k} latent direction{'s'[: result.k > 1]}",
+        ),
+        ("easy directions", basis(result.easy_basis)),
+        ("hard directions", basis(result.hard_basis)),
+    ]
+    for number, test in enumerate(result.rounds, start=1):
+        shares = ", ".join(map(_share, test.explained.tolist(), test.stderr.tolist()))
+        lines.append((f"rank test {number}", f"labels explain {shares}; {test.n_easy} easy"))
+    flips = ["(" + ", ".join(f"{sign:+d}" for sign in flip) + ")" for flip in result.sign_flips]
+    lines += [
+        ("sign symmetries", " ".join(flips) or "none"),
+        ("information exponent", information),
+        ("generative exponent", exponent(result.generative_exponent)),
+    ]
+    if result.k_hard == 0:
+        return [*lines, ("delta_alg", "0: no hard direction")]
+    value = with_error(result.delta_alg, result.delta_alg_stderr)
+    if math.isinf(result.delta_alg):
+        inverse = with_error(result.inverse_delta_alg, result.inverse_delta_alg_stderr)
+        value = f"infinite: no number of order d samples is enough (1/delta_alg = {inverse})"
+    return [*lines, ("delta_alg", value)]
+
+
+def _share(value: float, stderr: float) -> str:
+    return "0" if max(abs(value), stderr) < _ROUNDING else with_error(value, stderr)
+
+
+def _direction(column: np.ndarray[Any, Any]) -> str:
+    """Name a direction: a coordinate, or a combination of coordinates."""
+    axes = np.flatnonzero(column)
+    if len(axes) == 1:
+        return f"z{axes[0] + 1}"
+    terms = " ".join(f"{column[axis]:+.4g} z{axis + 1}" for axis in axes)
+    return f"({terms})"

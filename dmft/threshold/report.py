@@ -1,0 +1,135 @@
+"""Text of a threshold and of a curve of thresholds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft._numerics.value_text import text_table
+from dmft.io.report_text import cell, paths_line, problem_lines, with_error
+from dmft.solver.stability import SHARE_TOLERANCE
+from dmft.training.methods import horizon
+
+if TYPE_CHECKING:
+    from dmft.io.report_text import Lines
+    from dmft.threshold.curve import ThresholdCurve
+    from dmft.threshold.extrapolation import Extrapolation
+    from dmft.threshold.threshold import Crossing, Threshold
+
+__all__ = ["curve_lines", "curve_table", "threshold_lines"]
+
+_ROWS = 10
+
+
+def threshold_lines(result: Threshold, name: str = "") -> Lines:
+    """Write a threshold: problem (after the name of the run), value, crossings, gap at the ends."""
+
+    def end(index: int) -> str:
+        gap = with_error(float(result.gap[index]), float(result.gap_stderr[index]))
+        return f"{gap if np.isfinite(result.gap[index]) else 'no value'} at {result.delta[index]:g}"
+
+    def place(crossing: Crossing) -> str:
+        if crossing.refined:
+            return f"{crossing.value:.4g}"
+        return f"between {crossing.lower:.4g} and {crossing.upper:.4g}"
+
+    crossings = ", ".join(
+        f"{place(crossing)} (outlier {'appears' if crossing.opens else 'disappears'})"
+        for crossing in result.crossings
+    )
+    config = result.config
+    error = result.stderr if result.rtol is None else result.error
+    value = with_error(result.value, error) if np.isfinite(result.value) else "none found"
+    value = f"{result.digits} (all digits)" if result.digits else value
+    lines = [
+        *problem_lines(config, name),
+        paths_line(config["sampling"], result.rtol),
+        (f"delta_NN(t={horizon(config['method'], result.step)})", value),
+        ("crossings", crossings or "none"),
+        ("gap", f"{end(0)}, {end(-1)}; {result.n_evaluations} evaluations"),
+    ]
+    if result.detail:
+        lines.append(("detail", result.detail))
+    if not np.isfinite(result.gap).any():
+        lines.append(("figure", "none: there is no finite gap to draw"))
+    share = result.unstable_share
+    return lines + _unstable_line(share, f"{share:.1%} of an average at the root")
+
+
+def curve_lines(result: ThresholdCurve, name: str = "") -> Lines:
+    """Write a curve: problem (after the name of the run), number of solves, limit, estimates."""
+    config = result.config
+    known_late = bool(np.isfinite(result.value[-1]))
+    lines = [
+        *problem_lines(config, name),
+        paths_line(config["sampling"], result.rtol),
+        ("solves", f"{result.n_evaluations} values of delta"),
+        ("limit", _limit_text(result.limit, known_late=known_late)),
+        *_estimates(result),
+    ]
+    if result.limit.detail:
+        lines.append(("", result.limit.detail))
+    if result.detail:
+        lines.append(("detail", result.detail))
+    if not np.isfinite(result.gap).any():
+        lines.append(("figure", "none: there is no finite gap to draw"))
+    share = float(np.max(result.unstable_share, initial=0.0, where=result.unstable_share > 0.0))
+    return lines + _unstable_line(share, f"up to {share:.1%} of an average at the threshold")
+
+
+def curve_table(result: ThresholdCurve) -> str:
+    """Write a table of about ten steps, the first and last among them."""
+    rows = np.unique(np.linspace(0, len(result.steps) - 1, _ROWS).round().astype(int))
+    head = ("step", "time", "delta_NN", "left edge there", "status")
+    cells = [
+        (
+            str(result.steps[row]),
+            f"{result.times[row]:.4g}",
+            cell(result.value[row], result.error[row]),
+            cell(result.edge_at_threshold[row], result.edge_at_threshold_stderr[row]),
+            result.statuses[row].name,
+        )
+        for row in rows
+    ]
+    return text_table(head, cells)
+
+
+def _estimates(result: ThresholdCurve) -> Lines:
+    """Write the two estimates that the limit consists of, and what is assumed of the first."""
+    limit, fixed = result.limit, result.gap_limit
+    lines = []
+    if limit.n_points:
+        value, lower, upper = limit.in_time
+        curve = f"{value:.4g}, {lower:.4g} to {upper:.4g}"
+        ranges = [f"{low:.4g} to {high:.4g}" for low, high in (limit.narrower, limit.wider)]
+        prior = f"with half and twice the range of powers {' and '.join(ranges)}"
+        lines.append(("  by the curve", f"{curve}; {prior}"))
+    if fixed is not None and fixed.is_known:
+        ends = f"{fixed.threshold_lower:.4g} to {fixed.threshold_upper:.4g}"
+        lines.append(("  by the gap", f"{fixed.threshold:.4g}, {ends}, at fixed delta"))
+    return lines
+
+
+def _limit_text(limit: Extrapolation, *, known_late: bool) -> str:
+    """Write the limit and its interval, or why there is none."""
+    if not limit.n_points and not known_late:
+        return "none: there is no threshold at the last step"
+    level = f"{100 * limit.level:.0f} %"
+    if np.isfinite(limit.value):
+        text = f"{limit.value:.4g}, {level} interval {limit.lower:.4g} to {limit.upper:.4g}"
+    elif np.isfinite(limit.lower):
+        text = f"above {limit.lower:.4g} ({level}), no upper bound"
+    elif np.isfinite(limit.upper):
+        text = f"below {limit.upper:.4g} ({level}), no lower bound"
+    else:
+        text = "none of the laws considered describes the late points"
+    return text if limit.status.ok else f"{text}; {limit.status.name}: {limit.status.value}"
+
+
+def _unstable_line(share: float, words: str) -> Lines:
+    """Write the share of unstable paths in an average at a threshold, if it is too large."""
+    if not share > SHARE_TOLERANCE:  # also where it is not known
+        return []
+    text = f"carry {words}: a smaller step_size, or gradient flow, has fewer or none"
+    return [("unstable paths", text)]

@@ -7,15 +7,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from transcripts import assert_same, lay_files, quick_commands
 
 import dmft
 import rmt
 import rmt.closed_forms
+from dmft.cli import main
+from dmft.cli.arguments import _COMMANDS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 
+# Pages that show commands with what they print.
+PAGES = [DOCS / "tutorial.md", *sorted((DOCS / "commands").glob("*.md"))]
 GUIDES = ("docs/theory.md", "docs/architecture.md", "CONTRIBUTING.md")
 
 
@@ -49,9 +54,26 @@ def test_every_name_in_the_api_index_exists():
 
 
 def test_every_status_is_explained():
-    table = (DOCS / "index.md").read_text(encoding="utf-8").partition("## Statuses")[2]
+    table = (DOCS / "statuses.md").read_text(encoding="utf-8")
     for status in dmft.Status:
         assert f"`{status.name}`" in table, status.name
+
+
+def test_every_command_has_a_page_with_its_options():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "commands").glob("*.md"))
+    commands = {command.name for command in _COMMANDS}
+    assert set(re.findall(r"```{options} (\S+)", pages)) == commands
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_print_what_their_pages_show(page, tmp_path, monkeypatch, capsys):
+    text = page.read_text(encoding="utf-8")
+    lay_files(text, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for arguments, shown in quick_commands(text):
+        main(arguments)
+        assert_same(capsys.readouterr().out, shown)
 
 
 def test_every_public_name_has_an_example():

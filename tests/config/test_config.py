@@ -109,8 +109,11 @@ def test_inputs_are_a_name_or_a_table(tmp_path, inputs):
 
 
 def test_the_tables_in_the_documentation_are_read(tmp_path):
-    text = (Path(__file__).parents[2] / "docs" / "index.md").read_text(encoding="utf-8")
-    block = "\n".join(re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL))
+    commands = Path(__file__).parents[2] / "docs" / "commands"
+    pages = ((commands / name).read_text(encoding="utf-8") for name in ("curve.md", "index.md"))
+    text = "".join(page.partition("\n## ")[2] for page in pages)
+    blocks = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    block = "\n".join(block for block in blocks if "[target]" not in block)
     run = load_run(write(tmp_path, SHORT.replace("= 3", "= 40") + block))
     assert run.simulation.hold_hard is True
     assert len(run.sweep.grid) == 9

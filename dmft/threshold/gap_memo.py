@@ -6,10 +6,13 @@ One solve at a delta gives the gap at every step up to its last; at step 0 no so
 from __future__ import annotations
 
 import copy
+import json
 import statistics
 import time
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +20,8 @@ import numpy as np
 from dmft._numerics.workers import Threads, single_threaded_blas, worker_count
 from dmft.hessian.gap_samples import GapSample, sample_gap, standard_error
 from dmft.hessian.hessian import initial_law
-from dmft.io.folders import check_folder
+from dmft.io.folders import check_folder, read_configuration
+from dmft.solver.checkpoints import configuration
 from dmft.threshold.onset import shown_early
 from dmft.trajectory.solving import solve_with
 from rmt.status import NumericalFailure, Status
@@ -170,7 +174,11 @@ class GapMemo:
         start = time.monotonic()
         if steps[-1]:
             steps = sorted({*steps, *(step for step in self.also if 0 < step <= steps[-1])})
-        found = self._known[delta] = self._evaluations(delta, steps)
+        before = self._known.get(delta, {})
+        steps = [step for step in steps if step not in before]
+        if not steps:
+            return before
+        found = self._known[delta] = before | self._evaluations(delta, steps)
         if found[steps[-1]].last_step is None:  # runs that ended early were quicker
             self._seconds.setdefault(steps[-1], []).append(time.monotonic() - start)
         self.execution.advance()
@@ -184,7 +192,7 @@ class GapMemo:
         if not later:
             return found
         trajectory = solve_with(
-            self.execution.part(f"delta-{delta!r}"),
+            self.execution.part(self._folder(delta, later)),
             self.problem,
             delta,
             self.method.until(later[-1]),
@@ -201,6 +209,24 @@ class GapMemo:
         n_workers = worker_count(self.execution.threads, len(later))
         with single_threaded_blas(), Threads(n_workers) as pool:
             return found | dict(zip(later, pool.map(evaluation, later), strict=True))
+
+    def _folder(self, delta: float, steps: list[int]) -> str:
+        """Return the subfolder of a solve: of its own where there is one that kept other steps.
+
+        Another accuracy, and signs that are decided later, ask for other steps at the same delta.
+        """
+        name = f"delta-{delta!r}"
+        if self.execution.checkpoint is None:
+            return name
+        recorded = read_configuration(Path(self.execution.checkpoint) / name) or {}
+        others = recorded.get("hessian_steps") or steps
+        if others == steps or others[-1] > self.method.n_steps:
+            return name
+        until = self.method.until(others[-1])
+        same = configuration(self.problem, delta, until, self.sampling, others)
+        if recorded != json.loads(json.dumps(same)):
+            return name  # whose files refuse this search
+        return f"{name}-{zlib.crc32(repr(steps).encode()):08x}"
 
     def _initial(self, delta: float) -> Evaluation:
         """Compute the gap at step 0."""

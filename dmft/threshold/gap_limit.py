@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dmft.threshold.extrapolation import Extrapolation
     from dmft.threshold.gap_memo import GapMemo
 
-__all__ = ["GapLimit", "agreed", "gap_limit", "gap_samples"]
+__all__ = ["GapLimit", "agreed", "gap_limit", "gap_samples", "joined"]
 
 FloatArray = NDArray[np.float64]
 
@@ -132,7 +132,37 @@ def gap_limit(times: FloatArray, delta: FloatArray, gap: FloatArray, edge: Float
     pairs = zip(delta, gap, edge, strict=True)
     found = [(d, _limit(times, *pair, is_clock=is_clock)) for d, *pair in pairs]
     known = [(d, *numbers) for d, numbers in found if numbers is not None]
-    at, value, lower, upper, by_edge = np.array(known, dtype=np.float64).reshape(-1, 5).T
+    return _located(*np.array(known, dtype=np.float64).reshape(-1, 5).T)
+
+
+def joined(limit: GapLimit, coarser: GapLimit) -> GapLimit:
+    """Return the limits of the gap with others on fewer paths, at further deltas.
+
+    Of fewer paths, with their larger errors, only limits whose sign is certain are used: others
+    would add sign changes by noise.
+
+    Parameters
+    ----------
+    limit, coarser : GapLimit
+
+    Returns
+    -------
+    GapLimit
+    """
+    certain = (coarser.lower > 0.0) | (coarser.upper < 0.0)
+    further = certain & ~np.isin(coarser.delta, limit.delta)
+    names = ("delta", "value", "lower", "upper", "by_edge")
+    columns = [
+        np.concatenate([getattr(limit, name), getattr(coarser, name)[further]]) for name in names
+    ]
+    order = np.argsort(columns[0])
+    return _located(*(column[order] for column in columns))
+
+
+def _located(
+    at: FloatArray, value: FloatArray, lower: FloatArray, upper: FloatArray, by_edge: FloatArray
+) -> GapLimit:
+    """Find where limits of the gap, and the ends of their intervals, change sign."""
     threshold, _ = _root(at, value)
     low, low_error = _root(at, lower)
     high, high_error = _root(at, upper)
@@ -204,9 +234,10 @@ def agreed(limit: Extrapolation, second: GapLimit) -> Extrapolation:
         )
         lower, upper = min(lower, limit.lower), max(upper, limit.upper)
     elif not bounded:
+        why = "does not exclude growth or decay like log t"
         detail = (
             "value and interval are those from the gap at fixed delta alone: the curve against "
-            "time does not exclude growth or decay like log t"
+            f"time {why if limit.n_points else 'follows no law considered for long enough'}"
         )
     far = np.abs(np.array([lower, upper, limit.last]) - value)
     settled = agree and bounded and bool(np.all(far <= SETTLED * value))

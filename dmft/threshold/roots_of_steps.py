@@ -248,21 +248,43 @@ def roots_to_accuracy(
     for _ in range(_MOST_WINDOWS):
         _locate(levels, memos, found, steps, bracket, points, max_solves)
         found = decide_signs(levels, memos, found, steps, max_solves)
-        windows = {i: window_above(entry, memos) for i, entry in enumerate(found)}
-        above = {i: window for i, window in windows.items() if window is not None}
-        if not above:
-            break
-        around = min(low for low, _ in above.values()), max(high for _, high in above.values())
-        around = around[0], min(around[1], bracket[1])
-        if around[0] < around[1]:
-            grid, chosen = _points(around, points), [found[i].step for i in above]
-            again = _roots_around(memos[-1], chosen, around, grid, max_solves, rtol)
-            for i, entry in zip(above, again, strict=True):
-                found[i] = _of_more_paths(found[i], entry, bracket)
-    # A window that its own root does not end is no window for certain.
+        if not _above_windows(memos[-1], memos, found, bracket, points, max_solves, rtol):
+            return found, memos
+    # Windows that no root of their own ends are none for certain.
+    windows = [window_above(entry, memos) for entry in found]
     return [
-        entry if window_above(entry, memos) is None else with_doubt(entry, memos) for entry in found
+        with_doubt(entry, memos) if window else entry
+        for entry, window in zip(found, windows, strict=True)
     ], memos
+
+
+def _above_windows(
+    memo: GapMemo,
+    memos: Sequence[GapMemo],
+    found: list[LocatedStep],
+    bracket: tuple[float, float],
+    points: int,
+    max_solves: int,
+    rtol: float,
+) -> bool:
+    """Find the roots above windows of positive gap, in place; return whether there are any."""
+    windows = {i: window_above(entry, memos) for i, entry in enumerate(found)}
+    above = {i: window for i, window in windows.items() if window is not None}
+    if not above:
+        return False
+    lower, upper = (np.array(ends) for ends in zip(*above.values(), strict=True))
+    around = float(lower.min()), min(float(upper.max()), bracket[1])
+    chosen = [found[i].step for i in above]
+    grid = _points(around, points)
+    again = _roots_around(memo, chosen, around, grid, max_solves, rtol)
+    located = [entry for entry in again if entry.roots.threshold is not None]
+    if located:  # near the end of a window the gap bends: from close to the root
+        around = _around(located, bracket)
+        grid = _points(around, points)
+        again = _roots_around(memo, chosen, around, grid, max_solves, rtol)
+    for i, entry in zip(above, again, strict=True):
+        found[i] = _of_more_paths(found[i], entry, bracket)
+    return True
 
 
 def _locate(

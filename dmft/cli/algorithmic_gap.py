@@ -169,7 +169,7 @@ def _lines(run: RunFile, result: AlgorithmicGap) -> list[tuple[str, str]]:
     return [
         ("label", f"{run.name}: {run.problem.target.description}"),
         ("method", describe(run.method)),
-        paths_line(run.sampling),
+        paths_line(run.sampling, run),
         ("delta_alg", value),
         *details,
     ]

@@ -63,7 +63,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
     if status.ok and arguments.require_limit:
         status = result.limit.status
     sampling = Sampling(**result.config["sampling"])
-    lines = [*problem_lines(run), paths_line(sampling, run), *_lines(result)]
+    lines = [*problem_lines(run), paths_line(sampling, run, to_accuracy=True), *_lines(result)]
     return output.report("curve", status, picked(result, _JSON), lines, _table(result))
 
 

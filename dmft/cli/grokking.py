@@ -73,7 +73,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
         *problem_lines(run),
         ("delta, steps", f"{delta:g}, {run.method.n_steps}"),
         ("start", _start_line(run, starts)),
-        paths_line(run.sampling),
+        paths_line(run.sampling, run),
         *_drawn_line(result),
     ]
     table = _table(result, simulations)

@@ -292,11 +292,23 @@ def inputs_line(inputs: Inputs | None) -> tuple[str, str]:
     return "inputs", " ".join([law, *map(str, parameters)])
 
 
-def paths_line(sampling: Sampling, run: RunFile | None = None) -> tuple[str, str]:
-    """Name the sampling of the theory, and the accuracy of a run file that it was chosen for."""
+def paths_line(sampling: Sampling, run: RunFile, *, to_accuracy: bool = False) -> tuple[str, str]:
+    """Name the sampling of the theory, and what has become of the accuracy of a run file.
+
+    Parameters
+    ----------
+    sampling : Sampling
+    run : RunFile
+    to_accuracy : bool
+        Whether the sampling was chosen for the accuracy; other commands say that it was not.
+    """
     text = f"{sampling.replicates} x {sampling.n_paths}, seed {sampling.seed}"
-    if run is not None and run.accuracy is not None:
-        text = f"up to {text}, for an accuracy of {run.accuracy.rtol:g}"
+    if run.accuracy is not None:
+        rtol = f"{run.accuracy.rtol:g}"
+        if to_accuracy:
+            text = f"up to {text}, for an accuracy of {rtol}"
+        else:
+            text += f"; rtol = {rtol} is for threshold, curve and trajectory, and not used here"
     return "paths", text
 
 

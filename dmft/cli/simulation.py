@@ -12,6 +12,7 @@ from dmft.cli.output import (
     Output,
     inputs_line,
     keeping_seeds,
+    paths_line,
     picked,
     problem_lines,
     progress,
@@ -82,7 +83,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
                 name = f"{kind}-hessian-{step}"
                 output.draw(name, "plot_hessian_comparison", trajectory, simulations, step)
     # The table begins with what the header would say.
-    return output.report("compare", result.status, result.to_config(), [], result.table())
+    lines = [] if run.accuracy is None else [paths_line(run.sampling, run)]
+    return output.report("compare", result.status, result.to_config(), lines, result.table())
 
 
 # -- settings ------------------------------------------------------------------------------------

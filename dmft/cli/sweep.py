@@ -89,7 +89,10 @@ def _lines(run: RunFile, threshold: Threshold | None) -> list[tuple[str, str]]:
             value = with_error(threshold.value, error)
             value += "" if threshold.status.ok else f" ({threshold.status.name})"
         sampling = Sampling(**threshold.config["sampling"])
-        lines += [paths_line(sampling, run), (f"delta_NN(t={threshold.step})", value)]
+        lines += [
+            paths_line(sampling, run, to_accuracy=True),
+            (f"delta_NN(t={threshold.step})", value),
+        ]
         if threshold.detail:
             lines.append(("detail", threshold.detail))
     return lines

@@ -52,7 +52,11 @@ def run_threshold(arguments: argparse.Namespace) -> int:
     if result.digits:
         data["digits"] = result.digits
     sampling = Sampling(**result.config["sampling"])
-    lines = [*problem_lines(run), paths_line(sampling, run), *_threshold_lines(result)]
+    lines = [
+        *problem_lines(run),
+        paths_line(sampling, run, to_accuracy=True),
+        *_threshold_lines(result),
+    ]
     return output.report("threshold", result.status, data, lines)
 
 
@@ -77,7 +81,11 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
         if result.steps.size:
             output.save("trajectory", result)
             output.draw("trajectory", "plot_trajectory", result)
-    lines = [*problem_lines(run), paths_line(result.sampling, run), *_trajectory_lines(result)]
+    lines = [
+        *problem_lines(run),
+        paths_line(result.sampling, run, to_accuracy=True),
+        *_trajectory_lines(result),
+    ]
     return output.report("trajectory", result.status, _trajectory_json(result), lines)
 
 
@@ -138,7 +146,7 @@ def threshold_of(
 
 
 def _header(run: RunFile) -> list[tuple[str, str]]:
-    return [*problem_lines(run), paths_line(run.sampling)]
+    return [*problem_lines(run), paths_line(run.sampling, run)]
 
 
 def _solver_steps(run: RunFile, n_steps: int) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import statistics
-import time
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +20,7 @@ from dmft._numerics.workers import Threads, single_threaded_blas, worker_count
 from dmft.hessian.gap_samples import GapSample, sample_gap, standard_error
 from dmft.hessian.hessian import initial_law
 from dmft.io.folders import check_folder, read_configuration
+from dmft.solver.budget import Stopwatch
 from dmft.solver.checkpoints import configuration
 from dmft.threshold.onset import shown_early
 from dmft.trajectory.solving import solve_with
@@ -171,7 +171,6 @@ class GapMemo:
 
     def evaluate(self, delta: float, steps: Sequence[int]) -> dict[int, Evaluation]:
         """Compute the gap at a delta and ascending steps, by one solve or none."""
-        start = time.monotonic()
         if steps[-1]:
             steps = sorted({*steps, *(step for step in self.also if 0 < step <= steps[-1])})
         before = self._known.get(delta, {})
@@ -179,20 +178,22 @@ class GapMemo:
         if not steps:
             return before
         found = self._known[delta] = before | self._evaluations(delta, steps)
-        if found[steps[-1]].last_step is None:  # runs that ended early were quicker
-            self._seconds.setdefault(steps[-1], []).append(time.monotonic() - start)
         self.execution.advance()
         return found
 
     def _evaluations(self, delta: float, steps: Sequence[int]) -> dict[int, Evaluation]:
-        found = {}
+        found: dict[int, Evaluation] = {}
+        watch = Stopwatch(None)
         if steps[0] == 0:
             found[0] = self._initial(delta)
         later = [step for step in steps if step]
         if not later:
+            self._seconds.setdefault(0, []).append(watch.stop())
             return found
+        part = self.execution.part(self._folder(delta, later))
+        watch = Stopwatch(part.checkpoint)
         trajectory = solve_with(
-            self.execution.part(self._folder(delta, later)),
+            part,
             self.problem,
             delta,
             self.method.until(later[-1]),
@@ -208,7 +209,10 @@ class GapMemo:
 
         n_workers = worker_count(self.execution.threads, len(later))
         with single_threaded_blas(), Threads(n_workers) as pool:
-            return found | dict(zip(later, pool.map(evaluation, later), strict=True))
+            found |= dict(zip(later, pool.map(evaluation, later), strict=True))
+        if found[later[-1]].last_step is None:  # runs that ended early were quicker
+            self._seconds.setdefault(later[-1], []).append(watch.stop())
+        return found
 
     def _folder(self, delta: float, steps: list[int]) -> str:
         """Return the subfolder of a solve: of its own where there is one that kept other steps.
@@ -298,7 +302,7 @@ class GapMemo:
     def seconds(self) -> float:
         """Seconds that an evaluation takes, the median of those that went furthest; 0 if unknown.
 
-        The first one of a process may take longer, and those read from a checkpoint do not.
+        Those read from a checkpoint count with what they took when they were computed.
         """
         return statistics.median(self._seconds[max(self._seconds)]) if self._seconds else 0.0
 

@@ -42,3 +42,19 @@ def test_a_folder_of_another_search_is_refused(tmp_path, changed):
     memo(tmp_path).evaluate(DELTA, [3])
     with pytest.raises(ValueError, match="checkpoint must be a folder of the same solve"):
         memo(tmp_path, **changed).evaluate(DELTA, [1, 2])
+
+
+def test_what_a_solve_took_is_known_when_it_is_read_again(tmp_path):
+    """A budget of seconds rests on it."""
+    first = memo(tmp_path)
+    first.evaluate(DELTA, [3])
+    (file,) = tmp_path.glob("*/seconds.txt")
+    assert float(file.read_text()) == pytest.approx(first.seconds, abs=1e-3)
+    file.write_text("1000\n")
+    again = memo(tmp_path)
+    again.evaluate(DELTA, [3])
+    assert again.seconds == 1000.0
+    file.write_text("no number")
+    damaged = memo(tmp_path)
+    damaged.evaluate(DELTA, [3])
+    assert 0.0 < damaged.seconds < 100.0

@@ -98,7 +98,10 @@ def _estimates(result: ThresholdCurve) -> list[tuple[str, str]]:
     if limit.n_points:
         value, lower, upper = limit.in_time
         curve = f"{value:.4g}, {lower:.4g} to {upper:.4g}"
-        ranges = [f"{low:.4g} to {high:.4g}" for low, high in (limit.narrower, limit.wider)]
+        ranges = [
+            "none" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
+            for low, high in (limit.narrower, limit.wider)
+        ]
         prior = f"with half and twice the range of powers {' and '.join(ranges)}"
         lines.append(("  by the curve", f"{curve}; {prior}"))
     if fixed is not None and fixed.is_known:

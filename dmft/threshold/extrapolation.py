@@ -130,8 +130,8 @@ def extrapolate(
     """Extrapolate a curve to its limit from its late part, with an interval.
 
     The late part is the longest of the last 99, 98, 96, 90, 80, 67 and 50 % of time that some
-    relaxation law describes. Fits and tests are those of `dmft.threshold.relaxation`. With R replicates the
-    quantiles are those of Student's t with R - 1 degrees.
+    relaxation law describes. Fits and tests are those of `dmft.threshold.relaxation`. With R
+    replicates the quantiles are those of Student's t with R - 1 degrees.
 
     Parameters
     ----------

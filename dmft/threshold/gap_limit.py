@@ -24,6 +24,7 @@ from dmft._numerics.sampling import bias_of_paths
 from dmft.hessian.gap_samples import standard_error
 from dmft.threshold.extrapolation import SETTLED, extrapolate
 from dmft.threshold.interpolation import root_between
+from dmft.threshold.onset import bias_by_onset
 from dmft.threshold.relaxation import FEWEST, Points, fit, power_laws
 from rmt.status import Status
 
@@ -260,8 +261,7 @@ def _limit(
     found = _limit_at_zero_edge(gap, edge) if is_clock else None
     if found is not None:
         return *found, True
-    bias = bias_of_paths(gap[0], gap[1:].mean(axis=0), len(gap) - 1)
-    in_time = extrapolate(times, gap[0], gap[1:], bias=bias)
+    in_time = _extrapolated(times, gap)
     if not np.isfinite(in_time.value):
         return None
     return in_time.value, in_time.lower, in_time.upper, False
@@ -273,9 +273,14 @@ def _may_vanish(times: FloatArray, edge: FloatArray) -> bool:
     times, edge = times[known], edge[:, known]
     if not len(times) or edge[0, 0] >= 0.0:
         return False
-    bias = bias_of_paths(edge[0], edge[1:].mean(axis=0), len(edge) - 1)
-    limit = extrapolate(times, edge[0], edge[1:], bias=bias)
+    limit = _extrapolated(times, edge)
     return limit.lower <= 0.0 <= limit.upper
+
+
+def _extrapolated(times: FloatArray, samples: FloatArray) -> Extrapolation:
+    """Extrapolate samples of all paths and each replicate in time, with their bias as the curve."""
+    bias = bias_by_onset(times, samples[1:].mean(axis=0) - samples[0], len(samples) - 1)
+    return extrapolate(times, samples[0], samples[1:], bias=bias)
 
 
 def _limit_at_zero_edge(gap: FloatArray, edge: FloatArray) -> tuple[float, float, float] | None:
@@ -291,7 +296,9 @@ def _limit_at_zero_edge(gap: FloatArray, edge: FloatArray) -> tuple[float, float
         late = distance <= fraction * distance[-1:]
         if late.sum() < FEWEST or distance[late][0] < _RANGE * distance[-1]:
             break
-        # The clock has errors of its own: replicates are brought to that of all paths.
+        # The clock has errors of its own: replicates are brought to that of all paths. At equal
+        # edges they have other times, and the onset of a bias, a function of time, says nothing of
+        # what they show then: a law in 1/N does, and is the larger of the two (`onset`).
         slope = np.polyfit(distance[late], gap[0, late], 1)[0]
         replicates = gap[1:, late] + slope * (edge[1:, late] + distance[late])
         bias = bias_of_paths(gap[0, late], replicates.mean(axis=0), count)

@@ -22,7 +22,6 @@ from dmft.solver.stability import UnstablePaths
 from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
 from dmft.studies.fall_times import fall_step
 from dmft.studies.grokking import Grokking, predict_grokking
-from dmft.studies.loading import load
 from dmft.studies.step_axis import StepAxis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.studies.sweep_result import Sweep

@@ -7,12 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.exits import UsageError
-from dmft.cli.output import (
-    Output,
-    execution,
-    expected_solves,
-    picked,
-)
+from dmft.cli.output import Output, execution, expected_solves, picked, unused_accuracy
 from dmft.cli.run_files import given, needed, overlaid, overrides, run_file, run_of_label, until
 
 if TYPE_CHECKING:
@@ -63,7 +58,7 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
         "algorithmic-gap",
         result.status,
         _json(result),
-        gap_lines(result, run.name),
+        unused_accuracy(gap_lines(result, run.name), run),
         gap_tables(result),
     )
 

@@ -6,12 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.exits import UsageError
-from dmft.cli.output import (
-    Output,
-    execution,
-    keeping_seeds,
-    picked,
-)
+from dmft.cli.output import Output, execution, keeping_seeds, picked, unused_accuracy
 from dmft.cli.run_files import descent_of, needed, run_file
 from dmft.cli.simulation import simulated
 
@@ -66,7 +61,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
         simulations = simulated(arguments, run, output, delta, seeds, files)
         output.save(kind, result)
         output.draw(kind, "plot_grokking", result, simulations)
-    lines = grokking_lines(result, run.name, _start_line(run, starts))
+    lines = unused_accuracy(grokking_lines(result, run.name, _start_line(run, starts)), run)
     table = grokking_table(result, simulations)
     return output.report("grokking", result.status, _json(result, simulations), lines, table)
 

@@ -40,6 +40,7 @@ __all__ = [
     "print_json",
     "problem_lines",
     "progress",
+    "unused_accuracy",
 ]
 
 
@@ -321,6 +322,20 @@ def problem_lines(run: RunFile) -> Lines:
 
     config = {"problem": run.problem.to_config(), "method": run.method.to_config()}
     return problem_lines(config, run.name)
+
+
+def unused_accuracy(lines: Lines, run: RunFile) -> Lines:
+    """Say of a command that reaches no accuracy that it does not use that of a run file."""
+    if run.accuracy is None:
+        return lines
+    from dmft.io.report_text import paths_line
+
+    told = f"rtol = {run.accuracy.rtol:g} is for threshold, curve and trajectory, and not used here"
+    found = dict(lines).get("paths") or paths_line(run.sampling.to_config())[1]
+    paths = ("paths", f"{found}; {told}")
+    if "paths" not in dict(lines):
+        return [*lines, paths]
+    return [paths if name == "paths" else (name, text) for name, text in lines]
 
 
 def print_json(data: Any) -> None:

@@ -6,12 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.exits import UsageError
-from dmft.cli.output import (
-    Output,
-    execution,
-    keeping_seeds,
-    picked,
-)
+from dmft.cli.output import Output, execution, keeping_seeds, picked, unused_accuracy
 from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
 
 if TYPE_CHECKING:
@@ -78,7 +73,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
                 name = f"{kind}-hessian-{step}"
                 output.draw(name, "plot_hessian_comparison", trajectory, simulations, step)
     # The table begins with what the header would say.
-    return output.report("compare", result.status, result.to_config(), [], result.table())
+    lines = unused_accuracy([], run)
+    return output.report("compare", result.status, result.to_config(), lines, result.table())
 
 
 # -- settings ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dmft.cli.output import (
     expected_solves,
     picked,
     problem_lines,
+    unused_accuracy,
 )
 from dmft.cli.run_files import needed, run_file
 from dmft.io.report_text import paths_line
@@ -115,7 +116,7 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
                 ("delta", f"{delta:g}"),
                 ("no spectrum", f"last step computed: {last}"),
             ]
-    return output.report("spectrum", status, data, lines)
+    return output.report("spectrum", status, data, unused_accuracy(lines, run))
 
 
 def threshold_of(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmft.solver.memory import rows_within
 from rmt.status import Status
 
 if TYPE_CHECKING:
+    import os
+
     from dmft._numerics.accuracy import Accuracy
     from dmft._numerics.execution import Execution
     from dmft._numerics.sampling import Sampling
     from dmft.model.problem import Problem
     from dmft.training.methods import Method
 
-__all__ = ["begin_within"]
+__all__ = ["Stopwatch", "begin_within"]
 
 
 def begin_within(
@@ -54,3 +59,32 @@ def begin_within(
         return Status.OUT_OF_MEMORY
     execution.expect(count, seconds, f"{sampling.replicates} x {sampling.n_paths} paths")
     return Status.SUCCESS
+
+
+class Stopwatch:
+    """Time that a solve takes, also where it is read from its checkpoint.
+
+    Budgets of time rest on what fewer paths took; a search that goes on from a checkpoint has to
+    know it from before.
+
+    Parameters
+    ----------
+    folder : path-like or None
+        Of the solve, which keeps the time.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
+        self._file = None if folder is None else Path(folder) / "seconds.txt"
+        self._is_whole = folder is None or not Path(folder).exists()
+        self._start = time.monotonic()
+
+    def stop(self) -> float:
+        """Return the seconds, of the first of all processes that had the solve to itself."""
+        elapsed = time.monotonic() - self._start
+        if self._file is not None:
+            with contextlib.suppress(OSError, ValueError):
+                if self._is_whole:
+                    self._file.write_text(f"{elapsed:.3f}\n", encoding="ascii")
+                else:
+                    return max(elapsed, float(self._file.read_text(encoding="ascii")))
+        return elapsed

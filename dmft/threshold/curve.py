@@ -52,7 +52,8 @@ class ThresholdCurve(
     replicates : ndarray, shape (R, S)
         Root of each replicate's own gap. Their mean is not ``value``: see :class:`dmft.Sampling`.
     crossings : tuple of tuple of Crossing
-        For each step, every sign change of the gap in the bracket, increasing in delta.
+        For each step, every sign change of the gap in the bracket, increasing in delta; with `rtol`
+        those between the deltas solved on the paths of that step, around delta_NN.
     bracket : tuple of float
     delta : ndarray, shape (n,)
         Where the process was solved, increasing.

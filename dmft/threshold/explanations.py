@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dmft.threshold.gap_memo import GapValues
     from dmft.threshold.threshold import Crossing
 
-__all__ = ["explain_outside", "explain_search"]
+__all__ = ["explain_doubt", "explain_jump", "explain_outside", "explain_search"]
 
 _LISTED = 4
 _FINITE_SIZE = (
@@ -72,6 +72,45 @@ def explain_search(
             "sign: more paths would tell whether there is one."
         )
     return " ".join(sentences)
+
+
+def explain_doubt(place: float, value: float) -> str:
+    """Explain that a sign above a root is not known.
+
+    Parameters
+    ----------
+    place : float
+        Delta at which the gap may be positive.
+    value : float
+        The root.
+
+    Returns
+    -------
+    str
+    """
+    return (
+        f"Near delta = {place:.4g} the gap is zero within its error. If it is positive there, "
+        f"delta_NN is larger than that, and not {value:.4g}: more paths would tell."
+    )
+
+
+def explain_jump(times: NDArray[np.float64], values: NDArray[np.float64]) -> str:
+    """Explain what the limit of a curve that jumps rests on.
+
+    Parameters
+    ----------
+    times, values : ndarray, shape (2,)
+        Before and after the jump.
+
+    Returns
+    -------
+    str
+    """
+    return (
+        f"Between times {times[0]:.4g} and {times[1]:.4g} delta_NN jumps from {values[0]:.4g} to "
+        f"{values[1]:.4g}, where a window of positive gap opens above it: the curve's own estimate "
+        "rests on the times after that."
+    )
 
 
 def explain_outside(value: float, error: float, deltas: NDArray[np.float64]) -> str:

@@ -44,7 +44,7 @@ SETTLED: Final = 0.1
 fraction from the value given."""
 
 # The times used are the last 99 %, or as many of them as a relaxation law describes.
-_WINDOWS: Final = (100.0, 50.0, 25.0, 10.0, 5.0)
+_WINDOWS: Final = (100.0, 50.0, 25.0, 10.0, 5.0, 3.0, 2.0)
 _ENOUGH: Final = 3  # admissible laws; fewer of the grid pass by accident
 _SMALLEST_POWER, _LARGEST_POWER, _N_POWERS = 0.1, 4.0, 25
 _SHIFTS: Final = np.array([0.0, 0.003, 0.006, 0.01, 0.02, 0.03, 0.045, 0.07, 0.1])  # of t_last
@@ -129,9 +129,9 @@ def extrapolate(
 ) -> Extrapolation:
     """Extrapolate a curve to its limit from its late part, with an interval.
 
-    The late part is the longest of the last 99, 98, 96, 90 and 80 % of time that some relaxation
-    law describes. Fits and tests are those of `dmft.threshold.relaxation`. With R replicates the
-    quantiles are those of Student's t with R - 1 degrees.
+    The late part is the longest of the last 99, 98, 96, 90, 80, 67 and 50 % of time that some
+    relaxation law describes. Fits and tests are those of `dmft.threshold.relaxation`. With R
+    replicates the quantiles are those of Student's t with R - 1 degrees.
 
     Parameters
     ----------

@@ -24,6 +24,7 @@ from dmft._numerics.sampling import bias_of_paths
 from dmft.hessian.gap_samples import standard_error
 from dmft.threshold.extrapolation import SETTLED, extrapolate
 from dmft.threshold.interpolation import root_between
+from dmft.threshold.onset import bias_by_onset
 from dmft.threshold.relaxation import FEWEST, Points, fit, power_laws
 from rmt.status import Status
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from dmft.threshold.extrapolation import Extrapolation
     from dmft.threshold.gap_memo import GapMemo
 
-__all__ = ["GapLimit", "agreed", "gap_limit", "gap_samples"]
+__all__ = ["GapLimit", "agreed", "gap_limit", "gap_samples", "joined"]
 
 FloatArray = NDArray[np.float64]
 
@@ -134,7 +135,37 @@ def gap_limit(times: FloatArray, delta: FloatArray, gap: FloatArray, edge: Float
     pairs = zip(delta, gap, edge, strict=True)
     found = [(d, _limit(times, *pair, is_clock=is_clock)) for d, *pair in pairs]
     known = [(d, *numbers) for d, numbers in found if numbers is not None]
-    at, value, lower, upper, by_edge = np.array(known, dtype=np.float64).reshape(-1, 5).T
+    return _located(*np.array(known, dtype=np.float64).reshape(-1, 5).T)
+
+
+def joined(limit: GapLimit, coarser: GapLimit) -> GapLimit:
+    """Return the limits of the gap with others on fewer paths, at further deltas.
+
+    Of fewer paths, with their larger errors, only limits whose sign is certain are used: others
+    would add sign changes by noise.
+
+    Parameters
+    ----------
+    limit, coarser : GapLimit
+
+    Returns
+    -------
+    GapLimit
+    """
+    certain = (coarser.lower > 0.0) | (coarser.upper < 0.0)
+    further = certain & ~np.isin(coarser.delta, limit.delta)
+    names = ("delta", "value", "lower", "upper", "by_edge")
+    columns = [
+        np.concatenate([getattr(limit, name), getattr(coarser, name)[further]]) for name in names
+    ]
+    order = np.argsort(columns[0])
+    return _located(*(column[order] for column in columns))
+
+
+def _located(
+    at: FloatArray, value: FloatArray, lower: FloatArray, upper: FloatArray, by_edge: FloatArray
+) -> GapLimit:
+    """Find where limits of the gap, and the ends of their intervals, change sign."""
     threshold, _ = _root(at, value)
     low, low_error = _root(at, lower)
     high, high_error = _root(at, upper)
@@ -206,9 +237,10 @@ def agreed(limit: Extrapolation, second: GapLimit) -> Extrapolation:
         )
         lower, upper = min(lower, limit.lower), max(upper, limit.upper)
     elif not bounded:
+        why = "does not exclude growth or decay like log t"
         detail = (
             "value and interval are those from the gap at fixed delta alone: the curve against "
-            "time does not exclude growth or decay like log t"
+            f"time {why if limit.n_points else 'follows no law considered for long enough'}"
         )
     far = np.abs(np.array([lower, upper, limit.last]) - value)
     settled = agree and bounded and bool(np.all(far <= SETTLED * value))
@@ -231,8 +263,7 @@ def _limit(
     found = _limit_at_zero_edge(gap, edge) if is_clock else None
     if found is not None:
         return *found, True
-    bias = bias_of_paths(gap[0], gap[1:].mean(axis=0), len(gap) - 1)
-    in_time = extrapolate(times, gap[0], gap[1:], bias=bias)
+    in_time = _extrapolated(times, gap)
     if not np.isfinite(in_time.value):
         return None
     return in_time.value, in_time.lower, in_time.upper, False
@@ -244,9 +275,14 @@ def _may_vanish(times: FloatArray, edge: FloatArray) -> bool:
     times, edge = times[known], edge[:, known]
     if not len(times) or edge[0, 0] >= 0.0:
         return False
-    bias = bias_of_paths(edge[0], edge[1:].mean(axis=0), len(edge) - 1)
-    limit = extrapolate(times, edge[0], edge[1:], bias=bias)
+    limit = _extrapolated(times, edge)
     return limit.lower <= 0.0 <= limit.upper
+
+
+def _extrapolated(times: FloatArray, samples: FloatArray) -> Extrapolation:
+    """Extrapolate samples of all paths and each replicate in time, with their bias as the curve."""
+    bias = bias_by_onset(times, samples[1:].mean(axis=0) - samples[0], len(samples) - 1)
+    return extrapolate(times, samples[0], samples[1:], bias=bias)
 
 
 def _limit_at_zero_edge(gap: FloatArray, edge: FloatArray) -> tuple[float, float, float] | None:
@@ -262,7 +298,9 @@ def _limit_at_zero_edge(gap: FloatArray, edge: FloatArray) -> tuple[float, float
         late = distance <= fraction * distance[-1:]
         if late.sum() < FEWEST or distance[late][0] < _RANGE * distance[-1]:
             break
-        # The clock has errors of its own: replicates are brought to that of all paths.
+        # The clock has errors of its own: replicates are brought to that of all paths. At equal
+        # edges they have other times, and the onset of a bias, a function of time, says nothing of
+        # what they show then: a law in 1/N does, and is the larger of the two (`onset`).
         slope = np.polyfit(distance[late], gap[0, late], 1)[0]
         replicates = gap[1:, late] + slope * (edge[1:, late] + distance[late])
         bias = bias_of_paths(gap[0, late], replicates.mean(axis=0), count)

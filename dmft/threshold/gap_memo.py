@@ -6,10 +6,12 @@ One solve at a delta gives the gap at every step up to its last; at step 0 no so
 from __future__ import annotations
 
 import copy
+import json
 import statistics
-import time
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from dmft._numerics.progress import in_parts
 from dmft._numerics.workers import Threads, single_threaded_blas, worker_count
 from dmft.hessian.gap_samples import GapSample, sample_gap, standard_error
 from dmft.hessian.hessian import initial_law
-from dmft.io.folders import check_folder
+from dmft.io.folders import check_folder, read_configuration
+from dmft.solver.budget import Stopwatch
+from dmft.solver.checkpoints import configuration
 from dmft.threshold.onset import shown_early
 from dmft.trajectory.solving import solve_with
 from rmt.status import NumericalFailure, Status
@@ -170,28 +174,33 @@ class GapMemo:
 
     def evaluate(self, delta: float, steps: Sequence[int]) -> dict[int, Evaluation]:
         """Compute the gap at a delta and ascending steps, by one solve or none."""
-        start = time.monotonic()
         if steps[-1]:
             steps = sorted({*steps, *(step for step in self.also if 0 < step <= steps[-1])})
+        before = self._known.get(delta, {})
+        steps = [step for step in steps if step not in before]
+        if not steps:
+            return before
         n_runs = self.sampling.replicates + 1
         n_parts = n_runs * (steps[-1] + _STEPS_PER_READING * len(steps))
         with in_parts(self.execution.counting, n_parts) as advance:
-            found = self._known[delta] = self._evaluations(delta, steps, advance)
-        if found[steps[-1]].last_step is None:  # runs that ended early were quicker
-            self._seconds.setdefault(steps[-1], []).append(time.monotonic() - start)
+            found = self._known[delta] = before | self._evaluations(delta, steps, advance)
         return found
 
     def _evaluations(
         self, delta: float, steps: Sequence[int], advance: Callable[[float], None] | None
     ) -> dict[int, Evaluation]:
-        found = {}
+        found: dict[int, Evaluation] = {}
+        watch = Stopwatch(None)
         if steps[0] == 0:
             found[0] = self._initial(delta)
         later = [step for step in steps if step]
         if not later:
+            self._seconds.setdefault(0, []).append(watch.stop())
             return found
+        part = self.execution.part(self._folder(delta, later))
+        watch = Stopwatch(part.checkpoint)
         trajectory = solve_with(
-            replace(self.execution.part(f"delta-{delta!r}"), progress=advance),
+            replace(part, progress=advance),
             self.problem,
             delta,
             self.method.until(later[-1]),
@@ -210,7 +219,28 @@ class GapMemo:
 
         n_workers = worker_count(self.execution.threads, len(later))
         with single_threaded_blas(), Threads(n_workers) as pool:
-            return found | dict(zip(later, pool.map(evaluation, later), strict=True))
+            found |= dict(zip(later, pool.map(evaluation, later), strict=True))
+        if found[later[-1]].last_step is None:  # runs that ended early were quicker
+            self._seconds.setdefault(later[-1], []).append(watch.stop())
+        return found
+
+    def _folder(self, delta: float, steps: list[int]) -> str:
+        """Return the subfolder of a solve: of its own where there is one that kept other steps.
+
+        Another accuracy, and signs that are decided later, ask for other steps at the same delta.
+        """
+        name = f"delta-{delta!r}"
+        if self.execution.checkpoint is None:
+            return name
+        recorded = read_configuration(Path(self.execution.checkpoint) / name) or {}
+        others = recorded.get("hessian_steps") or steps
+        if others == steps or others[-1] > self.method.n_steps:
+            return name
+        until = self.method.until(others[-1])
+        same = configuration(self.problem, delta, until, self.sampling, others)
+        if recorded != json.loads(json.dumps(same)):
+            return name  # whose files refuse this search
+        return f"{name}-{zlib.crc32(repr(steps).encode()):08x}"
 
     def _initial(self, delta: float) -> Evaluation:
         """Compute the gap at step 0."""
@@ -282,7 +312,7 @@ class GapMemo:
     def seconds(self) -> float:
         """Seconds that an evaluation takes, the median of those that went furthest; 0 if unknown.
 
-        The first one of a process may take longer, and those read from a checkpoint do not.
+        Those read from a checkpoint count with what they took when they were computed.
         """
         return statistics.median(self._seconds[max(self._seconds)]) if self._seconds else 0.0
 

@@ -20,9 +20,15 @@ from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer
 from dmft.threshold.curve import ThresholdCurve
-from dmft.threshold.explanations import explain_outside, explain_search
+from dmft.threshold.doubts import first_after_jump
+from dmft.threshold.explanations import (
+    explain_doubt,
+    explain_jump,
+    explain_outside,
+    explain_search,
+)
 from dmft.threshold.extrapolation import extrapolate
-from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples
+from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples, joined
 from dmft.threshold.gap_memo import GapMemo, merged_tables
 from dmft.threshold.levels import Levels
 from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
@@ -230,8 +236,14 @@ def _curve(
             replicates[:, index] = root.replicates
     statuses = tuple(entry.status for entry in found)
     times = np.asarray(finest.method.times, dtype=np.float64)[steps]
-    fixed = _gap_limit(found[-1].memo, steps, times)
-    limit = agreed(extrapolate(times, value, replicates, error, bias), fixed)
+    fixed = _gap_limit(memos, found[-1].memo, steps, times)
+    first = first_after_jump(found, memos)
+    late = slice(first, None)
+    in_time = extrapolate(times[late], value[late], replicates[:, late], error[late], bias[late])
+    limit = agreed(in_time, fixed)
+    if first:
+        words = explain_jump(times[first - 1 : first + 1], value[first - 1 : first + 1])
+        limit = replace(limit, detail=f"{words} {limit.detail}".rstrip())
     if np.isfinite(limit.lower):
         limit = replace(limit, lower=max(limit.lower, 0.0))
     if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late
@@ -265,10 +277,23 @@ def _curve(
     return curve
 
 
-def _gap_limit(memo: GapMemo, steps: Sequence[int], times: FloatArray) -> GapLimit:
-    """Find the limit from the gap at fixed delta, on the paths of the last step."""
-    known = [index for index, step in enumerate(steps) if memo.at(step)]
-    return gap_limit(times[known], *gap_samples(memo, [steps[index] for index in known]))
+def _gap_limit(
+    memos: Sequence[GapMemo], memo: GapMemo, steps: Sequence[int], times: FloatArray
+) -> GapLimit:
+    """Find the limit from the gap at fixed delta, on the paths of the last step.
+
+    Where these were spent on too few deltas to tell it, with what fewer paths say of others.
+    """
+
+    def on_paths_of(one: GapMemo) -> GapLimit:
+        known = [index for index, step in enumerate(steps) if one.at(step)]
+        return gap_limit(times[known], *gap_samples(one, [steps[index] for index in known]))
+
+    limit = on_paths_of(memo)
+    for coarser in reversed(memos):
+        if not limit.is_known and coarser.sampling.n_paths < memo.sampling.n_paths:
+            limit = joined(limit, on_paths_of(coarser))
+    return limit
 
 
 def _detail(entry: LocatedStep, bracket: tuple[float, float]) -> str:
@@ -279,6 +304,9 @@ def _detail(entry: LocatedStep, bracket: tuple[float, float]) -> str:
         words = explain_outside(root.crossing.value, root.total_error, np.array(bracket))
         return f"At step {entry.step}: {words}"
     hidden = np.nan if roots.hidden is None else roots.hidden[2]
+    if entry.is_undecided:
+        words = explain_doubt(hidden, entry.roots.roots[-1].crossing.value)
+        return f"At step {entry.step}: {words}"
     values, _, _ = entry.memo.samples(entry.step)
     words = explain_search(entry.memo.problem, entry.status, values, roots.crossings, hidden)
     return f"At step {entry.step}: {words}" if words else ""

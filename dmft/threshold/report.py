@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,7 +103,10 @@ def _estimates(result: ThresholdCurve) -> Lines:
     if limit.n_points:
         value, lower, upper = limit.in_time
         curve = f"{value:.4g}, {lower:.4g} to {upper:.4g}"
-        ranges = [f"{low:.4g} to {high:.4g}" for low, high in (limit.narrower, limit.wider)]
+        ranges = [
+            "none" if math.isnan(low) else f"{low:.4g} to {high:.4g}"
+            for low, high in (limit.narrower, limit.wider)
+        ]
         prior = f"with half and twice the range of powers {' and '.join(ranges)}"
         lines.append(("  by the curve", f"{curve}; {prior}"))
     if fixed is not None and fixed.is_known:

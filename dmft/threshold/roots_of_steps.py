@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.threshold.doubts import decide_signs, window_above, with_doubt
 from dmft.threshold.question import even_in_log
 from dmft.threshold.scan import DOUBTFUL, doubtful_signs, few_paths_failed
 from dmft.threshold.step_roots import roots_at_step, with_bias
@@ -35,6 +36,8 @@ _FACTOR, _NARROW, _OUTSIDE, _MOST_OUTSIDE = 1.25, 1.15, 1.1, 6
 _RISES, _EARLIER, _SETTLING = 2.0, 4.0, 0.15
 # Deltas below a root on which its interpolation rests.
 _BELOW = 2
+# Windows of positive gap above a root that are gone through, one above the other.
+_MOST_WINDOWS = 4
 # Statuses of a root that has a value; more paths can only improve it.
 _IMPROVABLE = (Status.SUCCESS, Status.MAX_STEPS, Status.FINITE_PATHS)
 
@@ -50,12 +53,15 @@ class LocatedStep:
     memo : GapMemo
     budget : Status
         MAX_PATHS or OUT_OF_MEMORY where that is why delta_NN is known less well than asked for.
+    is_undecided : bool
+        Whether noise hides a sign of the gap above the root, at ``roots.hidden``.
     """
 
     step: int
     roots: StepRoots
     memo: GapMemo
     budget: Status = Status.SUCCESS
+    is_undecided: bool = False
 
     @property
     def time(self) -> float:
@@ -239,7 +245,61 @@ def roots_to_accuracy(
         memo = more
         memos.append(memo)
         found = find_roots(memo, steps, bracket, points, max_solves, rtol)
+    for _ in range(_MOST_WINDOWS):
+        _locate(levels, memos, found, steps, bracket, points, max_solves)
+        found = decide_signs(levels, memos, found, steps, max_solves)
+        if not _above_windows(memos[-1], memos, found, bracket, points, max_solves, rtol):
+            return found, memos
+    # Windows that no root of their own ends are none for certain.
+    windows = [window_above(entry, memos) for entry in found]
+    return [
+        with_doubt(entry, memos) if window else entry
+        for entry, window in zip(found, windows, strict=True)
+    ], memos
+
+
+def _above_windows(
+    memo: GapMemo,
+    memos: Sequence[GapMemo],
+    found: list[LocatedStep],
+    bracket: tuple[float, float],
+    points: int,
+    max_solves: int,
+    rtol: float,
+) -> bool:
+    """Find the roots above windows of positive gap, in place; return whether there are any."""
+    windows = {i: window_above(entry, memos) for i, entry in enumerate(found)}
+    above = {i: window for i, window in windows.items() if window is not None}
+    if not above:
+        return False
+    lower, upper = (np.array(ends) for ends in zip(*above.values(), strict=True))
+    around = float(lower.min()), min(float(upper.max()), bracket[1])
+    chosen = [found[i].step for i in above]
+    grid = _points(around, points)
+    again = _roots_around(memo, chosen, around, grid, max_solves, rtol)
+    located = [entry for entry in again if entry.roots.threshold is not None]
+    if located:  # near the end of a window the gap bends: from close to the root
+        around = _around(located, bracket)
+        grid = _points(around, points)
+        again = _roots_around(memo, chosen, around, grid, max_solves, rtol)
+    for i, entry in zip(above, again, strict=True):
+        found[i] = _of_more_paths(found[i], entry, bracket)
+    return True
+
+
+def _locate(
+    levels: Levels,
+    memos: list[GapMemo],
+    found: list[LocatedStep],
+    steps: Sequence[int],
+    bracket: tuple[float, float],
+    points: int,
+    max_solves: int,
+) -> None:
+    """Find delta_NN on more paths where its error is not within the tolerance yet, in place."""
+    rtol = levels.accuracy.rtol
     while open_steps := [i for i, entry in enumerate(found) if not entry.reaches(rtol)]:
+        memo = memos[-1]
         worst = [_relative_errors(found[i]) for i in open_steps]
         wanted = levels.accuracy.more_paths(
             memo.sampling.n_paths,
@@ -254,48 +314,23 @@ def roots_to_accuracy(
             for i in open_steps:
                 found[i] = replace(found[i], budget=more)
             break
-        memo = more
-        memo.also = steps  # the limit as t grows is told by gaps at all times
-        memos.append(memo)
-        for i, entry in zip(
-            open_steps, _roots_around(memo, chosen, around, grid, max_solves, rtol), strict=True
-        ):
-            root = entry.roots.threshold
-            if root is not None and not bracket[0] <= root.crossing.value <= bracket[1]:
-                outside = replace(entry.roots, scan_status=Status.NO_BRACKET)
-                found[i] = replace(entry, roots=outside)
-            elif root is not None or entry.roots.status is Status.NO_BRACKET:
-                found[i] = entry
-            else:  # why there is no better value
-                found[i] = replace(found[i], budget=entry.roots.status)
-    return [_with_doubt(entry, memos) for entry in found], memos
+        more.also = steps  # the limit as t grows is told by gaps at all times
+        memos.append(more)
+        again = _roots_around(more, chosen, around, grid, max_solves, rtol)
+        for i, entry in zip(open_steps, again, strict=True):
+            found[i] = _of_more_paths(found[i], entry, bracket)
 
 
-def _with_doubt(entry: LocatedStep, memos: Sequence[GapMemo]) -> LocatedStep:
-    """Mark a step where the gap, on fewer paths, may be positive again above delta_NN.
-
-    More paths are spent around the root. An evaluation above it whose gap is not negative beyond
-    doubt, and not on the tangent within its own error, may be in a window that they have not seen.
-    """
+def _of_more_paths(
+    before: LocatedStep, entry: LocatedStep, bracket: tuple[float, float]
+) -> LocatedStep:
+    """Return the step as more paths have it, or why there is no better value."""
     root = entry.roots.threshold
-    if root is None or not entry.step or not root.stderr:
+    if root is not None and not bracket[0] <= root.crossing.value <= bracket[1]:
+        return replace(entry, roots=replace(entry.roots, scan_status=Status.NO_BRACKET))
+    if root is not None or entry.roots.status is Status.NO_BRACKET:
         return entry
-    values, _, _ = entry.memo.samples(entry.step)
-    above = values.delta >= root.crossing.upper
-    rise = values.delta[above][0] - root.crossing.value
-    slope = values.gap[above][0] / rise if rise > 0.0 else 0.0
-    finest = {
-        delta: one.sample
-        for memo in memos
-        for delta, one in memo.at(entry.step).items()
-        if delta > root.crossing.upper
-    }
-    for delta, sample in finest.items():
-        doubt = DOUBTFUL * sample.stderr
-        expected = slope * (delta - root.crossing.value)
-        if sample.gap[0] > max(-doubt, expected + doubt):
-            return replace(entry, roots=replace(entry.roots, hidden=(delta, delta, delta)))
-    return entry
+    return replace(before, budget=entry.roots.status)
 
 
 def _relative_errors(entry: LocatedStep) -> tuple[float, float]:

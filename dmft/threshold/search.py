@@ -87,7 +87,8 @@ def find_delta_nn(
         Paths per replicate at most, with `rtol`; default: 2^21. The result has what was reached
         then, with status MAX_PATHS (OUT_OF_MEMORY, where memory is the limit).
     max_seconds : float, optional
-        With `rtol`: nothing is begun that is likely to end later than that.
+        With `rtol`: nothing is begun that is likely to end later than that, counted from the call.
+        What an earlier call spent, before it was stopped, does not count.
     threads : int, optional
         As in :func:`dmft.solve`.
     progress : callable or True, optional

@@ -144,11 +144,16 @@ class StepRoots:
         root = self.threshold
         if root is None:
             return self.scan_status
-        is_open = self.hidden is not None and self.hidden[2] > root.crossing.lower
-        if root.excess > 1.0 or is_open:
+        if root.excess > 1.0 or self.is_open_above:
             return Status.MAX_STEPS
         biased = is_biased(root.bias, root.stderr, root.crossing.value)
         return Status.FINITE_PATHS if biased else self.scan_status
+
+    @property
+    def is_open_above(self) -> bool:
+        """Whether a further sign change is suspected above the root that is delta_NN."""
+        root = self.threshold
+        return root is not None and self.hidden is not None and self.hidden[2] > root.crossing.lower
 
     @property
     def crossings(self) -> tuple[Crossing, ...]:

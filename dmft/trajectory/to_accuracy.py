@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.solver.budget import begin_within
+from dmft.solver.budget import Stopwatch, begin_within
 from dmft.training.gradient_descent import GradientDescent
 from dmft.trajectory.quantities import QUANTITIES
 from rmt.status import Status
@@ -116,10 +115,10 @@ def solve_to_accuracy(
     n_paths = accuracy.first_paths(float(method.times[-1]))
     found: Trajectory | None = None
     while True:
-        start = time.monotonic()
         part = execution.part(f"paths-{n_paths}", silent=False)
+        watch = Stopwatch(part.checkpoint)
         latest = solve_on(part, replace(sampling, n_paths=n_paths))
-        seconds = time.monotonic() - start
+        seconds = watch.stop()
         if latest.status is Status.OUT_OF_MEMORY and found is not None:
             return found.ended(Status.OUT_OF_MEMORY)
         found = latest

@@ -169,6 +169,19 @@ def test_unbounded_edge_is_null_in_json(call):
     assert names(call.out)[0] == "robust-phase-retrieval-spectrum.npz"
 
 
+def test_a_command_that_reaches_no_accuracy_says_so(call):
+    """A run file may ask for one, for other commands."""
+    run = call.out.parent / "small.toml"
+    run.write_text(
+        RUN.replace("n_paths = 256", "n_paths = 64\nrtol = 0.4\nmax_paths = 64"), encoding="utf-8"
+    )
+    code, out, _ = call("spectrum", "--n-steps", 1)
+    assert code == 0
+    assert "8 x" not in out
+    assert "4 x 64, seed 5; rtol = 0.4 is for threshold, curve and trajectory, and not used" in out
+    assert "for an accuracy of 0.4" in call("trajectory", "--n-steps", 1)[1]
+
+
 def test_presets_are_listed_and_shown(capsys, tmp_path):
     assert main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()

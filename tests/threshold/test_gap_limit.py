@@ -7,7 +7,7 @@ import pytest
 
 import dmft
 from dmft.threshold.extrapolation import extrapolate
-from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples
+from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples, joined
 
 Status = dmft.Status
 TIMES = np.geomspace(20, 1600, 25)
@@ -157,6 +157,22 @@ def test_estimates_that_disagree_are_joined_and_not_settled():
     assert "disagree" in limit.detail
     assert limit.lower <= curve.lower
     assert limit.upper >= found.threshold_upper
+
+
+def test_fewer_paths_serve_where_the_most_have_too_few_deltas():
+    distances, gaps = CASES["linear in the edge"]
+    gap, edge = samples(distances, gaps, np.random.default_rng(7))
+    fine = gap_limit(TIMES, DELTA[1:4], gap[1:4], edge[1:4])  # below the limit throughout
+    assert not fine.is_known
+    gap, edge = samples(distances, gaps, np.random.default_rng(8), error=4e-3, edge_error=1e-3)
+    coarse = gap_limit(TIMES, DELTA, gap, edge)
+    both = joined(fine, coarse)
+    assert both.threshold_lower < LIMIT < both.threshold_upper
+    # What fewer paths say of the same delta, or not for certain, is not used.
+    there = np.isin(both.delta, fine.delta)
+    np.testing.assert_array_equal(both.value[there], fine.value)
+    assert np.all(both.lower[~there] * both.upper[~there] > 0.0)
+    assert both.positive == fine.positive
 
 
 def test_samples_are_those_of_the_memo():

@@ -45,6 +45,7 @@ __all__ = ["plot_curve"]
 _FIXED_DELTAS = 3
 _BEYOND = 1.045  # where the limit stands, in widths of the panel
 _APART = 0.018  # its two estimates from it
+_NEXT_TO_LIMIT = 0.965  # a tick further than that has its number where the limit has its own
 _HIGHEST = 1.5  # an interval is drawn up to this multiple of the largest value
 
 
@@ -139,9 +140,12 @@ def _draw_limit(axes: Axes, curve: ThresholdCurve) -> None:
         axes.plot([_BEYOND], [top], "^", color=color, markersize=5.4, **where)
     if limit.lower < bottom:
         axes.plot([_BEYOND], [bottom], "v", color=color, markersize=5.4, **where)
+    ticks = axes.get_xaxis_transform().transform([(tick, 0.0) for tick in axes.get_xticks()])
+    last = float(axes.transAxes.inverted().transform(ticks)[-1, 0])
+    below = 7 if last < _NEXT_TO_LIMIT else 21  # the number at the last tick
     axes.annotate(
-        r"$t\to\infty$", (_BEYOND, 0.0), xycoords="axes fraction", xytext=(-3, -4),
-        textcoords="offset points", ha="left", va="top", color=color,
+        r"$t\to\infty$", (_BEYOND, 0.0), xycoords="axes fraction", xytext=(0, -below),
+        textcoords="offset points", ha="center", va="top", color=color,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ __all__ = ["ProgressBar", "ProgressLines", "in_parts", "shown_progress"]
 # Of a bar: what tqdm writes by default, less the digits of fractions.
 _FORMAT = "{l_bar}{bar}| {n:.0f}/{total:.0f}{unit} [{elapsed}<{remaining}]"
 _SECONDS_BETWEEN_LINES = 60.0
+_TOO_EARLY = 0.02  # of the work, for what it took to say how long the rest will take
 
 
 class _Counted:
@@ -27,13 +28,15 @@ class _Counted:
 
     takes_fractions = True
 
-    def __init__(self, total: float) -> None:
+    def __init__(self, total: float, begin: Callable[[], object] | None = None) -> None:
         self._total, self._done, self._words = float(total), 0.0, ""
+        self._first = begin
         self._lock = threading.Lock()
 
     def __call__(self, count: float) -> None:
         """Count steps just finished."""
         with self._lock:
+            self._has_begun()
             self._done += count
             self._total = max(self._total, self._done)
             self._show(count)
@@ -41,9 +44,16 @@ class _Counted:
     def expect(self, count: float, seconds: float, words: str) -> None:
         """Begin again, with the steps of the next part and the time it is likely to take."""
         with self._lock:
+            self._has_begun()
             self._total, self._done = float(count), 0.0
             self._words = f"{words}, about {duration(seconds)}"
             self._begin()
+
+    def _has_begun(self) -> None:
+        """Call what is to be called when the work begins."""
+        begin, self._first = self._first, None
+        if begin is not None:
+            begin()
 
     def _show(self, count: float) -> None:
         raise NotImplementedError
@@ -63,12 +73,21 @@ class ProgressBar(_Counted):
         Steps expected.
     unit : str
         What a step is, in the plural.
+    begin : callable, optional
+        Called before the first step is counted.
     **options
         Of `make`.
     """
 
-    def __init__(self, make: Callable[..., Any], total: float, unit: str, **options: Any) -> None:
-        super().__init__(total)
+    def __init__(
+        self,
+        make: Callable[..., Any],
+        total: float,
+        unit: str,
+        begin: Callable[[], object] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(total, begin)
         self._bar = make(total=total, unit=f" {unit}", bar_format=_FORMAT, **options)
 
     def __enter__(self) -> ProgressBar:
@@ -99,6 +118,8 @@ class ProgressLines(_Counted):
         What a step is, in the plural.
     seconds : float
         Between two lines.
+    begin : callable, optional
+        Called before the first step is counted.
 
     Examples
     --------
@@ -113,8 +134,9 @@ class ProgressLines(_Counted):
         total: float,
         unit: str,
         seconds: float = _SECONDS_BETWEEN_LINES,
+        begin: Callable[[], object] | None = None,
     ) -> None:
-        super().__init__(total)
+        super().__init__(total, begin)
         self._write, self._unit, self._seconds = write, unit, seconds
         self._start = self._last = time.monotonic()
 
@@ -126,7 +148,9 @@ class ProgressLines(_Counted):
         left = (now - self._start) * (self._total - self._done) / self._done
         words = f"{self._words}: " if self._words else ""
         done = f"{words}{self._done:.3g} of {self._total:.6g} {self._unit}"
-        self._write(f"{done}, about {duration(left)} left")
+        # What little is done may have been compiling.
+        known = self._done > _TOO_EARLY * self._total
+        self._write(f"{done}, about {duration(left)} left" if known else done)
 
     def _begin(self) -> None:
         self._start = time.monotonic()

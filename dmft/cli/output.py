@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -35,6 +36,7 @@ __all__ = [
     "execution",
     "expected_solves",
     "finish",
+    "first_lines",
     "keeping_seeds",
     "picked",
     "print_json",
@@ -44,6 +46,8 @@ __all__ = [
 ]
 
 
+# Letters of the names of lines that are printed before the others are known.
+_FIRST_WIDTH = 14
 # Settings of a run file that say how long to go on, not where to.
 _BUDGETS = ("max_paths", "max_seconds")
 
@@ -76,6 +80,7 @@ class Output:
         self._cache: Path | None = None
         self._kept = contextlib.ExitStack()
         self._unfinished = False
+        self._begun: Lines = []
         self._start = time.perf_counter()
 
     def __enter__(self) -> Output:
@@ -185,6 +190,14 @@ class Output:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             say(f"{PROGRAM}: no figure {path}: {reason}")
 
+    def begin(self, lines: Lines) -> None:
+        """Print the first lines of the report before the work begins; with JSON there are none."""
+        from dmft.io.report_text import report_text
+
+        if not self._json:
+            self._begun = lines
+            put(report_text(lines, [], width=_FIRST_WIDTH))
+
     def report(
         self,
         command: str,
@@ -220,7 +233,8 @@ class Output:
             *(("wrote", str(path)) for path in self.files),
             ("time", f"{seconds:.1f} s"),
         ]
-        put(report_text(lines, last, table))
+        left = [line for line in lines if line not in self._begun]
+        put(report_text(left, last, table, width=_FIRST_WIDTH if self._begun else 0))
         return code
 
 
@@ -242,11 +256,12 @@ def execution(
     unit: str,
     output: Output | None = None,
     kind: str = "",
+    begin: Callable[[], Lines] | None = None,
 ) -> Iterator[Execution]:
     """Provide threads, processes, memory, checkpoint and a progress bar.
 
     The checkpoint is that asked for, or a cache beside the result of this kind. An interrupt names
-    it, if the same command goes on from there.
+    it, if the same command goes on from there. The lines that `begin` returns are printed at once.
     """
     from dmft._numerics.execution import Execution
     from dmft._numerics.validation import check_real
@@ -259,7 +274,10 @@ def execution(
         memory = check_real("--max-memory", memory, minimum=0.0, maximum=1e9, exclusive=True)
         memory *= 1e9  # bytes
     try:
-        with progress(total, unit) as advance:
+        first = None
+        if output is not None and begin is not None:
+            first = functools.partial(_begin, output, begin)
+        with progress(total, unit, first) as advance:
             yield Execution(
                 threads=getattr(arguments, "threads", None),
                 progress=advance,
@@ -274,6 +292,21 @@ def execution(
         raise KeyboardInterrupt(f"the same command goes on from {folder}") from None
 
 
+def _begin(output: Output, lines: Callable[[], Lines]) -> None:
+    output.begin(lines())
+
+
+def first_lines(run: RunFile, computation: str) -> Lines:
+    """Name problem and method, and about what the command takes."""
+    from dmft._numerics.machine_memory import readable
+    from dmft._numerics.progress import duration
+    from dmft.scans.cost import roughly
+
+    seconds, n_bytes = roughly(run, computation)
+    took = f"about {duration(max(seconds, 1.0))} of processor time, {readable(n_bytes)}"
+    return [*problem_lines(run), ("estimate", took)]
+
+
 def _has_files(folder: str | os.PathLike[str]) -> bool:
     return any(names for _, _, names in os.walk(folder))
 
@@ -286,16 +319,22 @@ def expected_solves(points: int | None) -> int:
 
 
 @contextlib.contextmanager
-def progress(total: int, unit: str) -> Iterator[Callable[[int], None] | None]:
-    """Show progress: a bar on a terminal, elsewhere a line a minute on stderr."""
+def progress(
+    total: int, unit: str, begin: Callable[[], object] | None = None
+) -> Iterator[Callable[[int], None] | None]:
+    """Show progress: a bar on a terminal, elsewhere a line a minute on stderr.
+
+    With `begin`, which is called once the arguments have been found right and the work begins.
+    """
     if total == 0 or sys.stderr is None:
         yield None
     elif not sys.stderr.isatty():
-        yield ProgressLines(lambda line: say(f"{PROGRAM}: {line}"), total, unit)
+        yield ProgressLines(lambda line: say(f"{PROGRAM}: {line}"), total, unit, begin=begin)
     else:
         from tqdm import tqdm
 
-        with ProgressBar(tqdm, total, unit, file=sys.stderr, leave=False, delay=0.3) as bar:
+        options: dict[str, Any] = {"file": sys.stderr, "leave": False, "delay": 0.3}
+        with ProgressBar(tqdm, total, unit, begin, **options) as bar:
             yield bar
 
 

@@ -10,6 +10,7 @@ from dmft.cli.output import (
     Output,
     execution,
     expected_solves,
+    first_lines,
     picked,
     problem_lines,
     unused_accuracy,
@@ -60,7 +61,9 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
     delta = needed(run.trajectory.delta, "trajectory.delta")
     with Output(arguments, run) as output:
         total = _solver_steps(run, run.method.n_steps)
-        with execution(arguments, total, "steps", output, "trajectory") as running:
+        with execution(
+            arguments, total, "steps", output, "trajectory", lambda: first_lines(run, "trajectory")
+        ) as running:
             result = solve(
                 run.problem,
                 delta,
@@ -89,7 +92,14 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
     step = run.method.n_steps if run.spectrum.step is None else run.spectrum.step
     check_steps("step", [step], run.method.n_steps)
     with Output(arguments, run) as output:
-        with execution(arguments, _solver_steps(run, step), "steps", output, "spectrum") as running:
+        with execution(
+            arguments,
+            _solver_steps(run, step),
+            "steps",
+            output,
+            "spectrum",
+            lambda: first_lines(run, "trajectory"),
+        ) as running:
             # What happens after the step does not matter to it.
             trajectory = solve(
                 run.problem,
@@ -126,7 +136,14 @@ def threshold_of(
     from dmft.threshold.search import find_delta_nn
 
     total = expected_solves(run.threshold.scan_points)
-    with execution(arguments, total, "values of delta", output, "threshold") as running:
+    with execution(
+        arguments,
+        total,
+        "values of delta",
+        output,
+        "threshold",
+        lambda: first_lines(run, "threshold"),
+    ) as running:
         return find_delta_nn(
             run.problem,
             run.method,

@@ -29,9 +29,14 @@ __all__ = [
 
 
 def report_text(
-    lines: Sequence[tuple[str, str]], last: Sequence[tuple[str, str]], table: str = ""
+    lines: Sequence[tuple[str, str]],
+    last: Sequence[tuple[str, str]],
+    table: str = "",
+    width: int = 0,
 ) -> str:
     """Write lines, a table that follows them, and the last lines, names in a column of one width.
+
+    At least of the `width` given, as of lines that were written before.
 
     Examples
     --------
@@ -40,7 +45,7 @@ def report_text(
     loss     square
     status   SUCCESS
     """
-    width = max((len(name) for name, _ in (*lines, *last)), default=0)
+    width = max([width, *(len(name) for name, _ in (*lines, *last))])
 
     def block(part: Sequence[tuple[str, str]]) -> str:
         return "\n".join(f"{name:{width}}  {text}" for name, text in part)

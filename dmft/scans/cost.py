@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.workers import single_threaded_blas
 from dmft.scans.readings import ReadingName
+from dmft.scans.tasks import Task
 from dmft.solver.memory import surely_needed
 from dmft.trajectory.solving import solve
 
 if TYPE_CHECKING:
     from dmft.config.config import RunFile
-    from dmft.scans.tasks import Outcome, Task
+    from dmft.scans.tasks import Outcome
 
-__all__ = ["Estimate", "bytes_of", "estimate"]
+__all__ = ["Estimate", "bytes_of", "estimate", "roughly"]
 
 _INTERPRETER: Final = 0.28e9  # with its libraries and compiled functions
 _SPARE: Final = 1.5  # what an allocator does not give back at once
@@ -29,6 +30,9 @@ _SCAN_SOLVES, _ROOT_SOLVES, _CURVE_SOLVES = 14, 2, 13
 # Error of a threshold on 8 x 1024 paths, roughly; it falls like the root of their number.
 _ERROR, _PATHS_OF_ERROR = 0.02, 1024
 _FLOPS: Final = 1e9  # of gradient descent at finite d, per second and core
+# As `_measured` finds them on a core of 2025, for one neuron; and what a step of a run takes too.
+_ROUGH_RATES: Final = (1.0e-6, 1.2e-8)
+_STEP_SECONDS: Final = 3.5e-4
 _LABEL_SECONDS: Final = 5.0
 _PLAN_SECONDS: Final = 2.0  # of other tasks
 
@@ -128,10 +132,27 @@ def _paths(task: Task) -> tuple[int, int]:
     return first, int(min(max(2.0 ** math.ceil(math.log2(wanted)), first), accuracy.max_paths))
 
 
-class _Model:
-    """Time of solves, measured once for each problem's number of neurons."""
+def roughly(run: RunFile, computation: str) -> tuple[float, float]:
+    """Estimate processor time (seconds) and memory (bytes) of a command, without measuring.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    run : RunFile
+    computation : {"threshold", "curve", "trajectory"}
+        As in `dmft.scans.computations.COMPUTATIONS`.
+    """
+    task = Task(computation, run, {}, (), "")
+    n_steps, n_runs = run.method.n_steps, run.sampling.replicates + 1
+    count = {"threshold": _SCAN_SOLVES, "curve": _CURVE_SOLVES}.get(computation, 1)
+    seconds = _Model(_ROUGH_RATES).seconds(task) + count * n_runs * n_steps * _STEP_SECONDS
+    return seconds, bytes_of(task)
+
+
+class _Model:
+    """Time of solves, measured once for each problem's number of neurons, or at given rates."""
+
+    def __init__(self, rates: tuple[float, float] | None = None) -> None:
+        self._given = rates
         self._rates: dict[tuple[int, str], tuple[float, float]] = {}
 
     def seconds(self, task: Task) -> float:
@@ -160,7 +181,10 @@ class _Model:
     def _solve(self, run: RunFile, n_steps: int, n_paths: int) -> float:
         """Estimate the time of one solve: its steps get longer as the basis grows."""
         key = run.problem.m, type(run.method).__name__
-        if key not in self._rates:
+        if key not in self._rates and self._given is not None:
+            m = run.problem.m
+            self._rates[key] = self._given[0] * m, self._given[1] * m * m
+        elif key not in self._rates:
             self._rates[key] = _measured(run)
         constant, growth = self._rates[key]
         rank = min(n_steps, _MOST_RANK)

@@ -6,18 +6,17 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.workers import single_threaded_blas
 from dmft.scans.readings import ReadingName
-from dmft.scans.tasks import Task
 from dmft.solver.memory import surely_needed
 from dmft.trajectory.solving import solve
 
 if TYPE_CHECKING:
     from dmft.config.config import RunFile
-    from dmft.scans.tasks import Outcome
+    from dmft.scans.tasks import Outcome, Task
 
 __all__ = ["Estimate", "bytes_of", "estimate", "roughly"]
 
@@ -35,6 +34,28 @@ _ROUGH_RATES: Final = (1.0e-6, 1.2e-8)
 _STEP_SECONDS: Final = 3.5e-4
 _LABEL_SECONDS: Final = 5.0
 _PLAN_SECONDS: Final = 2.0  # of other tasks
+
+
+class _Costed(Protocol):
+    """Protocol of a task, as much of one as its cost depends on."""
+
+    @property
+    def computation(self) -> str: ...
+
+    @property
+    def run(self) -> RunFile: ...
+
+    @property
+    def readings(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class _Command:
+    """The computation of a command."""
+
+    computation: str
+    run: RunFile
+    readings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +121,7 @@ def estimate(tasks: Sequence[Task], done: Mapping[str, Outcome], most: int = 200
     return Estimate(len(tasks), len(tasks) - len(left), seconds, memory, measured)
 
 
-def bytes_of(task: Task) -> float:
+def bytes_of(task: _Costed) -> float:
     """Estimate the memory that a worker needs for a task, its interpreter included."""
     run = task.run
     if task.computation == "runs":
@@ -119,7 +140,7 @@ def bytes_of(task: Task) -> float:
     return _INTERPRETER + _SPARE * (least + basis)
 
 
-def _paths(task: Task) -> tuple[int, int]:
+def _paths(task: _Costed) -> tuple[int, int]:
     """Return the paths per replicate of the first and of the last solves of a task."""
     run = task.run
     accuracy = run.accuracy
@@ -141,7 +162,7 @@ def roughly(run: RunFile, computation: str) -> tuple[float, float]:
     computation : {"threshold", "curve", "trajectory"}
         As in `dmft.scans.computations.COMPUTATIONS`.
     """
-    task = Task(computation, run, {}, (), "")
+    task = _Command(computation, run)
     n_steps, n_runs = run.method.n_steps, run.sampling.replicates + 1
     count = {"threshold": _SCAN_SOLVES, "curve": _CURVE_SOLVES}.get(computation, 1)
     seconds = _Model(_ROUGH_RATES).seconds(task) + count * n_runs * n_steps * _STEP_SECONDS
@@ -155,7 +176,7 @@ class _Model:
         self._given = rates
         self._rates: dict[tuple[int, str], tuple[float, float]] = {}
 
-    def seconds(self, task: Task) -> float:
+    def seconds(self, task: _Costed) -> float:
         """Estimate the processor time of a task."""
         run = task.run
         if task.computation == "label":

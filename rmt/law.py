@@ -385,7 +385,7 @@ def _one_ratio(ratio: float | None, delta: float | None) -> float:
     """Return n / d, given under one of its two names."""
     if (ratio is None) == (delta is None):
         given = "neither" if ratio is None else f"ratio = {ratio!r} and delta = {delta!r}"
-        raise ValueError(f"ratio or delta must be given, one of the two; got {given}")
+        raise ValueError(f"ratio must be given, or delta, one of the two; got {given}")
     if ratio is None:
         return check_real("delta", delta, minimum=0.0, exclusive=True)
     return check_real("ratio", ratio, minimum=0.0, exclusive=True)

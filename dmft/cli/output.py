@@ -263,7 +263,7 @@ def execution(
     The checkpoint is that asked for, or a cache beside the result of this kind. An interrupt names
     it, if the same command goes on from there. The lines that `begin` returns are printed at once.
     """
-    from dmft._numerics.execution import Execution
+    from dmft._numerics.execution import Cache, Execution
     from dmft._numerics.validation import check_real
 
     checkpoint = getattr(arguments, "checkpoint", None)
@@ -286,7 +286,7 @@ def execution(
                 workers=getattr(arguments, "workers", None),
             )
     except KeyboardInterrupt:
-        if checkpoint is None or not _has_files(checkpoint):
+        if checkpoint is None or (isinstance(checkpoint, Cache) and not _has_files(checkpoint)):
             raise
         folder = os.fspath(checkpoint)
         raise KeyboardInterrupt(f"the same command goes on from {folder}") from None

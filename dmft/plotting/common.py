@@ -88,7 +88,7 @@ __all__ = [
 ]
 
 # Of a title, on average.
-_LETTERS_PER_INCH = 14.0
+_LETTERS_PER_INCH = 12.5
 _WIDE = 30.0
 _ROUNDING = 1e-9
 PLUS_MINUS: Final = r"\pm"

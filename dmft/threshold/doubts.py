@@ -250,5 +250,9 @@ def first_after_jump(found: Sequence[LocatedStep], memos: Sequence[GapMemo]) -> 
 def _rises(first: GapSample, second: GapSample) -> bool:
     """Return whether one gap is above another beyond doubt."""
     difference = second.gap - first.gap
-    error = float(difference[1:].std(ddof=1)) / np.sqrt(len(difference) - 1)
+    n_replicates = len(difference) - 1
+    if n_replicates == 1:  # its error is not known
+        return False
+    # Without replicates both are exact.
+    error = float(difference[1:].std(ddof=1)) / np.sqrt(n_replicates) if n_replicates else 0.0
     return bool(difference[0] > DOUBTFUL * error)

@@ -121,9 +121,9 @@ def test_figure_shows_the_runs_of_one_dimension_and_the_times_of_all(tmp_path):
     found, runs = prediction(), [simulation(30), simulation(60)]
     figure = plot_grokking(found, runs)
     losses, cosine, times = figure.axes
-    thin = [line for line in losses.lines if line.get_linewidth() < 0.8]
+    thin = [line for line in losses.lines if line.get_linewidth() < 0.5]
     assert len(thin) == 2 * 3  # train and test, three seeds of the larger d
-    medians = [line for line in losses.lines if line.get_linewidth() > 2]
+    medians = [line for line in losses.lines if line.get_linewidth() > 1]
     np.testing.assert_array_equal(medians[1].get_ydata(), found.test_loss[1, 1])
     np.testing.assert_array_equal(cosine.lines[-1].get_ydata(), found.hard_cosine[1, 1])
     np.testing.assert_array_equal(times.lines[0].get_ydata(), found.fall_time[:, 1])

@@ -114,7 +114,7 @@ def test_small_runs_of_altered_files_end_with_a_code(tmp_path, capsys, monkeypat
     monkeypatch.setattr("dmft.plotting.plot_trajectory", lambda *_: None)
     monkeypatch.setattr("dmft.plotting.save_figure", lambda _, path: path.touch() or path)
     path = tmp_path / "run.toml"
-    command = ["trajectory", str(path), "--out", str(tmp_path / "out"), "--threads", "1"]
+    command = ["trajectory", str(path), "--out", str(tmp_path / "out"), "--threads", "1", "--force"]
     for old, values in ALTERED.items():
         assert old in SMALL
         for value, expected in values.items():

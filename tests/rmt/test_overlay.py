@@ -110,7 +110,7 @@ ODD = np.eye(6) + np.eye(6, k=1)
     ("hessian", "options", "message"),
     [
         (np.zeros((4, 6)), {}, "hessian must be square"),
-        (np.zeros(4), {}, "hessian must be square"),
+        (np.zeros(3), {}, "m = 2"),
         (np.zeros((0, 0)), {}, "m = 2"),
         (np.eye(5), {}, "m = 2"),
         (ODD, {}, "symmetric"),

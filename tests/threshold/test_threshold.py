@@ -121,7 +121,7 @@ def evaluation(value, error):
 def find(monkeypatch, function, bracket, error=0.0, **more):
     """Threshold of a gap with known roots."""
 
-    def evaluations(memo, delta, steps):
+    def evaluations(memo, delta, steps, advance=None):
         return {step: evaluation(function(delta), error) for step in steps}
 
     monkeypatch.setattr(GapMemo, "_evaluations", evaluations)

@@ -64,7 +64,7 @@ _LARGEST = 1e8
 _NAMES = ("norm", "train_loss", "test_loss", "test_error")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "delta")):
     r"""Minimiser of the empirical risk in the limit of large n and d.
 
@@ -91,6 +91,16 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
         fixed point was not reached.
     config : dict
         Problem and delta as plain types.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> target = dmft.Target("linear", classes="logistic")
+    >>> problem = dmft.Problem(target, dmft.Network("linear"), "logistic", weight_decay=0.1)
+    >>> found = dmft.erm_limit(problem, delta=4.0)
+    >>> data, fresh = found.margin_cdf([0.0])[0], found.margin_cdf([0.0], fresh=True)[0]
+    >>> print(f"{data:.3f} of the data misclassified, {fresh:.3f} of fresh data")
+    0.222 of the data misclassified, 0.391 of fresh data
     """
 
     _axes: ClassVar = {"k": "direction"}
@@ -129,12 +139,14 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
         ]
         return lines, ""
 
-    def margin_cdf(self, margins: ArrayLike) -> FloatArray:
+    def margin_cdf(self, margins: ArrayLike, *, fresh: bool = False) -> FloatArray:
         r"""Compute the distribution function of the margins :math:`y_i \theta\cdot x_i`.
 
         Parameters
         ----------
         margins : array_like, shape (n,)
+        fresh : bool
+            Whether of fresh data, in place of those that the risk is of.
 
         Returns
         -------
@@ -158,8 +170,9 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
         spread = math.sqrt(self.noise)
         for index, margin in np.ndenumerate(asked):
             # r <= x exactly where omega <= x + V l'(x), for r grows with omega.
-            r = margin * points.y
-            omega = r + self.susceptibility * _derivatives(problem, r, points.y)[1]
+            omega = r = margin * points.y
+            if not fresh:
+                omega = r + self.susceptibility * _derivatives(problem, r, points.y)[1]
             below = ndtr((omega - self.overlap @ points.z) / spread)
             found[index] = points.mass @ np.where(points.y > 0.0, below, 1.0 - below)
         return found

@@ -27,6 +27,7 @@ from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
 from dmft.plotting.grokking import plot_grokking
 from dmft.plotting.hardness import plot_hardness
 from dmft.plotting.horizon import plot_curve
+from dmft.plotting.margins import plot_margins
 from dmft.plotting.results import figure_of, picture, plot_result
 from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
@@ -51,6 +52,7 @@ __all__ = [
     "plot_grokking",
     "plot_hardness",
     "plot_hessian_comparison",
+    "plot_margins",
     "plot_result",
     "plot_scan",
     "plot_simulation",

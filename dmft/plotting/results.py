@@ -15,6 +15,7 @@ from dmft.plotting.comparison import plot_comparison
 from dmft.plotting.grokking import plot_grokking
 from dmft.plotting.hardness import plot_hardness
 from dmft.plotting.horizon import plot_curve
+from dmft.plotting.margins import plot_margins
 from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sweep import plot_sweep
@@ -28,6 +29,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "Comparison": plot_comparison,
     "Grokking": plot_grokking,
     "Hardness": plot_hardness,
+    "RiskMinimizer": plot_margins,
     "Scan": plot_scan,
     "Simulation": plot_simulation,
     "Spectrum": plot_spectrum,

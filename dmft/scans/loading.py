@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dmft.comparison.comparison import Comparison
 from dmft.io.results import OtherFileError, read_header
+from dmft.observables.risk_minimization import RiskMinimizer
 from dmft.recovery.exponents import Hardness
 from dmft.scans.scan_result import Scan
 from dmft.simulation.simulation import Simulation
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 _SAVED: Final = (
-    *(AlgorithmicGap, Comparison, Grokking, Hardness, Scan, Simulation, Spectrum, Sweep),
+    *(AlgorithmicGap, Comparison, Grokking, Hardness, RiskMinimizer, Scan, Simulation),
+    *(Spectrum, Sweep),
     *(Threshold, ThresholdCurve),
 )
 

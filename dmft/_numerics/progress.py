@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ProgressBar", "ProgressLines", "in_parts", "shown_progress"]
+__all__ = ["ProgressBar", "ProgressLines", "duration", "in_parts", "shown_progress"]
 
 # Of a bar: what tqdm writes by default, less the digits of fractions.
 _FORMAT = "{l_bar}{bar}| {n:.0f}/{total:.0f}{unit} [{elapsed}<{remaining}]"
@@ -161,12 +161,14 @@ def duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> duration(8.4), duration(200), duration(9000)
-    ('8 s', '3 min', '2.5 h')
+    >>> duration(8.4), duration(200), duration(9000), duration(3e5)
+    ('8 s', '3 min', '2.5 h', '3.5 days')
     """
     if seconds < 90.0:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60.0:.0f} min" if seconds < 5400.0 else f"{seconds / 3600.0:.1f} h"
+    if seconds < 5400.0:
+        return f"{seconds / 60.0:.0f} min"
+    return f"{seconds / 3600.0:.1f} h" if seconds < 172800.0 else f"{seconds / 86400.0:.1f} days"
 
 
 @contextlib.contextmanager

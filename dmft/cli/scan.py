@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dmft._numerics.progress import duration
 from dmft._numerics.value_text import text_table
 from dmft.cli.exits import DONE, PROGRAM, UsageError
 from dmft.cli.output import Output, print_json, problem_lines, progress
@@ -110,20 +111,12 @@ def _estimate(
         ("points", f"{design.points} ({design.kind}, {shape})"),
         ("quantities", ", ".join(map(str, question.quantities))),
         ("computations", f"{found.n_tasks}, of which {found.n_done} are on disk"),
-        ("time", f"about {_duration(found.seconds)} of processor time, from {source}"),
+        ("time", f"about {duration(found.seconds)} of processor time, from {source}"),
         ("memory", f"about {readable(found.bytes)} for each worker"),
     ]
     width = max(len(name) for name, _ in lines)
     put("\n".join(f"{name:{width}}  {text}" for name, text in lines))
     return DONE
-
-
-def _duration(seconds: float) -> str:
-    """Write a time to two digits, in the unit that suits it."""
-    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{float(f'{seconds / size:.2g}'):g} {unit}"
-    return f"{float(f'{seconds:.2g}'):g} s"
 
 
 def _json(result: Scan) -> dict[str, Any]:

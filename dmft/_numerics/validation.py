@@ -81,7 +81,7 @@ def check_instance(name: str, value: object, kind: type | tuple[type, ...]) -> N
 
 
 def check_progress(value: object) -> None:
-    """Raise unless something may be called with how far it has come, or is True or None.
+    """Raise unless something may be called with how far it has come, or is a bool or None.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def check_progress(value: object) -> None:
     ...
     ValueError: progress must be a function of one number, True or None, got 3
     """
-    if value is not None and value is not True and not callable(value):
+    if value is not None and not isinstance(value, bool) and not callable(value):
         raise ValueError(
             f"progress must be a function of one number, True or None, got {shown(value)}"
         )

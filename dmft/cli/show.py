@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,9 @@ def run_show(arguments: argparse.Namespace) -> int:
 def _write(result: Result, path: Path, kind: str, out: str | None) -> Path:
     """Write a table or figure beside the file, or where asked; return its path."""
     name = path.with_suffix(f".{kind}") if out is None else Path(out)
+    if out is not None and (name.is_dir() or out.endswith(("/", os.sep))):
+        name = name / f"{path.stem}.{kind}"
+        name.parent.mkdir(parents=True, exist_ok=True)
     if name.suffix != f".{kind}":
         name = name.with_name(f"{name.name}.{kind}")
     try:

@@ -93,6 +93,9 @@ class CatalogueFunction:
             member: Self = families[check_choice(cls.kind, name, families)].member(name, parameters)
             return member
         if not callable(getattr(given, "value", None)):
+            if callable(given):
+                name = cls.kind.capitalize()
+                raise ValueError(f"{cls.kind} must be a dmft.{name}: write dmft.{name}({given!r})")
             raise ValueError(
                 f"{cls.kind} must be a catalogue name or have a callable value, perhaps derivative "
                 f"and second_derivative; {given!r} has none"

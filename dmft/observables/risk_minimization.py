@@ -58,7 +58,7 @@ _SOBOL_POINTS = 2**13
 _ITERATIONS, _NEAR, _RESIDUAL = 1000, 1e-2, 1e-10
 _SMALLEST_RIDGE = 1e-7
 # Newton's step squares the error: after one as small as this the next is rounding.
-_MOST_NEWTON, _QUADRATIC = 60, 1e-9
+_MOST_NEWTON, _QUADRATIC, _WIDE = 60, 1e-9, 1e3
 # A norm beyond which the minimiser is taken to have run off.
 _LARGEST = 1e8
 _NAMES = ("norm", "train_loss", "test_loss", "test_error")
@@ -290,13 +290,19 @@ def _point_sets(problem: Problem, sampling: Sampling) -> Iterator[_Points]:
 def _minimizer(problem: Problem, delta: float, sampling: Sampling) -> tuple[dict[str, Any], Status]:
     sets = list(_point_sets(problem, sampling))
     n_rules = len(sets) - sampling.replicates - 1
-    before: dict[str, Any] | None = None
-    start: FloatArray | None = None
-    for points in sets[:n_rules]:
+    # A few points say where to begin on many.
+    values, status = _fixed_point(problem, delta, sets[-1])
+    if not status.ok:
+        return _missing(problem.k), status
+    start: FloatArray | None = _coordinates(values)
+    for number, points in enumerate(sets[:n_rules]):
+        # Does the solution on the rule before solve the equations here?
+        if number and start is not None:
+            values = _at(problem, delta, points, start)
+            if values["residual"] < _AGREEMENT:
+                return values | _errors(problem.k, []), Status.SUCCESS
         values, status = _fixed_point(problem, delta, points, start)
-        if before is not None and status.ok and _agree(before, values):
-            return values | _errors(problem.k, []), Status.SUCCESS
-        before, start = (values, _coordinates(values)) if status.ok else (None, None)
+        start = _coordinates(values) if status.ok else None
     pooled, status = _fixed_point(problem, delta, sets[n_rules], start)
     start = _coordinates(pooled) if status.ok else None
     others = [_fixed_point(problem, delta, points, start) for points in sets[n_rules + 1 :]]
@@ -309,15 +315,6 @@ def _coordinates(values: dict[str, Any]) -> FloatArray:
     """Return a solution as the root finder takes it."""
     V = values["susceptibility"]
     return np.concatenate([values["overlap"], [math.sqrt(values["noise"]), math.log(V)]])
-
-
-def _agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two solutions differ by less than is shown."""
-    scale = max(1.0, math.sqrt(other["norm"]))
-    return all(
-        np.all(np.abs(one[name] - other[name]) <= _AGREEMENT * scale)
-        for name in ("overlap", "norm", "train_loss", "test_loss")
-    )
 
 
 def _errors(k: int, replicates: list[dict[str, Any]]) -> dict[str, Any]:
@@ -348,31 +345,19 @@ def _fixed_point(
         Overlap, square root of S and logarithm of V on other points, from which the root finder
         starts at once.
     """
-    k, asked, smooth = problem.k, problem.weight_decay, problem.loss.smooth
+    k, asked = problem.k, problem.weight_decay
 
-    def moments(x: FloatArray, lam: float) -> tuple[FloatArray, FloatArray, float, FloatArray]:
-        """Return r, omega, h, and the steps of state evolution."""
-        V = math.exp(x[k + 1])
-        omega = x[:k] @ points.z + x[k] * points.xi
-        r, first, second = _proximal_point(problem, omega, points.y, V)
-        if smooth:
-            h = float(lam + points.mass @ (second / (1.0 + V * second)))
-        else:  # by Gaussian integration by parts: a jump of l'' would be one of the equations
-            h = float(lam + points.mass @ (points.xi * first) / x[k])
-        drift = points.easy @ (lam * x[:k] + points.z @ (points.mass * first))
-        hard = x[:k] - points.easy @ x[:k]
-        spread = math.sqrt(delta * (points.mass @ first**2)) * V
-        last = [spread - x[k], -math.log(delta * h) - x[k + 1]]
-        return r, omega, h, np.concatenate([-drift / h - hard, last])
+    def moments(x: FloatArray, lam: float) -> FloatArray:
+        return _moments(problem, delta, points, x, lam)[2]
 
     def root(x: FloatArray, lam: float) -> FloatArray | None:
-        return _root(lambda at: moments(at, lam)[3], x)
+        return _root(lambda at: moments(at, lam), x)
 
     x = None if start is None else root(start, asked)
     if x is None:
         x, lam = np.concatenate([np.zeros(k), [1.0, 0.0]]), max(asked, 1.0)
         for _ in range(_ITERATIONS):
-            step = moments(x, lam)[3]
+            step = moments(x, lam)
             if not np.all(np.isfinite(step)):
                 return _missing(k), Status.NONFINITE
             x = x + 0.5 * step
@@ -395,10 +380,34 @@ def _fixed_point(
         if found is None:
             return _missing(k), Status.MAX_STEPS
         x = found
-    r, omega, _, steps = moments(x, asked)
+    return _at(problem, delta, points, x), Status.SUCCESS
+
+
+def _moments(
+    problem: Problem, delta: float, points: _Points, x: FloatArray, lam: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return r, omega, and the step of state evolution, which is zero at the solution."""
+    k, V = problem.k, math.exp(x[-1])
+    omega = x[:k] @ points.z + x[k] * points.xi
+    r, first, second = _proximal_point(problem, omega, points.y, V)
+    if problem.loss.smooth:
+        h = float(lam + points.mass @ (second / (1.0 + V * second)))
+    else:  # by Gaussian integration by parts: a jump of l'' would be one of the equations
+        h = float(lam + points.mass @ (points.xi * first) / x[k])
+    drift = points.easy @ (lam * x[:k] + points.z @ (points.mass * first))
+    hard = x[:k] - points.easy @ x[:k]
+    spread = math.sqrt(delta * (points.mass @ first**2)) * V
+    last = [spread - x[k], -math.log(delta * h) - x[k + 1]]
+    return r, omega, np.concatenate([-drift / h - hard, last])
+
+
+def _at(problem: Problem, delta: float, points: _Points, x: FloatArray) -> dict[str, Any]:
+    """Return the values at a solution, and what it leaves of the equations."""
+    k = problem.k
+    r, omega, steps = _moments(problem, delta, points, x, problem.weight_decay)
     overlap, spread = x[:k], abs(float(x[k]))
     V = math.exp(x[k + 1])
-    values = {
+    return {
         "overlap": overlap,
         "norm": float(spread**2 + overlap @ overlap),
         "train_loss": float(points.mass @ _derivatives(problem, r, points.y)[0]),
@@ -406,22 +415,37 @@ def _fixed_point(
         "test_error": _test_error(problem, points, overlap, spread),
         "noise": spread**2,
         "susceptibility": V,
-        "residual": float(np.abs(steps).max()),
+        "residual": float(np.abs(steps / _scale(x)).max()),
     }
-    return values, Status.SUCCESS
+
+
+def _scale(x: FloatArray) -> FloatArray:
+    """Return the size of coordinates: of overlap and spread the larger, of the logarithm one."""
+    size = max(float(np.abs(x[:-1]).max()), 1e-150)
+    return np.append(np.full(len(x) - 1, size), 1.0)
 
 
 def _root(equations: Callable[[FloatArray], FloatArray], start: FloatArray) -> FloatArray | None:
-    """Return the root next to a point, if the root finder gets there."""
+    """Return the root next to a point, if the root finder gets there.
+
+    Twice, in units of the point and of the root: overlaps may be tiny.
+    """
     from scipy.optimize import root
 
+    x = start
     with np.errstate(all="ignore"):
-        try:
-            x = np.asarray(root(equations, start, method="hybr", tol=1e-14).x)
-            size = max(1.0, float(np.abs(x).max()))
-            return x if np.abs(equations(x)).max() < _RESIDUAL * size else None
-        except (ArithmeticError, ValueError):  # it tried numbers that no float can hold
-            return None
+        for _ in range(2):
+            unit = _scale(x)
+
+            def scaled(u: FloatArray, unit: FloatArray = unit) -> FloatArray:
+                return equations(u * unit) / unit
+
+            try:
+                x = np.asarray(root(scaled, x / unit, method="hybr", tol=1e-14).x) * unit
+                residual = np.abs(equations(x) / _scale(x)).max()
+            except (ArithmeticError, ValueError):  # it tried numbers that no float can hold
+                return None
+        return x if residual < _RESIDUAL else None
 
 
 def _test_error(problem: Problem, points: _Points, overlap: FloatArray, spread: float) -> float:
@@ -473,8 +497,18 @@ def _proximal_point(
     first = _derivatives(problem, omega, y)[1]
     step = V * first
     low, high = np.minimum(omega, omega - step), np.maximum(omega, omega - step)
-    r = omega - step / (1.0 + V * _derivatives(problem, omega, y)[2])
-    r = np.clip(r, low, high)
+    wide = ~(np.abs(step) < _WIDE)
+    if np.any(wide):  # found by doubling, or halvings would be many
+        for sign, end in ((1.0, low), (-1.0, high)):
+            left, reach = wide & (sign * first > 0.0), 1.0
+            while np.any(left) and reach < _LARGEST:
+                end[left] = omega[left] - sign * reach
+                slope = _derivatives(problem, end, y)[1]
+                left &= sign * (end + V * slope - omega) > 0.0
+                reach *= 2.0
+    with np.errstate(all="ignore"):
+        r = omega - step / (1.0 + V * _derivatives(problem, omega, y)[2])
+    r = np.where(np.isfinite(r), np.clip(r, low, high), 0.5 * (low + high))
     before = np.full_like(r, np.inf)
     for _ in range(_MOST_NEWTON):
         _, first, second = _derivatives(problem, r, y)
@@ -491,7 +525,8 @@ def _proximal_point(
     _, first, second = _derivatives(problem, r, y)
     r = r - (r + V * first - omega) / (1.0 + V * second)
     _, first, second = _derivatives(problem, r, y)
-    return r, first, second
+    # Next to its minimum the derivative is what rounding of r leaves; the other way round far off.
+    return r, np.where(V * second > 1.0, (omega - r) / V, first), second
 
 
 def _check_convex(problem: Problem) -> None:

@@ -43,6 +43,12 @@ def plot_margins(result: RiskMinimizer) -> Figure:
         If labels are others, or there is no minimiser.
     """
     check_instance("result", result, RiskMinimizer)
+    if not math.isfinite(result.norm):
+        raise ValueError(
+            f"result must be a minimiser to be drawn; there is none: {result.status.name}"
+        )
+    if math.isnan(result.test_error):
+        raise ValueError("result must be that of labels -1 and +1 to be drawn, by its margins")
     reach = _SPREADS * math.sqrt(result.norm) if math.isfinite(result.norm) else 1.0
     margins = np.linspace(-reach, reach, _POINTS)
     data, fresh = result.margin_cdf(margins), result.margin_cdf(margins, fresh=True)

@@ -17,6 +17,7 @@ from dmft._numerics.sampling import bias_of_paths, is_biased
 from dmft._numerics.validation import check_choice
 from dmft.hessian.gap_samples import sample_gap, standard_error
 from dmft.scans.readings import Reading, ReadingName, failed
+from dmft.solver.stability import SHARE_TOLERANCE
 from rmt.outliers import by_rank
 from rmt.status import Status
 
@@ -79,8 +80,14 @@ _TABLES: Final = {"threshold": ("threshold",), "curve": ("threshold", "curve"), 
 # -- thresholds ----------------------------------------------------------------------------------
 
 
+def _stable(status: Status, unstable_share: float) -> Status:
+    """Return a status, or UNSTABLE_PATHS where it is a success that unstable paths carry."""
+    return Status.UNSTABLE_PATHS if status.ok and unstable_share > SHARE_TOLERANCE else status
+
+
 def _threshold(result: Threshold, _: ReadingName) -> Reading:
-    return Reading.of(result.value, result.error, result.status, result.detail)
+    status = _stable(result.status, result.unstable_share)
+    return Reading.of(result.value, result.error, status, result.detail)
 
 
 def _on_curve(result: ThresholdCurve, name: ReadingName) -> Reading:
@@ -89,7 +96,8 @@ def _on_curve(result: ThresholdCurve, name: ReadingName) -> Reading:
         steps = ", ".join(map(str, result.steps.tolist()))
         raise ValueError(f"{name}: the curve has steps {steps}; state curve.steps")
     index = int(np.flatnonzero(result.steps == step)[0])
-    return Reading.of(result.value[index], result.error[index], result.statuses[index])
+    status = _stable(result.statuses[index], float(result.unstable_share[index]))
+    return Reading.of(result.value[index], result.error[index], status)
 
 
 def _limit(result: ThresholdCurve, _: ReadingName) -> Reading:
@@ -118,7 +126,9 @@ def _of_law(
         if name.step > solved.trajectory.n_steps:
             return Reading.missing(solved.trajectory.status)
         with np.errstate(all="ignore"):
-            return read(solved.hessian(name.step))
+            found = read(solved.hessian(name.step))
+        share = solved.trajectory.unstable_paths.share_until(name.step)
+        return found._replace(status=_stable(found.status, share))
 
     return of_step
 
@@ -194,6 +204,7 @@ def _of_trajectory(
                 trajectory.bias[attribute],
             )
         )
+        status = _stable(status, trajectory.unstable_paths.share_until(step))
         if status.ok and is_biased(bias, stderr, value):
             status = Status.FINITE_PATHS
         exact = stderr == 0.0 and not is_biased(bias, 0.0, value)

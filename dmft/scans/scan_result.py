@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_choice
 from dmft._numerics.value_text import text_table, value_text
-from dmft.io.results import reporting, whole_file
+from dmft.io.results import reporting, software_commit, software_version, whole_file
 from dmft.io.saved_result import SavedResult
 from rmt.status import Status
 
@@ -211,7 +211,15 @@ class Scan(SavedResult, kind="scan", settings=()):
         for key, values in self.settings.items():
             if not product:
                 places[key] = ("point", list(map(_cell, values)))
-        return xarray.Dataset(data, places, {"design": self.design})
+        words = {
+            "design": self.design,
+            "result": type(self).__name__,
+            "status": self.status.name,
+            "version": software_version(),
+            "commit": software_commit() or "",
+            "config": json.dumps(self.config),
+        }
+        return xarray.Dataset(data, places, words)
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the table of `columns` as CSV, numbers to the last digit; return the file.

@@ -122,3 +122,28 @@ def test_margins_of_fresh_data_are_those_of_the_test_error():
 def test_bad_arguments(problem, delta, words):
     with pytest.raises(ValueError, match=words):
         erm_limit(problem(), delta)
+
+
+def test_few_samples_and_little_ridge_lose_no_digits():
+    """Samples that are all but fitted: M = delta and C = delta (1 + noise^2) to first order."""
+    problem = dmft.Problem(dmft.Target("linear", noise=0.5), LINEAR, weight_decay=1e-10)
+    found = erm_limit(problem, 1e-6)
+    assert found.overlap[0] == pytest.approx(1e-6, rel=3e-4)
+    assert found.norm == pytest.approx(1.25e-6, rel=3e-4)
+
+
+def test_a_loss_of_exponential_growth():
+    loss = dmft.Loss(
+        lambda f, y: np.exp(-f * y), lambda f, y: -y * np.exp(-f * y),
+        lambda f, y: y * y * np.exp(-f * y), name="exponential", labels="sign",
+    )  # fmt: skip
+    found = erm_limit(dmft.Problem(CLASSES, LINEAR, loss, weight_decay=0.1), 2.0)
+    assert found.status is Status.SUCCESS
+    assert found.residual < 1e-10
+    linear = dmft.Loss(
+        lambda f, y: -f * y, lambda f, y: -y + 0 * f, lambda f, y: 0 * f * y, name="c"
+    )
+    assert erm_limit(dmft.Problem("linear", LINEAR, linear), 2.0).status is Status.MAX_STEPS
+    ridge = erm_limit(dmft.Problem("linear", LINEAR, linear, weight_decay=0.5), 2.0)
+    assert ridge.overlap[0] == pytest.approx(2.0)  # theta = E[y x] / lam
+    assert ridge.norm == pytest.approx(4.0 + 4.0 / 2.0)  # and its noise, E[y^2] / (delta lam^2)

@@ -399,3 +399,17 @@ def test_every_quantity_says_what_it_is():
         assert quantity.error
         assert quantity.label
         assert str(check_quantity(name)) == name
+
+
+def test_what_unstable_paths_carry_is_no_success():
+    """`dmft.solve` says it beside its status."""
+    run = {
+        "target": {"label": "phase-retrieval"}, "network": {"activation": "gelu"},
+        "problem": {"loss": "pseudo-huber"}, "method": {"step_size": 0.2, "n_steps": 2},
+        "sampling": {"n_paths": 64}, "trajectory": {"delta": 2.0},
+    }  # fmt: skip
+    found = dmft.scan(run, {"method.step_size": [0.2, 50.0]}, ["train_loss", "gap@1"], workers=1)
+    statuses = found.statuses.tolist()
+    assert statuses[1] == ["UNSTABLE_PATHS", "UNSTABLE_PATHS"]
+    assert "UNSTABLE_PATHS" not in statuses[0]
+    assert found.to_xarray().attrs["status"] == found.status.name

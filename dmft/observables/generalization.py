@@ -12,7 +12,7 @@ from dmft._numerics.sampling import cubature_normals
 from dmft.model.gradients import mean_loss
 from dmft.observables.integrability import undefined_losses
 from dmft.observables.labelled_points import labelled, noise_coordinates
-from dmft.observables.verified_rules import confirmed_rule, label_breaks
+from dmft.observables.verified_rules import RULES_OF_LOSSES, confirmed_rule, label_breaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["LossAverage", "expected_test_loss", "pre_activation_weights"]
 
 _SOBOL_POINTS = 2**14
-# Rules and what confirms them, for each number of Gaussians.
-_RULES = {
-    2: (("medium", "fine"), ("fine", "fine-shifted")),
-    3: (("coarse", "medium"), ("medium", "medium-shifted")),
-}
 _AGREEMENT = 1e-6
 
 
@@ -148,7 +143,11 @@ def _confirmed(
     """
     k, m = problem.k, problem.m
     dimension = k + m + noise_coordinates(problem)
-    if dimension not in _RULES or not problem.loss.smooth or problem.network.activation.kinks:
+    if (
+        dimension not in RULES_OF_LOSSES
+        or not problem.loss.smooth
+        or problem.network.activation.kinks
+    ):
         return None
     times = sorted({0, len(weights) // 2, len(weights) - 1})
     layers = None if second_layer is None else second_layer[times]
@@ -160,7 +159,7 @@ def _confirmed(
 
     if breaks is None or not len(weights):
         return None
-    return confirmed_rule(averages, _RULES[dimension], breaks, _AGREEMENT)
+    return confirmed_rule(averages, RULES_OF_LOSSES[dimension], breaks, _AGREEMENT)
 
 
 def _averages(

@@ -29,7 +29,19 @@ if TYPE_CHECKING:
     Breaks = tuple[tuple[float, ...], ...]
     Rule = tuple[str, Breaks]
 
-__all__ = ["confirmed_rule", "curvature_kinks", "curvature_rule", "label_breaks"]
+__all__ = [
+    "RULES_OF_LOSSES",
+    "confirmed_rule",
+    "curvature_kinks",
+    "curvature_rule",
+    "label_breaks",
+]
+
+#: Rules for average losses and what confirms them, for each number of Gaussians.
+RULES_OF_LOSSES = {
+    2: (("medium", "fine"), ("fine", "fine-shifted")),
+    3: (("coarse", "medium"), ("medium", "medium-shifted")),
+}
 
 # Rules and what confirms them, cheapest first.
 _FOR_CURVATURE = {

@@ -18,6 +18,20 @@ activation = "gelu"
 loss = "pseudo-huber"
 """
 
+#: A run file of one step on few paths.
+ONE_STEP = f"""{RETRIEVAL}
+[method]
+step_size = 0.2
+n_steps = 1
+[sampling]
+n_paths = 64
+replicates = 2
+[trajectory]
+delta = 3.0
+"""
+#: The command as a function of the shell.
+DELTA_NN = f'delta-nn() {{ "{sys.executable}" -m dmft "$@"; }}\n'
+
 
 def called(capsys, arguments):
     """Exit code, stdout and stderr of a command."""
@@ -28,9 +42,8 @@ def called(capsys, arguments):
 
 def shell(script, *arguments, folder, **environment):
     """Exit code, stdout and stderr of a script in which ``delta-nn`` is the command."""
-    python = f'delta-nn() {{ "{sys.executable}" -m dmft "$@"; }}; set -o pipefail; '
     done = subprocess.run(
-        ["bash", "-c", python + script, "bash", *map(str, arguments)],
+        ["bash", "-c", f"{DELTA_NN}set -o pipefail; {script}", "bash", *map(str, arguments)],
         env=os.environ | environment,
         capture_output=True, text=True, timeout=120, check=False, cwd=folder,
     )  # fmt: skip

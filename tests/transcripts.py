@@ -27,6 +27,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from commands import DELTA_NN
 
 _FILE = re.compile(r"<!-- file: (\S+) -->\n+```\w*\n(.*?)```", re.DOTALL)
 _SHOWN = re.compile(
@@ -34,10 +35,7 @@ _SHOWN = re.compile(
 )
 _FIGURE = re.compile(r"<!-- from: (\S+) -->\n+!\[[^\]]*\]\(([^)]+)\)")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-_SHELL = f"""
-delta-nn() {{ "{sys.executable}" -m dmft "$@"; }}
-python() {{ "{sys.executable}" "$@"; }}
-"""
+_SHELL = DELTA_NN + f'python() {{ "{sys.executable}" "$@"; }}\n'
 
 
 def quick_commands(text):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import hashlib
+import json
 import math
 from typing import Any
 
-__all__ = ["plain"]
+__all__ = ["digest", "plain"]
 
 
 def plain(data: Any) -> Any:
@@ -25,3 +27,15 @@ def plain(data: Any) -> Any:
     if isinstance(data, float) and not math.isfinite(data):
         return None
     return data
+
+
+def digest(data: Any, digits: int) -> str:
+    """Return so many hexadecimal digits that stand for data, whatever the order of its keys.
+
+    Examples
+    --------
+    >>> digest({"a": 1, "b": [2.0]}, 8) == digest({"b": (2.0,), "a": 1}, 8)
+    True
+    """
+    text = json.dumps(plain(data), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]

@@ -24,7 +24,6 @@ information_exponents information_status information_share information_share_std
 information_margin generative_exponent generative_exponents generative_share
 generative_share_stderr generative_margin delta_alg delta_alg_stderr inverse_delta_alg
 inverse_delta_alg_stderr first_recovered"""
-_ROUNDING = 1e-9  # explained variances below this are zero to rounding
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dmft._numerics.plain_data import plain
+from dmft._numerics.plain_data import digest, plain
 from dmft._numerics.progress import ProgressBar, ProgressLines
 from dmft.cli.exits import DONE, NUMERICAL, PROGRAM, UsageError
 from dmft.cli.run_files import settings_stamp
@@ -145,9 +144,8 @@ class Output:
             from dmft.model.custom_laws import fingerprint
 
             settings["code of custom laws"] = fingerprint(problem)
-        text = json.dumps(plain([kind, software_version(), settings]), sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        folder = self.folder / "cache" / f"{self._run.name}-{kind}-{digest}"
+        name = f"{self._run.name}-{kind}-{digest([kind, software_version(), settings], 12)}"
+        folder = self.folder / "cache" / name
         if not self._kept.enter_context(claimed(folder)):
             return None
         self._cache = folder
@@ -190,13 +188,13 @@ class Output:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             say(f"{PROGRAM}: no figure {path}: {reason}")
 
-    def begin(self, lines: Lines) -> None:
+    def begin(self, first_lines: Callable[[], Lines]) -> None:
         """Print the first lines of the report before the work begins; with JSON there are none."""
         from dmft.io.report_text import report_text
 
         if not self._json:
-            self._begun = lines
-            put(report_text(lines, [], width=_FIRST_WIDTH))
+            self._begun = first_lines()
+            put(report_text(self._begun, [], width=_FIRST_WIDTH))
 
     def report(
         self,
@@ -276,7 +274,7 @@ def execution(
     try:
         first = None
         if output is not None and begin is not None:
-            first = functools.partial(_begin, output, begin)
+            first = functools.partial(output.begin, begin)
         with progress(total, unit, first) as advance:
             yield Execution(
                 threads=getattr(arguments, "threads", None),
@@ -290,10 +288,6 @@ def execution(
             raise
         folder = os.fspath(checkpoint)
         raise KeyboardInterrupt(f"the same command goes on from {folder}") from None
-
-
-def _begin(output: Output, lines: Callable[[], Lines]) -> None:
-    output.begin(lines())
 
 
 def first_lines(run: RunFile, computation: str) -> Lines:

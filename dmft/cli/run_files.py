@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from dmft._numerics.plain_data import digest
 from dmft.cli.exits import UsageError
 
 if TYPE_CHECKING:
@@ -236,8 +235,7 @@ def settings_stamp(arguments: argparse.Namespace, config: Mapping[str, Any]) -> 
         for name, value in vars(arguments).items()
         if "." not in name and name not in _NO_SETTINGS and value is not None and value is not False
     }
-    text = json.dumps([command, settings, own], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest([command, settings, own], 16)
 
 
 def until(method: Method, n_steps: int | None) -> Method:

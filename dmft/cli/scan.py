@@ -25,11 +25,10 @@ __all__ = ["run_scan"]
 
 def run_scan(arguments: argparse.Namespace) -> int:
     """Compute the quantities of all points, or say what it would take."""
-    from dmft.scans.cluster import check_address
-    from dmft.scans.scans import answered, dry_run, question_of
-
     if arguments.list:
         return _list(arguments)
+    from dmft.scans.scans import answered, dry_run, question_of
+
     run = run_file(arguments)
     source = arguments.preset if arguments.file is None else Path(arguments.file)
     names = given(arguments, "scan").get("quantity")
@@ -40,11 +39,14 @@ def run_scan(arguments: argparse.Namespace) -> int:
         return _estimate(arguments, run, question, dry_run(question, folder))
     if arguments.jobs is not None and (arguments.dask is None or "://" in arguments.dask):
         raise UsageError("--jobs belongs to --dask with a batch system, slurm say")
-    if arguments.dask is not None and "://" not in check_address(arguments.dask):
-        say(
-            f"{PROGRAM}: waits for jobs of {arguments.dask}, as long as it takes; what is finished "
-            f"is kept in {folder}"
-        )
+    if arguments.dask is not None:
+        from dmft.scans.cluster import check_address
+
+        if "://" not in check_address(arguments.dask):
+            say(
+                f"{PROGRAM}: waits for jobs of {arguments.dask}, as long as it takes; what is "
+                f"finished is kept in {folder}"
+            )
     with output:
         plan = question.plan()
         try:
@@ -86,6 +88,7 @@ def _estimate(
 ) -> int:
     """Print the number of points and what they take, without computing any."""
     from dmft._numerics.machine_memory import readable
+    from dmft.io.report_text import report_text
 
     design = question.design
     if arguments.json:
@@ -114,8 +117,7 @@ def _estimate(
         ("time", f"about {duration(found.seconds)} of processor time, from {source}"),
         ("memory", f"about {readable(found.bytes)} for each worker"),
     ]
-    width = max(len(name) for name, _ in lines)
-    put("\n".join(f"{name:{width}}  {text}" for name, text in lines))
+    put(report_text(lines, []))
     return DONE
 
 

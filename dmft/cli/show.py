@@ -25,11 +25,11 @@ _LONGEST = 80  # letters of a setting
 def run_show(arguments: argparse.Namespace) -> int:
     """Print a result file, or write it in another format; nothing is computed."""
     from dmft.io.results import read_header
-    from dmft.scans.loading import load
+    from dmft.scans.loading import load_kind
 
     path, kind = Path(arguments.file), arguments.format
     header = read_header(path)
-    result = load(path)
+    result = load_kind(path, header["kind"])
     if kind == "json":
         print_json(_json(path, header, result))
         return DONE

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run_compare", "run_simulate", "simulated"]
 
-_ROUNDING = 1e-12
-
 
 def run_simulate(arguments: argparse.Namespace) -> int:
     """Run gradient descent at one or more sizes."""

@@ -214,6 +214,10 @@ class MethodSettings(Settings):
 FLOW = ("t_max", "tol", "times", "max_steps")
 
 
+#: Options of the sampling that are about an accuracy.
+ACCURACY = ("rtol", "max_paths", "max_seconds")
+
+
 @dataclass(frozen=True)
 class SamplingSettings(Settings):
     """Arguments of :class:`dmft.Sampling`, or an accuracy in place of its ``n_paths``.
@@ -222,9 +226,7 @@ class SamplingSettings(Settings):
     given; all others use ``n_paths``.
     """
 
-    n_paths: int | None = option(
-        "paths per replicate, 2^p", "N", instead_of=("rtol", "max_paths", "max_seconds")
-    )
+    n_paths: int | None = option("paths per replicate, 2^p", "N", instead_of=ACCURACY)
     replicates: int | None = option("independent randomisations", "R")
     seed: int | None = option("seed of its random numbers")
     rank_tolerance: float | None = option()
@@ -244,10 +246,6 @@ class SamplingSettings(Settings):
     def accuracy(self) -> Accuracy | None:
         """Return the accuracy to reach; None where none is stated."""
         return requested(self.rtol, self.max_paths, self.max_seconds)
-
-
-#: Options of the sampling that are about an accuracy.
-ACCURACY = ("rtol", "max_paths", "max_seconds")
 
 
 # -- theory --------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dmft.io.quantities import Quantity
 
-__all__ = ["to_csv", "to_dataframe", "to_netcdf", "to_xarray"]
+__all__ = ["library", "origin", "to_csv", "to_dataframe", "to_netcdf", "to_xarray"]
 
 # Dimensions so short that a table has a column for each of their entries.
 _LARGEST: Final = 2**31 - 1
@@ -31,7 +31,7 @@ _SHORT: Final = ("neuron", "neuron_2", "direction", "hard_direction", "n_extreme
 
 def to_xarray(result: Any, names: Sequence[str] = ()) -> xr.Dataset:
     """Return the quantities of a result as a dataset, see `dmft.io.result.Result.to_xarray`."""
-    xarray = _library("xarray", "to_xarray")
+    xarray = library("xarray", "to_xarray")
     found = _coordinates_first(quantities(result, names))
     variables, coordinates = {}, set()
     sizes: dict[str, int] = {}
@@ -49,20 +49,23 @@ def to_xarray(result: Any, names: Sequence[str] = ()) -> xr.Dataset:
         if entry.error_of:
             attributes["standard_error_of"] = entry.error_of
         variables[name] = (dims, _storable(entry.values), attributes)
-    words = notes(result)
-    words |= {
+    dataset: xr.Dataset = xarray.Dataset(variables, attrs=notes(result) | origin(result))
+    return dataset.set_coords(sorted(coordinates))
+
+
+def origin(result: Any) -> dict[str, str]:
+    """Return class, version, commit and settings of a result, as attributes of a dataset."""
+    return {
         "result": type(result).__name__,
         "version": software_version(),
         "commit": software_commit() or "",
         "config": json.dumps(result.config),
     }
-    dataset: xr.Dataset = xarray.Dataset(variables, attrs=words)
-    return dataset.set_coords(sorted(coordinates))
 
 
 def to_dataframe(result: Any, along: Sequence[str]) -> pd.DataFrame:
     """Return the quantities along some dimensions, see `dmft.io.result.Result.to_dataframe`."""
-    pandas = _library("pandas", "to_dataframe")
+    pandas = library("pandas", "to_dataframe")
     found = _coordinates_first(quantities(result))
     known = sorted({dim for entry in found.values() for dim in entry.dims})
     for dim in along:
@@ -130,7 +133,7 @@ def to_netcdf(result: Any, path: str | os.PathLike[str], names: Sequence[str] = 
     return target
 
 
-def _library(name: str, what: str) -> Any:
+def library(name: str, what: str) -> Any:
     """Import a library of the extra ``data``."""
     import importlib
 

@@ -126,14 +126,6 @@ def _swish_2(r: Array, beta: float) -> Array:
     return np.asarray(beta * plain._silu_2(beta * np.asarray(r)))
 
 
-def _leaky(r: Array, slope: float) -> Array:
-    return np.asarray(np.maximum(r, slope * np.asarray(r)))
-
-
-def _leaky_1(r: Array, slope: float) -> Array:
-    return np.asarray(slope + (1.0 - slope) * np.heaviside(r, 0.0))
-
-
 def _leaky_2(r: Array, slope: float) -> Array:
     return np.zeros_like(r, dtype=np.float64)
 
@@ -194,7 +186,10 @@ FAMILIES: dict[str, Family] = {
         (_swish, _swish_1, _swish_2), {"beta": _positive}, {}, entry=("silu", {"beta": 1.0})
     ),
     "leaky-relu": Family(
-        (_leaky, _leaky_1, _leaky_2), {"slope": _slope}, {"slope": plain.LEAK}, (0.0,),
+        (plain._leaky_relu, plain._leaky_relu_1, _leaky_2),
+        {"slope": _slope},
+        {"slope": plain.LEAK},
+        (0.0,),
         ("leaky-relu", {"slope": plain.LEAK}),
     ),
     "relu": Family(

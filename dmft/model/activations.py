@@ -253,12 +253,12 @@ def _relu_1(r: Array) -> Array:
     return np.asarray(np.heaviside(r, 0.0))
 
 
-def _leaky_relu(r: Array) -> Array:
-    return np.asarray(np.maximum(r, LEAK * np.asarray(r)))
+def _leaky_relu(r: Array, slope: float = LEAK) -> Array:
+    return np.asarray(np.maximum(r, slope * np.asarray(r)))
 
 
-def _leaky_relu_1(r: Array) -> Array:
-    return np.asarray(LEAK + (1.0 - LEAK) * np.heaviside(r, 0.0))
+def _leaky_relu_1(r: Array, slope: float = LEAK) -> Array:
+    return np.asarray(slope + (1.0 - slope) * np.heaviside(r, 0.0))
 
 
 def _abs(r: Array) -> Array:

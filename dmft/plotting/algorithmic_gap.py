@@ -11,10 +11,10 @@ from matplotlib.ticker import FuncFormatter
 from dmft.model.classification import describe_label
 from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
-    CYCLE,
     DASHES,
     GREY,
     VERMILLION,
+    color_of,
     fill_band,
     filled_marks,
     format_number,
@@ -110,7 +110,7 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
     ends: list[tuple[str, float, str]] = []
     shown: list[float] = []
     for index, (name, curve) in enumerate(curves):
-        color = CYCLE[index % len(CYCLE)]
+        color = color_of(index)
         known = np.isfinite(curve.value)
         t, value = curve.times[known], curve.value[known]
         error = curve.error[known]

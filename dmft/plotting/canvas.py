@@ -10,7 +10,7 @@ import contextvars
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import matplotlib
 import numpy as np
@@ -22,7 +22,6 @@ from matplotlib.transforms import ScaledTranslation
 from rmt.plotting import Canvas, style
 
 if TYPE_CHECKING:
-    from matplotlib.legend import Legend
     from matplotlib.path import Path
     from matplotlib.transforms import Bbox
 
@@ -35,7 +34,6 @@ _TALLEST = 0.4  # a legend taller than this part of its panel stands below it,
 _BELOW = 34.0  # so many points: ticks and the name of the axis
 
 _Function = TypeVar("_Function", bound=Callable[..., Figure])
-_P = ParamSpec("_P")
 
 
 @dataclass
@@ -230,7 +228,7 @@ def _clear_legend(panel: Axes) -> None:
     assert figure is not None
     figure.draw_without_rendering()
     box = legend.get_window_extent()
-    if not _covers(panel, legend, box):
+    if not _covers(panel, box):
         return
     part = (box.height + 4.0) / panel.bbox.height
     if part > _TALLEST:
@@ -245,7 +243,7 @@ def _clear_legend(panel: Axes) -> None:
     legend.set_loc("upper left" if left else "upper right")
 
 
-def _covers(panel: Axes, legend: Legend, box: Bbox) -> bool:
+def _covers(panel: Axes, box: Bbox) -> bool:
     """Return whether a box hides any line, mark, band, bar or text of a panel."""
     for line in panel.lines:
         _, up = line.get_transform().contains_branch_seperately(panel.transData)

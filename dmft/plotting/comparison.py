@@ -13,10 +13,10 @@ from dmft.comparison.comparison import check_comparable
 from dmft.comparison.smallest_eigenvalue import predict_smallest_at
 from dmft.plotting.canvas import drawing, legend_below, remove
 from dmft.plotting.common import (
-    CYCLE,
     DASHES,
     GREY,
     VERMILLION,
+    color_of,
     describe,
     fill_band,
     new_figure,
@@ -160,7 +160,7 @@ def _draw_quantity(axes: Axes, quantity: QuantityComparison, comparison: Compari
     shifts = apart * (np.arange(n_sizes) - 0.5 * (n_sizes - 1)) / max(n_sizes - 1, 1)
     shown = _shown(quantity)
     for n, entry in enumerate(shown):
-        color, label = CYCLE[n % len(CYCLE)], quantity.labels[entry]
+        color, label = color_of(n), quantity.labels[entry]
         value, error = quantity.theory[:, entry], quantity.theory_stderr[:, entry]
         if few:
             axes.errorbar(steps, value, error, fmt="none", ecolor=color, elinewidth=0.8, zorder=3)
@@ -197,7 +197,7 @@ def _draw_ratios(
         n = shown.index(entry) if entry in shown else None
         axes.plot(
             quantity.steps, quantity.ratio[:, entry], linewidth=1.0 if n is not None else 0.6,
-            color=GREY if n is None else CYCLE[n % len(CYCLE)], marker=marker, markersize=2.7,
+            color=GREY if n is None else color_of(n), marker=marker, markersize=2.7,
             linestyle="" if few else "-" if n is None else DASHES[n % len(DASHES)],
             zorder=1 if n is None else 2,
         )  # fmt: skip
@@ -335,7 +335,7 @@ def _draw_smallest(axes: Axes, runs: Sequence[Simulation], step: int) -> None:
     for j, run in enumerate(runs):
         values = run.hessian[step].smallest[:, 0]
         axes.plot(
-            values, np.full(len(values), 0.03 + 0.05 * j), "|", color=CYCLE[2 + j % 4],
+            values, np.full(len(values), 0.03 + 0.05 * j), "|", color=color_of(2 + j % 4),
             markersize=5.4, markeredgewidth=1, transform=axes.get_xaxis_transform(), zorder=5,
             label=f"smallest, $d = {run.d}$",
         )  # fmt: skip
@@ -348,7 +348,7 @@ def _draw_overlaps(axes: Axes, runs: Sequence[Simulation], smallest: SmallestEig
         record = run.hessian[p.step]
         x = record.smallest[:, : p.count].mean(axis=1)
         y = record.overlaps[:, : p.count].mean(axis=1)
-        color = CYCLE[2 + j % 4]
+        color = color_of(2 + j % 4)
         axes.plot(
             x, y, _MARKERS[j % len(_MARKERS)], color=color, markersize=3.4,
             markerfacecolor="white" if j == 0 and len(runs) > 1 else color,
@@ -368,7 +368,7 @@ def _draw_overlaps(axes: Axes, runs: Sequence[Simulation], smallest: SmallestEig
         for j, (run, shift) in enumerate(zip(runs, smallest.shifts, strict=True)):
             if shift:
                 axes.axvline(
-                    p.value + shift, color=CYCLE[2 + j % 4], linewidth=1,
+                    p.value + shift, color=color_of(2 + j % 4), linewidth=1,
                     linestyle=(0, (4, 2)), label=f"its expected mean, $d = {run.d}$",
                 )  # fmt: skip
     what = "smallest eigenvalue" if p.count == 1 else f"mean of the {p.count} smallest eigenvalues"

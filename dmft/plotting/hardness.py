@@ -12,9 +12,9 @@ from dmft.model.classification import describe_label
 from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     BLUE,
-    CYCLE,
     GREY,
     VERMILLION,
+    color_of,
     format_number,
     look,
     name_of,
@@ -150,7 +150,7 @@ def _stack(
         height = np.nan_to_num(share[:, index - first])
         axes.bar(
             degree, height, 0.7, bottom=base, yerr=np.nan_to_num(error[:, index - first]),
-            color=CYCLE[index % len(CYCLE)], label=name, error_kw={"elinewidth": 1.0},
+            color=color_of(index), label=name, error_kw={"elinewidth": 1.0},
         )  # fmt: skip
         base += height
     _finish(axes, max(computed, 2))

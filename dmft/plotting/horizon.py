@@ -9,10 +9,10 @@ import numpy as np
 from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     BLUE,
-    CYCLE,
     GREEN,
     GREY,
     VERMILLION,
+    color_of,
     describe,
     fill_band,
     format_number,
@@ -187,7 +187,7 @@ def _draw_edges(axes: Axes, curve: ThresholdCurve) -> None:
             continue
         distance = -edge[shown]
         lower = np.maximum(distance - error[shown], 0.1 * distance)
-        fill_band(axes, t[shown], distance, error[shown], CYCLE[n % len(CYCLE)], lower)
+        fill_band(axes, t[shown], distance, error[shown], color_of(n), lower)
         axes.plot(
             t[shown], distance, **look(n), label=label,
             linewidth=1.5 if n == 0 else 1.3, marker="o" if shown.sum() == 1 else None,

@@ -49,7 +49,7 @@ def plot_margins(result: RiskMinimizer) -> Figure:
         )
     if math.isnan(result.test_error):
         raise ValueError("result must be that of labels -1 and +1 to be drawn, by its margins")
-    reach = _SPREADS * math.sqrt(result.norm) if math.isfinite(result.norm) else 1.0
+    reach = _SPREADS * math.sqrt(result.norm)
     margins = np.linspace(-reach, reach, _POINTS)
     data, fresh = result.margin_cdf(margins), result.margin_cdf(margins, fresh=True)
     figure, (axes,) = new_figure((3.4, 2.6))

@@ -14,10 +14,10 @@ from dmft._numerics.validation import check_instance
 from dmft.model.classification import describe_label
 from dmft.plotting.canvas import COLUMN, PAGE, drawing, legend_below, new_figure, remove
 from dmft.plotting.common import (
-    CYCLE,
     DASHES,
     GREY,
     VERMILLION,
+    color_of,
     describe,
     fill_band,
     filled_marks,
@@ -250,7 +250,7 @@ def _draw_line(
     joined: bool,
 ) -> None:
     value, error = part["value"], np.nan_to_num(part["error"], posinf=0.0)
-    color, known = CYCLE[index % len(CYCLE)], np.isfinite(value)
+    color, known = color_of(index), np.isfinite(value)
     good = part["statuses"] == Status.SUCCESS.name
     marks = {**marker_of(index), "markersize": 3.4}
     if joined:
@@ -279,7 +279,7 @@ def _draw_vertical(
     value, error = float(part["value"]), float(part["error"])
     if not math.isfinite(value):
         return
-    color = CYCLE[index % len(CYCLE)]
+    color = color_of(index)
     if math.isfinite(error) and error > 0:
         axes.axvspan(value - error, value + error, color=color, alpha=0.15, linewidth=0, zorder=0)
     axes.axvline(value, color=color, linewidth=1.0, linestyle=DASHES[(number + 1) % len(DASHES)])
@@ -413,14 +413,14 @@ def _scatter(axes: Axes, scan: Scan, name: str, axis: Axis) -> None:
         ticks = names
     known, good = np.isfinite(value), scan.statuses[:, place] == Status.SUCCESS.name
     axes.errorbar(
-        at[known], value[known], error[known], color=CYCLE[0], linestyle="none", elinewidth=1.0
+        at[known], value[known], error[known], color=color_of(0), linestyle="none", elinewidth=1.0
     )
     filled_marks(
-        axes, at[known], value[known], good[known], color=CYCLE[0], marker="o", markersize=3.0
+        axes, at[known], value[known], good[known], color=color_of(0), marker="o", markersize=3.0
     )
     if (~known).any():
         axes.plot(
-            at[~known], np.full((~known).sum(), 0.03), "x", color=CYCLE[0], markersize=4.5,
+            at[~known], np.full((~known).sum(), 0.03), "x", color=color_of(0), markersize=4.5,
             transform=axes.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
     name_axis(axes, axis, ticks)

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from dmft._numerics.validation import check_instance
 from dmft.plotting.canvas import drawing, legend_below, remove
 from dmft.plotting.common import (
-    CYCLE,
     GREY,
+    color_of,
     describe,
     flatten_rounding,
     log_if_wide,
@@ -115,7 +115,7 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
         axes.set_xlim(-margin, last + margin)
     set_title(figure, _title(runs))
     handles = [
-        Line2D([], [], color=CYCLE[index % len(CYCLE)], label=_size_label(run))
+        Line2D([], [], color=color_of(index), label=_size_label(run))
         for index, run in enumerate(runs)
     ]
     names = [str(handle.get_label()) for handle in handles]
@@ -151,7 +151,7 @@ def _overlaps(run: Simulation) -> Curves:
 def _draw(axes: Axes, runs: list[Simulation], curves: list[Curves]) -> None:
     for index, (run, own) in enumerate(zip(runs, curves, strict=True)):
         for dash, values in enumerate(own.values()):
-            line = {**look(dash), "color": CYCLE[index % len(CYCLE)]}
+            line = {**look(dash), "color": color_of(index)}
             axes.plot(run.steps, values.T, linewidth=0.4, alpha=0.35, **line)
             alone = "o" if len(run.steps) == 1 else None
             axes.plot(run.steps, values.mean(axis=0), linewidth=1.3, marker=alone, **line)

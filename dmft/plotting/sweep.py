@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from dmft._numerics.validation import check_instance, check_real
 from dmft.plotting.canvas import drawing, legend_below
 from dmft.plotting.common import (
-    CYCLE,
     DASHES,
     GREY,
+    color_of,
     describe,
     filled_marks,
     format_number,
@@ -183,7 +183,7 @@ def _draw_probability(axes: Axes, sweep: Sweep) -> None:
     lower, upper = sweep.probability_interval(0.68)
     axes.axhline(0.5, color=GREY, linewidth=0.5, zorder=0)
     for index, d in enumerate(sweep.d):
-        crossing, color = sweep.crossing(d), CYCLE[index % len(CYCLE)]
+        crossing, color = sweep.crossing(d), color_of(index)
         bars = [probability[index] - lower[index], upper[index] - probability[index]]
         axes.errorbar(
             _staggered(sweep, axes, index), probability[index], np.maximum(bars, 0.0),
@@ -228,7 +228,5 @@ def _draw_runs(axes: Axes, sweep: Sweep, values: FloatArray) -> None:
         )  # fmt: skip
         some = finite.any(axis=1)
         medians = [float(np.median(row[np.isfinite(row)])) for row in values[index][some]]
-        axes.plot(
-            sweep.deltas[some], medians, color=CYCLE[index % len(CYCLE)], linewidth=1, zorder=3
-        )
+        axes.plot(sweep.deltas[some], medians, color=color_of(index), linewidth=1, zorder=3)
     axes.yaxis.set_major_locator(MaxNLocator(6))

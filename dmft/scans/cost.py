@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dmft._numerics.sampling import Sampling
@@ -25,7 +25,8 @@ _SPARE: Final = 1.5  # what an allocator does not give back at once
 _MOST_RANK: Final = 150  # directions of a basis per neuron, roughly, before truncation holds them
 _MEASURED_PATHS: Final = 512
 _MEASURED_STEPS: Final = (8, 24)
-_SCAN_SOLVES, _ROOT_SOLVES, _CURVE_SOLVES = 14, 2, 13
+_SOLVES: Final = {"threshold": 14, "curve": 13}  # of other computations one
+_ROOT_SOLVES: Final = 2
 # Error of a threshold on 8 x 1024 paths, roughly; it falls like the root of their number.
 _ERROR, _PATHS_OF_ERROR = 0.02, 1024
 _FLOPS: Final = 1e9  # of gradient descent at finite d, per second and core
@@ -130,12 +131,12 @@ def bytes_of(task: _Costed) -> float:
     if task.computation == "label":
         return _INTERPRETER + 8.0 * 2**24 * 6
     n_paths = max(_paths(task))
-    sampling = replace(run.sampling, n_paths=n_paths)
+    replicates = run.sampling.replicates
     kept = len(task.readings) if task.computation == "hessian" else 30
     n_kept = 1 if task.computation == "threshold" else min(kept, run.method.n_steps + 1)
     n_steps = run.method.n_steps
-    least = surely_needed(run.problem, run.method, n_paths, sampling.replicates, n_kept, n_steps)
-    drawn = n_paths * sampling.replicates * (2 if run.problem.starts_on_hard else 1)
+    least = surely_needed(run.problem, run.method, n_paths, replicates, n_kept, n_steps)
+    drawn = n_paths * replicates * (2 if run.problem.starts_on_hard else 1)
     basis = 8.0 * 2 * run.problem.m * min(n_steps, _MOST_RANK) * drawn
     return _INTERPRETER + _SPARE * (least + basis)
 
@@ -164,7 +165,7 @@ def roughly(run: RunFile, computation: str) -> tuple[float, float]:
     """
     task = _Command(computation, run)
     n_steps, n_runs = run.method.n_steps, run.sampling.replicates + 1
-    count = {"threshold": _SCAN_SOLVES, "curve": _CURVE_SOLVES}.get(computation, 1)
+    count = _SOLVES.get(computation, 1)
     seconds = _Model(_ROUGH_RATES).seconds(task) + count * n_runs * n_steps * _STEP_SECONDS
     return seconds, bytes_of(task)
 
@@ -185,12 +186,12 @@ class _Model:
             settings, m = run.sweep, run.problem.m
             d, delta = (settings.d or (1,))[-1], (settings.deltas or (1.0,))[0]
             return settings.seeds * run.method.n_steps * 4.0 * delta * d * d * m / _FLOPS
-        step, readings = run.method.n_steps, [ReadingName.parse(text) for text in task.readings]
-        count = {"threshold": _SCAN_SOLVES, "curve": _CURVE_SOLVES}.get(task.computation, 1)
+        step = run.method.n_steps
+        count = _SOLVES.get(task.computation, 1)
         if task.computation == "threshold" and run.threshold.step is not None:
             step = run.threshold.step
         if task.computation == "hessian":
-            step = max(reading.step or 0 for reading in readings)
+            step = max(ReadingName.parse(text).step or 0 for text in task.readings)
         if not step:
             return _PLAN_SECONDS
         first, last = _paths(task)

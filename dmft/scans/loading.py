@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from dmft.io.result import Result
     from dmft.model.problem import Problem
 
-__all__ = ["load"]
+__all__ = ["load", "load_kind"]
 
 _SAVED: Final = (
     *(AlgorithmicGap, Comparison, Grokking, Hardness, RiskMinimizer, Scan, Simulation),
-    *(Spectrum, Sweep),
-    *(Threshold, ThresholdCurve),
+    *(Spectrum, Sweep, Threshold, ThresholdCurve),
 )
 
 
@@ -68,7 +67,11 @@ def load(path: str | os.PathLike[str], problem: Problem | None = None) -> Result
     ...     dmft.load(f"{folder}/threshold.npz") == found
     True
     """
-    kind = read_header(path)["kind"]
+    return load_kind(path, read_header(path)["kind"], problem)
+
+
+def load_kind(path: str | os.PathLike[str], kind: str, problem: Problem | None = None) -> Result:
+    """Load a result as `load` does, of a kind that its header has been found to state."""
     with_problem: dict[str, type[Trajectory] | type[Simulation]] = {
         KIND: Trajectory, Simulation._kind: Simulation
     }  # fmt: skip

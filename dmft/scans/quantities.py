@@ -139,6 +139,11 @@ def _sampled(value: float, replicates: np.ndarray[Any, Any], status: Status) -> 
         return Reading.of(value, 0.0, status)
     stderr = float(standard_error(replicates, axis=0))
     bias = float(bias_of_paths(value, replicates.mean(), len(replicates)))
+    return _with_bias(value, stderr, bias, status)
+
+
+def _with_bias(value: float, stderr: float, bias: float, status: Status) -> Reading:
+    """Return a number with its error and the bias of finitely many paths in one."""
     if status.ok and is_biased(bias, stderr, value):
         status = Status.FINITE_PATHS
     exact = stderr == 0.0 and not is_biased(bias, 0.0, value)
@@ -205,10 +210,7 @@ def _of_trajectory(
             )
         )
         status = _stable(status, trajectory.unstable_paths.share_until(step))
-        if status.ok and is_biased(bias, stderr, value):
-            status = Status.FINITE_PATHS
-        exact = stderr == 0.0 and not is_biased(bias, 0.0, value)
-        return Reading.of(value, 0.0 if exact else math.hypot(stderr, bias), status)
+        return _with_bias(value, stderr, bias, status)
 
     return read
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_choice
 from dmft._numerics.value_text import text_table, value_text
-from dmft.io.results import reporting, software_commit, software_version, whole_file
+from dmft.io.results import reporting, whole_file
 from dmft.io.saved_result import SavedResult
+from dmft.io.tables import library, origin
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -177,8 +178,7 @@ class Scan(SavedResult, kind="scan", settings=()):
         """
         if along:
             raise ValueError(f"along must be empty: rows are points, got {along[0]!r}")
-        import pandas
-
+        pandas = library("pandas", "to_dataframe")
         return pandas.DataFrame(self.columns())
 
     def to_xarray(self, *names: str) -> Any:
@@ -196,8 +196,7 @@ class Scan(SavedResult, kind="scan", settings=()):
         ValueError
             If there is no such quantity.
         """
-        import xarray
-
+        xarray = library("xarray", "to_xarray")
         product = self.design == "product"
         dims = tuple(keys[0] for keys in self.axes) if product else ("point",)
         data: dict[str, Any] = {}
@@ -211,14 +210,7 @@ class Scan(SavedResult, kind="scan", settings=()):
         for key, values in self.settings.items():
             if not product:
                 places[key] = ("point", list(map(_cell, values)))
-        words = {
-            "design": self.design,
-            "result": type(self).__name__,
-            "status": self.status.name,
-            "version": software_version(),
-            "commit": software_commit() or "",
-            "config": json.dumps(self.config),
-        }
+        words = {"design": self.design, "status": self.status.name, **origin(self)}
         return xarray.Dataset(data, places, words)
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:

@@ -158,8 +158,7 @@ class Question:
     def _point(self, overrides: Mapping[str, Any]) -> RunFile:
         """Return the run file of a point."""
         name, tables = self.run.name, dict(self.tables)
-        own = _is_python(self.run)
-        if own and not any(key.partition(".")[0] in _OF_PROBLEM for key in overrides):
+        if _is_python(self.run):  # its problem is that of all points
             tables |= {"target": {"label": "linear"}, "network": {}, "problem": {}}
             run = RunFile.from_config(tables, name, overrides=overrides)
             return dataclasses.replace(run, problem=self.run.problem)
@@ -261,7 +260,6 @@ def answered(
 ) -> Scan:
     """Carry out the plan of all points of a scan; arguments as those of `scan`."""
     check_progress(progress)
-    plan = question.plan()
     store = None if checkpoint is None else PointStore(checkpoint)
     outcomes = {} if store is None else store.read(plan.tasks.values())
     if store is not None:

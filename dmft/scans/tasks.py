@@ -6,14 +6,12 @@ not depend on delta, Hessian and losses at one delta come from one trajectory.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dmft._numerics.plain_data import plain
+from dmft._numerics.plain_data import digest, plain
 from dmft._numerics.sampling import RANDOM_NUMBERS
 from dmft._numerics.workers import single_threaded_blas
 from dmft.config.config import RunFile
@@ -149,9 +147,7 @@ def _task(run: RunFile, name: ReadingName) -> tuple[Task, str]:
     config = plain({table: tables[table] for table in computation.tables})
     # Functions without a source are known by what they give at a few points.
     identity = [kind, config, fingerprint(run.problem), software_version(), RANDOM_NUMBERS]
-    text = json.dumps(identity, sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return Task(kind, run, config, (), key), str(reading)
+    return Task(kind, run, config, (), digest(identity, 32)), str(reading)
 
 
 def run_task(task: Task) -> Outcome:

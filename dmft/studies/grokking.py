@@ -253,11 +253,11 @@ def predict_grokking(
     fall_time_stderr = np.full_like(fall_time, np.nan)
     n_starts = np.zeros(len(dimensions), dtype=np.intp)
     is_rough = False
-    n_first = len(levels) if means[0].size == 1 else n_draws
+    is_scalar = means[0].size == 1
+    n_first = len(levels) if is_scalar else n_draws
     with execution.shown(n_first * len(dimensions), "predicted runs") as execution:
         for i, dimension in enumerate(dimensions):
             covariance = (law.covariance + random) / dimension
-            is_scalar = means[i].size == 1
             if is_scalar:
                 starts, count = _quantiles(means[i], covariance, levels), len(levels)
             else:

@@ -178,7 +178,8 @@ def _slope(entry: LocatedStep) -> float:
 def _allowed(entry: LocatedStep, rtol: float) -> float:
     """Return the gap as far from the root as this may be off."""
     root = entry.roots.threshold
-    return 0.0 if root is None else rtol * root.crossing.value * abs(_slope(entry))
+    assert root is not None  # only such steps have evaluations in doubt
+    return rtol * root.crossing.value * abs(_slope(entry))
 
 
 def _marked(entry: LocatedStep, doubt: _Above) -> LocatedStep:

@@ -50,12 +50,8 @@ def threshold_lines(result: Threshold, name: str = "") -> Lines:
         ("crossings", crossings or "none"),
         ("gap", f"{end(0)}, {end(-1)}; {result.n_evaluations} evaluations"),
     ]
-    if result.detail:
-        lines.append(("detail", result.detail))
-    if not np.isfinite(result.gap).any():
-        lines.append(("figure", "none: there is no finite gap to draw"))
     share = result.unstable_share
-    return lines + _unstable_line(share, f"{share:.1%} of an average at the root")
+    return lines + _last_lines(result, share, f"{share:.1%} of an average at the root")
 
 
 def curve_lines(result: ThresholdCurve, name: str = "") -> Lines:
@@ -71,12 +67,8 @@ def curve_lines(result: ThresholdCurve, name: str = "") -> Lines:
     ]
     if result.limit.detail:
         lines.append(("", result.limit.detail))
-    if result.detail:
-        lines.append(("detail", result.detail))
-    if not np.isfinite(result.gap).any():
-        lines.append(("figure", "none: there is no finite gap to draw"))
     share = float(np.max(result.unstable_share, initial=0.0, where=result.unstable_share > 0.0))
-    return lines + _unstable_line(share, f"up to {share:.1%} of an average at the threshold")
+    return lines + _last_lines(result, share, f"up to {share:.1%} of an average at the threshold")
 
 
 def curve_table(result: ThresholdCurve) -> str:
@@ -131,9 +123,12 @@ def _limit_text(limit: Extrapolation, *, known_late: bool) -> str:
     return text if limit.status.ok else f"{text}; {limit.status.name}: {limit.status.value}"
 
 
-def _unstable_line(share: float, words: str) -> Lines:
-    """Write the share of unstable paths in an average at a threshold, if it is too large."""
-    if not share > SHARE_TOLERANCE:  # also where it is not known
-        return []
-    text = f"carry {words}: a smaller step_size, or gradient flow, has fewer or none"
-    return [("unstable paths", text)]
+def _last_lines(result: Threshold | ThresholdCurve, share: float, words: str) -> Lines:
+    """Write what is behind the status, a figure left out, and unstable paths that carry much."""
+    lines = [("detail", result.detail)] if result.detail else []
+    if not np.isfinite(result.gap).any():
+        lines.append(("figure", "none: there is no finite gap to draw"))
+    if share > SHARE_TOLERANCE:  # not where it is not known
+        text = f"carry {words}: a smaller step_size, or gradient flow, has fewer or none"
+        lines.append(("unstable paths", text))
+    return lines

@@ -248,7 +248,7 @@ def roots_to_accuracy(
     for _ in range(_MOST_WINDOWS):
         _locate(levels, memos, found, steps, bracket, points, max_solves)
         found = decide_signs(levels, memos, found, steps, max_solves)
-        if not _above_windows(memos[-1], memos, found, bracket, points, max_solves, rtol):
+        if not _above_windows(memos, found, bracket, points, max_solves, rtol):
             return found, memos
     # Windows that no root of their own ends are none for certain.
     windows = [window_above(entry, memos) for entry in found]
@@ -259,7 +259,6 @@ def roots_to_accuracy(
 
 
 def _above_windows(
-    memo: GapMemo,
     memos: Sequence[GapMemo],
     found: list[LocatedStep],
     bracket: tuple[float, float],
@@ -268,6 +267,7 @@ def _above_windows(
     rtol: float,
 ) -> bool:
     """Find the roots above windows of positive gap, in place; return whether there are any."""
+    memo = memos[-1]
     windows = {i: window_above(entry, memos) for i, entry in enumerate(found)}
     above = {i: window for i, window in windows.items() if window is not None}
     if not above:

@@ -4,26 +4,19 @@ import json
 
 import numpy as np
 import pytest
-from commands import RETRIEVAL, assert_one_line, called, commands_on, names
+from commands import ONE_STEP, assert_one_line, called, commands_on, names
 
 import dmft
 from dmft.cli.arguments import command_parser
 
-RUN = f"""
-{RETRIEVAL}
-second_layer_weight_decay = 0.0
-[method]
-step_size = 0.2
-n_steps = 1
-[sampling]
-n_paths = 64
-replicates = 2
-[trajectory]
-delta = 3.0
+RUN = (
+    ONE_STEP.replace("[method]", "second_layer_weight_decay = 0.0\n[method]")
+    + """
 [simulation]
 d = 20
 seeds = 2
 """
+)
 LAWS = """
 def parity(z, eps):
     return z[:, 0] * z[:, 1]

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from commands import RETRIEVAL, called, hear_interrupts, names, shell
+from commands import ONE_STEP, called, hear_interrupts, names, shell
 
 from dmft.cli import main
 from dmft.cli.exits import UsageError
@@ -16,23 +16,13 @@ from dmft.cli.limits import check_address_space
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="descriptors and signals")
 resource = pytest.importorskip("resource")
 
-RUN = f"""{RETRIEVAL}
-[method]
-step_size = 0.2
-n_steps = 1
-[sampling]
-n_paths = 64
-replicates = 2
-[trajectory]
-delta = 3.0
-"""
 FILES = ["small-trajectory.npz", "small-trajectory.png"]
 
 
 @pytest.fixture
 def run_file(tmp_path):
     path = tmp_path / "small.toml"
-    path.write_text(RUN, encoding="utf-8")
+    path.write_text(ONE_STEP, encoding="utf-8")
     return path
 
 

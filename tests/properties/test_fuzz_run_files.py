@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from commands import called
+from commands import ONE_STEP, called
 from run_files import FULL
 
 from dmft.cli.exits import BAD_INPUT, DONE, NUMERICAL
@@ -81,22 +81,6 @@ def test_a_damaged_file_is_read_or_is_one_line(tmp_path, part):
     assert 0 < n_read < N_FILES // 4
 
 
-SMALL = """
-[target]
-label = "phase-retrieval"
-[network]
-activation = "gelu"
-[problem]
-loss = "pseudo-huber"
-[method]
-step_size = 0.2
-n_steps = 1
-[sampling]
-n_paths = 64
-replicates = 2
-[trajectory]
-delta = 3.0
-"""
 #: What may be said instead, and the exit codes of that.
 ALTERED = {
     "step_size = 0.2": {
@@ -116,9 +100,9 @@ def test_small_runs_of_altered_files_end_with_a_code(tmp_path, capsys, monkeypat
     path = tmp_path / "run.toml"
     command = ["trajectory", str(path), "--out", str(tmp_path / "out"), "--threads", "1", "--force"]
     for old, values in ALTERED.items():
-        assert old in SMALL
+        assert old in ONE_STEP
         for value, expected in values.items():
-            path.write_text(SMALL.replace(old, f"{old.partition(' = ')[0]} = {value}"))
+            path.write_text(ONE_STEP.replace(old, f"{old.partition(' = ')[0]} = {value}"))
             code, out, err = called(capsys, command)
             assert (value, code) == (value, expected)
             assert err.count("\n") == (code == BAD_INPUT)

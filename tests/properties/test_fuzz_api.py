@@ -15,7 +15,7 @@ import rmt
 pytestmark = pytest.mark.slow
 
 N_CALLS = 300
-N_CHUNKS = 30  # files of many tests begin first, and this one takes a minute
+N_CHUNKS = 10
 BAD = [
     True,
     "3",
@@ -291,4 +291,4 @@ def test_random_calls_are_answered_or_refused_in_one_line(chunk):
     ended = [one_call(seed) for seed in range(chunk, N_CALLS, N_CHUNKS)]
     assert set(ended) <= {"answered", "refused", "failed"}
     # The generator is no use if everything is refused.
-    assert ended.count("answered") > len(ended) // 4
+    assert ended.count("answered") > len(ended) // 2

@@ -91,9 +91,10 @@ def _draw(
     try:
         with style(place.settings):
             figure = function(*arguments, **options)
-            for panel in place.panels:
-                if panel.figure is not None:
-                    _clear_legend(panel)
+            panels = [panel for panel in place.panels if panel.figure is not None]
+            # A legend that has gone below takes height from all panels, and others may cover then.
+            while any(_clear_legend(panel) for panel in panels):
+                pass
     finally:
         _place.reset(token)
     return figure
@@ -219,28 +220,35 @@ def legend_below(
         legend.remove()
 
 
-def _clear_legend(panel: Axes) -> None:
-    """Make room above the data for a legend that would cover some of it."""
+def _clear_legend(panel: Axes) -> bool:
+    """Make room above the data for a legend that would cover some of it, or put it below.
+
+    Returns
+    -------
+    bool
+        Whether it has gone below.
+    """
     legend = panel.get_legend()
     if legend is None or legend.get_bbox_to_anchor().bounds != panel.bbox.bounds:
-        return  # it stands beside the panel
+        return False  # it stands beside the panel
     figure = panel.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()
     box = legend.get_window_extent()
     if not _covers(panel, box):
-        return
+        return False
     part = (box.height + 4.0) / panel.bbox.height
     if part > _TALLEST:
         down = ScaledTranslation(0.0, -_BELOW / 72.0, figure.dpi_scale_trans)
         legend.set_loc("upper center")
         legend.set_bbox_to_anchor((0.5, 0.0), transform=panel.transAxes + down)
-        return
+        return True
     scale = panel.yaxis.get_transform()
     low, high = scale.transform(panel.get_ylim())
     panel.set_ylim(top=float(scale.inverted().transform(high + (high - low) * part / (1.0 - part))))
     left = box.x0 + box.x1 < panel.bbox.x0 + panel.bbox.x1
     legend.set_loc("upper left" if left else "upper right")
+    return False
 
 
 def _covers(panel: Axes, box: Bbox) -> bool:

@@ -4,6 +4,7 @@ from dmft._numerics.sampling import Sampling
 from dmft.comparison.comparison import Comparison, compare
 from dmft.comparison.run_data import RunData
 from dmft.config.config import load_preset, load_run, preset_names
+from dmft.hessian.finite_law import FiniteLaw
 from dmft.io.results import software_version
 from dmft.model.activations import Activation
 from dmft.model.gradients import curvature
@@ -50,6 +51,7 @@ __all__ = [
     "Cosine",
     "Crossing",
     "Extrapolation",
+    "FiniteLaw",
     "GapLimit",
     "GradientDescent",
     "GradientFlow",

@@ -122,7 +122,7 @@ def _trajectory(parser: Parser) -> None:
 
 def _spectrum(parser: Parser) -> None:
     _add_source(parser)
-    add_options(parser, "spectrum", "delta", "step")
+    add_options(parser, "spectrum", "delta", "step", "d", "draws")
     parser.add_argument(
         "--flow", action="store_true", help="also draw edges and outliers along the steps up to T"
     )

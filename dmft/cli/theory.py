@@ -18,6 +18,7 @@ from dmft.cli.output import (
 from dmft.cli.run_files import needed, run_file
 from dmft.io.report_text import paths_line
 from dmft.trajectory.report import last_meaningful_step
+from rmt.status import Status
 
 if TYPE_CHECKING:
     import argparse
@@ -82,7 +83,10 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
 
 def run_spectrum(arguments: argparse.Namespace) -> int:
     """Compute the density, edges and outliers of the Hessian."""
+    from dmft.hessian.finite_law import check_dimension
+    from dmft.hessian.report import finite_json, finite_lines
     from dmft.simulation.simulation_plan import check_steps
+    from dmft.trajectory.finite_law import check_same_samples
     from dmft.trajectory.report import spectrum_lines
     from dmft.trajectory.solving import solve
     from dmft.trajectory.spectra import spectrum
@@ -91,6 +95,10 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
     delta = needed(run.spectrum.delta, "spectrum.delta")
     step = run.method.n_steps if run.spectrum.step is None else run.spectrum.step
     check_steps("step", [step], run.method.n_steps)
+    sizes = run.spectrum.d or ()
+    if sizes:
+        check_same_samples(run.method)
+        check_dimension(sizes[0], delta, run.problem.m)
     with Output(arguments, run) as output:
         with execution(
             arguments,
@@ -114,7 +122,18 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
             status, data = result.status, picked(result, _SPECTRUM)
             lines = spectrum_lines(result, run.name)
             output.save("spectrum", result)
-            output.draw("spectrum", "plot_spectrum", result)
+            draws = run.spectrum.stated("draws")
+            finite = [trajectory.hessian(step, d=d, **draws) for d in sizes]
+            for law in finite:
+                output.save(f"spectrum-d{law.d}", law)
+                lines += finite_lines(law, alone=False)
+            data["finite"] = [finite_json(law) for law in finite]
+            if finite and status is Status.UNBOUNDED_EDGE:  # runs have an edge
+                status = Status.SUCCESS
+            status = next(
+                (s for s in (status, *(law.status for law in finite)) if not s.ok), status
+            )
+            output.draw("spectrum", "plot_spectrum", result, finite)
             if arguments.flow:
                 output.draw("flow", "plot_flow", trajectory)
         else:

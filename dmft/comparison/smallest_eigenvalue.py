@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dmft.comparison.agreement import extrapolation_weights, measure_agreement
-from dmft.trajectory.finite_law import FiniteLaw, finite_law
+from dmft.hessian.finite_law import FiniteLaw
+from dmft.trajectory.finite_law import finite_law
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
 from rmt.status import Status
 
@@ -175,7 +176,8 @@ def predict_smallest(
     expected, notes, reach = limit, [], np.nan
     shifts, overlap_shifts = [0.0 for _ in sizes], [0.0 for _ in sizes]
     if finite:
-        edge_of_n, _, from_run_to_run = FiniteLaw.median(finite[-1].edge)
+        edge_of_n = float(np.median(finite[-1].edge))
+        from_run_to_run = float(finite[-1].edge.std(ddof=1))
         reach = edge_of_n - edge
         statuses = [status, *(one.status for one in finite)]
         status = next((found for found in statuses if not found.ok), Status.SUCCESS)

@@ -106,6 +106,17 @@ def _sizes_option() -> Any:
     )
 
 
+def _finite_option() -> Any:
+    return option(
+        "also for runs of these sizes", "D", reads=int | tuple[int, ...],
+        check=lambda _, d: check_sizes(d),
+    )  # fmt: skip
+
+
+def _draws_option() -> Any:
+    return option("of these: draws of n weights", "R", check=_at_least(2))
+
+
 def _seeds_option() -> Any:
     return option("number of runs of each size", "S", default=8, check=_at_least(1))
 
@@ -334,10 +345,15 @@ class TrajectorySettings(Settings):
 
 @dataclass(frozen=True)
 class SpectrumSettings(Settings):
-    """Place of the Hessian; at the last step if the step is None."""
+    """Place of the Hessian; at the last step if the step is None.
+
+    ``d`` holds sizes of runs whose law is drawn too, each by so many ``draws``.
+    """
 
     delta: float | None = _delta_option()
     step: int | None = option("step at which to read the Hessian", "T", check=_at_least(0))
+    d: tuple[int, ...] | None = _finite_option()
+    draws: int | None = _draws_option()
 
 
 # -- finite dimension ----------------------------------------------------------------------------

@@ -9,13 +9,14 @@ whether D is unbounded, and the values it only approaches far out in the Gaussia
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 
 from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft._numerics.quadrature import gaussian_nodes
 from dmft._numerics.sampling import Sampling, cubature_normals
+from dmft.hessian.finite_law import DRAWS, FiniteLaw, check_dimension, check_draws, law_of_draws
 from dmft.model.curvature_support import CurvatureSupport, curvature_support
 from dmft.model.gradients import curvature
 from dmft.observables.labelled_points import labelled, noise_coordinates
@@ -24,7 +25,7 @@ from dmft.solver.fresh_batches import neuron_factor
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,16 +37,40 @@ if TYPE_CHECKING:
 
 __all__ = [
     "drawn_law",
+    "initial_draws",
     "initial_law",
     "sampled_law",
     "sampled_span",
 ]
 
 _SOBOL_POINTS_AT_START = 2**15
+_SEED_FAMILY: Final = 771  # of draws, apart from the streams that paths are made of
+
+
+@overload
+def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None) -> HessianLaw: ...
+
+
+@overload
+def initial_law(
+    problem: Problem,
+    delta: float,
+    sampling: Sampling | None = None,
+    *,
+    d: int,
+    draws: int | None = None,
+) -> FiniteLaw: ...
 
 
 @np.errstate(all="ignore")  # numbers that no float can hold are a status
-def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None) -> HessianLaw:
+def initial_law(
+    problem: Problem,
+    delta: float,
+    sampling: Sampling | None = None,
+    *,
+    d: int | None = None,
+    draws: int | None = None,
+) -> HessianLaw | FiniteLaw:
     """Compute the spectral law at step 0, where the distribution of D is explicit.
 
     Deterministic quadrature while at most three Gaussians enter (latent coordinates, neurons,
@@ -62,18 +87,29 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     sampling : Sampling, optional
         Used without quadrature only: seed, number of replicates, and paths where they are more
         than 32768, which is the number of points for each replicate.
+    d : int, optional
+        Ask for the law of the n = delta d weights of a run of this dimension instead.
+    draws : int, optional
+        Of these: how many, 2 at least; default 32.
 
     Returns
     -------
     rmt.HessianLaw
+        With ``d``: FiniteLaw.
 
     Raises
     ------
+    ValueError
+        If n = delta d is less than 10 m, or there are fewer than two draws.
     NumericalFailure
         If the curvature overflows.
     """
     from rmt import Span
 
+    if d is not None:
+        return _initial_law_at(
+            problem, delta, Sampling() if sampling is None else sampling, d, draws
+        )
     k, m = problem.k, problem.m
     dimension = k + m + noise_coordinates(problem)
     weights = problem.initial_weights()
@@ -107,6 +143,30 @@ def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None
     )
     parts = [cubature_normals(sampling, i, dimension, n_points) for i in range(sampling.replicates)]
     return law(np.concatenate(parts, axis=1), replicates=[law(part) for part in parts])
+
+
+def _initial_law_at(
+    problem: Problem, delta: float, sampling: Sampling, d: int, draws: int | None
+) -> FiniteLaw:
+    """Compute the law of the weights of runs of dimension d at step 0."""
+    n = round(delta * check_dimension(d, delta, problem.m))
+    return law_of_draws(
+        initial_draws(problem, delta, n, sampling.seed),
+        initial_law(problem, delta, sampling),
+        DRAWS[1] if draws is None else check_draws(draws),
+        {"problem": problem.to_config(), "sampling": sampling.to_config()},
+        step=0,
+        d=d,
+        n=n,
+        quantile=True,
+    )
+
+
+def initial_draws(problem: Problem, delta: float, n: int, seed: int) -> Iterator[HessianLaw]:
+    """Generate spectral laws of n fresh samples at step 0, without end."""
+    rng = np.random.default_rng([seed, _SEED_FAMILY])
+    while True:
+        yield drawn_law(problem, delta, n, rng)
 
 
 def drawn_law(problem: Problem, delta: float, n: int, rng: np.random.Generator) -> HessianLaw:

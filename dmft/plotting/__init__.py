@@ -24,6 +24,7 @@ from dmft.plotting.algorithmic_gap import plot_algorithmic_gap
 from dmft.plotting.canvas import COLUMN, PAGE
 from dmft.plotting.common import save_figure, style
 from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
+from dmft.plotting.finite_law import plot_finite_law
 from dmft.plotting.grokking import plot_grokking
 from dmft.plotting.hardness import plot_hardness
 from dmft.plotting.horizon import plot_curve
@@ -47,6 +48,7 @@ __all__ = [
     "plot_algorithmic_gap",
     "plot_comparison",
     "plot_curve",
+    "plot_finite_law",
     "plot_flow",
     "plot_gap",
     "plot_grokking",

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from dmft.plotting.algorithmic_gap import plot_algorithmic_gap
 from dmft.plotting.canvas import drawn
 from dmft.plotting.comparison import plot_comparison
+from dmft.plotting.finite_law import plot_finite_law
 from dmft.plotting.grokking import plot_grokking
 from dmft.plotting.hardness import plot_hardness
 from dmft.plotting.horizon import plot_curve
@@ -27,6 +28,7 @@ __all__ = ["figure_of", "picture", "plot_result"]
 _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "AlgorithmicGap": plot_algorithmic_gap,
     "Comparison": plot_comparison,
+    "FiniteLaw": plot_finite_law,
     "Grokking": plot_grokking,
     "Hardness": plot_hardness,
     "RiskMinimizer": plot_margins,

@@ -32,6 +32,7 @@ from dmft.plotting.common import (
     step_axis,
     style,
 )
+from dmft.plotting.finite_law import draw_smallest
 from dmft.training.methods import horizon
 from dmft.trajectory.report import last_meaningful_step
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from dmft.hessian.finite_law import FiniteLaw
     from dmft.threshold.threshold import Threshold
     from dmft.trajectory.spectra import Spectrum, SpectrumOutlier
     from dmft.trajectory.trajectory import Trajectory
@@ -324,19 +326,22 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
 
 
 @drawing
-def plot_spectrum(spectrum: Spectrum) -> Figure:
+def plot_spectrum(spectrum: Spectrum, finite: Sequence[FiniteLaw] = ()) -> Figure:
     """Draw the density of the Hessian, its edges, and its outliers with their overlaps.
 
     Parameters
     ----------
     spectrum : Spectrum
+    finite : sequence of FiniteLaw, optional
+        The laws of runs of finite dimension at the same step.
 
     Returns
     -------
     matplotlib.figure.Figure
         The density up to where 99 % of its mass lies; if there are outliers on the left, a second
         panel enlarges what is around them and the left edge. Hollow squares at the foot: outliers
-        not told from the edge.
+        not told from the edge. Bands: where 68 % of runs of dimension d have their smallest
+        eigenvalue.
     """
     left = [o.value for o in spectrum.outliers if o.side == "left" and o.separated]
     lower, upper = useful_range(spectrum)
@@ -351,6 +356,8 @@ def plot_spectrum(spectrum: Spectrum) -> Figure:
     else:
         figure, (axes,) = new_figure((3.4, 3.0))
     draw_spectrum(axes, spectrum)
+    for law in finite:
+        lower = min(lower, draw_smallest(axes, law) - 0.04 * (upper - lower))
     limit_to(axes, spectrum, lower, upper)
     axes.set_xlabel(r"eigenvalue $\lambda$ of the Hessian")
     axes.set_ylabel(r"spectral density $\rho(\lambda)$")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from dmft.comparison.comparison import Comparison
+from dmft.hessian.finite_law import FiniteLaw
 from dmft.io.results import OtherFileError, read_header
 from dmft.observables.risk_minimization import RiskMinimizer
 from dmft.recovery.exponents import Hardness
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["load", "load_kind"]
 
 _SAVED: Final = (
-    *(AlgorithmicGap, Comparison, Grokking, Hardness, RiskMinimizer, Scan, Simulation),
+    *(AlgorithmicGap, Comparison, FiniteLaw, Grokking, Hardness, RiskMinimizer, Scan, Simulation),
     *(Spectrum, Sweep, Threshold, ThresholdCurve),
 )
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling, bias_of_paths, is_biased
 from dmft._numerics.validation import check_integer
 from dmft.io.marks import DELTA, STEPS, TIME, EachOf
@@ -18,12 +17,12 @@ from dmft.io.quantities import public_arrays
 from dmft.io.records import read_record, write_record
 from dmft.io.result import Result
 from dmft.model.problem import Problem
-from dmft.solver.replicates import run_replicates
 from dmft.solver.runs import Run
 from dmft.solver.stability import UnstablePaths
 from dmft.solver.tolerances import compression_along, rank_tolerances
 from dmft.training.methods import Method, method_from_config
 from dmft.trajectory.quantities import QUANTITIES, ByQuantity, Quantities
+from dmft.trajectory.rerun import runs_again, status_of
 from dmft.trajectory.stored import KIND, StoredTrajectory, without_paths
 from rmt.status import NumericalFailure, Status
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
+    from dmft.hessian.finite_law import FiniteLaw
     from dmft.io.report_text import Lines
     from rmt import HessianLaw, Span
 
@@ -120,7 +120,7 @@ class Trajectory(Result):
         self.delta = delta
         self.method = method
         self.sampling = sampling
-        self.status = _status(runs)
+        self.status = status_of(runs)
         self._runs = runs
         self._quantities = Quantities(problem, delta, method, sampling, runs, stored)
         self._n_times = self._quantities.n_times
@@ -326,7 +326,15 @@ class Trajectory(Result):
 
     # -- Hessian ------------------------------------------------------------------------------
 
-    def hessian(self, step: int, *, keep: bool = True) -> HessianLaw:
+    @overload
+    def hessian(self, step: int, *, keep: bool = True) -> HessianLaw: ...
+
+    @overload
+    def hessian(self, step: int, *, d: int, draws: int | None = None) -> FiniteLaw: ...
+
+    def hessian(
+        self, step: int, *, keep: bool = True, d: int | None = None, draws: int | None = None
+    ) -> HessianLaw | FiniteLaw:
         """Compute the asymptotic spectral law of the Hessian (with weight decay) at a step.
 
         At step 0 the distribution of the curvature weights D is explicit and deterministic
@@ -345,19 +353,25 @@ class Trajectory(Result):
         keep : bool
             Whether the trajectory keeps the spectral law, which holds arrays as long as the paths,
             for later calls.
+        d, draws : int, optional
+            Ask for the law of the n = delta d weights of runs of dimension d instead: so many draws
+            from the law of D, as in `dmft.trajectory.finite_law.finite_law`.
 
         Returns
         -------
         rmt.HessianLaw
+            With ``d``: `FiniteLaw`.
 
         Raises
         ------
         ValueError
-            If the step is out of range, or the problem is unknown (loaded without it).
+            If the step is out of range, or the problem is unknown (loaded without it). With
+            ``d``: if n = delta d is less than 10 m, or every step takes fresh samples.
         NumericalFailure
             If the step has to be computed again and cannot be, for lack of memory.
         """
         from dmft.hessian.hessian import initial_law, sampled_law
+        from dmft.trajectory.finite_law import law_at_dimension
 
         step = check_integer("step", step, minimum=0)
         if self.n_steps < 0:
@@ -368,6 +382,8 @@ class Trajectory(Result):
             raise ValueError(
                 "problem must be given to Trajectory.load for the Hessian of a custom problem"
             )
+        if d is not None:
+            return law_at_dimension(self, step, d, draws)
         if step in self._laws:
             return self._laws[step]
         if step == 0:
@@ -375,7 +391,7 @@ class Trajectory(Result):
         else:
             runs = self._runs
             if any(step not in run.pre_activations for run in runs):
-                runs = self._again(step)
+                runs = runs_again(self, step)
             spans = [partial(self._span, step, index) for index in range(len(runs))]
             law = sampled_law(self.problem, self.delta, runs, step, spans)
         if keep:
@@ -396,7 +412,7 @@ class Trajectory(Result):
                     "Sampling.",
                 )
             if any(run.paths is None for run in runs):
-                runs = self._again(step, keep_paths=True)
+                runs = runs_again(self, step, keep_paths=True)
             fresh = self.method.fresh_batches
             self._spans = (
                 step,
@@ -406,22 +422,6 @@ class Trajectory(Result):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_spans": None}  # views of the paths, which stay behind
-
-    def _again(self, step: int, keep_paths: bool = False) -> list[Run]:
-        """Run up to a step again, from the seed."""
-        assert self.problem is not None  # hessian() asks for it
-        runs = run_replicates(
-            self.problem,
-            self.delta,
-            self.method.until(step),
-            self.sampling,
-            Execution(),
-            hessian_steps=[step],
-            keep_paths=keep_paths,
-        )
-        if min(run.n_times for run in runs) <= step:
-            raise NumericalFailure(_status(runs), f"Step {step} could not be computed again.")
-        return runs
 
     # -- files --------------------------------------------------------------------------------
 
@@ -489,10 +489,3 @@ class Trajectory(Result):
             f"Trajectory(delta={self.delta:g}, n_steps={self.n_steps}, m={self.m}, k={self.k}, "
             f"rank={self.rank}, status={self.status.name}{stability})"
         )
-
-
-def _status(runs: list[Run]) -> Status:
-    """Return the status of the first run that ended at the last time that all have."""
-    n_times = min(run.n_times for run in runs)
-    failed = (run.status for run in runs if not run.status.ok and run.n_times == n_times)
-    return next(failed, Status.SUCCESS)

@@ -107,6 +107,28 @@ def test_spectrum_with_its_flow(call):
 
 
 @pytest.mark.slow
+def test_spectrum_of_runs_of_a_size(call):
+    """The square loss has no edge in the limit, runs have one: an answer, and the exit code 0."""
+    square = ("--loss", "square", "--step", 0, "--n-paths", 64)
+    assert call("spectrum", *square)[0] == 3
+    options = ("--d", 40, 80, "--draws", 3)
+    code, out, err = call("spectrum", *square, *options, "--json", "--force")
+    data = json.loads(out)
+    assert (code, err, data["status"]) == (0, "", "SUCCESS")
+    laws = [dmft.load(call.out / f"small-spectrum-d{d}.npz") for d in (40, 80)]
+    assert [one["gap"]["value"] for one in data["finite"]] == [law.gap.value for law in laws]
+    assert [law.draws for law in laws] == [3, 3]
+    _, out, _ = call("spectrum", *square, *options, "--force")
+    assert "d = 40          n = " in out
+    assert "left edge       -inf" in out
+    _, _, err = call("spectrum", *square, "--d", 1)
+    assert "n = delta d >= 10 samples" in err
+    assert err.count("\n") == 1
+    _, _, err = call("spectrum", *square, "--d", 40, "--fresh-batches")
+    assert "d must not come with fresh_batches" in err
+
+
+@pytest.mark.slow
 def test_spectrum(call):
     code, out, err = call("spectrum", "--json")
     assert (code, err) == (0, "")

@@ -74,6 +74,7 @@ def test_runs(problem, delta, sizes, batch, d, seeds, step):
     assert_comes_back(trajectory)
     assert_comes_back(runs)
     assert_comes_back(dmft.spectrum(trajectory, step, points=64))
+    assert_comes_back(trajectory.hessian(step, d=round(30 / delta) + 20, draws=3))
     assert_comes_back(dmft.compare(trajectory, runs))
 
 

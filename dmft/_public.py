@@ -15,6 +15,7 @@ from dmft.model.problem import Problem
 from dmft.model.target import Target
 from dmft.observables.risk_minimization import RiskMinimizer, erm_limit
 from dmft.recovery.exponents import Hardness, hardness
+from dmft.recovery.label_points import label_law
 from dmft.scans.loading import load
 from dmft.scans.scan_result import Scan
 from dmft.scans.scans import scan
@@ -89,6 +90,7 @@ __all__ = [
     "fall_step",
     "find_delta_nn",
     "hardness",
+    "label_law",
     "load",
     "load_preset",
     "load_run",

@@ -58,6 +58,7 @@ module                              subject
 `rmt.overlay`                       a matrix compared with its law; Tracy-Widom scale
 `rmt.plotting`                      figures
 `rmt.closed_forms`                  Marchenko-Pastur, two atoms, spiked covariance, phase retrieval
+`rmt.label_law`, `rmt.spectral`     spectral methods: law of a label, their outliers and thresholds
 ==================================  ============================================================
 """
 
@@ -65,17 +66,24 @@ from __future__ import annotations
 
 from rmt import closed_forms
 from rmt.edges import Edges
+from rmt.label_law import LabelLaw
 from rmt.law import HessianLaw
 from rmt.outliers import Outlier
 from rmt.span import Span
+from rmt.spectral import SpectralMethod, SpectralThreshold, spectral_method, spectral_threshold
 from rmt.status import NumericalFailure, Status
 
 __all__ = [
     "Edges",
     "HessianLaw",
+    "LabelLaw",
     "NumericalFailure",
     "Outlier",
     "Span",
+    "SpectralMethod",
+    "SpectralThreshold",
     "Status",
     "closed_forms",
+    "spectral_method",
+    "spectral_threshold",
 ]

@@ -6,7 +6,9 @@ With :math:`f = \sum_j a_j \sigma(r_j)`,
 
     g_j &= L'(f, y)\, a_j \sigma'(r_j) \\
     D_{jl} &= L''(f, y)\, a_j a_l \sigma'(r_j) \sigma'(r_l)
-            + 1[j = l]\, L'(f, y)\, a_j \sigma''(r_j).
+            + 1[j = l]\, L'(f, y)\, a_j \sigma''(r_j),
+
+and :math:`r_j + b_j` in place of :math:`r_j` where there are biases.
 
 Everything is serial and sums in a fixed order: same input, same bits. The codes of activations and
 losses are those of the catalogues. One exponential serves a value and both its derivatives.
@@ -49,13 +51,21 @@ class BasisUpdate(NamedTuple):
     n_stored: int
 
 
-class Samples(NamedTuple):
-    """Labels (paths,), laws of network and loss, and the curvature above which paths count."""
+class Law(NamedTuple):
+    """Second layer (m,), biases (m,) or (0,), codes of activation and loss, its parameter."""
 
-    y: Array
     a: Array
+    biases: Array
     activation: int
     loss: int
+    parameter: float
+
+
+class Samples(NamedTuple):
+    """Labels (paths,), law of network and loss, and the curvature above which paths count."""
+
+    y: Array
+    law: Law
     limit: float
 
 
@@ -97,7 +107,9 @@ class Innovation(NamedTuple):
 QUADRATIC, GELU, TANH, ERF, SOFTPLUS, SILU, LINEAR = 0, 1, 2, 3, 4, 5, 6
 RELU, LEAKY_RELU, ABS, CLIPPED_LINEAR = 7, 8, 9, 10
 # Loss codes (dmft.model.losses).
-SQUARE, PSEUDO_HUBER, LOGISTIC, SMOOTHED_HINGE = 0, 1, 2, 3
+SQUARE, PSEUDO_HUBER, LOGISTIC, SMOOTHED_HINGE, CORRELATION = 0, 1, 2, 3, 4
+# and of families with a parameter (dmft.model.loss_families).
+NORMALISED_SQUARE = 5
 
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
@@ -200,7 +212,7 @@ def activate(code: int, block: Array) -> None:
 
 
 @compiled(**JIT)
-def lose(code: int, block: Array) -> None:
+def lose(code: int, parameter: float, block: Array) -> None:
     """Fill the rows `_L`, `_L1`, `_L2` of a block with loss `code` and its derivatives in f."""
     if code == SQUARE:
         for i in range(BLOCK):
@@ -230,6 +242,20 @@ def lose(code: int, block: Array) -> None:
             block[_L + i] = (-t if t < 0.0 else 0.0) + log1p(e)
             block[_L1 + i] = -y * (e * w if t >= 0.0 else w)
             block[_L2 + i] = y * y * e * w * w
+    elif code == CORRELATION:
+        for i in range(BLOCK):
+            f, y = block[_F + i], block[_Y + i]
+            block[_L + i] = -f * y
+            block[_L1 + i] = -y
+            block[_L2 + i] = 0.0
+    elif code == NORMALISED_SQUARE:
+        for i in range(BLOCK):
+            y = block[_Y + i]
+            u = block[_F + i] - y
+            w = 1.0 / (parameter + y)
+            block[_L + i] = 0.5 * u * u * w
+            block[_L1 + i] = u * w
+            block[_L2 + i] = w
     else:  # SMOOTHED_HINGE
         for i in range(BLOCK):
             y = block[_Y + i]
@@ -273,20 +299,13 @@ def _curvature_bounds(m: int, block: Array) -> None:
 
 @compiled(**_INNER)
 def _derivatives(
-    r: Array,
-    y: Array,
-    a: Array,
-    activation: int,
-    loss: int,
-    start: int,
-    stop: int,
-    limit: float,
-    block: Array,
+    r: Array, y: Array, law: Law, start: int, stop: int, limit: float, block: Array
 ) -> None:
     """Fill a block with everything about samples start to stop, at most `BLOCK` of them.
 
     Bounds on the curvature take the place of f if there is a limit to compare them with.
     """
+    a, biases, activation, loss, parameter = law
     for i in range(stop - start):
         block[_Y + i] = y[start + i]
     for i in range(BLOCK):
@@ -295,6 +314,10 @@ def _derivatives(
         row = r[j]
         for i in range(stop - start):
             block[i] = row[start + i]
+        if len(biases):
+            b = biases[j]
+            for i in range(stop - start):
+                block[i] += b
         activate(activation, block)
         c, first = a[j], _NEURONS + 3 * BLOCK * j
         own = block[first : first + 3 * BLOCK]
@@ -304,7 +327,7 @@ def _derivatives(
             own[i] = block[_S + i]
             own[BLOCK + i] = c * block[_S1 + i]
             own[2 * BLOCK + i] = c * block[_S2 + i]
-    lose(loss, block)
+    lose(loss, parameter, block)
     if limit < math.inf:
         _curvature_bounds(len(a), block)
 
@@ -321,12 +344,12 @@ def _gradients(
     block: Array,
 ) -> None:
     """`gradient_kernel` for samples first to last."""
-    y, a, activation, loss, limit = samples
-    m = len(a)
+    y, law, limit = samples
+    m = len(law.a)
     for start in range(first, last, BLOCK):
         stop = min(start + BLOCK, last)
         n = stop - start
-        _derivatives(r, y, a, activation, loss, start, stop, limit, block)
+        _derivatives(r, y, law, start, stop, limit, block)
         for i in range(n):
             loss_values[start + i] = block[_L + i]
         if limit < math.inf:
@@ -362,9 +385,7 @@ def gradient_kernel(r: Array, samples: Samples, g: Array, loss_values: Array, ab
 
 
 @compiled(**JIT)
-def second_layer_kernel(
-    r: Array, y: Array, a: Array, activation: int, loss: int, mask: Array, out: Array
-) -> None:
+def second_layer_kernel(r: Array, y: Array, law: Law, mask: Array, out: Array) -> None:
     """Fill `out` (m,) with the sum over samples of ``dl/da = L' sigma(r)``.
 
     With a `mask` (N,), empty otherwise, each sample counts that much.
@@ -374,7 +395,7 @@ def second_layer_kernel(
     block = _room(m)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(r, y, a, activation, loss, start, stop, math.inf, block)
+        _derivatives(r, y, law, start, stop, math.inf, block)
         for i in range(stop - start):
             weight = mask[start + i] if len(mask) else 1.0
             if weight != 0.0:
@@ -384,9 +405,7 @@ def second_layer_kernel(
 
 
 @compiled(**JIT)
-def curvature_bound_kernel(
-    r: Array, y: Array, a: Array, activation: int, loss: int, bound: Array
-) -> None:
+def curvature_bound_kernel(r: Array, y: Array, law: Law, bound: Array) -> None:
     """Fill `bound` (N,) with ``max_j L' a_j sigma'' + max(L'', 0) |a sigma'|^2``.
 
     No eigenvalue of D is larger; for one neuron it is D itself where L'' >= 0.
@@ -395,19 +414,19 @@ def curvature_bound_kernel(
     block = _room(m)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(r, y, a, activation, loss, start, stop, -math.inf, block)
+        _derivatives(r, y, law, start, stop, -math.inf, block)
         for i in range(stop - start):
             bound[start + i] = block[_F + i]
 
 
 @compiled(**JIT)
-def curvature_kernel(r: Array, y: Array, a: Array, activation: int, loss: int, D: Array) -> None:
+def curvature_kernel(r: Array, y: Array, law: Law, D: Array) -> None:
     """Fill `D` (N, m, m) with d2l/dr dr."""
     m, n = r.shape
     block = _room(m)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(r, y, a, activation, loss, start, stop, math.inf, block)
+        _derivatives(r, y, law, start, stop, math.inf, block)
         for i in range(stop - start):
             slope, bend = block[_L1 + i], block[_L2 + i]
             for j in range(m):
@@ -421,7 +440,7 @@ def curvature_kernel(r: Array, y: Array, a: Array, activation: int, loss: int, D
 
 
 @compiled(**JIT)
-def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, loss: int) -> float:
+def loss_kernel(h: Array, y: Array, weights: Array, law: Law) -> float:
     """Return sum_i weights_i l(h_i, y_i), summed in order of i with compensation (Neumaier)."""
     m, n = h.shape
     total = 0.0
@@ -429,7 +448,7 @@ def loss_kernel(h: Array, y: Array, weights: Array, a: Array, activation: int, l
     block = _room(m)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(h, y, a, activation, loss, start, stop, math.inf, block)
+        _derivatives(h, y, law, start, stop, math.inf, block)
         for i in range(stop - start):
             term = weights[start + i] * block[_L + i]
             new = total + term

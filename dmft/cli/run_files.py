@@ -118,9 +118,15 @@ def run_file(arguments: argparse.Namespace) -> RunFile:
 def run_of_label(label: str, stated: dict[str, Any]) -> RunFile:
     """Return the run file of a label alone, with overrides: one GELU neuron, pseudo-Huber loss."""
     from dmft.config.config import RunFile
+    from dmft.config.overrides import parse_override
 
-    config = {"target": {"label": label}, "problem": _LOSS, "method": _METHOD}
-    name = re.sub(r"\W+", "-", label.rpartition(":")[2]) if ":" in label else label
+    name, entry = label, label
+    if label.lstrip().startswith("{"):  # a table of a name and parameters
+        entry = parse_override(f"target.label={label}")[1]
+        name = re.sub(r"[\W_]+", "-", label).strip("-")
+    elif ":" in label:
+        name = re.sub(r"\W+", "-", label.rpartition(":")[2])
+    config = {"target": {"label": entry}, "problem": _LOSS, "method": _METHOD}
     return RunFile.from_config(config, name, source=f"label {label}", overrides=stated)
 
 
@@ -134,15 +140,17 @@ def overrides(arguments: argparse.Namespace, flags: bool = True) -> dict[str, An
     from dmft.config.own_laws import anchored
 
     try:
-        found = parse_overrides(arguments.set)
+        stated = parse_overrides(arguments.set)
     except ValueError as error:
         raise UsageError(f"argument --set: {error}") from None
+    found: dict[str, Any] = {}
     for table in OF_PROBLEM if flags else ():
         for name, value in given(arguments, table).items():
             key = f"{table}.{name}"
-            if key in found:
+            if key in stated:
                 raise UsageError(f"{key} is given both by --set and by --{name.replace('_', '-')}")
             found[key] = parse_override(f"{key}={value}")[1] if value and key in LAWS else value
+    found |= stated  # last: a key of a table that a flag gives
     return {key: anchored(found[key], os.getcwd()) if key in LAWS else found[key] for key in found}
 
 

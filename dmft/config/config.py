@@ -5,7 +5,8 @@
     title = "One line for the list of presets"
 
     [target]                      # law of the labels
-    label = "phase-retrieval"     # a catalogue name, or "mine.py:parity" with k = 2, see below
+    label = "phase-retrieval"     # a catalogue name, { name = "capped-square", cap = 5.0 }, or
+                                  # "mine.py:parity" with k = 2, see below
     noise = 0.0                   # optional; so are k and hard_directions, and for labels +-1
                                   # classes = "sign" (with flip = 0.1) or "logistic" (with slope),
                                   # of the label less a threshold
@@ -15,7 +16,7 @@
     second_layer = [1.0]          # one weight per neuron; or `neurons = m`, for 1/m each
 
     [problem]                     # optional
-    loss = "pseudo-huber"
+    loss = "pseudo-huber"         # or { name = "normalised-square", a = 1.0 }
     init_radius = 1.0             # or one for each neuron: [1.0, 0.5]
     weight_decay = 0.0            # and initial_overlap, an m x k matrix, init_gram, an m x m one,
                                   # init_law = "sphere" or "gaussian"

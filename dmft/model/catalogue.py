@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.suggestions import likely_names
 from dmft._numerics.validation import check_choice, check_keys
 from dmft.model.law_sources import LawSource
 from rmt._validation import shown
@@ -69,12 +70,15 @@ class CatalogueFunction:
             If the name is unknown, the object has no value, or the class refuses it.
         """
         if isinstance(given, cls):
-            changed = given.kernel_code is not None and not given.in_catalogue
+            changed = given.kernel_code is not None and not (given.in_catalogue or given.in_family)
             return replace(given, kernel_code=None) if changed else given  # a copy: checked
         families = cls.families()
         if isinstance(given, str):
             plain = [name for name, family in families.items() if not family.parameters]
-            name = check_choice(cls.kind, given, (*cls.catalogue, *plain))
+            allowed = (*cls.catalogue, *plain)
+            if given in families and given not in allowed and not likely_names(given, allowed):
+                return cls.of({"name": given})  # which says what is missing
+            name = check_choice(cls.kind, given, allowed)
             found: Self = cls.catalogue[name] if name in cls.catalogue else cls.of({"name": name})
             return found
         if isinstance(given, Mapping):

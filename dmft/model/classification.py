@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_choice, check_real, own_parameter
+from dmft.model.catalogue import law_name
 
 __all__ = ["LAWS", "ClassLaw", "describe_label"]
 
@@ -137,8 +138,7 @@ def describe_label(target: Mapping[str, Any]) -> str:
     ...                 "threshold": 1.0})
     'logistic classes of phase-retrieval - 1 (slope 2)'
     """
-    label = target["label"]
-    name = str(label if isinstance(label, str) else label["custom"])
+    name = law_name(target["label"])
     law = target.get("classes")
     if law is None:
         return name

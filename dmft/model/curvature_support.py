@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.model.gradients import curvature
+from dmft.model.label_functions import TargetFunction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,7 +155,7 @@ def _probe_along(
     extreme: list[FloatArray] = []
     ends: list[tuple[FloatArray, FloatArray]] = []
     lowest_at: list[FloatArray] = []
-    seen = np.empty(0)
+    seen = _known_bounds(problem)
     for radius, points_of_labels in zip(_RADII, samples, strict=True):
         # All labels found so far: further out they may all overflow, or all be large.
         seen = np.concatenate([seen, _labels_at(problem, points_of_labels)])
@@ -364,6 +365,16 @@ def _where_fitted(
         same = (problem.network.output(middle * rays) < output) == start
         low, high = np.where(same, middle, low), np.where(same, high, middle)
     return (low * rays)[:, crossed], labels[crossed]
+
+
+def _known_bounds(problem: Problem) -> FloatArray:
+    """Return finite ends of the range of labels that are functions of z, where they are known."""
+    target = problem.target
+    if not isinstance(target.label, TargetFunction) or target.noise or target.classes is not None:
+        return np.empty(0)
+    ends = np.array(target.label.bounds or ())
+    finite: FloatArray = ends[np.isfinite(ends)]
+    return finite
 
 
 def _labels_at(problem: Problem, points: FloatArray) -> FloatArray:

@@ -25,6 +25,7 @@ from dmft._numerics.user_functions import real_array
 from dmft._numerics.validation import as_array
 
 if TYPE_CHECKING:
+    from dmft._numerics import kernels
     from dmft.model.losses import Loss
     from dmft.model.problem import Problem
 
@@ -91,7 +92,7 @@ def pre_activation_gradient(
         from dmft._numerics.kernels import Samples, gradient_kernel
 
         plain, plain_losses = _plain(out), _plain(loss_out)
-        samples = Samples(_plain(y), *law, np.inf)
+        samples = Samples(_plain(y), law, np.inf)
         gradient_kernel(_plain(r), samples, plain, plain_losses, np.zeros(4))
         _copied(plain, out)
         _copied(plain_losses, loss_out)
@@ -146,7 +147,7 @@ def second_layer_gradient(
         from dmft._numerics.kernels import second_layer_kernel
 
         total = np.empty(len(r))
-        second_layer_kernel(_plain(r), _plain(y), *law, _plain(weights), total)
+        second_layer_kernel(_plain(r), _plain(y), law, _plain(weights), total)
         return total
     a, values = _neurons(problem, r, "value")
     slopes = _of_f(problem.loss, "derivative", a @ values, y)
@@ -192,7 +193,7 @@ def curvature(problem: Problem, r: ArrayLike, y: ArrayLike, *, out: Array | None
         from dmft._numerics.kernels import curvature_kernel
 
         plain = _plain(out)
-        curvature_kernel(_plain(r), _plain(y), *law, plain)
+        curvature_kernel(_plain(r), _plain(y), law, plain)
         _copied(plain, out)
         return out
     a, values, first, second = _neurons(problem, r, "value", "derivative", "second_derivative")
@@ -236,7 +237,7 @@ def curvature_bound(problem: Problem, r: ArrayLike, y: ArrayLike) -> Array:
     if law is not None:
         from dmft._numerics.kernels import curvature_bound_kernel
 
-        curvature_bound_kernel(_plain(r), _plain(y), *law, bound)
+        curvature_bound_kernel(_plain(r), _plain(y), law, bound)
         return bound
     a, values, first, second = _neurons(problem, r, "value", "derivative", "second_derivative")
     f, slopes, bends = a @ values, a[:, None] * first, a[:, None] * second
@@ -284,7 +285,7 @@ def mean_loss(
     if law is not None:
         from dmft._numerics.kernels import loss_kernel
 
-        return float(loss_kernel(_plain(h), _plain(y), _plain(weights), *law))
+        return float(loss_kernel(_plain(h), _plain(y), _plain(weights), law))
     a, values = _neurons(problem, h, "value")
     return float(np.sum(weights * _of_f(problem.loss, "value", a @ values, y)))
 
@@ -330,17 +331,20 @@ def _copied(plain: Array, out: Array) -> None:
         out[...] = plain
 
 
-def compiled_law(problem: Problem) -> tuple[Array, int, int] | None:
-    """Return second layer and codes of activation and loss for ``dmft._numerics.kernels``.
+def compiled_law(problem: Problem) -> kernels.Law | None:
+    """Return the law of network and loss for ``dmft._numerics.kernels``.
 
-    None unless both are the catalogue's own.
+    None unless activation and loss have compiled twins there.
     """
     activation, loss = problem.network.activation, problem.loss
-    if not (activation.in_catalogue and loss.in_catalogue):
+    if not (activation.in_catalogue and (loss.in_catalogue or loss.in_family)):
         return None
+    from dmft._numerics.kernels import Law
+
     assert activation.kernel_code is not None
     assert loss.kernel_code is not None
-    return np.array(problem.network.second_layer), activation.kernel_code, loss.kernel_code
+    layer = np.array(problem.network.second_layer)
+    return Law(layer, np.empty(0), activation.kernel_code, loss.kernel_code, loss.parameter)
 
 
 def _neurons(problem: Problem, r: Array, *members: str) -> tuple[Array, ...]:

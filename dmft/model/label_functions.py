@@ -15,6 +15,14 @@ name                 k   :math:`\varphi(z)`                                hard 
 ``tanh-hermite3``    2   :math:`\tanh(z_1 + z_2^3 - 3z_2)`                 none
 ==================== === ================================================= ===============
 
+A table names a function with a parameter, ``{"name": "capped-square", "cap": 5.0}``:
+
+==================== ============ ================================= ===============
+name                 parameter    :math:`\varphi(z)`                hard directions
+==================== ============ ================================= ===============
+``capped-square``    cap M > 0    :math:`\min(z^2, M)`              :math:`z`
+==================== ============ ================================= ===============
+
 ``hermite3`` and the two that follow it are for :func:`dmft.hardness`: the first of them tells of z,
 although its correlation with every function of z of degree below 3 vanishes.
 
@@ -26,15 +34,18 @@ that was easy may be hard.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.validation import check_choice
+from dmft._numerics.validation import check_choice, check_keys, check_real
+from rmt._validation import shown
 
-__all__ = ["TARGETS", "TargetFunction", "get_target_function"]
+__all__ = ["FAMILIES", "TARGETS", "TargetFunction", "get_target_function"]
 
 Array = NDArray[np.float64]
 
@@ -55,6 +66,10 @@ class TargetFunction:
         Latent coordinates that no number of O(1) steps can pick up.
     formula : str
         The function as text.
+    parameters : tuple of str and float
+        Those of a member of a family.
+    bounds : tuple of float, optional
+        Infimum and supremum of the function, where they are known.
 
     Examples
     --------
@@ -65,9 +80,16 @@ class TargetFunction:
 
     name: str
     k: int
-    function: Callable[[Array, Array], Array]
+    function: Callable[[Array, Array], Array] = field(compare=False)
     hard_indices: tuple[int, ...]
     formula: str
+    parameters: tuple[tuple[str, float], ...] = ()
+    bounds: tuple[float, float] | None = None
+
+    @property
+    def config(self) -> str | dict[str, Any]:
+        """Entry in a configuration: the name, or a table of the name and parameters."""
+        return {"name": self.name, **dict(self.parameters)} if self.parameters else self.name
 
     def __call__(self, z: Array, eps: Array) -> Array:
         """Return labels (N,) at latent coordinates `z` (N, k)."""
@@ -133,19 +155,58 @@ TARGETS: dict[str, TargetFunction] = {
 }
 
 
-def get_target_function(name: object) -> TargetFunction:
-    """Return the catalogue entry called `name`.
+def _square_up_to(z: Array, eps: Array, cap: float) -> Array:
+    return np.minimum(np.square(z[:, 0]), cap)
+
+
+@functools.lru_cache(maxsize=256)
+def _capped_square(cap: float) -> TargetFunction:
+    function = functools.partial(_square_up_to, cap=cap)
+    text = f"min(z^2, {cap:g})"
+    return TargetFunction(
+        "capped-square", 1, function, (0,), text, (("cap", cap),), bounds=(0.0, cap)
+    )
+
+
+#: Functions with one parameter, which is positive: its name, and what makes the function of it.
+FAMILIES: dict[str, tuple[str, Callable[[float], TargetFunction]]] = {
+    "capped-square": ("cap", _capped_square)
+}
+
+
+def get_target_function(given: object) -> TargetFunction:
+    """Return a catalogue entry by its name, or a table of its name and parameter.
 
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If there is none of that name, or the parameter is missing or not allowed.
 
     Examples
     --------
     >>> get_target_function("easy-hard").hard_indices
     (1,)
+    >>> get_target_function({"name": "capped-square", "cap": 5}).formula
+    'min(z^2, 5)'
     """
-    return TARGETS[
-        check_choice("label", name, TARGETS, also=", or a callable (z (N,k), eps (N,)) -> (N,)")
+    parameters = dict(given) if isinstance(given, Mapping) else {}
+    name = parameters.pop("name", None) if isinstance(given, Mapping) else given
+    if isinstance(given, Mapping) and name is None:
+        raise ValueError(
+            "label must be a catalogue name, or a table with the name of one that has a parameter; "
+            f"got {shown(dict(given))}"
+        )
+    if isinstance(name, str) and name in FAMILIES:
+        key, make = FAMILIES[name]
+        check_keys(f"label {name!r}", parameters, (key,))
+        if key not in parameters:
+            raise ValueError(f"label {name!r} must have a parameter {key}")
+        return make(check_real(key, parameters[key], minimum=0.0, exclusive=True))
+    entry = TARGETS[
+        check_choice(
+            "label", name, (*TARGETS, *FAMILIES), also=", or a callable (z (N,k), eps (N,)) -> (N,)"
+        )
     ]
+    if parameters:
+        raise ValueError(f"label {name!r} has no parameters, got {next(iter(parameters))}")
+    return entry

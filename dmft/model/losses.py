@@ -9,11 +9,18 @@ name               :math:`L(f, y)`                              labels
 ``smoothed-hinge`` :math:`1/2 - t` for :math:`t \le 0`;         :math:`\pm 1`
                    :math:`(1-t)^2/2` for :math:`0 < t < 1`;
                    0 for :math:`t \ge 1`
+``correlation``    :math:`-f y`                                 real
 ================== ============================================ ==================
+
+`dmft.model.loss_families` has losses with a parameter, which a table names:
+``{"name": "normalised-square", "a": 1.0}``.
 
 The smoothed hinge is that of Rennie and Srebro (IJCAI Workshop on Advances in Preference Handling,
 2005): continuous with its first derivative, of which the second, 1 for :math:`0 < t < 1` and 0
 outside, exists almost everywhere.
+
+The correlation loss is bounded below for no label but 0, and trained for few steps only: runs that
+go on diverge.
 
 Derivatives are with respect to :math:`f`.
 """
@@ -22,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -62,6 +69,8 @@ class Loss(CatalogueFunction):
         Which labels it is meant for: any real number, or only -1 and +1.
     smooth : bool
         Whether :math:`\partial_f^2 L` is continuous. Quadrature relies on it.
+    labels_above : float
+        Labels must be larger than this number. Default: any will do.
 
     Attributes
     ----------
@@ -89,17 +98,35 @@ class Loss(CatalogueFunction):
 
     labels: Literal["real", "sign"] = "real"
     smooth: bool = True
+    labels_above: float = field(default=-math.inf, kw_only=True)
 
     kind: ClassVar[str] = "loss"
     catalogue: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def families(cls) -> Mapping[str, Any]:
+        """Return the families of losses with a parameter."""
+        from dmft.model.loss_families import FAMILIES
+
+        return FAMILIES
+
+    @property
+    def parameter(self) -> float:
+        """Parameter of the compiled twin; 0 for losses without one."""
+        return 0.0 if self.family is None else self.family[1][0][1]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(f"{self._label}: labels", self.labels, ("real", "sign"))
         if not isinstance(self.smooth, bool):
             raise ValueError(f"{self._label}: smooth must be True or False, got {self.smooth!r}")
+        if not isinstance(self.labels_above, int | float) or math.isnan(self.labels_above):
+            raise ValueError(
+                f"{self._label}: labels_above must be a number, got {self.labels_above!r}"
+            )
         if self.kernel_code is None:  # the catalogue's own are for the tests to check
-            set_fields(self, **self._completed(np.array([-1.0, 1.0])))
+            lowest = -2.0 if self.labels_above == -math.inf else self.labels_above
+            set_fields(self, **self._completed(lowest + np.array([1.0, 3.0])))
 
     def check_at(self, labels: Array) -> None:
         """Raise unless the derivatives are right at given labels (n,).
@@ -186,6 +213,18 @@ def _logistic_2(f: Array, y: Array) -> Array:
     return np.asarray(np.square(y) * e / np.square(1.0 + e))
 
 
+def _correlation(f: Array, y: Array) -> Array:
+    return np.asarray(-np.multiply(f, y))
+
+
+def _correlation_1(f: Array, y: Array) -> Array:
+    return np.asarray(-np.broadcast_to(y, np.broadcast_shapes(np.shape(f), np.shape(y))))
+
+
+def _correlation_2(f: Array, y: Array) -> Array:
+    return np.zeros(np.broadcast_shapes(np.shape(f), np.shape(y)))
+
+
 def _smoothed_hinge(f: Array, y: Array) -> Array:
     missing = np.maximum(1.0 - np.multiply(f, y), 0.0)
     return np.asarray(np.where(missing < 1.0, 0.5 * np.square(missing), missing - 0.5))
@@ -206,6 +245,7 @@ _ENTRIES: list[tuple[str, tuple[Any, Any, Any], Literal["real", "sign"], bool]] 
     ("pseudo-huber", (_pseudo_huber, _pseudo_huber_1, _pseudo_huber_2), "real", True),
     ("logistic", (_logistic, _logistic_1, _logistic_2), "sign", True),
     ("smoothed-hinge", (_smoothed_hinge, _smoothed_hinge_1, _smoothed_hinge_2), "sign", False),
+    ("correlation", (_correlation, _correlation_1, _correlation_2), "real", True),
 ]
 #: The catalogue, in the order of the codes in ``dmft._numerics.kernels``. A new loss comes last.
 LOSSES: dict[str, Loss] = {
@@ -221,8 +261,9 @@ def get_loss(loss: Any) -> Loss:
     Parameters
     ----------
     loss : str, Loss or object
-        A name in ``LOSSES``, or anything with a callable attribute `value` (and, if it likes,
-        `derivative`, `second_derivative`, a `name`, `labels` and `smooth`).
+        A name in ``LOSSES``; a table of a name and a parameter (`dmft.model.loss_families`); or
+        anything with a callable attribute `value` (and, if it likes, `derivative`,
+        `second_derivative`, a `name`, `labels`, `smooth` and `labels_above`).
 
     Returns
     -------
@@ -237,9 +278,11 @@ def get_loss(loss: Any) -> Loss:
     --------
     >>> get_loss("pseudo-huber").labels
     'real'
+    >>> get_loss({"name": "normalised-square", "a": 1}).name
+    'normalised-square(a=1)'
     >>> get_loss("huber")
     Traceback (most recent call last):
     ...
-    ValueError: loss must be one of 'square', 'pseudo-huber', 'logistic', 'smoothed-hinge'; got 'huber' (did you mean 'pseudo-huber'?)
+    ValueError: loss must be one of 'square', 'pseudo-huber', 'logistic', 'smoothed-hinge', 'correlation'; got 'huber' (did you mean 'pseudo-huber'?)
     """  # noqa: E501
     return Loss.of(loss)

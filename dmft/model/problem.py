@@ -55,8 +55,9 @@ class Problem:
     network : Network or mapping
         The network. Default: one GELU neuron with second-layer weight 1.
     loss : str, Loss or object
-        A catalogue name (see `dmft.model.losses`) or an object with callables `value`,
-        `derivative`, `second_derivative`.
+        A catalogue name (see `dmft.model.losses`), a table of a name and a parameter (see
+        `dmft.model.loss_families`), or an object with callables `value`, `derivative`,
+        `second_derivative`.
     init_radius : float or sequence of m floats, optional
         Radius :math:`\rho \ge 0` of the sphere on which the columns of :math:`\Theta^0` are drawn,
         or one for each neuron; default 1. With `init_gram` it follows from the diagonal. At zero
@@ -317,7 +318,8 @@ class Problem:
         Raises
         ------
         ValueError
-            As `Target.sample_labels`, and if the loss needs labels -1 and +1 and gets others.
+            As `Target.sample_labels`, and if the loss needs labels -1 and +1, or labels above a
+            number, and gets others.
 
         Examples
         --------
@@ -333,6 +335,12 @@ class Problem:
                     f"label must return only -1 and +1 for loss {self.loss.name!r}, "
                     f"got {float(other[0]):g} (Target(..., classes='sign') makes such labels)"
                 )
+        low = y[y <= self.loss.labels_above]
+        if low.size:
+            raise ValueError(
+                f"label must return numbers above {self.loss.labels_above:g} for loss "
+                f"{self.loss.name!r}, got {float(low[0]):g}"
+            )
         return y
 
     def check_labels(self) -> None:
@@ -354,7 +362,8 @@ class Problem:
         ValueError: label must return only -1 and +1 for loss 'logistic', got 0.12573
         (Target(..., classes='sign') makes such labels)
         """
-        if self.loss.labels == "sign" or self.loss.kernel_code is None:
+        loss = self.loss
+        if loss.labels == "sign" or loss.kernel_code is None or loss.labels_above > -np.inf:
             self.remembered("checked labels", self._check_labels)
 
     def _check_labels(self) -> None:

@@ -15,7 +15,7 @@ from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft._numerics.user_functions import real_array, result_of
 from dmft._numerics.validation import as_array, check_integer, check_keys, check_real
 from dmft._numerics.weighted_points import sign_patterns
-from dmft.model.catalogue import supplied
+from dmft.model.catalogue import law_name, supplied
 from dmft.model.classification import ClassLaw, describe_label
 from dmft.model.label_functions import TargetFunction, get_target_function
 from dmft.model.law_sources import LawSource
@@ -33,8 +33,9 @@ class Target:
 
     Parameters
     ----------
-    label : str or callable
-        A catalogue name (see `dmft.model.label_functions`), or a function
+    label : str, mapping or callable
+        A catalogue name or a table of a name and a parameter (see `dmft.model.label_functions`), or
+        a function
         ``(z (N, k), eps (N,)) -> y (N,)`` of independent standard normal `z` and `eps`, row by row
         and without chance of its own: it is tried at once. With `classes`, the noise decides the
         class, and the function is evaluated at ``eps = 0``.
@@ -80,7 +81,7 @@ class Target:
     array([ 1., -1.])
     """
 
-    label: str | LabelFunction
+    label: str | LabelFunction | TargetFunction
     k: int
     noise: float
     hard_directions: StatedDirections | None
@@ -88,7 +89,7 @@ class Target:
 
     def __init__(
         self,
-        label: str | LabelFunction,
+        label: str | LabelFunction | Mapping[str, Any],
         k: int | None = None,
         noise: float = 0.0,
         hard_directions: Iterable[int] | ArrayLike | None = None,
@@ -104,9 +105,10 @@ class Target:
             k = check_integer("k", k, minimum=1)
         if isinstance(label, str) or not callable(label):
             entry = get_target_function(label)
-            if k is not None and k != entry.k:
+            if k not in (None, entry.k):
                 raise ValueError(f"k must be {entry.k} for label {entry.name!r}, got {k}")
             k = entry.k
+            label = entry if entry.parameters else entry.name
         else:
             k = 1 if k is None else k
         if law is not None and noise != 0.0:
@@ -151,7 +153,8 @@ class Target:
     @property
     def name(self) -> str:
         """Catalogue name, or the name of the callable."""
-        return self.label if isinstance(self.label, str) else _name_of(self.label)
+        entry = self._entry
+        return _name_of(self.label) if entry is None else law_name(entry.config)
 
     @property
     def description(self) -> str:
@@ -166,6 +169,8 @@ class Target:
 
     @property
     def _entry(self) -> TargetFunction | None:
+        if isinstance(self.label, TargetFunction):
+            return self.label
         return get_target_function(self.label) if isinstance(self.label, str) else None
 
     def sample_labels(self, z: ArrayLike, eps: ArrayLike) -> Array:
@@ -408,9 +413,9 @@ class Target:
         >>> Target("modulus", noise=0.1).to_config()
         {'label': 'modulus', 'k': 1, 'noise': 0.1, 'hard_directions': None}
         """
-        hard = self.hard_directions
+        hard, entry = self.hard_directions, self._entry
         return {
-            "label": self.label if isinstance(self.label, str) else self._own_config(),
+            "label": self._own_config() if entry is None else entry.config,
             "k": self.k,
             "noise": self.noise,
             "hard_directions": None

@@ -22,6 +22,7 @@ from dmft._numerics.progress import shown_progress
 from dmft._numerics.validation import check_progress
 from dmft.config.config import TABLES, RunFile, load_preset, load_run, preset_text
 from dmft.config.overrides import with_overrides
+from dmft.model.label_functions import TargetFunction
 from dmft.model.law_sources import SourcedLabel
 from dmft.scans.cost import Estimate, estimate
 from dmft.scans.designs import ALIASES, Design, design_of
@@ -242,7 +243,7 @@ def _is_python(run: RunFile) -> bool:
     problem = run.problem
     label = problem.target.label
     laws = (problem.network.activation, problem.loss)
-    return (not isinstance(label, str) and not isinstance(label, SourcedLabel)) or any(
+    return not isinstance(label, str | SourcedLabel | TargetFunction) or any(
         isinstance(law.config, dict) and "custom" in law.config and law.source is None
         for law in laws
     )

@@ -218,7 +218,7 @@ class PathGradients:
         from dmft._numerics.kernels import Samples
 
         assert self._law is not None
-        return Samples(self.labels[b], *self._law, self.limit)
+        return Samples(self.labels[b], self._law, self.limit)
 
     def _point(self, b: int) -> kernels.Point:
         from dmft._numerics.kernels import Point

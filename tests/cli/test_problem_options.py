@@ -67,6 +67,17 @@ def test_flags_and_set_replace_keys(call, laws):
     assert config["trajectory"] == {"delta": 2.0}
 
 
+def test_losses_and_labels_with_parameters(call):
+    label, loss = "{ name = 'capped-square', cap = 5 }", "{ name = 'normalised-square', a = 1 }"
+    flags = ("--label", label, "--loss", loss, "--set", "problem.loss.a=2", "--json")
+    config = config_of(call("trajectory", *flags))
+    assert config["target"]["label"] == {"name": "capped-square", "cap": 5.0}
+    assert config["problem"]["loss"] == {"name": "normalised-square", "a": 2.0}
+    found = dmft.Trajectory.load(call.out / "small-trajectory.npz")
+    assert found.problem.loss.parameter == 2.0
+    assert "capped-square(cap=5), 1 gelu neuron, normalised-square(a=2) loss" in str(found)
+
+
 def test_laws_of_the_working_directory(call, laws):
     activation = "{ python = 'laws.py:swish', beta = 2 }"
     config = config_of(

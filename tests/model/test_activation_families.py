@@ -133,6 +133,7 @@ def test_one_line_for_what_is_no_member(given, words):
     assert "\n" not in str(caught.value)
 
 
-def test_losses_have_no_parameters():
-    with pytest.raises(ValueError, match="loss must be a catalogue name"):
-        dmft.Problem("linear", loss={"name": "square"})
+def test_losses_of_the_catalogue_have_no_parameters():
+    assert dmft.Problem("linear", loss={"name": "square"}) == dmft.Problem("linear")
+    with pytest.raises(ValueError, match="loss 'square' has no parameters, got a"):
+        dmft.Problem("linear", loss={"name": "square", "a": 1.0})

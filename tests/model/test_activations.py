@@ -55,7 +55,9 @@ def by_numpy(name, r):
 
 
 def by_kernel(name, r):
-    return in_blocks(_kernels.activate, ACTIVATIONS[name].kernel_code, {0: r}, ("_S", "_S1", "_S2"))
+    return in_blocks(
+        _kernels.activate, (ACTIVATIONS[name].kernel_code,), {0: r}, ("_S", "_S1", "_S2")
+    )
 
 
 def test_the_bank_of_definitions_is_complete():

@@ -1,5 +1,7 @@
 """The catalogue of targets: values, and stated hard directions against those found."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,35 @@ def test_stated_hard_directions_are_those_found(name, noise):
     stated = Target(name, noise=noise)
     found = hard_subspace(stated.sample_labels, stated.k)
     np.testing.assert_array_equal(stated.hard_basis, found)
+
+
+def test_a_capped_square():
+    target = Target({"name": "capped-square", "cap": 3})
+    np.testing.assert_array_equal(target.sample_labels(Z[:, :1], np.zeros(3)), [0.25, 1.0, 3.0])
+    np.testing.assert_array_equal(target.hard_basis, hard_subspace(target.sample_labels, 1))
+    assert target.name == target.description == "capped-square(cap=3)"
+    assert Target.from_config(target.to_config()) == target == pickle.loads(pickle.dumps(target))
+    assert hash(target) == hash(Target({"cap": 3.0, "name": "capped-square"}))
+    assert target != Target({"name": "capped-square", "cap": 4})
+    noisy = Target({"name": "capped-square", "cap": 3}, noise=0.5, k=1)
+    np.testing.assert_array_equal(noisy.sample_labels([[2.0]], np.ones(1)), [3.5])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("capped-square", "label 'capped-square' must have a parameter cap"),
+        ({"name": "capped-square", "cap": 0}, "cap must be a positive finite number, got 0"),
+        ({"name": "capped-square", "cap": np.inf}, "cap must be a positive finite number, got inf"),
+        ({"name": "capped-square", "cup": 1}, r"must be one of 'cap'; got 'cup' \(did you mean"),
+        ({"name": "linear", "cap": 1}, "label 'linear' has no parameters, got cap"),
+        ({"cap": 1}, "label must be a catalogue name, or a table with the name"),
+        ({"name": "capped"}, r"got 'capped' \(did you mean 'capped-square'\?\)"),
+    ],
+)
+def test_one_line_for_what_is_no_label(given, message):
+    with pytest.raises(ValueError, match=message):
+        Target(given)
 
 
 def test_noise_is_added():

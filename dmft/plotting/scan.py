@@ -37,6 +37,7 @@ from dmft.plotting.scan_axes import (
     name_axis,
     positions,
 )
+from dmft.plotting.scan_cells import draw_cells, is_categorical
 from dmft.scans.scan_result import Scan
 from rmt.status import Status
 
@@ -75,10 +76,11 @@ def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figu
     matplotlib.figure.Figure
         Of a product with one numeric axis: a curve with a band of its error for each value of the
         others. With two: a heat map, with the line where a gap is zero. Further axes are panels
-        side by side. Where delta is an axis, thresholds of the same scan are lines in the panels of
-        recovery, gap and losses: the phase diagram with the theory. Random designs and lists: the
-        quantity against each setting. Open marks: a status other than SUCCESS. Crosses at the
-        bottom, grey cells: no value.
+        side by side. With three axes or more and none of them numeric: tables of coloured cells
+        with the numbers in them. Where delta is an axis, thresholds of the same scan are lines in
+        the panels of recovery, gap and losses: the phase diagram with the theory. Random designs
+        and lists: the quantity against each setting. Open marks: a status other than SUCCESS.
+        Crosses at the bottom, grey cells: no value.
 
     Raises
     ------
@@ -90,15 +92,20 @@ def plot_scan(scan: Scan, quantities: str | Sequence[str] | None = None) -> Figu
     chosen = list(scan.quantities) if names is None else list(names)
     for name in chosen:
         scan.column(name)
+    panels_are_tables = False
     if scan.design != "product":
         figure = _scattered(scan, chosen)
     else:
         axes = [Axis(keys[0], place, scan.axis(place)) for place, keys in enumerate(scan.axes)]
-        figure = _product(scan, chosen, axes)
-    title = _title(scan)
-    if not scan.status.ok:
-        count = int((scan.statuses != Status.SUCCESS.name).sum())
-        title += f"\n{count} of {scan.statuses.size} values with another status than SUCCESS"
+        long = [axis for axis in axes if len(axis.values) > 1]
+        panels_are_tables = is_categorical(long)
+        figure = (draw_cells if panels_are_tables else _product)(scan, chosen, long or axes)
+    title, shown = _title(scan), scan.statuses[:, [scan.column(name) for name in chosen]]
+    if len(chosen) == 1 and panels_are_tables:
+        title = f"{label_of(chosen[0])}: {title}" if title else label_of(chosen[0])
+    count = int((shown != Status.SUCCESS.name).sum())
+    if count:
+        title += f"\n{count} of {shown.size} values with another status than SUCCESS"
     set_title(figure, title)
     return figure
 

@@ -87,7 +87,9 @@ class Axis:
         """Name a value in a legend or title."""
         value = self.values[index]
         if isinstance(value, str):
-            return value.replace("$", r"\$")
+            return value.rpartition(":")[2].replace("$", r"\$")  # of a law of one's own its name
+        if isinstance(value, list | tuple):
+            return f"({', '.join(f'{entry:g}' for entry in value)})"
         short = self.label.split("  ")[-1]
         return f"{short} = {value:g}" if isinstance(value, int | float) else f"{value}"
 

@@ -17,6 +17,7 @@ from dmft._numerics.workers import single_threaded_blas
 from dmft.config.config import RunFile
 from dmft.io.results import software_version
 from dmft.model.custom_laws import fingerprint
+from dmft.model.problem import Problem
 from dmft.scans.computations import COMPUTATIONS
 from dmft.scans.designs import ALIASES, Design
 from dmft.scans.quantities import QUANTITIES, read
@@ -146,7 +147,8 @@ def _task(run: RunFile, name: ReadingName) -> tuple[Task, str]:
     tables = run.to_config()
     config = plain({table: tables[table] for table in computation.tables})
     # Functions without a source are known by what they give at a few points.
-    identity = [kind, config, fingerprint(run.problem), software_version(), RANDOM_NUMBERS]
+    asked = run.problem if "network" in computation.tables else Problem(run.problem.target)
+    identity = [kind, config, fingerprint(asked), software_version(), RANDOM_NUMBERS]
     return Task(kind, run, config, (), digest(identity, 32)), str(reading)
 
 

@@ -53,6 +53,27 @@ def drawn(figure, tmp_path):
     return [axes for axes in figure.axes if axes.get_xlabel()]
 
 
+def test_three_categories_are_tables_with_the_numbers_in_their_cells(tmp_path):
+    labels = ["modulus", "shell.py:shell", "product"]
+    losses, layers = ["square", "logistic"], [[1.0], [1.0, -1.0]]
+
+    def value(settings):
+        place = labels.index(settings["target.label"]) + 1
+        missing = settings["problem.loss"] == "logistic" and place == 1
+        return np.nan if missing else 10.0 * place + len(settings["network.second_layer"])
+
+    axes = {"target.label": labels, "problem.loss": losses, "network.second_layer": layers}
+    figure = plot_scan(made(axes, threshold=value))
+    drawn(figure, tmp_path)
+    one, two = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["(1)", "(1, -1)"]
+    # Labels go down, losses across: the longer axis has the rows.
+    cells = {text.get_position(): text.get_text() for text in two.texts}
+    assert cells[0.5, 1.5] == "22" and cells[1.5, 2.5] == "32"
+    assert [text.get_text() for text in one.texts].count("no root") == 1
+    assert [text.get_text() for text in one.get_yticklabels()] == ["modulus", "shell", "product"]
+
+
 def test_one_numeric_axis_is_a_curve_for_each_category(tmp_path):
     def some(settings):
         missing = settings["network.activation"] == "erf" and settings["target.noise"] > 1

@@ -218,6 +218,10 @@ def test_laws_of_ones_own_are_scanned_by_name_or_not_at_all(tmp_path):
     )
     named = dmft.scan(str(tmp_path / "mine.toml"), workers=1)
     np.testing.assert_array_equal(named.value[:, 0], run(quantity="gap").value[:, 0])
+    # What the label alone decides is one computation for all networks and losses.
+    axes = {"network.activation": ["gelu", "relu"], "problem.loss": ["pseudo-huber", "square"]}
+    plan = question_of(str(tmp_path / "mine.toml"), axes, ["delta_alg"]).plan()
+    assert len(plan.tasks) == 1
 
 
 # -- resumption ----------------------------------------------------------------------------------

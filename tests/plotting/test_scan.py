@@ -69,7 +69,8 @@ def test_three_categories_are_tables_with_the_numbers_in_their_cells(tmp_path):
     assert [axes.get_title() for axes in figure.axes] == ["(1)", "(1, -1)"]
     # Labels go down, losses across: the longer axis has the rows.
     cells = {text.get_position(): text.get_text() for text in two.texts}
-    assert cells[0.5, 1.5] == "22" and cells[1.5, 2.5] == "32"
+    assert cells[0.5, 1.5] == "22"
+    assert cells[1.5, 2.5] == "32"
     assert [text.get_text() for text in one.texts].count("no root") == 1
     assert [text.get_text() for text in one.get_yticklabels()] == ["modulus", "shell", "product"]
 

@@ -16,7 +16,8 @@ D_i                 curvature weight of sample i, (m, m)        ``weights``
                     symmetric; its law is that of D
 p_i                 mass of the atom D_i                        ``probabilities``
 delta               n / d                                       ``ratio``
-lambda              multiple of I in H (weight decay)           ``shift``
+lambda, Lambda      multiple of I in H (weight decay), or a     ``shift``
+                    symmetric (m, m) matrix: Lambda (x) I
 z_h                 hard latent coordinates                     ``hard``
 m, k_h              order of D, number of hard coordinates      ``m``, ``k_hard``
 c(z)                c = (E[(I + Dc)^{-1} D] - z I)^{-1}/delta   ``matrix_stieltjes``
@@ -24,11 +25,11 @@ s(z)                E 1/(lambda - z) = delta tr c / m           ``stieltjes``
 B                   c^{-1}                                      ``b``
 B'                  dB/dz                                       ``tangent``
 Y                   (B + D)^{-1}                                ``y``
-F(B)                E[D - D Y D] - B/delta = z I                `rmt.real_branch`
+F(B)                E[D - D Y D] - B/delta + Lambda = z I       `rmt.real_branch`
 Phi_B               X -> E[D Y X Y D] = dF + 1/delta            ``phi``
 A_h(z)              E[(I + Dc)^{-1} D (x) z_h z_h^T] - z I      ``hard_matrix``
 gap                 lambda_min A_h(z0),                         ``hard_gap``
-                    z0 = min(left edge, -shift)
+                    z0 = min(left edge, 0)
 q, ghat             coordinates and gradients D depends on      ``Span``
 A(z)                E[(D - D Y D) (x) q q^T]                    `rmt.span_outliers`
                     + U W^{-1} U^T - z I

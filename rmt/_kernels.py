@@ -414,8 +414,8 @@ def _relative(b, x, m, factors, out):
 
 
 @compiled(**_INNER)
-def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moments):
-    """Newton's method for F(B) = goal I from ``b``, in place; returns (code, steps).
+def _newton(goal, high, damped, b, tangent, offset, d, p, ratio, m, index, lanes, moments):
+    """Newton's method for F(B) + offset = goal I from ``b``, in place; returns (code, steps).
 
     ``high`` starts with averaged fixed-point sweeps, which map the half plane into itself and
     so cannot fail; ``damped`` shortens steps that would leave the half plane. ``tangent``
@@ -442,7 +442,7 @@ def _newton(goal, high, damped, b, tangent, d, p, ratio, m, index, lanes, moment
             for j in range(i + 1):
                 a = index[i, j]
                 unit = 1.0 if i == j else 0.0
-                rhs[a, 0] = goal * unit - value[a]
+                rhs[a, 0] = goal * unit - offset[i, j] - value[a]
                 rhs[a, 1] = unit
                 size_b = max(size_b, abs(b[i, j]))
                 residual = max(residual, abs(rhs[a, 0]))
@@ -516,8 +516,8 @@ def _physical(b, tangent, m):
 
 
 @compiled(**JIT)
-def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_out):
-    """Solve F(B) = z I on the physical branch for a list of points with Im z >= 0.
+def solve_points(z, d, p, ratio, offset, scale, b_out, tangent_out, steps_out, status_out):
+    """Solve F(B) + offset = z I on the physical branch for a list of points with Im z >= 0.
 
     Every point starts from the tangent at its predecessor. Where Newton does not land on the
     physical branch, the point is reached from Im z ~ ``scale`` downwards.
@@ -564,7 +564,7 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
         if have_base:
             b[:, :] = base + base_tangent * (target - z_base)
             code, steps = _newton(
-                target, False, False, b, tangent, d, p, ratio, m, index, lanes, moments
+                target, False, False, b, tangent, offset, d, p, ratio, m, index, lanes, moments
             )
             passes += steps
             if code == OK and not _physical(b, tangent, m):
@@ -577,7 +577,7 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
                 for j in range(m):
                     b[i, j] = -ratio * z_base if i == j else 0.0j
             code, steps = _newton(
-                z_base, True, True, b, tangent, d, p, ratio, m, index, lanes, moments
+                z_base, True, True, b, tangent, offset, d, p, ratio, m, index, lanes, moments
             )
             passes += steps
             factor = 0.2
@@ -595,7 +595,19 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
                 if eta <= max(0.05 * scale, target.imag):
                     b[:, :] = base + base_tangent * (target - z_base)
                     code, steps = _newton(
-                        target, False, False, b, tangent, d, p, ratio, m, index, lanes, moments
+                        target,
+                        False,
+                        False,
+                        b,
+                        tangent,
+                        offset,
+                        d,
+                        p,
+                        ratio,
+                        m,
+                        index,
+                        lanes,
+                        moments,
                     )
                     passes += steps
                     if code == OK:
@@ -612,7 +624,7 @@ def solve_points(z, d, p, ratio, scale, b_out, tangent_out, steps_out, status_ou
                     goal = complex(target.real, target.imag + factor * eta)
                     b[:, :] = base + base_tangent * (goal - z_base)
                     trial_code, steps = _newton(
-                        goal, False, True, b, tangent, d, p, ratio, m, index, lanes, moments
+                        goal, False, True, b, tangent, offset, d, p, ratio, m, index, lanes, moments
                     )
                     passes += steps
                     if trial_code == OK and _physical(b, tangent, m):

@@ -67,6 +67,8 @@ class Atoms:
         n / d.
     m : int
         Order of the weights.
+    offset : (m, m) array or None
+        Symmetric matrix Lambda added to F: the law is that of ``H + Lambda (x) I``. None for zero.
     """
 
     d: Array
@@ -74,9 +76,17 @@ class Atoms:
     zz: Array | None
     ratio: float
     m: int
+    offset: Array | None = None
 
     @classmethod
-    def build(cls, weights: Array, probabilities: Array, hard: Array | None, ratio: float) -> Atoms:
+    def build(
+        cls,
+        weights: Array,
+        probabilities: Array,
+        hard: Array | None,
+        ratio: float,
+        offset: Array | None = None,
+    ) -> Atoms:
         """Pack (N, m, m) weights, (N,) probabilities and (N, k_h) hard coordinates."""
         keep = probabilities > 0
         weights, probabilities = weights[keep], probabilities[keep]
@@ -90,11 +100,21 @@ class Atoms:
             z = hard[keep]
             rows, cols = np.tril_indices(z.shape[1])
             zz = np.ascontiguousarray((z[:, rows] * z[:, cols])[take].T)
-        return cls(d=d, p=p, zz=zz, ratio=ratio, m=weights.shape[-1])
+        return cls(d=d, p=p, zz=zz, ratio=ratio, m=weights.shape[-1], offset=offset)
 
     def reflected(self) -> Atoms:
-        """Return the atoms of -D."""
-        return replace(self, d=-self.d)
+        """Return the atoms of -D, with minus the offset."""
+        return replace(self, d=-self.d, offset=None if self.offset is None else -self.offset)
+
+    def offset_on(self, k: int) -> Array:
+        """Return Lambda (x) I_k, neuron index first; zero without an offset."""
+        offset = np.zeros((self.m, self.m)) if self.offset is None else self.offset
+        return np.asarray(np.kron(offset, np.eye(k)))
+
+    @property
+    def offset_size(self) -> float:
+        """Largest entry of the offset."""
+        return 0.0 if self.offset is None else float(np.abs(self.offset).max())
 
     def resolvents(self, b: Array, x: Array | None = None) -> tuple[Array, Array]:
         """Packed Y = (B + D)^{-1} and Y X Y of every atom, (size, n_padded); X = 0 by default.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "atom_at_zero",
+    "atoms",
     "cdf",
     "density",
     "matrix_stieltjes",
@@ -63,14 +64,15 @@ def matrix_stieltjes(law: HessianLaw, z: ArrayLike, *, throw: bool = True) -> CA
 def _solve(law: HessianLaw, z: ArrayLike, throw: bool) -> tuple[CArray, CArray]:
     points = check_complex("z", z)
     with np.errstate(over="ignore"):
-        flat = points.ravel() - law.shift
-    if np.any(flat == 0) and (law.atom_at_zero() > 0 or law._zero.diverges):
-        reason = (
-            f"the law has an atom of mass {law.atom_at_zero():.6g} and s(z) a pole"
-            if law.atom_at_zero() > 0
-            else "s(z) diverges"
-        )
-        raise ValueError(f"z must avoid {law.shift!r}, where {reason}")
+        flat = points.ravel() - law.centre
+    for zero in _zeros_among(law, flat):
+        if zero.mass > 0 or zero.diverges:
+            reason = (
+                f"the law has an atom of mass {zero.mass:.6g} and s(z) a pole"
+                if zero.mass > 0
+                else "s(z) diverges"
+            )
+            raise ValueError(f"z must avoid {law.centre + _in_frame(law, zero)!r}, where {reason}")
     lower = flat.imag < 0
     flat = np.where(lower, flat.conj(), flat)
     c: CArray = np.empty((flat.size, law.m, law.m), dtype=np.complex128)
@@ -132,7 +134,7 @@ def stieltjes(law: HessianLaw, z: ArrayLike, *, throw: bool = True) -> CArray:
     lost = (s == 0) & (points.ravel() != 0)  # c underflows where s does not
     if np.any(lost):
         with np.errstate(over="ignore", under="ignore"):
-            s[lost] = reciprocal(law.shift - points.ravel()[lost])
+            s[lost] = reciprocal(law.centre - points.ravel()[lost])
     return s.reshape(points.shape)
 
 
@@ -167,13 +169,14 @@ def density(law: HessianLaw, x: ArrayLike, *, throw: bool = True) -> Array:
     out = np.zeros(points.shape)
     inside = (points > left) & (points < right)
     diverges = np.zeros(points.shape, dtype=bool)
-    if np.any(points == law.shift):
-        diverges = (points == law.shift) & law._zero.diverges
+    from_centre = points - law.centre
+    for zero in _zeros_among(law, from_centre):
+        diverges |= (from_centre == _in_frame(law, zero)) & zero.diverges
     inside &= ~diverges
     if np.any(inside):
-        x0 = points[inside] - law.shift
-        moved, resolved = _clear_of_zero(law, x0, "density", throw)
-        z = np.where(moved == x0, points[inside], law.shift + moved)
+        x0 = from_centre[inside]
+        moved, resolved, _ = _clear_of_zero(law, x0, "density", throw)
+        z = np.where(moved == x0, points[inside], law.centre + moved)
         values = np.maximum(law.stieltjes(z, throw=throw).imag / np.pi, 0.0)
         out[inside] = np.where(resolved, values, np.nan)
     out[diverges] = np.inf
@@ -213,21 +216,20 @@ def cdf(law: HessianLaw, x: ArrayLike, *, throw: bool = True) -> Array:
     points = check_array("x", x)
     left, right = law.edges()
     with np.errstate(over="ignore"):
-        distance = points - law.shift
+        distance = points - law.centre
     # A support point can hold an edge beyond which the spectrum has no mass.
     out = np.where((points >= right) | (distance > law._scaled.far), 1.0, 0.0)
     inside = (points > left) & (points < right) & (np.abs(distance) <= law._scaled.far)
-    if law.atom_at_zero() > 0 and left == law.shift:
-        inside |= points == left
+    for place, zero in zip(_places(law), law._zeros, strict=True):
+        if zero.mass > 0 and left == place:
+            inside |= points == left
     if np.any(inside):
         x0 = distance[inside]
-        moved, resolved = _clear_of_zero(law, x0, "cdf", throw)
+        moved, resolved, even = _clear_of_zero(law, x0, "cdf", throw)
         near = moved if law._scaled.unit == 1.0 else moved / law._scaled.unit
         values, _, ok = stieltjes_.distribution(law._scaled.atoms, near)
-        if np.any(moved != x0):
-            # Mass that is not resolved is spread evenly.
-            core = law._core_of_cdf
-            values -= 0.5 * core.mass * (moved - x0) / (core.radius * law._scaled.unit)
+        if np.any(moved != x0):  # mass that is not resolved is spread evenly
+            values -= even
         if throw and not ok.all():
             raise NumericalFailure(Status.UNPHYSICAL_BRANCH, f"({(~ok).sum()} points)")
         # Adding zero turns a negative zero into a positive one.
@@ -277,59 +279,106 @@ def quantiles(law: HessianLaw, q: ArrayLike, *, throw: bool = True) -> Array:
         above = below >= levels
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     middle = 0.5 * low + 0.5 * high
-    if law.atom_at_zero() > 0:
-        upto = float(law.cdf(law.shift, throw=throw))
+    for place, mass in law.atoms():
+        upto = float(law.cdf(place, throw=throw))
         # A fraction that differs by rounding from the boundary is outside the atom.
-        inside = (levels <= upto) & (levels > upto - law.atom_at_zero() + 1e-12)
-        middle, lost = np.where(inside, law.shift, middle), lost & ~inside
+        inside = (levels <= upto) & (levels > upto - mass + 1e-12)
+        middle, lost = np.where(inside, place, middle), lost & ~inside
     return np.where(lost, np.nan, middle)
 
 
 def _clear_of_zero(
     law: HessianLaw, x0: Array, quantity: Literal["cdf", "density"], throw: bool
-) -> tuple[Array, NDArray[np.bool_]]:
+) -> tuple[Array, NDArray[np.bool_], Array]:
     """Move points too close to the eigenvalue zero outwards, to where the density is resolved.
 
-    Returns the points, and whether the answer there holds at the points asked for.
+    So for each eigenvalue of the shift. Returns the points, whether the answer there holds at the
+    points asked for, and the mass passed on the way if it is spread evenly.
     """
-    outermost = law._scaled.unit * near_zero.outermost(law._scaled.atoms, law.atom_at_zero())
-    if not np.any(np.abs(x0) < outermost):
-        return x0, np.ones(x0.shape, dtype=bool)
-    core = law._core_of_cdf if quantity == "cdf" else law._core_of_density
-    radius = core.radius * law._scaled.unit
-    known = core.smooth if quantity == "density" else core.mass <= core.allowed
-    resolved = (np.abs(x0) >= radius) | known
-    if throw and not resolved.all():
-        raise NumericalFailure(
-            Status.UNRESOLVED,
-            f"({(~resolved).sum()} points closer than {radius:.2g} to {law.shift!r}, where "
-            f"rounding hides a mass of {core.mass:.2g})",
-        )
-    return near_zero.moved_out(x0, radius), resolved
+    moved, known, even = x0, np.ones(x0.shape, dtype=bool), np.zeros(x0.shape)
+    for index, zero in enumerate(law._zeros):
+        outermost = law._scaled.unit * near_zero.outermost(law._scaled.atoms, zero.mass)
+        from_zero = x0 - _in_frame(law, zero)
+        if not np.any(np.abs(from_zero) < outermost):
+            continue
+        core = law._cores_of_cdf[index] if quantity == "cdf" else law._cores_of_density[index]
+        radius = core.radius * law._scaled.unit
+        is_known = core.smooth if quantity == "density" else core.mass <= core.allowed
+        resolved = (np.abs(from_zero) >= radius) | is_known
+        if throw and not resolved.all():
+            raise NumericalFailure(
+                Status.UNRESOLVED,
+                f"({(~resolved).sum()} points closer than {radius:.2g} to {_places(law)[index]!r}, "
+                f"where rounding hides a mass of {core.mass:.2g})",
+            )
+        out = near_zero.moved_out(from_zero, radius)
+        even = even + 0.5 * core.mass * (out - from_zero) / radius
+        moved = np.where(out == from_zero, moved, _in_frame(law, zero) + out)
+        known &= resolved
+    return moved, known, even
 
 
-def core_of_cdf(law: HessianLaw) -> near_zero.Core:
-    core = near_zero.core(law._scaled.atoms, law.atom_at_zero(), "cdf")
-    if core.mass > core.allowed and law._core_of_density.smooth:
-        return law._core_of_density
-    return core
+def _in_frame(law: HessianLaw, zero: stieltjes_.Zero) -> float:
+    """Return an eigenvalue that want of rank causes, less the centre."""
+    return law._scaled.unit * zero.value
 
 
-def core_of_density(law: HessianLaw) -> near_zero.Core:
-    return near_zero.core(law._scaled.atoms, law.atom_at_zero(), "density")
+def _zeros_among(law: HessianLaw, x: Array | CArray) -> list[stieltjes_.Zero]:
+    """Return the eigenvalues for want of rank that are among points, given less the centre."""
+    if law._scaled.offset is None and not np.any(x == 0):
+        return []
+    return [zero for zero in law._zeros if np.any(x == _in_frame(law, zero))]
 
 
-def find_zero(law: HessianLaw) -> stieltjes_.Zero:
-    return stieltjes_.eigenvalue_zero(law._scaled.atoms)
+def _places(law: HessianLaw) -> list[float]:
+    """Return the eigenvalues of H that want of rank causes: those of the shift."""
+    return [law.centre + _in_frame(law, zero) for zero in law._zeros]
+
+
+def cores_of_cdf(law: HessianLaw) -> tuple[near_zero.Core, ...]:
+    cores = []
+    for index, zero in enumerate(law._zeros):
+        core = near_zero.core(law._scaled.atoms, zero, "cdf")
+        if core.mass > core.allowed and law._cores_of_density[index].smooth:
+            core = law._cores_of_density[index]
+        cores.append(core)
+    return tuple(cores)
+
+
+def cores_of_density(law: HessianLaw) -> tuple[near_zero.Core, ...]:
+    return tuple(near_zero.core(law._scaled.atoms, zero, "density") for zero in law._zeros)
+
+
+def find_zeros(law: HessianLaw) -> tuple[stieltjes_.Zero, ...]:
+    return stieltjes_.eigenvalue_zeros(law._scaled.atoms)
 
 
 def atom_at_zero(law: HessianLaw) -> float:
-    """Return the mass of the eigenvalue 0 of H - shift I, a consequence of rank.
+    """Return the mass of the eigenvalue 0 of H - shift, a consequence of rank.
 
     For m = 1 this is max(0, 1 - ratio P(D != 0)); in general it is the maximum over subspaces
-    V of R^m of (dim V - ratio E[rank(D V)]) / m.
+    V of R^m of (dim V - ratio E[rank(D V)]) / m. For a matrix as shift: the mass of all its
+    eigenvalues together, each with V in its eigenspace, see `atoms`.
     """
-    return law._zero.mass
+    return float(sum(zero.mass for zero in law._zeros))
+
+
+def atoms(law: HessianLaw) -> list[tuple[float, float]]:
+    """Return positions and masses of the atoms of the spectrum, ascending.
+
+    Want of rank leaves eigenvalues of the shift: one atom at most for a number, see
+    `atom_at_zero`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rmt
+    >>> law = rmt.HessianLaw([np.eye(2)], ratio=0.5, shift=np.diag([0.1, -0.2]))
+    >>> [(round(place, 12), round(mass, 12)) for place, mass in law.atoms()]
+    [(-0.2, 0.25), (0.1, 0.25)]
+    """
+    places = zip(_places(law), law._zeros, strict=True)
+    return [(place, zero.mass) for place, zero in places if zero.mass > 0.0]
 
 
 def moments(law: HessianLaw, order: int) -> Array:
@@ -351,11 +400,12 @@ def moments(law: HessianLaw, order: int) -> Array:
         With status NONFINITE, if sums on the way overflow and the result is undefined.
     """
     order = check_integer("order", order, minimum=1)
-    unit = power_of_two(max(law._scaled.size, abs(law.shift)))
+    unit = power_of_two(max(law._scaled.size, abs(law.centre)))
     weights = law.weights if unit == 1.0 else law.weights / unit
-    shift = law.shift / unit
+    shift = law.centre / unit
+    offset = None if law._scaled.offset is None else law._scaled.offset / unit
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        raw = stieltjes_.moments(weights, law.probabilities, law.ratio, order)
+        raw = stieltjes_.moments(weights, law.probabilities, law.ratio, order, offset)
         raw = np.concatenate([[1.0], raw])
         if shift != 0.0:
             raw = np.array(

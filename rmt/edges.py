@@ -102,7 +102,7 @@ def find_edges(law: HessianLaw) -> Edges:
         if bounded:
             side = law._scaled.right if i else law._scaled.left
             end = side.branch.edge
-            ends[i] = law.shift + side.eigenvalue(end.value)
+            ends[i] = law.centre + side.eigenvalue(end.value)
             sides[i] = end.status
             residual = max(residual, side.unit * end.residual)
     return Edges(ends[0], ends[1], (sides[0], sides[1]), residual)
@@ -112,7 +112,7 @@ def edges(law: HessianLaw) -> Edges:
     """Compute the left and right edge of the bulk, an atom at zero included.
 
     The left edge is the maximum over symmetric B > 0, B + D > 0 of lambda_min(F(B)),
-    F(B) = E[D - D (B + D)^{-1} D] - B/ratio; the right edge is the reflection of that
+    F(B) = E[D - D (B + D)^{-1} D] - B/ratio + shift; the right edge is the reflection of that
     (Montanari & Wang, arXiv:2602.01434). F is a multiple of I at the optimum.
 
     Returns
@@ -172,12 +172,12 @@ def support_intervals(law: HessianLaw) -> list[tuple[float, float]]:
     intervals = continuous_intervals(law._scaled.atoms)
     if not intervals:
         return []
-    left, right = (edge - law.shift for edge in law.edges())
+    left, right = (edge - law.centre for edge in law.edges())
     if left < min(0.0, intervals[0][0]) or left > intervals[0][0]:
         intervals[0] = (left, intervals[0][1])
     if right > max(0.0, intervals[-1][1]) or right < intervals[-1][1]:
         intervals[-1] = (intervals[-1][0], right)
-    return [(a + law.shift, b + law.shift) for a, b in intervals]
+    return [(a + law.centre, b + law.centre) for a, b in intervals]
 
 
 def edge_sensitivity(law: HessianLaw, count: int = 1) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 For z outside the bulk and z_h the hard latent coordinates of a sample (Montanari & Wang,
 arXiv:2602.01434)
 
-    A_h(z) = E[ (I + D c)^{-1} D (x) z_h z_h^T ] - z I,      (m k_h, m k_h),
+    A_h(z) = E[ (I + D c)^{-1} D (x) z_h z_h^T ] + shift (x) I - z I,      (m k_h, m k_h),
 
 decreasing in z; z is an outlier where det A_h(z) = 0, and a null vector u with |u| = 1 gives the
 squared norm of the eigenvector's projection on the hard space, 1 / (- u^T A_h'(z) u). In terms of
@@ -61,6 +61,8 @@ def matrix_on_branch(atoms: Atoms, b: Array, z: float) -> Array:
     zz, y, _ = _moments(atoms, b)
     wide = np.kron(b, np.eye(len(zz)))
     a = np.kron(b, zz) - wide @ y @ wide - z * np.eye(y.shape[0])
+    if atoms.offset is not None:
+        a = a + atoms.offset_on(len(zz))
     return np.asarray(0.5 * (a + a.T))
 
 
@@ -93,7 +95,9 @@ def require_hard(law: HessianLaw) -> None:
 
 
 def hard_matrix(law: HessianLaw, z: float) -> Array:
-    """Compute A_h(z) = E[(I + D c)^{-1} D (x) z_h z_h^T] - z I, whose zeros are outliers.
+    """Compute A_h(z) = E[(I + D c)^{-1} D (x) z_h z_h^T] + shift (x) I - z I.
+
+    Outliers are the zeros of its determinant.
 
     Parameters
     ----------
@@ -121,16 +125,17 @@ def hard_matrix(law: HessianLaw, z: float) -> Array:
         return np.empty((0, 0))
     law._scaled.check_hard()
     with np.errstate(over="ignore"):
-        x = point - law.shift
+        x = point - law.centre
     if point <= left:
         return _matrix_below(law, x, law._scaled.left)
     return -_matrix_below(law, -x, law._scaled.right)
 
 
 def _matrix_below(law: HessianLaw, x: float, side: Side) -> Array:
-    """A_h(x) for H - shift I, seen from the left of D or -D."""
+    """A_h(x) for H - centre I, seen from the left of D or -D."""
     if abs(x) > law._scaled.far:
-        a = distant_matrix(side.branch.atoms) * side.unit
+        atoms = side.branch.atoms
+        a = (distant_matrix(atoms) + atoms.offset_on(law.k_hard)) * side.unit
         return np.asarray(a - x * np.eye(len(a)))
     x /= side.unit
     return matrix_on_branch(side.branch.atoms, side.branch.solve(x), x) * side.unit
@@ -144,7 +149,7 @@ def find_gap(law: HessianLaw) -> tuple[float, Status, str]:
     edge, unit = side.branch.edge, side.unit
     if not edge.status.ok:
         return np.nan, edge.status, "(left edge)"
-    z0 = min(unit * edge.value, -law.shift)
+    z0 = min(unit * edge.value, -law.centre)
     try:
         law._scaled.check_hard()
         gap = float(np.linalg.eigvalsh(_matrix_below(law, z0, side))[0])
@@ -157,7 +162,7 @@ def find_gap(law: HessianLaw) -> tuple[float, Status, str]:
 
 
 def hard_gap(law: HessianLaw, *, throw: bool = True) -> float:
-    """Compute the gap lambda_min A_h(z0), z0 = min(left edge, -shift), both for H - shift I.
+    """Compute the gap lambda_min A_h(z0) of H, z0 = min(left edge, 0).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The spectral law of H = (1/n) sum_i D_i (x) x_i x_i^T + shift I: weights in, spectrum out.
+"""The spectral law of H = (1/n) sum_i D_i (x) x_i x_i^T + shift (x) I: weights in, spectrum out.
 
 Here are the arguments of `HessianLaw` and what it is made of; each group of methods has a module.
 """
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 
 
 class HessianLaw:
-    """Limiting spectral law of ``H = (1/n) sum_i D_i (x) x_i x_i^T + shift I``.
+    """Limiting spectral law of ``H = (1/n) sum_i D_i (x) x_i x_i^T + shift (x) I``.
 
     D_i are independent copies of a random symmetric (m, m) matrix D of any sign, the x_i are
     standard normal in d dimensions and independent of the D_i, and n/d = ratio as both grow.
@@ -48,8 +48,10 @@ class HessianLaw:
     probabilities : (N,) array, optional
         Masses of the atoms, non-negative with sum 1 (to 1e-9); uniform by default. An atom of
         mass zero has no effect at all.
-    shift : float, optional
-        Multiple of the identity added to H (weight decay).
+    shift : float or (m, m) array, optional
+        Symmetric matrix added to H for each input, ``shift (x) I``; a number stands for that
+        multiple of the identity (weight decay). For neurons on spheres it is minus the diagonal
+        matrix of the normal forces ``<theta_j, grad_j> / |theta_j|^2``.
     support : (S,) or (S, m, m) array, optional
         Points of the closed support of D beyond the atoms. They carry no mass, but hold the
         edges back: B + D >= 0 on the left and B - D >= 0 on the right must be true for them too.
@@ -74,8 +76,8 @@ class HessianLaw:
 
     Notes
     -----
-    All methods refer to H including ``shift``, except `hard_gap`, see there. A law is immutable
-    and computes each quantity once. Every group of methods is in a module of its own, see `rmt`.
+    All methods refer to H including ``shift``. A law is immutable and computes each quantity once.
+    Every group of methods is in a module of its own, see `rmt`.
 
     Examples
     --------
@@ -99,7 +101,7 @@ class HessianLaw:
         probabilities: ArrayLike | None = None,
         *,
         delta: float | None = None,
-        shift: float = 0.0,
+        shift: float | ArrayLike = 0.0,
         support: ArrayLike | None = None,
         bounded_below: bool = True,
         bounded_above: bool = True,
@@ -110,7 +112,7 @@ class HessianLaw:
         self._weights = _frozen(_symmetric(weights, "weights"))
         n, m = self._weights.shape[:2]
         self._ratio = _one_ratio(ratio, delta)
-        self._shift = check_real("shift", shift)
+        self._shift, self._centre, self._offset = _shift(shift, m)
         self._probabilities = _frozen(_masses(probabilities, n))
         self._hard = None if hard is None else _frozen(_hard_coordinates(hard, n))
         if support is None:
@@ -157,9 +159,21 @@ class HessianLaw:
         return self._ratio
 
     @property
-    def shift(self) -> float:
-        """Multiple of the identity included in H."""
+    def shift(self) -> float | Array:
+        """What is included in H: a multiple of the identity, or an (m, m) matrix, read-only."""
         return self._shift
+
+    @property
+    def centre(self) -> float:
+        """Mean of the eigenvalues of the shift, by which the whole spectrum is moved."""
+        return self._centre
+
+    @cached_property
+    def shifts(self) -> Array:
+        """(m,) eigenvalues of the shift, ascending, where want of rank leaves eigenvalues of H."""
+        if self._offset is None:
+            return np.full(self.m, self._centre)
+        return np.asarray(self._centre + np.linalg.eigvalsh(self._offset))
 
     @property
     def weights(self) -> Array:
@@ -226,9 +240,10 @@ class HessianLaw:
         return next((status for status in statuses if not status.ok), Status.SUCCESS)
 
     def __repr__(self) -> str:
+        shift = f"{self._shift:g}" if isinstance(self._shift, float) else str(self._shift.tolist())
         return (
             f"HessianLaw(m={self.m}, atoms={self._weights.shape[0]}, ratio={self._ratio:g}, "
-            f"k_hard={self.k_hard}, shift={self._shift:g})"
+            f"k_hard={self.k_hard}, shift={shift})"
         )
 
     @cached_property
@@ -261,13 +276,15 @@ class HessianLaw:
 
     @cached_property
     def _scaled(self) -> Scaled:
-        return Scaled(self._weights, self._probabilities, self._hard, self._support, self._ratio)
+        return Scaled(
+            self._weights, self._probabilities, self._hard, self._support, self._ratio, self._offset
+        )
 
     _edges = cached_property(edges_.find_edges)
     _edge_errors = cached_property(replicates_.find_edge_errors)
-    _zero = cached_property(bulk.find_zero)
-    _core_of_cdf = cached_property(bulk.core_of_cdf)
-    _core_of_density = cached_property(bulk.core_of_density)
+    _zeros = cached_property(bulk.find_zeros)
+    _cores_of_cdf = cached_property(bulk.cores_of_cdf)
+    _cores_of_density = cached_property(bulk.cores_of_density)
     _gap = cached_property(hard_.find_gap)
     _hard_outliers = cached_property(outliers_.find_hard)
     _all_outliers = cached_property(outliers_.find_all)
@@ -285,6 +302,7 @@ class HessianLaw:
     cdf = bulk.cdf
     quantiles = bulk.quantiles
     atom_at_zero = bulk.atom_at_zero
+    atoms = bulk.atoms
     moments = bulk.moments
 
     hard_matrix = hard_.hard_matrix
@@ -379,6 +397,30 @@ def _group_labels(groups: int | ArrayLike | None, n: int) -> NDArray[np.int64] |
     if array.shape != (n,):
         raise ValueError(f"groups must have shape ({n},) like weights, got {array.shape}")
     return array.astype(np.int64)
+
+
+def _shift(value: float | ArrayLike, m: int) -> tuple[float | Array, float, Array | None]:
+    """Check the shift; return it, its mean eigenvalue, and what is left, None for nothing.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a number nor a symmetric (m, m) matrix.
+    """
+    if np.ndim(value) == 0:
+        number = check_real("shift", value)
+        return number, number, None
+    matrix = check_array("shift", value)
+    if matrix.shape != (m, m):
+        raise ValueError(
+            f"shift must be a number or a symmetric ({m}, {m}) matrix like weights, "
+            f"got shape {matrix.shape}"
+        )
+    matrix = _symmetric(matrix[np.newaxis], "shift")[0]
+    first, centre = float(matrix[0, 0]), float(np.trace(matrix)) / m
+    if np.abs(matrix - first * np.eye(m)).max() <= 1e-14 * abs(first):  # a number, to rounding
+        return first, first, None
+    return _frozen(matrix), centre, _frozen(matrix - centre * np.eye(m))
 
 
 def _one_ratio(ratio: float | None, delta: float | None) -> float:

@@ -20,7 +20,7 @@ from rmt._packing import Array, Atoms, kernels, pack, packed_index
 from rmt.real_branch import EdgePoint
 from rmt.scalar_branch import ScalarBranch
 from rmt.status import NumericalFailure, Status
-from rmt.stieltjes import eigenvalue_zero
+from rmt.stieltjes import eigenvalue_zeros
 
 __all__ = ["MatrixBranch"]
 
@@ -98,6 +98,8 @@ class MatrixBranch:
         yxy = yy.transpose(0, 3, 1, 2).reshape(m * m, m * m)
         by = b @ y
         value = b - by @ b - b / self._ratio
+        if self.atoms.offset is not None:
+            value = value + self.atoms.offset
         eye = np.eye(m)
         phi = np.eye(m * m) - np.kron(by, eye) - np.kron(eye, by) + np.kron(b, b) @ yxy
         return _Map(0.5 * (value + value.T), phi, y, yxy)
@@ -109,6 +111,8 @@ class MatrixBranch:
         y = np.linalg.inv(b + d)
         t = d @ y
         value = np.einsum("n,nab->ab", p, d - t @ d) - b / self._ratio
+        if self.atoms.offset is not None:
+            value = value + self.atoms.offset
         phi = np.einsum("n,nac,nbd->abcd", p, t, t).reshape(m * m, m * m)
         yxy = np.einsum("n,nac,nbd->abcd", p, y, y).reshape(m * m, m * m)
         return _Map(0.5 * (value + value.T), phi, np.einsum("n,nab->ab", p, y), yxy)
@@ -181,7 +185,7 @@ class MatrixBranch:
         if z >= edge.value:
             return edge.b
         if self._entry is None:  # D = 0
-            return -self._ratio * z * np.eye(self._m)
+            return -self._ratio * z * np.eye(self._m) + self._ratio * self.atoms.offset_on(1)
         with np.errstate(all="ignore"):  # overflow is not accepted
             b = self._newton(z, self._entry[1])
         if b is None:
@@ -213,12 +217,16 @@ class MatrixBranch:
 
         D >= d_low I with d_low = tr D / m - sqrt((m - 1) / m) |D - tr D / m|_F, and F(b I) is
         monotone in D, so the left edge for the scalar weights d_low bounds the edge from below; the
-        same for the points of the support.
+        same for the points of the support. The offset adds at least its smallest eigenvalue.
         """
-        return ScalarBranch(
-            replace(self.atoms, d=self._lower_bound(self.atoms.d)[0][None, :], zz=None, m=1),
+        d = self._lower_bound(self.atoms.d)[0][None, :]
+        edge = ScalarBranch(
+            replace(self.atoms, d=d, zz=None, m=1, offset=None),
             self._lower_bound(pack(self._support).T)[0][:, None, None],
         ).edge
+        if self.atoms.offset is None:
+            return edge
+        return replace(edge, value=edge.value + float(np.linalg.eigvalsh(self.atoms.offset)[0]))
 
     @cached_property
     def _entry(self) -> tuple[float, Array] | None:
@@ -235,6 +243,7 @@ class MatrixBranch:
             b = float(scalar.b[0, 0])
             typical = float(np.median(norm[norm > 0])) if np.any(norm > 0) else 0.0
             size = max(abs(scalar.value) + b / self._ratio, 1e-2 * typical)
+            size += self.atoms.offset_size
             z = scalar.value - 0.05 * size
             above = self._above(z, np.zeros((m, m)), max(b, size * self._ratio))
             start = None if above is None else self._newton(z, above)
@@ -303,8 +312,7 @@ class MatrixBranch:
     def edge(self) -> EdgePoint:
         """Find where the branch ends."""
         if not np.any(self.atoms.d[:, self.atoms.p > 0]):
-            depth = max([0.0, *(-np.linalg.eigvalsh(self._support)[:, 0]).tolist()])
-            return EdgePoint(-depth / self._ratio, depth * np.eye(self._m), 0.0, Status.SUCCESS)
+            return self._edge_without_weights()
         with np.errstate(all="ignore"):  # overflow is not accepted
             try:
                 found = self._walk()
@@ -318,12 +326,30 @@ class MatrixBranch:
             bound = self._bound.value if np.isfinite(self._bound.value) else -np.inf
             return EdgePoint(bound, b, np.inf, Status.UNRESOLVED)
 
-    def _pole_at_zero(self) -> bool:
-        """Whether c has a pole at zero: the branch then ends there."""
+    def _edge_without_weights(self) -> EdgePoint:
+        """Find the edge for D = 0, where B = ratio (Lambda - z I): held by the support alone."""
+        if self.atoms.offset is None:
+            depth = max([0.0, *(-np.linalg.eigvalsh(self._support)[:, 0]).tolist()])
+            return EdgePoint(-depth / self._ratio, depth * np.eye(self._m), 0.0, Status.SUCCESS)
+        held = np.concatenate([np.zeros((1, self._m, self._m)), self._support])
+        value = float(np.linalg.eigvalsh(self.atoms.offset + held / self._ratio)[:, 0].min())
+        b = self._ratio * (self.atoms.offset - value * np.eye(self._m))
+        return EdgePoint(value, b, 0.0, Status.SUCCESS)
+
+    def _pole(self, b: Array) -> float | None:
+        """Return the pole of c at which the branch ends where B is singular, None without one.
+
+        If B u = 0, then F(B) u = Lambda u: the pole is an eigenvalue of the offset, zero without.
+        """
+        place = 0.0
+        if self.atoms.offset is not None:
+            u = np.linalg.eigh(b)[1][:, 0]
+            values = np.linalg.eigvalsh(self.atoms.offset)
+            place = float(values[np.argmin(np.abs(values - u @ self.atoms.offset @ u))])
         if self._ratio < 1.0:  # fewer samples than dimensions
-            return True
-        zero = eigenvalue_zero(self.atoms)
-        return zero.mass > 0.0 or zero.diverges
+            return place
+        zero = min(eigenvalue_zeros(self.atoms), key=lambda zero: abs(zero.value - place))
+        return zero.value if zero.mass > 0.0 or zero.diverges else None
 
     def _walk(self) -> EdgePoint | None:
         m = self._m
@@ -379,8 +405,9 @@ class MatrixBranch:
         value = inside.z
         residual = np.inf if at is None else float(np.abs(at.value - value * np.eye(m)).max())
         if np.linalg.eigvalsh(b)[0] <= 10 * _SHORT_OF_ZERO * self._size:
-            if self._pole_at_zero():
-                value = 0.0
+            pole = self._pole(b)
+            if pole is not None:
+                value = pole
             else:  # only an edge far closer to zero than the size of the weights
                 status = Status.UNRESOLVED
         return EdgePoint(value, b, residual, status)

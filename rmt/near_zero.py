@@ -1,4 +1,6 @@
-"""Resolution of the density close to the eigenvalue zero in double precision.
+"""Resolution of the density close to the eigenvalues zero in double precision.
+
+(With an offset: to each of its eigenvalues.)
 
 Next to an atom at zero, B(z) is nearly singular, and B + D loses the digits of the small directions
 of B. How much is lost depends on the weights: nothing where all directions are equivalent or
@@ -14,7 +16,7 @@ from typing import Final, Literal
 import numpy as np
 
 from rmt._packing import Array, Atoms
-from rmt.stieltjes import distribution, typical_size
+from rmt.stieltjes import Zero, distribution, typical_size
 
 __all__ = ["Core", "core", "moved_out", "outermost"]
 
@@ -55,8 +57,9 @@ def outermost(atoms: Atoms, atom: float) -> float:
     return (1e-10 if atom > 0 else 1e-13) * size
 
 
-def core(atoms: Atoms, atom: float, quantity: Literal["cdf", "density"]) -> Core:
+def core(atoms: Atoms, zero: Zero, quantity: Literal["cdf", "density"]) -> Core:
     """Measure the core for the distribution function or the density."""
+    atom = zero.mass
     size = typical_size(atoms)
     entries = np.abs(atoms.d[:, atoms.p > 0])
     floor = _SMALLEST * min(size, float(entries[entries > 0].min(initial=size)))
@@ -64,7 +67,7 @@ def core(atoms: Atoms, atom: float, quantity: Literal["cdf", "density"]) -> Core
     changed = replace(atoms, d=atoms.d * (1.0 + _LAST_DIGITS * signs))
 
     def at(radius: float) -> Core | None:
-        ends = radius * np.array([-1.0, 1.0])
+        ends = zero.value + radius * np.array([-1.0, 1.0])
         (cdf, density, ok), other = distribution(atoms, ends), distribution(changed, ends)
         if not (ok.all() and other[2].all()):
             return None

@@ -132,7 +132,7 @@ def find_hard(law: HessianLaw) -> Found:
             law._scaled.check_hard()
             for side in _sides(law):
                 for z, overlap, vector in hard.outliers_below(side.branch):
-                    value = law.shift + side.eigenvalue(z)
+                    value = law.centre + side.eigenvalue(z)
                     latent = overlap * np.sum(vector**2, axis=0)
                     found.append(Outlier(value, overlap, vector, side.name, overlap, latent))
         except NumericalFailure as failure:
@@ -162,7 +162,7 @@ def find_all(law: HessianLaw) -> Found:
             with single_threaded_blas():
                 for side in _sides(law):
                     for z, overlap, vector in span_outliers.outliers_below(side.branch, aligned):
-                        value = law.shift + side.eigenvalue(z)
+                        value = law.centre + side.eigenvalue(z)
                         rest.append(_described(span, value, overlap, vector, side.name, False))
         except NumericalFailure as failure:
             rest, status, detail = [], failure.status, failure.detail

@@ -121,9 +121,10 @@ def airy_scale(law: HessianLaw, size: int) -> tuple[float, float]:
     edges = law.edges()
     finite = [edge for edge in edges if np.isfinite(edge)]
     widths = []
-    span = max((abs(edge - law.shift) for edge in finite), default=0.0)
+    span = max((abs(edge - law.centre) for edge in finite), default=0.0)
+    span = max(span, float(law.shifts[-1] - law.shifts[0])) if finite else span
     for edge, inwards in zip(edges, (1.0, -1.0), strict=True):
-        if not np.isfinite(edge) or edge == law.shift or span <= 0.0:
+        if not np.isfinite(edge) or np.any(law.shifts == edge) or span <= 0.0:
             widths.append(np.nan)
             continue
         # Density / sqrt(distance) = a / pi + a' distance: extrapolated from two distances, which
@@ -259,13 +260,17 @@ def kolmogorov_distance(law: HessianLaw, eigenvalues: Array) -> float:
 
     size = eigenvalues.size
     # Eigenvalues zero up to rounding belong to the atom.
-    zero = law.shift
+    zero = law.centre
     spread = max(1e-9 * float(np.abs(eigenvalues - zero).max()), 1e-15 * abs(zero), 1e-300)
-    at_atom = (np.abs(eigenvalues - zero) <= spread) & (law.atom_at_zero() > 0)
+    places = [place for place, _ in law.atoms() if np.any(np.abs(eigenvalues - place) <= spread)]
+    at_atom = np.zeros(size, dtype=bool)
+    for place in places:
+        at_atom |= np.abs(eigenvalues - place) <= spread
     distance = 0.0
-    for side in (-1.0, 1.0) if at_atom.any() else (0.0,):
-        # Either side of the atom for itself: the distribution jumps there.
-        chosen = ~at_atom & (side * (eigenvalues - zero) >= 0.0)
+    between = np.searchsorted(places, eigenvalues)
+    for part in range(len(places) + 1):
+        # Either side of an atom for itself: the distribution jumps there.
+        chosen = ~at_atom & (between == part)
         rank = np.flatnonzero(chosen)
         points, first = np.unique(eigenvalues[chosen], return_index=True)
         if points.size > _CDF_POINTS:
@@ -280,8 +285,8 @@ def kolmogorov_distance(law: HessianLaw, eigenvalues: Array) -> float:
         upto = np.append(rank[first[1:] - 1], rank[-1:]) + 1
         apart = np.maximum(np.abs(exact - below / size), np.abs(exact - upto / size))
         distance = float(np.maximum(distance, apart.max(initial=0.0)))
-    if at_atom.any():
-        around = zero + np.array([-10.0, 10.0]) * spread
+    for place in places:
+        around = place + np.array([-10.0, 10.0]) * spread
         found = np.searchsorted(eigenvalues, around) / size
         jump = np.abs(law.cdf(around, throw=False) - found).max()
         distance = float(np.maximum(distance, jump))

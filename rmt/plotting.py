@@ -196,10 +196,10 @@ def plot_density(
 def _window(law: HessianLaw, comparison: SpectrumComparison | None) -> tuple[float, float]:
     """Range to draw: the bulk; where it is unbounded, what holds all but a thousandth of it."""
     left, right = law.edges()
-    size = max([abs(e - law.shift) for e in (left, right) if np.isfinite(e)], default=1.0)
+    size = max([abs(e - law.centre) for e in (left, right) if np.isfinite(e)], default=1.0)
     size = max(size, np.sqrt(abs(float(law.moments(2)[1]))) if np.isinf(left + right) else 0.0)
-    low = left if np.isfinite(left) else law.shift - 2.0 * size
-    high = right if np.isfinite(right) else law.shift + 2.0 * size
+    low = left if np.isfinite(left) else law.centre - 2.0 * size
+    high = right if np.isfinite(right) else law.centre + 2.0 * size
     if comparison is not None:
         values = [comparison.smallest, comparison.largest]
         if comparison.eigenvalues is not None:
@@ -216,8 +216,9 @@ def _grid(law: HessianLaw, low: float, high: float) -> Array:
         return np.array([low, high])
     u = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, _POINTS))
     points = [low + (high - low) * u]
+    places = np.unique(law.shifts)
     for end in (low, high):
-        points.append(law.shift + (end - law.shift) * np.geomspace(1e-4, 1.0, _POINTS // 3))
+        points += [at + (end - at) * np.geomspace(1e-4, 1.0, _POINTS // 3) for at in places]
     x = np.unique(np.concatenate(points))
     return np.asarray(x[(x >= low) & (x <= high)])
 
@@ -248,8 +249,9 @@ def _histogram(
         return 0.0
     values = comparison.eigenvalues
     if law.atom_at_zero() > 0.0:
-        tiny = 1e-9 * float(np.abs(values - law.shift).max())
-        values = values[np.abs(values - law.shift) > tiny]
+        tiny = 1e-9 * float(np.abs(values - law.centre).max())
+        for place, _ in law.atoms():
+            values = values[np.abs(values - place) > tiny]
     count = bins or int(np.clip(2.0 * values.size ** (1 / 3) * 1.5, 12, 80))
     width = (high - low) / count
     # Continue the bins beyond the bulk, so that outliers show as single boxes.
@@ -271,14 +273,15 @@ def _histogram(
 
 
 def _draw_atom(axes: Axes, law: HessianLaw, atom: float, top: float) -> None:
-    axes.plot(
-        [law.shift, law.shift], [0.0, 0.86 * top], color=GREEN, linewidth=1.8, zorder=4,
-        solid_capstyle="butt",
-    )  # fmt: skip
-    axes.plot(
-        law.shift, 0.86 * top, "s", color=GREEN, markersize=4.5, zorder=4,
-        label=f"atom, mass {atom:.3g}",
-    )  # fmt: skip
+    for i, (place, _) in enumerate(law.atoms()):
+        axes.plot(
+            [place, place], [0.0, 0.86 * top], color=GREEN, linewidth=1.8, zorder=4,
+            solid_capstyle="butt",
+        )  # fmt: skip
+        axes.plot(
+            place, 0.86 * top, "s", color=GREEN, markersize=4.5, zorder=4,
+            label=None if i else f"atom, mass {atom:.3g}",
+        )  # fmt: skip
 
 
 def _draw_outliers(axes: Axes, outliers: Sequence[Outlier], top: float, width: float) -> None:
@@ -363,7 +366,7 @@ def plot_flow(
     edges = np.array([tuple(law.edges()) for law in laws])
     outliers = [known_outliers(law) for law in laws]
     inside = [edges[np.isfinite(edges)], [o.value for row in outliers for o in row]]
-    drawn = np.concatenate([*inside, [law.shift for law in laws]])
+    drawn = np.concatenate([*inside, [law.centre for law in laws]])
     reach = 0.08 * (float(drawn.max() - drawn.min()) or 1.0)
     low, high = float(drawn.min()) - reach, float(drawn.max()) + reach
     if not np.all(np.isfinite(edges[:, 0])):

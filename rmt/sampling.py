@@ -29,7 +29,7 @@ def sample_matrix(law: HessianLaw, d: int, seed: int | np.random.Generator) -> A
     Returns
     -------
     (m d, m d) array
-        ``(1/n) sum_i D_i (x) x_i x_i^T + shift I``, row a d + j for neuron a and input j. Every
+        ``(1/n) sum_i D_i (x) x_i x_i^T + shift (x) I``, row a d + j for neuron a and input j. Every
         atom appears n p_i times up to rounding (systematic sampling). With ``hard`` given, the
         first k_h inputs of a sample are its hard coordinates, the others standard normal.
 
@@ -60,5 +60,7 @@ def sample_matrix(law: HessianLaw, d: int, seed: int | np.random.Generator) -> A
             h[b, :, a, :] = block.T
     matrix = h.reshape(m * d, m * d)
     matrix = 0.5 * (matrix + matrix.T)
-    matrix[np.diag_indices(m * d)] += law.shift
-    return matrix
+    if isinstance(law.shift, float):
+        matrix[np.diag_indices(m * d)] += law.shift
+        return matrix
+    return np.asarray(matrix + np.kron(law.shift, np.eye(d)))

@@ -57,6 +57,8 @@ class Scaled:
     support : (S, m, m) array
     ratio : float
         As given to `rmt.HessianLaw`.
+    offset : (m, m) array or None
+        What the shift differs by from a multiple of the identity.
     """
 
     weights: Array
@@ -64,11 +66,13 @@ class Scaled:
     hard: Array | None
     support: Array
     ratio: float
+    offset: Array | None = None
 
     @cached_property
     def size(self) -> float:
-        """Largest entry of a weight that carries mass."""
-        return float(np.abs(self.weights[self.probabilities > 0]).max())
+        """Largest entry of a weight that carries mass, and of the offset."""
+        size = float(np.abs(self.weights[self.probabilities > 0]).max())
+        return size if self.offset is None else max(size, float(np.abs(self.offset).max()))
 
     @cached_property
     def unit(self) -> float:
@@ -118,7 +122,9 @@ class Scaled:
             size = np.abs(self.weights).max(axis=(1, 2))
             lost = (size > 0) & (size / unit < _TINY)
             weights[lost] = _TINY * (self.weights[lost] / size[lost, None, None])
-        return Atoms.build(weights, self.probabilities, self.hard if usable else None, self.ratio)
+        hard = self.hard if usable else None
+        offset = self.offset if self.offset is None else self.offset / unit
+        return Atoms.build(weights, self.probabilities, hard, self.ratio, offset)
 
     def _side(self, name: Literal["left", "right"], support: Array) -> Side:
         # B > 0 anyway: only points below zero hold the edge back.

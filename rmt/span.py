@@ -50,6 +50,9 @@ class Span:
     hard : (K, k_h) array, optional
         Orthonormal columns: the hard directions in the coordinates; ``hard.T @ q`` must be the
         ``hard`` coordinates given to the law. None by default.
+    tangent : bool, optional
+        Whether neurons move on spheres: H is then the restriction to directions tangent to them,
+        with ``<v_j, theta_j> = 0`` for each neuron. Needs ``neurons``. False by default.
     defect : float, optional
         Bound on the weight of directions that were left out of the span. Outliers are reported as
         ILL_CONDITIONED if it exceeds 1e-4.
@@ -80,6 +83,7 @@ class Span:
         latent: int = 0,
         neurons: ArrayLike | None = None,
         hard: ArrayLike | None = None,
+        tangent: bool = False,
         defect: float = 0.0,
     ) -> None:
         self.blocks = _blocks(basis)
@@ -101,6 +105,11 @@ class Span:
         gram = self.hard.T @ self.hard
         if np.abs(gram - np.eye(len(gram))).max(initial=0.0) > 1e-8:
             raise ValueError("hard must have orthonormal columns (to 1e-8)")
+        if not isinstance(tangent, bool | np.bool_):
+            raise ValueError(f"tangent must be True or False, got {tangent!r}")
+        self.tangent = bool(tangent)
+        if self.tangent and (self.neurons is None or not self.neurons.any(axis=1).all()):
+            raise ValueError("neurons must be given for tangent directions, none of norm zero")
         unbounded = isinstance(defect, float) and defect == np.inf
         self.defect = np.inf if unbounded else check_real("defect", defect, minimum=0.0)
 
@@ -138,6 +147,22 @@ class Span:
             out[involved[:, np.newaxis], np.arange(len(axes), k - k_hard)] = complement[:, k_hard:]
         return out
 
+    @cached_property
+    def moves(self) -> Array | None:
+        """(m (K - k_h), p) orthonormal columns along which H is taken; None for all.
+
+        Across the hard directions, in the coordinates of `free`, neuron index first; p is m less
+        where neurons move on spheres.
+        """
+        if not self.tangent or self.neurons is None:
+            return None
+        rows = self.neurons @ self.free
+        m, k = rows.shape
+        out = np.zeros((m, k, m, k - 1))
+        for j, row in enumerate(rows):
+            out[j, :, j] = np.linalg.qr(row[:, np.newaxis], mode="complete")[0][:, 1:]
+        return out.reshape(m * k, m * (k - 1))
+
     def restricted(self, mask: NDArray[np.bool_]) -> Span:
         """Return the span on a subset of the samples; mask has shape (N,)."""
         parts = np.split(mask, np.cumsum([block.shape[1] for block in self.blocks])[:-1])
@@ -149,6 +174,7 @@ class Span:
             latent=self.latent,
             neurons=self.neurons,
             hard=self.hard,
+            tangent=self.tangent,
             defect=self.defect,
         )
 

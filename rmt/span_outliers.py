@@ -4,7 +4,7 @@ With c(z) real outside the bulk, B = c^{-1} and Y = (B + D)^{-1} (Montanari & Wa
 arXiv:2602.01434; Celentano, Cheng & Montanari, arXiv:2112.07572), and q, ghat of `rmt.span`,
 
     W = E[Y (x) ghat ghat^T],    U = E[D Y (x) q ghat^T],
-    A(z) = E[(D - D Y D) (x) q q^T] + U W^{-1} U^T - z I,             (m K, m K).
+    A(z) = E[(D - D Y D) (x) q q^T] + U W^{-1} U^T + shift (x) I - z I,       (m K, m K).
 
 A(z) is the inverse of the resolvent of H projected on the coordinate directions: eigenvalues of H
 outside the bulk are the zeros of det A, and a null vector u, |u| = 1, gives the squared norm of the
@@ -43,13 +43,17 @@ _LARGEST_DEFECT: Final = 1e-4
 
 
 class _Projected:
-    """A(z) on the free coordinates, neuron index first: row j K_free + a."""
+    """A(z) on the free coordinates, neuron index first: row j K_free + a.
+
+    The Schur complement of H restricted to some of these directions is the same restriction of A.
+    """
 
     def __init__(self, atoms: Atoms, span: Span) -> None:
         self._atoms = atoms
         self._blocks = span.blocks
         self._index = packed_index(atoms.m)
         self._k = span.free.shape[1]
+        self._moves = span.moves
         self._rows = np.concatenate([span.free.T @ span.coordinates, span.gradients])
         with np.errstate(over="ignore", invalid="ignore"):
             (plain,) = self._gram(np.ones((1, atoms.d.shape[1])), positive=[True])
@@ -105,7 +109,12 @@ class _Projected:
 
     def matrix(self, b: Array, z: float) -> Array:
         """A(z) with B = B(z) given."""
-        return self._assemble(b, z, self._blocks_of(self._atoms.resolvents(b)[0]))[0]
+        a = self._assemble(b, z, self._blocks_of(self._atoms.resolvents(b)[0]))[0]
+        return a if self._moves is None else self._moves.T @ a @ self._moves
+
+    def on_coordinates(self, vector: Array) -> Array:
+        """Return a null vector of `matrix` on all free coordinates."""
+        return vector if self._moves is None else self._moves @ vector
 
     def _assemble(
         self, b: Array, z: float, moments: tuple[Array, Array, Array]
@@ -117,6 +126,8 @@ class _Projected:
         k, eye = self._k, np.eye(self._atoms.m)
         wide = np.kron(b, np.eye(k))
         a = np.kron(b, self._plain[:k, :k]) - wide @ yqq @ wide - z * np.eye(len(yqq))
+        if self._atoms.offset is not None:
+            a = a + self._atoms.offset_on(k)
         u = np.kron(eye, self._plain[:k, k:]) - wide @ yqg
         solved = u.T
         if len(ygg):
@@ -161,12 +172,13 @@ def outliers_below(branch: RealBranch, span: Span) -> list[tuple[float, float, A
             Status.ILL_CONDITIONED,
             f"(directions of weight up to {span.defect:.1e} are missing from the span)",
         )
-    if span.free.shape[1] == 0:
+    if span.free.shape[1] <= int(span.tangent):
         return []
     projected = _Projected(branch.atoms, span)
     found = []
     # Every evaluation is a pass over all samples: none is wasted.
     for z, b, vector in zeros_below(branch, projected.matrix, 1e-12, 1e-12, narrow=True):
+        vector = projected.on_coordinates(vector)
         overlap = projected.overlap(b, z, branch.tangent(b), vector)
         vector = vector.reshape(branch.atoms.m, -1) @ span.free.T
         vector = vector * np.sign(vector.ravel()[np.abs(vector).argmax()])

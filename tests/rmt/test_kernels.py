@@ -77,7 +77,8 @@ def test_complex_solution_satisfies_the_equation(m):
     z = np.array([0.3 + 0.2j, -1.0 + 1e-3j, 5.0 + 0.0j, 0.1 + 0.0j])
     b, tangent = np.empty((2, 4, m, m), dtype=complex)
     passes, codes = np.zeros((2, 4), dtype=np.int64)
-    kernels().solve_points(z, atoms.d, atoms.p, 1.7, 5.0, b, tangent, passes, codes)
+    offset = np.zeros((m, m))
+    kernels().solve_points(z, atoms.d, atoms.p, 1.7, offset, 5.0, b, tangent, passes, codes)
     assert not codes.any()
     eye = np.eye(m)
     for i, point in enumerate(z):
@@ -89,7 +90,7 @@ def test_complex_solution_satisfies_the_equation(m):
     h = 1e-5
     near, _ = np.empty((2, 1, m, m), dtype=complex)
     one = np.zeros((2, 1), dtype=np.int64)
-    kernels().solve_points(z[:1] + h, atoms.d, atoms.p, 1.7, 5.0, near, _, one[0], one[1])
+    kernels().solve_points(z[:1] + h, atoms.d, atoms.p, 1.7, offset, 5.0, near, _, one[0], one[1])
     np.testing.assert_allclose((near[0] - b[0]) / h, tangent[0], rtol=2e-3, atol=1e-3)
 
 

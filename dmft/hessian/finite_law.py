@@ -356,7 +356,8 @@ def _quantile(law: HessianLaw, mass: float) -> float:
     furthest = (1.0 + 1.0 / np.sqrt(law.ratio)) ** 2
     smallest = min(float(np.linalg.eigvalsh(law.weights).min()), 0.0)
     right = law.edges().right
-    low, high = law.shift + furthest * smallest, right if np.isfinite(right) else law.shift
+    low = float(law.shifts[0]) + furthest * smallest
+    high = right if np.isfinite(right) else float(law.shifts[-1])
     try:
         if not (low < high and law.cdf(high) >= mass):
             return np.nan

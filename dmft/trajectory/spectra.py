@@ -258,8 +258,8 @@ def _density(law: HessianLaw, points: int) -> tuple[FloatArray, FloatArray]:
     # want them even in the logarithm of the distance from zero.
     even = left + (right - left) * (0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, n)))
     size = 1e-3 * min(float(np.median(np.abs(law.weights))) or np.inf, right - left)
-    ends = np.arcsinh((np.array([left, right]) - law.shift) / size)
-    logarithmic = law.shift + size * np.sinh(np.linspace(ends[0], ends[1], n))
+    ends = np.arcsinh((np.array([left, right]) - law.centre) / size)
+    logarithmic = law.centre + size * np.sinh(np.linspace(ends[0], ends[1], n))
     x = _distinct(np.concatenate([even, logarithmic]), left, right)
     density = law.density(x, throw=False)
     # In the plane of mass scale and height, equal lengths of the graph.
@@ -300,8 +300,8 @@ def _range(law: HessianLaw) -> tuple[float, float]:
     largest = (1.0 + 1.0 / np.sqrt(law.ratio)) ** 2
     left, right = law.edges()
     return (
-        max(left, law.shift + largest * min(float(values.min()), 0.0)),
-        min(right, law.shift + largest * max(float(values.max()), 0.0)),
+        max(left, float(law.shifts[0]) + largest * min(float(values.min()), 0.0)),
+        min(right, float(law.shifts[-1]) + largest * max(float(values.max()), 0.0)),
     )
 
 

@@ -1,30 +1,40 @@
 """Figures of a law: the density with everything that lies outside it, and its flow along steps.
 
-The only module of ``rmt`` that needs matplotlib. Figures are built without pyplot: no window
-opens and no global state changes. Colours are those of Okabe and Ito.
+Figures are built without pyplot: no window opens and no global state changes. Both functions take
+``ax`` (axes of yours), ``size`` ("column", "page" or width and height in inches) and ``settings``
+(of matplotlib, for this figure). The look of all figures is `STYLE`, to be changed in place.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import rmt._matplotlib  # noqa: F401
 
 # isort: split
-import matplotlib
 import numpy as np
-from cycler import cycler
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rmt._validation import check_array, check_integer
+from rmt.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    PURPLE,
+    STYLE,
+    VERMILLION,
+    broken,
+    drawing,
+    legend_below,
+    new_figure,
+    style,
+)
 from rmt.outliers import known_outliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from rmt._packing import Array
     from rmt.law import HessianLaw
@@ -33,92 +43,14 @@ if TYPE_CHECKING:
 
 __all__ = ["STYLE", "plot_density", "plot_flow", "style"]
 
-BLUE: Final = "#0072B2"
-VERMILLION: Final = "#D55E00"
-GREEN: Final = "#009E73"
-PURPLE: Final = "#CC79A7"
-ORANGE: Final = "#E69F00"
-SKY: Final = "#56B4E9"
-GREY: Final = "#6E6E6E"
-
-#: Look of all figures, as settings of matplotlib. To be changed in place: every figure drawn
-#: afterwards has what it says then.
-STYLE: Final[dict[Any, Any]] = {
-    "font.size": 9.0,
-    "axes.labelsize": 9.0,
-    "axes.titlesize": 9.0,
-    "figure.titlesize": 9.0,
-    "legend.fontsize": 9.0,
-    "legend.title_fontsize": 9.0,
-    "xtick.labelsize": 9.0,
-    "ytick.labelsize": 9.0,
-    "mathtext.fontset": "dejavusans",
-    "axes.unicode_minus": True,
-    "axes.linewidth": 0.7,
-    "axes.titlepad": 4.0,
-    "axes.labelpad": 3.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY]),
-    "lines.linewidth": 1.3,
-    "lines.markersize": 3.5,
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "legend.columnspacing": 1.2,
-    "legend.labelspacing": 0.3,
-    "legend.borderaxespad": 0.3,
-    "savefig.dpi": 300,
-    "figure.dpi": 144,
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
-    "svg.fonttype": "none",
-}
-# What does not show in a figure stays the user's.
-_NOT_SEEN: Final = ("backend", "interactive", "toolbar", "timezone", "date.epoch")
 _POINTS: Final = 601
 _TALL: Final = 4.0  # a peak higher than this many times the 97 % level of the curve is cut off
-
-
-@contextlib.contextmanager
-def style(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Context in which figures have the look of `STYLE`, whatever matplotlib's settings.
-
-    Parameters
-    ----------
-    settings : mapping, optional
-        Settings of matplotlib that come before those of `STYLE`.
-    """
-    defaults = matplotlib.rcParamsDefault
-    seen: dict[Any, Any] = {name: defaults[name] for name in defaults if name not in _NOT_SEEN}
-    with matplotlib.rc_context(seen | STYLE | dict(settings or {})):
-        yield
-
-
-class Canvas(FigureCanvasAgg):
-    """Agg canvas that draws in the style of this project: ticks are not made until then."""
-
-    settings: Mapping[str, Any] | None = None
-
-    def draw(self) -> None:
-        """Draw the figure."""
-        with style(self.settings):
-            super().draw()  # type: ignore[no-untyped-call]
-
-    def print_figure(self, *arguments: Any, **settings: Any) -> Any:
-        """Write the figure to a file or stream, as `matplotlib.figure.Figure.savefig` asks for."""
-        with style(self.settings):
-            return super().print_figure(*arguments, **settings)
-
-
-def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, layout="constrained")
-    Canvas(figure)
-    return figure, figure.add_subplot()
 
 
 # -- density -------------------------------------------------------------------------------------
 
 
+@drawing
 def plot_density(
     law: HessianLaw,
     comparison: SpectrumComparison | None = None,
@@ -160,36 +92,35 @@ def plot_density(
     density = law.density(x, throw=False)
     outliers = known_outliers(law)
     atom = law.atom_at_zero()
-    with style():
-        figure, axes = _figure((3.4, 2.6))
-        top = 1.15 * _height(density)
-        if comparison is not None:
-            top = max(top, _histogram(axes, law, comparison, bins, (low, high)))
-        axes.fill_between(x, density, color=BLUE, alpha=0.12, linewidth=0)
-        axes.plot(x, density, color=BLUE, label="theory", zorder=3)
-        marks = [edge for edge in (left, right) if np.isfinite(edge)]
-        if right > left:
-            for i, edge in enumerate(marks):
-                axes.plot(
-                    [edge, edge], [0.0, 0.45 * top], color=GREY, linewidth=0.9,
-                    linestyle=(0, (4, 2.5)), label="edge of the bulk" if i == 0 else None, zorder=2,
-                )  # fmt: skip
-        if atom > 0.0:
-            _draw_atom(axes, law, atom, top)
-        _draw_outliers(axes, outliers, top, high - low)
-        positions = [o.value for o in outliers]
-        if comparison is not None:
-            positions += [float(comparison.smallest[0]), float(comparison.largest[-1])]
-        reach = 0.06 * (high - low)
-        axes.set_xlim(min([low, *positions]) - reach, max([high, *positions]) + reach)
-        axes.set_ylim(0.0, top)
-        axes.set_xlabel(r"eigenvalue $\lambda$")
-        axes.set_ylabel("density")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        if title is not None:
-            axes.set_title(title)
-        figure.legend(loc="outside lower center", ncols=2)
+    figure, (axes,) = new_figure((3.4, 2.6))
+    top = 1.15 * _height(density)
+    if comparison is not None:
+        top = max(top, _histogram(axes, law, comparison, bins, (low, high)))
+    axes.fill_between(x, density, color=BLUE, alpha=0.12, linewidth=0)
+    axes.plot(x, density, color=BLUE, label="theory", zorder=3)
+    marks = [edge for edge in (left, right) if np.isfinite(edge)]
+    if right > left:
+        for i, edge in enumerate(marks):
+            axes.plot(
+                [edge, edge], [0.0, 0.45 * top], color=GREY, linewidth=0.9,
+                linestyle=(0, (4, 2.5)), label="edge of the bulk" if i == 0 else None, zorder=2,
+            )  # fmt: skip
+    if atom > 0.0:
+        _draw_atom(axes, law, atom, top)
+    _draw_outliers(axes, outliers, top, high - low)
+    positions = [o.value for o in outliers]
+    if comparison is not None:
+        positions += [float(comparison.smallest[0]), float(comparison.largest[-1])]
+    reach = 0.06 * (high - low)
+    axes.set_xlim(min([low, *positions]) - reach, max([high, *positions]) + reach)
+    axes.set_ylim(0.0, top)
+    axes.set_xlabel(r"eigenvalue $\lambda$")
+    axes.set_ylabel("density")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    if title is not None:
+        axes.set_title(broken(title, figure))
+    legend_below(figure, axes, *axes.get_legend_handles_labels(), ncols=2)
     return figure
 
 
@@ -326,6 +257,7 @@ def _kind(outlier: Outlier) -> tuple[str, str, str]:
 # -- flow ----------------------------------------------------------------------------------------
 
 
+@drawing
 def plot_flow(
     steps: Sequence[int],
     laws: Sequence[HessianLaw],
@@ -374,25 +306,24 @@ def plot_flow(
     if not np.all(np.isfinite(edges[:, 1])):
         high += 3.0 * reach
     span = float(times[-1] - times[0]) or 1.0
-    with style():
-        figure, axes = _figure((3.4, 2.9))
-        bottom = np.where(np.isfinite(edges[:, 0]), edges[:, 0], low)
-        ceiling = np.where(np.isfinite(edges[:, 1]), edges[:, 1], high)
-        axes.fill_between(times, bottom, ceiling, color=BLUE, alpha=0.15, linewidth=0, label="bulk")
-        for side in (0, 1):
-            finite = np.where(np.isfinite(edges[:, side]), edges[:, side], np.nan)
-            axes.plot(times, finite, color=BLUE, label="edges" if side == 0 else None)
-        axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
-        _draw_flow(axes, times, outliers)
-        axes.set_ylim(low, high)
-        axes.set_xlabel("step $t$")
-        axes.set_ylabel(r"eigenvalues of the Hessian")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.set_xlim(times[0] - 0.03 * span, times[-1] + 0.03 * span)
-        if title is not None:
-            axes.set_title(title)
-        figure.legend(loc="outside lower center", ncols=2)
+    figure, (axes,) = new_figure((3.4, 2.9))
+    bottom = np.where(np.isfinite(edges[:, 0]), edges[:, 0], low)
+    ceiling = np.where(np.isfinite(edges[:, 1]), edges[:, 1], high)
+    axes.fill_between(times, bottom, ceiling, color=BLUE, alpha=0.15, linewidth=0, label="bulk")
+    for side in (0, 1):
+        finite = np.where(np.isfinite(edges[:, side]), edges[:, side], np.nan)
+        axes.plot(times, finite, color=BLUE, label="edges" if side == 0 else None)
+    axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
+    _draw_flow(axes, times, outliers)
+    axes.set_ylim(low, high)
+    axes.set_xlabel("step $t$")
+    axes.set_ylabel(r"eigenvalues of the Hessian")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlim(times[0] - 0.03 * span, times[-1] + 0.03 * span)
+    if title is not None:
+        axes.set_title(broken(title, figure))
+    legend_below(figure, axes, *axes.get_legend_handles_labels(), ncols=2)
     return figure
 
 

@@ -1,7 +1,7 @@
 """Figures: thresholds, delta_NN and delta_alg, trajectory, spectrum, theory against simulation.
 
 The only package of ``dmft`` that imports matplotlib. One module for each subject; what they share
-is in ``common``, where they draw in ``canvas``.
+is in ``common``, where they draw in `rmt.canvas`.
 
 Every ``plot_...`` function makes a figure of the size at which it is printed: 3.4 inches wide where
 it has one panel, 7 where it has several, with letters of 9 points. All take ``ax`` (axes of yours,
@@ -21,7 +21,6 @@ import rmt._matplotlib  # noqa: F401
 
 # isort: split
 from dmft.plotting.algorithmic_gap import plot_algorithmic_gap
-from dmft.plotting.canvas import COLUMN, PAGE
 from dmft.plotting.common import save_figure, style
 from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
 from dmft.plotting.finite_law import plot_finite_law
@@ -34,6 +33,7 @@ from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.theory import plot_flow, plot_spectrum, plot_threshold, plot_trajectory
+from rmt.canvas import COLUMN, PAGE
 from rmt.plotting import STYLE
 
 #: Former name.

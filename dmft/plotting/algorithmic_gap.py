@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from dmft.model.classification import describe_label
-from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     DASHES,
     GREY,
@@ -33,6 +32,7 @@ from dmft.plotting.common import (
 )
 from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.training.gradient_descent import describe_method
+from rmt.canvas import drawing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

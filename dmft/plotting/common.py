@@ -28,9 +28,20 @@ from dmft.io.results import whole_file
 from dmft.io.stamps import figure_metadata
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
-from dmft.plotting.canvas import is_own, new_figure
 from dmft.training.gradient_descent import describe_method
-from rmt.plotting import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, style
+from rmt.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    broken,
+    is_own,
+    new_figure,
+    style,
+)
 
 if TYPE_CHECKING:
     import os
@@ -87,8 +98,6 @@ __all__ = [
     "time_label",
 ]
 
-# Of a title, on average.
-_LETTERS_PER_INCH = 12.5
 _WIDE = 30.0
 _ROUNDING = 1e-9
 PLUS_MINUS: Final = r"\pm"
@@ -165,22 +174,6 @@ def set_title(figure: Figure, text: str, color: str = "black") -> None:
     """Put a title above a figure made here, in lines no wider than it."""
     if is_own(figure):
         figure.suptitle(broken(text, figure), color=color)
-
-
-def broken(text: str, figure: Figure) -> str:
-    """Return a title in lines no wider than the figure, broken after commas."""
-    most = int(_LETTERS_PER_INCH * figure.get_figwidth())
-    lines = []
-    for line in text.split("\n"):
-        start = ""
-        for part in line.split(", "):
-            joined = f"{start}, {part}" if start else part
-            if start and len(joined) > most:
-                lines.append(f"{start},")
-                joined = part.lstrip()
-            start = joined
-        lines.append(start)
-    return "\n".join(lines)
 
 
 def has_one_step_size(method: Mapping[str, Any]) -> bool:

@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 
 from dmft.comparison.comparison import check_comparable
 from dmft.comparison.smallest_eigenvalue import predict_smallest_at
-from dmft.plotting.canvas import drawing, legend_below, remove
 from dmft.plotting.common import (
     DASHES,
     GREY,
@@ -24,6 +23,7 @@ from dmft.plotting.common import (
 )
 from dmft.plotting.theory import draw_spectrum, limit_to, useful_range, zero_of
 from dmft.trajectory.spectra import spectrum
+from rmt.canvas import drawing, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,32 +74,30 @@ def plot_comparison(comparison: Comparison) -> Figure:
         there are two sizes; dashed lines at three.
     """
     quantities = list(comparison.quantities.values())
-    count = max(len(quantities), 1)
+    count = len(quantities)
     columns = next(c for c in (1, 2, 3) if c == 3 or count <= max(c * (c - 1), c))
-    rows = -(-count // columns)
+    rows = max(-(-count // columns), 1)
     wide = columns > 1
+    above = [2 * row * columns + column for row in range(rows) for column in range(columns)][:count]
+    used = sorted([*above, *(place + columns for place in above)])
     figure, panels = new_figure(
         (7.0 if wide else 3.4, 2.35 * rows + (0.7 if wide else 1.5)),
         2 * rows,
         columns,
         heights=(2.3, 1.1) * rows,
+        used=used,
     )
-    for index, quantity in enumerate(quantities):
-        row, column = divmod(index, columns)
-        above = panels[2 * row * columns + column]
-        below = panels[(2 * row + 1) * columns + column]
-        _draw_quantity(above, quantity, comparison)
-        _draw_ratios(below, quantity, comparison, first=column == 0)
-    for index in range(len(quantities), rows * columns):
-        row, column = divmod(index, columns)
-        remove(panels[2 * row * columns + column])
-        remove(panels[(2 * row + 1) * columns + column])
+    for place, quantity in zip(above, quantities, strict=True):
+        _draw_quantity(panels[used.index(place)], quantity, comparison)
+        under = panels[used.index(place + columns)]
+        _draw_ratios(under, quantity, comparison, first=place % columns == 0)
     lines = [describe(comparison.config), rf"$\delta = {comparison.delta:g}$"]
     title = (", " if wide else "\n").join(lines)
     set_title(figure, f"{title}\n{_outcome(comparison, wide)}")
     keys = _keys(comparison)
     names = [str(key.get_label()) for key in keys]
-    legend_below(figure, panels[0], keys, names, ncols=5 if wide else 2)
+    if panels:
+        legend_below(figure, panels[0], keys, names, ncols=5 if wide else 2)
     return figure
 
 

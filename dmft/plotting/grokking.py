@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     BLUE,
     GREEN,
@@ -19,6 +18,7 @@ from dmft.plotting.common import (
     step_axis,
 )
 from dmft.studies.fall_times import fall_step
+from rmt.canvas import drawing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,6 @@ from matplotlib.ticker import MaxNLocator
 from scipy.special import ndtri
 
 from dmft.model.classification import describe_label
-from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     BLUE,
     GREY,
@@ -22,6 +21,7 @@ from dmft.plotting.common import (
     sentence,
     set_title,
 )
+from rmt.canvas import drawing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

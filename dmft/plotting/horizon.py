@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmft.plotting.canvas import drawing
 from dmft.plotting.common import (
     BLUE,
     GREEN,
@@ -29,6 +28,7 @@ from dmft.plotting.common import (
     set_title,
     time_label,
 )
+from rmt.canvas import drawing
 from rmt.status import Status
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from dmft._numerics.validation import check_instance
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.observables.risk_minimization import RiskMinimizer
-from dmft.plotting.canvas import drawing, new_figure
 from dmft.plotting.common import BLUE, GREY, VERMILLION, set_title
+from rmt.canvas import drawing, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

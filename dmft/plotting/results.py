@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dmft.plotting.algorithmic_gap import plot_algorithmic_gap
-from dmft.plotting.canvas import drawn
 from dmft.plotting.comparison import plot_comparison
 from dmft.plotting.finite_law import plot_finite_law
 from dmft.plotting.grokking import plot_grokking
@@ -21,6 +20,7 @@ from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.theory import plot_spectrum, plot_threshold, plot_trajectory
+from rmt.canvas import drawn
 
 __all__ = ["figure_of", "picture", "plot_result"]
 

@@ -12,7 +12,6 @@ from matplotlib.patheffects import withStroke
 
 from dmft._numerics.validation import check_instance
 from dmft.model.classification import describe_label
-from dmft.plotting.canvas import COLUMN, PAGE, drawing, legend_below, new_figure, remove
 from dmft.plotting.common import (
     DASHES,
     GREY,
@@ -39,6 +38,7 @@ from dmft.plotting.scan_axes import (
 )
 from dmft.plotting.scan_cells import draw_cells, is_categorical
 from dmft.scans.scan_result import Scan
+from rmt.canvas import COLUMN, PAGE, drawing, legend_below, new_figure
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -158,10 +158,12 @@ def _product(scan: Scan, names: list[str], axes: list[Axis]) -> Figure:
     return _curves(scan, drawn, theory, x, [a for a in long if a is not x])
 
 
-def _figure(rows: int, columns: int) -> tuple[Figure, list[Axes]]:
+def _figure(count: int, columns: int) -> tuple[Figure, list[Axes]]:
+    """Make so many panels, in rows of so many."""
+    rows = math.ceil(count / columns)
     width = COLUMN if columns == 1 else PAGE
     height = _HEIGHT if columns < _MOST_COLUMNS else 0.85 * _HEIGHT
-    return new_figure((width, 0.5 + height * rows), rows, columns)
+    return new_figure((width, 0.5 + height * rows), rows, columns, used=range(count))
 
 
 def _panels(
@@ -175,12 +177,9 @@ def _panels(
         for place in places
     ][:_MOST_PANELS]
     columns = min(len(places) if len(places) > 1 else len(names), _MOST_COLUMNS, len(wanted))
-    rows = math.ceil(len(wanted) / columns)
-    figure, panels = _figure(rows, columns)
-    for axes in panels[len(wanted) :]:
-        remove(axes)
+    figure, panels = _figure(len(wanted), columns)
     found = []
-    for axes, (name, place) in zip(panels, wanted, strict=False):
+    for axes, (name, place) in zip(panels, wanted, strict=True):
         texts = [axis.name(place[axis.place]) for axis in others]
         if texts:
             axes.set_title(", ".join(texts))
@@ -400,11 +399,8 @@ def _scattered(scan: Scan, names: list[str]) -> Figure:
     settings = [axis for axis in settings if len(set(map(str, axis.values))) > 1] or settings[:1]
     pairs = list(itertools.product(names, settings))[:_MOST_PANELS]
     columns = min(len(settings) if len(settings) > 1 else len(pairs), _MOST_COLUMNS)
-    rows = math.ceil(len(pairs) / columns)
-    figure, panels = _figure(rows, columns)
-    for axes in panels[len(pairs) :]:
-        remove(axes)
-    for axes, (name, axis) in zip(panels, pairs, strict=False):
+    figure, panels = _figure(len(pairs), columns)
+    for axes, (name, axis) in zip(panels, pairs, strict=True):
         _scatter(axes, scan, name, axis)
     return figure
 

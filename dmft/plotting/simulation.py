@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from dmft._numerics.validation import check_instance
-from dmft.plotting.canvas import drawing, legend_below, remove
 from dmft.plotting.common import (
     GREY,
     color_of,
@@ -23,6 +22,7 @@ from dmft.plotting.common import (
     step_axis,
 )
 from dmft.simulation.simulation import Simulation
+from rmt.canvas import drawing, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,8 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
     classes = any(np.isfinite(run.test_error).any() for run in runs)
     trains = any(np.ptp(run.second_layer, axis=1).any() for run in runs)
     rows = 2 + recorded + (classes or trains)
-    figure, panels = new_figure((7.0, 0.7 + 1.9 * rows), rows, 2)
+    count = 4 + 2 * recorded + classes + trains
+    figure, panels = new_figure((7.0, 0.7 + 1.9 * rows), rows, 2, used=range(count))
     norms, overlaps, losses, gradient = panels[:4]
     _draw(norms, runs, [_norms(run) for run in runs])
     norms.set_ylabel(r"$C(t,t) = \Theta_t^{\top}\Theta_t$")
@@ -104,8 +105,6 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
         ]
         _draw(further[classes], runs, layers)
         further[classes].set_ylabel("second layer $a(t)$")
-    if classes != trains:
-        remove(panels.pop())
     along_steps = panels[:4] + panels[6 if recorded else 4 :]
     for axes in panels:
         step_axis(axes)

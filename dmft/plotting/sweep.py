@@ -9,7 +9,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from dmft._numerics.validation import check_instance, check_real
-from dmft.plotting.canvas import drawing, legend_below
 from dmft.plotting.common import (
     DASHES,
     GREY,
@@ -25,6 +24,7 @@ from dmft.plotting.common import (
 )
 from dmft.studies.sweep_result import Sweep
 from dmft.threshold.threshold import Threshold
+from rmt.canvas import drawing, legend_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

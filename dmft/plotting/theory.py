@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from dmft.plotting.canvas import drawing, is_own, legend_below, remove
 from dmft.plotting.common import (
     BLUE,
     DASHES,
@@ -30,11 +29,11 @@ from dmft.plotting.common import (
     sentence,
     set_title,
     step_axis,
-    style,
 )
 from dmft.plotting.finite_law import draw_smallest
 from dmft.training.methods import horizon
 from dmft.trajectory.report import last_meaningful_step
+from rmt.canvas import drawing, is_own, legend_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -242,7 +241,9 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
     classes = bool(np.isfinite(trajectory.test_error).any())
     trains = trajectory.method.trains_second_layer
     more = classes or trains
-    figure, panels = new_figure((7.0, 6.6 if more else 4.6), 3 if more else 2, 2)
+    figure, panels = new_figure(
+        (7.0, 6.6 if more else 4.6), 3 if more else 2, 2, used=range(4 + classes + trains)
+    )
     norms, overlaps, losses, gradient = panels[:4]
     m, k = trajectory.m, trajectory.k
     config = config_of(trajectory)
@@ -299,8 +300,6 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
         for j in range(m):
             draw(axes, value[:, j], error[:, j], j, f"$a_{j + 1}$" if m > 1 else None)
         axes.set_ylabel("second layer  $a(t)$")
-    if classes != trains:
-        remove(panels.pop())
 
     for axes in panels:
         if not flow:
@@ -372,6 +371,7 @@ def plot_spectrum(spectrum: Spectrum, finite: Sequence[FiniteLaw] = ()) -> Figur
     return figure
 
 
+@drawing
 def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Figure:
     """Draw edges and outliers of the Hessian along a trajectory: the BBP transition in time.
 
@@ -397,9 +397,8 @@ def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Fig
         steps = np.unique(np.linspace(0, trajectory.n_steps, 13).round().astype(int)).tolist()
     place = rf"$\delta = {trajectory.delta:g}$"
     title = f"{describe(config_of(trajectory))}, {place}"
-    figure = plotting.plot_flow(steps, [trajectory.hessian(step) for step in steps])
-    with style():
-        figure.axes[0].set_title(broken(title, figure))
+    laws = [trajectory.hessian(step) for step in steps]
+    figure: Figure = plotting.plot_flow(steps, laws, title=title)
     return figure
 
 

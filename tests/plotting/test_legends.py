@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dmft.plotting.canvas import _covers, drawing, new_figure
+from rmt.canvas import _covers, drawing, new_figure
 
 
 @drawing

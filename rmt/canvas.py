@@ -1,36 +1,137 @@
-"""Where figures are drawn: a figure of their own, or axes of the user; legends that hide nothing.
+"""Where figures are drawn: their look, a figure of their own or axes of the user, legends.
 
 Functions that draw make their panels with `new_figure` and are decorated with `drawing`, which
-gives them ``ax``, ``size`` and ``settings``.
+gives them ``ax``, ``size`` and ``settings``. Colours are those of Okabe and Ito.
 """
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+import rmt._matplotlib  # noqa: F401
+
+# isort: split
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
-
-from rmt.plotting import Canvas, style
 
 if TYPE_CHECKING:
     from matplotlib.path import Path
     from matplotlib.transforms import Bbox
 
-__all__ = ["COLUMN", "PAGE", "drawing", "drawn", "is_own", "legend_below", "new_figure", "remove"]
+__all__ = [
+    "BLUE",
+    "COLUMN",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PAGE",
+    "PURPLE",
+    "SKY",
+    "STYLE",
+    "VERMILLION",
+    "Canvas",
+    "broken",
+    "drawing",
+    "drawn",
+    "is_own",
+    "legend_below",
+    "new_figure",
+    "style",
+]
+
+BLUE: Final = "#0072B2"
+VERMILLION: Final = "#D55E00"
+GREEN: Final = "#009E73"
+PURPLE: Final = "#CC79A7"
+ORANGE: Final = "#E69F00"
+SKY: Final = "#56B4E9"
+GREY: Final = "#6E6E6E"
+
+#: Look of all figures, as settings of matplotlib. To be changed in place: every figure drawn
+#: afterwards has what it says then.
+STYLE: Final[dict[Any, Any]] = {
+    "font.size": 9.0,
+    "axes.labelsize": 9.0,
+    "axes.titlesize": 9.0,
+    "figure.titlesize": 9.0,
+    "legend.fontsize": 9.0,
+    "legend.title_fontsize": 9.0,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "mathtext.fontset": "dejavusans",
+    "axes.unicode_minus": True,
+    "axes.linewidth": 0.7,
+    "axes.titlepad": 4.0,
+    "axes.labelpad": 3.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=[BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY]),
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.3,
+    "legend.borderaxespad": 0.3,
+    "savefig.dpi": 300,
+    "figure.dpi": 144,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",
+}
+# What does not show in a figure stays the user's.
+_NOT_SEEN: Final = ("backend", "interactive", "toolbar", "timezone", "date.epoch")
+
+
+@contextlib.contextmanager
+def style(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Context in which figures have the look of `STYLE`, whatever matplotlib's settings.
+
+    Parameters
+    ----------
+    settings : mapping, optional
+        Settings of matplotlib that come before those of `STYLE`.
+    """
+    defaults = matplotlib.rcParamsDefault
+    seen: dict[Any, Any] = {name: defaults[name] for name in defaults if name not in _NOT_SEEN}
+    with matplotlib.rc_context(seen | STYLE | dict(settings or {})):
+        yield
+
+
+class Canvas(FigureCanvasAgg):
+    """Agg canvas that draws in the style of this project: ticks are not made until then."""
+
+    settings: Mapping[str, Any] | None = None
+
+    def draw(self) -> None:
+        """Draw the figure."""
+        with style(self.settings):
+            super().draw()  # type: ignore[no-untyped-call]
+
+    def print_figure(self, *arguments: Any, **settings: Any) -> Any:
+        """Write the figure to a file or stream, as `matplotlib.figure.Figure.savefig` asks for."""
+        with style(self.settings):
+            return super().print_figure(*arguments, **settings)
+
+
+# -- where ---------------------------------------------------------------------------------------
 
 #: Widths in inches of a figure in one column of a page of two, and across both.
 COLUMN: Final = 3.4
 PAGE: Final = 7.0
 _TALLEST = 0.4  # a legend taller than this part of its panel stands below it,
+_LETTERS_PER_INCH = 12.5  # of a title, on average
 _BELOW = 34.0  # so many points: ticks and the name of the axis
 
 _Function = TypeVar("_Function", bound=Callable[..., Figure])
@@ -53,7 +154,8 @@ def drawing(function: _Function) -> _Function:
     """Give a function that draws the arguments ``ax``, ``size`` and ``settings``.
 
     ``ax``: axes of the user, one for each panel. ``size``: "column", "page", or width and height
-    in inches. ``settings``: of matplotlib, before those of `rmt.plotting.STYLE`.
+    in inches. ``settings``: of matplotlib, before those of `rmt.plotting.STYLE`. Called by another
+    function that draws, without these, it draws where that one does.
     """
 
     @functools.wraps(function)
@@ -64,6 +166,8 @@ def drawing(function: _Function) -> _Function:
         settings: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Figure:
+        if ax is None and size is None and settings is None and _place.get() is not None:
+            return function(*arguments, **options)
         place = _Place(_given_axes(ax), _checked_size(size), _checked_settings(settings or {}))
         return _draw(function, place, *arguments, **options)
 
@@ -80,7 +184,7 @@ def drawn(
     """Call a function decorated with `drawing`; return its panels, alone or as an array."""
     place = _Place(_given_axes(ax), _checked_size(size), _checked_settings(settings or {}))
     _draw(function.__wrapped__, place, *arguments)  # type: ignore[attr-defined]
-    panels = [panel for panel in place.panels if panel.figure is not None]
+    panels = place.panels
     return panels[0] if len(panels) == 1 else np.array(panels, dtype=object)
 
 
@@ -91,9 +195,8 @@ def _draw(
     try:
         with style(place.settings):
             figure = function(*arguments, **options)
-            panels = [panel for panel in place.panels if panel.figure is not None]
             # A legend that has gone below takes height from all panels, and others may cover then.
-            while any(_clear_legend(panel) for panel in panels):
+            while any(_clear_legend(panel) for panel in place.panels):
                 pass
     finally:
         _place.reset(token)
@@ -154,15 +257,18 @@ def new_figure(
     columns: int = 1,
     widths: tuple[float, ...] | None = None,
     heights: tuple[float, ...] | None = None,
+    used: Sequence[int] | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """Make a figure of a size in inches on its own canvas; return it and its panels row by row.
 
-    In a function decorated with `drawing` the axes may be the user's, or the size be another.
-    Call it, and all drawing, under `style`.
+    Of all panels, or of those places of the grid that are `used`: others stay empty. In a function
+    decorated with `drawing` the axes may be the user's, or the size be another. Call it, and all
+    drawing, under `style`.
     """
     place = _place.get() or _Place()
+    places = list(range(rows * columns) if used is None else used)
     if place.axes is not None:
-        count = rows * columns
+        count = len(places)
         if len(place.axes) != count:
             raise ValueError(f"ax must be {count} axes, one for each panel, got {len(place.axes)}")
         place.panels = place.axes
@@ -184,8 +290,11 @@ def new_figure(
     panels = figure.subplots(
         rows, columns, squeeze=False, width_ratios=widths, height_ratios=heights
     )
-    place.panels = list(panels.ravel())
-    return figure, list(panels.ravel())
+    for index, panel in enumerate(panels.ravel()):
+        if index not in places:
+            panel.remove()
+    place.panels = [panels.ravel()[index] for index in places]
+    return figure, list(place.panels)
 
 
 def is_own(figure: Figure) -> bool:
@@ -193,13 +302,20 @@ def is_own(figure: Figure) -> bool:
     return isinstance(figure.canvas, Canvas) and (_place.get() or _Place()).axes is None
 
 
-def remove(panel: Axes) -> None:
-    """Remove a panel that has nothing to show; hide it where it is the user's."""
-    place = _place.get() or _Place()
-    if place.axes is None:
-        panel.remove()
-    else:
-        panel.set_axis_off()
+def broken(text: str, figure: Figure) -> str:
+    """Return a title in lines no wider than the figure, broken after commas."""
+    most = int(_LETTERS_PER_INCH * figure.get_figwidth())
+    lines = []
+    for line in text.split("\n"):
+        start = ""
+        for part in line.split(", "):
+            joined = f"{start}, {part}" if start else part
+            if start and len(joined) > most:
+                lines.append(f"{start},")
+                joined = part.lstrip()
+            start = joined
+        lines.append(start)
+    return "\n".join(lines)
 
 
 # -- legends -------------------------------------------------------------------------------------

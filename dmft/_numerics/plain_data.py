@@ -12,8 +12,11 @@ from typing import Any
 __all__ = ["digest", "plain"]
 
 
-def plain(data: Any) -> Any:
-    """Return plain JSON types; NaN and infinities, which JSON does not have, become null."""
+def plain(data: Any, *, finite: bool = True) -> Any:
+    """Return plain JSON types; NaN and infinities, which JSON does not have, become null.
+
+    Unless `finite` is False: then they stay.
+    """
     if hasattr(data, "tolist"):
         data = data.tolist()
     if isinstance(data, enum.Enum):
@@ -21,10 +24,10 @@ def plain(data: Any) -> Any:
     if dataclasses.is_dataclass(data):
         data = {entry.name: getattr(data, entry.name) for entry in dataclasses.fields(data)}
     if isinstance(data, dict):
-        return {str(key): plain(value) for key, value in data.items()}
+        return {str(key): plain(value, finite=finite) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [plain(value) for value in data]
-    if isinstance(data, float) and not math.isfinite(data):
+        return [plain(value, finite=finite) for value in data]
+    if finite and isinstance(data, float) and not math.isfinite(data):
         return None
     return data
 
@@ -37,5 +40,5 @@ def digest(data: Any, digits: int) -> str:
     >>> digest({"a": 1, "b": [2.0]}, 8) == digest({"b": (2.0,), "a": 1}, 8)
     True
     """
-    text = json.dumps(plain(data), sort_keys=True, default=str)
+    text = json.dumps(plain(data, finite=False), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:digits]

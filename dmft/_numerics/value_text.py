@@ -25,7 +25,7 @@ def value_text(
     ----------
     value, stderr : float
     most : int
-        Decimals at most.
+        Decimals at most; an error that is smaller has an exponent.
     plain : str
         Format of a value that stands alone: with no error, or one below `smallest`.
     smallest : float
@@ -38,6 +38,8 @@ def value_text(
     --------
     >>> value_text(1.23456, 0.0123), value_text(1.23456, 0.0), value_text(float("inf"), 0.1)
     ('1.235 +- 0.012', '1.23456', 'inf')
+    >>> value_text(1.23456, 2e-12), value_text(3e-10, 2e-12)
+    ('1.23456 +- 2.0e-12', '3.000e-10 +- 2.0e-12')
     """
     if not math.isfinite(value):
         return f"{value:g}"
@@ -45,7 +47,13 @@ def value_text(
         return f"{value:{plain}}{unknown}"
     if stderr <= 0.0 or stderr < smallest:
         return f"{value:{plain}}{exact}"
-    digits = min(max(1 - math.floor(math.log10(stderr)), 0), most)
+    size = math.floor(math.log10(stderr))
+    if size < -most:
+        small = 0.0 < abs(value) < 10.0**-most
+        digits = max(math.floor(math.log10(abs(value))) - size, 0) + 1 if small else 0
+        shown = f"{value:.{digits}e}" if small else f"{value:{plain}}"
+        return f"{shown} {sign} {stderr:.1e}"
+    digits = min(max(1 - size, 0), most)
     return f"{value:.{digits}f} {sign} {stderr:.{digits}f}"
 
 

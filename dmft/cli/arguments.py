@@ -201,6 +201,9 @@ def _show(parser: Parser) -> None:
         "(default: text)",
     )  # fmt: skip
     parser.add_argument("--out", metavar="PATH", help="write the table or figure there")
+    parser.add_argument(
+        "--force", action="store_true", help="overwrite a file of other contents, too"
+    )
 
 
 def _scan(parser: Parser) -> None:

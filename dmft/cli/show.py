@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmft.cli.exits import DONE, UsageError
+from dmft.cli.exits import DONE, PROGRAM, UsageError
 from dmft.cli.output import print_json
-from dmft.cli.streams import put
+from dmft.cli.streams import put, say
+from dmft.io.stamps import free_path, stamped
 
 if TYPE_CHECKING:
     import argparse
@@ -33,31 +36,53 @@ def run_show(arguments: argparse.Namespace) -> int:
     if kind == "json":
         print_json(_json(path, header, result))
         return DONE
-    written = None if kind == "text" else _write(result, path, kind, arguments.out)
+    written = None if kind == "text" else _write(result, path, header, arguments)
     put(_text(path, header, result, written))
     return DONE
 
 
-def _write(result: Result, path: Path, kind: str, out: str | None) -> Path:
-    """Write a table or figure beside the file, or where asked; return its path."""
+def _write(
+    result: Result, path: Path, header: dict[str, Any], arguments: argparse.Namespace
+) -> Path:
+    """Write a table or figure beside the file, or where asked; return its path.
+
+    Nothing but the same contents, or a figure of the same settings, is overwritten.
+    """
+    from dmft.io.results import whole_file
+
+    kind, out = arguments.format, arguments.out
     name = path.with_suffix(f".{kind}") if out is None else Path(out)
     if out is not None and (name.is_dir() or out.endswith(("/", os.sep))):
         name = name / f"{path.stem}.{kind}"
         name.parent.mkdir(parents=True, exist_ok=True)
     if name.suffix != f".{kind}":
         name = name.with_name(f"{name.name}.{kind}")
+    source = path if path.exists() else path.with_name(f"{path.name}.npz")
+    stamp = header["settings"] or hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     try:
-        if kind == "csv":
-            from dmft.io.tables import to_csv
-
-            return to_csv(result, name)
-        if kind == "nc":
-            return result.to_netcdf(name)
-        from dmft import plotting
-
-        return plotting.save_figure(plotting.figure_of(result), name)
+        with tempfile.TemporaryDirectory() as folder, stamped(stamp):
+            data = _made(result, Path(folder) / f"made.{kind}", kind).read_bytes()
     except ImportError as error:
         raise UsageError(str(error)) from None
+    free = name if arguments.force else free_path(name, stamp, data)
+    if free != name:
+        say(f"{PROGRAM}: {name} has other contents: writing {free} (or use --force)")
+    with whole_file(free) as stream:
+        stream.write(data)
+    return free
+
+
+def _made(result: Result, path: Path, kind: str) -> Path:
+    """Write a table or figure to a path."""
+    if kind == "csv":
+        from dmft.io.tables import to_csv
+
+        return to_csv(result, path)
+    if kind == "nc":
+        return result.to_netcdf(path)
+    from dmft import plotting
+
+    return plotting.save_figure(plotting.figure_of(result), path)
 
 
 def _text(path: Path, header: dict[str, Any], result: Result, written: Path | None) -> str:

@@ -73,7 +73,8 @@ class Agreement:
     entry_p : float
         Family-wise: smallest p times ``n_effective``, at most 1.
     joint_p : float
-        That of ``joint_statistic``, Hotelling's T^2 on ``n_components`` principal components.
+        That of ``joint_statistic``, Hotelling's T^2 on ``n_components`` principal components; 0 if
+        an entry that does not fluctuate differs, which makes the statistic infinite.
     joint_statistic : float
     n_components : int
     n_effective : float
@@ -272,6 +273,8 @@ def measure_agreement(
         joint = float(
             f_distribution.sf(statistic * rest / (total_freedom * components), components, rest)
         )
+    if differs.any():  # by infinitely many standard errors
+        joint, statistic = 0.0, np.inf
     # Of equal p, the largest ratio.
     at = int(np.lexsort((-np.abs(ratio), p))[0]) if value.size else 0
     return Agreement(

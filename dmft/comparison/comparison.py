@@ -339,6 +339,12 @@ def _noted(result: Comparison, trajectory: Trajectory, runs: Sequence[Any]) -> C
         missing = [name for name in MEASURED if any(getattr(one, name) is None for one in data)]
         if missing:
             notes.append(f"not measured: {', '.join(missing)}")
+    same = [str(one.d) for one in data if one.is_one_run and np.asarray(one.steps)[-1]]
+    if same:
+        notes.append(
+            f"the seeds of d = {', '.join(same)} are identical in all that was measured, which "
+            "independent runs are not"
+        )
     known = bool(np.isfinite(result.hard_rms[:, [0, -1]]).all())
     if free and known and problem.target.hard_basis.shape[1]:
         rms = ", ".join(

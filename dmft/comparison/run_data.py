@@ -42,7 +42,9 @@ class RunData:
     r"""Runs of gradient descent at one dimension, made by any program, to be compared.
 
     With S seeds (independent data and initial weights), recorded at T steps. What was not measured
-    is left out. With one neuron (and one latent direction) axes of length 1 may be left out.
+    is left out. With one neuron (and one latent direction) axes of length 1 may be left out. A seed
+    that diverged has an infinite number, and from that step on NaN or anything; NaN elsewhere is
+    refused: a step or quantity that some seed lacks is left out for all.
 
     Parameters
     ----------
@@ -70,7 +72,8 @@ class RunData:
     Raises
     ------
     ValueError
-        If nothing was measured, shapes do not belong together, or an argument is out of range.
+        If nothing was measured, shapes do not belong together, an argument is out of range, or
+        there is a NaN of a seed that has not diverged.
 
     Examples
     --------
@@ -123,6 +126,32 @@ class RunData:
         if shape is None:
             raise ValueError(f"RunData must have one of {', '.join(_AXES)}; got none")
         store(self, "steps", _checked_steps(self.steps, shape[1]))
+        self._check_missing(shape)
+
+    def _check_missing(self, shape: tuple[int, ...]) -> None:
+        """Raise at a NaN before, and not at, the step at which its seed diverges."""
+        diverged = np.zeros(shape, dtype=bool)
+        for name in self.measured:
+            array = getattr(self, name)
+            diverged |= np.isinf(array).any(axis=tuple(range(2, array.ndim)))
+        diverged = np.logical_or.accumulate(diverged, axis=1)
+        for name in self.measured:
+            array = getattr(self, name)
+            missing = np.isnan(array).any(axis=tuple(range(2, array.ndim))) & ~diverged
+            if missing.any():
+                seed, row = np.argwhere(missing)[0].tolist()
+                step = np.asarray(self.steps)[row]
+                raise ValueError(
+                    f"{name} must have no NaN, got one of seed {seed} at step {step}: leave out "
+                    "what was not measured, with `steps` those of all seeds; inf says that a seed "
+                    "diverged"
+                )
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether several seeds have the same numbers throughout: independent ones have not."""
+        each = (getattr(self, name) for name in self.measured)
+        return len(self.seeds) > 1 and all(np.array_equal(a[1:], a[:-1]) for a in each)
 
     def __repr__(self) -> str:
         steps = np.asarray(self.steps)
@@ -144,7 +173,7 @@ class RunData:
 
     @property
     def status(self) -> Status:
-        """SUCCESS, or DIVERGED if an entry is not finite."""
+        """SUCCESS, or DIVERGED if an entry is infinite."""
         finite = all(np.isfinite(getattr(self, name)).all() for name in self.measured)
         return Status.SUCCESS if finite else Status.DIVERGED
 

@@ -202,7 +202,9 @@ class Result:
     def to_netcdf(self, path: str | os.PathLike[str], *names: str) -> Path:
         """Write `to_xarray` to a netCDF file (of version 3; complete or not at all).
 
-        Needs the extra ``data``.
+        Needs the extra ``data``. Such files have no dimension of length 0: quantities without an
+        entry, the outliers where there is none say, are named in the attribute ``empty``, with
+        their dimensions.
 
         Parameters
         ----------

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from dmft._numerics.machine_memory import available_memory
-from dmft.io.stamps import header_entry
+from dmft.io.stamps import header_entry, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -286,7 +286,9 @@ def read_result(
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what a result file says of itself: ``kind``, ``version``, ``commit``, ``config``.
+    """Read what a result file says of itself.
+
+    That is ``kind``, ``version``, ``commit``, ``config``, ``settings`` (`dmft.io.stamps`).
 
     Parameters
     ----------
@@ -295,7 +297,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        The commit is None where it is not known.
+        The commit is None where it is not known, the settings where no command has written it.
 
     Raises
     ------
@@ -313,7 +315,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         config = _config(header, target, kind)
         return {
             "kind": kind, "version": config["version"], "commit": header.get("commit"),
-            "config": header["config"],
+            "config": header["config"], **settings_of(header),
         }  # fmt: skip
 
 

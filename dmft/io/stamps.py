@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["figure_metadata", "free_path", "header_entry", "stamped"]
+__all__ = ["figure_metadata", "free_path", "header_entry", "settings_of", "stamped"]
 
 _HEADER = "header"
 _KEY = "settings"
@@ -43,14 +43,22 @@ def header_entry() -> dict[str, str]:
     return {} if stamp is None else {_KEY: stamp}
 
 
+def settings_of(header: dict[str, Any]) -> dict[str, str | None]:
+    """Return the stamp that a header states, under the name of its entry; None without."""
+    stamp = header.get(_KEY)
+    return {_KEY: stamp if isinstance(stamp, str) else None}
+
+
 def figure_metadata(kind: str) -> dict[str, str]:
     """Return what a figure of a format states of the settings."""
     stamp = _stamp.get()
     return {} if stamp is None or kind not in _FORMATS else {"Keywords": _TEXT + stamp}
 
 
-def free_path(path: Path, stamp: str) -> Path:
+def free_path(path: Path, stamp: str, contents: bytes | None = None) -> Path:
     """Return a path, with -2, -3, ... if need be, that no file of other settings has.
+
+    With `contents`, a file that holds these is in nobody's way either.
 
     Examples
     --------
@@ -64,10 +72,14 @@ def free_path(path: Path, stamp: str) -> Path:
     ('run.png', 'run-2.png')
     """
     free, number = path, 1
-    while free.is_file() and _stamp_of(free) != stamp:
+    while free.is_file() and _stamp_of(free) != stamp and not _holds(free, contents):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
+
+
+def _holds(path: Path, contents: bytes | None) -> bool:
+    return contents is not None and path.read_bytes() == contents
 
 
 def _stamp_of(path: Path) -> str | None:
@@ -80,7 +92,6 @@ def _stamp_of(path: Path) -> str | None:
 
         with np.load(path, allow_pickle=False) as file:
             header: Any = json.loads(file[_HEADER].tobytes())
-        stamp = header.get(_KEY)
-        return stamp if isinstance(stamp, str) else None
+        return settings_of(header)[_KEY]
     except Exception:  # a file of somebody else, or a damaged one
         return None

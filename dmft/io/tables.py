@@ -115,10 +115,15 @@ def to_csv(result: Any, path: Path) -> Path:
 def to_netcdf(result: Any, path: str | os.PathLike[str], names: Sequence[str] = ()) -> Path:
     """Write the quantities of a result, see `dmft.io.result.Result.to_netcdf`."""
     dataset: xr.Dataset = result.to_xarray(*names)
+    # In netCDF 3 a dimension of length 0 is one without an end.
+    empty = {str(name): of.dims for name, of in dataset.variables.items() if not of.size}
+    dataset = dataset.drop_vars(list(empty))
+    if empty:
+        dataset.attrs["empty"] = "\n".join(
+            f"{name} ({', '.join(map(str, dims))})" for name, dims in empty.items()
+        )
     for name, variable in dataset.variables.items():
-        if not variable.size:  # a dimension of length 0 is one without an end
-            dataset = dataset.drop_vars(str(name))
-        elif variable.dtype.kind in "iu" and np.abs(variable.values).max(initial=0) > _LARGEST:
+        if variable.dtype.kind in "iu" and np.abs(variable.values).max(initial=0) > _LARGEST:
             dataset[name] = variable.astype(str).astype(object)  # netCDF 3 has 32 bits
     target = Path(path)
     if target.suffix != ".nc":

@@ -59,8 +59,9 @@ class Axis:
 
     @property
     def is_numeric(self) -> bool:
-        """Whether all values are numbers."""
-        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
+        """Whether all values are finite numbers."""
+        numbers = [v for v in self.values if isinstance(v, int | float) and not isinstance(v, bool)]
+        return len(numbers) == len(self.values) and bool(np.isfinite(numbers).all())
 
     @property
     def label(self) -> str:

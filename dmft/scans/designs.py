@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -226,6 +227,15 @@ def design_of(
     else:
         number = math.prod(axis.count or 1 for axis in found)
     _check_number(number)
+    if kind == "zip":
+        rows = [
+            {k: v for axis in found for k, v in axis.settings(i).items()} for i in range(number)
+        ]
+        _check_points("scan.axes", rows)
+    else:
+        for axis in found:
+            if axis.count is not None:
+                _check_points(f"scan.axes.{axis.name}", map(axis.settings, range(axis.count)))
     return Design(typing.cast(DesignName, kind), found, number, seed)
 
 
@@ -244,6 +254,7 @@ def _list(axes: Mapping[str, Any], points: Any) -> Design:
         for key in point:
             _check_key(key)
         listed.append({str(key): value for key, value in point.items()})
+    _check_points("scan.points", listed)
     return Design("list", (), len(points), listed=tuple(listed))
 
 
@@ -331,6 +342,29 @@ def _check_different(keys: Sequence[str]) -> None:
     twice = [key for key in flat if flat.count(key) > 1]
     if twice:
         raise ValueError(f"scan.axes must not set {twice[0]} twice")
+
+
+def _check_points(where: str, points: Iterable[Mapping[str, Any]]) -> None:
+    """Raise at a value that is no number, and at settings that are there twice."""
+    known: set[str] = set()
+    for point in points:
+        text = json.dumps(_comparable(dict(point)), sort_keys=True, default=repr)
+        values = [json.dumps(_comparable(value), default=repr) for value in point.values()]
+        if "NaN" in text and any(value == "NaN" for value in values):
+            raise ValueError(f"{where} must not have a value nan")
+        if text in known:
+            raise ValueError(f"{where} must have each value once, got {', '.join(values)} twice")
+        known.add(text)
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value in which equal numbers look the same, 1 and 1.0 say."""
+    if isinstance(value, Mapping):
+        return {str(key): _comparable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_comparable(inner) for inner in value]
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return int(value) if is_whole else value
 
 
 def _check_number(number: int) -> None:

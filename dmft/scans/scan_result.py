@@ -240,8 +240,8 @@ class Scan(SavedResult, kind="scan", settings=()):
             row = [_text(_cell(values[point])) for values in self.settings.values()]
             for place in range(len(self.quantities)):
                 value, error = float(self.value[point, place]), float(self.error[point, place])
-                # Of a smaller error nothing would be seen but zeros.
-                text = value_text(value, error, smallest=_ROUNDING * abs(value))
+                # Of a smaller error nothing would be seen.
+                text = value_text(value, error, smallest=_ROUNDING * abs(value), exact=" (exact)")
                 row.append("none" if np.isnan(value) else text)
                 row.append(str(self.statuses[point, place]))
             rows.append(row)

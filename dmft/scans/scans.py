@@ -357,7 +357,10 @@ def _result(question: Question, plan: Plan, outcomes: Mapping[str, Outcome]) -> 
                 details[f"{point},{place}"] = reading.detail
     each = [design.settings(point) for point in range(design.points)]
     return Scan(
-        settings={key: [plain(settings.get(key)) for settings in each] for key in design.keys},
+        settings={
+            key: [plain(settings.get(key), finite=False) for settings in each]
+            for key in design.keys
+        },
         quantities=tuple(map(str, question.quantities)),
         value=value,
         error=error,

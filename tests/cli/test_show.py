@@ -54,6 +54,25 @@ def test_a_place_of_ones_own(file, tmp_path, capsys):
     assert (tmp_path / "table.csv").exists()
 
 
+@pytest.mark.parametrize("kind", ["csv", "nc", "pdf", "png"])
+def test_other_contents_are_not_overwritten(file, capsys, kind):
+    show = ["show", str(file), "--format", kind]
+    written = file.with_suffix(f".{kind}")
+    for _ in range(2):  # the second time it has these contents, or a figure of these
+        assert main(show) == 0
+    assert {path.name for path in file.parent.iterdir()} == {"curve.npz", written.name}
+    capsys.readouterr()
+    written.write_bytes(b"mine")
+    assert main(show) == 0
+    other = written.with_stem("curve-2")
+    assert f"{written} has other contents: writing {other} (or use --force)" in (
+        capsys.readouterr().err
+    )
+    assert written.read_bytes() == b"mine"
+    assert main([*show, "--force"]) == 0
+    assert written.read_bytes() != b"mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -67,6 +67,33 @@ def test_steps_after_a_divergence_are_left_out(theory, run):
     assert found.regime_end is None
 
 
+def test_nan_is_that_of_a_seed_that_has_diverged():
+    loss, norm = np.ones((3, 5)), np.ones((3, 5))
+    loss[1, 2], norm[1, 2:] = np.inf, np.nan
+    data = RunData(20, train_loss=loss, norm=norm)
+    assert data.status is dmft.Status.DIVERGED
+    assert data.finite_until() == 1
+    loss[1, 2] = 1.0
+    with pytest.raises(ValueError, match=r"^norm must have no NaN, got one of seed 1 at step 4"):
+        RunData(20, train_loss=loss, norm=norm, steps=[0, 2, 4, 6, 8])
+
+
+def test_seeds_that_are_one_run_are_named_and_their_p_values_agree(theory, run):
+    one = np.repeat(run.train_loss[:1] + 0.1, 4, axis=0)
+    found = dmft.compare(theory, RunData(20, train_loss=one))
+    assert "the seeds of d = 20 are identical in all that was measured" in found.notes[1]
+    loss = found.quantities["train_loss"]
+    assert np.all(np.isinf(loss.ratio))
+    assert (loss.entry_p, loss.joint_p, found.p_value) == (0.0, 0.0, 0.0)
+    assert "NOT compatible" in found.verdict()
+    # One entry that does not fluctuate is enough, whatever the others do.
+    mixed = np.array(run.train_loss)
+    mixed[:, 0] = 5.0
+    loss = dmft.compare(theory, RunData(20, train_loss=mixed)).quantities["train_loss"]
+    assert (loss.entry_p, loss.joint_p) == (0.0, 0.0)
+    assert np.isfinite(loss.ratio[1:]).all()
+
+
 def test_one_neuron_needs_no_axes_of_its_own():
     problem = dmft.Problem("linear", dmft.Network("linear"), "square")
     theory = dmft.solve(problem, 4.0, dmft.GradientDescent(0.1, 2), dmft.Sampling(64, 2))

@@ -42,6 +42,11 @@ def test_zips_lists_and_keys_that_change_together():
     assert points({"target.noise, network.activation": [[0.0, "gelu"], [0.5, "relu"]]}) == both
 
 
+def test_an_axis_of_a_zip_may_repeat_what_another_changes():
+    axes = {"delta": [1, 1, 2], "target.noise": [0.0, 0.5, 0.5]}
+    assert [tuple(p.values()) for p in points(axes, "zip")] == [(1, 0.0), (1, 0.5), (2, 0.5)]
+
+
 def test_numbers_of_numpy_are_numbers():
     [one] = points({"target.noise": [np.float64(0.5)]})
     assert type(one["target.noise"]) is float
@@ -106,6 +111,16 @@ def test_sobol_points_are_more_even_than_random_ones():
         ((None, "list", []), "a list of tables"),
         ((None, "list", [{}]), "points[0]"),
         (({"delta": [1]}, "list", [{"delta": 1}]), "scan.axes belongs to other"),
+        (({"delta": [1, 2, 1.0]},), "scan.axes.delta must have each value once, got 1 twice"),
+        (({"problem.init_radius": [[1, 2], [1.0, 2.0]]},), "got [1, 2] twice"),
+        (({"network.neurons": {"from": 1, "to": 3, "num": 4}},), "neurons must have each value"),
+        (({"delta": {"from": 2, "to": 2, "num": 2}},), "got 2 twice"),
+        (({"delta, step": [[1, 2], [1, 2]]},), "got 1, 2 twice"),
+        (({"delta": [1, 1], "step": [2, 2]}, "zip"), "scan.axes must have each value once"),
+        ((None, "list", [{"delta": 1}, {"delta": 1.0}]), "scan.points must have each value once"),
+        (({"network.activation": ["gelu", "gelu"]}, "sobol", 4), 'got "gelu" twice'),
+        (({"delta": [1.0, float("nan")]},), "scan.axes.delta must not have a value nan"),
+        ((None, "list", [{"delta": float("nan")}]), "scan.points must not have a value nan"),
     ],
 )
 def test_bad_designs_are_refused_in_one_line(arguments, words):

@@ -63,6 +63,25 @@ def trajectories():
     return [dmft.solve(problem, 4.0, method, settings) for problem in problems]
 
 
+def test_settings_are_shown_and_kept_as_they_are(small, tmp_path):
+    """An infinite setting is none that is missing, and an exact value says so."""
+    found = replace(small, settings={"target.noise": [0.0, np.inf]})
+    found = replace(found, error=np.where(np.isnan(small.error), np.nan, 0.0))
+    rows = found.table().split("\n")[1:]
+    assert [row.split()[0] for row in rows] == ["0", "inf"]
+    assert rows[0].count(" (exact)") == int(np.isfinite(small.value[0]).sum())
+    assert "+-" not in rows[0]
+    found.save(tmp_path / "a")
+    again = Scan.load(tmp_path / "a")
+    assert again == found
+    assert again.columns()["target.noise"] == [0.0, np.inf]
+    assert again.plot() is not None
+    tiny = replace(
+        small, value=np.full_like(small.value, 1e-9), error=np.full_like(small.error, 2e-12)
+    )
+    assert "1.0000e-09 +- 2.0e-12" in tiny.table()
+
+
 # -- numbers -------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "confirmed_rule",
     "curvature_kinks",
     "curvature_rule",
+    "curvatures",
     "label_breaks",
 ]
 
@@ -157,7 +158,7 @@ def _find_curvature_rule(
     if catalogued and (rule := confirmed_rule(averages, pairs, known, agreement)):
         return rule
     breaks = problem.remembered(
-        "curvature breaks", lambda: _asked(_curvatures(problem, weights), len(known), known)
+        "curvature breaks", lambda: _asked(curvatures(problem, weights), len(known), known)
     )
     if breaks is None:
         return None
@@ -165,7 +166,7 @@ def _find_curvature_rule(
     if not tried and (rule := confirmed_rule(averages, pairs, breaks, agreement)):
         return rule
     # The resolvent is sharper than D where 1 + c D is small.
-    finer = _asked(_curvatures(problem, weights, chosen), len(known), breaks)
+    finer = _asked(curvatures(problem, weights, chosen), len(known), breaks)
     return None if finer in (None, breaks) else confirmed_rule(averages, pairs, finer, agreement)
 
 
@@ -246,7 +247,7 @@ def curvature_kinks(
         None where there are too many, or functions cannot be asked so far out.
     """
     try:
-        found = located_kinks(_curvatures(problem, weights), len(known), reach)
+        found = located_kinks(curvatures(problem, weights), len(known), reach)
     except ValueError:
         return None
     if found is None:
@@ -259,15 +260,27 @@ def curvature_kinks(
     return tuple(tuple(sorted([*more, *ends])) for more, ends in zip(new, known, strict=True))
 
 
-def _curvatures(
+def curvatures(
     problem: Problem, weights: FloatArray, arguments: Iterable[complex] = ()
 ) -> Callable[[FloatArray], FloatArray]:
     """Return D at step 0, with labels or probabilities of classes, as a function of Gaussians.
 
     And the eigenvalues of (I + c D)^{-1} D for each argument c.
+
+    Parameters
+    ----------
+    problem : Problem
+    weights : ndarray, shape (m, k + m)
+        B_0.
+    arguments : iterable of complex
+
+    Returns
+    -------
+    callable
+        Gaussians (dimension, n) to rows (j, n), finite.
     """
 
-    def curvatures(nodes: FloatArray) -> FloatArray:
+    def rows(nodes: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
             points, labels, masses = labelled(problem, nodes)
             D = curvature(problem, weights @ points[: problem.k + problem.m], labels)
@@ -283,7 +296,7 @@ def _curvatures(
             found = [values[:, :n], values[:, n:], n * masses[np.newaxis, :n]]
         return np.nan_to_num(np.concatenate(found))
 
-    return curvatures
+    return rows
 
 
 def _asked(

@@ -31,7 +31,7 @@ from dmft._numerics.user_functions import result_of
 from dmft._numerics.validation import check_integer
 from dmft.hessian.hessian import axis_kinks
 from dmft.model.curvature_support import curvature_support
-from dmft.observables.verified_rules import curvature_kinks
+from dmft.observables.verified_rules import curvature_kinks, curvatures
 from dmft.threshold.multiprecision import (
     activation_of,
     fixed_point,
@@ -59,6 +59,7 @@ MAX_DIGITS = 40
 _GUARD = 8  # digits computed beyond those asked for
 _FLOAT_NODES = 24  # on each panel these resolve the weights to the digits of floating point,
 _FLOAT_DIGITS = 11.0  # about this many
+_BETWEEN_LINES, _OFF_CENTRE = 0.5, 0.1  # of lines along which weights have to be resolved
 _MAX_STEPS = 60  # of Newton
 _NEAR = 1e-2  # a root further from that in floating point is another one
 _ROUNDS = 3  # of more nodes per panel, should two rules not agree
@@ -92,7 +93,8 @@ def check_digits(problem: Problem, step: int, digits: object) -> int:
 def with_digits(problem: Problem, found: Threshold, digits: int) -> Threshold:
     """Compute a threshold found in floating point again, to a number of digits.
 
-    Its status is MAX_STEPS, and there is no value, if two rules do not agree to these digits.
+    Its status is MAX_STEPS, with the value of floating point, if two rules do not agree to these
+    digits.
 
     Parameters
     ----------
@@ -123,9 +125,8 @@ def with_digits(problem: Problem, found: Threshold, digits: int) -> Threshold:
                 crossings=(*found.crossings[:-1], last),
                 unstable_share=0.0,
             )
-    return replace(
-        found, value=math.nan, stderr=math.nan, residual=math.nan, status=Status.MAX_STEPS
-    )
+    words = f"No two rules agree on {digits} digits: the value is that of floating point."
+    return replace(found, status=Status.MAX_STEPS, detail=words)
 
 
 class _Weights:
@@ -265,22 +266,31 @@ class _Weights:
             floats = [-self._end, *map(float, kinks), self._end]
 
             exact = dict(zip(floats[1:-1], kinks, strict=True))
-            ends_of = resolving_panels(self._bounded(lines), np.unique(floats), _FLOAT_NODES)
+            ends_of = resolving_panels(self._bounded(axis), np.unique(floats), _FLOAT_NODES)
             found.append([exact.get(x, mpf(x)) for x in ends_of.tolist()])
         return found
 
-    def _bounded(self, lines: Callable[[Objects], Objects]) -> Callable[[FloatArray], FloatArray]:
-        """Return functions along lines in floating point, between -1 and 1."""
+    def _bounded(self, axis: int) -> Callable[[FloatArray], FloatArray]:
+        """Return D in floating point along lines parallel to an axis, between -1 and 1.
+
+        Lines where the other Gaussian is unlikely need fewer digits, by as many as its density has.
+        """
+        weights = self.problem.initial_weights()
+        of_gaussians = curvatures(self.problem, weights)
+        others = np.arange(-self._end, self._end, _BETWEEN_LINES) + _OFF_CENTRE
+        density = np.exp(-0.5 * others**2)[:, np.newaxis] ** (_FLOAT_DIGITS / (self.digits + 3))
 
         def values(x: FloatArray) -> FloatArray:
-            return np.array(lines(objects(self.context, x)), dtype=np.float64)
+            nodes = np.empty((2, len(others), len(x)))
+            nodes[axis], nodes[1 - axis] = x, others[:, np.newaxis]
+            return of_gaussians(nodes.reshape(2, -1)).reshape(-1, len(others), len(x))
 
-        units = np.median(np.abs(values(np.linspace(-3.01, 3.0, 61))), axis=1, keepdims=True)
+        units = np.median(np.abs(values(np.linspace(-3.01, 3.0, 61))), axis=2, keepdims=True)
         units[units == 0.0] = 1.0
 
         def bounded(x: FloatArray) -> FloatArray:
             u = values(x) / units
-            return u / np.hypot(1.0, u)
+            return np.asarray(density * u / np.hypot(1.0, u)).reshape(-1, len(x))
 
         return bounded
 
@@ -305,7 +315,7 @@ class _Weights:
     def node_counts(self) -> list[int]:
         """Return numbers of nodes on a panel at zero, in the rules to be compared."""
         enough = _FLOAT_NODES * (self.digits + 3) / _FLOAT_DIGITS
-        return [max(8, round(enough * 1.25**i)) for i in range(-1, _ROUNDS)]
+        return [max(8, round(enough * 1.25**i)) for i in range(-2, _ROUNDS)]
 
     # -- averages --------------------------------------------------------------------------------
 

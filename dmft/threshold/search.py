@@ -102,8 +102,8 @@ def find_delta_nn(
         At step 0, for one neuron and one latent direction without additive noise: compute the root
         that was found again to this many digits, at most 40, with mpmath
         (`dmft.threshold.reference`). Your own functions must work on numpy arrays of mpmath numbers
-        then, as most of those do that consist of arithmetic and functions of numpy. MAX_STEPS if
-        two rules do not agree.
+        then, as most of those do that consist of arithmetic and functions of numpy. MAX_STEPS, with
+        the value of floating point, if two rules do not agree.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 

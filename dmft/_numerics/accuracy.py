@@ -25,6 +25,9 @@ _MARGIN = 1.15
 # Where parts of them overfit, errors fall much faster than by the square root.
 _MOST_AT_ONCE = 8
 _DEFAULT_MOST_PATHS = 2**21
+# What has a sampling error reaches no more than a hundred thousandth with the most paths there are,
+# and roots are not located more finely than this either.
+_FINEST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Accuracy:
     Parameters
     ----------
     rtol : float
-        Error, of everything together, relative to the value; above 0, below 1.
+        Error, of everything together, relative to the value; 1e-9 at least, below 1.
     max_paths : int
         Paths per replicate at most.
     max_seconds : float, optional
@@ -61,6 +64,11 @@ class Accuracy:
         rtol = check_real("rtol", self.rtol, minimum=0.0, exclusive=True)
         if rtol >= 1.0:
             raise ValueError(f"rtol must be below 1, got {rtol:g}")
+        if rtol < _FINEST:
+            raise ValueError(
+                f"rtol must be at least {_FINEST:g}, got {rtol:g}: errors fall like the root of "
+                "the number of paths"
+            )
         paths = check_integer("max_paths", self.max_paths, minimum=64, maximum=MOST_PATHS)
         set_fields(self, rtol=rtol, max_paths=paths)
         if self.max_seconds is not None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.plotting.canvas import drawing, legend_below
 from dmft.plotting.common import (
     BLUE,
     GREY,
@@ -17,6 +16,7 @@ from dmft.plotting.common import (
     new_figure,
 )
 from dmft.training.methods import horizon
+from rmt.canvas import drawing, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

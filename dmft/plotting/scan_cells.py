@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
-from dmft.plotting.canvas import COLUMN, PAGE, new_figure, remove
 from dmft.plotting.common import GREY
 from dmft.plotting.scan_axes import Axis, label_of
+from rmt.canvas import COLUMN, PAGE, new_figure
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -73,10 +73,8 @@ def draw_cells(scan: Scan, names: Sequence[str], axes: Sequence[Axis]) -> Figure
     n_rows = -(-len(places) // columns)
     width = COLUMN if columns == 1 and len(across.values) <= _CATEGORICAL else PAGE
     height = n_rows * (_HEAD + _ROW * len(down.values)) + _FOOT + 0.3
-    figure, panels = new_figure((width, height), n_rows, columns)
-    for panel in panels[len(places) :]:
-        remove(panel)
-    for index, (panel, (name, place)) in enumerate(zip(panels, places, strict=False)):
+    figure, panels = new_figure((width, height), n_rows, columns, used=range(len(places)))
+    for index, (panel, (name, place)) in enumerate(zip(panels, places, strict=True)):
         _table(panel, scan, name, place, down, across)
         titles = [axis.name(place[axis.place]) for axis in others]
         if len(names) > 1:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dmft._numerics.machine_memory import available_memory
 from dmft.solver.memory import rows_within
 from rmt.status import Status
 
@@ -32,6 +33,7 @@ def begin_within(
     *,
     count: int,
     seconds: float,
+    rank: int,
 ) -> Status:
     """Announce work on more paths, if time and memory allow it.
 
@@ -45,6 +47,8 @@ def begin_within(
         Steps of the progress that the work takes.
     seconds : float
         That it is likely to take.
+    rank : int
+        Directions that a run on fewer paths has had: it will have as many at the least.
 
     Returns
     -------
@@ -53,9 +57,14 @@ def begin_within(
     """
     if not accuracy.has_time_for(seconds):
         return Status.MAX_PATHS
+    memory = available_memory()
+    if execution.max_memory is not None:
+        memory = min(memory, execution.max_memory)
     try:
-        rows_within(execution.max_memory, problem, method, sampling, n_kept)
+        rows = rows_within(memory, problem, method, sampling, n_kept)
     except ValueError:
+        return Status.OUT_OF_MEMORY
+    if rows < rank:
         return Status.OUT_OF_MEMORY
     execution.expect(count, seconds, f"{sampling.replicates} x {sampling.n_paths} paths")
     return Status.SUCCESS

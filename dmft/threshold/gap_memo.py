@@ -151,6 +151,8 @@ class GapMemo:
         Whether another evaluation at step 0 takes milliseconds.
     also : sequence of int
         Steps at which a solve gives the gap too, up to the last one asked for.
+    rank : int
+        Largest number of directions of a solve so far.
     """
 
     def __init__(
@@ -169,6 +171,7 @@ class GapMemo:
         self.edge_sensitivity = edge_sensitivity
         self.start_is_cheap = False
         self.also: Sequence[int] = ()
+        self.rank = 0
         self._seconds: dict[int, list[float]] = {}
         self._known: dict[float, dict[int, Evaluation]] = {}
 
@@ -207,6 +210,8 @@ class GapMemo:
             self.sampling,
             hessian_steps=later,
         )
+        if trajectory.n_steps >= 0:
+            self.rank = max(self.rank, trajectory.rank)
         share = trajectory.unstable_paths.share_until
 
         def evaluation(step: int) -> Evaluation:

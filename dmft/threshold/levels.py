@@ -96,6 +96,7 @@ class Levels:
             n_steps,
             count=n_solves,
             seconds=n_solves * memo.seconds * (n_paths / memo.sampling.n_paths),
+            rank=memo.rank,
         )
         return self._memo(n_paths) if status.ok else status
 

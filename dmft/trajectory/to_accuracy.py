@@ -142,6 +142,7 @@ def solve_to_accuracy(
             n_kept,
             count=method.n_steps * (sampling.replicates + 1),
             seconds=seconds * more / n_paths,
+            rank=found.rank if found.n_steps >= 0 else 0,
         )
         if not status.ok:
             return found.ended(status)

@@ -5,6 +5,7 @@ import pytest
 from small import easy_problem
 
 import dmft
+from dmft.solver import budget
 from dmft.trajectory.to_accuracy import relative_errors
 
 METHOD = dmft.GradientDescent(0.3, 6)
@@ -49,6 +50,20 @@ def test_a_budget_ends_with_the_best_that_was_reached(tmp_path):
         solve(1e-6, max_paths=1024, throw=True)
 
 
+def test_more_paths_than_memory_holds_are_not_begun(monkeypatch):
+    """Of the memory of the machine, with as many directions as runs on fewer paths have had."""
+    plain = solve(1e-6, max_paths=2048)
+    assert (plain.status, plain.sampling.n_paths) == (dmft.Status.MAX_PATHS, 2048)
+    counted = []
+    monkeypatch.setattr(budget, "rows_within", lambda *_: counted.append(plain.rank) or plain.rank)
+    assert solve(1e-6, max_paths=2048).status is dmft.Status.MAX_PATHS
+    assert counted
+    monkeypatch.setattr(budget, "rows_within", lambda *_: 3)
+    found = solve(1e-6, max_paths=2048)
+    assert found.status is dmft.Status.OUT_OF_MEMORY
+    assert found.sampling.n_paths == 1024
+
+
 def test_what_has_no_error_needs_no_paths():
     problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), "pseudo-huber")
     result = dmft.solve(problem, 4.0, METHOD, rtol=1e-9, of="overlap", threads=1)
@@ -64,6 +79,7 @@ def test_what_has_no_error_needs_no_paths():
         ({"of": ()}, "of must be one or several of .*; got none"),
         ({"of": "test_error"}, "of must not have test_error: labels are not -1 and"),
         ({"rtol": -1.0}, "rtol must be a positive finite number"),
+        ({"rtol": 1e-320}, "rtol must be at least 1e-09, got 9.99989e-321: errors fall like"),
         ({"rtol": None, "max_paths": 2048}, "max_paths must come with rtol"),
     ],
 )

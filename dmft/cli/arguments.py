@@ -318,7 +318,7 @@ def _add_source(parser: argparse.ArgumentParser, networks: bool = False) -> argp
         add_options(group, "target", "label")
     add_options(group, "target", "k", "noise")
     if not networks:
-        add_options(group, "network", "activation", "neurons")
+        add_options(group, "network", "activation", "neurons", "biases")
         add_options(group, "problem", "loss")
     add_options(group, "problem", "init_radius", "weight_decay")
     return source
@@ -382,7 +382,8 @@ def _add_method(
     add_options(group, "method", "step_size")
     add_options(group, n_steps, "n_steps")
     add_options(
-        group, "method", "batch_fraction", "momentum", "second_layer_step_size", "fresh_batches"
+        group, "method", "batch_fraction", "momentum", "second_layer_step_size", "bias_step_size",
+        "fresh_batches",
     )  # fmt: skip
     return group
 

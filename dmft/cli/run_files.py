@@ -223,7 +223,8 @@ def _method(stated: dict[str, Any], in_file: Method) -> Method:
     if descent:
         raise UsageError("the run file has a gradient flow: give --t-max and --tol, no steps")
     times = None if "t_max" in flow else in_file.times
-    kept = {"t_max": in_file.t_max, "tol": in_file.tol, "max_steps": in_file.max_steps}
+    kept = {"t_max": in_file.t_max, "tol": in_file.tol, "max_steps": in_file.max_steps,
+            "bias_rate": in_file.bias_rate}  # fmt: skip
     return GradientFlow(**{**kept, "times": times, **flow})
 
 

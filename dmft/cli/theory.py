@@ -188,6 +188,8 @@ def _trajectory_json(result: Trajectory) -> dict[str, Any]:
         names.append("test_error")
     if result.method.trains_second_layer:
         names.append("second_layer")
+    if result.method.trains_biases:
+        names.append("biases")
     empty = result.steps.size == 0
     return {
         "delta": result.delta,

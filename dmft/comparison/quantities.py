@@ -32,6 +32,7 @@ QUANTITIES: Final[dict[str, str]] = {
     "test_loss": "test loss",
     "test_error": "test error",
     "second_layer": "a(t)",
+    "biases": "b(t)",
     "smallest_eigenvalue": "smallest eigenvalue",
     "hard_overlap": "its hard overlap",
 }
@@ -47,6 +48,7 @@ _READERS: Final[dict[str, tuple[str, str]]] = {
     "test_loss": ("", "test_loss"),
     "test_error": ("", "test_error"),
     "second_layer": ("a", "second_layer"),
+    "biases": ("b", "biases"),
 }
 
 
@@ -140,8 +142,12 @@ def compare_quantity(
     if name not in _READERS:
         return None
     letter, attribute = _READERS[name]
-    has_no_classes = name == "test_error" and not problem.target.has_sign_labels
-    if has_no_classes or (name == "second_layer" and not trajectory.method.trains_second_layer):
+    nothing_to_see = {
+        "test_error": not problem.target.has_sign_labels,
+        "second_layer": not trajectory.method.trains_second_layer,
+        "biases": not trajectory.method.trains_biases,
+    }
+    if nothing_to_see.get(name):
         return None
     value, error = getattr(trajectory, name), trajectory.stderr[name]
     found = [getattr(run, attribute if hasattr(run, attribute) else name) for run in runs]
@@ -161,7 +167,7 @@ def compare_quantity(
         error = each.std(axis=0, ddof=1) / np.sqrt(len(each))
         samples = [array @ directions for array in samples]
         labels = [f"{letter}{j + 1}{i}" for j in range(m) for i in names]
-    elif name == "second_layer":
+    elif name in ("second_layer", "biases"):
         labels = [f"{letter}{j + 1}" for j in range(m)]
     elif value.ndim == 3:
         i, j = np.triu_indices(m)

@@ -10,6 +10,7 @@ import numpy as np
 from dmft._numerics.plain_data import plain
 from dmft._numerics.value_text import text_table, value_text
 from dmft.comparison.quantities import LIMIT
+from dmft.model.biases import describe_neurons
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.training.gradient_descent import describe_method
@@ -210,10 +211,9 @@ def _place(quantity: QuantityComparison) -> str:
 
 def _problem_line(problem: Mapping[str, Any]) -> str:
     network = problem["network"]
-    m = len(network["second_layer"])
     parts = [
         describe_label(problem["target"]),
-        f"{m} {law_name(network['activation'])} neuron{'s' if m > 1 else ''}",
+        describe_neurons(network),
         f"{law_name(problem['loss'])} loss",
     ]
     if problem["weight_decay"]:

@@ -31,10 +31,13 @@ _AXES: Final = {
     "test_loss": (),
     "test_error": (),
     "second_layer": ("m",),
+    "biases": ("m",),
 }
-#: Names of the quantities that may be missing where they would be compared; a test error and a
-#: second layer are not everybody's.
-MEASURED: Final = tuple(name for name in _AXES if name not in ("test_error", "second_layer"))
+#: Names of the quantities that may be missing where they would be compared; a test error, a second
+#: layer and biases are not everybody's.
+MEASURED: Final = tuple(
+    name for name in _AXES if name not in ("test_error", "second_layer", "biases")
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ class RunData:
         :math:`(1/n) \sum_i g_i g_i^T`, g the derivative of the loss of a sample in the
         pre-activations.
     gradient_norm, train_loss, test_loss, test_error : array_like, shape (S, T), optional
-    second_layer : array_like, shape (S, T, m), optional
+    second_layer, biases : array_like, shape (S, T, m), optional
     steps : sequence of int, optional
         At which they were recorded, increasing from 0; default 0, 1, ..., T - 1.
     n : int, optional
@@ -96,6 +99,7 @@ class RunData:
     n: int | None = field(default=None, kw_only=True)
     inputs: str | Inputs = field(default="gaussian", kw_only=True)
     hold_hard: bool = field(default=False, kw_only=True)
+    biases: FloatArray | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         store = object.__setattr__

@@ -14,13 +14,15 @@
     [network]                     # optional
     activation = "quadratic"      # or { name = "swish", beta = 1.5 }, or one of your own
     second_layer = [1.0]          # one weight per neuron; or `neurons = m`, for 1/m each
+    biases = [0.5]                # one per neuron, one number for all, or a law:
+                                  # { law = "gaussian", std = 0.5, mean = 0.0, seed = 0 }
 
     [problem]                     # optional
     loss = "pseudo-huber"         # or { name = "normalised-square", a = 1.0 }
     init_radius = 1.0             # or one for each neuron: [1.0, 0.5]
     weight_decay = 0.0            # and initial_overlap, an m x k matrix, init_gram, an m x m one,
                                   # init_law = "sphere" or "gaussian"
-    second_layer_weight_decay = 0.0   # where the second layer is trained
+    second_layer_weight_decay = 0.0   # where the second layer is trained, and bias_weight_decay
 
     [method]
     step_size = 0.2               # or a list, one for each step, or a schedule:
@@ -29,7 +31,8 @@
     batch_fraction = 1.0          # optional: share of the samples in each step,
     momentum = 0.0                # heavy ball,
     fresh_batches = false         # whether each step has n samples of its own,
-    second_layer_step_size = 0.0  # second layer trained with that (or a list, or a schedule)
+    second_layer_step_size = 0.0  # second layer trained with that (or a list, or a schedule),
+    bias_step_size = 0.0          # and biases; those of a flow with bias_rate, relative to weights
 
     [sampling]                    # optional
     n_paths = 16384               # and replicates, seed, rank_tolerance, sobol_blocks, compression

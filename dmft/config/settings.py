@@ -159,6 +159,9 @@ class NetworkSettings(Settings):
         "number of neurons, with second-layer weights 1/M", "M", instead_of=("second_layer",),
         also=("--widths",),
     )  # fmt: skip
+    biases: float | list[float] | dict[str, Any] | None = option(
+        "initial biases, the same for all neurons", "B"
+    )
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ class ProblemSettings(Settings):
     init_gram: list[list[float]] | None = option()
     init_law: str | None = option()
     second_layer_weight_decay: float | None = option()
+    bias_weight_decay: float | None = option()
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,10 @@ class MethodSettings(Settings):
     tol: float | None = option("tolerance of its steps", "TOL")
     times: list[float] | None = option()
     max_steps: int | None = option()
+    bias_step_size: float | list[float] | dict[str, Any] | None = option(
+        "train the biases too", "ETA"
+    )
+    bias_rate: float | None = option()
 
     def method(self) -> Method:
         """Return gradient descent or flow, whichever the table describes.
@@ -210,7 +218,7 @@ class MethodSettings(Settings):
         if flow and len(flow) < len(settings):
             raise ValueError(
                 f"{min(settings.keys() - flow.keys())} belongs to gradient descent, t_max, tol, "
-                "times and max_steps to gradient flow: give one or the other"
+                "times, max_steps and bias_rate to gradient flow: give one or the other"
             )
         for name in ("t_max",) if flow else ("step_size", "n_steps"):
             if name not in settings:
@@ -222,7 +230,7 @@ class MethodSettings(Settings):
 
 
 #: Options of the method that are those of gradient flow.
-FLOW = ("t_max", "tol", "times", "max_steps")
+FLOW = ("t_max", "tol", "times", "max_steps", "bias_rate")
 
 
 #: Options of the sampling that are about an accuracy.

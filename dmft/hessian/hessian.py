@@ -198,12 +198,16 @@ def axis_kinks(
 ) -> tuple[tuple[float, ...], ...] | None:
     """Locate the kinks on the axis of each Gaussian; None if several Gaussians decide together."""
     breaks: list[set[float]] = [set() for _ in range(dimension)]
-    for row in weights if problem.network.activation.kinks else ():
+    network = problem.network
+    biases = network.biases or (0.0,) * network.m
+    for row, bias in zip(weights, biases, strict=True) if network.activation.kinks else ():
         places = np.flatnonzero(row)
         if len(places) > 1:
             return None
         for place in places.tolist():
-            breaks[place] |= {kink / float(row[place]) for kink in problem.network.activation.kinks}
+            breaks[place] |= {
+                (kink - bias) / float(row[place]) for kink in network.activation.kinks
+            }
     return tuple(tuple(sorted(ends)) for ends in breaks)
 
 
@@ -246,8 +250,9 @@ def sampled_law(
 
 
 def _problem_at(problem: Problem, run: Run, step: int) -> Problem:
-    """Return the problem with the second layer of a run at a step."""
-    return problem.with_second_layer(run.second_layer[step])
+    """Return the problem with second layer and biases of a run at a step."""
+    biases = None if run.biases is None else run.biases[step]
+    return problem.with_layers(run.second_layer[step], biases)
 
 
 def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) -> Span:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dmft._numerics.value_text import value_text
+from dmft.model.biases import describe_neurons
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.training.methods import describe, method_from_config
@@ -64,8 +65,7 @@ def problem_lines(config: Mapping[str, Any], name: str = "") -> Lines:
     """Write problem and method of a configuration, after the name of a run."""
     problem = config["problem"]
     network = problem["network"]
-    m = len(network["second_layer"])
-    neurons = f"{m} {law_name(network['activation'])} neuron{'s' if m > 1 else ''}"
+    neurons = describe_neurons(network)
     text = f"{describe_label(problem['target'])}, {neurons}, {law_name(problem['loss'])} loss"
     return [("problem", f"{name}: {text}" if name else text), method_line(config["method"])]
 

@@ -62,7 +62,8 @@ class CurvatureSupport:
     bounded_below, bounded_above : bool
         Whether the eigenvalues of D are bounded.
     lowest_at : ndarray, shape (n_radii, m + 1)
-        Pre-activations and label at which D has its lowest eigenvalue, for each distance probed.
+        Pre-activations, biases included, and label at which D has its lowest eigenvalue, for each
+        distance probed.
     """
 
     points: FloatArray
@@ -93,7 +94,8 @@ def curvature_support(problem: Problem, weights: FloatArray | None = None) -> Cu
     """
     projector = None if weights is None else _confinement(weights, problem.k)
     if projector is None:
-        return problem.remembered("support", lambda: _probe(problem, np.eye(problem.m)))
+        bare = problem.without_biases  # all r occur, and with them all r + b
+        return bare.remembered("support", lambda: _probe(bare, np.eye(bare.m)))
     probed = problem.remembered(
         ("support", projector.round(9).tobytes()), lambda: _probe(problem, projector)
     )
@@ -269,7 +271,7 @@ def describe_unbounded(problem: Problem) -> str:
         return nothing
     near, far = at[len(at) // 2], at[-1]
     with np.errstate(all="ignore"):
-        term, before, after = _lowest_term(problem, near, far)
+        term, before, after = _lowest_term(problem.without_biases, near, far)
         growth = {name: _growth(before[name], after[name]) for name in term}
         total = sum(growth.values())
     grown = [name for name, rate in growth.items() if rate > _SHARE_OF_GROWTH * total > 0.0]

@@ -8,7 +8,9 @@ For one sample with pre-activations :math:`r \in R^m`, label :math:`y` and netwo
     g_j &= \partial\ell/\partial r_j = L'(f, y)\, a_j \sigma'(r_j) \\
     D_{jl} &= \partial^2\ell/\partial r_j \partial r_l
             = L''(f, y)\, a_j a_l \sigma'(r_j) \sigma'(r_l)
-            + 1[j = l]\, L'(f, y)\, a_j \sigma''(r_j).
+            + 1[j = l]\, L'(f, y)\, a_j \sigma''(r_j),
+
+with :math:`r_j + b_j` in place of :math:`r_j` in f, g and D where the network has biases.
 
 Samples are columns. Catalogue activations with catalogue losses run compiled (serial, releasing the
 GIL, the same bits every time); anything else runs through the numpy callables.
@@ -343,14 +345,15 @@ def compiled_law(problem: Problem) -> kernels.Law | None:
 
     assert activation.kernel_code is not None
     assert loss.kernel_code is not None
-    layer = np.array(problem.network.second_layer)
-    return Law(layer, np.empty(0), activation.kernel_code, loss.kernel_code, loss.parameter)
+    layer, biases = np.array(problem.network.second_layer), np.array(problem.network.biases)
+    return Law(layer, biases, activation.kernel_code, loss.kernel_code, loss.parameter)
 
 
 def _neurons(problem: Problem, r: Array, *members: str) -> tuple[Array, ...]:
     """Return the second layer (m,), and members of the activation at pre-activations (m, N)."""
     activation = problem.network.activation
     label = f"activation {activation.name!r}"
+    r = problem.network.shifted(r)
     return (
         np.array(problem.network.second_layer),
         *(_checked(f"{label}: {name}", getattr(activation, name)(r), r.shape) for name in members),

@@ -19,23 +19,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dmft._numerics.frozen import set_fields
-from dmft._numerics.validation import (
-    check_choice,
-    check_finite_array,
-    check_instance,
-    check_keys,
-    check_real,
-)
+from dmft._numerics.validation import check_choice, check_instance, check_keys, check_real
 from dmft.model.catalogue import supplied
-from dmft.model.initialization import (
-    INIT_LAWS,
-    check_gram,
-    check_radius,
-    check_remainder,
-    starting_coordinates,
-)
+from dmft.model.initialization import INIT_LAWS, check_gram, starting_coordinates
 from dmft.model.losses import Loss, get_loss
 from dmft.model.network import Network
+from dmft.model.problem_checks import check_class_labels, checked_overlap, checked_radius
 from dmft.model.target import LabelFunction, Target, first_coordinate
 
 __all__ = ["Problem"]
@@ -82,6 +71,8 @@ class Problem:
         same; runs of dimension d differ by :math:`O(d^{-1/2})`.
     second_layer_weight_decay : float
         :math:`\lambda_a \ge 0`, for a method that trains the second layer; others ignore it.
+    bias_weight_decay : float
+        :math:`\lambda_b \ge 0`, for a method that trains the biases; others ignore it.
 
     Raises
     ------
@@ -107,6 +98,7 @@ class Problem:
     init_gram: Array | None
     init_law: str
     second_layer_weight_decay: float
+    bias_weight_decay: float
 
     def __init__(
         self,
@@ -119,6 +111,7 @@ class Problem:
         init_gram: ArrayLike | None = None,
         init_law: str = "sphere",
         second_layer_weight_decay: float = 0.0,
+        bias_weight_decay: float = 0.0,
     ) -> None:
         if isinstance(target, str):
             target = Target(target)
@@ -137,36 +130,22 @@ class Problem:
         set_fields(
             self,
             init_gram=gram,
-            init_radius=_radius(init_radius, gram, self.m),
+            init_radius=checked_radius(init_radius, gram, self.m),
             init_law=check_choice("init_law", init_law, INIT_LAWS),
             weight_decay=check_real("weight_decay", weight_decay, minimum=0.0),
         )
-        overlap = None if initial_overlap is None else self._check_overlap(initial_overlap)
+        overlap = None
+        if initial_overlap is not None:
+            stated = gram is not None
+            overlap = checked_overlap(initial_overlap, self.target, self.gram, is_stated=stated)
         decay = check_real("second_layer_weight_decay", second_layer_weight_decay, minimum=0.0)
-        set_fields(self, initial_overlap=overlap, second_layer_weight_decay=decay)
-
-    def _check_overlap(self, initial_overlap: ArrayLike) -> Array:
-        shape = (self.m, self.k)
-        overlap = check_finite_array(
-            "initial_overlap", initial_overlap, ndim=2, expected=f"an array of shape {shape}"
+        of_biases = check_real("bias_weight_decay", bias_weight_decay, minimum=0.0)
+        set_fields(
+            self,
+            initial_overlap=overlap,
+            second_layer_weight_decay=decay,
+            bias_weight_decay=of_biases,
         )
-        if overlap.shape != shape:
-            raise ValueError(
-                f"initial_overlap must have shape (m, k) = {shape}, got shape {overlap.shape}"
-            )
-        stated = self.init_gram is not None
-        check_remainder("initial_overlap", self.gram, overlap, is_stated=stated)
-        hard = self.target.hard_basis
-        leak = float(np.max(np.abs(overlap @ hard), initial=0.0))
-        if 0.0 < leak <= 1e-12 * self.largest_radius:  # rounding of a basis that is not along axes
-            overlap = overlap - overlap @ hard @ hard.T
-        elif leak > 0.0 and not self.target.is_even:
-            raise ValueError(
-                "initial_overlap must be zero on the hard directions unless the label is unchanged "
-                f"when all of them change sign, got {leak:g} for label {self.target.name!r}"
-            )
-        overlap.flags.writeable = False
-        return overlap
 
     @functools.cached_property
     def starts_on_hard(self) -> bool:
@@ -220,13 +199,55 @@ class Problem:
         >>> Problem("product").with_second_layer([0.5]).network.second_layer
         (0.5,)
         """
-        network = Network(self.network.activation, np.asarray(second_layer), self.m)
+        return self.with_layers(second_layer=second_layer)
+
+    def with_layers(
+        self, second_layer: ArrayLike | None = None, biases: ArrayLike | None = None
+    ) -> Problem:
+        """Return the same problem with another second layer, or other biases; None keeps them.
+
+        Parameters
+        ----------
+        second_layer, biases : array_like, shape (m,), optional
+
+        Examples
+        --------
+        >>> Problem("product").with_layers(biases=[0.5]).network.biases
+        (0.5,)
+        """
+        if second_layer is None and biases is None:
+            return self
+        network = self.network.with_layers(second_layer, biases)
         if network == self.network:
             return self
+        changed = self._with_network(network)
+        if network.second_layer == self.network.second_layer:
+            changed.__dict__["_without_biases"] = self.without_biases
+        return changed
+
+    def _with_network(self, network: Network) -> Problem:
         changed = copy.copy(self)
         set_fields(changed, network=network)
-        changed.__dict__.pop("_remembered", None)
+        for name in ("_remembered", "_without_biases"):
+            changed.__dict__.pop(name, None)
         return changed
+
+    @property
+    def without_biases(self) -> Problem:
+        """The same problem for a network without biases; the same object where only these differ.
+
+        Examples
+        --------
+        >>> Problem("product", Network("gelu", biases=0.5)).without_biases.network.biases
+        ()
+        """
+        if not self.network.biases:
+            return self
+        found: Problem | None = self.__dict__.get("_without_biases")
+        if found is None:
+            found = self._with_network(self.network.with_layers(biases=np.zeros(self.m)))
+            self.__dict__["_without_biases"] = found
+        return found
 
     def remembered(self, what: object, find: Callable[[], T]) -> T:
         """Return what is found about this problem, asking for it once."""
@@ -328,19 +349,7 @@ class Problem:
         array([ 1., -1.])
         """
         y = self.target.sample_labels(z, eps)
-        if self.loss.labels == "sign":
-            other = y[np.abs(y) != 1.0]
-            if other.size:
-                raise ValueError(
-                    f"label must return only -1 and +1 for loss {self.loss.name!r}, "
-                    f"got {float(other[0]):g} (Target(..., classes='sign') makes such labels)"
-                )
-        low = y[y <= self.loss.labels_above]
-        if low.size:
-            raise ValueError(
-                f"label must return numbers above {self.loss.labels_above:g} for loss "
-                f"{self.loss.name!r}, got {float(low[0]):g}"
-            )
+        check_class_labels(self.loss, y)
         return y
 
     def check_labels(self) -> None:
@@ -404,6 +413,8 @@ class Problem:
             later["init_law"] = self.init_law
         if self.second_layer_weight_decay:
             later["second_layer_weight_decay"] = self.second_layer_weight_decay
+        if self.bias_weight_decay:
+            later["bias_weight_decay"] = self.bias_weight_decay
         return {
             "target": self.target.to_config(),
             "network": self.network.to_config(),
@@ -429,7 +440,8 @@ class Problem:
         ----------
         config : mapping
             Keys ``target`` (required), ``network``, ``loss``, ``init_radius``, ``weight_decay``,
-            ``initial_overlap``, ``init_gram``, ``init_law``, ``second_layer_weight_decay``.
+            ``initial_overlap``, ``init_gram``, ``init_law``, ``second_layer_weight_decay``,
+            ``bias_weight_decay``.
         label, activation, loss : optional
             The custom laws, each needed where `config` says it is custom.
 
@@ -439,7 +451,8 @@ class Problem:
             If a key or value is not allowed, or a custom law is not supplied.
         """
         keys = ("target", "network", "loss", "init_radius", "weight_decay", "initial_overlap",
-                "init_gram", "init_law", "second_layer_weight_decay")  # fmt: skip
+                "init_gram", "init_law", "second_layer_weight_decay",
+                "bias_weight_decay")  # fmt: skip
         settings = check_keys("problem", config, keys, required=("target",))
         if isinstance(settings["target"], Mapping):
             settings["target"] = Target.from_config(settings["target"], label=label)
@@ -485,20 +498,3 @@ class Problem:
                     f"problem must be the one in the file; its {key} is {stored}, got {own}"
                 )
         return given
-
-
-def _radius(
-    init_radius: float | ArrayLike | None, gram: Array | None, m: int
-) -> float | tuple[float, ...]:
-    """Return the radius or radii, which a Gram matrix decides."""
-    if gram is None:
-        return check_radius(1.0 if init_radius is None else init_radius, m)
-    own = np.sqrt(np.maximum(np.diag(gram), 0.0))
-    if init_radius is not None:
-        radii = np.broadcast_to(check_radius(init_radius, m), (m,))
-        if not np.allclose(radii, own, rtol=1e-12, atol=0.0):
-            raise ValueError(
-                "init_radius must be left out with init_gram, whose diagonal says "
-                f"{own.tolist()}, got {init_radius}"
-            )
-    return check_radius(own, m)

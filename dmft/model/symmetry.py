@@ -2,7 +2,8 @@
 
 Two neurons with the same initial weights and the same second-layer weight receive the same
 gradient, in every step, and stay equal for ever. So do opposite ones with an even activation, and
-opposite ones with opposite second-layer weights and an odd activation: they stay opposite. Sums in
+opposite ones with opposite second-layer weights and an odd activation: they stay opposite. (Biases
+are equal then, or opposite.) Sums in
 floating point know nothing of it; the difference they leave, 1e-16 at first, grows exponentially
 wherever the symmetric state is unstable. Gradients of such neurons are therefore copies of each
 other.
@@ -16,9 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from dmft.model.activations import Activation
+    from dmft.model.network import Network
 
     FloatArray = NDArray[np.float64]
 
@@ -44,7 +48,11 @@ class NeuronSymmetry:
 
     @classmethod
     def of(
-        cls, weights: FloatArray, second_layer: FloatArray, activation: Activation
+        cls,
+        weights: FloatArray,
+        second_layer: FloatArray,
+        activation: Activation,
+        biases: FloatArray | Sequence[float] = (),
     ) -> NeuronSymmetry:
         """Find the pairs among neurons, equal or opposite to the bit.
 
@@ -53,6 +61,7 @@ class NeuronSymmetry:
         weights : ndarray, shape (m, ...)
         second_layer : ndarray, shape (m,)
         activation : Activation
+        biases : ndarray, shape (m,) or (0,)
 
         Examples
         --------
@@ -62,7 +71,11 @@ class NeuronSymmetry:
         ((1, 0, 1.0, 1.0),)
         >>> NeuronSymmetry.of(weights, layer, get_activation("quadratic")).pairs
         ((1, 0, 1.0, 1.0), (2, 0, -1.0, 1.0))
+        >>> biases = np.array([0.5, 0.1, -0.5])
+        >>> NeuronSymmetry.of(weights, layer, get_activation("quadratic"), biases).pairs
+        ((2, 0, -1.0, 1.0),)
         """
+        b = biases if len(biases) else np.zeros(len(weights))
         pairs: list[tuple[int, int, float, float]] = []
         copies: set[int] = set()
         for j in range(1, len(weights)):
@@ -70,10 +83,12 @@ class NeuronSymmetry:
                 if i in copies or abs(second_layer[i]) != abs(second_layer[j]):
                     continue
                 same = second_layer[i] == second_layer[j]
-                if same and np.array_equal(weights[i], weights[j]):
+                if same and b[i] == b[j] and np.array_equal(weights[i], weights[j]):
                     pairs.append((j, i, 1.0, 1.0))
-                elif np.array_equal(weights[i], -weights[j]) and (
-                    (sign := parity(activation)) and second_layer[j] == sign * second_layer[i]
+                elif (
+                    b[i] == -b[j]
+                    and np.array_equal(weights[i], -weights[j])
+                    and ((sign := parity(activation)) and second_layer[j] == sign * second_layer[i])
                 ):
                     pairs.append((j, i, -1.0, float(sign)))
                 else:
@@ -82,13 +97,15 @@ class NeuronSymmetry:
                 break
         return cls(tuple(pairs))
 
-    def holding(self, weights: FloatArray, second_layer: FloatArray) -> NeuronSymmetry:
-        """Return the pairs that weights (m, ...) and a second layer (m,) respect to the bit."""
+    def holding(self, weights: FloatArray, network: Network) -> NeuronSymmetry:
+        """Return the pairs that weights (m, ...) and those of a network respect to the bit."""
+        layer, b = network.second_layer, network.biases or np.zeros(len(weights))
         return NeuronSymmetry(
             tuple(
                 (j, i, sign, sign_of_layer)
                 for j, i, sign, sign_of_layer in self.pairs
-                if second_layer[j] == sign_of_layer * second_layer[i]
+                if layer[j] == sign_of_layer * layer[i]
+                and b[j] == sign * b[i]
                 and np.array_equal(weights[j], sign * weights[i])
             )
         )
@@ -113,6 +130,12 @@ class NeuronSymmetry:
         for j, i, _, sign in self.pairs:
             if len(layer):
                 layer[j] = sign * layer[i]
+
+    def impose_on_biases(self, biases: FloatArray) -> None:
+        """Do the same with biases or their gradient, (m,) or (0,)."""
+        for j, i, sign, _ in self.pairs:
+            if len(biases):
+                biases[j] = sign * biases[i]
 
 
 def parity(activation: Activation) -> int:

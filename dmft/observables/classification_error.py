@@ -22,6 +22,7 @@ import numpy as np
 
 from dmft._numerics.quadrature import gaussian_nodes
 from dmft._numerics.sampling import cubature_normals
+from dmft.model.layer_states import at_time
 from dmft.observables.labelled_points import noise_coordinates, positive_probability
 from dmft.observables.verified_rules import label_breaks
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft._numerics.sampling import Sampling
+    from dmft.model.layer_states import LayerStates
     from dmft.model.network import Network
     from dmft.model.problem import Problem
 
@@ -54,7 +56,7 @@ def expected_test_error(
     norm: FloatArray,
     sampling: Sampling,
     replicates: Iterable[int],
-    second_layer: FloatArray | None = None,
+    layers: LayerStates | None = None,
 ) -> FloatArray:
     """Compute the test error at given order parameters; NaN where labels are not -1 and +1.
 
@@ -68,8 +70,8 @@ def expected_test_error(
     sampling : Sampling
     replicates : iterable of int
         The replicates whose cubature points to use where no tensor rule suffices.
-    second_layer : ndarray, shape (n_times, m), optional
-        a(t), where it is not that of the problem.
+    layers : LayerStates, optional
+        Second layer and biases at each time, where they are not those of the problem.
 
     Returns
     -------
@@ -83,9 +85,7 @@ def expected_test_error(
     sampled: _Lines | None = None
     scrambles = list(replicates)
     for t, (M, C) in enumerate(zip(overlap, norm, strict=True)):
-        network = problem.network
-        if second_layer is not None:
-            network = problem.with_second_layer(second_layer[t]).network
+        network = at_time(problem, layers, t).network
         confirmed = _confirmed(rule.error(network, M, C) for rule in rules)
         if confirmed is not None:
             errors[t] = confirmed
@@ -157,6 +157,9 @@ class _Lines:
         values, vectors = np.linalg.eigh(C - M @ M.T)
         roots = vectors * np.sqrt(np.maximum(values, 0.0))
         start = M @ self._z + roots[:, :-1] @ self._others
+        start = network.shifted(start)  # kinks are at one place for all entries then
+        if network.biases:
+            network = network.with_layers(biases=np.zeros(network.m))
         positive, negative = sign_masses(
             network.output, start, roots[:, -1], network.activation.kinks
         )

@@ -10,6 +10,7 @@ import numpy as np
 from dmft._numerics.quadrature import gaussian_nodes
 from dmft._numerics.sampling import cubature_normals
 from dmft.model.gradients import mean_loss
+from dmft.model.layer_states import at_time
 from dmft.observables.integrability import undefined_losses
 from dmft.observables.labelled_points import labelled, noise_coordinates
 from dmft.observables.verified_rules import RULES_OF_LOSSES, confirmed_rule, label_breaks
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft._numerics.sampling import Sampling
+    from dmft.model.layer_states import LayerStates
     from dmft.model.problem import Problem
     from dmft.observables.verified_rules import Rule
 
@@ -37,7 +39,7 @@ def expected_test_loss(
     norm: FloatArray,
     sampling: Sampling,
     replicates: Iterable[int],
-    second_layer: FloatArray | None = None,
+    layers: LayerStates | None = None,
     average: LossAverage | None = None,
 ) -> FloatArray:
     r"""Compute the test loss ``E[l(h, phi(z, eps))]`` with (z, h) ~ N(0, [[I, M^T], [M, C(t, t)]]).
@@ -56,8 +58,8 @@ def expected_test_loss(
     sampling : Sampling
     replicates : iterable of int
         The replicates whose cubature points to use where the tensor rule does not suffice.
-    second_layer : ndarray, shape (n_times, m), optional
-        Of the network at each time; that of the problem if it is not given.
+    layers : LayerStates, optional
+        Second layer and biases at each time; those of the problem if they are not given.
     average : LossAverage, optional
         Of another run of the same problem, whose rule serves this one too.
 
@@ -69,7 +71,7 @@ def expected_test_loss(
     dimension = problem.k + problem.m + noise_coordinates(problem)
     weights = pre_activation_weights(overlap, norm)
     if average is None:
-        average = LossAverage.of(problem, weights, second_layer)
+        average = LossAverage.of(problem, weights, layers)
     undefined = average.undefined
     if len(weights) and np.all(undefined):
         return undefined
@@ -80,7 +82,7 @@ def expected_test_loss(
             [cubature_normals(sampling, i, dimension, _SOBOL_POINTS) for i in replicates], axis=1
         )
         masses = np.full(nodes.shape[1], 1.0 / nodes.shape[1])
-    losses = _averages(problem, weights, second_layer, nodes, masses)
+    losses = _averages(problem, weights, layers, nodes, masses)
     return np.where(undefined == 0.0, losses, undefined)
 
 
@@ -104,15 +106,15 @@ class LossAverage:
         cls,
         problem: Problem,
         weights: FloatArray,
-        second_layer: FloatArray | None = None,
+        layers: LayerStates | None = None,
         undefined: FloatArray | None = None,
     ) -> LossAverage:
         """Choose for the weights (n_times, m, k + m) of `pre_activation_weights`."""
         if undefined is None:
-            undefined = undefined_losses(problem, weights, second_layer)
+            undefined = undefined_losses(problem, weights, layers)
         if np.all(undefined):
             return cls(undefined, None)
-        return cls(undefined, _confirmed(problem, weights, second_layer))
+        return cls(undefined, _confirmed(problem, weights, layers))
 
 
 def pre_activation_weights(overlap: FloatArray, norm: FloatArray) -> FloatArray:
@@ -134,7 +136,7 @@ def pre_activation_weights(overlap: FloatArray, norm: FloatArray) -> FloatArray:
 def _confirmed(
     problem: Problem,
     weights: FloatArray,
-    second_layer: FloatArray | None,
+    layers: LayerStates | None,
 ) -> Rule | None:
     """Return a tensor rule that is confirmed at the first, middle and last weights.
 
@@ -150,7 +152,7 @@ def _confirmed(
     ):
         return None
     times = sorted({0, len(weights) // 2, len(weights) - 1})
-    layers = None if second_layer is None else second_layer[times]
+    layers = None if layers is None else layers[times]
     breaks = label_breaks(problem)
 
     def averages(nodes: FloatArray, masses: FloatArray) -> FloatArray:
@@ -165,7 +167,7 @@ def _confirmed(
 def _averages(
     problem: Problem,
     weights: FloatArray,
-    second_layer: FloatArray | None,
+    layers: LayerStates | None,
     nodes: FloatArray,
     masses: FloatArray,
 ) -> FloatArray:
@@ -176,7 +178,7 @@ def _averages(
     z, xi = nodes[:k], nodes[k : k + m]
     losses = np.empty(len(weights))
     for t, at in enumerate(weights):
-        net = problem if second_layer is None else problem.with_second_layer(second_layer[t])
+        net = at_time(problem, layers, t)
         losses[t] = mean_loss(net, at[:, :k] @ z + at[:, k:] @ xi, labels, masses)
     return losses
 

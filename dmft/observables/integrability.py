@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.model.gradients import pre_activation_gradient
+from dmft.model.layer_states import at_time
 from dmft.observables.labelled_points import labelled, noise_coordinates
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dmft.model.layer_states import LayerStates
     from dmft.model.problem import Problem
 
     FloatArray = NDArray[np.float64]
@@ -71,7 +73,7 @@ def average_of(function: Callable[[FloatArray], FloatArray], dimension: int) -> 
 
 
 def undefined_losses(
-    problem: Problem, weights: FloatArray, second_layer: FloatArray | None = None
+    problem: Problem, weights: FloatArray, layers: LayerStates | None = None
 ) -> FloatArray:
     """Return which average losses are infinite or undefined: 0 for others, otherwise +-inf or NaN.
 
@@ -82,7 +84,8 @@ def undefined_losses(
     problem : Problem
     weights : ndarray, shape (n_times, m, k + m)
         Pre-activations are these times independent normals (z, xi).
-    second_layer : ndarray, shape (n_times, m), optional
+    layers : LayerStates, optional
+        Second layer and biases at each time.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def undefined_losses(
     dimension = problem.k + problem.m + noise_coordinates(problem)
 
     def at(t: int) -> float:
-        here = problem if second_layer is None else problem.with_second_layer(second_layer[t])
+        here = at_time(problem, layers, t)
 
         def losses(r: FloatArray, labels: FloatArray) -> FloatArray:
             f = here.network.output(r)

@@ -234,9 +234,15 @@ def _check_convex(problem: Problem) -> None:
         raise ValueError(f"problem must have one linear neuron, got {what}")
     if problem.network.second_layer[0] == 0.0:
         raise ValueError("problem must have a second layer that is not zero")
+    if problem.network.biases:
+        raise ValueError(
+            f"problem must have a network without biases, got {problem.network.biases[0]:g}"
+        )
+    if problem.loss.name == "correlation" and problem.weight_decay == 0.0:
+        raise ValueError("problem must have weight_decay > 0 with loss 'correlation', got 0")
     f = np.linspace(-30.0, 30.0, 241)
     labels = (-1.0, 1.0) if problem.target.has_sign_labels else (-3.0, -1.0, 0.0, 1.0, 3.0)
-    for y in labels:
+    for y in (y for y in labels if y > problem.loss.labels_above):
         with np.errstate(all="ignore"):
             second = np.asarray(problem.loss.second_derivative(f, np.full_like(f, y)))
         if np.any(second < -1e-12):

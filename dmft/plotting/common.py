@@ -26,6 +26,7 @@ from matplotlib.ticker import (
 from dmft._numerics.value_text import value_text
 from dmft.io.results import whole_file
 from dmft.io.stamps import figure_metadata
+from dmft.model.biases import describe_neurons
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.training.gradient_descent import describe_method
@@ -152,9 +153,7 @@ def describe(config: Mapping[str, Any]) -> str:
     problem, method = config.get("problem"), config.get("method")
     parts = []
     if problem:
-        activation = problem["network"]["activation"]
-        m = len(problem["network"]["second_layer"])
-        neurons = f"{m} {name_of(activation)} neuron{'s' if m > 1 else ''}"
+        neurons = describe_neurons(problem["network"]).replace("$", r"\$")
         parts += [
             name_of(describe_label(problem["target"])),
             neurons,

@@ -47,6 +47,7 @@ _AXIS_LABELS: Final = {
     "test_loss": "test loss",
     "test_error": "test error",
     "second_layer": "second layer $a(t)$",
+    "biases": "biases $b(t)$",
     "smallest_eigenvalue": "smallest eigenvalue",
     "hard_overlap": "its hard overlap",
 }

@@ -56,8 +56,8 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
         hard ones, whose sign is a matter of chance, the panel has the largest squared cosine with
         the neurons. With Hessians, two more panels: the smallest eigenvalue and the overlap of its
         eigenvector with the hard directions, a mark for each seed and a line through the means. At
-        the end a panel of the test error, for labels -1 and +1, and one of the second layer, if it
-        is trained.
+        the end a panel of the test error, for labels -1 and +1, and those of the second layer and
+        the biases, if they are trained.
 
     Raises
     ------
@@ -71,9 +71,16 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
         raise ValueError("simulations must be one Simulation or several, got none")
     recorded = any(run.hessian for run in runs)
     classes = any(np.isfinite(run.test_error).any() for run in runs)
-    trains = any(np.ptp(run.second_layer, axis=1).any() for run in runs)
-    rows = 2 + recorded + (classes or trains)
-    count = 4 + 2 * recorded + classes + trains
+    trained = [
+        (name, letter, words)
+        for name, letter, words in (
+            ("second_layer", "a", "second layer"),
+            ("biases", "b", "biases"),
+        )
+        if any(np.ptp(getattr(run, name), axis=1).any() for run in runs)
+    ]
+    rows = 2 + recorded + -(-(classes + len(trained)) // 2)
+    count = 4 + 2 * recorded + classes + len(trained)
     figure, panels = new_figure((7.0, 0.7 + 1.9 * rows), rows, 2, used=range(count))
     norms, overlaps, losses, gradient = panels[:4]
     _draw(norms, runs, [_norms(run) for run in runs])
@@ -98,13 +105,13 @@ def plot_simulation(simulations: Simulation | Sequence[Simulation]) -> Figure:
     if classes:
         _draw(further[0], runs, [{"": run.test_error} for run in runs])
         further[0].set_ylabel("test error")
-    if trains:
-        names = [f"$a_{j + 1}$" for j in range(runs[0].second_layer.shape[-1])]
+    for axes, (name, letter, words) in zip(further[classes:], trained, strict=False):
+        names = [f"${letter}_{j + 1}$" for j in range(runs[0].m)]
         layers = [
-            dict(zip(names, run.second_layer.transpose(2, 0, 1), strict=True)) for run in runs
+            dict(zip(names, getattr(run, name).transpose(2, 0, 1), strict=True)) for run in runs
         ]
-        _draw(further[classes], runs, layers)
-        further[classes].set_ylabel("second layer $a(t)$")
+        _draw(axes, runs, layers)
+        axes.set_ylabel(f"{words} ${letter}(t)$")
     along_steps = panels[:4] + panels[6 if recorded else 4 :]
     for axes in panels:
         step_axis(axes)

@@ -234,16 +234,23 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
     matplotlib.figure.Figure
         Four panels: squared norms C_jj(t, t) and products of neurons; overlaps M(t) on the easy
         directions (the hard ones are stated: zero); train and test loss; norm of the gradient.
-        Then, where there is something to say: test error, for labels -1 and +1, and the second
-        layer, if it is trained. Of a run that diverged, the steps before
+        Then, where there is something to say: test error, for labels -1 and +1, the second layer
+        and the biases, if they are trained. Of a run that diverged, the steps before
         `dmft.trajectory.report.last_meaningful_step`.
     """
     classes = bool(np.isfinite(trajectory.test_error).any())
-    trains = trajectory.method.trains_second_layer
-    more = classes or trains
-    figure, panels = new_figure(
-        (7.0, 6.6 if more else 4.6), 3 if more else 2, 2, used=range(4 + classes + trains)
-    )
+    method = trajectory.method
+    trained = [
+        (name, letter, words)
+        for name, letter, words, is_trained in (
+            ("second_layer", "a", "second layer", method.trains_second_layer),
+            ("biases", "b", "biases", method.trains_biases),
+        )
+        if is_trained
+    ]
+    rows = 2 + -(-(classes + len(trained)) // 2)
+    count = 4 + classes + len(trained)
+    figure, panels = new_figure((7.0, 0.6 + 2.0 * rows), rows, 2, used=range(count))
     norms, overlaps, losses, gradient = panels[:4]
     m, k = trajectory.m, trajectory.k
     config = config_of(trajectory)
@@ -294,12 +301,11 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
     if classes:
         draw(panels[4], trajectory.test_error, trajectory.stderr["test_error"], 0, None)
         panels[4].set_ylabel("test error")
-    if trains:
-        axes = panels[4 + classes]
-        value, error = trajectory.second_layer, trajectory.stderr["second_layer"]
+    for axes, (name, letter, words) in zip(panels[4 + classes :], trained, strict=False):
+        value, error = getattr(trajectory, name), trajectory.stderr[name]
         for j in range(m):
-            draw(axes, value[:, j], error[:, j], j, f"$a_{j + 1}$" if m > 1 else None)
-        axes.set_ylabel("second layer  $a(t)$")
+            draw(axes, value[:, j], error[:, j], j, f"${letter}_{j + 1}$" if m > 1 else None)
+        axes.set_ylabel(f"{words}  ${letter}(t)$")
 
     for axes in panels:
         if not flow:

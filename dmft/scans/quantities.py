@@ -391,6 +391,15 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         at_step=True,
         indices=1,
     ),
+    "biases": Quantity(
+        "entry [neuron] of b(t)",
+        _STDERR,
+        r"$b(t)$",
+        "trajectory",
+        _of_trajectory("biases"),
+        at_step=True,
+        indices=1,
+    ),
     "information_exponent": Quantity(
         "information exponent of the label",
         "0: an integer, decided or UNDECIDED",

@@ -5,10 +5,10 @@ The step of Montanari & Wang, arXiv:2602.01434,
 .. math:: \Theta \leftarrow \Theta - \eta\Big[\frac1n \sum_i x_i\, g_i^T + \lambda\Theta\Big],
           \qquad g_i = \partial\ell/\partial r_i, \quad r_i = \Theta^T x_i,
 
-read literally, or with the mini-batches, momentum, step sizes and second layer of its method, see
-`dmft.GradientDescent`. A step is one pass over the inputs, in blocks of rows that stay in cache:
-while a block is there it gives the pre-activations and takes part in the gradient. The size of a
-block depends on d alone, and the order of summation is fixed: same data, same bits.
+read literally, or with the mini-batches, momentum, step sizes, second layer and biases of its
+method, see `dmft.GradientDescent`. A step is one pass over the inputs, in blocks of rows that stay
+in cache: while a block is there it gives the pre-activations and takes part in the gradient. The
+size of a block depends on d alone, and the order of summation is fixed: same data, same bits.
 
 Weights are (m, d) arrays, one row per neuron.
 """
@@ -63,6 +63,8 @@ class Descent:
         Frobenius norm of the gradient of the risk over all samples, without weight decay.
     second_layer : ndarray, shape (T+1, m)
         The second layer a.
+    biases : ndarray, shape (T+1, m)
+        The biases b; zero where there are none.
     status : Status
         SUCCESS, DIVERGED, or NONFINITE where not even the start is made of numbers.
     """
@@ -73,6 +75,7 @@ class Descent:
     train_loss: Array
     gradient_norm: Array
     second_layer: Array
+    biases: Array
     status: Status
 
 
@@ -112,8 +115,8 @@ def descend(
         Step >= 1 to the samples (X, y) it uses in place of the first; needed where
         ``method.fresh_batches``.
     observe : callable, optional
-        Called as ``observe(step, weights (m, d), r (m, n))`` at every step before it is taken; with
-        the second layer (m,) as one more argument where it is trained.
+        Called as ``observe(step, weights (m, d), r (m, n), problem)`` at every step before it is
+        taken, with the problem whose network has the second layer and biases of the step.
 
     Returns
     -------
@@ -130,9 +133,12 @@ def descend(
     if method.fresh_batches and fresh is None:
         raise ValueError("fresh must be given for fresh_batches, got None")
     etas, layer_etas = method.step_sizes, method.second_layer_step_sizes
-    trains = method.trains_second_layer
+    bias_etas = method.bias_step_sizes
+    trains, trains_biases = method.trains_second_layer, method.trains_biases
     layer = np.array(problem.network.second_layer)
+    biases = np.array(problem.network.biases or np.zeros(problem.m))
     velocity, layer_velocity = np.zeros(np.shape(weights)), np.zeros_like(layer)
+    bias_velocity = np.zeros_like(biases)
     m, k, n, n_times = problem.m, problem.k, len(X), method.n_steps + 1
     hard = problem.target.hard_basis
     hard_rows = hard.T @ latent_directions if hold_hard else None
@@ -144,8 +150,9 @@ def descend(
     train_loss = np.full(n_times, np.nan)
     gradient_norm = np.full(n_times, np.nan)
     second_layer = np.full((n_times, m), np.nan)
+    all_biases = np.full((n_times, m), np.nan)
     status = Status.SUCCESS
-    symmetry = NeuronSymmetry.of(theta, layer, problem.network.activation)
+    symmetry = NeuronSymmetry.of(theta, layer, problem.network.activation, biases)
     if hard_rows is not None:
         _remove(theta, hard_rows)
         symmetry.impose(theta)
@@ -153,17 +160,22 @@ def descend(
         largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(theta**2)))
         largest = min(largest, _LARGEST_NUMBER)
         for t in range(n_times):
-            if not (float(np.sum(theta**2)) < largest and _in_range(layer**2)):
+            bounded = _in_range(layer**2) and _in_range(biases**2)
+            if not (float(np.sum(theta**2)) < largest and bounded):
                 status = Status.DIVERGED if t else Status.NONFINITE
                 break
-            at = problem.with_second_layer(layer) if trains else problem
+            at = problem
+            if trains or trains_biases:
+                at = problem.with_layers(layer, biases)
             last = t + 1 == n_times
             if method.fresh_batches and fresh is not None and t:
                 X, y = fresh(t)
             batch = None
             if p < 1.0 and masks is not None and not last:
                 batch = np.where(masks(t), 1.0 / p, 0.0)
-            gradient, of_batch, second_moment, loss = _pass(at, X, y, theta, r, batch)
+            gradient, of_batch, bias_gradient, second_moment, loss = _pass(
+                at, X, y, theta, r, batch
+            )
             symmetry.impose(gradient, of_batch, second_moment, second_moment.T, r)
             if not (_in_range(loss) and _in_range(gradient) and _in_range(second_moment)):
                 status = Status.DIVERGED if t else Status.NONFINITE
@@ -176,8 +188,9 @@ def descend(
             train_loss[t] = loss
             gradient_norm[t] = np.linalg.norm(gradient)
             second_layer[t] = layer
+            all_biases[t] = biases
             if observe is not None:
-                observe(t, theta, r, *([layer] if trains else []))
+                observe(t, theta, r, at)
             if last:
                 break
             if trains:
@@ -186,6 +199,11 @@ def descend(
                 layer_gradient += problem.second_layer_weight_decay * layer
                 layer_velocity = beta * layer_velocity + layer_gradient
                 layer = layer - layer_etas[t] * layer_velocity
+            if trains_biases:
+                symmetry.impose_on_biases(bias_gradient)
+                bias_gradient += problem.bias_weight_decay * biases
+                bias_velocity = beta * bias_velocity + bias_gradient
+                biases = biases - bias_etas[t] * bias_velocity
             of_batch += problem.weight_decay * theta
             if beta:
                 velocity *= beta
@@ -196,16 +214,24 @@ def descend(
                 _remove(theta, hard_rows)
                 symmetry.impose(theta)
     return Descent(
-        correlation, overlap, covariance, train_loss, gradient_norm, second_layer, status
+        correlation,
+        overlap,
+        covariance,
+        train_loss,
+        gradient_norm,
+        second_layer,
+        all_biases,
+        status,
     )
 
 
 def _pass(
     problem: Problem, X: Array, y: Array, theta: Array, r: Array, batch: Array | None = None
-) -> tuple[Array, Array, Array, float]:
-    """Compute gradient (m, d), (1/n) sum g g^T and mean loss in one pass; fill `r` (m, n).
+) -> tuple[Array, Array, Array, Array, float]:
+    """Compute gradients, (1/n) sum g g^T and mean loss in one pass; fill `r` (m, n).
 
-    The gradient is that of all samples, and then that of a batch with factors ``batch`` (n,).
+    The gradients are those in the weights (m, d), of all samples, then of a batch with factors
+    ``batch`` (n,), and that in the biases (m,) of the batch.
     """
     # Here, so that numba is loaded by those who simulate only.
     from dmft._numerics.passes import accumulate_kernel, project_kernel
@@ -213,6 +239,7 @@ def _pass(
     m, (n, d) = problem.m, X.shape
     gradient = np.zeros((m if batch is None else 2 * m, d))
     second_moment = np.zeros((m, m))
+    of_biases = np.zeros(m)
     total = 0.0
     for rows in row_blocks(n, d):
         block = X[rows]
@@ -223,9 +250,10 @@ def _pass(
         both = g if batch is None else np.concatenate([g, g * batch[rows]])
         accumulate_kernel(block, both, gradient)
         second_moment += g @ g.T
+        of_biases += both[-m:].sum(axis=1)
         total += float(np.sum(loss))
     gradient /= n
-    return gradient[:m], gradient[-m:], second_moment / n, total / n
+    return gradient[:m], gradient[-m:], of_biases / n, second_moment / n, total / n
 
 
 def _in_range(numbers: float | Array) -> bool:

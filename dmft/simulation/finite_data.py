@@ -142,7 +142,10 @@ def draw_run(
     weights = _initial_weights(problem, frame, imposed, stream(_WEIGHTS))
     layer = np.array(problem.network.second_layer)
     # Neurons that are equal in the limit are so here, to rounding: to the bit.
-    symmetry = NeuronSymmetry.of(problem.initial_weights(), layer, problem.network.activation)
+    network = problem.network
+    symmetry = NeuronSymmetry.of(
+        problem.initial_weights(), layer, network.activation, network.biases
+    )
     symmetry.impose(weights)
     weights[np.diag(problem.gram) == 0.0] = 0.0
     rng, noise = stream(_INPUTS), stream(_NOISE)

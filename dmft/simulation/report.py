@@ -61,6 +61,9 @@ def _simulation_column(run: Simulation) -> dict[str, str]:
     if run.method.trains_second_layer:
         for j in range(run.m):
             column[f"second layer a{j + 1}"] = last("second_layer", j)
+    if run.method.trains_biases:
+        for j in range(run.m):
+            column[f"bias b{j + 1}"] = last("biases", j)
     easy, has_hard = [True] * run.k, True  # as far as is known of one loaded without its problem
     if run.problem is not None:
         easy = np.any(run.problem.target.easy_projector, axis=0).tolist()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.workers import functions_not_kept, may_start_processes, single_threaded_blas
 from dmft.model.gradients import curvature, mean_loss
+from dmft.model.layer_states import LayerStates
 from dmft.observables.alignment import hard_cosine
 from dmft.observables.classification_error import expected_test_error, mean_test_error
 from dmft.observables.generalization import expected_test_loss
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dmft._numerics.execution import Execution
+    from dmft.model.problem import Problem
     from dmft.simulation.seed_store import SeedStore
     from dmft.simulation.simulation_plan import SimulationPlan
 
 __all__ = [
+    "BIASES",
     "OF_CLASSES",
     "QUANTITIES",
     "SECOND_LAYER",
@@ -59,8 +62,8 @@ QUANTITIES = (
 )
 #: one more for labels -1 and +1,
 OF_CLASSES = "test_error"
-#: that of a second layer that is trained,
-SECOND_LAYER = "second_layer"
+#: those of a second layer and of biases that are trained,
+SECOND_LAYER, BIASES = "second_layer", "biases"
 #: and those of each recorded Hessian, under ``hessian/STEP/NAME``.
 SPECTRAL = ("eigenvalues", "smallest", "largest", "overlaps", "residual")
 
@@ -177,8 +180,7 @@ def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         samples = draw_fresh(problem, plan.n, data, seed, step)
         return samples
 
-    def observe(step: int, weights: Array, r: Array, layer: Array | None = None) -> None:
-        at = problem if layer is None else problem.with_second_layer(layer)
+    def observe(step: int, weights: Array, r: Array, at: Problem) -> None:
         if data.test is not None:
             h = project(data.test.X, weights)
             arrays["test_loss"][step] = mean_loss(at, h, data.test.y)
@@ -221,9 +223,13 @@ def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
     )
     for name in ("correlation", "overlap", "gradient_covariance", "train_loss", "gradient_norm"):
         arrays[name][...] = getattr(run, name)
-    trains = method.trains_second_layer
-    if trains:
+    layers = None
+    if method.trains_second_layer:
         arrays[SECOND_LAYER][...] = run.second_layer
+    if method.trains_biases:
+        arrays[BIASES][...] = run.biases
+    if method.trains_second_layer or method.trains_biases:
+        layers = LayerStates(run.second_layer, run.biases)
     reached = np.isfinite(run.train_loss)
     if data.test is None:
         scrambles = range(min(1 + plan.d // _DIMENSIONS_PER_SCRAMBLE, _MAX_SCRAMBLES))
@@ -237,7 +243,7 @@ def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
                 run.correlation[reached],
                 _CUBATURE,
                 scrambles,
-                run.second_layer[reached] if trains else None,
+                None if layers is None else layers[reached],
             )
     arrays["hard_cosine"][...] = hard_cosine(run.overlap, run.correlation, hard_basis)
     failed = [status for status in (run.status, *statuses) if not status.ok]
@@ -270,6 +276,8 @@ def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:
     shapes["overlap"] = (n_times, m, k)
     if plan.method.trains_second_layer:
         shapes[SECOND_LAYER] = (n_times, m)
+    if plan.method.trains_biases:
+        shapes[BIASES] = (n_times, m)
     size, count = m * plan.d, plan.n_extreme
     for step in plan.hessian_steps:
         extreme: dict[str, tuple[int, ...]] = dict.fromkeys(SPECTRAL, (count,))

@@ -21,9 +21,11 @@ from dmft.io.folders import renamed_out
 from dmft.io.marks import DELTA, STEPS, Along, EachOf
 from dmft.io.records import NOT_STORED
 from dmft.io.saved_result import SavedResult
+from dmft.model.biases import check_biases
 from dmft.model.inputs import Inputs
 from dmft.model.problem import Problem
 from dmft.simulation.seed_runs import (
+    BIASES,
     OF_CLASSES,
     QUANTITIES,
     SECOND_LAYER,
@@ -45,7 +47,7 @@ __all__ = ["SimulatedHessian", "Simulation", "simulate"]
 
 Array = NDArray[np.float64]
 
-_NAMES = (*QUANTITIES, OF_CLASSES, SECOND_LAYER)
+_NAMES = (*QUANTITIES, OF_CLASSES, SECOND_LAYER, BIASES)
 
 # The configuration of a simulation; those that a result has as fields too, and all others.
 _FIELDS = ("delta", "d", "n", "hold_hard")
@@ -120,6 +122,7 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
     ``hard_cosine``          (S, T+1)            largest squared cosine between a hard direction
                                                  and the span of the neurons
     ``second_layer``         (S, T+1, m)         a(t); constant unless it is trained
+    ``biases``               (S, T+1, m)         b(t); constant unless they are trained
     =======================  ==================  =================================================
 
     ``mean`` and ``stderr`` map each of these names to its mean over seeds and the standard error
@@ -186,6 +189,16 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
     hessian: Annotated[dict[int, SimulatedHessian], Along("hessian_step")]
     statuses: Annotated[tuple[Status, ...], "S"]
     config: dict[str, Any] = field(default_factory=dict)
+    trained_biases: Annotated[Array, "S T m"] | None = None
+
+    @property
+    def biases(self) -> Annotated[Array, "S T m"]:
+        """b(t), shape (S, T+1, m); zero where there are none, NaN from where a run diverged."""
+        if self.trained_biases is not None:
+            return self.trained_biases
+        fixed, _ = check_biases(self.config["problem"]["network"].get("biases"), self.m)
+        reached = np.isfinite(self.train_loss)[..., np.newaxis]
+        return np.where(reached, fixed or np.zeros(self.m), np.nan)
 
     @property
     def m(self) -> int:
@@ -480,4 +493,5 @@ def _assemble(
         },
         statuses=statuses,
         config=config,
+        trained_biases=arrays.get(BIASES),
     )

@@ -71,17 +71,20 @@ def descend(
     limits = method.curvature_limits(process.delta, lam)
     B = problem.initial_weights()
     V = np.zeros_like(B)
-    layer = _SecondLayer(process, method)
+    layer = _Layer.second(process, method)
+    biases = _Layer.biases(process, method)
     largest = divergence_bound(B)
     resumed = None if checkpoint is None else checkpoint.resume(process, record)
     if checkpoint is not None and resumed is not None:
         with checkpoint.reading():
             B, V = resumed["weights"], resumed["velocity"]
             layer.weights, layer.velocity = resumed["second_layer"]
+            if biases.is_trained:
+                biases.weights, biases.velocity = resumed["biases"]
         if progress is not None:
             progress(record.n_times)
     for t in range(record.n_times, method.n_steps + 1):
-        if not (np.sum(B**2) < largest and layer.is_bounded):
+        if not (np.sum(B**2) < largest and layer.is_bounded and biases.is_bounded):
             record.status = Status.DIVERGED
             return
         last = t == method.n_steps
@@ -96,6 +99,7 @@ def descend(
             tolerance,
             None if last or value == 0.0 else t,
             second_layer=layer.weights if layer.is_trained else None,
+            biases=biases.weights if biases.is_trained else None,
             batch=t,
         )
         if not found.status.ok:
@@ -108,6 +112,7 @@ def descend(
             weight=value,
             keep=t in keep,
             second_layer=layer.weights,
+            biases=biases.weights if biases.is_trained else None,
         )
         if last:
             return
@@ -122,26 +127,59 @@ def descend(
             B = linear_combination((1.0 - eta * lam, B), (-eta, gradient))
         if layer.is_trained:
             layer.step(t, found.second_layer_gradient)
+        if biases.is_trained:
+            biases.step(t, found.bias_gradient)
         (B, V), residual = process.truncate([B, V], step, tolerance)
         record.left_out += value * residual / math.sqrt(process.delta)
         if progress is not None:
             progress(1)
         if checkpoint is not None:
             state = {"weights": B, "velocity": V, "second_layer": (layer.weights, layer.velocity)}
+            if biases.is_trained:
+                state["biases"] = biases.weights, biases.velocity
             checkpoint.offer(partial(dict, state))
 
 
-class _SecondLayer:
-    """Weights of the second layer, and their gradient descent."""
+class _Layer:
+    """Weights of the second layer, or biases, and their gradient descent."""
 
-    def __init__(self, process: AnyProcess, method: GradientDescent) -> None:
+    def __init__(
+        self,
+        weights: FloatArray,
+        etas: FloatArray,
+        beta: float,
+        decay: float,
+        is_trained: bool,
+    ) -> None:
+        self.is_trained = is_trained
+        self.weights = weights
+        self.velocity = np.zeros_like(weights)
+        self._etas, self._beta, self._decay = etas, beta, decay
+        self._largest = divergence_bound(weights)
+
+    @classmethod
+    def second(cls, process: AnyProcess, method: GradientDescent) -> _Layer:
+        """Return the second layer."""
         problem = process.problem
-        self.is_trained = method.trains_second_layer
-        self.weights = np.array(problem.network.second_layer)
-        self.velocity = np.zeros_like(self.weights)
-        self._etas, self._beta = method.second_layer_step_sizes, method.momentum
-        self._decay = problem.second_layer_weight_decay
-        self._largest = divergence_bound(self.weights)
+        return cls(
+            np.array(problem.network.second_layer),
+            method.second_layer_step_sizes,
+            method.momentum,
+            problem.second_layer_weight_decay,
+            method.trains_second_layer,
+        )
+
+    @classmethod
+    def biases(cls, process: AnyProcess, method: GradientDescent) -> _Layer:
+        """Return the biases."""
+        problem = process.problem
+        return cls(
+            np.array(problem.network.biases or np.zeros(problem.m)),
+            method.bias_step_sizes,
+            method.momentum,
+            problem.bias_weight_decay,
+            method.trains_biases,
+        )
 
     @property
     def is_bounded(self) -> bool:

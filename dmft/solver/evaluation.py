@@ -61,6 +61,8 @@ class Evaluation:
         squared gradients and squared pre-activations.
     second_layer_gradient : ndarray, shape (m,), or (0,)
         E[dl/da]; empty where it was not asked for.
+    bias_gradient : ndarray, shape (m,), or (0,)
+        E[g]; likewise.
     status : Status
         DIVERGED if something is not finite or beyond `LARGEST_NUMBER`, TOO_FEW_PATHS,
         OUT_OF_MEMORY; the rest is then meaningless.
@@ -75,6 +77,7 @@ class Evaluation:
     truncation_residual: float
     above: FloatArray
     second_layer_gradient: FloatArray
+    bias_gradient: FloatArray
     status: Status = Status.SUCCESS
 
 
@@ -87,7 +90,7 @@ def initial_symmetry(problem: Problem) -> NeuronSymmetry:
     """Return the neurons of a problem that start equal or opposite, and so remain."""
     network = problem.network
     layer = np.array(network.second_layer)
-    return NeuronSymmetry.of(problem.initial_weights(), layer, network.activation)
+    return NeuronSymmetry.of(problem.initial_weights(), layer, network.activation, network.biases)
 
 
 def symmetrised(
@@ -106,23 +109,24 @@ def symmetrised(
     squares = np.diagonal(found.second_moment)
     if not found.status.ok or (not symmetry.pairs and squares.all()):
         return found
-    layer = np.array(problem.network.second_layer)
-    pairs = symmetry.holding(weights, layer) if symmetry.pairs else symmetry
+    pairs = symmetry.holding(weights, problem.network) if symmetry.pairs else symmetry
     still = [j for j in np.flatnonzero(squares == 0.0) if not any(rows[j].any() for rows in g)]
     if not (pairs.pairs or still):
         return found
     gradient, gamma = found.gradient.copy(), found.gamma.copy()
     second_moment = found.second_moment.copy()
-    of_layer = found.second_layer_gradient.copy()
+    of_layer, of_biases = found.second_layer_gradient.copy(), found.bias_gradient.copy()
     gradient[still] = gamma[still] = 0.0
     pairs.impose(gradient, gamma, second_moment, second_moment.T, *r)
     pairs.impose_on_layer(of_layer)
+    pairs.impose_on_biases(of_biases)
     return replace(
         found,
         gradient=gradient,
         gamma=gamma,
         second_moment=second_moment,
         second_layer_gradient=of_layer,
+        bias_gradient=of_biases,
     )
 
 
@@ -133,11 +137,14 @@ def packed_sums(
     gram: FloatArray,
     above: FloatArray,
     innovation_squares: FloatArray,
-    second_layer: FloatArray,
+    layers: FloatArray,
     with_gradients: FloatArray,
     products: FloatArray,
 ) -> FloatArray:
-    """Put all sums over a block in one array; `Averages` takes them apart."""
+    """Put all sums over a block in one array; `Averages` takes them apart.
+
+    `layers` are the gradients in the second layer, then in the biases, of those that are trained.
+    """
     return np.concatenate(
         [
             [np.sum(losses), np.vdot(r, r)],
@@ -145,7 +152,7 @@ def packed_sums(
             (g @ g.T).ravel(),
             gram.ravel(),
             innovation_squares,
-            second_layer,
+            layers,
             with_gradients.ravel(),
             products.ravel(),
         ]
@@ -161,8 +168,8 @@ class Averages:
         Of `packed_sums`.
     m, n_gradients, n_rhs : int
         Neurons, gradients in the history that were compared with, rows of the Gram matrix.
-    has_second_layer : bool
-        Whether there is a gradient in the second layer.
+    has_layers : pair of bool
+        Whether there is a gradient in the second layer, in the biases.
 
     Attributes
     ----------
@@ -173,7 +180,12 @@ class Averages:
     """
 
     def __init__(
-        self, averages: FloatArray, m: int, n_gradients: int, n_rhs: int, has_second_layer: bool
+        self,
+        averages: FloatArray,
+        m: int,
+        n_gradients: int,
+        n_rhs: int,
+        has_layers: tuple[bool, bool],
     ) -> None:
         self.finite = bool((np.abs(averages) < LARGEST_NUMBER).all())
         self._loss, self._square, self._above = (
@@ -181,15 +193,16 @@ class Averages:
             float(averages[1]),
             averages[2:6],
         )
-        sizes = [m * m, n_rhs * n_rhs, m, m if has_second_layer else 0, m * n_gradients]
+        of_layers = (m * has for has in has_layers)
+        sizes = [m * m, n_rhs * n_rhs, m, *of_layers, m * n_gradients]
         ends = [*accumulate(sizes, initial=6), len(averages)]
-        second_moment, gram, squares, of_layer, with_gradients, products = (
+        second_moment, gram, squares, of_layer, of_biases, with_gradients, products = (
             averages[start:stop] for start, stop in pairwise(ends)
         )
         self._second_moment = second_moment.reshape(m, m)
         self.gram = gram.reshape(n_rhs, n_rhs)
         self.innovation_squares = squares
-        self._second_layer = of_layer
+        self._second_layer, self._biases = of_layer, of_biases
         self.with_gradients = with_gradients.reshape(m, n_gradients)
         self._products = products
 
@@ -232,5 +245,6 @@ class Averages:
             truncation_residual,
             above,
             self._second_layer,
+            self._biases,
             status,
         )

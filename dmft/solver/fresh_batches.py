@@ -77,8 +77,8 @@ class FreshProcess(DeclaredState):
         n/d.
     streams : list of GaussianStream
         The random numbers.
-    trains_second_layer : bool
-        Whether evaluations give the gradient in the second layer.
+    trains : pair of bool
+        Whether evaluations give the gradient in the second layer, in the biases.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class FreshProcess(DeclaredState):
         delta: float,
         streams: list[GaussianStream],
         *,
-        trains_second_layer: bool = False,
+        trains: tuple[bool, bool] = (False, False),
     ) -> None:
         m, k = problem.m, problem.k
         self.problem = problem
@@ -112,7 +112,7 @@ class FreshProcess(DeclaredState):
         self.n_full_passes = 0
         self._n_blocks = 0  # of coordinates added
         self._symmetry = initial_symmetry(problem)
-        self._trains_second_layer = trains_second_layer
+        self._trains_second_layer, self._trains_biases = trains
         leading = np.concatenate([stream.leading() for stream in streams], axis=1)
         eps = leading[k + m] if problem.target.uses_noise else np.zeros(leading.shape[1])
         self.labels = [problem.sample_labels(np.ascontiguousarray(leading[:k].T), eps)]
@@ -143,11 +143,12 @@ class FreshProcess(DeclaredState):
         block: int | None,
         *,
         second_layer: FloatArray | None = None,
+        biases: FloatArray | None = None,
         batch: int = 0,
     ) -> Evaluation:
         """Evaluate the gradient on new samples; parameters are those of `Process.evaluate`."""
         problem, k, m = self.problem, self.problem.k, self.problem.m
-        at = problem if second_layer is None else problem.with_second_layer(second_layer)
+        at = problem.with_layers(second_layer, biases)
         weights = widened(weights, k + m * (1 + self._n_blocks))
         first = m * self._n_blocks
         self.n_full_passes += 1
@@ -161,16 +162,24 @@ class FreshProcess(DeclaredState):
             on_latent, on_neurons = g @ z.T / n, g @ self._xi.T / n
             loss = float(np.mean(losses))
             of_layer = np.empty(0)
+            of_biases = g.sum(axis=1) / n if self._trains_biases else of_layer
             if self._trains_second_layer:
                 of_layer = second_layer_gradient(at, r, y) / n
         nothing = np.empty(0, dtype=np.intp)
         averages = np.concatenate(
-            [second_moment.ravel(), on_latent.ravel(), on_neurons.ravel(), of_layer, [loss]]
+            [
+                second_moment.ravel(),
+                on_latent.ravel(),
+                on_neurons.ravel(),
+                of_layer,
+                of_biases,
+                [loss],
+            ]
         )
         if not (np.abs(averages) < LARGEST_NUMBER).all():
             return Evaluation(
                 weights, 0.0, weights, nothing, 0.0, second_moment, 0.0, np.zeros(4), of_layer,
-                Status.DIVERGED,
+                of_biases, Status.DIVERGED,
             )  # fmt: skip
         hard = problem.target.hard_basis
         on_latent -= (on_latent @ hard) @ hard.T
@@ -187,7 +196,7 @@ class FreshProcess(DeclaredState):
             kept = np.arange(m)
             self._n_blocks += 1
         found = Evaluation(
-            known, square, gamma, kept, loss, second_moment, 0.0, np.zeros(4), of_layer
+            known, square, gamma, kept, loss, second_moment, 0.0, np.zeros(4), of_layer, of_biases
         )
         return symmetrised(found, self._symmetry, at, weights, self.r, [g])
 

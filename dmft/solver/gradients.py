@@ -39,13 +39,13 @@ class PathGradients:
     blocks : PathBlocks
     has_masks : bool
         Whether gradients count by factors, those of batches.
-    trains_second_layer : bool
-        Whether gradients in the second layer are summed.
+    trains : pair of bool
+        Whether gradients in the second layer, in the biases, are summed.
 
     Attributes
     ----------
     at : Problem
-        With the second layer of the last point.
+        With the second layer and biases of the last point.
     labels, latent : list of ndarray, shapes (paths of the block,) and (k, paths of the block)
     r, g : list of ndarray, shape (m, paths of the block)
         Pre-activations and gradients at the last point.
@@ -57,13 +57,13 @@ class PathGradients:
     """
 
     def __init__(
-        self, problem: Problem, blocks: PathBlocks, has_masks: bool, trains_second_layer: bool
+        self, problem: Problem, blocks: PathBlocks, has_masks: bool, trains: tuple[bool, bool]
     ) -> None:
         m, k = problem.m, problem.k
         self.at = problem
         self.limit = np.inf
         self._law = compiled_law(problem)
-        self.trains_second_layer = trains_second_layer
+        self.trains = trains
         self.labels = []
         for block in blocks.leading:
             eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
@@ -84,10 +84,11 @@ class PathGradients:
         """Whether activation and loss have compiled kernels."""
         return self._law is not None
 
-    def use_second_layer(self, second_layer: FloatArray) -> None:
-        """Evaluate later points with a second layer."""
-        self.at = self.at.with_second_layer(second_layer)
-        self._law = compiled_law(self.at)
+    def use_layers(self, second_layer: FloatArray | None, biases: FloatArray | None) -> None:
+        """Evaluate later points with another second layer, or other biases."""
+        changed = self.at.with_layers(second_layer, biases)
+        if changed is not self.at:
+            self.at, self._law = changed, compiled_law(changed)
 
     def exchange_rows(self) -> None:
         """Use other memory for the rows of the next full pass."""
@@ -119,7 +120,7 @@ class PathGradients:
             products,
         )
         squares = np.einsum("ij,ij->i", residuals, residuals)
-        of_layer, none = self._second_layer_sums(b), np.empty((0, 0))
+        of_layers, none = self._layer_sums(b), np.empty((0, 0))
         return packed_sums(
             point.r,
             point.losses,
@@ -127,7 +128,7 @@ class PathGradients:
             none,
             point.above,
             squares,
-            of_layer,
+            of_layers,
             products,
             none,
         )
@@ -209,7 +210,7 @@ class PathGradients:
                 gram,
                 above,
                 innovation.squares,
-                self._second_layer_sums(b),
+                self._layer_sums(b),
                 innovation.with_gradients,
                 products,
             )
@@ -225,11 +226,13 @@ class PathGradients:
 
         return Point(self.r[b], self.g[b], self._losses[b], self._above[b])
 
-    def _second_layer_sums(self, b: int) -> FloatArray:
-        """Sum over a block the gradients in the second layer, if they are asked for."""
-        if not self.trains_second_layer:
-            return np.empty(0)
-        return second_layer_gradient(self.at, self.r[b], self.labels[b])
+    def _layer_sums(self, b: int) -> FloatArray:
+        """Sum over a block the gradients in second layer and biases, those that are asked for."""
+        found = np.empty(0)
+        of_layer, of_biases = self.trains
+        if of_layer:
+            found = second_layer_gradient(self.at, self.r[b], self.labels[b])
+        return np.append(found, self.g[b].sum(axis=1)) if of_biases else found
 
     def _above_limit(
         self, r: FloatArray, g: FloatArray, losses: FloatArray, labels: FloatArray

@@ -1,7 +1,7 @@
 r"""Driver of gradient flow: stabilised Runge-Kutta-Legendre steps of adaptive size.
 
 Stages only combine points and gradients, so they are exact in the growing space of
-``dmft.solver.process``.
+``dmft.solver.process``. Biases that move are a column in front of the weights.
 """
 
 from __future__ import annotations
@@ -89,13 +89,14 @@ def flow(
             record.status = integrator.status
             return
         counts = process.counts
-        B = widened(integrator.at(float(time)), counts[0])
-        found = process.evaluate(B, integrator.weight, integrator.tolerance, None)
+        B, biases = integrator.parts(integrator.at(float(time)))
+        B = widened(B, counts[0])
+        found = process.evaluate(B, integrator.weight, integrator.tolerance, None, biases=biases)
         if not found.status.ok:
             record.status = found.status
             return
         record.left_out = integrator.truncation_residual
-        record.add(B, found, counts, weight=0.0, keep=index in keep)
+        record.add(B, found, counts, weight=0.0, keep=index in keep, biases=biases)
         if progress is not None and index:
             progress(1)
         if checkpoint is not None and not integrator.extensions:
@@ -130,11 +131,16 @@ class _Integrator(DeclaredState):
         self._process = process
         self._tol = method.tol
         self._decay = process.problem.weight_decay
+        self._bias_rate = method.bias_rate
+        self._bias_decay = process.problem.bias_weight_decay
         self._n_blocks = 0  # of coordinates added
         self._n_evaluations = 0
         self._max_steps = method.max_steps
         self._longest = _MOST_TIME * max(method.t_max, 1.0)
+        network = process.problem.network
         B = process.problem.initial_weights()
+        if self._bias_rate:
+            B = np.column_stack([network.biases or np.zeros(network.m), B])
         self._largest = divergence_bound(B)
         if state is not None:
             self.restore(state)
@@ -142,7 +148,8 @@ class _Integrator(DeclaredState):
         self._h = self.weight = _FIRST_STEP
         self._last = self._next = _Point(0.0, B, B)
         process.time = _START
-        look = process.evaluate(B, self.weight, tolerance, None)
+        weights, biases = self.parts(B)
+        look = process.evaluate(weights, self.weight, tolerance, None, biases=biases)
         if not look.status.ok:
             self.status = look.status
             return
@@ -152,6 +159,10 @@ class _Integrator(DeclaredState):
         if self._rate > 0.0:
             self._h = 0.1 / self._rate
         self._last = self._next = _Point(0.0, B, self._slope_for_steps(B, self._h))
+
+    def parts(self, vector: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        """Return weights and biases, None where these do not move."""
+        return (vector[:, 1:], vector[:, 0].copy()) if self._bias_rate else (vector, None)
 
     @property
     def time(self) -> float:
@@ -241,7 +252,13 @@ class _Integrator(DeclaredState):
         """Discard directions that no longer matter, now and then."""
         points = [self._last, self._next]
         vectors = [vector for point in points for vector in (point.weights, point.slope)]
+        parts = [self.parts(vector) for vector in vectors]
+        vectors = [weights for weights, _ in parts]
         vectors, residual = self._process.truncate(vectors, self.weight, self.tolerance)
+        vectors = [
+            weights if biases is None else np.column_stack([biases, weights])
+            for weights, (_, biases) in zip(vectors, parts, strict=True)
+        ]
         self._last = _Point(points[0].time, vectors[0], vectors[1])
         self._next = _Point(points[1].time, vectors[2], vectors[3])
         self.truncation_residual += self.weight * residual / math.sqrt(self._process.delta)
@@ -283,36 +300,44 @@ class _Integrator(DeclaredState):
             step = min(max(step, _LEAST_WEIGHT / self._rate), _MOST_WEIGHT / self._rate)
         self.weight = step
 
-    def _slope(self, weights: FloatArray) -> FloatArray:
+    def _slope(self, vector: FloatArray) -> FloatArray:
         """Minus the gradient with weight decay; keeps new directions."""
         process = self._process
+        weights, biases = self.parts(vector)
         self._n_evaluations += 1
         if self._n_evaluations > self._max_steps:
             self.status = Status.MAX_STEPS
-            return weights
-        found = process.evaluate(weights, self.weight, self.tolerance, self._n_blocks)
+            return vector
+        found = process.evaluate(
+            weights, self.weight, self.tolerance, self._n_blocks, biases=biases
+        )
         if not found.status.ok:
             self.status = found.status
-            return weights
+            return vector
         if len(found.kept):
             self._n_blocks += 1
             self.extensions.append(found)
         residual = found.truncation_residual
         self.truncation_residual += self.weight * residual / math.sqrt(process.delta)
-        return linear_combination((-1.0, found.gradient), (-self._decay, weights))
+        slope = linear_combination((-1.0, found.gradient), (-self._decay, weights))
+        if biases is None:
+            return slope
+        of_biases = found.bias_gradient + self._bias_decay * biases
+        return np.column_stack([-self._bias_rate * of_biases, slope])
 
     def _largest_rate(self) -> float:
         """Estimate the largest eigenvalue of the Hessian at the last evaluation, from above.
 
         The right edge of a bulk with the scalar weights ``d`` that bound the eigenvalues of D,
         ``min over b > max d of E[d b / (b - d)] + b / delta``. Should an outlier lie beyond it all
-        the same, the estimate of the error shortens the steps.
+        the same, the estimate of the error shortens the steps. Biases are weights of one more
+        coordinate, which is constant.
         """
         from scipy.optimize import minimize_scalar
 
         process = self._process
         bounds = [
-            curvature_bound(process.problem, r, y)
+            curvature_bound(process.at, r, y)
             for r, y in zip(process.r, process.labels, strict=True)
         ]
         d = np.maximum(np.concatenate(bounds), 0.0)
@@ -320,15 +345,17 @@ class _Integrator(DeclaredState):
         if not math.isfinite(highest):
             self.status = Status.NONFINITE
             return 0.0
+        decay = max(self._decay, self._bias_rate * self._bias_decay)
         if highest == 0.0:
-            return self._decay
+            return decay
 
         def edge(log: float) -> float:
             b = highest * (1.0 + math.exp(log))
             return float(np.mean(d * (b / (b - d)))) + b / process.delta
 
         found = minimize_scalar(edge, bounds=(-8.0, 6.0), method="bounded", options={"xatol": 0.1})
-        rate = _SAFETY_OF_RATE * (float(found.fun) + self._decay)
+        of_biases = self._bias_rate * float(d.mean())
+        rate = _SAFETY_OF_RATE * (float(found.fun) + of_biases + decay)
         if not rate < LARGEST_NUMBER:
             self.status = Status.NONFINITE
             return 0.0

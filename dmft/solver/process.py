@@ -87,8 +87,8 @@ class Process(DeclaredState):
         projected off the hard directions, and the overlap with them stays what it is.
     masks : list of MaskStream, optional
         The batches, one for each stream; all samples count where there are none.
-    trains_second_layer : bool
-        Whether evaluations return the gradient in the second layer.
+    trains : pair of bool
+        Whether evaluations return the gradient in the second layer, in the biases.
     max_rows : int
         Rows that the basis of the paths may have.
     rows_per_path : float
@@ -122,7 +122,7 @@ class Process(DeclaredState):
         *,
         antithetic: bool = False,
         masks: list[MaskStream] | None = None,
-        trains_second_layer: bool = False,
+        trains: tuple[bool, bool] = (False, False),
         max_rows: int = sys.maxsize,
         rows_per_path: float = 0.25,
         exact: bool = False,
@@ -140,9 +140,7 @@ class Process(DeclaredState):
         # Off which gradients are projected; with antithetic paths they are not.
         self._hard_basis = None if antithetic else problem.target.hard_basis
         self._blocks = PathBlocks(streams, k, problem.target.mirror if antithetic else None)
-        self._gradients = PathGradients(
-            problem, self._blocks, masks is not None, trains_second_layer
-        )
+        self._gradients = PathGradients(problem, self._blocks, masks is not None, trains)
         self.labels, self.latent = self._gradients.labels, self._gradients.latent
         self.r = self._gradients.r
         orthogonality = WellDeterminedRows() if exact else EveryRow()
@@ -167,6 +165,11 @@ class Process(DeclaredState):
         self._n_evaluations = 0
         self._n_extensions = 0  # consecutive evaluations, so far, that kept a direction
         self.n_full_passes = 0
+
+    @property
+    def at(self) -> Problem:
+        """The problem with second layer and biases of the last evaluation."""
+        return self._gradients.at
 
     @property
     def limit(self) -> float:
@@ -215,6 +218,7 @@ class Process(DeclaredState):
         block: int | None,
         *,
         second_layer: FloatArray | None = None,
+        biases: FloatArray | None = None,
         batch: int = 0,
     ) -> Evaluation:
         """Evaluate the gradient of the risk at a point.
@@ -229,8 +233,8 @@ class Process(DeclaredState):
             Directions that would receive a weight below this are truncated.
         block : int or None
             Which Gaussians a new direction receives; None to keep none.
-        second_layer : ndarray, shape (m,), optional
-            That of the network; the one of the problem if it is not given.
+        second_layer, biases : ndarray, shape (m,), optional
+            Those of the network; where not given, as before.
         batch : int
             Which of the batches to use, where there are any.
 
@@ -239,8 +243,7 @@ class Process(DeclaredState):
         Evaluation
         """
         gradients = self._gradients
-        if second_layer is not None:
-            gradients.use_second_layer(second_layer)
+        gradients.use_layers(second_layer, biases)
         if self._mask_streams is not None:
             self._draw_masks(self._mask_streams, batch)
         smallest = tolerance * np.sqrt(self.delta) / step
@@ -297,9 +300,7 @@ class Process(DeclaredState):
             np.concatenate([vector[:, :first], x @ rotation.T], axis=1)
             for vector, x in zip(vectors, fresh, strict=True)
         ]
-        if self._symmetry.pairs:
-            layer = np.array(self._gradients.at.network.second_layer)
-            self._symmetry.holding(np.concatenate(vectors, axis=1), layer).impose(*turned)
+        self._symmetry.holding(np.hstack(vectors), self.at.network).impose(*turned)
         return turned, residual
 
     # -- from the recycled subspace -----------------------------------------------------------
@@ -453,7 +454,7 @@ class Process(DeclaredState):
     # -- parts of both ------------------------------------------------------------------------
 
     def _averages(self, sums: FloatArray, m: int, n_gradients: int, n_rhs: int) -> Averages:
-        return Averages(sums, m, n_gradients, n_rhs, self._gradients.trains_second_layer)
+        return Averages(sums, m, n_gradients, n_rhs, self._gradients.trains)
 
     def _against_history(self, averages: Averages) -> tuple[FloatArray, FloatArray]:
         """Split innovations into components along the history, and mean squares of residuals."""

@@ -363,10 +363,10 @@ def _followed(
     tolerances = rank_tolerances(method, shared.sampling, n_paths, antithetic=shared.antithetic)
     is_exact = (shared.sampling.effective_rank_tolerance or 1.0) <= _EXACT
     masks = [shared.masks(index, stream) for index, stream in enumerate(streams, start=first)]
-    trains = isinstance(method, GradientDescent) and method.trains_second_layer
+    trains = method.trains_second_layer, method.trains_biases
     process: Process | FreshProcess
     if isinstance(method, GradientDescent) and method.fresh_batches:
-        process = FreshProcess(problem, shared.delta, streams, trains_second_layer=trains)
+        process = FreshProcess(problem, shared.delta, streams, trains=trains)
     else:
         process = Process(
             problem,
@@ -375,7 +375,7 @@ def _followed(
             run,
             antithetic=shared.antithetic,
             masks=[mask for mask in masks if mask is not None] or None,
-            trains_second_layer=trains,
+            trains=trains,
             max_rows=shared.basis_rows,
             exact=is_exact,
             compression=compression_along(method, shared.sampling),

@@ -57,6 +57,8 @@ class Run:
         Evaluations by a full pass over the basis.
     second_layer : ndarray, shape (n_times, m)
         That of the network at each time.
+    biases : ndarray, shape (n_times, m), or None
+        Likewise; None where they are not trained.
     paths : Paths or None
         The coordinates and directions themselves, where they were kept. Those of an earlier step
         are the leading ones, see ``counts``.
@@ -84,6 +86,7 @@ class Run:
     n_visits: int = 0
     is_compressed: bool = False
     rank_tolerance: Annotated[FloatArray, "T"] | None = None
+    biases: Annotated[FloatArray, "T m"] | None = None
 
     @property
     def n_times(self) -> int:
@@ -125,6 +128,7 @@ class Record:
         self._numbers: list[tuple[float, float, float]] = []
         self._above: list[FloatArray] = []
         self._second_layer: list[FloatArray] = []
+        self._biases: list[FloatArray] = []
         self._counts: list[tuple[int, int, int]] = []
         self._direction_step: list[int] = []
         self._direction_neuron: list[int] = []
@@ -140,6 +144,7 @@ class Record:
         weight: float,
         keep: bool,
         second_layer: FloatArray | None = None,
+        biases: FloatArray | None = None,
     ) -> None:
         """Add a time point.
 
@@ -156,11 +161,15 @@ class Record:
             Whether to keep the pre-activations.
         second_layer : ndarray, shape (m,), optional
             That of the problem if it is not given.
+        biases : ndarray, shape (m,), optional
+            Those that are trained.
         """
         t = len(self._numbers)
         if second_layer is None:
             second_layer = np.array(self._process.problem.network.second_layer)
         self._second_layer.append(second_layer)
+        if biases is not None:
+            self._biases.append(biases)
         paths = self._process.paths
         self._weights.append(paths.in_first_directions(weights, paths.n_leading))
         self._gamma.append(paths.in_first_directions(found.gamma))
@@ -185,7 +194,9 @@ class Record:
 
     def state(self) -> dict[str, Any]:
         """Return everything recorded so far, in what ``dmft.io.snapshots.pack`` accepts."""
+        more = {"biases": np.array(self._biases)} if self._biases else {}
         return {
+            **more,
             "weights": self._weights.state(),
             "gamma": self._gamma.state(),
             "second_moment": np.array(self._second_moment),
@@ -213,6 +224,8 @@ class Record:
         for name, shape in (shapes | {"second_layer": (n, m), "counts": (n, 3)}).items():
             if n and state[name].shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {state[name].shape}")
+        if np.shape(state.get("biases", np.zeros((n, m)))) != (n, m):
+            raise ValueError(f"biases must have shape {(n, m)}")
         if any(state[name]["rows"].shape[:2] != (n, m) for name in ("weights", "gamma")):
             raise ValueError(f"weights and gamma must have {n} times and {m} neurons")
         self._weights.restore(state["weights"])
@@ -221,6 +234,7 @@ class Record:
         self._numbers = [(a, b, c) for a, b, c in state["numbers"].tolist()]
         self._above = list(state["above"])
         self._second_layer = list(state["second_layer"])
+        self._biases = list(state.get("biases", ()))
         self._counts = [(a, b, c) for a, b, c in state["counts"].tolist()]
         self._direction_step = state["direction_step"]
         self._direction_neuron = state["direction_neuron"]
@@ -251,6 +265,7 @@ class Record:
             second_layer=np.array(self._second_layer).reshape(-1, m),
             n_visits=process.n_full_passes,
             rank_tolerance=tolerances[: len(numbers)],
+            biases=np.array(self._biases) if self._biases else None,
         )
 
 

@@ -372,7 +372,11 @@ def wide_networks(
                 f"init_radius are stated for each neuron; got {len(layer)}"
             )
     return [
-        replace(base, network=Network(activation, layer), loss=get_loss(loss))
+        replace(
+            base,
+            network=Network(activation, layer, biases=base.network.to_config().get("biases")),
+            loss=get_loss(loss),
+        )
         for activation in (activations or [base.network.activation])
         for loss in (losses or [base.loss])
         for layer in layers

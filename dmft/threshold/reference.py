@@ -140,6 +140,7 @@ class _Weights:
         radius = problem.initial_weights()[0]
         self.radius = self.context.mpf(float(radius[1]))
         self._a = self.context.mpf(problem.network.second_layer[0])
+        self._bias = self.context.mpf((*problem.network.biases, 0.0)[0])
         self._activation = activation_of(problem, self.context)
         self._loss = loss_derivatives(problem)
         self._check()
@@ -171,7 +172,7 @@ class _Weights:
 
     def neuron(self, xi: Objects) -> tuple[Objects, Objects, Objects]:
         """Return the neuron's output and its first two derivatives, at a standard normal."""
-        r = self.radius * xi
+        r = self.radius * xi + self._bias
         value, slope, bend = (
             self._called(f"activation: {name}", function, r)
             for name, function in zip(_MEMBERS, self._activation, strict=True)

@@ -1,4 +1,4 @@
-r"""Gradient descent with mini-batches, momentum, schedules and a trained second layer."""
+r"""Gradient descent with mini-batches, momentum, schedules, trained second layer and biases."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ _DEFAULTS = {
     "momentum": 0.0,
     "second_layer_step_size": 0.0,
     "fresh_batches": False,
+    "bias_step_size": 0.0,
 }
 
 
@@ -47,9 +48,10 @@ class GradientDescent:
     (Celentano, Cheng & Montanari, arXiv:2112.07572). If the second layer is trained,
 
     .. math:: W^{t+1} = \beta W^t + \partial_a \mathrm{Risk}_t + \lambda_a a^t, \qquad
-              a^{t+1} = a^t - \eta^a_t W^{t+1}.
+              a^{t+1} = a^t - \eta^a_t W^{t+1},
 
-    The weight decays :math:`\lambda` and :math:`\lambda_a` belong to the `Problem`.
+    and biases b likewise, with :math:`\eta^b_t` and :math:`\lambda_b`. The weight decays
+    :math:`\lambda`, :math:`\lambda_a` and :math:`\lambda_b` belong to the `Problem`.
 
     Parameters
     ----------
@@ -67,6 +69,9 @@ class GradientDescent:
     fresh_batches : bool
         Whether each step takes n samples that no other step has seen, in place of the same ones
         again and again (`dmft.solver.fresh_batches`).
+    bias_step_size : float, sequence of float, or schedule
+        :math:`\eta^b_t`, as `step_size`; the number zero for biases that are fixed. They start from
+        those of the `Network`, from zero where it has none.
 
     Raises
     ------
@@ -91,6 +96,7 @@ class GradientDescent:
     momentum: float = 0.0
     second_layer_step_size: StepSize = 0.0
     fresh_batches: bool = False
+    bias_step_size: StepSize = 0.0
     # Of a truncated run: its later step sizes, which enter the weights of directions.
     _later: tuple[float, ...] = field(default=(), init=False, compare=False)
 
@@ -119,6 +125,9 @@ class GradientDescent:
             second_layer_step_size=_checked(
                 "second_layer_step_size", second, n_steps, zero_allowed=True
             ),
+            bias_step_size=_checked(
+                "bias_step_size", self.bias_step_size, n_steps, zero_allowed=True
+            ),
         )
 
     @property
@@ -143,11 +152,21 @@ class GradientDescent:
         return self.second_layer_step_size != 0.0
 
     @property
+    def bias_step_sizes(self) -> Array:
+        r""":math:`\eta^b_t` of each step, shape (n_steps,)."""
+        return _sizes(self.bias_step_size, self.n_steps, self.n_steps)
+
+    @property
+    def trains_biases(self) -> bool:
+        """Whether a step size is given for the biases."""
+        return self.bias_step_size != 0.0
+
+    @property
     def is_plain(self) -> bool:
         """Whether this is full-batch descent of the first layer with one step size throughout."""
         sizes = self._sizes(max(self.n_steps, 1))
         options = self.batch_fraction < 1.0 or self.momentum > 0.0 or self.trains_second_layer
-        options = options or self.fresh_batches
+        options = options or self.fresh_batches or self.trains_biases
         return not options and bool(np.all(sizes == sizes[0]))
 
     @property
@@ -234,6 +253,7 @@ class GradientDescent:
             self.momentum,
             _over(second, self.n_steps),
             self.fresh_batches,
+            _over(self.bias_step_size, self.n_steps),
         )
         set_fields(method, _later=known[step:])
         return method
@@ -297,6 +317,8 @@ def describe_method(config: Mapping[str, Any]) -> str:
         parts.append(f"momentum {config['momentum']:g}")
     if "second_layer_step_size" in config:
         parts.append(f"second layer {_described(config['second_layer_step_size'])}")
+    if "bias_step_size" in config:
+        parts.append(f"biases {_described(config['bias_step_size'])}")
     if config.get("fresh_batches"):
         parts.append("fresh batches")
     return ", ".join(parts)

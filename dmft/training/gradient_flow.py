@@ -22,11 +22,13 @@ _POINTS = 60  # after time 0, where no times are given
 class GradientFlow:
     r"""Gradient flow on the empirical risk plus weight decay, up to a time.
 
-    .. math:: \dot\Theta = -\nabla \mathrm{Risk}(\Theta) - \lambda \Theta
+    .. math:: \dot\Theta = -\nabla \mathrm{Risk}(\Theta) - \lambda \Theta, \qquad
+              \dot b = -\kappa\,(\partial_b \mathrm{Risk} + \lambda_b b)
 
-    in the notation of Montanari & Wang, arXiv:2602.01434; the weight decay :math:`\lambda` belongs
-    to the `Problem`. Time t of the flow is step :math:`t / \eta` of gradient descent with a small
-    step :math:`\eta`. Paths with a large curvature, which a finite step makes unstable, are not.
+    (the latter where the biases b are trained) in the notation of Montanari & Wang,
+    arXiv:2602.01434; the weight decays :math:`\lambda` and :math:`\lambda_b` belong to the
+    `Problem`. Time t of the flow is step :math:`t / \eta` of gradient descent with a small step
+    :math:`\eta`. Paths with a large curvature, which a finite step makes unstable, are not.
 
     The flow is integrated with adaptive steps and known at the points of `times`; "step" i of a
     result is the i-th of them.
@@ -47,6 +49,9 @@ class GradientFlow:
         ends with status MAX_STEPS at the last of the times it has reached. A flow to time 2000
         takes a few thousand; the number grows with `t_max` times the largest curvature, weight
         decay included.
+    bias_rate : float
+        :math:`\kappa \ge 0`, the step size of the biases relative to that of the first layer; zero
+        for biases that are fixed.
 
     Raises
     ------
@@ -75,6 +80,7 @@ class GradientFlow:
     tol: float = 1e-3
     times: Any = field(default=None, compare=False)  # an array once made
     max_steps: int = _MAX_STEPS
+    bias_rate: float = 0.0
     _key: tuple[float, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -83,15 +89,22 @@ class GradientFlow:
         if not _SMALLEST_TOL <= tol <= _LARGEST_TOL:
             raise ValueError(f"tol must lie in {_SMALLEST_TOL:g}..{_LARGEST_TOL:g}, got {tol:g}")
         max_steps = check_integer("max_steps", self.max_steps, minimum=1)
+        bias_rate = check_real("bias_rate", self.bias_rate, minimum=0.0)
         times = _checked_times(self.times, t_max)
         times.flags.writeable = False
         key = tuple(times.tolist())
         set_fields(self, t_max=t_max, tol=tol, max_steps=max_steps, times=times, _key=key)
+        set_fields(self, bias_rate=bias_rate)
 
     @property
     def n_steps(self) -> int:
         """Index of the last time."""
         return len(self.times) - 1
+
+    @property
+    def trains_biases(self) -> bool:
+        """Whether biases move."""
+        return self.bias_rate > 0.0
 
     def until(self, step: int) -> GradientFlow:
         """Return the same method, stopped at ``times[step]``."""
@@ -99,7 +112,7 @@ class GradientFlow:
         if step > self.n_steps:
             raise ValueError(f"step must be in 0..n_steps = 0..{self.n_steps}, got {step}")
         times = self.times[: step + 1]
-        return GradientFlow(float(times[-1]), self.tol, times, self.max_steps)
+        return GradientFlow(float(times[-1]), self.tol, times, self.max_steps, self.bias_rate)
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in self.to_config().items())
@@ -108,7 +121,9 @@ class GradientFlow:
     def to_config(self) -> dict[str, Any]:
         """Return the settings as a dict of plain types, without a limit that is the default."""
         config = {"t_max": self.t_max, "tol": self.tol, "times": self.times.tolist()}
-        return config if self.max_steps == _MAX_STEPS else {**config, "max_steps": self.max_steps}
+        if self.max_steps != _MAX_STEPS:
+            config["max_steps"] = self.max_steps
+        return {**config, "bias_rate": self.bias_rate} if self.bias_rate else config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> GradientFlow:
@@ -119,7 +134,7 @@ class GradientFlow:
         ValueError
             If a key is unknown or missing, or a value is not allowed.
         """
-        keys = ("t_max", "tol", "times", "max_steps")
+        keys = ("t_max", "tol", "times", "max_steps", "bias_rate")
         return cls(**check_keys("method", config, keys, required=keys[:1]))
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from dmft.model.biases import check_biases
+from dmft.model.layer_states import LayerStates
 from dmft.observables.classification_error import expected_test_error
 from dmft.observables.generalization import LossAverage, expected_test_loss, pre_activation_weights
 from dmft.observables.integrability import undefined_losses
@@ -40,6 +42,7 @@ QUANTITIES: Final = (
     "test_error",
     "gradient_norm",
     "second_layer",
+    "biases",
 )
 """Names of the quantities, each a method of `Quantities`."""
 
@@ -176,6 +179,19 @@ class Quantities:
         """Return a(t)."""
         return self._runs[index].second_layer[: self.n_times]
 
+    def biases(self, index: int) -> FloatArray:
+        """Return b(t), zero where there are none."""
+        run = self._runs[index]
+        if run.biases is not None:
+            return run.biases[: self.n_times]
+        m = run.second_layer.shape[1]
+        if self._problem is not None:
+            fixed = self._problem.network.biases
+        else:
+            assert self._stored is not None
+            fixed, _ = check_biases(self._stored.problem["network"].get("biases"), m)
+        return np.tile(fixed or np.zeros(m), (self.n_times, 1))
+
     # -- averages over fresh data -------------------------------------------------------------
 
     @cached_property
@@ -212,13 +228,16 @@ class Quantities:
         """Return B_t."""
         return self._runs[index].weights[: self.n_times]
 
-    def _trained_layer(self, index: int) -> FloatArray | None:
-        return self.second_layer(index) if self._method.trains_second_layer else None
+    def _trained_layers(self, index: int) -> LayerStates | None:
+        """Return second layer and biases, as far as they are trained."""
+        layer = self.second_layer(index) if self._method.trains_second_layer else None
+        biases = self.biases(index) if self._method.trains_biases else None
+        return None if layer is biases is None else LayerStates(layer, biases)
 
-    def _pre_activations(self) -> tuple[FloatArray, FloatArray | None]:
-        """Return weights of pre-activations over all paths, and the second layer if trained."""
+    def _pre_activations(self) -> tuple[FloatArray, LayerStates | None]:
+        """Return weights of pre-activations over all paths, and the layers that are trained."""
         weights = pre_activation_weights(self.overlap(0), self.norm(0))
-        return weights, self._trained_layer(0)
+        return weights, self._trained_layers(0)
 
     def _on_fresh_data(self, average: Callable[..., FloatArray]) -> FloatArray:
         """Average over fresh data for each run."""
@@ -231,7 +250,7 @@ class Quantities:
                     self.norm(i),
                     self._sampling,
                     range(n_replicates) if i == 0 else [i - 1],
-                    self._trained_layer(i),
+                    self._trained_layers(i),
                 )
                 for i in range(n_replicates + 1)
             ]

@@ -50,6 +50,10 @@ def trajectory_lines(result: Trajectory, name: str = "", rtol: float | None = No
         layer, errors = result.second_layer[step], result.stderr["second_layer"][step]
         for j, (value, error) in enumerate(zip(layer, errors, strict=True)):
             lines.append((f"second layer a{j + 1}", with_error(float(value), float(error))))
+    if result.method.trains_biases:
+        layer, errors = result.biases[step], result.stderr["biases"][step]
+        for j, (value, error) in enumerate(zip(layer, errors, strict=True)):
+            lines.append((f"bias b{j + 1}", with_error(float(value), float(error))))
     lines.append(("unstable paths", _stability(result)))
     if step == result.n_steps and (too_few := _biased(result)):
         lines.append(("finite paths", too_few))

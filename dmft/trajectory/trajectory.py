@@ -56,6 +56,7 @@ class Trajectory(Result):
     ``test_error``           (T+1,)                     P(y f(h^t) < 0) on fresh data, labels +-1
     ``gradient_norm``        (T+1,)                     lim of the Frobenius norm of grad Risk
     ``second_layer``         (T+1, m)                   a(t); constant unless it is trained
+    ``biases``               (T+1, m)                   b(t); constant unless they are trained
     =======================  =========================  ==========================================
 
     ``stderr`` and ``bias`` map each of these names to an array of the same shape. Losses, gradient
@@ -240,6 +241,11 @@ class Trajectory(Result):
     def second_layer(self) -> Annotated[FloatArray, "T m"]:
         """a(t), shape (T+1, m)."""
         return self._quantities.of_run("second_layer", 0)
+
+    @cached_property
+    def biases(self) -> Annotated[FloatArray, "T m"]:
+        """b(t), shape (T+1, m); zero where there are none."""
+        return self._quantities.of_run("biases", 0)
 
     @property
     def stderr(self) -> Annotated[Mapping[str, FloatArray], EachOf("{}_stderr")]:

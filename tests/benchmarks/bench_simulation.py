@@ -71,7 +71,7 @@ def trained(case: dmft.Problem, delta: float, d: int) -> FiniteHessian:
     data = draw(case, delta, d)
     found = []
 
-    def visit(step, weights, r):
+    def visit(step, weights, r, _):
         if step == STEPS:
             found.append(FiniteHessian(data.X, curvature(case, r, data.y)))
 

@@ -34,7 +34,7 @@ def trained_hessian(target, second_layer, delta, d, steps):
     data = draw_run(problem, round(delta * d), d, 0, Inputs(), imposed)
     found = []
 
-    def visit(step, weights, r):
+    def visit(step, weights, r, _):
         if step == steps:
             found.append(FiniteHessian(data.X, curvature(problem, r, data.y)))
 

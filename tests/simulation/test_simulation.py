@@ -110,7 +110,7 @@ def test_recorded_hessian_is_that_of_the_run():
     at = {}
     descend(
         problem, data.X, data.y, data.weights, data.frame, method,
-        observe=lambda step, weights, r: at.update({step: weights.copy()}),
+        observe=lambda step, weights, r, _: at.update({step: weights.copy()}),
     )  # fmt: skip
 
     def gradient(flat):
@@ -399,7 +399,7 @@ def test_other_inputs(law):
     data = draw_run(PAIR, n, d, 0, inputs, ImposedOverlap.of(PAIR, None))
     descend(
         PAIR, data.X, data.y, data.weights, data.frame, METHOD,
-        observe=lambda step, theta, r: weights.update({step: theta.copy()}),
+        observe=lambda step, theta, r, _: weights.update({step: theta.copy()}),
     )  # fmt: skip
     sampler = inputs.sampler(
         d, np.random.default_rng(np.random.SeedSequence(0, spawn_key=(2, d, n)))
@@ -419,7 +419,7 @@ def test_gaussian_test_loss_is_the_expectation():
     weights = {}
     descend(
         PAIR, data.X, data.y, data.weights, data.frame, METHOD,
-        observe=lambda step, theta, r: weights.update({step: theta.copy()}),
+        observe=lambda step, theta, r, _: weights.update({step: theta.copy()}),
     )  # fmt: skip
     X = np.random.default_rng(1).standard_normal((200_000, 40))
     y = PAIR.sample_labels(X @ data.frame.T, np.zeros(len(X)))

@@ -2,7 +2,7 @@
 
 A `progress` of the public functions is any function of the number of steps just finished. Those
 here take fractions of a step as well, for work whose units take minutes (`in_parts`), and are told
-what is still to come (``expect``).
+what is to come (``announce``, ``expect``).
 """
 
 from __future__ import annotations
@@ -28,10 +28,22 @@ class _Counted:
 
     takes_fractions = True
 
-    def __init__(self, total: float, begin: Callable[[], object] | None = None) -> None:
-        self._total, self._done, self._words = float(total), 0.0, ""
+    def __init__(
+        self, total: float | None, unit: str, begin: Callable[[], object] | None = None
+    ) -> None:
+        self._total, self._done, self._words = float(total or 0.0), 0.0, ""
+        self._unit, self._is_announced = unit, total is not None
         self._first = begin
         self._lock = threading.Lock()
+
+    def announce(self, total: float, unit: str) -> None:
+        """Say how many steps there will be, and what they are.
+
+        The first word counts, as that of the caller of all others: their work is part of these.
+        """
+        with self._lock:
+            if not self._is_announced:
+                self._total, self._unit, self._is_announced = float(total), unit, True
 
     def __call__(self, count: float) -> None:
         """Count steps just finished."""
@@ -69,8 +81,8 @@ class ProgressBar(_Counted):
     ----------
     make : callable
         ``tqdm``, or a class like it.
-    total : float
-        Steps expected.
+    total : float or None
+        Steps expected; None: `announce` says.
     unit : str
         What a step is, in the plural.
     begin : callable, optional
@@ -82,13 +94,13 @@ class ProgressBar(_Counted):
     def __init__(
         self,
         make: Callable[..., Any],
-        total: float,
-        unit: str,
+        total: float | None = None,
+        unit: str = "",
         begin: Callable[[], object] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(total, begin)
-        self._bar = make(total=total, unit=f" {unit}", bar_format=_FORMAT, **options)
+        super().__init__(total, unit, begin)
+        self._bar = make(total=self._total, unit=f" {unit}", bar_format=_FORMAT, **options)
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -97,7 +109,7 @@ class ProgressBar(_Counted):
         self._bar.close()
 
     def _show(self, count: float) -> None:
-        self._bar.total = self._total
+        self._bar.total, self._bar.unit = self._total, f" {self._unit}"
         self._bar.update(count)
 
     def _begin(self) -> None:
@@ -112,8 +124,8 @@ class ProgressLines(_Counted):
     ----------
     write : callable
         Takes a line.
-    total : float
-        Steps expected.
+    total : float or None
+        Steps expected; None: `announce` says.
     unit : str
         What a step is, in the plural.
     seconds : float
@@ -131,13 +143,13 @@ class ProgressLines(_Counted):
     def __init__(
         self,
         write: Callable[[str], object],
-        total: float,
-        unit: str,
+        total: float | None = None,
+        unit: str = "",
         seconds: float = _SECONDS_BETWEEN_LINES,
         begin: Callable[[], object] | None = None,
     ) -> None:
-        super().__init__(total, begin)
-        self._write, self._unit, self._seconds = write, unit, seconds
+        super().__init__(total, unit, begin)
+        self._write, self._seconds = write, seconds
         self._start = self._last = time.monotonic()
 
     def _show(self, count: float) -> None:
@@ -210,8 +222,14 @@ def in_parts(
 def shown_progress(
     progress: Callable[[int], None] | bool | None, total: float, unit: str
 ) -> Iterator[Callable[[int], None] | None]:
-    """Provide a progress bar where ``progress=True`` asks for one, else what was given."""
+    """Provide a progress bar where ``progress=True`` asks for one, else what was given.
+
+    One that has a method ``announce`` is told the total.
+    """
     if progress is not True:
+        announce = getattr(progress, "announce", None)
+        if announce is not None:
+            announce(total, unit)
         yield None if isinstance(progress, bool) else progress
         return
     from tqdm.auto import tqdm

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.exits import UsageError
-from dmft.cli.output import Output, execution, expected_solves, picked, unused_accuracy
+from dmft.cli.output import Output, execution, picked, unused_accuracy
 from dmft.cli.run_files import given, needed, overlaid, overrides, run_file, run_of_label, until
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
     check, axis = settings.simulation, settings.step_axis
     if check is not None and arguments.workers is not None:
         check = dataclasses.replace(check, workers=arguments.workers)
-    total = len(problems) * expected_solves(settings.points)
-    total += 0 if axis is None else axis.n_searches * expected_solves(None)
     with Output(arguments, run) as output:
-        with execution(arguments, total, "values of delta", output, "gap") as running:
+        with execution(arguments, output, "gap") as running:
             result = algorithmic_gap(
                 run.problem.target,
                 problems,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft.cli.output import Output, execution, expected_solves, first_lines, picked
+from dmft.cli.output import Output, execution, first_lines, picked
 from dmft.cli.run_files import given, needed, run_file, until
 
 if TYPE_CHECKING:
@@ -31,10 +31,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
     settings = run.curve
     bracket = needed(settings.bracket or run.threshold.bracket, "curve.bracket")
     with Output(arguments, run) as output:
-        total = expected_solves(settings.points)
-        with execution(
-            arguments, total, "values of delta", output, "curve", lambda: first_lines(run, "curve")
-        ) as running:
+        with execution(arguments, output, "curve", lambda: first_lines(run, "curve")) as running:
             result = delta_nn_curve(
                 run.problem,
                 run.method,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run_grokking"]
 
-_OF_ONE_NUMBER, _DRAWN = 3, 16  # runs that are followed, as predict_grokking
 _JSON = "d probabilities fall_time fall_time_stderr n_starts fall_level start start_covariance"
 
 
@@ -41,9 +40,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
     starts = _starts(arguments, run, sizes)
     kind = "grokking-random" if starts is None else "grokking"
     with Output(arguments, run) as output, keeping_seeds(output):
-        is_number = run.problem.m * run.problem.target.hard_basis.shape[1] == 1
-        at_first = _OF_ONE_NUMBER if is_number else _DRAWN  # more where their error is large
-        with execution(arguments, at_first * len(sizes), "predicted runs") as running:
+        with execution(arguments) as running:
             result = predict_grokking(
                 run.problem,
                 delta,

@@ -39,14 +39,14 @@ class _LabelRun:
 
 def run_hardness(arguments: argparse.Namespace) -> int:
     """Compute exponents and the algorithmic threshold of a label."""
-    from dmft.recovery.exponents import hardness, hardness_steps
+    from dmft.recovery.exponents import hardness
     from dmft.recovery.report import hardness_lines
 
     run = _label_run(arguments)
     values = {name: getattr(arguments, name) for name in _SETTINGS}
     settings = {name: value for name, value in values.items() if value is not None}
     with Output(arguments, run) as output:
-        with progress(hardness_steps(run.target), "values of the easy coordinates") as advance:
+        with progress() as advance:
             result = hardness(run.target, **settings, progress=advance)
         output.save("hardness", result)
         output.draw("hardness", "plot_hardness", result)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Output",
     "execution",
-    "expected_solves",
     "finish",
     "first_lines",
     "keeping_seeds",
@@ -250,16 +249,17 @@ def finish() -> None:
 @contextlib.contextmanager
 def execution(
     arguments: argparse.Namespace,
-    total: int,
-    unit: str,
     output: Output | None = None,
     kind: str = "",
     begin: Callable[[], Lines] | None = None,
+    total: int | None = None,
+    unit: str = "",
 ) -> Iterator[Execution]:
     """Provide threads, processes, memory, checkpoint and a progress bar.
 
-    The checkpoint is that asked for, or a cache beside the result of this kind. An interrupt names
-    it, if the same command goes on from there. The lines that `begin` returns are printed at once.
+    Of several computations the bar needs total and unit; a single one tells them itself. The
+    checkpoint is that asked for, or a cache beside the result of this kind. An interrupt names it,
+    if the same command goes on from there. The lines that `begin` returns are printed at once.
     """
     from dmft._numerics.execution import Cache, Execution
     from dmft._numerics.validation import check_real
@@ -275,7 +275,7 @@ def execution(
         first = None
         if output is not None and begin is not None:
             first = functools.partial(output.begin, begin)
-        with progress(total, unit, first) as advance:
+        with progress(first, total, unit) as advance:
             yield Execution(
                 threads=getattr(arguments, "threads", None),
                 progress=advance,
@@ -305,16 +305,9 @@ def _has_files(folder: str | os.PathLike[str]) -> bool:
     return any(names for _, _, names in os.walk(folder))
 
 
-def expected_solves(points: int | None) -> int:
-    """Estimate the number of solves of a search that begins with so many points, or the default."""
-    from dmft.threshold import question
-
-    return question.expected_solves(9 if points is None else points)
-
-
 @contextlib.contextmanager
 def progress(
-    total: int, unit: str, begin: Callable[[], object] | None = None
+    begin: Callable[[], object] | None = None, total: int | None = None, unit: str = ""
 ) -> Iterator[Callable[[int], None] | None]:
     """Show progress: a bar on a terminal, elsewhere a line a minute on stderr.
 

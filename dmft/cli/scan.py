@@ -50,7 +50,7 @@ def run_scan(arguments: argparse.Namespace) -> int:
     with output:
         plan = question.plan()
         try:
-            with progress(len(plan.tasks), "computations") as advance:
+            with progress() as advance:
                 result = answered(
                     question,
                     plan,

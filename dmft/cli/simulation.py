@@ -52,8 +52,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     check_solve(run.problem, descent_of(run), run.sampling, n_kept)
     with Output(arguments, run) as output, keeping_seeds(output):
         simulations = _simulate(arguments, run, output)
-        n_solves = run.sampling.replicates + 1
-        with execution(arguments, run.method.n_steps * n_solves, "steps of theory") as running:
+        with execution(arguments) as running:
             trajectory = solve(
                 run.problem,
                 settings.delta,
@@ -123,7 +122,7 @@ def simulated(
 
     assert delta is not None  # the command has seen to it
     simulations = []
-    with execution(arguments, len(sizes) * seeds, "seeds") as running:
+    with execution(arguments, total=len(sizes) * seeds, unit="seeds") as running:
         for d, (kind, options) in sizes.items():
             simulation = simulate(
                 run.problem,

@@ -36,7 +36,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
     run = run_file(arguments)
     settings, horizon = run.sweep, run.threshold.step
-    sizes, grid = needed(settings.d, "sweep.d"), needed(settings.grid, "sweep.deltas")
+    needed(settings.d, "sweep.d")
+    grid = needed(settings.grid, "sweep.deltas")
     budget = run.method.n_steps if settings.n_steps is None else settings.n_steps
     run = dataclasses.replace(run, sweep=dataclasses.replace(settings, n_steps=budget))
     check_steps_of(given(arguments, "sweep"), settings, "hessian_step", budget)
@@ -45,8 +46,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     bracket = _bracket(run, grid)
     threshold: Threshold | None = None
     with Output(arguments, run) as output, keeping_seeds(output):
-        total = len(sizes) * len(grid) * settings.seeds
-        with execution(arguments, total, "seeds") as running:
+        with execution(arguments) as running:
             result = sweep(
                 run.problem,
                 grid,

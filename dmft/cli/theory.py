@@ -9,7 +9,6 @@ import numpy as np
 from dmft.cli.output import (
     Output,
     execution,
-    expected_solves,
     first_lines,
     picked,
     problem_lines,
@@ -61,9 +60,8 @@ def run_trajectory(arguments: argparse.Namespace) -> int:
     run = run_file(arguments)
     delta = needed(run.trajectory.delta, "trajectory.delta")
     with Output(arguments, run) as output:
-        total = _solver_steps(run, run.method.n_steps)
         with execution(
-            arguments, total, "steps", output, "trajectory", lambda: first_lines(run, "trajectory")
+            arguments, output, "trajectory", lambda: first_lines(run, "trajectory")
         ) as running:
             result = solve(
                 run.problem,
@@ -101,12 +99,7 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
         check_dimension(sizes[0], delta, run.problem.m)
     with Output(arguments, run) as output:
         with execution(
-            arguments,
-            _solver_steps(run, step),
-            "steps",
-            output,
-            "spectrum",
-            lambda: first_lines(run, "trajectory"),
+            arguments, output, "spectrum", lambda: first_lines(run, "trajectory")
         ) as running:
             # What happens after the step does not matter to it.
             trajectory = solve(
@@ -154,14 +147,8 @@ def threshold_of(
     """Find delta_NN in a bracket, with a progress bar."""
     from dmft.threshold.search import find_delta_nn
 
-    total = expected_solves(run.threshold.scan_points)
     with execution(
-        arguments,
-        total,
-        "values of delta",
-        output,
-        "threshold",
-        lambda: first_lines(run, "threshold"),
+        arguments, output, "threshold", lambda: first_lines(run, "threshold")
     ) as running:
         return find_delta_nn(
             run.problem,
@@ -174,10 +161,6 @@ def threshold_of(
             **run.accuracy_options,
             **running.options(),
         )
-
-
-def _solver_steps(run: RunFile, n_steps: int) -> int:
-    return n_steps * (run.sampling.replicates + 1)
 
 
 def _trajectory_json(result: Trajectory) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from dmft.studies.step_axis import StepAxis, find_step_axis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.horizon import delta_nn_curve
-from dmft.threshold.question import check_question, expected_solves
+from dmft.threshold.question import POINTS, check_question, expected_solves
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def algorithmic_gap(
     sampling: Sampling | None = None,
     step_axis: StepSizes | None = None,
     simulate: SimulationCheck | None = None,
-    points: int = 9,
+    points: int = POINTS,
     max_solves: int = 32,
     n_points: int | None = None,
     threads: int | None = None,
@@ -272,7 +272,10 @@ def algorithmic_gap(
     if checkpoint is not None:
         folders |= _folders(check_folder(checkpoint), named)
     n_solves = len(named) * expected_solves(points)
-    n_solves += 0 if step_axis is None else step_axis.n_searches * expected_solves(points)
+    if step_axis is not None:
+        n_solves += step_axis.n_searches * expected_solves()
+    if simulate is not None and step_axis is not None:
+        n_solves += len(simulate.factors) * (1 + step_axis.compare_fresh)
     with asked.shown(n_solves, "values of delta") as execution:
         curves = {
             name: delta_nn_curve(

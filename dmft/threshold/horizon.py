@@ -31,7 +31,7 @@ from dmft.threshold.extrapolation import extrapolate
 from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples, joined
 from dmft.threshold.gap_memo import GapMemo, merged_tables
 from dmft.threshold.levels import Levels
-from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
+from dmft.threshold.question import MOST_POINTS, POINTS, check_question, expected_solves
 from dmft.threshold.roots_of_steps import find_roots, roots_to_accuracy
 from dmft.threshold.step_roots import roots_at_start
 from rmt.status import Status
@@ -101,7 +101,7 @@ def delta_nn_curve(
     steps: Sequence[int] | None = None,
     sampling: Sampling | None = None,
     *,
-    points: int = 9,
+    points: int = POINTS,
     max_solves: int = 32,
     rtol: float | None = None,
     max_paths: int | None = None,

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["MOST_POINTS", "check_question", "even_in_log", "expected_solves"]
+__all__ = ["MOST_POINTS", "POINTS", "check_question", "even_in_log", "expected_solves"]
 
 MOST_POINTS: Final = 10**6
 """Points of a grid in delta at most: nobody waits for more."""
+POINTS: Final = 9
+"""Points that a search begins with, unless it is told otherwise."""
 
 # Solves that a search usually adds to those it begins with.
 _ADDED_SOLVES = 5
@@ -28,7 +30,7 @@ _ADDED_SOLVES = 5
 _SMALLEST, _LARGEST = 1e-300, 1e300
 
 
-def expected_solves(points: int) -> int:
+def expected_solves(points: int = POINTS) -> int:
     """Estimate the number of solves of a search that begins with so many points."""
     return points + _ADDED_SOLVES
 

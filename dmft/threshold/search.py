@@ -21,7 +21,7 @@ from dmft.threshold.explanations import explain_outside, explain_search
 from dmft.threshold.gap_memo import GapMemo
 from dmft.threshold.levels import Levels
 from dmft.threshold.paths_on_request import scan_bracket, search_to_accuracy
-from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
+from dmft.threshold.question import MOST_POINTS, POINTS, check_question, expected_solves
 from dmft.threshold.threshold import Threshold
 from rmt.status import Status
 
@@ -44,7 +44,7 @@ def find_delta_nn(
     step: int | None = None,
     sampling: Sampling | None = None,
     *,
-    scan_points: int = 9,
+    scan_points: int = POINTS,
     rtol: float | None = None,
     max_paths: int | None = None,
     max_seconds: float | None = None,

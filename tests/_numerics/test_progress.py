@@ -64,6 +64,24 @@ def test_lines_say_how_much_is_left(monkeypatch):
     ]
 
 
+def test_the_first_caller_says_the_total_of_all(capsys):
+    """A command tells no total of its own: that of the computation is the one."""
+    lines = []
+    advance = ProgressLines(lines.append, seconds=0.0)
+    axis = dmft.StepSizes([0.2, 0.4], 0.4, compare_fresh=False)
+    found = dmft.algorithmic_gap(
+        "phase-retrieval", {"r^2": PROBLEM}, (0.5, 4), method=METHOD, sampling=SAMPLING,
+        steps=[0, 1], step_axis=axis, points=4, n_points=2**16, progress=advance,
+    )  # fmt: skip
+    assert found.curves
+    # A curve that begins with 4 points, two thresholds with 9; each search adds five, roughly.
+    assert lines[0].endswith("of 37 values of delta")
+    advance = ProgressLines(lines.append, 2, "seeds")
+    advance.announce(5, "steps")
+    advance(1)
+    assert advance._total == 2
+
+
 def test_a_bar_goes_on_beyond_its_total():
     class Tqdm:
         def __init__(self, total, **options):

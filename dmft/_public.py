@@ -3,7 +3,8 @@
 from dmft._numerics.sampling import Sampling
 from dmft.comparison.comparison import Comparison, compare
 from dmft.comparison.run_data import RunData
-from dmft.config.config import load_preset, load_run, preset_names
+from dmft.config.config import load_preset, load_run
+from dmft.config.run_sources import preset_names
 from dmft.hessian.finite_law import FiniteLaw
 from dmft.io.results import software_version
 from dmft.model.activations import Activation

@@ -16,7 +16,8 @@ __all__ = ["run_presets"]
 
 def run_presets(arguments: argparse.Namespace) -> int:
     """List the presets, or print one."""
-    from dmft.config.config import load_preset, preset_names, preset_text
+    from dmft.config.config import load_preset
+    from dmft.config.run_sources import preset_names, preset_text
 
     if arguments.show is not None:
         text = preset_text(arguments.show)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dmft.config.config import RunFile
     from dmft.config.options import Settings
+    from dmft.config.run_sources import RunSource
     from dmft.training.methods import GradientDescent, Method
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "overrides",
     "run_file",
     "run_of_label",
+    "run_source",
     "settings_stamp",
     "until",
 ]
@@ -102,17 +104,21 @@ def check_steps_of(stated: dict[str, Any], settings: Settings, name: str, n_step
 
 def run_file(arguments: argparse.Namespace) -> RunFile:
     """Read the run file or preset, with the options of the command line."""
-    from dmft.config.config import load_preset, load_run
+    from dmft.config.config import run_of
+
+    return overlaid(arguments, run_of(run_source(arguments), overrides(arguments)))
+
+
+def run_source(arguments: argparse.Namespace) -> RunSource:
+    """Read the run file or preset, as it stands."""
+    from dmft.config.run_sources import source_of_file, source_of_preset
 
     if (arguments.file is None) == (arguments.preset is None):
         how = "neither is given" if arguments.file is None else f"not both {arguments.file} and it"
         raise UsageError(f"give either a TOML run file or --preset NAME: {how}")
-    stated = overrides(arguments)
     if arguments.preset is None:
-        run = load_run(arguments.file, stated)
-    else:
-        run = load_preset(arguments.preset, stated)
-    return overlaid(arguments, run)
+        return source_of_file(arguments.file)
+    return source_of_preset(arguments.preset)
 
 
 def run_of_label(label: str, stated: dict[str, Any]) -> RunFile:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmft._numerics.progress import duration
 from dmft._numerics.value_text import text_table
 from dmft.cli.exits import DONE, PROGRAM, UsageError
 from dmft.cli.output import Output, print_json, problem_lines, progress
-from dmft.cli.run_files import given, overrides, run_file
+from dmft.cli.run_files import given, overlaid, overrides, run_source
 from dmft.cli.streams import put, say
 
 if TYPE_CHECKING:
@@ -29,10 +28,10 @@ def run_scan(arguments: argparse.Namespace) -> int:
         return _list(arguments)
     from dmft.scans.scans import answered, dry_run, question_of
 
-    run = run_file(arguments)
-    source = arguments.preset if arguments.file is None else Path(arguments.file)
     names = given(arguments, "scan").get("quantity")
+    source = run_source(arguments)
     question = question_of(source, quantity=names, overrides=overrides(arguments))
+    run = overlaid(arguments, question.run)
     output = Output(arguments, run)
     folder = output.subfolder("scan-points")
     if arguments.dry_run:

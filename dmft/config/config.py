@@ -95,30 +95,30 @@ See `dmft.config.own_laws`.
 
 from __future__ import annotations
 
-import codecs
-import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from dmft._numerics.accuracy import Accuracy
 from dmft._numerics.sampling import Sampling
 from dmft.config.options import (
-    TOO_DEEP,
     Settings,
     check_known,
     check_plain,
     converted,
-    one_line,
     read_table,
     within,
 )
 from dmft.config.overrides import with_overrides
 from dmft.config.own_laws import anchored, is_own, own_law
+from dmft.config.run_sources import (
+    RunSource,
+    preset_names,
+    preset_text,
+    source_of_file,
+    source_of_preset,
+)
 from dmft.config.settings import (
     AlgorithmicGapSettings,
     CurveSettings,
@@ -158,9 +158,8 @@ __all__ = [
     "load_run",
     "preset_names",
     "preset_text",
+    "run_of",
 ]
-
-_LARGEST_FILE = 2**24  # bytes
 
 #: Tables of a run file. Attributes of `RunFile` have underscores for dashes.
 TABLES: dict[str, type[Settings]] = {
@@ -417,50 +416,7 @@ def load_run(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None =
     >>> run.name, run.problem.m, noisy.problem.target.noise
     ('own', 2, 0.5)
     """
-    path = Path(path)
-    with path.open("rb") as stream:  # which may have no end
-        contents = stream.read(_LARGEST_FILE + 1)
-    if len(contents) > _LARGEST_FILE:
-        raise ValueError(f"{path}: must be a TOML file of at most {_LARGEST_FILE} bytes")
-    try:
-        text = contents.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if contents.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            where = "this one is in UTF-16"
-        else:
-            where = f"it is not in line {contents.count(10, 0, error.start) + 1}"
-        raise ValueError(f"{path}: must be a TOML file in UTF-8; {where}") from None
-    return _parse(text, path.stem, str(path), overrides, path.parent)
-
-
-def preset_names() -> tuple[str, ...]:
-    """Return the names of the presets that come with the package.
-
-    Examples
-    --------
-    >>> "robust-phase-retrieval" in preset_names()
-    True
-    """
-    folder = resources.files("dmft") / "presets"
-    names = (entry.name for entry in folder.iterdir())
-    return tuple(sorted(name[: -len(".toml")] for name in names if name.endswith(".toml")))
-
-
-def preset_text(name: str) -> str:
-    """Return the run file of a preset, as text to start your own from.
-
-    Raises
-    ------
-    ValueError
-        If there is no preset of that name; the message lists them, and the nearest.
-    """
-    names = preset_names()
-    if name not in names:
-        near = [entry for entry in names if name and name in entry]
-        near = near or difflib.get_close_matches(name, names, n=2)
-        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
-        raise ValueError(f"preset must be one of {', '.join(names)}; got {name!r}{hint}")
-    return (resources.files("dmft") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    return run_of(source_of_file(path), overrides)
 
 
 def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> RunFile:
@@ -490,20 +446,11 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> RunFil
     >>> load_preset("product", {"network.activation": "erf"}).problem.network.activation.name
     'erf'
     """
-    return _parse(preset_text(name), name, f"preset {name}", overrides)
+    return run_of(source_of_preset(name), overrides)
 
 
-def _parse(
-    text: str,
-    name: str,
-    source: str,
-    overrides: Mapping[str, Any] | None,
-    folder: str | os.PathLike[str] = "",
-) -> RunFile:
-    try:
-        config = tomllib.loads(text)
-    except RecursionError:
-        raise ValueError(f"{source}: {TOO_DEEP}") from None
-    except ValueError as error:  # of TOML, or a number of too many digits
-        raise ValueError(f"{source}: not valid TOML: {one_line(str(error))}") from None
-    return RunFile.from_config(config, name, source=source, overrides=overrides, folder=folder)
+def run_of(source: RunSource, overrides: Mapping[str, Any] | None = None) -> RunFile:
+    """Check a run file that has been read, as `RunFile.from_config` does."""
+    return RunFile.from_config(
+        source.tables, source.name, source=source.where, overrides=overrides, folder=source.folder
+    )

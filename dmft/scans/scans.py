@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ import numpy as np
 from dmft._numerics.plain_data import plain
 from dmft._numerics.progress import shown_progress
 from dmft._numerics.validation import check_progress
-from dmft.config.config import TABLES, RunFile, load_preset, load_run, preset_text
+from dmft.config.config import TABLES, RunFile, run_of
 from dmft.config.overrides import with_overrides
+from dmft.config.run_sources import RunSource, source_of_file, source_of_preset
 from dmft.model.label_functions import TargetFunction
 from dmft.model.law_sources import SourcedLabel
 from dmft.scans.cost import Estimate, estimate
@@ -167,7 +167,7 @@ class Question:
 
 
 def question_of(
-    run: RunFile | Mapping[str, Any] | str | os.PathLike[str],
+    run: RunFile | RunSource | Mapping[str, Any] | str | os.PathLike[str],
     axes: Mapping[str, Any] | None = None,
     quantity: str | Sequence[str] | None = None,
     *,
@@ -220,22 +220,22 @@ def _axes(stated: Mapping[str, Any] | None, overrides: Mapping[str, Any]) -> Any
 
 
 def _read(
-    run: RunFile | Mapping[str, Any] | str | os.PathLike[str], overrides: Mapping[str, Any]
+    run: RunFile | RunSource | Mapping[str, Any] | str | os.PathLike[str],
+    overrides: Mapping[str, Any],
 ) -> tuple[RunFile, dict[str, Any], str]:
     """Return a run file, its tables as they are written, and the folder of its own laws."""
     if isinstance(run, RunFile):
         return run, plain(run.to_config()), ""
     if isinstance(run, Mapping):
-        found = RunFile.from_config(run, "scan", overrides=overrides)
-        return found, with_overrides(run, overrides, TABLES), ""
-    if not isinstance(run, str | os.PathLike):
+        run = RunSource(run, "scan", "scan")
+    elif isinstance(run, str) and not run.endswith(".toml") and not Path(run).exists():
+        run = source_of_preset(run)
+    elif isinstance(run, str | os.PathLike):
+        run = source_of_file(run)
+    if not isinstance(run, RunSource):
         raise ValueError(f"run must be a run file, its tables, its path or a preset, got {run!r}")
-    if isinstance(run, str) and not run.endswith(".toml") and not Path(run).exists():
-        found, text, folder = load_preset(run, overrides), preset_text(run), ""
-    else:
-        found, folder = load_run(run, overrides), str(Path(run).parent)
-        text = Path(run).read_text(encoding="utf-8-sig")
-    return found, with_overrides(tomllib.loads(text), overrides, TABLES), folder
+    found = run_of(run, overrides)
+    return found, with_overrides(run.tables, overrides, TABLES), os.fspath(run.folder)
 
 
 def _is_python(run: RunFile) -> bool:

@@ -20,7 +20,7 @@ TAKEN = {
     "curve": [dmft.delta_nn_curve],
     "algorithmic-gap": [dmft.algorithmic_gap, dmft.StepSizes, dmft.SimulationCheck],
     "trajectory": [dmft.solve],
-    "spectrum": [dmft.solve, dmft.spectrum],
+    "spectrum": [dmft.solve, dmft.spectrum, dmft.Trajectory.hessian],
     "simulation": [dmft.simulate],
     "sweep": [dmft.sweep],
     "scan": [dmft.scan],

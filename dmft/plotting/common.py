@@ -71,7 +71,6 @@ __all__ = [
     "VERMILLION",
     "broken",
     "color_of",
-    "config_of",
     "describe",
     "draw_band",
     "fill_band",
@@ -319,12 +318,6 @@ def hard_coordinates(trajectory: Trajectory) -> NDArray[np.bool_]:
         projector = trajectory.problem.target.easy_projector
         return np.asarray(~np.any(projector, axis=0))
     return np.asarray(~np.any(trajectory.overlap, axis=(0, 1)))
-
-
-def config_of(trajectory: Trajectory) -> Mapping[str, Any]:
-    """Return problem and method as plain types, for `describe`."""
-    problem = trajectory.problem.to_config() if trajectory.problem is not None else None
-    return {"problem": problem, "method": trajectory.method.to_config()}
 
 
 def logarithmic_after(axes: Axes, first: float, last: float, with_zero: bool) -> None:

@@ -15,7 +15,6 @@ from dmft.plotting.common import (
     PURPLE,
     VERMILLION,
     broken,
-    config_of,
     describe,
     draw_band,
     fill_band,
@@ -253,7 +252,7 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
     figure, panels = new_figure((7.0, 0.6 + 2.0 * rows), rows, 2, used=range(count))
     norms, overlaps, losses, gradient = panels[:4]
     m, k = trajectory.m, trajectory.k
-    config = config_of(trajectory)
+    config = trajectory.config
     flow = "times" in config["method"]
     last = last_meaningful_step(trajectory)
     t = (trajectory.times if flow else trajectory.steps)[: last + 1]
@@ -402,7 +401,7 @@ def plot_flow(trajectory: Trajectory, steps: Sequence[int] | None = None) -> Fig
     if steps is None:
         steps = np.unique(np.linspace(0, trajectory.n_steps, 13).round().astype(int)).tolist()
     place = rf"$\delta = {trajectory.delta:g}$"
-    title = f"{describe(config_of(trajectory))}, {place}"
+    title = f"{describe(trajectory.config)}, {place}"
     laws = [trajectory.hessian(step) for step in steps]
     figure: Figure = plotting.plot_flow(steps, laws, title=title)
     return figure

@@ -23,7 +23,6 @@ from dmft._numerics.machine_memory import readable
 from dmft._numerics.validation import check_choice, check_integer
 from dmft.io.results import software_version
 from dmft.scans.cost import bytes_of
-from dmft.scans.readings import failed
 from dmft.scans.tasks import Outcome, run_task
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ SYSTEMS: Final = {
     "moab": "MoabCluster",
     "oar": "OARCluster",
 }
+# What a class insists on, where the configuration file does not say it.
+_NEEDED: Final = {"htcondor": {"disk": "1 GB"}}
 _SCHEMES: Final = ("tcp", "tls")
 _CONNECT_SECONDS: Final = 10
 _SPARE: Final = 1.2
@@ -203,9 +204,15 @@ def _cluster(system: str, memory: float, jobs: int | None, n_tasks: int) -> Any:
     memory = _SPARE * memory + _NETWORK
     most = 10 if jobs is None else check_integer("jobs", jobs, minimum=1)
     wishes = ["--resources", f"memory={memory:.0f},cores=1"]
+    stated = _library("dask").config.get(f"jobqueue.{system}", {})
+    needed = {
+        name: value for name, value in _NEEDED.get(system, {}).items() if not stated.get(name)
+    }
     cluster = None
     try:
-        cluster = kind(cores=1, processes=1, memory=f"{memory:.0f}B", worker_extra_args=wishes)
+        cluster = kind(
+            cores=1, processes=1, memory=f"{memory:.0f}B", worker_extra_args=wishes, **needed
+        )
         cluster.scale(jobs=1)
         # Jobs that end, at their time limit say, are replaced as long as there is work.
         cluster.adapt(minimum_jobs=1, maximum_jobs=min(most, n_tasks))
@@ -310,9 +317,8 @@ def _outcome(client: Any, future: Any, task: Task, name: str) -> Outcome:
         raise WorkersLostError(f"the Dask scheduler at {name} has dropped what it was given")
     error = future.exception()
     if isinstance(error, _library("distributed").KilledWorker):
-        needed = readable(bytes_of(task))
-        error = ValueError(f"workers died of it, perhaps for want of memory (about {needed})")
-    return Outcome(task.key, dict.fromkeys(task.readings, failed(error)))
+        return Outcome.lost(task, "workers died of it", bytes_of(task))
+    return Outcome.failed(task, error)
 
 
 def _line(error: BaseException) -> str:

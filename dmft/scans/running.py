@@ -7,9 +7,8 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
 from dmft._numerics.execution import Execution
-from dmft._numerics.machine_memory import available_memory, readable
+from dmft._numerics.machine_memory import available_memory
 from dmft.scans.cost import bytes_of
-from dmft.scans.readings import failed
 from dmft.scans.tasks import Outcome, run_task
 from dmft.simulation.seed_runs import run_tasks
 from dmft.simulation.simulation_plan import check_workers
@@ -88,11 +87,7 @@ def _alone(task: Task) -> Outcome:
         pair = run_tasks(_run, [(task,), (None,)], Execution(workers=2))
         return next(outcome for outcome in pair if outcome)
     except BrokenProcessPool:
-        needed = readable(bytes_of(task))
-        error = ValueError(
-            f"its worker process was killed, perhaps for want of memory (about {needed})"
-        )
-        return Outcome(task.key, dict.fromkeys(task.readings, failed(error)))
+        return Outcome.lost(task, "its worker process was killed", bytes_of(task))
 
 
 def _run(task: Task | None) -> Outcome | None:

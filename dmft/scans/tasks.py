@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dmft._numerics.machine_memory import readable
 from dmft._numerics.plain_data import digest, plain
 from dmft._numerics.sampling import RANDOM_NUMBERS
 from dmft._numerics.workers import single_threaded_blas
@@ -58,6 +59,17 @@ class Outcome:
     readings: Mapping[str, Reading]
     seconds: float = 0.0
     version: str = field(default_factory=software_version)
+
+    @classmethod
+    def failed(cls, task: Task, error: BaseException, seconds: float = 0.0) -> Outcome:
+        """Return that of a task which an exception has ended, without any of its readings."""
+        return cls(task.key, dict.fromkeys(task.readings, failed(error)), seconds)
+
+    @classmethod
+    def lost(cls, task: Task, what: str, needed: float) -> Outcome:
+        """Return that of a task whose workers have died; `needed` is its memory in bytes."""
+        why = f"{what}, perhaps for want of memory (about {readable(needed)})"
+        return cls.failed(task, ValueError(why))
 
 
 @dataclass(frozen=True)
@@ -161,5 +173,5 @@ def run_task(task: Task) -> Outcome:
             result = COMPUTATIONS[task.computation].run(task.run, names)
             found = {str(name): read(result, name) for name in names}
     except Exception as error:  # of one task, which must not stop the others
-        found = dict.fromkeys(task.readings, failed(error))
+        return Outcome.failed(task, error, time.process_time() - start)
     return Outcome(task.key, found, time.process_time() - start)

@@ -6,6 +6,7 @@ import socket
 
 import numpy as np
 import pytest
+from batch_system import install
 
 import dmft
 from dmft.scans import cluster as clusters
@@ -62,6 +63,29 @@ def test_a_task_that_no_worker_can_hold_is_refused(cluster, monkeypatch):
     monkeypatch.setattr(clusters, "bytes_of", lambda task: 1e15)
     with pytest.raises(ValueError, match="more than any worker has"):
         list(run_on_cluster(tasks, cluster.scheduler_address))
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("system", "line"), [("slurm", "#SBATCH -A physics"), ("pbs", "#PBS -A physics")]
+)
+def test_jobs_of_a_batch_system_with_what_the_configuration_says(
+    system, line, tmp_path, monkeypatch
+):
+    """One job for each point at most; the account is from dask-jobqueue's own configuration."""
+    dask = pytest.importorskip("dask")
+    pytest.importorskip("dask_jobqueue")
+    install(tmp_path, monkeypatch)
+    two = {"delta": [1.0, 2.0]}
+    with dask.config.set({f"jobqueue.{system}.account": "physics"}):
+        found = dmft.scan(TABLES, two, "norm", dask=system, jobs=2)
+    serial = dmft.scan(TABLES, two, "norm", workers=1)
+    assert found == serial
+    scripts = (tmp_path / "scripts").read_text()
+    assert line in scripts
+    assert 1 <= scripts.count("dask_worker") <= 3  # one that ends early is replaced
+    assert (tmp_path / "cancelled").exists()
 
 
 def test_no_scheduler_is_one_line(monkeypatch):

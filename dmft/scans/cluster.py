@@ -208,11 +208,14 @@ def _cluster(system: str, memory: float, jobs: int | None, n_tasks: int) -> Any:
     needed = {
         name: value for name, value in _NEEDED.get(system, {}).items() if not stated.get(name)
     }
+    # On a login node somebody else may have the usual port of the dashboard.
+    scheduler = {"dashboard_address": ":0", **(stated.get("scheduler-options") or {})}
     cluster = None
     try:
         cluster = kind(
-            cores=1, processes=1, memory=f"{memory:.0f}B", worker_extra_args=wishes, **needed
-        )
+            cores=1, processes=1, memory=f"{memory:.0f}B", worker_extra_args=wishes,
+            scheduler_options=scheduler, **needed,
+        )  # fmt: skip
         cluster.scale(jobs=1)
         # Jobs that end, at their time limit say, are replaced as long as there is work.
         cluster.adapt(minimum_jobs=1, maximum_jobs=min(most, n_tasks))

@@ -1,5 +1,7 @@
 """Gradient descent with each of its options, and two problems to train with it."""
 
+import dataclasses
+
 import numpy as np
 
 import dmft
@@ -25,11 +27,27 @@ OPTIONS = {
         "momentum": 0.7,
         "second_layer_step_size": dmft.WarmUp(0.2, 3),
     },
+    "nesterov": {"step_size": 0.1, "momentum": 0.8, "nesterov": True},
+    "sphere": {"constraint": "sphere"},
+    "all on spheres": {
+        "step_size": COSINE,
+        "batch_fraction": 0.4,
+        "momentum": 0.7,
+        "nesterov": True,
+        "second_layer_step_size": dmft.WarmUp(0.2, 3),
+        "constraint": "sphere",
+    },
 }
 
 
 def method_with(name, n_steps=10):
     return dmft.GradientDescent(**{"step_size": 0.2, "n_steps": n_steps, **OPTIONS[name]})
+
+
+def pair_for(name):
+    """PAIR, which has no weight decay where neurons are on spheres."""
+    free = "constraint" not in OPTIONS[name]
+    return PAIR if free else dataclasses.replace(PAIR, weight_decay=0.0)
 
 
 def bits(trajectory):

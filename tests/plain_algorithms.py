@@ -8,6 +8,9 @@ Independent of ``dmft`` but for the numbers it is given: element-wise formulas a
     V        = beta V + (E[gt^t q^T], -Gamma(t, t) / sqrt(delta)) + lam B,         B -= eta_t V
     W        = beta W + E[(b^t / p) L' sigma(r)] + lam_a a,                        a -= eta^a_t W
 
+(Nesterov: what has just been added to V, plus beta V, in the place of V.) On spheres each row of B
+is scaled back to the radius that it started with.
+
 b^t is independent of what is known at step t, so E[gt^t q^T] = E[g^t q^T] and the same in W: the
 averages may be taken with or without it.
 """
@@ -29,6 +32,8 @@ def run(
     etas,
     layer_etas,
     momentum=0.0,
+    nesterov=False,
+    sphere=False,
     fraction=1.0,
     layer_decay=0.0,
     orthogonalise=True,
@@ -98,8 +103,11 @@ def run(
         out["inferred"].append(np.sum(gradient**2) + (np.sum(gamma**2) - noise) / case.delta)
         gradient = np.concatenate([gradient, -gamma / root], axis=1)
         B, V = (np.pad(x, ((0, 0), (0, m))) for x in (B, V))
-        V = momentum * V + gradient + case.weight_decay * B
-        B = B - etas[t] * V
-        W = momentum * W + layer_gradient + layer_decay * a
-        a = a - layer_etas[t] * W
+        gradient = gradient + case.weight_decay * B
+        layer_gradient = layer_gradient + layer_decay * a
+        V, W = momentum * V + gradient, momentum * W + layer_gradient
+        B = B - etas[t] * (gradient + momentum * V if nesterov else V)
+        a = a - layer_etas[t] * (layer_gradient + momentum * W if nesterov else W)
+        if sphere:
+            B *= case.init_radius / np.linalg.norm(B, axis=1, keepdims=True)
     return {key: np.array(values) for key, values in out.items()}

@@ -382,8 +382,8 @@ def _add_method(
     add_options(group, "method", "step_size")
     add_options(group, n_steps, "n_steps")
     add_options(
-        group, "method", "batch_fraction", "momentum", "second_layer_step_size", "bias_step_size",
-        "fresh_batches",
+        group, "method", "batch_fraction", "momentum", "nesterov", "second_layer_step_size",
+        "bias_step_size", "fresh_batches", "constraint",
     )  # fmt: skip
     return group
 

@@ -207,31 +207,33 @@ def _sampled(stated: dict[str, Any], run: RunFile) -> dict[str, Any]:
 
 def _method(stated: dict[str, Any], in_file: Method) -> Method:
     """Return the method of the run file with the options of the command line."""
-    from dmft.config.settings import FLOW
+    from dmft.config.settings import FLOW, OF_BOTH
     from dmft.training.methods import GradientDescent, GradientFlow
 
     flow = {name: value for name, value in stated.items() if name in FLOW}
-    descent = {name: value for name, value in stated.items() if name not in FLOW}
+    common = {name: value for name, value in stated.items() if name in OF_BOTH}
+    descent = {name: value for name, value in stated.items() if name not in (*FLOW, *OF_BOTH)}
     if descent and flow:
         raise UsageError("give --step-size and --n-steps, or --t-max and --tol: not both")
     if isinstance(in_file, GradientDescent):
         if not flow:
-            return dataclasses.replace(in_file, **descent)
+            return dataclasses.replace(in_file, **descent, **common)
         if "t_max" not in flow:
             raise UsageError("--tol belongs to gradient flow: give --t-max too")
-        options = in_file.to_config().keys() - {"step_size", "n_steps"}
+        options = in_file.to_config().keys() - {"step_size", "n_steps", *OF_BOTH}
         if options:
             raise UsageError(
                 "--t-max is full-batch gradient flow of the first layer; the run file has "
                 f"{', '.join(sorted(options))}"
             )
-        return GradientFlow(**flow)
+        return GradientFlow(**{"constraint": in_file.constraint, **flow, **common})
     if descent:
         raise UsageError("the run file has a gradient flow: give --t-max and --tol, no steps")
     times = None if "t_max" in flow else in_file.times
-    kept = {"t_max": in_file.t_max, "tol": in_file.tol, "max_steps": in_file.max_steps,
-            "bias_rate": in_file.bias_rate}  # fmt: skip
-    return GradientFlow(**{**kept, "times": times, **flow})
+    kept: dict[str, Any] = {"t_max": in_file.t_max, "tol": in_file.tol}
+    kept |= {"max_steps": in_file.max_steps, "bias_rate": in_file.bias_rate}
+    kept["constraint"] = in_file.constraint
+    return GradientFlow(**{**kept, "times": times, **flow, **common})
 
 
 def settings_stamp(arguments: argparse.Namespace, config: Mapping[str, Any]) -> str:

@@ -29,7 +29,8 @@
                                   # { schedule = "cosine", peak = 0.4, final = 0.0 }
     n_steps = 40                  # or gradient flow: t_max = 100.0, and tol, times
     batch_fraction = 1.0          # optional: share of the samples in each step,
-    momentum = 0.0                # heavy ball,
+    momentum = 0.0                # heavy ball, or Nesterov's with nesterov = true,
+    constraint = "none"           # or "sphere": neurons keep their norms (flows too),
     fresh_batches = false         # whether each step has n samples of its own,
     second_layer_step_size = 0.0  # second layer trained with that (or a list, or a schedule),
     bias_step_size = 0.0          # and biases; those of a flow with bias_rate, relative to weights

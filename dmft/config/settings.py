@@ -194,6 +194,8 @@ class MethodSettings(Settings):
     fresh_batches: bool | None = option(
         "n samples of its own for each step, in place of the same ones again"
     )
+    nesterov: bool | None = option("Nesterov's momentum in place of the heavy ball")
+    constraint: str | None = option("sphere: neurons keep their norms", "NAME")
     t_max: float | None = option(
         "gradient flow to this time", "TIME", instead_of=("step_size", "n_steps", "times")
     )
@@ -215,10 +217,11 @@ class MethodSettings(Settings):
         """
         settings = self.stated()
         flow = self.stated(*FLOW)
-        if flow and len(flow) < len(settings):
+        others = settings.keys() - {*FLOW, *OF_BOTH}
+        if flow and others:
             raise ValueError(
-                f"{min(settings.keys() - flow.keys())} belongs to gradient descent, t_max, tol, "
-                "times, max_steps and bias_rate to gradient flow: give one or the other"
+                f"{min(others)} belongs to gradient descent, t_max, tol, times, max_steps and "
+                "bias_rate to gradient flow: give one or the other"
             )
         for name in ("t_max",) if flow else ("step_size", "n_steps"):
             if name not in settings:
@@ -231,6 +234,9 @@ class MethodSettings(Settings):
 
 #: Options of the method that are those of gradient flow.
 FLOW = ("t_max", "tol", "times", "max_steps", "bias_rate")
+
+#: Options of either method.
+OF_BOTH = ("constraint",)
 
 
 #: Options of the sampling that are about an accuracy.

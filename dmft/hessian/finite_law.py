@@ -22,6 +22,7 @@ from dmft.io.marks import DELTA, STEPS
 from dmft.io.saved_result import SavedResult
 from dmft.io.stored_settings import check_settings
 from dmft.solver.stability import SHARE_TOLERANCE
+from dmft.training.constraints import check_constraint
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
 from rmt.status import NumericalFailure, Status
 
@@ -230,6 +231,9 @@ class FiniteLaw(SavedResult, kind="law of n weights", settings=("problem", "meth
     def check_settings(self) -> None:
         """Raise unless the settings are complete and allowed, and there are draws."""
         given = self._settings if "method" in self.config else ("problem", "sampling")
+        if "constraint" in self.config:
+            check_constraint(self.config["constraint"])
+            given = (*given, "constraint")
         check_settings(self.config, *given)
         if not self.draws:
             raise ValueError("it has no draws")

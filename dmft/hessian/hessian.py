@@ -2,9 +2,12 @@ r"""The spectral law of the Hessian at a step of a trajectory.
 
 The Hessian at step t is ``H = (1/n) sum_i D_i (x) x_i x_i^T + lam I``. Its bulk is that of
 curvature weights D independent of the inputs, distributed as ``D^t = D(r^t, y)`` along the
-self-consistent process (Montanari & Wang, arXiv:2602.01434). This module supplies the curvature
-weights, their hard latent coordinates, and the *support* of D, which no finite sample shows:
-whether D is unbounded, and the values it only approaches far out in the Gaussian tails.
+self-consistent process (Montanari & Wang, arXiv:2602.01434). With neurons on spheres it is the
+Hessian of the risk on these, with ``- diag(mu) (x) I`` in place of lam I and ``mu_j = E[g_j r_j] /
+rho_j^2`` the normal forces (`dmft.training.constraints`), on the directions tangent to the spheres.
+This module supplies the curvature weights, their hard latent coordinates, and the *support* of D,
+which no finite sample shows: whether D is unbounded, and the values it only approaches far out in
+the Gaussian tails.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from dmft._numerics.quadrature import gaussian_nodes
 from dmft._numerics.sampling import Sampling, cubature_normals
 from dmft.hessian.finite_law import DRAWS, FiniteLaw, check_dimension, check_draws, law_of_draws
 from dmft.model.curvature_support import CurvatureSupport, curvature_support
-from dmft.model.gradients import curvature
+from dmft.model.gradients import curvature, pre_activation_gradient
 from dmft.observables.labelled_points import labelled, noise_coordinates
 from dmft.observables.verified_rules import curvature_rule
 from dmft.solver.fresh_batches import neuron_factor
+from dmft.training.constraints import Constraint, radii_of
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -48,7 +52,13 @@ _SEED_FAMILY: Final = 771  # of draws, apart from the streams that paths are mad
 
 
 @overload
-def initial_law(problem: Problem, delta: float, sampling: Sampling | None = None) -> HessianLaw: ...
+def initial_law(
+    problem: Problem,
+    delta: float,
+    sampling: Sampling | None = None,
+    *,
+    constraint: Constraint | None = None,
+) -> HessianLaw: ...
 
 
 @overload
@@ -59,6 +69,7 @@ def initial_law(
     *,
     d: int,
     draws: int | None = None,
+    constraint: Constraint | None = None,
 ) -> FiniteLaw: ...
 
 
@@ -70,6 +81,7 @@ def initial_law(
     *,
     d: int | None = None,
     draws: int | None = None,
+    constraint: Constraint | None = None,
 ) -> HessianLaw | FiniteLaw:
     """Compute the spectral law at step 0, where the distribution of D is explicit.
 
@@ -91,6 +103,8 @@ def initial_law(
         Ask for the law of the n = delta d weights of a run of this dimension instead.
     draws : int, optional
         Of these: how many, 2 at least; default 32.
+    constraint : "sphere", optional
+        That of the method: the law is then that of the Hessian on spheres.
 
     Returns
     -------
@@ -108,7 +122,7 @@ def initial_law(
 
     if d is not None:
         return _initial_law_at(
-            problem, delta, Sampling() if sampling is None else sampling, d, draws
+            problem, delta, Sampling() if sampling is None else sampling, d, draws, constraint
         )
     k, m = problem.k, problem.m
     dimension = k + m + noise_coordinates(problem)
@@ -119,15 +133,22 @@ def initial_law(
         nodes, labels, probabilities = labelled(problem, nodes, probabilities)
         coordinates = nodes[: k + m]
         r = weights @ coordinates
-        span = Span(coordinates, latent=k, neurons=weights, hard=_hard_coordinates(problem, k + m))
-        more["probabilities"] = probabilities
+        span = Span(
+            coordinates,
+            latent=k,
+            neurons=weights,
+            hard=_hard_coordinates(problem, k + m),
+            tangent=constraint is not None,
+        )
+        more |= {"probabilities": probabilities, "constraint": constraint}
         return _law(problem, delta, support, r, labels, nodes[:k], span=span, **more)
 
     kinks = axis_kinks(problem, weights, dimension)
     if kinks is not None:
         lowest = float(np.linalg.eigvalsh(support.points).min(initial=np.inf))
         lowest = lowest if support.bounded_below else -np.inf
-        rule = curvature_rule(problem, weights, kinks, lowest, delta)
+        forces = constraint is not None
+        rule = curvature_rule(problem, weights, kinks, lowest, delta, forces=forces)
         if rule is not None:
             return law(*gaussian_nodes(dimension, *rule))
     sampling, classes = Sampling() if sampling is None else sampling, problem.target.classes
@@ -146,15 +167,21 @@ def initial_law(
 
 
 def _initial_law_at(
-    problem: Problem, delta: float, sampling: Sampling, d: int, draws: int | None
+    problem: Problem,
+    delta: float,
+    sampling: Sampling,
+    d: int,
+    draws: int | None,
+    constraint: Constraint | None,
 ) -> FiniteLaw:
     """Compute the law of the weights of runs of dimension d at step 0."""
     n = round(delta * check_dimension(d, delta, problem.m))
+    config = {"problem": problem.to_config(), "sampling": sampling.to_config()}
     return law_of_draws(
-        initial_draws(problem, delta, n, sampling.seed),
-        initial_law(problem, delta, sampling),
+        initial_draws(problem, delta, n, sampling.seed, constraint),
+        initial_law(problem, delta, sampling, constraint=constraint),
         DRAWS[1] if draws is None else check_draws(draws),
-        {"problem": problem.to_config(), "sampling": sampling.to_config()},
+        config if constraint is None else {**config, "constraint": constraint},
         step=0,
         d=d,
         n=n,
@@ -162,14 +189,22 @@ def _initial_law_at(
     )
 
 
-def initial_draws(problem: Problem, delta: float, n: int, seed: int) -> Iterator[HessianLaw]:
+def initial_draws(
+    problem: Problem, delta: float, n: int, seed: int, constraint: Constraint | None = None
+) -> Iterator[HessianLaw]:
     """Generate spectral laws of n fresh samples at step 0, without end."""
     rng = np.random.default_rng([seed, _SEED_FAMILY])
     while True:
-        yield drawn_law(problem, delta, n, rng)
+        yield drawn_law(problem, delta, n, rng, constraint)
 
 
-def drawn_law(problem: Problem, delta: float, n: int, rng: np.random.Generator) -> HessianLaw:
+def drawn_law(
+    problem: Problem,
+    delta: float,
+    n: int,
+    rng: np.random.Generator,
+    constraint: Constraint | None = None,
+) -> HessianLaw:
     """Compute the spectral law at step 0 of n samples drawn at random, without support points.
 
     Parameters
@@ -178,6 +213,7 @@ def drawn_law(problem: Problem, delta: float, n: int, rng: np.random.Generator) 
     delta : float
     n : int
     rng : numpy.random.Generator
+    constraint : "sphere", optional
 
     Returns
     -------
@@ -188,9 +224,11 @@ def drawn_law(problem: Problem, delta: float, n: int, rng: np.random.Generator) 
     k, m = problem.k, problem.m
     weights, q = problem.initial_weights(), rng.standard_normal((k + m, n))
     labels = problem.sample_labels(np.ascontiguousarray(q[:k].T), rng.standard_normal(n))
-    span = Span(q, latent=k, neurons=weights, hard=_hard_coordinates(problem, k + m))
+    hard = _hard_coordinates(problem, k + m)
+    span = Span(q, latent=k, neurons=weights, hard=hard, tangent=constraint is not None)
     anything = CurvatureSupport(np.empty((0, m, m)), True, True, np.empty((0, m + 1)))
-    return _law(problem, delta, anything, weights @ q, labels, q[:k], span=span)
+    r = weights @ q
+    return _law(problem, delta, anything, r, labels, q[:k], span=span, constraint=constraint)
 
 
 def axis_kinks(
@@ -217,6 +255,7 @@ def sampled_law(
     runs: Sequence[Run],
     step: int,
     spans: Sequence[Callable[[], Span]] | None = None,
+    constraint: Constraint | None = None,
 ) -> HessianLaw:
     """Compute the spectral law from the paths of a solve at a step.
 
@@ -229,6 +268,8 @@ def sampled_law(
     step : int
     spans : sequence of callable, optional
         For each run, a function that returns its `sampled_span`, for outliers in all directions.
+    constraint : "sphere", optional
+        That of the method.
 
     Returns
     -------
@@ -244,6 +285,7 @@ def sampled_law(
         at = _problem_at(problem, run, step)
         span = None if spans is None else spans[index]
         r = run.pre_activations[step]
+        more["constraint"] = constraint
         return _law(at, delta, support, r, run.labels, run.latent, span=span, **more)
 
     return law(0, replicates=[law(index) for index in range(1, len(runs))])
@@ -255,7 +297,9 @@ def _problem_at(problem: Problem, run: Run, step: int) -> Problem:
     return problem.with_layers(run.second_layer[step], biases)
 
 
-def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) -> Span:
+def sampled_span(
+    problem: Problem, run: Run, step: int, *, fresh: bool = False, tangent: bool = False
+) -> Span:
     """Collect coordinates and gradients of the paths of a run before a step.
 
     Its ``defect`` is the truncation residual of the gradients so far, weighted as these are:
@@ -271,6 +315,8 @@ def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) 
     fresh : bool
         Whether the Hessian is that of samples no step has seen: the neurons then count as far as
         they are correlated, and no gradients do.
+    tangent : bool
+        Whether neurons are on spheres.
 
     Returns
     -------
@@ -292,6 +338,7 @@ def sampled_span(problem: Problem, run: Run, step: int, *, fresh: bool = False) 
         latent=k,
         neurons=neurons[:, :n_coordinates],
         hard=_hard_coordinates(problem, n_coordinates),
+        tangent=tangent,
         defect=float(run.left_out[step]),
     )
 
@@ -307,12 +354,16 @@ def _law(
     probabilities: FloatArray | None = None,
     replicates: Sequence[HessianLaw] = (),
     span: Span | Callable[[], Span] | None = None,
+    constraint: Constraint | None = None,
 ) -> HessianLaw:
     from rmt import HessianLaw
 
+    shift: float | FloatArray = problem.weight_decay
     with np.errstate(all="ignore"):
         weights = curvature(problem, r, labels)
-    if not all(np.all(np.isfinite(values)) for values in (weights, support.points)):
+        if constraint is not None:
+            shift = -np.diag(_normal_forces(problem, r, labels, probabilities))
+    if not all(np.all(np.isfinite(values)) for values in (weights, support.points, shift)):
         raise NumericalFailure(Status.NONFINITE, "The curvature of the loss overflows.")
     hard_basis = problem.target.hard_basis
     # A hard direction with which the neurons overlap is no longer decoupled from the trajectory.
@@ -322,13 +373,22 @@ def _law(
         delta,
         hard=latent.T @ hard_basis if decoupled else None,
         probabilities=probabilities,
-        shift=problem.weight_decay,
+        shift=shift,
         support=support.points,
         bounded_below=support.bounded_below,
         bounded_above=support.bounded_above,
         replicates=replicates,
         span=span,
     )
+
+
+def _normal_forces(
+    problem: Problem, r: FloatArray, labels: FloatArray, probabilities: FloatArray | None
+) -> FloatArray:
+    """Average the normal forces mu_j = E[g_j r_j] / rho_j^2, shape (m,)."""
+    products = pre_activation_gradient(problem, r, labels)[0] * r
+    mean = products.mean(axis=1) if probabilities is None else products @ probabilities
+    return np.asarray(mean / radii_of(problem) ** 2)
 
 
 def _hard_coordinates(problem: Problem, n_coordinates: int) -> FloatArray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dmft._numerics.kinks import axis_breaks, located_kinks
 from dmft._numerics.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
-from dmft.model.gradients import curvature
+from dmft.model.gradients import curvature, pre_activation_gradient
 from dmft.observables.labelled_points import labelled, noise_coordinates
 
 if TYPE_CHECKING:
@@ -93,7 +93,13 @@ def confirmed_rule(
 
 
 def curvature_rule(
-    problem: Problem, weights: FloatArray, known: Breaks, lowest: float, delta: float
+    problem: Problem,
+    weights: FloatArray,
+    known: Breaks,
+    lowest: float,
+    delta: float,
+    *,
+    forces: bool = False,
 ) -> Rule | None:
     """Return a rule that averages the curvature at step 0 to all digits that are shown.
 
@@ -111,19 +117,26 @@ def curvature_rule(
     lowest : float
         Infimum of the eigenvalues of D.
     delta : float
+    forces : bool
+        Whether the normal forces E[g_j r_j] of neurons on spheres must agree too.
     """
     dimension = len(known)
     if dimension > MAX_TENSOR_DIMENSION or not problem.loss.smooth:
         return None
     place = int(np.clip(np.searchsorted(_RATIOS, delta), 1, len(_RATIOS) - 1))
     return problem.remembered(
-        ("curvature rule", place),
-        lambda: _find_curvature_rule(problem, weights, known, lowest, place),
+        ("curvature rule", place, forces),
+        lambda: _find_curvature_rule(problem, weights, known, lowest, place, forces),
     )
 
 
 def _find_curvature_rule(
-    problem: Problem, weights: FloatArray, known: Breaks, lowest: float, place: int
+    problem: Problem,
+    weights: FloatArray,
+    known: Breaks,
+    lowest: float,
+    place: int,
+    forces: bool,
 ) -> Rule | None:
     k, hard = problem.k, problem.target.hard_basis
     chosen: list[complex] = []  # the c, from the first rule asked
@@ -131,7 +144,8 @@ def _find_curvature_rule(
     def averages(nodes: FloatArray, probabilities: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
             points, labels, masses = labelled(problem, nodes, probabilities)
-            D = curvature(problem, weights @ points[: k + problem.m], labels)
+            r = weights @ points[: k + problem.m]
+            D = curvature(problem, r, labels)
         masses = probabilities if masses is None else masses
         if not np.all(np.isfinite(D)):
             return np.full((1, 1), np.nan)
@@ -143,16 +157,20 @@ def _find_curvature_rule(
             chosen.extend(
                 _resolvent_arguments(eigenvalues, masses, lowest, _RATIOS[place - 1 : place + 1])
             )
-        return np.stack(
-            [
-                _averages(power, products, projectors)
-                for c in chosen
-                for power in _powers(eigenvalues, c)
-            ]
-        )
+        rows = [
+            _averages(power, products, projectors)
+            for c in chosen
+            for power in _powers(eigenvalues, c)
+        ]
+        if forces:
+            with np.errstate(all="ignore"):
+                g = pre_activation_gradient(problem, r, labels)[0]
+            rows.append(np.resize((g * r) @ masses, rows[0].shape))
+        return np.stack(rows)
 
     pairs = _FOR_CURVATURE[len(known)]
     agreement = np.tile(_AGREEMENT[len(known)], 2)
+    agreement = np.append(agreement, _AGREEMENT[len(known)][0]) if forces else agreement
     # The catalogue has no features but those it declares, for neurons of ordinary size.
     catalogued = problem.is_catalogued and problem.target.classes is None
     if catalogued and (rule := confirmed_rule(averages, pairs, known, agreement)):

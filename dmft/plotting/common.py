@@ -165,6 +165,8 @@ def describe(config: Mapping[str, Any]) -> str:
             parts.append(rf"$\eta = {method['step_size']:g}$")
         else:
             parts.append(describe_method(method))
+    elif method and method.get("constraint"):
+        parts.append("on spheres")
     return ", ".join(parts)
 
 

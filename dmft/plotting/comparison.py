@@ -21,7 +21,7 @@ from dmft.plotting.common import (
     new_figure,
     set_title,
 )
-from dmft.plotting.theory import draw_spectrum, limit_to, useful_range, zero_of
+from dmft.plotting.theory import draw_spectrum, limit_to, useful_range, zeros_of
 from dmft.trajectory.spectra import spectrum
 from rmt.canvas import drawing, legend_below
 
@@ -318,8 +318,12 @@ def _draw_histogram(
     values = found[np.isfinite(found)]
     total = values.size
     if theory.atom_at_zero > 0.0:
-        zero = zero_of(theory)
-        values = values[np.abs(values - zero) > 1e-9 * np.abs(values - zero).max()]
+        for zero in zeros_of(theory):
+            values = values[np.abs(values - zero) > 1e-9 * np.abs(values - zero).max()]
+        if theory.shift is not None:  # runs have normal forces, and places of atoms, of their own
+            values = np.sort(values)
+            apart = np.diff(values, prepend=-np.inf, append=np.inf) > 1e-9 * np.ptp(values)
+            values = values[apart[1:] & apart[:-1]]
     inside = int(np.count_nonzero((values > ends[0]) & (values < ends[1])))
     bins = np.linspace(*ends, int(np.clip(2.5 * inside ** (1 / 3), 6, 80)) + 1)
     heights = np.histogram(values, bins)[0] / (total * np.diff(bins))

@@ -57,7 +57,7 @@ __all__ = [
     "plot_threshold",
     "plot_trajectory",
     "useful_range",
-    "zero_of",
+    "zeros_of",
 ]
 
 _LABELLED_OUTLIERS = 4
@@ -439,9 +439,10 @@ def draw_spectrum(axes: Axes, spectrum: Spectrum) -> None:
             label="not told from the edge",
         )  # fmt: skip
     if spectrum.atom_at_zero > 0:
+        places = zeros_of(spectrum)
         axes.plot(
-            [zero_of(spectrum)], [0.0], "^", color=GREEN, markersize=6.1, clip_on=False, zorder=5,
-            label=f"atom of mass {spectrum.atom_at_zero:.3g}",
+            places, np.zeros(len(places)), "^", color=GREEN, markersize=6.1, clip_on=False,
+            zorder=5, label=f"atom of mass {spectrum.atom_at_zero:.3g}",
         )  # fmt: skip
 
 
@@ -452,10 +453,12 @@ def _outlier_label(outlier: SpectrumOutlier) -> str:
     return f"outlier {value},\noverlap with easy directions {sum(outlier.latent_overlap):.2f}"
 
 
-def zero_of(spectrum: Spectrum) -> float:
-    """Return the place of the atom: eigenvalues that are zero without weight decay."""
+def zeros_of(spectrum: Spectrum) -> list[float]:
+    """Return the places of atoms: eigenvalues zero without weight decay or normal forces."""
+    if spectrum.shift is not None:
+        return sorted(set(spectrum.shift.tolist()))
     problem = spectrum.config.get("problem")
-    return float(problem["weight_decay"]) if problem else 0.0
+    return [float(problem["weight_decay"]) if problem else 0.0]
 
 
 def useful_range(spectrum: Spectrum) -> tuple[float, float]:

@@ -5,10 +5,10 @@ The step of Montanari & Wang, arXiv:2602.01434,
 .. math:: \Theta \leftarrow \Theta - \eta\Big[\frac1n \sum_i x_i\, g_i^T + \lambda\Theta\Big],
           \qquad g_i = \partial\ell/\partial r_i, \quad r_i = \Theta^T x_i,
 
-read literally, or with the mini-batches, momentum, step sizes, second layer and biases of its
-method, see `dmft.GradientDescent`. A step is one pass over the inputs, in blocks of rows that stay
-in cache: while a block is there it gives the pre-activations and takes part in the gradient. The
-size of a block depends on d alone, and the order of summation is fixed: same data, same bits.
+read literally, or with the mini-batches, momentum, step sizes, second layer, biases and spheres of
+its method, see `dmft.GradientDescent`. A step is one pass over the inputs, in blocks of rows that
+stay in cache: while a block is there it gives the pre-activations and takes part in the gradient.
+The size of a block depends on d alone, and the order of summation is fixed: same data, same bits.
 
 Weights are (m, d) arrays, one row per neuron.
 """
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dmft.model.gradients import pre_activation_gradient, second_layer_gradient
 from dmft.model.symmetry import NeuronSymmetry
+from dmft.training.constraints import onto_spheres, radii_of
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def descend(
     y : ndarray, shape (n,)
         Labels.
     weights : ndarray, shape (m, d)
-        Initial weights, one neuron a row; left as they are.
+        Initial weights, one neuron a row; left as they are. With a constraint they are scaled to
+        the radii of the problem first, whatever law they are drawn from.
     latent_directions : ndarray, shape (k, d)
         Latent directions, orthonormal rows.
     method : GradientDescent
@@ -135,6 +137,7 @@ def descend(
     etas, layer_etas = method.step_sizes, method.second_layer_step_sizes
     bias_etas = method.bias_step_sizes
     trains, trains_biases = method.trains_second_layer, method.trains_biases
+    radii = None if method.constraint is None else radii_of(problem)
     layer = np.array(problem.network.second_layer)
     biases = np.array(problem.network.biases or np.zeros(problem.m))
     velocity, layer_velocity = np.zeros(np.shape(weights)), np.zeros_like(layer)
@@ -156,6 +159,8 @@ def descend(
     if hard_rows is not None:
         _remove(theta, hard_rows)
         symmetry.impose(theta)
+    if radii is not None:
+        theta[...] = onto_spheres(theta, radii)[0]
     with np.errstate(all="ignore"):
         largest = _DIVERGENCE_FACTOR * (1.0 + float(np.sum(theta**2)))
         largest = min(largest, _LARGEST_NUMBER)
@@ -198,21 +203,29 @@ def descend(
                 symmetry.impose_on_layer(layer_gradient)
                 layer_gradient += problem.second_layer_weight_decay * layer
                 layer_velocity = beta * layer_velocity + layer_gradient
-                layer = layer - layer_etas[t] * layer_velocity
+                of_layer = layer_velocity
+                if method.nesterov:
+                    of_layer = layer_gradient + beta * layer_velocity
+                layer = layer - layer_etas[t] * of_layer
             if trains_biases:
                 symmetry.impose_on_biases(bias_gradient)
                 bias_gradient += problem.bias_weight_decay * biases
                 bias_velocity = beta * bias_velocity + bias_gradient
-                biases = biases - bias_etas[t] * bias_velocity
+                of_biases = bias_velocity
+                if method.nesterov:
+                    of_biases = bias_gradient + beta * bias_velocity
+                biases = biases - bias_etas[t] * of_biases
             of_batch += problem.weight_decay * theta
             if beta:
                 velocity *= beta
                 velocity += of_batch
-                of_batch = velocity
+                of_batch = of_batch + beta * velocity if method.nesterov else velocity
             theta -= etas[t] * of_batch
             if hard_rows is not None:
                 _remove(theta, hard_rows)
                 symmetry.impose(theta)
+            if radii is not None:
+                theta[...] = onto_spheres(theta, radii)[0]
     return Descent(
         correlation,
         overlap,

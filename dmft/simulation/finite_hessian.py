@@ -7,6 +7,11 @@ r"""Apply the Hessian of a finite-size run without forming it; find its eigenval
 
 of order :math:`m d` (Montanari & Wang, arXiv:2602.01434), vectors as (m, d) arrays flattened row by
 row. A product is one pass over the inputs, like a step of the descent.
+
+With neurons on spheres it is the Hessian on these: :math:`-\mathrm{diag}(\mu) \otimes I` in place
+of :math:`\lambda I`, restricted to :math:`\langle v_j, \theta_j\rangle = 0`. Such vectors have
+coordinates of their own, d - 1 for each neuron: a reflection takes :math:`\theta_j` to the first
+axis, which is left out.
 """
 
 from __future__ import annotations
@@ -36,7 +41,8 @@ class FiniteSpectrum:
     Attributes
     ----------
     eigenvalues : ndarray, shape (p,)
-        All m d of them if `complete`, otherwise the smallest and the largest ones.
+        All of them if `complete` (m d, on spheres m (d - 1)), otherwise the smallest and the
+        largest ones.
     complete : bool
     vectors : ndarray, shape (count, m, d)
         Unit eigenvectors of the `count` smallest.
@@ -63,8 +69,10 @@ class FiniteHessian:
         Inputs, one a row; not copied.
     D : array_like, shape (n, m, m)
         Curvature of every sample in its pre-activations, symmetric.
-    weight_decay : float
-        Multiple of the identity added.
+    weight_decay : float or array_like, shape (m,)
+        Multiple of the identity added, or one for each neuron.
+    normals : array_like, shape (m, d), optional
+        Directions that are left out, one for each neuron: those of the neurons on spheres.
 
     Examples
     --------
@@ -76,24 +84,40 @@ class FiniteHessian:
     array([-2., -6.])
     """
 
-    def __init__(self, X: Array, D: ArrayLike, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        X: Array,
+        D: ArrayLike,
+        weight_decay: float | ArrayLike = 0.0,
+        normals: ArrayLike | None = None,
+    ) -> None:
         self._X = X
         self._D = np.ascontiguousarray(D, dtype=np.float64)
-        self._shift = float(weight_decay)
         self.m = int(self._D.shape[1])
         self.d = int(X.shape[1])
+        self._shift = np.broadcast_to(np.asarray(weight_decay, dtype=np.float64), self.m)
+        self._mirrors = None if normals is None else _mirrors(np.asarray(normals, np.float64))
 
     @property
     def size(self) -> int:
-        """Order m d."""
-        return self.m * self.d
+        """Order m d, or m (d - 1) on spheres."""
+        return self.m * (self.d - (self._mirrors is not None))
+
+    def lifted(self, v: ArrayLike) -> Array:
+        """Return vectors (..., order) as they are in the space of all weights, (..., m, d)."""
+        vectors = np.asarray(v, dtype=np.float64)
+        vectors = vectors.reshape(*vectors.shape[:-1], self.m, -1)
+        if self._mirrors is None:
+            return vectors
+        first = np.zeros((*vectors.shape[:-1], 1))
+        return _reflected(np.concatenate([first, vectors], axis=-1), self._mirrors)
 
     def apply(self, v: ArrayLike) -> Array:
         """Return H v.
 
         Parameters
         ----------
-        v : array_like, shape (m d,) or (m, d)
+        v : array_like, shape (m d,) or (m, d), on spheres (m (d - 1),) or (m, d - 1)
 
         Returns
         -------
@@ -104,20 +128,22 @@ class FiniteHessian:
         from dmft._numerics.passes import hessian_kernel
 
         given = np.asarray(v, dtype=np.float64)
-        vectors = np.ascontiguousarray(given.reshape(self.m, self.d))
+        vectors = np.ascontiguousarray(self.lifted(given.ravel()))
         product = np.zeros((self.m, self.d))
         hessian_kernel(self._X, self._D, vectors, product)
         product /= len(self._X)
-        product += self._shift * vectors
+        product += self._shift[:, np.newaxis] * vectors
+        if self._mirrors is not None:
+            product = _reflected(product, self._mirrors)[:, 1:]
         return product.reshape(given.shape)
 
     def operator(self) -> LinearOperator:
-        """Return H as a scipy ``LinearOperator`` of order m d, for methods not offered here."""
+        """Return H as a scipy ``LinearOperator``, for methods not offered here."""
         shape = (self.size, self.size)
         return LinearOperator(shape, matvec=lambda v: self.apply(np.ravel(v)), dtype=np.float64)
 
     def dense(self) -> Array:
-        """Return H as an array, shape (m d, m d).
+        """Return H as an array of its order.
 
         Its (j, l) block is ``X^T diag(D_jl) X / n``, symmetric by itself, so each of the m(m+1)/2
         different ones costs two symmetric rank updates: of the samples with positive and of those
@@ -129,10 +155,14 @@ class FiniteHessian:
             for i in range(j + 1):
                 block = self._block(self._D[:, j, i] / len(self._X))
                 if i == j:
-                    block[np.diag_indices(d)] += self._shift
+                    block[np.diag_indices(d)] += self._shift[j]
                 matrix[j, :, i] = block
                 matrix[i, :, j] = block
-        return matrix.reshape(self.size, self.size)
+        if self._mirrors is None:
+            return matrix.reshape(self.size, self.size)
+        for _ in range(2):  # both sides of a symmetric matrix, one after the other
+            matrix = _reflected(matrix.transpose(2, 3, 0, 1), self._mirrors)
+        return matrix[:, 1:, :, 1:].reshape(self.size, self.size)
 
     def _block(self, weights: Array) -> Array:
         """Return X^T diag(weights) X."""
@@ -183,7 +213,7 @@ class FiniteHessian:
         return FiniteSpectrum(
             eigenvalues=values,
             complete=complete,
-            vectors=vectors.reshape(count, self.m, self.d),
+            vectors=self.lifted(vectors),
             residual=max(residuals),
             status=status,
         )
@@ -219,7 +249,7 @@ class FiniteHessian:
         Parameters
         ----------
         count : int
-            How many at either end, at most m d / 2.
+            How many at either end, at most half the order.
         seed : int
             Of the starting vector of the Lanczos iteration.
 
@@ -227,7 +257,7 @@ class FiniteHessian:
         -------
         eigenvalues : ndarray, shape (2 count,)
             The smallest and the largest ones, ascending.
-        vectors : ndarray, shape (count, m d)
+        vectors : ndarray, shape (count, order)
             Of the smallest ones.
         status : Status
             See `rmt._lanczos.extreme_eigenpairs`.
@@ -241,3 +271,16 @@ class FiniteHessian:
         True
         """
         return extreme_eigenpairs(self.apply, self.size, count, seed)
+
+
+def _mirrors(normals: Array) -> Array:
+    """Return unit vectors (m, d) whose mirrors exchange each normal and the first axis."""
+    mirrors = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    mirrors[:, 0] += np.where(mirrors[:, 0] < 0.0, -1.0, 1.0)  # no cancellation
+    return np.asarray(mirrors / np.linalg.norm(mirrors, axis=1, keepdims=True))
+
+
+def _reflected(vectors: Array, mirrors: Array) -> Array:
+    """Reflect vectors (..., m, d), each neuron's part in its mirror."""
+    along = np.sum(vectors * mirrors, axis=-1, keepdims=True)
+    return np.asarray(vectors - 2.0 * along * mirrors)

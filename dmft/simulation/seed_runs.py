@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.workers import functions_not_kept, may_start_processes, single_threaded_blas
-from dmft.model.gradients import curvature, mean_loss
+from dmft.model.gradients import curvature, mean_loss, pre_activation_gradient
 from dmft.model.layer_states import LayerStates
 from dmft.observables.alignment import hard_cosine
 from dmft.observables.classification_error import expected_test_error, mean_test_error
@@ -23,6 +23,7 @@ from dmft.simulation.descent import descend, project
 from dmft.simulation.finite_data import draw_batch, draw_fresh, draw_run
 from dmft.simulation.finite_hessian import FiniteHessian
 from dmft.simulation.simulation_plan import check_workers
+from dmft.training.constraints import radii_of
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -189,6 +190,10 @@ def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         if step in plan.hessian_steps:
             X, y = samples
             hessian = FiniteHessian(X, curvature(at, r, y), problem.weight_decay)
+            if method.constraint is not None:
+                g = pre_activation_gradient(at, r, y)[0]
+                forces = np.sum(g * r, axis=1) / len(y) / radii_of(problem) ** 2
+                hessian = FiniteHessian(X, curvature(at, r, y), -forces, normals=weights)
             try:
                 spectrum = hessian.spectrum(plan.n_extreme, plan.dense_limit, seed=seed)
             except np.linalg.LinAlgError:
@@ -278,7 +283,7 @@ def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:
         shapes[SECOND_LAYER] = (n_times, m)
     if plan.method.trains_biases:
         shapes[BIASES] = (n_times, m)
-    size, count = m * plan.d, plan.n_extreme
+    size, count = plan.order, plan.n_extreme
     for step in plan.hessian_steps:
         extreme: dict[str, tuple[int, ...]] = dict.fromkeys(SPECTRAL, (count,))
         extreme["eigenvalues"] = (size if size <= plan.dense_limit else 2 * count,)

@@ -61,6 +61,8 @@ _SETTINGS = (
 class SimulatedHessian:
     """Spectra of the Hessian at one step, weight decay included; NaN where a run diverged before.
 
+    On spheres: on the tangent directions, of order m (d - 1), see `dmft.training.constraints`.
+
     Attributes
     ----------
     step : int
@@ -466,7 +468,8 @@ def _assemble(
 ) -> Simulation:
     """Put the stacked arrays of all seeds into a result."""
     hard_overlap = config["hard_overlap"]
-    size = config["d"] * arrays["overlap"].shape[2]
+    method = GradientDescent.from_config(config["method"])
+    size = arrays["overlap"].shape[2] * (config["d"] - (method.constraint is not None))
     second_layer = arrays.get(SECOND_LAYER)
     if second_layer is None:  # it is not trained
         fixed = np.array(config["problem"]["network"]["second_layer"], dtype=np.float64)
@@ -476,7 +479,7 @@ def _assemble(
     parts |= {name: arrays[name] for name in QUANTITIES}
     return Simulation(
         problem=problem,
-        method=GradientDescent.from_config(config["method"]),
+        method=method,
         inputs=Inputs.from_config(config["inputs"]),
         hard_overlap=None if hard_overlap is None else np.array(hard_overlap, dtype=np.float64),
         seeds=seeds,

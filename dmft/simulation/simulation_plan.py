@@ -19,6 +19,7 @@ from dmft.model.initialization import check_remainder
 from dmft.model.inputs import Inputs, get_inputs
 from dmft.model.problem import Problem
 from dmft.simulation.finite_data import ImposedOverlap
+from dmft.training.constraints import check_constrained
 from dmft.training.gradient_descent import GradientDescent
 
 __all__ = [
@@ -75,6 +76,7 @@ class SimulationPlan:
         check_instance("problem", problem, Problem)
         problem.check_labels()
         check_instance("method", method, GradientDescent)
+        check_constrained(problem, method)
         delta = check_real("delta", delta, minimum=0.0, exclusive=True)
         m, k = problem.m, problem.k
         d = check_integer("d", d, minimum=1)
@@ -94,10 +96,11 @@ class SimulationPlan:
         overlap = _hard_overlap(problem, hard_overlap, hold_hard)
         steps = _hessian_steps(hessian_steps, method.n_steps)
         n_extreme = check_integer("n_extreme", n_extreme, minimum=1)
-        if 2 * n_extreme > m * d:
+        order = _order_of_hessian(method, m, d)
+        if 2 * n_extreme > order:
             raise ValueError(
-                f"n_extreme must be at most m d / 2 = {m * d // 2} (half the eigenvalues), "
-                f"got {n_extreme}; raise d or lower n_extreme"
+                f"n_extreme must be at most {'m d' if order == m * d else 'm (d - 1)'} / 2 = "
+                f"{order // 2} (half the eigenvalues), got {n_extreme}; raise d or lower n_extreme"
             )
         dense_limit = check_integer("dense_limit", dense_limit, minimum=0)
         if law.is_gaussian:
@@ -119,6 +122,11 @@ class SimulationPlan:
         )  # fmt: skip
         plan.check_memory(available_memory())
         return plan
+
+    @property
+    def order(self) -> int:
+        """Order of the Hessian."""
+        return _order_of_hessian(self.method, self.problem.m, self.d)
 
     def check_memory(self, available: float, n_seeds: int = 1) -> None:
         """Raise unless one run, and the results of all, fit in memory.
@@ -194,6 +202,11 @@ class SimulationPlan:
         """`config` with a fingerprint of custom laws, which their names do not tell apart."""
         code = fingerprint(self.problem)
         return self.config if code is None else {**self.config, "code of custom laws": code}
+
+
+def _order_of_hessian(method: GradientDescent, m: int, d: int) -> int:
+    """Return the number of eigenvalues of a Hessian: on spheres one less for each neuron."""
+    return m * (d - (method.constraint is not None))
 
 
 def check_seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:

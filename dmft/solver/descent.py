@@ -14,6 +14,7 @@ import numpy as np
 
 from dmft.solver.coefficients import linear_combination
 from dmft.solver.evaluation import divergence_bound
+from dmft.training.constraints import onto_spheres, radii_of
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def descend(
     # that is far smaller may truncate more, but what is reported of the gradient must be right.
     usual = method.largest_direction_weight or 1.0
     limits = method.curvature_limits(process.delta, lam)
+    radii = None if method.constraint is None else radii_of(problem)
     B = problem.initial_weights()
     V = np.zeros_like(B)
     layer = _Layer.second(process, method)
@@ -122,9 +124,15 @@ def descend(
             gradient[:, :k] += forcing[t]
         if beta:
             V = linear_combination((beta, V), (1.0, gradient), (lam, B))
-            B = linear_combination((1.0, B), (-eta, V))
+            if method.nesterov:
+                B = linear_combination((1.0 - eta * lam, B), (-eta, gradient), (-eta * beta, V))
+            else:
+                B = linear_combination((1.0, B), (-eta, V))
         else:
             B = linear_combination((1.0 - eta * lam, B), (-eta, gradient))
+        if radii is not None:
+            B, growth = onto_spheres(B, radii)
+            record.left_out *= growth  # what was truncated is scaled with the rest
         if layer.is_trained:
             layer.step(t, found.second_layer_gradient)
         if biases.is_trained:
@@ -147,14 +155,15 @@ class _Layer:
         self,
         weights: FloatArray,
         etas: FloatArray,
-        beta: float,
+        method: GradientDescent,
         decay: float,
         is_trained: bool,
     ) -> None:
         self.is_trained = is_trained
         self.weights = weights
         self.velocity = np.zeros_like(weights)
-        self._etas, self._beta, self._decay = etas, beta, decay
+        self._etas, self._beta, self._decay = etas, method.momentum, decay
+        self._nesterov = method.nesterov
         self._largest = divergence_bound(weights)
 
     @classmethod
@@ -164,7 +173,7 @@ class _Layer:
         return cls(
             np.array(problem.network.second_layer),
             method.second_layer_step_sizes,
-            method.momentum,
+            method,
             problem.second_layer_weight_decay,
             method.trains_second_layer,
         )
@@ -176,7 +185,7 @@ class _Layer:
         return cls(
             np.array(problem.network.biases or np.zeros(problem.m)),
             method.bias_step_sizes,
-            method.momentum,
+            method,
             problem.bias_weight_decay,
             method.trains_biases,
         )
@@ -188,5 +197,9 @@ class _Layer:
 
     def step(self, t: int, gradient: FloatArray) -> None:
         """Take step t."""
-        self.velocity = self._beta * self.velocity + gradient + self._decay * self.weights
-        self.weights = self.weights - self._etas[t] * self.velocity
+        decay = self._decay * self.weights
+        self.velocity = self._beta * self.velocity + gradient + decay
+        step = self.velocity
+        if self._nesterov:
+            step = gradient + decay + self._beta * self.velocity
+        self.weights = self.weights - self._etas[t] * step

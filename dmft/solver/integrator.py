@@ -2,6 +2,12 @@ r"""Driver of gradient flow: stabilised Runge-Kutta-Legendre steps of adaptive s
 
 Stages only combine points and gradients, so they are exact in the growing space of
 ``dmft.solver.process``. Biases that move are a column in front of the weights.
+
+On spheres the slope is that of the constrained flow at every stage, tangent to the sphere of each
+neuron through the stage, so that the flow conserves norms; what a step of finite size leaves of
+that is of the order of its error, and is removed after it (a projection method: Hairer, Lubich and
+Wanner, *Geometric Numerical Integration*, section IV.4). The error is estimated of the point that
+is kept.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from dmft.model.gradients import curvature_bound
 from dmft.solver.coefficients import linear_combination, widened
 from dmft.solver.evaluation import LARGEST_NUMBER, divergence_bound
 from dmft.solver.state import DeclaredState, fields_of
+from dmft.training.constraints import normal_forces, onto_spheres, radii_of
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -133,6 +140,8 @@ class _Integrator(DeclaredState):
         self._decay = process.problem.weight_decay
         self._bias_rate = method.bias_rate
         self._bias_decay = process.problem.bias_weight_decay
+        self._radii = None if method.constraint is None else radii_of(process.problem)
+        self._largest_force = 0.0  # outwards, at the last evaluation: decay of the other way round
         self._n_blocks = 0  # of coordinates added
         self._n_evaluations = 0
         self._max_steps = method.max_steps
@@ -153,6 +162,8 @@ class _Integrator(DeclaredState):
         if not look.status.ok:
             self.status = look.status
             return
+        if self._radii is not None:
+            self._tangent(weights, look.gradient)
         self._rate = self._largest_rate()
         if not self.status.ok:
             return
@@ -200,12 +211,21 @@ class _Integrator(DeclaredState):
         if h == 0.0 or time == b.time:
             return b.weights
         x = (time - a.time) / h
-        return linear_combination(
+        weights = linear_combination(
             ((1.0 + 2.0 * x) * (1.0 - x) ** 2, a.weights),
             (x**2 * (3.0 - 2.0 * x), b.weights),
             (h * x * (1.0 - x) ** 2, a.slope),
             (h * x**2 * (x - 1.0), b.slope),
         )
+        return self._on_spheres(weights)
+
+    def _on_spheres(self, vector: FloatArray) -> FloatArray:
+        """Scale neurons back to their radii, if there is a constraint."""
+        if self._radii is None:
+            return vector
+        weights, biases = self.parts(vector)
+        scaled = onto_spheres(weights, self._radii)[0]
+        return scaled if biases is None else np.column_stack([biases, scaled])
 
     def step(self) -> None:
         """Take steps until one is accepted."""
@@ -284,7 +304,7 @@ class _Integrator(DeclaredState):
             before, current = current, new
             if not np.sum(current**2) < self._largest:
                 return None
-        return current
+        return self._on_spheres(current)
 
     def _slope_for_steps(self, weights: FloatArray, h: float) -> FloatArray:
         """`_slope` at the end of a step, with which the next one begins: it may be longer.
@@ -319,11 +339,21 @@ class _Integrator(DeclaredState):
             self.extensions.append(found)
         residual = found.truncation_residual
         self.truncation_residual += self.weight * residual / math.sqrt(process.delta)
-        slope = linear_combination((-1.0, found.gradient), (-self._decay, weights))
+        if self._radii is None:
+            slope = linear_combination((-1.0, found.gradient), (-self._decay, weights))
+        else:
+            slope = self._tangent(weights, found.gradient)
         if biases is None:
             return slope
         of_biases = found.bias_gradient + self._bias_decay * biases
         return np.column_stack([-self._bias_rate * of_biases, slope])
+
+    def _tangent(self, weights: FloatArray, gradient: FloatArray) -> FloatArray:
+        """Return the part of minus the gradient tangent to spheres; note the largest force."""
+        weights = widened(weights, gradient.shape[1])
+        forces = normal_forces(weights, gradient)
+        self._largest_force = max(float(-forces.min()), 0.0)
+        return np.asarray(forces[:, np.newaxis] * weights - gradient)
 
     def _largest_rate(self) -> float:
         """Estimate the largest eigenvalue of the Hessian at the last evaluation, from above.
@@ -345,7 +375,7 @@ class _Integrator(DeclaredState):
         if not math.isfinite(highest):
             self.status = Status.NONFINITE
             return 0.0
-        decay = max(self._decay, self._bias_rate * self._bias_decay)
+        decay = max(self._decay + self._largest_force, self._bias_rate * self._bias_decay)
         if highest == 0.0:
             return decay
 

@@ -304,6 +304,7 @@ def algorithmic_gap(
                     execution,
                     checkpoint=path and _sibling(path, "step-sizes"),
                 ),
+                constraint=method.constraint,
             )
         result = AlgorithmicGap(
             hardness=hardness(target, n_points=n_points, progress=execution.counting),

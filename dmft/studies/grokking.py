@@ -180,7 +180,8 @@ def predict_grokking(
     delta : float
         Samples per dimension n/d > 0.
     method : GradientDescent
-        With one step size, full batches, no momentum, and a second layer that is fixed.
+        With one step size, full batches, no momentum, no constraint, and a second layer that is
+        fixed.
     d : int or sequence of int
         Dimensions to predict for.
     hard_overlap : optional

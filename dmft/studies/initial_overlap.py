@@ -236,8 +236,8 @@ def check_method(method: GradientDescent) -> None:
     """Raise unless the noise of the data adds up as the law of the initial overlap has it."""
     if not method.is_plain:
         raise ValueError(
-            "method must be full-batch gradient descent of the first layer with one step size and "
-            f"no momentum to predict grokking, got {method!r}"
+            "method must be full-batch gradient descent of the first layer with one step size, "
+            f"no momentum and no constraint to predict grokking, got {method!r}"
         )
 
 

@@ -37,6 +37,7 @@ from dmft.training.gradient_flow import GradientFlow
 from rmt.status import Status
 
 if TYPE_CHECKING:
+    from dmft.training.constraints import Constraint
     from dmft.training.methods import Method
 
 __all__ = [
@@ -210,6 +211,7 @@ def find_step_axis(
     name: str = "",
     simulate: SimulationCheck | None = None,
     execution: Execution | None = None,
+    constraint: Constraint | None = None,
 ) -> StepAxis:
     """Find delta_NN at one time for every step size, one after the other.
 
@@ -225,6 +227,8 @@ def find_step_axis(
     simulate : SimulationCheck, optional
     execution : Execution, optional
         Each search has a subfolder of its checkpoint folder.
+    constraint : "sphere", optional
+        Of every method.
 
     Returns
     -------
@@ -254,7 +258,8 @@ def find_step_axis(
     def find(sizes: Sequence[float], kind: str) -> StepSeries:
         found = []
         for size in sizes:
-            method = _method(asked, size, fresh=kind == _KINDS[1])
+            fresh = kind == _KINDS[1]
+            method = _method(asked, size, fresh=fresh, constraint=constraint)
             curve = delta_nn_curve(
                 problem,
                 method,
@@ -280,7 +285,7 @@ def find_step_axis(
         from dmft.trajectory.solving import solve_with
 
         assert simulate is not None
-        method = _method(asked, size, fresh=is_fresh)
+        method = _method(asked, size, fresh=is_fresh, constraint=constraint)
         assert isinstance(method, GradientDescent)  # the step size is not zero
         own = execution.part(f"check-{_KINDS[is_fresh]}-{delta!r}")
         step, d = method.n_steps, simulate.d
@@ -324,9 +329,12 @@ def find_step_axis(
     return StepAxis(name, asked.time, reuse, fresh, tuple(check))
 
 
-def _method(asked: StepSizes, step_size: float, *, fresh: bool) -> Method:
+def _method(
+    asked: StepSizes, step_size: float, *, fresh: bool, constraint: Constraint | None
+) -> Method:
     """Return the method that gets to the time with such steps."""
     if step_size == 0.0:
-        return GradientFlow(asked.time, asked.flow_tol, [0.0, asked.time])
+        times = [0.0, asked.time]
+        return GradientFlow(asked.time, asked.flow_tol, times, constraint=constraint)
     n_steps = steps_to(asked.time, step_size)
-    return GradientDescent(step_size, n_steps, fresh_batches=fresh)
+    return GradientDescent(step_size, n_steps, fresh_batches=fresh, constraint=constraint)

@@ -250,7 +250,8 @@ class GapMemo:
     def _initial(self, delta: float) -> Evaluation:
         """Compute the gap at step 0."""
         try:
-            law = initial_law(self.problem, delta, self.sampling)
+            constraint = self.method.constraint
+            law = initial_law(self.problem, delta, self.sampling, constraint=constraint)
         except NumericalFailure as failure:
             return Evaluation(self._missing(failure.status))
         self.start_is_cheap = law.m == 1 and not law.replicates and len(law.weights) <= _MOST_ATOMS

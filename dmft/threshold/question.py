@@ -10,6 +10,7 @@ import numpy as np
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance, check_real
 from dmft.model.problem import Problem
+from dmft.training.constraints import check_constrained
 from dmft.training.methods import METHODS, Method
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def check_question(
     check_instance("problem", problem, Problem)
     check_instance("method", method, METHODS)
     check_instance("sampling", sampling, Sampling)
+    check_constrained(problem, method)
     problem.check_labels()  # at step 0 nothing is solved
     ends = _checked_bracket(bracket)
     if not problem.target.hard_basis.shape[1]:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from dmft.model.problem import Problem
     from dmft.threshold.threshold import Threshold
+    from dmft.training.methods import Method
 
     Objects = NDArray[np.object_]
     FloatArray = NDArray[np.float64]
@@ -65,14 +66,14 @@ _NEAR = 1e-2  # a root further from that in floating point is another one
 _ROUNDS = 3  # of more nodes per panel, should two rules not agree
 
 
-def check_digits(problem: Problem, step: int, digits: object) -> int:
+def check_digits(problem: Problem, method: Method, step: int, digits: object) -> int:
     """Check the number of digits to which a threshold is to be computed.
 
     Raises
     ------
     ValueError
         If `digits` is out of range, or the problem has more than one neuron or latent direction,
-        or additive noise, or functions of floating point only.
+        or additive noise, or functions of floating point only, or the method a constraint.
     """
     digits = check_integer("digits", digits, minimum=1)
     if digits > MAX_DIGITS:
@@ -80,6 +81,7 @@ def check_digits(problem: Problem, step: int, digits: object) -> int:
     target = problem.target
     for wrong, must, got in (
         (step != 0, "step must be 0", step),
+        (method.constraint is not None, "method must have no constraint", method.constraint),
         (problem.m != 1, "network must have one neuron", f"{problem.m} neurons"),
         (problem.k != 1, "target must have one latent direction", problem.k),
         (target.uses_noise and target.classes is None, "labels must have no noise", "noise"),

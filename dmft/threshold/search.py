@@ -145,7 +145,7 @@ def find_delta_nn(
     if digits is not None:
         from dmft.threshold.reference import check_digits
 
-        digits = check_digits(problem, step, digits)
+        digits = check_digits(problem, method, step, digits)
     accuracy = requested(rtol, max_paths, max_seconds)
     asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     with asked.shown(expected_solves(scan_points), "values of delta") as execution:

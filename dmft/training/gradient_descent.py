@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_finite_array, check_integer, check_keys, check_real
+from dmft.training.constraints import Constraint, check_constraint
 from dmft.training.schedules import Schedule, schedule_from_config
 
 __all__ = ["GradientDescent", "StepSize", "describe_method"]
@@ -30,6 +31,8 @@ _DEFAULTS = {
     "second_layer_step_size": 0.0,
     "fresh_batches": False,
     "bias_step_size": 0.0,
+    "nesterov": False,
+    "constraint": None,
 }
 
 
@@ -51,7 +54,12 @@ class GradientDescent:
               a^{t+1} = a^t - \eta^a_t W^{t+1},
 
     and biases b likewise, with :math:`\eta^b_t` and :math:`\lambda_b`. The weight decays
-    :math:`\lambda`, :math:`\lambda_a` and :math:`\lambda_b` belong to the `Problem`.
+    :math:`\lambda`, :math:`\lambda_a` and :math:`\lambda_b` belong to the `Problem`. With
+    Nesterov's momentum the step is one of :math:`G^t + \beta V^{t+1}` in place of
+    :math:`V^{t+1}`, with :math:`G^t` the gradient with weight decay: for one step size throughout,
+    the points where Nesterov's method evaluates gradients (Sutskever et al., ICML 2013). On spheres
+    each neuron is scaled back to its initial norm after the step, see
+    `dmft.training.constraints`.
 
     Parameters
     ----------
@@ -72,6 +80,10 @@ class GradientDescent:
     bias_step_size : float, sequence of float, or schedule
         :math:`\eta^b_t`, as `step_size`; the number zero for biases that are fixed. They start from
         those of the `Network`, from zero where it has none.
+    nesterov : bool
+        Whether momentum is Nesterov's in place of the heavy ball.
+    constraint : "sphere", optional
+        Keep every neuron at the norm it starts with.
 
     Raises
     ------
@@ -97,6 +109,8 @@ class GradientDescent:
     second_layer_step_size: StepSize = 0.0
     fresh_batches: bool = False
     bias_step_size: StepSize = 0.0
+    nesterov: bool = False
+    constraint: Constraint | None = None
     # Of a truncated run: its later step sizes, which enter the weights of directions.
     _later: tuple[float, ...] = field(default=(), init=False, compare=False)
 
@@ -108,8 +122,11 @@ class GradientDescent:
         momentum = check_real("momentum", self.momentum)
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum must be at least 0 and below 1, got {momentum:g}")
-        if not isinstance(self.fresh_batches, bool):
-            raise ValueError(f"fresh_batches must be True or False, got {self.fresh_batches!r}")
+        for name in ("fresh_batches", "nesterov"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {value!r}")
+        if self.nesterov and momentum == 0.0:
+            raise ValueError("momentum must be above 0 with nesterov, got 0")
         if self.fresh_batches and fraction < 1.0:
             raise ValueError(
                 "batch_fraction must be 1 with fresh_batches (whose size is that of delta), "
@@ -122,6 +139,7 @@ class GradientDescent:
             n_steps=n_steps,
             batch_fraction=fraction,
             momentum=momentum,
+            constraint=check_constraint(self.constraint),
             second_layer_step_size=_checked(
                 "second_layer_step_size", second, n_steps, zero_allowed=True
             ),
@@ -167,6 +185,7 @@ class GradientDescent:
         sizes = self._sizes(max(self.n_steps, 1))
         options = self.batch_fraction < 1.0 or self.momentum > 0.0 or self.trains_second_layer
         options = options or self.fresh_batches or self.trains_biases
+        options = options or self.constraint is not None
         return not options and bool(np.all(sizes == sizes[0]))
 
     @property
@@ -191,7 +210,7 @@ class GradientDescent:
         .. math:: \sum_{s \ge t} \beta^{s - t} \eta_s,
 
         for each step t, and for the step after the last: the weight of the direction by which the
-        basis is extended.
+        basis is extended. With Nesterov's momentum :math:`\beta` times that, and :math:`\eta_t`.
         """
         memory = 0
         if self.momentum > 0.0:
@@ -202,7 +221,8 @@ class GradientDescent:
         if not memory:
             return sizes
         decay = self.momentum ** np.arange(memory + 1)
-        return np.convolve(sizes, decay[::-1])[memory : memory + n]
+        heavy_ball: Array = np.convolve(sizes, decay[::-1])[memory : memory + n]
+        return sizes[:n] + self.momentum * heavy_ball if self.nesterov else heavy_ball
 
     @property
     def largest_direction_weight(self) -> float:
@@ -224,13 +244,18 @@ class GradientDescent:
         .. math:: D < p\,\delta\,\Big(\frac{2 (1 + \beta)}{\eta_t} - \lambda\Big).
 
         (For :math:`\beta = \lambda = 0` this is also where the mean square over batches begins to
-        grow.) Infinite where the step size is zero. The last entry is that of a further step.
+        grow.) With Nesterov's momentum :math:`2 (1 + \beta) / (1 + 2 \beta)` stands in place of
+        :math:`2 (1 + \beta)`. Infinite where the step size is zero. The last entry is that of a
+        further step.
         """
         sizes = self._sizes(self.n_steps + 1)
         limits = np.full(len(sizes), np.inf)
         moves = sizes > 0.0
         scale = self.batch_fraction * delta
-        limits[moves] = scale * (2.0 * (1.0 + self.momentum) / sizes[moves] - weight_decay)
+        most = 2.0 * (1.0 + self.momentum)
+        if self.nesterov:
+            most /= 1.0 + 2.0 * self.momentum
+        limits[moves] = scale * (most / sizes[moves] - weight_decay)
         return limits
 
     def until(self, step: int) -> GradientDescent:
@@ -254,6 +279,8 @@ class GradientDescent:
             _over(second, self.n_steps),
             self.fresh_batches,
             _over(self.bias_step_size, self.n_steps),
+            self.nesterov,
+            self.constraint,
         )
         set_fields(method, _later=known[step:])
         return method
@@ -314,13 +341,16 @@ def describe_method(config: Mapping[str, Any]) -> str:
     if "batch_fraction" in config:
         parts.append(f"batches of {config['batch_fraction']:g} n")
     if "momentum" in config:
-        parts.append(f"momentum {config['momentum']:g}")
+        kind = "Nesterov momentum" if config.get("nesterov") else "momentum"
+        parts.append(f"{kind} {config['momentum']:g}")
     if "second_layer_step_size" in config:
         parts.append(f"second layer {_described(config['second_layer_step_size'])}")
     if "bias_step_size" in config:
         parts.append(f"biases {_described(config['bias_step_size'])}")
     if config.get("fresh_batches"):
         parts.append("fresh batches")
+    if config.get("constraint"):
+        parts.append("on spheres")
     return ", ".join(parts)
 
 

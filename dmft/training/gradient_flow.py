@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_finite_array, check_integer, check_keys, check_real
+from dmft.training.constraints import Constraint, check_constraint
 
 __all__ = ["GradientFlow"]
 
@@ -52,6 +53,9 @@ class GradientFlow:
     bias_rate : float
         :math:`\kappa \ge 0`, the step size of the biases relative to that of the first layer; zero
         for biases that are fixed.
+    constraint : "sphere", optional
+        Keep every neuron at the norm it starts with: the flow along the tangent part of the
+        gradient, see `dmft.training.constraints`.
 
     Raises
     ------
@@ -81,6 +85,7 @@ class GradientFlow:
     times: Any = field(default=None, compare=False)  # an array once made
     max_steps: int = _MAX_STEPS
     bias_rate: float = 0.0
+    constraint: Constraint | None = None
     _key: tuple[float, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -94,7 +99,8 @@ class GradientFlow:
         times.flags.writeable = False
         key = tuple(times.tolist())
         set_fields(self, t_max=t_max, tol=tol, max_steps=max_steps, times=times, _key=key)
-        set_fields(self, bias_rate=bias_rate)
+        constraint = check_constraint(self.constraint)
+        set_fields(self, bias_rate=bias_rate, constraint=constraint)
 
     @property
     def n_steps(self) -> int:
@@ -112,18 +118,21 @@ class GradientFlow:
         if step > self.n_steps:
             raise ValueError(f"step must be in 0..n_steps = 0..{self.n_steps}, got {step}")
         times = self.times[: step + 1]
-        return GradientFlow(float(times[-1]), self.tol, times, self.max_steps, self.bias_rate)
+        settings = self.tol, times, self.max_steps, self.bias_rate, self.constraint
+        return GradientFlow(float(times[-1]), *settings)
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value}" for name, value in self.to_config().items())
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.to_config().items())
         return f"GradientFlow({settings})"
 
     def to_config(self) -> dict[str, Any]:
-        """Return the settings as a dict of plain types, without a limit that is the default."""
+        """Return the settings as a dict of plain types, without options at their default."""
         config = {"t_max": self.t_max, "tol": self.tol, "times": self.times.tolist()}
         if self.max_steps != _MAX_STEPS:
             config["max_steps"] = self.max_steps
-        return {**config, "bias_rate": self.bias_rate} if self.bias_rate else config
+        if self.bias_rate:
+            config["bias_rate"] = self.bias_rate
+        return config if self.constraint is None else {**config, "constraint": self.constraint}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> GradientFlow:
@@ -134,7 +143,7 @@ class GradientFlow:
         ValueError
             If a key is unknown or missing, or a value is not allowed.
         """
-        keys = ("t_max", "tol", "times", "max_steps", "bias_rate")
+        keys = ("t_max", "tol", "times", "max_steps", "bias_rate", "constraint")
         return cls(**check_keys("method", config, keys, required=keys[:1]))
 
 

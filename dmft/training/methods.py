@@ -31,7 +31,8 @@ def describe(method: Method) -> str:
     """
     if isinstance(method, GradientDescent):
         return f"gradient descent, {describe_method(method.to_config())}"
-    return f"gradient flow, tolerance {method.tol:g}"
+    where = "" if method.constraint is None else " on spheres"
+    return f"gradient flow{where}, tolerance {method.tol:g}"
 
 
 def horizon(config: dict[str, Any], step: int) -> str:

@@ -85,7 +85,8 @@ def finite_law(
         laws = draws_of_paths(trajectory, step, n)
     else:
         assert trajectory.problem is not None  # hessian() asks for it
-        laws = initial_draws(trajectory.problem, trajectory.delta, n, trajectory.sampling.seed)
+        seed, constraint = trajectory.sampling.seed, trajectory.method.constraint
+        laws = initial_draws(trajectory.problem, trajectory.delta, n, seed, constraint)
     return law_of_draws(
         laws,
         limit,

@@ -124,6 +124,8 @@ def spectrum_lines(result: Spectrum, name: str = "") -> Lines:
     ]
     if result.atom_at_zero:
         lines.append(("atom at zero", f"{result.atom_at_zero:.6g}"))
+    if result.shift is not None:
+        lines.append(("normal forces", ", ".join(f"{-force:.6g}" for force in result.shift)))
     gap = with_error(result.hard_gap, result.hard_gap_stderr)
     if math.isnan(result.hard_gap):
         gap = "no hard direction" if math.isnan(result.hard_gap_stderr) else "not known"

@@ -11,6 +11,7 @@ from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance, check_real
 from dmft.model.problem import Problem
 from dmft.solver.replicates import run_replicates
+from dmft.training.constraints import check_constrained
 from dmft.training.methods import METHODS, Method
 from dmft.trajectory.to_accuracy import ACCURATE, check_names, solve_to_accuracy
 from dmft.trajectory.trajectory import Trajectory
@@ -184,3 +185,4 @@ def _check(problem: Problem, method: Method, sampling: Sampling) -> None:
     check_instance("problem", problem, Problem)
     check_instance("method", method, METHODS)
     check_instance("sampling", sampling, Sampling)
+    check_constrained(problem, method)

@@ -87,12 +87,15 @@ class Spectrum(SavedResult, kind="spectrum", settings=("problem", "method", "sam
         As :meth:`rmt.HessianLaw.hard_gap`; both NaN if the problem has no hard direction, NaN and
         infinite if the gap could not be computed.
     atom_at_zero : float
-        Mass of the eigenvalue 0 (of the Hessian without weight decay), a consequence of rank.
+        Mass of the eigenvalue 0 (of the Hessian without weight decay or normal forces), a
+        consequence of rank.
     status : Status
         SUCCESS; UNBOUNDED_EDGE if the left edge is -infinity; the status of an edge or of the gap,
         over all paths or in a replicate; UNPHYSICAL_BRANCH if the density is missing somewhere.
     config : dict
         Problem, method, sampling as plain types.
+    shift : ndarray, shape (m,), or None
+        With neurons on spheres: minus their normal forces, which stand in place of weight decay.
 
     References
     ----------
@@ -128,6 +131,7 @@ class Spectrum(SavedResult, kind="spectrum", settings=("problem", "method", "sam
     atom_at_zero: float
     status: Status
     config: dict[str, Any] = field(repr=False)
+    shift: Annotated[FloatArray, "m"] | None = None
 
     @property
     def mass(self) -> float:
@@ -217,6 +221,7 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
             "method": trajectory.method.to_config(),
             "sampling": trajectory.sampling.to_config(),
         },
+        shift=None if trajectory.method.constraint is None else np.diag(np.atleast_2d(law.shift)),
     )
 
 

@@ -393,13 +393,14 @@ class Trajectory(Result):
         if step in self._laws:
             return self._laws[step]
         if step == 0:
-            law = initial_law(self.problem, self.delta, self.sampling)
+            constraint = self.method.constraint
+            law = initial_law(self.problem, self.delta, self.sampling, constraint=constraint)
         else:
             runs = self._runs
             if any(step not in run.pre_activations for run in runs):
                 runs = runs_again(self, step)
             spans = [partial(self._span, step, index) for index in range(len(runs))]
-            law = sampled_law(self.problem, self.delta, runs, step, spans)
+            law = sampled_law(self.problem, self.delta, runs, step, spans, self.method.constraint)
         if keep:
             self._laws[step] = law
         return law
@@ -419,11 +420,9 @@ class Trajectory(Result):
                 )
             if any(run.paths is None for run in runs):
                 runs = runs_again(self, step, keep_paths=True)
-            fresh = self.method.fresh_batches
-            self._spans = (
-                step,
-                [sampled_span(self.problem, run, step, fresh=fresh) for run in runs],
-            )
+            method = self.method
+            on = {"fresh": method.fresh_batches, "tangent": method.constraint is not None}
+            self._spans = (step, [sampled_span(self.problem, run, step, **on) for run in runs])
         return self._spans[1][index]
 
     def __getstate__(self) -> dict[str, Any]:

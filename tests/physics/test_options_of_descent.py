@@ -3,14 +3,14 @@
 import numpy as np
 import problems
 import pytest
-from algorithm_options import COSINE, OPTIONS, PAIR, method_with
+from algorithm_options import COSINE, OPTIONS, PAIR, method_with, pair_for
 
 import dmft
 
 # -- exact answers ---------------------------------------------------------------------------------
 
 
-def linear_moments(delta, etas, momentum, decay, noise, radius):
+def linear_moments(delta, etas, momentum, decay, noise, radius, nesterov=False):
     """M, C(t, t), |grad|^2 and train loss of a linear neuron: polynomials of the Gram matrix.
 
     Theta^t = P_t(S) Theta^0 + Q_t(S) X^T y / n, by the recursion of the algorithm on both.
@@ -26,9 +26,12 @@ def linear_moments(delta, etas, momentum, decay, noise, radius):
         loss = 0.5 * (squares @ w + noise**2)
         out.append(((x * Q) @ w, moments @ w, miss @ w, loss))
         if t < len(etas):
-            VP = momentum * VP + (x + decay) * P
-            VQ = momentum * VQ + (x + decay) * Q - 1.0
-            P, Q = P - etas[t] * VP, Q - etas[t] * VQ
+            GP, GQ = (x + decay) * P, (x + decay) * Q - 1.0
+            VP, VQ = momentum * VP + GP, momentum * VQ + GQ
+            if nesterov:
+                P, Q = P - etas[t] * (GP + momentum * VP), Q - etas[t] * (GQ + momentum * VQ)
+            else:
+                P, Q = P - etas[t] * VP, Q - etas[t] * VQ
     return np.array(out).T
 
 
@@ -38,11 +41,12 @@ def linear_moments(delta, etas, momentum, decay, noise, radius):
     "settings",
     [
         {"step_size": 0.05, "momentum": 0.9},
+        {"step_size": 0.05, "momentum": 0.9, "nesterov": True},
         {"step_size": COSINE},
         {"step_size": dmft.InverseTime(0.4, 5.0), "momentum": 0.5},
         {"step_size": [0.3, 0.0, 0.1] * 10},
     ],
-    ids=["momentum", "cosine", "both", "list"],
+    ids=["momentum", "nesterov", "cosine", "both", "list"],
 )
 def test_linear_network_is_exact(delta, settings):
     problem = dmft.Problem(
@@ -50,7 +54,9 @@ def test_linear_network_is_exact(delta, settings):
     )
     method = dmft.GradientDescent(n_steps=30, **settings)
     got = dmft.solve(problem, delta, method, dmft.Sampling(n_paths=8192, replicates=4))
-    M, C, square, loss = linear_moments(delta, method.step_sizes, method.momentum, 0.3, 0.5, 1.0)
+    M, C, square, loss = linear_moments(
+        delta, method.step_sizes, method.momentum, 0.3, 0.5, 1.0, method.nesterov
+    )
     assert np.abs(got.overlap[:, 0, 0] - M).max() < 1e-3
     assert np.abs(got.norm[:, 0, 0] - C).max() < 1e-3
     assert np.abs(got.gradient_norm - np.sqrt(square)).max() < 2e-3
@@ -92,10 +98,10 @@ def plain():
 @pytest.mark.simulation
 @pytest.mark.parametrize("name", OPTIONS)
 def test_theory_agrees_with_simulation(plain, name):
-    method = method_with(name)
-    trajectory = dmft.solve(PAIR, 3.0, method, dmft.Sampling(n_paths=4096))
+    method, pair = method_with(name), pair_for(name)
+    trajectory = dmft.solve(pair, 3.0, method, dmft.Sampling(n_paths=4096))
     runs = [
-        dmft.simulate(PAIR, 3.0, method, d, 16, hold_hard=True, hessian_steps=[10], workers=1)
+        dmft.simulate(pair, 3.0, method, d, 16, hold_hard=True, hessian_steps=[10], workers=1)
         for d in (80, 160)
     ]
     comparison = dmft.compare(trajectory, runs)

@@ -3,7 +3,7 @@
 import numpy as np
 import problems
 import pytest
-from algorithm_options import GELU, OPTIONS, PAIR, method_with
+from algorithm_options import GELU, OPTIONS, PAIR, method_with, pair_for
 
 import dmft
 from dmft.simulation.descent import descend
@@ -26,7 +26,11 @@ def test_descent_is_what_it_says(name):
     def masks(t):
         return draw_batch(n, d, 7, p, t)
 
-    run = descend(PAIR, X, y, theta, frame, method, masks=masks)
+    problem = pair_for(name)
+    run = descend(problem, X, y, theta, frame, method, masks=masks)
+    on_spheres = method.constraint == "sphere"
+    if on_spheres:
+        theta = theta / np.linalg.norm(theta, axis=1, keepdims=True)
     a, V, W = np.array([1.0, -0.5]), np.zeros((m, d)), np.zeros(m)
     for t in range(7):
         r = theta @ X.T
@@ -39,10 +43,17 @@ def test_descent_is_what_it_says(name):
         if t == 6:
             break
         b = masks(t) / p
-        V = method.momentum * V + (g * b) @ X / n + 0.05 * theta
-        W = method.momentum * W + (value(r) * residual) @ b / n + 0.1 * a
-        theta = theta - method.step_sizes[t] * V
-        a = a - method.second_layer_step_sizes[t] * W
+        G = (g * b) @ X / n + problem.weight_decay * theta
+        H = (value(r) * residual) @ b / n + 0.1 * a
+        V, W = method.momentum * V + G, method.momentum * W + H
+        if method.nesterov:
+            G, H = G + method.momentum * V, H + method.momentum * W
+        else:
+            G, H = V, W
+        theta = theta - method.step_sizes[t] * G
+        a = a - method.second_layer_step_sizes[t] * H
+        if on_spheres:
+            theta = theta / np.linalg.norm(theta, axis=1, keepdims=True)
 
 
 def test_batches_are_their_own_random_numbers():

@@ -7,7 +7,7 @@ import plain_algorithms
 import plain_paths
 import problems
 import pytest
-from algorithm_options import GELU, OPTIONS, PAIR, SAMPLING, bits, method_with
+from algorithm_options import GELU, OPTIONS, PAIR, SAMPLING, bits, method_with, pair_for
 
 import dmft
 from dmft.solver.masks import MaskStream
@@ -87,7 +87,7 @@ def test_the_solver_is_its_plain_twin(name):
         dmft.Target("easy-hard"),
         dmft.Network("gelu", [1.0, -0.5]),
         "pseudo-huber",
-        weight_decay=0.05,
+        weight_decay=pair_for(name).weight_decay,
         second_layer_weight_decay=0.1,
     )
     sampling = dmft.Sampling(n_paths=512, replicates=2, seed=5)
@@ -98,7 +98,7 @@ def test_the_solver_is_its_plain_twin(name):
     ]
     leading = np.concatenate([stream.leading() for stream in streams], axis=1)
     twin = plain_algorithms.run(
-        TWIN,
+        dataclasses.replace(TWIN, weight_decay=problem.weight_decay),
         TWIN.label(leading[:2].T, np.zeros(leading.shape[1])),
         leading,
         lambda t: np.concatenate([stream.block(t) for stream in streams], axis=1),
@@ -106,6 +106,8 @@ def test_the_solver_is_its_plain_twin(name):
         etas=method.step_sizes,
         layer_etas=method.second_layer_step_sizes,
         momentum=method.momentum,
+        nesterov=method.nesterov,
+        sphere=method.constraint == "sphere",
         fraction=method.batch_fraction,
         layer_decay=0.1,
     )
@@ -198,7 +200,7 @@ class StopError(Exception):
 def test_a_solve_that_is_stopped_goes_on_to_the_same_bits(tmp_path, name):
     method = method_with(name)
     sampling = dmft.Sampling(n_paths=256, replicates=2, seed=3)
-    whole = dmft.solve(PAIR, 3.0, method, sampling)
+    whole = dmft.solve(pair_for(name), 3.0, method, sampling)
     for after in (4, 17):
         ticks = []
 
@@ -209,11 +211,11 @@ def test_a_solve_that_is_stopped_goes_on_to_the_same_bits(tmp_path, name):
 
         with pytest.raises(StopError):
             dmft.solve(
-                PAIR, 3.0, method, sampling,
+                pair_for(name), 3.0, method, sampling,
                 progress=stop, checkpoint=tmp_path, checkpoint_seconds=0, threads=1,
             )  # fmt: skip
-    resumed = dmft.solve(PAIR, 3.0, method, sampling, checkpoint=tmp_path)
+    resumed = dmft.solve(pair_for(name), 3.0, method, sampling, checkpoint=tmp_path)
     assert bits(resumed) == bits(whole)
     other = dataclasses.replace(method, momentum=0.123)
     with pytest.raises(ValueError, match=r"method.momentum"):
-        dmft.solve(PAIR, 3.0, other, sampling, checkpoint=tmp_path)
+        dmft.solve(pair_for(name), 3.0, other, sampling, checkpoint=tmp_path)

@@ -8,11 +8,13 @@ from dmft.config.run_sources import preset_names
 from dmft.hessian.finite_law import FiniteLaw
 from dmft.io.results import software_version
 from dmft.model.activations import Activation
+from dmft.model.gaussian_mixture import GaussianMixture
 from dmft.model.gradients import curvature
 from dmft.model.inputs import Inputs
 from dmft.model.losses import Loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
+from dmft.model.quantile_laws import Elliptical, IndependentLatents
 from dmft.model.target import Target
 from dmft.observables.risk_minimization import RiskMinimizer, erm_limit
 from dmft.recovery.exponents import Hardness, hardness
@@ -52,13 +54,16 @@ __all__ = [
     "Constant",
     "Cosine",
     "Crossing",
+    "Elliptical",
     "Extrapolation",
     "FiniteLaw",
     "GapLimit",
+    "GaussianMixture",
     "GradientDescent",
     "GradientFlow",
     "Grokking",
     "Hardness",
+    "IndependentLatents",
     "Inputs",
     "InverseTime",
     "Loss",

@@ -9,7 +9,8 @@ Montanari, arXiv:2112.07572)::
     q^t      = zeta^t - ghat^t / sqrt(delta)              zeta^t fresh
     B_{t+1}  = B_t - eta ((E[g^t q^T], -Gamma(t, t) / sqrt(delta)) + lam B_t)
 
-Only problem and element-wise gradient are shared with ``dmft``.
+With scales s of the inputs, r^t = s B_t q, and s g^t stands for g^t. Only problem, labels and
+element-wise gradient are shared with ``dmft``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 import numpy as np
 
 import dmft
+from dmft.model.drawn_inputs import labels_and_scales
 from dmft.model.gradients import pre_activation_gradient
 from dmft.solver import replicates as solver
 from dmft.solver.streams import GaussianStream
@@ -44,8 +46,8 @@ def run(
     Parameters
     ----------
     problem, delta, method
-    leading : ndarray, shape (k + m or k + m + 1, n_paths)
-        Latent coordinates, initial weights, label noise.
+    leading : ndarray, shape (k + m or more, n_paths)
+        Latent coordinates over scales, initial weights, label noise, scales and clusters.
     fresh : callable
         Step to Gaussians (m, n_paths).
     rank_tolerance : float
@@ -65,8 +67,8 @@ def run(
     m, k, n = problem.m, problem.k, leading.shape[1]
     eta, lam = method.step_size, problem.weight_decay
     smallest = rank_tolerance * np.sqrt(delta) / eta
-    noise = leading[k + m] if len(leading) > k + m else np.zeros(n)
-    y = problem.sample_labels(np.ascontiguousarray(leading[:k].T), noise)
+    y, s = labels_and_scales(problem, leading)
+    s = s if len(s) else 1.0
     hard = problem.target.hard_basis
     q, ghat, basis, avoided = (
         _Rows(leading[: k + m]),
@@ -79,7 +81,8 @@ def run(
     B = problem.initial_weights()
     correlation = [B @ B.T]
     for t in range(method.n_steps):
-        g, _ = pre_activation_gradient(problem, B @ q.rows, y)
+        g, _ = pre_activation_gradient(problem, s * (B @ q.rows), y)
+        g *= s
         largest = max(largest, float(np.sqrt(np.mean(g**2, axis=1)).max()))
         gradient = g @ q.rows.T / n
         gradient[:, :k] -= (gradient[:, :k] @ hard) @ hard.T

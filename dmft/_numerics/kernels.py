@@ -62,11 +62,17 @@ class Law(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Labels (paths,), law of network and loss, and the curvature above which paths count."""
+    """Labels (paths,), law of network and loss, and the curvature above which paths count.
+
+    With `scales` (paths,), empty otherwise, the pre-activations of a sample are s times those that
+    a kernel is given or finds (biases come after); its gradient and curvature are taken along the
+    latter: s g, s^2 D.
+    """
 
     y: Array
     law: Law
     limit: float
+    scales: Array
 
 
 class Predictor(NamedTuple):
@@ -299,11 +305,19 @@ def _curvature_bounds(m: int, block: Array) -> None:
 
 @compiled(**_INNER)
 def _derivatives(
-    r: Array, y: Array, law: Law, start: int, stop: int, limit: float, block: Array
+    r: Array,
+    y: Array,
+    law: Law,
+    start: int,
+    stop: int,
+    limit: float,
+    scales: Array,
+    block: Array,
 ) -> None:
     """Fill a block with everything about samples start to stop, at most `BLOCK` of them.
 
-    Bounds on the curvature take the place of f if there is a limit to compare them with.
+    Bounds on the curvature take the place of f if there is a limit to compare them with. All is at
+    pre-activations ``scales * r``, and none of it multiplied with the scales.
     """
     a, biases, activation, loss, parameter = law
     for i in range(stop - start):
@@ -314,6 +328,9 @@ def _derivatives(
         row = r[j]
         for i in range(stop - start):
             block[i] = row[start + i]
+        if len(scales):
+            for i in range(stop - start):
+                block[i] *= scales[start + i]
         if len(biases):
             b = biases[j]
             for i in range(stop - start):
@@ -344,14 +361,20 @@ def _gradients(
     block: Array,
 ) -> None:
     """`gradient_kernel` for samples first to last."""
-    y, law, limit = samples
+    y, law, limit, scales = samples
     m = len(law.a)
     for start in range(first, last, BLOCK):
         stop = min(start + BLOCK, last)
         n = stop - start
-        _derivatives(r, y, law, start, stop, limit, block)
+        _derivatives(r, y, law, start, stop, limit, scales, block)
         for i in range(n):
             loss_values[start + i] = block[_L + i]
+        if len(scales):
+            # What follows multiplies the slope of the loss with a sigma': once with the scale.
+            for i in range(n):
+                s = scales[start + i]
+                block[_L1 + i] *= s
+                block[_F + i] *= s * s
         if limit < math.inf:
             count = 0
             for i in range(n):
@@ -362,6 +385,8 @@ def _gradients(
                         square = 0.0
                         for j in range(m):
                             square += r[j, start + i] * r[j, start + i]
+                        if len(scales):
+                            square *= scales[start + i] * scales[start + i]
                         slope = block[_L1 + i]
                         above[0] += 1.0
                         above[1] += block[_L + i]
@@ -378,8 +403,9 @@ def _gradients(
 def gradient_kernel(r: Array, samples: Samples, g: Array, loss_values: Array, above: Array) -> None:
     """Fill `g` (m, N) with dl/dr and `loss_values` (N,) with l; `g` may be `r` itself.
 
-    Adds to `above` (4,) the number of samples whose largest curvature may exceed the limit (see
-    `curvature_bound_kernel`), their losses, and their squares of gradients and pre-activations.
+    Of samples with scales, with s dl/dr at pre-activations s r. Adds to `above` (4,) the number of
+    samples whose largest curvature may exceed the limit (see `curvature_bound_kernel`), their
+    losses, and their squares of gradients and pre-activations.
     """
     _gradients(r, samples, g, loss_values, above, np.intp(0), r.shape[1], _room(len(r)))
 
@@ -392,10 +418,10 @@ def second_layer_kernel(r: Array, y: Array, law: Law, mask: Array, out: Array) -
     """
     m, n = r.shape
     out[:] = 0.0
-    block = _room(m)
+    block, unit = _room(m), np.empty(0)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(r, y, law, start, stop, math.inf, block)
+        _derivatives(r, y, law, start, stop, math.inf, unit, block)
         for i in range(stop - start):
             weight = mask[start + i] if len(mask) else 1.0
             if weight != 0.0:
@@ -411,10 +437,10 @@ def curvature_bound_kernel(r: Array, y: Array, law: Law, bound: Array) -> None:
     No eigenvalue of D is larger; for one neuron it is D itself where L'' >= 0.
     """
     m, n = r.shape
-    block = _room(m)
+    block, unit = _room(m), np.empty(0)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(r, y, law, start, stop, -math.inf, block)
+        _derivatives(r, y, law, start, stop, -math.inf, unit, block)
         for i in range(stop - start):
             bound[start + i] = block[_F + i]
 
@@ -423,10 +449,10 @@ def curvature_bound_kernel(r: Array, y: Array, law: Law, bound: Array) -> None:
 def curvature_kernel(r: Array, y: Array, law: Law, D: Array) -> None:
     """Fill `D` (N, m, m) with d2l/dr dr."""
     m, n = r.shape
-    block = _room(m)
+    block, unit = _room(m), np.empty(0)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(r, y, law, start, stop, math.inf, block)
+        _derivatives(r, y, law, start, stop, math.inf, unit, block)
         for i in range(stop - start):
             slope, bend = block[_L1 + i], block[_L2 + i]
             for j in range(m):
@@ -445,10 +471,10 @@ def loss_kernel(h: Array, y: Array, weights: Array, law: Law) -> float:
     m, n = h.shape
     total = 0.0
     lost = 0.0
-    block = _room(m)
+    block, unit = _room(m), np.empty(0)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        _derivatives(h, y, law, start, stop, math.inf, block)
+        _derivatives(h, y, law, start, stop, math.inf, unit, block)
         for i in range(stop - start):
             term = weights[start + i] * block[_L + i]
             new = total + term

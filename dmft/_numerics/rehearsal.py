@@ -24,7 +24,7 @@ def rehearse() -> None:
     innovation = kernels.Innovation(zero, zero, zeros)
     kernels.innovation_kernel(kernels.Predictor(zero, first, zero, zero), zero, innovation)
     kernels.remove_kernel(zero, zero, 1, zero, zero, zero, 1, zero)
-    samples = kernels.Samples(zeros, law, np.inf)
+    samples = kernels.Samples(zeros, law, np.inf, np.empty(0))
     point = kernels.Point(zero, zero, zeros, np.zeros(4))
     kernels.recycled_kernel(zero, zero, 1, samples, zero, zero, 1, point, zero, zero)
     nothing = np.empty((0, 0))

@@ -32,6 +32,7 @@ class _LabelRun:
 
     name: str
     target: Target
+    inputs: str | None = None  # of the problem, where they are not Gaussian
 
     def to_config(self) -> dict[str, Any]:
         return {"target": self.target.to_config()}
@@ -56,7 +57,10 @@ def run_hardness(arguments: argparse.Namespace) -> int:
         "delta_alg_infinite": math.isinf(result.delta_alg),
         "settings": {name: result.config[name] for name in _SETTINGS},
     }
-    return output.report("hardness", result.status, data, hardness_lines(result))
+    lines = hardness_lines(result)
+    if run.inputs is not None:
+        lines.insert(1, ("latents", f"standard Gaussian, not those of the inputs ({run.inputs})"))
+    return output.report("hardness", result.status, data, lines)
 
 
 def _label_run(arguments: argparse.Namespace) -> _LabelRun:
@@ -84,4 +88,5 @@ def _label_run(arguments: argparse.Namespace) -> _LabelRun:
             own = {}  # parameters belong to their law
         settings = {"noise": target.noise, **own, **stated}
         target = Target(target.label, target.k, hard_directions=target.hard_directions, **settings)
-    return _LabelRun(run.name, target)
+    law = run.problem.inputs
+    return _LabelRun(run.name, target, None if law is None else law.describe())

@@ -77,7 +77,10 @@ def _bracket(run: RunFile, grid: tuple[float, ...]) -> tuple[float, float] | Non
 
 
 def _lines(run: RunFile, result: Sweep, threshold: Threshold | None) -> list[tuple[str, str]]:
-    lines = [*problem_lines(result.config, run.name), inputs_line(result.config["inputs"])]
+    lines = [
+        *problem_lines(result.config, run.name),
+        inputs_line(result.config["inputs"], result.config["problem"]),
+    ]
     if threshold is not None:
         value = f"none found: {threshold.status.name}"
         if math.isfinite(threshold.value):

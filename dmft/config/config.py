@@ -23,6 +23,10 @@
     weight_decay = 0.0            # and initial_overlap, an m x k matrix, init_gram, an m x m one,
                                   # init_law = "sphere" or "gaussian"
     second_layer_weight_decay = 0.0   # where the second layer is trained, and bias_weight_decay
+    inputs = "gaussian"           # or a table, { law = "elliptical", scales = "student-t",
+                                  # degrees_of_freedom = 3 }, { law = "independent-latents",
+                                  # latents = "rademacher" }, { law = "gaussian-mixture", weights,
+                                  # means, covariances, scales } (with classes = "component")
 
     [method]
     step_size = 0.2               # or a list, one for each step, or a schedule:
@@ -112,7 +116,8 @@ from dmft.config.options import (
     within,
 )
 from dmft.config.overrides import with_overrides
-from dmft.config.own_laws import anchored, is_own, own_law
+from dmft.config.own_entries import name_quantile, placed, target_of
+from dmft.config.own_laws import is_own, own_law
 from dmft.config.run_sources import (
     RunSource,
     preset_names,
@@ -136,11 +141,11 @@ from dmft.config.settings import (
     TrajectorySettings,
 )
 from dmft.model.activations import Activation
+from dmft.model.classification import COMPONENT
 from dmft.model.inputs import Inputs
 from dmft.model.losses import Loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
-from dmft.model.target import Target
 from dmft.simulation.simulation_plan import check_steps
 from dmft.training.methods import Method
 
@@ -179,7 +184,6 @@ TABLES: dict[str, type[Settings]] = {
     "scan": ScanSettings,
 }
 _COMMANDS = tuple(TABLES)[5:]
-_LAWS = ("label", "activation", "loss", "activations", "losses")
 _TEXTS = {"title": str, "description": str}
 _GAP, _OLD_GAP = "algorithmic-gap", "gap"  # the old name is still read
 
@@ -295,7 +299,7 @@ class RunFile:
             if table not in config:
                 raise ValueError(f"[{table}]: missing table; it needs at least {needed}")
         tables: dict[str, Any] = {
-            table: read_table(kind, names[table], _placed(config.get(names[table], {}), folder))
+            table: read_table(kind, names[table], placed(config.get(names[table], {}), folder))
             for table, kind in TABLES.items()
         }
         settings = {table: found.stated() for table, found in tables.items()}
@@ -304,8 +308,12 @@ class RunFile:
             if is_own(entry):
                 with within(table):
                     settings[table][law] = own_law(law, entry, "")
+        if "label" not in settings["target"] and settings["target"].get("classes") != COMPONENT:
+            raise ValueError("target.label: missing; it has no default")
+        with within("problem"):
+            name_quantile(settings["problem"])
         with within("target"):
-            target = _target(settings["target"])
+            target = target_of(settings["target"])
         with within("network"):
             network = Network(**settings["network"])
         with within("problem"):
@@ -353,23 +361,6 @@ class RunFile:
             else table
             for name, table in config.items()
         }
-
-
-def _target(settings: dict[str, Any]) -> Target:
-    """Return the target; where a label of one's own fails, with how many directions it did."""
-    try:
-        return Target(**settings)
-    except ValueError as error:
-        if isinstance(settings["label"], str) or "k" in settings or "failed" not in str(error):
-            raise
-        raise ValueError(f"{error} (its number of directions, k, is 1 unless given)") from error
-
-
-def _placed(table: Any, folder: str | os.PathLike[str]) -> Any:
-    """Return a table in which the files of own laws are those of a folder."""
-    if not isinstance(table, Mapping):
-        return table
-    return {key: anchored(table[key], folder) if key in _LAWS else table[key] for key in table}
 
 
 def _attribute(table: str) -> str:

@@ -18,8 +18,9 @@ __all__ = ["LAWS", "parse_override", "parse_overrides", "with_overrides"]
 # Numbers of everybody but TOML.
 _NUMBER = re.compile(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?")
 #: Keys that may name laws of one's own, one or several.
-LAWS = ("target.label", "network.activation", "problem.loss", "algorithmic-gap.activations",
-        "algorithmic-gap.losses")  # fmt: skip
+LAWS = ("target.label", "network.activation", "problem.loss",
+        "problem.inputs.scales", "problem.inputs.latents",
+        "algorithmic-gap.activations", "algorithmic-gap.losses")  # fmt: skip
 _LONGEST = 2**16  # characters of one override
 
 

@@ -27,7 +27,7 @@ from dmft._numerics.frozen import set_fields
 from dmft._numerics.user_functions import result_of
 from dmft.config.options import one_line
 from dmft.model.activations import get_activation
-from dmft.model.law_sources import LawSource, SourcedLabel
+from dmft.model.law_sources import LawSource, SourcedLabel, SourcedQuantile
 from dmft.model.losses import get_loss
 
 __all__ = ["anchored", "is_own", "own_law"]
@@ -35,7 +35,8 @@ __all__ = ["anchored", "is_own", "own_law"]
 _PYTHON = "python"  # key of a table that names an own law
 _LARGEST = 2**20  # bytes of a source file
 #: Arguments of a law of each kind.
-_ARGUMENTS = {"label": ("z", "eps"), "activation": ("r",), "loss": ("f", "y")}
+_ARGUMENTS = {"label": ("z", "eps"), "activation": ("r",), "loss": ("f", "y"), "quantile": ("u",)}
+_OF_CLUSTERS = ("z", "eps", "component")  # of labels that see the cluster
 _CATALOGUE: dict[str, Callable[[Any], Any]] = {"activation": get_activation, "loss": get_loss}
 
 
@@ -75,7 +76,7 @@ def own_law(kind: str, entry: str | Mapping[str, Any], folder: str | os.PathLike
 
     Parameters
     ----------
-    kind : {"label", "activation", "loss"}
+    kind : {"label", "activation", "loss", "quantile"}
     entry : str or mapping
         ``file.py:object``, ``module.path:object``, or a table with such a text as ``python`` and
         parameters beside it.
@@ -84,7 +85,7 @@ def own_law(kind: str, entry: str | Mapping[str, Any], folder: str | os.PathLike
 
     Returns
     -------
-    SourcedLabel, Activation or Loss
+    SourcedLabel, SourcedQuantile, Activation or Loss
         With its source. Of a plain function of r, or of f and y, derivatives are numerical; the
         object may also be an `Activation` or `Loss`, or make one, or a function, from parameters.
 
@@ -234,6 +235,8 @@ def _made(kind: str, label: str, given: Any, parameters: Mapping[str, Any]) -> A
         signature = inspect.signature(given)
     except (TypeError, ValueError):  # compiled functions may have none
         signature = None
+    if kind == "label" and _binds(signature, _OF_CLUSTERS, parameters):
+        arguments = _OF_CLUSTERS if not _binds(signature, arguments, parameters) else arguments
     called = not is_class and _binds(signature, arguments, parameters)
     makes = signature is not None and _binds(signature, (), parameters)
     if not called and not makes:
@@ -252,6 +255,8 @@ def _made(kind: str, label: str, given: Any, parameters: Mapping[str, Any]) -> A
             return function
         raise
     if _is_law(kind, result) or (callable(result) and _binds_any(result, arguments)):
+        return result
+    if kind == "label" and callable(result) and _binds_any(result, _OF_CLUSTERS):
         return result
     if called:
         return function
@@ -303,8 +308,8 @@ def _is_law(kind: str, given: Any) -> bool:
 
 def _described(kind: str, found: Any, source: LawSource) -> Any:
     """Return the law with its name and source."""
-    if kind == "label":
-        return SourcedLabel(found, source)
+    if kind in ("label", "quantile"):
+        return (SourcedLabel if kind == "label" else SourcedQuantile)(found, source)
     if not _is_law(kind, found):
         found = _Plain(found, source.name)
     try:

@@ -135,14 +135,14 @@ class TargetSettings(Settings):
     """Arguments of :class:`dmft.Target`."""
 
     label: str | dict[str, Any] | None = option(
-        "a label of the catalogue, or file.py:function", "NAME", required=True,
+        "a label of the catalogue, or file.py:function", "NAME",
         instead_of=("k", "hard_directions"),
     )  # fmt: skip
     k: int | None = option("of a label of your own: number of latent directions", "K")
     noise: float | None = option("add S times Gaussian noise", "S")
     hard_directions: list[int | list[float]] | None = option()
-    classes: str | None = option("labels +-1: sign or logistic", "LAW")
-    flip: float | None = option("of sign: probability of a flip", "P")
+    classes: str | None = option("labels +-1: sign, logistic or component", "LAW")
+    flip: float | None = option("of sign and component: probability of a flip", "P")
     slope: float | None = option("of logistic: its slope", "B")
     threshold: float | None = option("of classes: where they meet", "C")
 
@@ -178,6 +178,7 @@ class ProblemSettings(Settings):
     init_law: str | None = option()
     second_layer_weight_decay: float | None = option()
     bias_weight_decay: float | None = option()
+    inputs: str | dict[str, Any] | None = option()
 
 
 @dataclass(frozen=True)

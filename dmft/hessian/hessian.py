@@ -21,8 +21,9 @@ from dmft._numerics.quadrature import gaussian_nodes
 from dmft._numerics.sampling import Sampling, cubature_normals
 from dmft.hessian.finite_law import DRAWS, FiniteLaw, check_dimension, check_draws, law_of_draws
 from dmft.model.curvature_support import CurvatureSupport, curvature_support
+from dmft.model.drawn_inputs import labels_and_scales, leading_rows, n_leading_normals, scaled
 from dmft.model.gradients import curvature, pre_activation_gradient
-from dmft.observables.labelled_points import labelled, noise_coordinates
+from dmft.observables.labelled_points import further_coordinates, labelled_points
 from dmft.observables.verified_rules import curvature_rule
 from dmft.solver.fresh_batches import neuron_factor
 from dmft.training.constraints import Constraint, radii_of
@@ -125,14 +126,14 @@ def initial_law(
             problem, delta, Sampling() if sampling is None else sampling, d, draws, constraint
         )
     k, m = problem.k, problem.m
-    dimension = k + m + noise_coordinates(problem)
+    dimension = k + m + further_coordinates(problem)
     weights = problem.initial_weights()
     support = curvature_support(problem, weights)
 
     def law(nodes: FloatArray, probabilities: FloatArray | None = None, **more: Any) -> HessianLaw:
-        nodes, labels, probabilities = labelled(problem, nodes, probabilities)
-        coordinates = nodes[: k + m]
-        r = weights @ coordinates
+        samples = labelled_points(problem, nodes, probabilities)
+        coordinates = samples.points[: k + m]
+        r = samples.pre_activations(weights)
         span = Span(
             coordinates,
             latent=k,
@@ -140,8 +141,9 @@ def initial_law(
             hard=_hard_coordinates(problem, k + m),
             tangent=constraint is not None,
         )
-        more |= {"probabilities": probabilities, "constraint": constraint}
-        return _law(problem, delta, support, r, labels, nodes[:k], span=span, **more)
+        more |= {"probabilities": samples.weights, "scales": samples.scales, "span": span}
+        more["constraint"] = constraint
+        return _law(problem, delta, support, r, samples.labels, coordinates[:k], **more)
 
     kinks = axis_kinks(problem, weights, dimension)
     if kinks is not None:
@@ -152,9 +154,12 @@ def initial_law(
         if rule is not None:
             return law(*gaussian_nodes(dimension, *rule))
     sampling, classes = Sampling() if sampling is None else sampling, problem.target.classes
-    # Random classes double every point.
+    # Random classes double every point, and every cluster has each.
     n_points = max(_SOBOL_POINTS_AT_START, sampling.n_paths)
     n_points //= 2 if classes is not None and classes.is_random else 1
+    if problem.inputs is not None:
+        n_points //= 1 << (problem.inputs.n_components - 1).bit_length()
+        n_points = max(n_points, 64)
     check_fits(
         "replicates",
         sampling.replicates,
@@ -223,12 +228,20 @@ def drawn_law(
 
     k, m = problem.k, problem.m
     weights, q = problem.initial_weights(), rng.standard_normal((k + m, n))
-    labels = problem.sample_labels(np.ascontiguousarray(q[:k].T), rng.standard_normal(n))
+    if problem.inputs is None:
+        labels = problem.sample_labels(np.ascontiguousarray(q[:k].T), rng.standard_normal(n))
+        scales = np.empty(0)
+    else:
+        further = rng.standard_normal((n_leading_normals(problem) - k - m, n))
+        rows = leading_rows(problem, np.concatenate([q, further]))
+        labels, scales = labels_and_scales(problem, rows)
+        q = rows[: k + m]
     hard = _hard_coordinates(problem, k + m)
     span = Span(q, latent=k, neurons=weights, hard=hard, tangent=constraint is not None)
     anything = CurvatureSupport(np.empty((0, m, m)), True, True, np.empty((0, m + 1)))
-    r = weights @ q
-    return _law(problem, delta, anything, r, labels, q[:k], span=span, constraint=constraint)
+    r = scaled(weights @ q, scales)
+    more: dict[str, Any] = {"scales": scales, "constraint": constraint, "span": span}
+    return _law(problem, delta, anything, r, labels, q[:k], **more)
 
 
 def axis_kinks(
@@ -237,10 +250,15 @@ def axis_kinks(
     """Locate the kinks on the axis of each Gaussian; None if several Gaussians decide together."""
     breaks: list[set[float]] = [set() for _ in range(dimension)]
     network = problem.network
-    biases = network.biases or (0.0,) * network.m
-    for row, bias in zip(weights, biases, strict=True) if network.activation.kinks else ():
+    kinks, biases = network.activation.kinks, network.biases or (0.0,) * network.m
+    for row, bias in zip(weights, biases, strict=True) if kinks else ():
         places = np.flatnonzero(row)
         if len(places) > 1:
+            return None
+        if problem.inputs is not None and (
+            np.any(places < problem.k)
+            or (problem.inputs.has_scales and any(kink != bias for kink in kinks))
+        ):
             return None
         for place in places.tolist():
             breaks[place] |= {
@@ -285,7 +303,7 @@ def sampled_law(
         at = _problem_at(problem, run, step)
         span = None if spans is None else spans[index]
         r = run.pre_activations[step]
-        more["constraint"] = constraint
+        more |= {"constraint": constraint, "scales": run.scales}
         return _law(at, delta, support, r, run.labels, run.latent, span=span, **more)
 
     return law(0, replicates=[law(index) for index in range(1, len(runs))])
@@ -351,6 +369,7 @@ def _law(
     labels: FloatArray,
     latent: FloatArray,
     *,
+    scales: FloatArray | None = None,
     probabilities: FloatArray | None = None,
     replicates: Sequence[HessianLaw] = (),
     span: Span | Callable[[], Span] | None = None,
@@ -361,6 +380,8 @@ def _law(
     shift: float | FloatArray = problem.weight_decay
     with np.errstate(all="ignore"):
         weights = curvature(problem, r, labels)
+        if scales is not None and len(scales):
+            weights *= (scales**2)[:, np.newaxis, np.newaxis]
         if constraint is not None:
             shift = -np.diag(_normal_forces(problem, r, labels, probabilities))
     if not all(np.all(np.isfinite(values)) for values in (weights, support.points, shift)):

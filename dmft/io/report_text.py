@@ -9,6 +9,7 @@ from dmft._numerics.value_text import value_text
 from dmft.model.biases import describe_neurons
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
+from dmft.model.input_laws import describe_inputs
 from dmft.training.methods import describe, method_from_config
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def problem_lines(config: Mapping[str, Any], name: str = "") -> Lines:
     network = problem["network"]
     neurons = describe_neurons(network)
     text = f"{describe_label(problem['target'])}, {neurons}, {law_name(problem['loss'])} loss"
-    return [("problem", f"{name}: {text}" if name else text), method_line(config["method"])]
+    lines = [("problem", f"{name}: {text}" if name else text), method_line(config["method"])]
+    if "inputs" in problem and "inputs" not in config:  # others have a line of inputs
+        lines.append(inputs_line(None, problem))
+    return lines
 
 
 def method_line(config: Mapping[str, Any]) -> tuple[str, str]:
@@ -75,8 +79,12 @@ def method_line(config: Mapping[str, Any]) -> tuple[str, str]:
     return "method", describe(method_from_config(dict(config)))
 
 
-def inputs_line(config: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Name the law of the inputs; None stands for Gaussian ones."""
+def inputs_line(
+    config: Mapping[str, Any] | None, problem: Mapping[str, Any] | None = None
+) -> tuple[str, str]:
+    """Name the law of the inputs, that of the problem where it has one; None: Gaussian ones."""
+    if problem is not None and "inputs" in problem:
+        return "inputs", describe_inputs(problem["inputs"])
     law, *parameters = ({"law": "gaussian"} if config is None else config).values()
     return "inputs", " ".join([law, *map(str, parameters)])
 

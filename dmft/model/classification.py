@@ -10,6 +10,9 @@ law          :math:`P(y = 1 \mid z)`
 ``logistic`` :math:`1/(1 + e^{-\beta u})`, :math:`\beta` the slope
 ============ ==================================================================
 
+The law ``component`` is the sign of the cluster of a mixture of two: u = -1 in the first, +1 in the
+second.
+
 A label is a function of z and the noise :math:`\varepsilon \sim N(0, 1)` all the same: +1 where
 the uniform number :math:`\Phi(\varepsilon)` lies below that probability. Averages over the noise
 are sums of two terms.
@@ -27,12 +30,14 @@ from numpy.typing import NDArray
 from dmft._numerics.validation import check_choice, check_real, own_parameter
 from dmft.model.catalogue import law_name
 
-__all__ = ["LAWS", "ClassLaw", "describe_label"]
+__all__ = ["COMPONENT", "LAWS", "ClassLaw", "describe_label"]
 
 Array = NDArray[np.float64]
 
 #: Laws, each with the name of its parameter and that parameter's default.
 LAWS: dict[str, tuple[str, float]] = {"sign": ("flip", 0.0), "logistic": ("slope", 1.0)}
+#: Law, and label, of the cluster of a mixture; its parameter is that of the sign.
+COMPONENT = "component"
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,11 @@ class ClassLaw:
 
     Parameters
     ----------
-    law : {"sign", "logistic"}
+    law : {"sign", "logistic", "component"}
     threshold : float
         The number at which both labels are equally likely, or the sign changes.
     flip : float or None
-        Probability of a flip, 0 <= flip < 1/2; of ``sign`` only.
+        Probability of a flip, 0 <= flip < 1/2; of ``sign`` and ``component`` only.
     slope : float or None
         Positive; of ``logistic`` only.
 
@@ -81,10 +86,15 @@ class ClassLaw:
                 if value is not None:
                     raise ValueError(f"{name} must be left out without classes, got {value!r}")
             return None
-        law = check_choice("classes", law, LAWS)
-        own = own_parameter("classes", law, LAWS, {"flip": flip, "slope": slope})
+        law = check_choice("classes", law, (*LAWS, COMPONENT))
+        if law == COMPONENT and threshold is not None:
+            raise ValueError(
+                f"threshold must be left out for classes {COMPONENT!r}, got {threshold!r}"
+            )
+        kind = "sign" if law == COMPONENT else law
+        own = own_parameter("classes", kind, LAWS, {"flip": flip, "slope": slope})
         assert own is not None
-        if law == "sign":
+        if kind == "sign":
             flip = check_real("flip", own[1], minimum=0.0)
             if flip >= 0.5:
                 raise ValueError(
@@ -123,6 +133,8 @@ class ClassLaw:
 
     def to_config(self) -> dict[str, Any]:
         """Return the settings as keyword arguments of `dmft.Target`."""
+        if self.law == COMPONENT:
+            return {"classes": self.law, "flip": self.flip}
         own = LAWS[self.law][0]
         return {"classes": self.law, own: getattr(self, own), "threshold": self.threshold}
 
@@ -142,6 +154,9 @@ def describe_label(target: Mapping[str, Any]) -> str:
     law = target.get("classes")
     if law is None:
         return name
+    if law == COMPONENT:
+        flip = target["flip"]
+        return "cluster" + (f" (flip {flip:g})" if flip else "")
     level = target["threshold"]
     if level:
         name += f" {'-' if level > 0.0 else '+'} {abs(level):g}"

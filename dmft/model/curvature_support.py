@@ -36,6 +36,7 @@ _SURELY_UNBOUNDED = 1e5
 _PARTS_OF_FITTED = (0.5, 0.9)
 _RESIDUALS = (-2.0, 2.0)
 _MAX_SUPPORT_POINTS = 32
+_ROUNDING = 1e-9  # of D where it is zero
 
 # Factors of the two terms of D, and what would bound each of them.
 _BEND, _FIRST = "L''", "(sum_j v_j a_j sigma'(r_j))^2"
@@ -75,6 +76,8 @@ class CurvatureSupport:
 def curvature_support(problem: Problem, weights: FloatArray | None = None) -> CurvatureSupport:
     """Probe the support of ``D(r, phi(z, eps))`` over all r, z, eps, out to large arguments.
 
+    Of ``s^2 D`` where inputs have scales, over the z and s that their law allows.
+
     In general pre-activations and labels of a path have a joint law of full support at every step
     (each step adds an independent Gaussian), so the support of D is the range of this map whatever
     the step. D counts as unbounded below if its smallest eigenvalue keeps falling as the arguments
@@ -95,9 +98,9 @@ def curvature_support(problem: Problem, weights: FloatArray | None = None) -> Cu
     projector = None if weights is None else _confinement(weights, problem.k)
     if projector is None:
         bare = problem.without_biases  # all r occur, and with them all r + b
-        return bare.remembered("support", lambda: _probe(bare, np.eye(bare.m)))
+        return bare.remembered("support", lambda: _support(bare, np.eye(bare.m)))
     probed = problem.remembered(
-        ("support", projector.round(9).tobytes()), lambda: _probe(problem, projector)
+        ("support", projector.round(9).tobytes()), lambda: _support(problem, projector)
     )
     return replace(probed, points=np.empty((0, problem.m, problem.m)))
 
@@ -115,7 +118,41 @@ def _confinement(weights: FloatArray, k: int) -> FloatArray | None:
     return projector
 
 
-def _probe(problem: Problem, projector: FloatArray) -> CurvatureSupport:
+def _support(problem: Problem, projector: FloatArray) -> CurvatureSupport:
+    """Probe the support over all clusters and scales of the inputs."""
+    inputs = problem.inputs
+    if inputs is None:
+        return _probe(problem, projector)
+    parts = [
+        _times_scales(_probe(problem, projector, index), *inputs.component_scales(index))
+        for index in range(inputs.n_components)
+    ]
+    below = all(part.bounded_below for part in parts)
+    above = all(part.bounded_above for part in parts)
+    points = np.concatenate([part.points for part in parts])
+    lowest = next((part for part in parts if not part.bounded_below), parts[0])
+    if len(points):
+        points = _outermost(points, below, above)
+    return CurvatureSupport(points, below, above, lowest.lowest_at)
+
+
+def _times_scales(found: CurvatureSupport, low: float, high: float) -> CurvatureSupport:
+    """Return the support of s^2 D, s independent of D and between two bounds."""
+    if low == high == 1.0:
+        return found
+    if np.isfinite(high):
+        points = np.concatenate([low**2 * found.points, high**2 * found.points])
+        return replace(found, points=np.unique(points, axis=0))
+    values = np.linalg.eigvalsh(found.points)
+    size = _ROUNDING * float(np.abs(values).max(initial=1.0))
+    # Where D has the other sign somewhere, s^2 D grows with s.
+    below = found.bounded_below and float(values.min(initial=np.inf)) >= -size
+    above = found.bounded_above and float(values.max(initial=-np.inf)) <= size
+    nearest = np.unique(low**2 * found.points, axis=0)
+    return replace(found, points=nearest, bounded_below=below, bounded_above=above)
+
+
+def _probe(problem: Problem, projector: FloatArray, component: int = 0) -> CurvatureSupport:
     """Evaluate D at labels along rays and pre-activations in the range of a projector."""
     k = problem.k
     generator = np.random.default_rng(0)
@@ -128,12 +165,13 @@ def _probe(problem: Problem, projector: FloatArray) -> CurvatureSupport:
         projector,
         [radius * np.concatenate([rays, axes + 1e-3 * rays[: len(axes)]]) for radius in _RADII],
         generator,
+        component,
     )
     if isinstance(problem.target.label, str):
         return found
     # Labels with poles where a coordinate vanishes, as z1 / z2, grow as the others stay away.
     near = [radius * axes + rays[: len(axes)] / radius for radius in _RADII]
-    at_poles = _probe_along(problem, projector, near, generator)
+    at_poles = _probe_along(problem, projector, near, generator, component)
     return CurvatureSupport(
         found.points,
         found.bounded_below and at_poles.bounded_below,
@@ -147,6 +185,7 @@ def _probe_along(
     projector: FloatArray,
     samples: Sequence[FloatArray],
     generator: np.random.Generator,
+    component: int,
 ) -> CurvatureSupport:
     """Evaluate D at labels for (z, eps) of growing size, one sample (n, k + 1) for each radius."""
     m = problem.m
@@ -160,7 +199,7 @@ def _probe_along(
     seen = _known_bounds(problem)
     for radius, points_of_labels in zip(_RADII, samples, strict=True):
         # All labels found so far: further out they may all overflow, or all be large.
-        seen = np.concatenate([seen, _labels_at(problem, points_of_labels)])
+        seen = np.concatenate([seen, _labels_at(problem, points_of_labels, component)])
         if not len(seen):
             continue
         labels = np.unique(np.quantile(seen, np.linspace(0.0, 1.0, 17), method="nearest"))
@@ -267,6 +306,11 @@ def describe_unbounded(problem: Problem) -> str:
     """
     at = curvature_support(problem, problem.initial_weights()).lowest_at
     nothing = "D is unbounded below."
+    if problem.inputs is not None and np.isinf(problem.inputs.scale_range[1]):
+        return (
+            "s^2 D is unbounded below: the scales s of the inputs are unbounded, and D is negative "
+            "somewhere. In the limit there is an edge with bounded scales, or D >= 0."
+        )
     if len(at) < 2:
         return nothing
     near, far = at[len(at) // 2], at[-1]
@@ -379,11 +423,18 @@ def _known_bounds(problem: Problem) -> FloatArray:
     return finite
 
 
-def _labels_at(problem: Problem, points: FloatArray) -> FloatArray:
-    """Return the distinct finite labels at given (z, eps), without labels that overflow."""
+def _labels_at(problem: Problem, points: FloatArray, component: int) -> FloatArray:
+    """Return the distinct finite labels at given (z, eps), without labels that overflow.
+
+    Of a cluster, and at the latent coordinates nearby that the law of the inputs allows.
+    """
+    inputs = problem.inputs
 
     def labels(rows: FloatArray) -> FloatArray:
-        return problem.sample_labels(rows[:, :-1], rows[:, -1])
+        if inputs is None:
+            return problem.sample_labels(rows[:, :-1], rows[:, -1])
+        z = np.ascontiguousarray(inputs.far(component, rows[:, :-1].T).T)
+        return problem.sample_labels(z, rows[:, -1], np.full(len(z), component))
 
     with np.errstate(all="ignore"):
         try:

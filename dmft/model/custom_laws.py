@@ -1,12 +1,15 @@
-"""Fingerprints of custom labels, activations and losses, whose names do not tell them apart."""
+"""Fingerprints of custom labels, activations, losses and inputs, which names do not tell apart."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dmft.model.drawn_inputs import labels_and_scales, leading_rows, n_leading_normals
 from dmft.model.gradients import curvature, pre_activation_gradient
 
 if TYPE_CHECKING:
@@ -28,18 +31,28 @@ def fingerprint(problem: Problem) -> str | None:
     Returns
     -------
     str or None
-        None if label, activation and loss are all from the catalogues.
+        None if label, activation, loss and inputs are all from the catalogues.
     """
     config = problem.to_config()
-    laws = (config["target"]["label"], config["network"]["activation"], config["loss"])
-    if all(isinstance(law, str) for law in laws):
+    inputs = config.get("inputs", {})
+    laws = [config["target"]["label"], config["network"]["activation"], config["loss"]]
+    laws.append(inputs.get("latents", ""))
+    own_scales = isinstance(inputs.get("scales"), Mapping)
+    if all(isinstance(law, str) for law in laws) and not own_scales:
         return None
     rng = np.random.default_rng(0)
-    z, eps = rng.standard_normal((_POINTS, problem.k)), rng.standard_normal(_POINTS)
-    y = problem.sample_labels(z, eps)
+    more: list[NDArray[np.float64]] = []
+    if problem.inputs is None:
+        z, eps = rng.standard_normal((_POINTS, problem.k)), rng.standard_normal(_POINTS)
+        y = problem.sample_labels(z, eps)
+    else:
+        n = n_leading_normals(problem)
+        leading = leading_rows(problem, rng.standard_normal((n, _POINTS)))
+        y, scales = labels_and_scales(problem, leading)
+        more = [leading[: problem.k], scales]
     r = rng.standard_normal((problem.m, _POINTS))
     with np.errstate(all="ignore"):
-        values = [y, *pre_activation_gradient(problem, r, y), curvature(problem, r, y)]
+        values = [*more, y, *pre_activation_gradient(problem, r, y), curvature(problem, r, y)]
     digest = hashlib.sha256()
     for array in values:
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -94,7 +94,7 @@ def pre_activation_gradient(
         from dmft._numerics.kernels import Samples, gradient_kernel
 
         plain, plain_losses = _plain(out), _plain(loss_out)
-        samples = Samples(_plain(y), law, np.inf)
+        samples = Samples(_plain(y), law, np.inf, np.empty(0))
         gradient_kernel(_plain(r), samples, plain, plain_losses, np.zeros(4))
         _copied(plain, out)
         _copied(plain_losses, loss_out)

@@ -28,7 +28,6 @@ Why the zeros are zeros
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -41,6 +40,7 @@ from dmft._numerics.hermite import hermite_product, hermite_values, multi_indice
 from dmft._numerics.validation import check_integer, check_real
 from dmft._numerics.weighted_points import sign_patterns
 from dmft._numerics.workers import single_threaded_blas
+from dmft.model.simple_bases import simple_complement
 
 __all__ = ["MAX_K", "RANK_TOLERANCE", "DirectionSearch", "RankTest", "find_hard", "hard_subspace"]
 
@@ -165,13 +165,23 @@ def hard_subspace(
     array([[0.],
            [1.]])
     """
-    found = find_hard(label, k, tolerance=tolerance, seed=seed, uses_noise=uses_noise)
+    return decided(find_hard(label, k, tolerance=tolerance, seed=seed, uses_noise=uses_noise))
+
+
+def decided(found: DirectionSearch) -> Array:
+    """Return the hard directions of a search.
+
+    Raises
+    ------
+    ValueError
+        If it does not decide about some direction.
+    """
     if found.doubtful is not None:
         value, error = found.doubtful
         raise ValueError(
             "hard_directions must be stated for this label: numerically it is not clear whether a "
             f"direction is hard (labels explain {value:.1e} +- {error:.0e} of its variance, "
-            f"tolerance {tolerance:g})"
+            f"tolerance {found.tolerance:g})"
         )
     return found.hard
 
@@ -246,7 +256,17 @@ def refuse_easy(
     ValueError: hard_directions must be hard, yet labels explain 0.546 +- 0.0006 of the variance of
     [1, 0] (950 standard errors); leave hard_directions out to have them found
     """
-    found = _search(label, len(hard), RANK_TOLERANCE, seed, uses_noise)
+    refuse_easy_of(_search(label, len(hard), RANK_TOLERANCE, seed, uses_noise), hard)
+
+
+def refuse_easy_of(found: DirectionSearch, hard: Array) -> None:
+    """Raise if a search has found one of the directions said to be hard (k, k_h) clearly easy.
+
+    Raises
+    ------
+    ValueError
+        As `refuse_easy`.
+    """
     given = 0
     for test in found.rounds:
         for j in range(test.n_easy):
@@ -277,9 +297,34 @@ def _search(
 ) -> DirectionSearch:
     """Search as `find_hard`, of any k; bits do not depend on the number of threads."""
     points, eps = _points(k, uses_noise, seed)
-    axes = np.eye(k)
-    for _ in range(_MAX_TURNS):
-        scores = _normal_scores(label, points, eps, axes)
+
+    def scored(axes: Array) -> tuple[Array, Array]:
+        return points, _label_scores(label, points, eps, axes)
+
+    return turned_search(scored, np.eye(k), tolerance)
+
+
+def turned_search(
+    scored: Callable[[Array], tuple[Array, Array]],
+    axes: Array,
+    tolerance: float,
+    turns: int = _MAX_TURNS,
+) -> DirectionSearch:
+    """Search along axes, and again along those found, until they do not change.
+
+    Parameters
+    ----------
+    scored : callable
+        Axes (k, k) to points (R, n, s, k) in coordinates along them, and what they are conditioned
+        on: scores (R, N) of labels, or (R, v, N) of several variables.
+    axes : ndarray, shape (k, k)
+        The first ones.
+    tolerance : float
+    turns : int
+        1 where the law of the points is not the same along all axes.
+    """
+    for _ in range(turns):
+        points, scores = scored(axes)
         finding = _find_easy(points, scores, tolerance)
         rounds = tuple(
             replace(test, directions=axes @ test.directions + 0.0) for test in finding.rounds
@@ -291,7 +336,7 @@ def _search(
         if misfit < 1e-10:
             break
         axes = np.hstack([easy, rest])
-    hard = _tidy(easy, max(1e-7, 4.0 * finding.angle_error))
+    hard = simple_complement(easy, max(1e-7, 4.0 * finding.angle_error))
     return DirectionSearch(hard, rounds, finding.doubtful, tolerance)
 
 
@@ -314,12 +359,10 @@ def _points(k: int, uses_noise: bool, seed: int) -> tuple[Array, Array]:
     return np.ascontiguousarray(points[..., :k]), eps
 
 
-def _normal_scores(
+def _label_scores(
     label: Callable[[Array, Array], ArrayLike], points: Array, eps: Array, axes: Array
 ) -> Array:
     """Return the normal scores (R, N) of the labels at points with coordinates along `axes`."""
-    from scipy.special import ndtri
-
     z = points.reshape(-1, points.shape[-1]) @ axes.T
     y = np.asarray(label(z, eps.reshape(-1)), dtype=np.float64)
     n = len(z)
@@ -328,6 +371,14 @@ def _normal_scores(
     if not np.all(np.isfinite(y)):
         bad = n - int(np.count_nonzero(np.isfinite(y)))
         raise ValueError(f"label returned non-finite values for {bad} of {n} samples")
+    return normal_scores(y).reshape(points.shape[0], -1)
+
+
+def normal_scores(y: Array) -> Array:
+    """Return the normal scores (N,) of numbers: of their ranks, the same for equal numbers."""
+    from scipy.special import ndtri
+
+    n = len(y)
     ordered = np.sort(y)
     spread = ordered[(3 * n) // 4] - ordered[n // 4]
     new = np.diff(ordered) > _TIE * (np.abs(ordered[1:]) + spread)
@@ -337,8 +388,7 @@ def _normal_scores(
     # of the score. Between knots the score is linear in y: labels that differ little score alike.
     knots = np.searchsorted(edges, np.linspace(0, n - 1, _KNOTS).astype(np.intp), "right") - 1
     knots = np.unique(knots)
-    scores = np.asarray(np.interp(y, ordered[edges[knots]], ndtri(middle[knots])))
-    return scores.reshape(points.shape[0], -1)
+    return np.asarray(np.interp(y, ordered[edges[knots]], ndtri(middle[knots])))
 
 
 def _find_easy(points: Array, scores: Array, tolerance: float) -> _Finding:
@@ -369,8 +419,9 @@ def _find_easy(points: Array, scores: Array, tolerance: float) -> _Finding:
 
 def _moments(z_easy: Array, z_rest: Array, scores: Array) -> Array:
     """Return E[z_perp phi^T] (R, k_perp, p), one estimate per replicate, phi orthonormal."""
-    degree = _DEGREE.get(z_easy.shape[-1], 3)
-    n = scores.shape[1]
+    more = 0 if scores.ndim == 2 else scores.shape[1] - 1
+    degree = _DEGREE.get(z_easy.shape[-1] + more, 3)
+    n = scores.shape[-1]
     gram: Array | float = 0.0
     raw = []
     for replicate in range(scores.shape[0]):
@@ -424,46 +475,3 @@ def _angle_error(moments: Array, n_easy: int) -> float:
         leading = np.linalg.eigh(_pair_average(np.delete(moments, r, axis=0)))[1][:, -n_easy:]
         projectors.append(leading @ leading.T)
     return math.sqrt((count - 1) * float(np.sum(np.var(projectors, axis=0))))
-
-
-def _tidy(easy: Array, tolerance: float) -> Array:
-    """Return a basis of the complement of `easy`, exact if simple fractions fit to `tolerance`."""
-    k, n_easy = easy.shape
-    projector = easy @ easy.T
-    # Reduced form: easy span = {x : x[free] = ratio x[pivots]}, pivots where it is largest.
-    pivots = _pivots(easy)
-    free = [axis for axis in range(k) if axis not in pivots]
-    ratio = easy[free] @ np.linalg.inv(easy[pivots]) if n_easy else np.zeros((k, 0))
-    simple = np.array(sorted({p / q for q in (1, 2, 3) for p in range(-q, q + 1)}))
-    rounded = simple[np.argmin(np.abs(ratio[..., None] - simple), axis=-1)]
-    for candidate in (rounded, ratio):
-        # The complement of the span of (1, ratio) is the span of (-ratio^T, 1).
-        hard = np.zeros((k, k - n_easy))
-        hard[pivots] = -candidate.T
-        hard[free] = np.eye(k - n_easy)
-        basis = _gram_schmidt(hard)
-        distance = np.linalg.norm(np.eye(k) - basis @ basis.T - projector)
-        if distance <= tolerance:
-            break
-    return basis
-
-
-def _pivots(easy: Array) -> list[int]:
-    """Return the rows on which the basis `easy` is best conditioned (k is small: try them all)."""
-    k, n_easy = easy.shape
-    choices = itertools.combinations(range(k), n_easy)
-    # Rounding in favour of the first choice keeps the answer from depending on the last digit.
-    return list(max(choices, key=lambda rows: round(abs(np.linalg.det(easy[list(rows)])), 3)))
-
-
-def _gram_schmidt(columns: Array) -> Array:
-    """Return the columns orthonormalised in order; zeros stay exact, largest entries positive."""
-    basis = np.zeros_like(columns)
-    for j in range(columns.shape[1]):
-        v = columns[:, j].copy()
-        for _ in range(2):
-            v -= basis[:, :j] @ (basis[:, :j].T @ v)
-        v /= np.linalg.norm(v)
-        first = v[np.flatnonzero(np.abs(v) > 0.5 * np.max(np.abs(v)))[0]]
-        basis[:, j] = v if first > 0.0 else -v
-    return basis + 0.0

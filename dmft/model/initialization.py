@@ -23,6 +23,7 @@ __all__ = [
     "check_gram",
     "check_radius",
     "check_remainder",
+    "first_weights",
     "semidefinite_factor",
     "starting_coordinates",
 ]
@@ -183,3 +184,35 @@ def starting_coordinates(gram: Array, overlap: Array) -> tuple[Array, Array]:
                 factor[j] = sign * factor[i]
                 break
     return overlap, factor
+
+
+def first_weights(
+    gram: Array, overlap: Array | None, radius: float | tuple[float, ...] | None, k: int
+) -> Array:
+    """Return initial weights (m, k + m) in latent and first fresh coordinates.
+
+    Parameters
+    ----------
+    gram : ndarray, shape (m, m)
+        Of the neurons.
+    overlap : ndarray, shape (m, k), or None
+    radius : float or tuple of float, optional
+        Of the neurons; None where the Gram matrix is stated.
+    k : int
+    """
+    m = len(gram)
+    weights = np.zeros((m, k + m))
+    if not isinstance(radius, float):
+        stated = np.zeros((m, k)) if overlap is None else overlap
+        weights[:, :k], weights[:, k:] = starting_coordinates(gram, stated)
+        return weights
+    if overlap is None:
+        weights[:, k:] = radius * np.eye(m)
+        return weights
+    weights[:, :k] = overlap
+    rest = radius**2 * np.eye(m) - overlap @ overlap.T
+    # The Cholesky factor of a matrix that may be singular: L^T is the R factor of its root.
+    values, vectors = np.linalg.eigh(rest)
+    factor = np.linalg.qr(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)[1].T
+    weights[:, k:] = factor * np.where(np.diag(factor) < 0.0, -1.0, 1.0)
+    return weights

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-__all__ = ["LawSource", "SourcedLabel"]
+__all__ = ["LawSource", "SourcedLabel", "SourcedQuantile"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SourcedLabel:
     Parameters
     ----------
     function : callable
-        ``(z (N, k), eps (N,)) -> y (N,)``.
+        ``(z (N, k), eps (N,)) -> y (N,)``, perhaps of clusters (N,) too.
     source : LawSource
     """
 
@@ -57,6 +57,29 @@ class SourcedLabel:
     def __name__(self) -> str:
         return self.source.name
 
-    def __call__(self, z: Any, eps: Any) -> Any:
+    def __call__(self, z: Any, eps: Any, *component: Any) -> Any:
         """Return the labels."""
-        return self.function(z, eps)
+        return self.function(z, eps, *component)
+
+
+@dataclass(frozen=True)
+class SourcedQuantile:
+    """Quantile function that a run file names, with its source.
+
+    Parameters
+    ----------
+    function : callable
+        ``u (N,) -> values (N,)``.
+    source : LawSource
+    """
+
+    function: Callable[..., Any] = field(compare=False)
+    source: LawSource
+
+    @property
+    def __name__(self) -> str:
+        return self.source.name
+
+    def __call__(self, u: Any) -> Any:
+        """Return the quantiles."""
+        return self.function(u)

@@ -21,11 +21,19 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._numerics.frozen import set_fields
 from dmft._numerics.validation import check_choice, check_instance, check_keys, check_real
 from dmft.model.catalogue import supplied
-from dmft.model.initialization import INIT_LAWS, check_gram, starting_coordinates
+from dmft.model.initialization import INIT_LAWS, check_gram, first_weights
+from dmft.model.input_laws import InputLaw, get_input_law
 from dmft.model.losses import Loss, get_loss
 from dmft.model.network import Network
-from dmft.model.problem_checks import check_class_labels, checked_overlap, checked_radius
+from dmft.model.problem_checks import (
+    check_class_labels,
+    check_same_settings,
+    checked_overlap,
+    checked_radius,
+)
+from dmft.model.quantile_laws import Quantile, unit_interval
 from dmft.model.target import LabelFunction, Target, first_coordinate
+from dmft.model.target_inputs import check_inputs
 
 __all__ = ["Problem"]
 
@@ -73,6 +81,9 @@ class Problem:
         :math:`\lambda_a \ge 0`, for a method that trains the second layer; others ignore it.
     bias_weight_decay : float
         :math:`\lambda_b \ge 0`, for a method that trains the biases; others ignore it.
+    inputs : GaussianMixture, Elliptical, IndependentLatents, mapping or None
+        Law of the inputs; default: standard Gaussian. A table has its name as ``law``:
+        ``"gaussian"``, ``"gaussian-mixture"``, ``"elliptical"`` or ``"independent-latents"``.
 
     Raises
     ------
@@ -99,6 +110,7 @@ class Problem:
     init_law: str
     second_layer_weight_decay: float
     bias_weight_decay: float
+    inputs: InputLaw | None
 
     def __init__(
         self,
@@ -112,6 +124,7 @@ class Problem:
         init_law: str = "sphere",
         second_layer_weight_decay: float = 0.0,
         bias_weight_decay: float = 0.0,
+        inputs: InputLaw | Mapping[str, Any] | str | None = None,
     ) -> None:
         if isinstance(target, str):
             target = Target(target)
@@ -119,13 +132,15 @@ class Problem:
             target = Target.from_config(target)
         if not isinstance(target, Target):
             raise ValueError(f"target must be a Target or a catalogue name, got {target!r}")
+        law = get_input_law(inputs)
+        check_inputs(target, law)
         if network is None:
             network = Network()
         elif isinstance(network, Mapping):
             network = Network.from_config(network)
         if not isinstance(network, Network):
             raise ValueError(f"network must be a Network, got {network!r}")
-        set_fields(self, target=target, network=network, loss=get_loss(loss))
+        set_fields(self, target=target.under(law), network=network, loss=get_loss(loss), inputs=law)
         gram = None if init_gram is None else check_gram(init_gram, self.m)
         set_fields(
             self,
@@ -188,11 +203,7 @@ class Problem:
         return replace(self, initial_overlap=overlap)
 
     def with_second_layer(self, second_layer: ArrayLike) -> Problem:
-        """Return the same problem with other weights in its second layer.
-
-        Parameters
-        ----------
-        second_layer : array_like, shape (m,)
+        """Return the same problem with other weights (m,) in its second layer.
 
         Examples
         --------
@@ -305,24 +316,12 @@ class Problem:
         >>> Problem("linear", init_radius=1.0, initial_overlap=[[0.6]]).initial_weights()
         array([[0.6, 0.8]])
         """
-        m, k = self.m, self.k
-        weights = np.zeros((m, k + m))
-        if not (self.init_gram is None and isinstance(self.init_radius, float)):
-            overlap = np.zeros((m, k)) if self.initial_overlap is None else self.initial_overlap
-            weights[:, :k], weights[:, k:] = starting_coordinates(self.gram, overlap)
-            return weights
-        if self.initial_overlap is None:
-            weights[:, k:] = self.init_radius * np.eye(m)
-            return weights
-        weights[:, :k] = self.initial_overlap
-        rest = self.init_radius**2 * np.eye(m) - self.initial_overlap @ self.initial_overlap.T
-        # The Cholesky factor of a matrix that may be singular: L^T is the R factor of its root.
-        values, vectors = np.linalg.eigh(rest)
-        factor = np.linalg.qr(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)[1].T
-        weights[:, k:] = factor * np.where(np.diag(factor) < 0.0, -1.0, 1.0)
-        return weights
+        radius = self.init_radius if self.init_gram is None else None
+        return first_weights(self.gram, self.initial_overlap, radius, self.k)
 
-    def sample_labels(self, z: ArrayLike, eps: ArrayLike) -> Array:
+    def sample_labels(
+        self, z: ArrayLike, eps: ArrayLike, component: ArrayLike | None = None
+    ) -> Array:
         """Return the labels, as `Target.sample_labels`, checked against what the loss allows.
 
         Parameters
@@ -331,6 +330,8 @@ class Problem:
             Latent coordinates.
         eps : array_like, shape (N,)
             Noise, standard normal.
+        component : array_like of int, shape (N,), optional
+            Clusters, where labels depend on them.
 
         Returns
         -------
@@ -348,7 +349,7 @@ class Problem:
         >>> Problem(signs, loss="logistic").sample_labels([[0.3], [-1.0]], [0.0, 0.0])
         array([ 1., -1.])
         """
-        y = self.target.sample_labels(z, eps)
+        y = self.target.sample_labels(z, eps, component)
         check_class_labels(self.loss, y)
         return y
 
@@ -376,8 +377,7 @@ class Problem:
             self.remembered("checked labels", self._check_labels)
 
     def _check_labels(self) -> None:
-        rng = np.random.default_rng(0)
-        y = self.sample_labels(rng.standard_normal((64, self.k)), rng.standard_normal(64))
+        y = self.sample_labels(*self.target.trial(64))
         self.loss.check_at(np.unique(y)[:: max(1, len(np.unique(y)) // 8)])
 
     def _key(self) -> tuple[object, ...]:
@@ -415,6 +415,8 @@ class Problem:
             later["second_layer_weight_decay"] = self.second_layer_weight_decay
         if self.bias_weight_decay:
             later["bias_weight_decay"] = self.bias_weight_decay
+        if self.inputs is not None:
+            later["inputs"] = self.inputs.to_config()
         return {
             "target": self.target.to_config(),
             "network": self.network.to_config(),
@@ -433,6 +435,7 @@ class Problem:
         label: LabelFunction | None = None,
         activation: object | None = None,
         loss: object | None = None,
+        quantile: Quantile | None = None,
     ) -> Problem:
         """Return the problem described by `config`, the inverse of `to_config`.
 
@@ -441,8 +444,8 @@ class Problem:
         config : mapping
             Keys ``target`` (required), ``network``, ``loss``, ``init_radius``, ``weight_decay``,
             ``initial_overlap``, ``init_gram``, ``init_law``, ``second_layer_weight_decay``,
-            ``bias_weight_decay``.
-        label, activation, loss : optional
+            ``bias_weight_decay``, ``inputs``.
+        label, activation, loss, quantile : optional
             The custom laws, each needed where `config` says it is custom.
 
         Raises
@@ -452,7 +455,7 @@ class Problem:
         """
         keys = ("target", "network", "loss", "init_radius", "weight_decay", "initial_overlap",
                 "init_gram", "init_law", "second_layer_weight_decay",
-                "bias_weight_decay")  # fmt: skip
+                "bias_weight_decay", "inputs")  # fmt: skip
         settings = check_keys("problem", config, keys, required=("target",))
         if isinstance(settings["target"], Mapping):
             settings["target"] = Target.from_config(settings["target"], label=label)
@@ -460,6 +463,7 @@ class Problem:
             settings["network"] = Network.from_config(settings["network"], activation=activation)
         if "loss" in settings:
             settings["loss"] = supplied("loss", settings["loss"], loss)
+        settings["inputs"] = get_input_law(settings.get("inputs"), quantile=quantile)
         return cls(**settings)
 
     @classmethod
@@ -487,14 +491,10 @@ class Problem:
             try:
                 return cls.from_config(config)
             except ValueError:  # for want of a custom law, or is there more to it?
-                cls.from_config(config, label=first_coordinate, activation="gelu", loss="square")
+                others: dict[str, Any] = {"activation": "gelu", "loss": "square"}
+                others["quantile"] = unit_interval
+                cls.from_config(config, label=first_coordinate, **others)
                 return None
         check_instance("problem", given, Problem)
-        asked = given.to_config()
-        for key in {**config, **asked}:
-            stored, own = config.get(key), asked.get(key)
-            if stored != own:
-                raise ValueError(
-                    f"problem must be the one in the file; its {key} is {stored}, got {own}"
-                )
+        check_same_settings(config, given.to_config())
         return given

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from dmft.model.losses import Loss
     from dmft.model.target import Target
 
-__all__ = ["check_class_labels", "checked_overlap", "checked_radius"]
+__all__ = ["check_class_labels", "check_same_settings", "checked_overlap", "checked_radius"]
 
 Array = NDArray[np.float64]
 
@@ -99,3 +100,19 @@ def checked_radius(
                 f"{own.tolist()}, got {init_radius}"
             )
     return check_radius(own, m)
+
+
+def check_same_settings(config: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raise unless the problem of a file has the settings of the one given.
+
+    Raises
+    ------
+    ValueError
+        Naming the first setting that it has not.
+    """
+    for key in {**config, **own}:
+        stored, given = config.get(key), own.get(key)
+        if stored != given:
+            raise ValueError(
+                f"problem must be the one in the file; its {key} is {stored}, got {given}"
+            )

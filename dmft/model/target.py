@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dmft._numerics.frozen import set_fields
 from dmft._numerics.machine_memory import available_memory, check_fits
-from dmft._numerics.user_functions import real_array, result_of
 from dmft._numerics.validation import as_array, check_integer, check_keys, check_real
-from dmft._numerics.weighted_points import sign_patterns
 from dmft.model.catalogue import law_name, supplied
-from dmft.model.classification import ClassLaw, describe_label
+from dmft.model.classification import COMPONENT, ClassLaw, describe_label
 from dmft.model.label_functions import TargetFunction, get_target_function
 from dmft.model.law_sources import LawSource
-from dmft.model.stated_directions import StatedDirections, check_stated, orthonormal_basis
+from dmft.model.stated_directions import StatedDirections, check_stated
+from dmft.model.target_directions import hard_basis_of, label_is_even, sign_flips_of
+from dmft.model.target_inputs import (
+    check_clusters,
+    check_inputs,
+    check_label,
+    own_label_values,
+    takes_component,
+)
+
+if TYPE_CHECKING:
+    from dmft.model.input_laws import InputLaw
 
 __all__ = ["LabelFunction", "Target", "first_coordinate"]
 
 Array = NDArray[np.float64]
-LabelFunction = Callable[[Array, Array], ArrayLike]
+Integers = NDArray[np.intp]
+LabelFunction = Callable[..., ArrayLike]
 
 
 @dataclass(frozen=True, init=False)
@@ -33,12 +43,14 @@ class Target:
 
     Parameters
     ----------
-    label : str, mapping or callable
+    label : str, mapping or callable, optional
         A catalogue name or a table of a name and a parameter (see `dmft.model.label_functions`), or
         a function
         ``(z (N, k), eps (N,)) -> y (N,)`` of independent standard normal `z` and `eps`, row by row
         and without chance of its own: it is tried at once. With `classes`, the noise decides the
-        class, and the function is evaluated at ``eps = 0``.
+        class, and the function is evaluated at ``eps = 0``. A function of three arguments,
+        ``(z, eps, component (N,))``, also sees the cluster, of inputs that are a mixture. To be
+        left out with ``classes="component"``.
     k : int, optional
         Number of latent directions; a catalogue name implies it, for a callable the default is 1.
     noise : float
@@ -50,15 +62,17 @@ class Target:
         none. Default None: known for the catalogue, found numerically for a callable and for
         classes (`dmft.model.hard_directions.hard_subspace`). On first use, a direction stated that
         labels clearly tell of is refused; one that is hard and not stated is not.
-    classes : {"sign", "logistic"}, optional
+    classes : {"sign", "logistic", "component"}, optional
         Make labels -1 and +1 of the function: its sign, or +1 with probability
         :math:`1/(1 + e^{-\beta(\varphi(z) - \text{threshold})})`. See `dmft.model.classification`.
+        Or the cluster of a mixture of two: -1 in the first, +1 in the second.
     flip : float, optional
-        Of ``classes="sign"``: labels are flipped with this probability, 0 <= flip < 1/2; default 0.
+        Of ``"sign"`` and ``"component"``: labels are flipped with this probability, 0 <= flip <
+        1/2; default 0.
     slope : float, optional
         Of ``classes="logistic"``: :math:`\beta > 0`, default 1.
     threshold : float, optional
-        Of either: what is subtracted from the function first, default 0.
+        Of ``"sign"`` and ``"logistic"``: what is subtracted from the function first, default 0.
 
     Raises
     ------
@@ -79,6 +93,8 @@ class Target:
     (True, (1, 1))
     >>> Target("linear", classes="sign", flip=0.1).sample_labels([[0.3], [-2.0]], [0.0, 0.0])
     array([ 1., -1.])
+    >>> Target(classes="component").sample_labels([[0.3], [-2.0]], [0.0, 0.0], [1, 0])
+    array([ 1., -1.])
     """
 
     label: str | LabelFunction | TargetFunction
@@ -86,10 +102,11 @@ class Target:
     noise: float
     hard_directions: StatedDirections | None
     classes: ClassLaw | None
+    inputs: InputLaw | None = field(compare=False, repr=False)
 
     def __init__(
         self,
-        label: str | LabelFunction | Mapping[str, Any],
+        label: str | LabelFunction | Mapping[str, Any] | None = None,
         k: int | None = None,
         noise: float = 0.0,
         hard_directions: Iterable[int] | ArrayLike | None = None,
@@ -103,7 +120,15 @@ class Target:
         law = ClassLaw.of(classes, threshold, flip, slope)
         if k is not None:
             k = check_integer("k", k, minimum=1)
-        if isinstance(label, str) or not callable(label):
+        by_component = law is not None and law.law == COMPONENT
+        if by_component != (label is None or label == COMPONENT):
+            raise ValueError(
+                f"label must be left out with classes 'component', and given without, got {label!r}"
+                f" and classes {classes!r}"
+            )
+        if by_component:
+            label, k = COMPONENT, 1 if k is None else k
+        elif isinstance(label, str) or not callable(label):
             entry = get_target_function(label)
             if k not in (None, entry.k):
                 raise ValueError(f"k must be {entry.k} for label {entry.name!r}, got {k}")
@@ -116,45 +141,28 @@ class Target:
                 f"noise must be 0 for classes {law.law!r}, whose labels have noise of their own, "
                 f"got {noise:g}"
             )
+        assert label is not None
         stated = check_stated(hard_directions, k)
-        set_fields(self, label=label, k=k, noise=noise, hard_directions=stated, classes=law)
+        set_fields(
+            self, label=label, k=k, noise=noise, hard_directions=stated, classes=law, inputs=None
+        )
         if not isinstance(label, str):
             needed = 3 * 8.0 * 512  # bytes for each direction, to check the label
             check_fits("k", k, lambda k: needed * k, available_memory())
-            self._check_label()
+            check_label(self.name, self._values, self.trial(512))
             if noise != 0.0 and self._label_uses_eps():
                 raise ValueError(
                     f"noise must be 0 for a label that has noise of its own, as {self.name!r} by "
                     f"its argument eps, got {noise:g}"
                 )
 
-    def _check_label(self) -> None:
-        """Raise unless a label of one's own is a function of the rows of z and eps."""
-        rng = np.random.default_rng(0)
-        z, eps = rng.standard_normal((512, self.k)), rng.standard_normal(512)
-        y = self._values(z, eps)
-        other = np.flatnonzero(self._values(z, eps) != y)
-        if other.size:
-            raise ValueError(
-                f"label {self.name!r} must give the same labels every time, but {other.size} of "
-                "512 change when it is called again; noise comes from its argument eps"
-            )
-        # Fewer rows, in another order; matrix products then round differently.
-        some = np.arange(300)[::-1]
-        again = self._values(np.ascontiguousarray(z[some]), eps[some])
-        same = np.isclose(again, y[some], rtol=1e-9, atol=1e-12 * float(np.max(np.abs(y))))
-        if not same.all():
-            at = int(np.argmin(same))
-            raise ValueError(
-                f"label {self.name!r} must depend on one row of z and one eps only, but the same "
-                f"row gives {y[some][at]:.6g} among 512 and {again[at]:.6g} among 300 others"
-            )
-
     @property
     def name(self) -> str:
         """Catalogue name, or the name of the callable."""
         entry = self._entry
-        return _name_of(self.label) if entry is None else law_name(entry.config)
+        if entry is None:
+            return COMPONENT if self.label == COMPONENT else _name_of(self.label)
+        return law_name(entry.config)
 
     @property
     def description(self) -> str:
@@ -171,9 +179,64 @@ class Target:
     def _entry(self) -> TargetFunction | None:
         if isinstance(self.label, TargetFunction):
             return self.label
-        return get_target_function(self.label) if isinstance(self.label, str) else None
+        if not isinstance(self.label, str) or self.label == COMPONENT:
+            return None
+        return get_target_function(self.label)
 
-    def sample_labels(self, z: ArrayLike, eps: ArrayLike) -> Array:
+    @functools.cached_property
+    def uses_component(self) -> bool:
+        """Whether labels depend on the cluster of a mixture.
+
+        Examples
+        --------
+        >>> Target(lambda z, eps, component: z[:, 0] + component).uses_component
+        True
+        """
+        return self.label == COMPONENT or takes_component(self.label)
+
+    def under(self, inputs: InputLaw | None) -> Target:
+        """Return the same labels where the inputs have a law: its hard directions may be others.
+
+        Parameters
+        ----------
+        inputs : GaussianMixture, Elliptical, IndependentLatents or None
+
+        Raises
+        ------
+        ValueError
+            If the law has another number of latent directions; if labels depend on a cluster that
+            it does not have.
+
+        Examples
+        --------
+        >>> from dmft.model.input_laws import GaussianMixture
+        >>> clusters = GaussianMixture([0.5, 0.5], [[1.0], [-1.0]])
+        >>> target = Target("modulus")
+        >>> target.hard_basis.shape, target.under(clusters).hard_basis.shape
+        ((1, 1), (1, 1))
+        """
+        if inputs == self.inputs:
+            return self
+        check_inputs(self, inputs)
+        changed = object.__new__(type(self))
+        own = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        set_fields(changed, **{**own, "inputs": inputs})
+        if not isinstance(self.label, str):
+            check_label(changed.name, changed._values, changed.trial(512))
+        return changed
+
+    def trial(self, n: int) -> tuple[Array, Array, Integers]:
+        """Draw latent coordinates (n, k), noise and clusters, always the same."""
+        rng = np.random.default_rng(0)
+        x, eps = rng.standard_normal((n, self.k)), rng.standard_normal(n)
+        if self.inputs is None:
+            return x, eps, np.zeros(n, dtype=np.intp)
+        drawn = self.inputs.draw(x.T, rng.standard_normal((self.inputs.n_normals, n)))
+        return np.ascontiguousarray(drawn.z.T), eps, drawn.component
+
+    def sample_labels(
+        self, z: ArrayLike, eps: ArrayLike, component: ArrayLike | None = None
+    ) -> Array:
         """Return the labels at given latent coordinates and noise.
 
         Parameters
@@ -182,6 +245,8 @@ class Target:
             Latent coordinates.
         eps : array_like, shape (N,)
             Noise, standard normal.
+        component : array_like of int, shape (N,), optional
+            Clusters, where labels depend on them.
 
         Returns
         -------
@@ -190,8 +255,8 @@ class Target:
         Raises
         ------
         ValueError
-            If `z` or `eps` has the wrong shape, or the label function fails, or returns another
-            shape or non-finite numbers.
+            If an argument has the wrong shape or is missing, or the label function fails, or
+            returns another shape or non-finite numbers.
 
         Examples
         --------
@@ -201,16 +266,19 @@ class Target:
         z, eps = self._latent(z), as_array("eps", eps)
         if eps.shape != z.shape[:1]:
             raise ValueError(f"eps must have shape ({len(z)},), got shape {eps.shape}")
+        clusters = self._clusters(component, len(z))
         if self.classes is None:
-            return self._values(z, eps)
-        return self.classes.draw(self._values(z, np.zeros(len(z))), eps)
+            return self._values(z, eps, clusters)
+        return self.classes.draw(self._values(z, np.zeros(len(z)), clusters), eps)
 
-    def class_probability(self, z: ArrayLike) -> Array:
+    def class_probability(self, z: ArrayLike, component: ArrayLike | None = None) -> Array:
         """Return the probability of the label +1 at given latent coordinates.
 
         Parameters
         ----------
         z : array_like, shape (N, k)
+        component : array_like of int, shape (N,), optional
+            Clusters, where labels depend on them.
 
         Returns
         -------
@@ -229,7 +297,13 @@ class Target:
         if self.classes is None:
             raise ValueError(f"classes must be given for the probability of a label {self.name!r}")
         z = self._latent(z)
-        return self.classes.probability(self._values(z, np.zeros(len(z))))
+        clusters = self._clusters(component, len(z))
+        return self.classes.probability(self._values(z, np.zeros(len(z)), clusters))
+
+    def _clusters(self, component: ArrayLike | None, n: int) -> Integers:
+        """Return clusters as integers; none where labels do not depend on them."""
+        uses = self.uses_component
+        return check_clusters(component, n, self.name) if uses else np.empty(0, dtype=np.intp)
 
     def _latent(self, z: ArrayLike) -> Array:
         """Return latent coordinates as a float64 array, checked to have shape (N, k)."""
@@ -249,41 +323,23 @@ class Target:
         """
         if self.classes is not None:
             return True
-        if isinstance(self.label, str):
+        if isinstance(self.label, str) and self.inputs is None:
             return False
-        rng = np.random.default_rng(0)
-        y = self._values(rng.standard_normal((512, self.k)), rng.standard_normal(512))
-        return bool(np.all(np.abs(y) == 1.0))
+        return bool(np.all(np.abs(self._values(*self.trial(512))) == 1.0))
 
-    def _values(self, z: Array, eps: Array) -> Array:
-        """Return function and noise at float64 arrays of the right shapes."""
+    def _values(self, z: Array, eps: Array, component: Integers) -> Array:
+        """Return function and noise at arrays of the right shapes."""
+        if self.label == COMPONENT:
+            return np.where(component == 0, -1.0, 1.0)
         entry = self._entry
-        y = self._own_values(z, eps) if entry is None else np.asarray(entry(z, eps))
+        y = self._own_values(z, eps, component) if entry is None else np.asarray(entry(z, eps))
         return y + self.noise * eps if self.noise else y
 
-    def _own_values(self, z: Array, eps: Array) -> Array:
+    def _own_values(self, z: Array, eps: Array, component: Integers) -> Array:
         """Return the values of a label of one's own, checked."""
-        n = len(z)
         assert callable(self.label)
-        failed = f"label {self.name!r} failed on z {z.shape}, eps {eps.shape}: "
-        result = result_of(self.label, z.copy(), eps.copy(), failed=failed)  # may work in place
-        expected = (
-            f"label must return an array of shape (N,) = ({n},) from z (N,k) = {z.shape}, "
-            "eps (N,); got "
-        )
-        try:
-            y = np.array(real_array(result))
-        except (TypeError, ValueError):
-            made_of = getattr(result, "dtype", "other things")
-            raise ValueError(
-                f"{expected}{type(result).__name__} of {made_of}, not real numbers"
-            ) from None
-        if y.shape != (n,):
-            raise ValueError(f"{expected}shape {y.shape}")
-        bad = n - int(np.count_nonzero(np.isfinite(y)))
-        if bad:
-            raise ValueError(f"label returned non-finite values for {bad} of {n} samples")
-        return y
+        given = (z, eps, component) if self.uses_component else (z, eps)
+        return own_label_values(self.label, self.name, given)
 
     @functools.cached_property
     def uses_noise(self) -> bool:
@@ -296,11 +352,10 @@ class Target:
 
     def _label_uses_eps(self) -> bool:
         """Return whether a label of one's own depends on `eps`, whatever the noise."""
-        rng = np.random.default_rng(0)
-        z = rng.standard_normal((512, self.k))
-        y = self._own_values(z, rng.standard_normal(512))
+        z, eps, component = self.trial(512)
+        y, rng = self._own_values(z, eps, component), np.random.default_rng(1)
         return any(
-            not np.array_equal(y, self._own_values(z, scale * rng.standard_normal(512)))
+            not np.array_equal(y, self._own_values(z, scale * rng.standard_normal(512), component))
             for scale in (1.0, 1.0, 1.0, 3.0)
         )
 
@@ -309,61 +364,28 @@ class Target:
         r"""Orthonormal basis of the hard directions, shape (k, k_h); read-only.
 
         A direction :math:`v` is hard if :math:`E[\langle v, z\rangle \mid y, z_E] = 0`, with
-        :math:`z_E` the coordinates in the easy subspace. Coordinate axes come out exactly.
+        :math:`z_E` the coordinates in the easy subspace (and the scale s of the inputs, where they
+        have one, among what is given). Coordinate axes come out exactly.
         """
-        stated = self.hard_directions
-        entry = self._entry
-        if stated is None and entry is not None and self.classes is None:
-            stated = entry.hard_indices
-        basis = self._found_hard_basis() if stated is None else orthonormal_basis(stated, self.k)
-        if self.hard_directions:
-            from dmft.model.hard_directions import refuse_easy
-
-            refuse_easy(self.sample_labels, basis, uses_noise=self.uses_noise)
+        basis = hard_basis_of(self, self._entry)
         basis = np.ascontiguousarray(basis)
         basis.flags.writeable = False
         return basis
 
-    def _found_hard_basis(self) -> Array:
-        """Find the hard directions; where classes have noise, from their probability."""
-        from dmft.model.hard_directions import hard_subspace
-
-        if self.classes is None:
-            return hard_subspace(self.sample_labels, self.k, uses_noise=self.uses_noise)
-
-        def unflipped(z: Array, eps: Array) -> Array:
-            return np.where(self.class_probability(z) > 0.5, 1.0, -1.0)
-
-        def probability(z: Array, eps: Array) -> Array:
-            return self.class_probability(z)
-
-        if self.classes.law == "sign":
-            # Flips scale E[<v, z> y | z_E] by 1 - 2 flip > 0: they hide no direction.
-            return hard_subspace(unflipped, self.k, uses_noise=False)
-        # What is hard for the probability is hard for the label; what is not usually is not, but
-        # may be too little to be seen through the noise.
-        at_least = hard_subspace(probability, self.k, uses_noise=False)
-        found = hard_subspace(self.sample_labels, self.k, uses_noise=True)
-        if np.linalg.norm(at_least @ at_least.T - found @ found.T) > 1e-3:
-            raise ValueError(
-                f"hard_directions must be stated for {self.description!r}: numerically it is not "
-                "clear whether directions that its probability tells of can be told from labels"
-            )
-        return at_least
-
     @functools.cached_property
     def is_even(self) -> bool:
-        """Whether labels stay the same when all hard coordinates change sign, by trying.
+        """Whether inputs and labels stay the same when all hard coordinates change sign.
+
+        Of labels by trying.
 
         Examples
         --------
         >>> Target("product").is_even
         True
         """
-        rng = np.random.default_rng(0)
-        z, eps = rng.standard_normal((512, self.k)), rng.standard_normal(512)
-        y, reflected = self.sample_labels(z, eps), self.sample_labels(self.mirror(z.T).T, eps)
-        return bool(np.allclose(y, reflected, rtol=1e-9, atol=1e-12))
+        if self.inputs is not None and not self.inputs.is_symmetric(self.hard_basis):
+            return False
+        return label_is_even(self, *self.trial(512))
 
     def mirror(self, z: Array) -> Array:
         """Return latent coordinates (k, N) reflected in the hard directions (antithetic pairs)."""
@@ -377,19 +399,7 @@ class Target:
         >>> Target("product").sign_flips()
         array([[-1, -1]])
         """
-        rng = np.random.default_rng(0)
-        z, eps = rng.standard_normal((1024, self.k)), rng.standard_normal(1024)
-        y = self.sample_labels(z, eps)
-
-        def keeps(flip: Array, noise: Array) -> bool:
-            return bool(np.allclose(y, self.sample_labels(z * flip, noise), rtol=1e-9, atol=1e-12))
-
-        kept = [
-            flip
-            for flip in sign_patterns(self.k)[1:]
-            if keeps(flip, eps) or (self.uses_noise and keeps(flip, -eps))
-        ]
-        return np.array(kept, dtype=np.int64).reshape(-1, self.k)
+        return sign_flips_of(self)
 
     @functools.cached_property
     def easy_projector(self) -> Array:
@@ -425,8 +435,10 @@ class Target:
             **({} if self.classes is None else self.classes.to_config()),
         }
 
-    def _own_config(self) -> dict[str, Any]:
+    def _own_config(self) -> str | dict[str, Any]:
         """Return the entry of a label of one's own, with its source where a run file names it."""
+        if self.label == COMPONENT:
+            return COMPONENT
         source = getattr(self.label, "source", None)
         stored = source.to_config() if isinstance(source, LawSource) else {}
         return {"custom": self.name, **stored}
@@ -451,8 +463,12 @@ class Target:
             If a key or value is not allowed, or a custom `label` is not supplied.
         """
         keys = ("label", "k", "noise", "hard_directions", "classes", "flip", "slope", "threshold")
-        settings = check_keys("target", config, keys, required=("label",))
-        settings["label"] = supplied("label", settings["label"], label)
+        needed = (
+            () if isinstance(config, Mapping) and config.get("classes") == COMPONENT else ("label",)
+        )
+        settings = check_keys("target", config, keys, required=needed)
+        if "label" in settings:
+            settings["label"] = supplied("label", settings["label"], label)
         return cls(**settings)
 
     @classmethod

@@ -22,8 +22,9 @@ import numpy as np
 
 from dmft._numerics.quadrature import gaussian_nodes
 from dmft._numerics.sampling import cubature_normals
+from dmft.model.drawn_inputs import scaled
 from dmft.model.layer_states import at_time
-from dmft.observables.labelled_points import noise_coordinates, positive_probability
+from dmft.observables.labelled_points import further_coordinates, input_points
 from dmft.observables.verified_rules import label_breaks
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def expected_test_error(
     errors = np.full(len(overlap), np.nan)
     if not problem.target.has_sign_labels:
         return errors
-    dimension = problem.k + problem.m - 1 + noise_coordinates(problem)
+    dimension = problem.k + problem.m - 1 + further_coordinates(problem)
     rules = _tensor_rules(problem, dimension)
     sampled: _Lines | None = None
     scrambles = list(replicates)
@@ -148,21 +149,24 @@ class _Lines:
 
     def __init__(self, problem: Problem, points: FloatArray, weights: FloatArray) -> None:
         k, m = problem.k, problem.m
-        self._z, self._others = points[:k], points[k : k + m - 1]
-        self._weights = weights
-        self._up = positive_probability(problem, points)
+        found = input_points(problem, points, weights)
+        assert found.weights is not None  # given
+        self._z, self._others = found.points[:k], found.points[k : k + m - 1]
+        self._weights, self._scales = found.weights, found.scales
+        self._up = found.probability(problem)
 
     def error(self, network: Network, M: FloatArray, C: FloatArray) -> float:
         """Return the average over the lines, at overlaps (m, k) and norms (m, m)."""
         values, vectors = np.linalg.eigh(C - M @ M.T)
         roots = vectors * np.sqrt(np.maximum(values, 0.0))
-        start = M @ self._z + roots[:, :-1] @ self._others
+        start = scaled(M @ self._z + roots[:, :-1] @ self._others, self._scales)
         start = network.shifted(start)  # kinks are at one place for all entries then
         if network.biases:
             network = network.with_layers(biases=np.zeros(network.m))
-        positive, negative = sign_masses(
-            network.output, start, roots[:, -1], network.activation.kinks
-        )
+        direction = roots[:, -1]
+        if len(self._scales):
+            direction = direction[:, np.newaxis] * self._scales
+        positive, negative = sign_masses(network.output, start, direction, network.activation.kinks)
         return float(self._weights @ (self._up * negative + (1.0 - self._up) * positive))
 
 
@@ -179,8 +183,8 @@ def sign_masses(
     output : callable
         (m, N) -> (N,).
     start : ndarray, shape (m, N)
-    direction : ndarray, shape (m,)
-        Multiplied with a standard normal s.
+    direction : ndarray, shape (m,) or (m, N)
+        Of all lines or of each, multiplied with a standard normal s.
     kinks : sequence of float
         Values of any entry at which the output is not smooth.
 
@@ -194,10 +198,12 @@ def sign_masses(
     >>> positive.round(6).tolist()
     [0.5, 1.0]
     """
-    grid = _grid(start, direction, kinks)
+    one = direction.ndim == 1
+    grid = _grid(start, direction[:, None] if one else direction, kinks)
 
     def at(lines: NDArray[np.intp], s: FloatArray) -> FloatArray:
-        return output(start[:, lines] + direction[:, None] * s)
+        along = direction[:, None] if one else direction[:, lines]
+        return output(start[:, lines] + along * s)
 
     every = np.arange(start.shape[1])
     f = np.stack([at(every, row) for row in grid])
@@ -233,10 +239,10 @@ def _grid(start: FloatArray, direction: FloatArray, kinks: Sequence[float]) -> F
     Between kinks a piecewise linear output is linear: it changes sign once at most.
     """
     grid = np.broadcast_to(_GRID[:, None], (len(_GRID), start.shape[1]))
-    moving = np.flatnonzero(direction)
+    moving = np.flatnonzero(direction.any(axis=1))
     if not len(kinks) or not len(moving):
         return grid
-    crossings = [(kink - start[moving]) / direction[moving, None] for kink in kinks]
+    crossings = [(kink - start[moving]) / direction[moving] for kink in kinks]
     inside = np.clip(np.concatenate(crossings), _GRID[0], _GRID[-1])
     return np.sort(np.concatenate([grid, inside]), axis=0)
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from dmft._numerics.quadrature import gaussian_nodes
 from dmft._numerics.sampling import cubature_normals
+from dmft.model.drawn_inputs import scaled
 from dmft.model.gradients import mean_loss
 from dmft.model.layer_states import at_time
 from dmft.observables.integrability import undefined_losses
-from dmft.observables.labelled_points import labelled, noise_coordinates
+from dmft.observables.labelled_points import further_coordinates, labelled_points
 from dmft.observables.verified_rules import RULES_OF_LOSSES, confirmed_rule, label_breaks
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def expected_test_loss(
 ) -> FloatArray:
     r"""Compute the test loss ``E[l(h, phi(z, eps))]`` with (z, h) ~ N(0, [[I, M^T], [M, C(t, t)]]).
 
+    Under other laws of the inputs, h given (z, s) is ``M z + s (C - M M^T)^(1/2) N(0, I)``.
+
     A tensor rule where another one confirms it (see `dmft.observables.verified_rules`), otherwise
     scrambled Sobol points, one scramble for each replicate so that the cubature error is part of
     the standard error.
@@ -68,7 +71,7 @@ def expected_test_loss(
     ndarray, shape (n_times,)
         Infinite, or NaN, where the average is infinite or does not exist.
     """
-    dimension = problem.k + problem.m + noise_coordinates(problem)
+    dimension = problem.k + problem.m + further_coordinates(problem)
     weights = pre_activation_weights(overlap, norm)
     if average is None:
         average = LossAverage.of(problem, weights, layers)
@@ -144,7 +147,7 @@ def _confirmed(
     axes of the rule.
     """
     k, m = problem.k, problem.m
-    dimension = k + m + noise_coordinates(problem)
+    dimension = k + m + further_coordinates(problem)
     if (
         dimension not in RULES_OF_LOSSES
         or not problem.loss.smooth
@@ -172,14 +175,15 @@ def _averages(
     masses: FloatArray,
 ) -> FloatArray:
     """Average loss at each of the weights, over weighted nodes."""
-    nodes, labels, of_labels = labelled(problem, nodes, masses)
-    masses = masses if of_labels is None else of_labels
+    samples = labelled_points(problem, nodes, masses)
+    masses = masses if samples.weights is None else samples.weights
     k, m = problem.k, problem.m
-    z, xi = nodes[:k], nodes[k : k + m]
+    z, xi = samples.points[:k], samples.points[k : k + m]
     losses = np.empty(len(weights))
     for t, at in enumerate(weights):
         net = at_time(problem, layers, t)
-        losses[t] = mean_loss(net, at[:, :k] @ z + at[:, k:] @ xi, labels, masses)
+        r = scaled(at[:, :k] @ z + at[:, k:] @ xi, samples.scales)
+        losses[t] = mean_loss(net, r, samples.labels, masses)
     return losses
 
 

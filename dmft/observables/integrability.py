@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.model.drawn_inputs import scaled
 from dmft.model.gradients import pre_activation_gradient
 from dmft.model.layer_states import at_time
-from dmft.observables.labelled_points import labelled, noise_coordinates
+from dmft.observables.labelled_points import further_coordinates, labelled_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,14 +94,14 @@ def undefined_losses(
     """
     n = len(weights)
     found = np.zeros(n)
-    if not n or problem.is_catalogued:
+    if not n or _has_all_moments(problem):
         return found
-    dimension = problem.k + problem.m + noise_coordinates(problem)
+    dimension = problem.k + problem.m + further_coordinates(problem)
 
     def at(t: int) -> float:
         here = at_time(problem, layers, t)
 
-        def losses(r: FloatArray, labels: FloatArray) -> FloatArray:
+        def losses(r: FloatArray, labels: FloatArray, scales: FloatArray) -> FloatArray:
             f = here.network.output(r)
             return np.asarray(problem.loss.value(f, labels), dtype=np.float64)
 
@@ -122,34 +123,41 @@ def gradients_are_undefined(problem: Problem) -> bool:
 
 
 def _gradients_are_undefined(problem: Problem) -> bool:
-    if problem.is_catalogued:
+    if _has_all_moments(problem):
         return False
     weights = problem.initial_weights()
 
-    def squares(r: FloatArray, labels: FloatArray) -> FloatArray:
+    def squares(r: FloatArray, labels: FloatArray, scales: FloatArray) -> FloatArray:
         g, _ = pre_activation_gradient(problem, r, labels)
-        return np.asarray(np.sum(np.square(g), axis=0))
+        return np.asarray(np.sum(np.square(scaled(g, scales)), axis=0))
 
-    dimension = problem.k + problem.m + noise_coordinates(problem)
+    dimension = problem.k + problem.m + further_coordinates(problem)
     return average_of(_of_gaussians(problem, weights, squares), dimension) != 0.0
+
+
+def _has_all_moments(problem: Problem) -> bool:
+    """Whether all averages exist: functions of the catalogues, of inputs with light tails."""
+    light = problem.inputs is None or problem.inputs.has_all_moments
+    return problem.is_catalogued and light
 
 
 def _of_gaussians(
     problem: Problem,
     weights: FloatArray,
-    function: Callable[[FloatArray, FloatArray], FloatArray],
+    function: Callable[[FloatArray, FloatArray, FloatArray], FloatArray],
 ) -> Callable[[FloatArray], FloatArray]:
-    """Return a function of pre-activations and labels as one of (z, xi, eps).
+    """Return a function of pre-activations, labels and scales as one of the Gaussians.
 
-    The larger value of both classes where these are random; NaN where labels overflow.
+    The largest value of the classes where these are random, and of the clusters; NaN where labels
+    overflow.
     """
 
     def values(nodes: FloatArray) -> FloatArray:
         try:
-            points, labels, _ = labelled(problem, nodes)
+            samples = labelled_points(problem, nodes)
         except ValueError:
             return np.full(nodes.shape[1], np.nan)
-        found = function(weights @ points[: problem.k + problem.m], labels)
+        found = function(samples.pre_activations(weights), samples.labels, samples.scales)
         return np.asarray(found.reshape(-1, nodes.shape[1]).max(axis=0))
 
     return values

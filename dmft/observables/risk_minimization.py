@@ -214,6 +214,10 @@ def erm_limit(
     sampling = Sampling() if sampling is None else sampling
     check_instance("sampling", sampling, Sampling)
     _check_convex(problem)
+    if problem.inputs is not None:
+        raise ValueError(
+            f"problem must have Gaussian inputs for its minimiser, got {problem.inputs.describe()}"
+        )
     status = _existence(problem, delta)
     values: dict[str, Any]
     if not status.ok:

@@ -16,7 +16,12 @@ import numpy as np
 from dmft._numerics.kinks import axis_breaks, located_kinks
 from dmft._numerics.quadrature import MAX_TENSOR_DIMENSION, gaussian_nodes
 from dmft.model.gradients import curvature, pre_activation_gradient
-from dmft.observables.labelled_points import labelled, noise_coordinates
+from dmft.observables.labelled_points import (
+    further_coordinates,
+    input_points,
+    labelled_points,
+    noise_coordinates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.model.problem import Problem
+    from dmft.observables.labelled_points import LabelledPoints
 
     FloatArray = NDArray[np.float64]
     Breaks = tuple[tuple[float, ...], ...]
@@ -143,13 +149,13 @@ def _find_curvature_rule(
 
     def averages(nodes: FloatArray, probabilities: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
-            points, labels, masses = labelled(problem, nodes, probabilities)
-            r = weights @ points[: k + problem.m]
-            D = curvature(problem, r, labels)
-        masses = probabilities if masses is None else masses
+            samples = labelled_points(problem, nodes, probabilities)
+            r, labels = samples.pre_activations(weights), samples.labels
+            D = scaled_curvature(problem, r, samples)
+        masses = probabilities if samples.weights is None else samples.weights
         if not np.all(np.isfinite(D)):
             return np.full((1, 1), np.nan)
-        z = hard.T @ points[:k]
+        z = hard.T @ samples.points[:k]
         products = np.stack([np.ones(len(D)), *(a * b for a in z for b in z)]) * masses
         eigenvalues, vectors = np.linalg.eigh(D) if problem.m > 1 else (D[:, :, 0], np.ones_like(D))
         projectors = np.einsum("nia,nja->anij", vectors, vectors).reshape(problem.m, len(D), -1)
@@ -173,6 +179,7 @@ def _find_curvature_rule(
     agreement = np.append(agreement, _AGREEMENT[len(known)][0]) if forces else agreement
     # The catalogue has no features but those it declares, for neurons of ordinary size.
     catalogued = problem.is_catalogued and problem.target.classes is None
+    catalogued = catalogued and problem.inputs is None
     if catalogued and (rule := confirmed_rule(averages, pairs, known, agreement)):
         return rule
     breaks = problem.remembered(
@@ -229,20 +236,51 @@ def _resolvent_arguments(
 def label_breaks(problem: Problem) -> Breaks | None:
     """Find breaks that the label needs along the axes of (z, neurons, noise), None if many."""
     k, m = problem.k, problem.m
-    noise = noise_coordinates(problem)
+    further = further_coordinates(problem)
+    if problem.inputs is not None:
+        return _sample_breaks(problem)
     if isinstance(problem.target.label, str) and problem.target.classes is None:
-        return ((),) * (k + m + noise)
+        return ((),) * (k + m + further)
 
     def label(nodes: FloatArray) -> FloatArray:
         z = np.ascontiguousarray(nodes[:k].T)
         with np.errstate(all="ignore"):
             if problem.target.classes is not None:
                 return problem.target.class_probability(z)[np.newaxis]
-            eps = nodes[k] if noise else np.zeros(nodes.shape[1])
+            eps = nodes[k] if noise_coordinates(problem) else np.zeros(nodes.shape[1])
             return problem.sample_labels(z, eps)[np.newaxis]
 
-    breaks = problem.remembered("label breaks", lambda: _asked(label, k + noise))
+    breaks = problem.remembered("label breaks", lambda: _asked(label, k + further))
     return None if breaks is None else breaks[:k] + ((),) * m + breaks[k:]
+
+
+def _sample_breaks(problem: Problem) -> Breaks | None:
+    """Find breaks that labels and inputs need, where inputs have a law of their own."""
+    k, m = problem.k, problem.m
+
+    def samples(nodes: FloatArray) -> FloatArray:
+        n = nodes.shape[1]
+        with np.errstate(all="ignore"):
+            found = input_points(problem, nodes)
+            if problem.target.classes is not None:
+                labels = found.probability(problem)
+            else:
+                labels = problem.sample_labels(found.z, found.eps, found.component)
+        rows = [labels, *found.points[:k], *([found.scales] if len(found.scales) else [])]
+        return np.asarray(np.nan_to_num(np.concatenate([row.reshape(-1, n) for row in rows])))
+
+    breaks = problem.remembered(
+        "sample breaks", lambda: _asked(samples, k + further_coordinates(problem))
+    )
+    return None if breaks is None else breaks[:k] + ((),) * m + breaks[k:]
+
+
+def scaled_curvature(problem: Problem, r: FloatArray, samples: LabelledPoints) -> FloatArray:
+    """Return s^2 D (N, m, m) of samples with scales s, at their pre-activations (m, N)."""
+    D = curvature(problem, r, samples.labels)
+    if len(samples.scales):
+        D *= (samples.scales**2)[:, np.newaxis, np.newaxis]
+    return D
 
 
 def curvature_kinks(
@@ -300,18 +338,20 @@ def curvatures(
 
     def rows(nodes: FloatArray) -> FloatArray:
         with np.errstate(all="ignore"):
-            points, labels, masses = labelled(problem, nodes)
-            D = curvature(problem, weights @ points[: problem.k + problem.m], labels)
+            samples = labelled_points(problem, nodes)
+            D = scaled_curvature(problem, samples.pre_activations(weights), samples)
             values = D.reshape(len(D), -1).T
             if arguments:
                 eigenvalues = np.linalg.eigvalsh(np.nan_to_num(D)).T
                 resolved = [eigenvalues / (1.0 + c * eigenvalues) for c in arguments]
                 values = np.concatenate([values, *(part.real for part in resolved)])
-        n = nodes.shape[1]
+        n, masses = nodes.shape[1], samples.weights
         if masses is None:  # labels too: what they do to D may be elsewhere
-            found = [values, labels[np.newaxis]]
-        else:  # either class, and its probability
-            found = [values[:, :n], values[:, n:], n * masses[np.newaxis, :n]]
+            found = [values, samples.labels[np.newaxis]]
+        else:  # either class or every cluster, and the probabilities
+            found = [*np.split(values, len(masses) // n, axis=1), n * masses.reshape(-1, n)[:-1]]
+            if problem.inputs is not None:
+                found.append(samples.labels.reshape(-1, n))
         return np.nan_to_num(np.concatenate(found))
 
     return rows

@@ -29,6 +29,7 @@ from dmft.io.stamps import figure_metadata
 from dmft.model.biases import describe_neurons
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
+from dmft.model.input_laws import describe_inputs
 from dmft.training.gradient_descent import describe_method
 from rmt.canvas import (
     BLUE,
@@ -158,6 +159,8 @@ def describe(config: Mapping[str, Any]) -> str:
             neurons,
             f"{name_of(problem['loss'])} loss",
         ]
+        if "inputs" in problem:
+            parts.append(f"{describe_inputs(problem['inputs'])} inputs")
         if problem["weight_decay"]:
             parts.append(rf"$\lambda = {problem['weight_decay']:g}$")
     if method and "step_size" in method:

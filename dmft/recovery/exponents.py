@@ -58,6 +58,7 @@ from dmft.model.hard_directions import (
     hard_subspace,
 )
 from dmft.model.target import Target
+from dmft.model.target_inputs import with_gaussian_latents
 from dmft.recovery.conditional_moments import (
     ConditionalMoments,
     Profile,
@@ -221,7 +222,8 @@ def hardness(
     Parameters
     ----------
     target : Target or str
-        Law of the labels, or a catalogue name; up to 4 latent directions.
+        Law of the labels, or a catalogue name; up to 4 latent directions. Latents are standard
+        Gaussian, whatever the inputs of a problem that the target is taken from.
     max_degree : int
         Degree up to which coefficients are looked for; at least 2.
     n_points : int, optional
@@ -265,6 +267,7 @@ def hardness(
     if isinstance(target, str):
         target = Target(target)
     check_instance("target", target, Target)
+    target = with_gaussian_latents(target)
     if target.k > MAX_K:
         raise ValueError(f"target must have at most {MAX_K} latent directions, got {target.k}")
     max_degree = check_integer("max_degree", max_degree, minimum=2, maximum=_LARGEST_DEGREE)
@@ -391,6 +394,7 @@ def hardness_steps(target: Target) -> int:
     (1, 512)
     """
     try:
+        target = with_gaussian_latents(target)
         k_hard = target.hard_basis.shape[1]
     except ValueError:  # not clear numerically; hardness() says so
         return 1

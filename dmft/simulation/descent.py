@@ -57,7 +57,7 @@ class Descent:
     overlap : ndarray, shape (T+1, m, k)
         Theta^T Theta_*.
     gradient_covariance : ndarray, shape (T+1, m, m)
-        (1/n) sum_i g_i g_i^T.
+        (1/n) sum_i g_i g_i^T; of s_i g_i where inputs have scales s_i.
     train_loss : ndarray, shape (T+1,)
         Mean loss over the samples.
     gradient_norm : ndarray, shape (T+1,)
@@ -89,8 +89,9 @@ def descend(
     method: GradientDescent,
     *,
     hold_hard: bool = False,
+    scales: Array | None = None,
     masks: Callable[[int], NDArray[np.bool_]] | None = None,
-    fresh: Callable[[int], tuple[Array, Array]] | None = None,
+    fresh: Callable[[int], tuple[Array, Array, Array]] | None = None,
     observe: Callable[..., None] | None = None,
 ) -> Descent:
     """Run gradient descent on given data from given weights.
@@ -111,10 +112,12 @@ def descend(
     method : GradientDescent
     hold_hard : bool
         Set the hard components of the weights to zero at the start and after every step.
+    scales : ndarray, shape (n,), or (0,), optional
+        Scales of the inputs, for the covariance of the gradients.
     masks : callable, optional
         Step to the samples (n,) of its batch; needed where ``method.batch_fraction`` is below 1.
     fresh : callable, optional
-        Step >= 1 to the samples (X, y) it uses in place of the first; needed where
+        Step >= 1 to the samples (X, y, scales) it uses in place of the first; needed where
         ``method.fresh_batches``.
     observe : callable, optional
         Called as ``observe(step, weights (m, d), r (m, n), problem)`` at every step before it is
@@ -174,12 +177,12 @@ def descend(
                 at = problem.with_layers(layer, biases)
             last = t + 1 == n_times
             if method.fresh_batches and fresh is not None and t:
-                X, y = fresh(t)
+                X, y, scales = fresh(t)
             batch = None
             if p < 1.0 and masks is not None and not last:
                 batch = np.where(masks(t), 1.0 / p, 0.0)
             gradient, of_batch, bias_gradient, second_moment, loss = _pass(
-                at, X, y, theta, r, batch
+                at, X, y, theta, r, scales, batch
             )
             symmetry.impose(gradient, of_batch, second_moment, second_moment.T, r)
             if not (_in_range(loss) and _in_range(gradient) and _in_range(second_moment)):
@@ -239,12 +242,19 @@ def descend(
 
 
 def _pass(
-    problem: Problem, X: Array, y: Array, theta: Array, r: Array, batch: Array | None = None
+    problem: Problem,
+    X: Array,
+    y: Array,
+    theta: Array,
+    r: Array,
+    scales: Array | None = None,
+    batch: Array | None = None,
 ) -> tuple[Array, Array, Array, Array, float]:
     """Compute gradients, (1/n) sum g g^T and mean loss in one pass; fill `r` (m, n).
 
     The gradients are those in the weights (m, d), of all samples, then of a batch with factors
-    ``batch`` (n,), and that in the biases (m,) of the batch.
+    ``batch`` (n,), and that in the biases (m,) of the batch. With scales (n,) of the inputs,
+    (1/n) sum s^2 g g^T.
     """
     # Here, so that numba is loaded by those who simulate only.
     from dmft._numerics.passes import accumulate_kernel, project_kernel
@@ -262,8 +272,10 @@ def _pass(
         _, loss = pre_activation_gradient(problem, g, y[rows], out=g)
         both = g if batch is None else np.concatenate([g, g * batch[rows]])
         accumulate_kernel(block, both, gradient)
-        second_moment += g @ g.T
         of_biases += both[-m:].sum(axis=1)
+        if scales is not None and len(scales):
+            g *= scales[rows]
+        second_moment += g @ g.T
         total += float(np.sum(loss))
     gradient /= n
     return gradient[:m], gradient[-m:], of_biases / n, second_moment / n, total / n

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft.model.drawn_inputs import scaled
 from dmft.model.initialization import starting_coordinates
 from dmft.model.symmetry import NeuronSymmetry
-from dmft.simulation.descent import project
+from dmft.simulation.descent import project, row_blocks
 
 if TYPE_CHECKING:
     from dmft.model.inputs import Inputs, InputSampler
@@ -94,6 +95,8 @@ class RunData:
     test : TestData or None
     sampler : InputSampler
         Source of further inputs of the same law.
+    scales : ndarray, shape (n,), or (0,)
+        Scales of the inputs of the problem; empty where all are one.
     """
 
     X: Array
@@ -102,6 +105,7 @@ class RunData:
     frame: Array
     test: TestData | None
     sampler: InputSampler
+    scales: Array
 
 
 def draw_run(
@@ -150,12 +154,12 @@ def draw_run(
     weights[np.diag(problem.gram) == 0.0] = 0.0
     rng, noise = stream(_INPUTS), stream(_NOISE)
     sampler = inputs.sampler(d, rng)
-    X, y = _samples(problem, sampler, frame, n, rng, noise)
+    X, y, scales = _samples(problem, sampler, frame, n, rng, noise)
     test = None
     if n_test is not None:
         rng = stream(_TEST)
-        test = TestData(*_samples(problem, sampler, frame, n_test, rng, rng))
-    return RunData(X, y, weights, frame, test, sampler)
+        test = TestData(*_samples(problem, sampler, frame, n_test, rng, rng)[:2])
+    return RunData(X, y, weights, frame, test, sampler, scales)
 
 
 def draw_batch(n: int, d: int, seed: int, fraction: float, step: int) -> NDArray[np.bool_]:
@@ -185,8 +189,8 @@ def draw_batch(n: int, d: int, seed: int, fraction: float, step: int) -> NDArray
 
 def draw_fresh(
     problem: Problem, n: int, data: RunData, seed: int, step: int
-) -> tuple[Array, Array]:
-    """Draw the samples of a step that uses them alone: inputs (n, d), labels (n,).
+) -> tuple[Array, Array, Array]:
+    """Draw the samples of a step that uses them alone: inputs (n, d), labels (n,), scales.
 
     A function of (seed, d, n, step), from streams that nothing else in `draw_run` draws from.
 
@@ -203,6 +207,7 @@ def draw_fresh(
     -------
     X : ndarray, shape (n, d)
     y : ndarray, shape (n,)
+    scales : ndarray, shape (n,), or (0,)
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(_FRESH, data.sampler.d, n, step))
     rng, noise = (np.random.default_rng(one) for one in sequence.spawn(2))
@@ -216,10 +221,21 @@ def _samples(
     n: int,
     rng: np.random.Generator,
     noise: np.random.Generator,
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
+    """Draw inputs (n, d), labels (n,) and scales, (0,) where all are one."""
     X = sampler.fill(np.empty((n, sampler.d)), rng)
-    z = np.ascontiguousarray(project(X, frame).T)
-    return X, problem.sample_labels(z, noise.standard_normal(n))
+    x = project(X, frame)
+    eps = noise.standard_normal(n)
+    if problem.inputs is None:
+        return X, problem.sample_labels(np.ascontiguousarray(x.T), eps), np.empty(0)
+    drawn = problem.inputs.draw(x, noise.standard_normal((problem.inputs.n_normals, n)))
+    z, scales = drawn.z, drawn.scales
+    for rows in row_blocks(n, sampler.d):
+        # x = s (Gaussian on the complement) + Theta_* z, in place.
+        if len(scales):
+            X[rows] *= scales[rows, np.newaxis]
+        X[rows] += (z[:, rows] - scaled(x[:, rows], scales[rows])).T @ frame
+    return X, problem.sample_labels(np.ascontiguousarray(z.T), eps, drawn.component), scales
 
 
 def _random_frame(k: int, d: int, rng: np.random.Generator) -> Array:

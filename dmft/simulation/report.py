@@ -25,7 +25,7 @@ def simulation_lines(run: Simulation, name: str = "") -> Lines:
     lines = [
         *problem_lines(run.config, name),
         ("delta, steps", f"{run.delta:g}, {run.method.n_steps}"),
-        inputs_line(run.config["inputs"]),
+        inputs_line(run.config["inputs"], run.config["problem"]),
     ]
     if run.problem is not None and run.problem.target.hard_basis.shape[1]:
         how = "held at overlap 0" if run.hold_hard else "free"

@@ -174,9 +174,9 @@ def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
     data = draw_run(problem, plan.n, plan.d, seed, plan.inputs, plan.imposed, plan.n_test)
     arrays = {name: np.full(shape, np.nan) for name, shape in _shapes(plan).items()}
     statuses: list[Status] = []
-    samples = data.X, data.y  # of the step
+    samples = data.X, data.y, data.scales  # of the step
 
-    def fresh(step: int) -> tuple[Array, Array]:
+    def fresh(step: int) -> tuple[Array, Array, Array]:
         nonlocal samples
         samples = draw_fresh(problem, plan.n, data, seed, step)
         return samples
@@ -188,7 +188,7 @@ def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
             if problem.target.has_sign_labels:
                 arrays[OF_CLASSES][step] = mean_test_error(at, h, data.test.y)
         if step in plan.hessian_steps:
-            X, y = samples
+            X, y, _ = samples
             hessian = FiniteHessian(X, curvature(at, r, y), problem.weight_decay)
             if method.constraint is not None:
                 g = pre_activation_gradient(at, r, y)[0]
@@ -222,6 +222,7 @@ def _run_seed(plan: SimulationPlan, seed: int) -> SeedResult:
         data.frame,
         method,
         hold_hard=plan.hold_hard,
+        scales=data.scales,
         masks=lambda step: draw_batch(plan.n, plan.d, seed, method.batch_fraction, step),
         fresh=fresh,
         observe=observe,

@@ -91,6 +91,11 @@ class SimulationPlan:
                 f"with d = {d}"
             )
         law = get_inputs(inputs)
+        if problem.inputs is not None and not law.is_gaussian:
+            raise ValueError(
+                f"inputs must be left out for a problem that has inputs of its own "
+                f"({problem.inputs.describe()}), got {law.law!r}"
+            )
         if not isinstance(hold_hard, bool):
             raise ValueError(f"hold_hard must be True or False, got {hold_hard!r}")
         overlap = _hard_overlap(problem, hard_overlap, hold_hard)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from dmft._numerics.sampling import Sampling
     from dmft.model.problem import Problem
     from dmft.solver.fresh_batches import AnyProcess
@@ -176,7 +178,7 @@ class RunCheckpoint:
             if state is None:
                 continue
             with reporting(path):
-                for ours, theirs in zip(process.labels, state["labels"], strict=True):
+                for ours, theirs in zip(_drawn(process), state["labels"], strict=True):
                     if not np.array_equal(ours, theirs):
                         raise OtherFileError(
                             f"checkpoint must be a folder of the same solve; {path} was made with "
@@ -208,7 +210,7 @@ class RunCheckpoint:
         if start < self._due or self._process is None or self._record is None:
             return
         state = {
-            "labels": self._process.labels,
+            "labels": _drawn(self._process),
             "process": self._process.state(),
             "record": self._record.state(),
             "driver": driver(),
@@ -229,6 +231,11 @@ class RunCheckpoint:
         found = self._path.parent.glob(f"{self._path.stem}.snapshot-*.npz")
         numbered = [path for path in found if _number(path)]
         return sorted(numbered, key=_number, reverse=True)
+
+
+def _drawn(process: AnyProcess) -> list[NDArray[np.float64]]:
+    """Return what the laws of labels and inputs have given to the paths."""
+    return [*process.labels, *(scales for scales in process.scales if len(scales))]
 
 
 def _number(path: Path) -> int:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.model.drawn_inputs import labels_and_scales, scaled
 from dmft.model.gradients import pre_activation_gradient, second_layer_gradient
 from dmft.solver.coefficients import widened
 from dmft.solver.evaluation import LARGEST_NUMBER, Evaluation, initial_symmetry, symmetrised
@@ -84,7 +85,7 @@ class FreshProcess(DeclaredState):
     ----------
     paths : Paths
         Those of z and xi; they do not grow.
-    labels, latent, r : list of ndarray
+    labels, latent, scales, r : list of ndarray
         As there, with one block.
     n_full_passes : int
         Evaluations so far.
@@ -114,8 +115,8 @@ class FreshProcess(DeclaredState):
         self._symmetry = initial_symmetry(problem)
         self._trains_second_layer, self._trains_biases = trains
         leading = np.concatenate([stream.leading() for stream in streams], axis=1)
-        eps = leading[k + m] if problem.target.uses_noise else np.zeros(leading.shape[1])
-        self.labels = [problem.sample_labels(np.ascontiguousarray(leading[:k].T), eps)]
+        labels, scales = labels_and_scales(problem, leading)
+        self.labels, self.scales = [labels], [scales]
         self.latent = [np.ascontiguousarray(leading[:k])]
         self.paths = Paths([np.ascontiguousarray(leading[: k + m])])
         self._xi = leading[k : k + m]
@@ -157,14 +158,16 @@ class FreshProcess(DeclaredState):
         np.matmul(M, z, out=r)
         r += L @ self._xi
         with np.errstate(over="ignore", invalid="ignore"):
-            g, losses = pre_activation_gradient(at, r, y)
+            pre_activations = scaled(r, self.scales[0])
+            g, losses = pre_activation_gradient(at, pre_activations, y)
+            of_biases = g.sum(axis=1) / n if self._trains_biases else np.empty(0)
+            g = scaled(g, self.scales[0])
             second_moment = g @ g.T / n
             on_latent, on_neurons = g @ z.T / n, g @ self._xi.T / n
             loss = float(np.mean(losses))
             of_layer = np.empty(0)
-            of_biases = g.sum(axis=1) / n if self._trains_biases else of_layer
             if self._trains_second_layer:
-                of_layer = second_layer_gradient(at, r, y) / n
+                of_layer = second_layer_gradient(at, pre_activations, y) / n
         nothing = np.empty(0, dtype=np.intp)
         averages = np.concatenate(
             [

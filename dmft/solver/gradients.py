@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft._numerics.aligned import aligned_empty
+from dmft.model.drawn_inputs import labels_and_scales, scaled
 from dmft.model.gradients import (
     compiled_law,
     curvature_bound,
@@ -47,8 +48,10 @@ class PathGradients:
     at : Problem
         With the second layer and biases of the last point.
     labels, latent : list of ndarray, shapes (paths of the block,) and (k, paths of the block)
+    scales : list of ndarray, shape (paths of the block,), or (0,)
+        Scales s of the inputs; empty where all are one.
     r, g : list of ndarray, shape (m, paths of the block)
-        Pre-activations and gradients at the last point.
+        B q and gradients at the last point: pre-activations are s B q, and g is s dl/dr.
     rows : list of ndarray, shape (2 m, paths of the block)
         Innovations of the gradients, with the factors of a batch, then fresh Gaussians.
     masks : list of ndarray, shape (paths of the block,), or (0,)
@@ -64,10 +67,8 @@ class PathGradients:
         self.limit = np.inf
         self._law = compiled_law(problem)
         self.trains = trains
-        self.labels = []
-        for block in blocks.leading:
-            eps = block[k + m] if problem.target.uses_noise else np.zeros(block.shape[1])
-            self.labels.append(problem.sample_labels(np.ascontiguousarray(block[:k].T), eps))
+        drawn = [labels_and_scales(problem, block) for block in blocks.leading]
+        self.labels, self.scales = [y for y, _ in drawn], [scales for _, scales in drawn]
         self.latent = [block[:k] for block in blocks.leading]
         sizes = blocks.sizes
         self.r = [aligned_empty((m, size)) for size in sizes]
@@ -122,7 +123,7 @@ class PathGradients:
         squares = np.einsum("ij,ij->i", residuals, residuals)
         of_layers, none = self._layer_sums(b), np.empty((0, 0))
         return packed_sums(
-            point.r,
+            scaled(point.r, self.scales[b]),
             point.losses,
             point.g,
             none,
@@ -194,17 +195,20 @@ class PathGradients:
                 )
             else:
                 r[:] = basis.combine(point, b)
-                _, losses = pre_activation_gradient(self.at, r, self.labels[b], out=g)
+                pre_activations = scaled(r, self.scales[b])
+                _, losses = pre_activation_gradient(self.at, pre_activations, self.labels[b], out=g)
+                if len(self.scales[b]):
+                    g *= self.scales[b]
                 rows[:m] = g
                 averaged = rows[:n_rhs]
                 if len(mask):
                     rows[:m] *= mask
                     averaged = np.concatenate([averaged, g])
-                above = self._above_limit(r, g, losses, self.labels[b])
+                above = self._above_limit(pre_activations, g, losses, b)
                 products = basis.products(averaged, b)
             gram = rows[:n_rhs] @ rows[:n_rhs].T
             return packed_sums(
-                r,
+                scaled(r, self.scales[b]),
                 losses,
                 g,
                 gram,
@@ -219,7 +223,7 @@ class PathGradients:
         from dmft._numerics.kernels import Samples
 
         assert self._law is not None
-        return Samples(self.labels[b], self._law, self.limit)
+        return Samples(self.labels[b], self._law, self.limit, self.scales[b])
 
     def _point(self, b: int) -> kernels.Point:
         from dmft._numerics.kernels import Point
@@ -230,17 +234,20 @@ class PathGradients:
         """Sum over a block the gradients in second layer and biases, those that are asked for."""
         found = np.empty(0)
         of_layer, of_biases = self.trains
+        scales = self.scales[b]
         if of_layer:
-            found = second_layer_gradient(self.at, self.r[b], self.labels[b])
-        return np.append(found, self.g[b].sum(axis=1)) if of_biases else found
+            found = second_layer_gradient(self.at, scaled(self.r[b], scales), self.labels[b])
+        if not of_biases:
+            return found
+        g = self.g[b] / scales if len(scales) else self.g[b]
+        return np.append(found, g.sum(axis=1))
 
-    def _above_limit(
-        self, r: FloatArray, g: FloatArray, losses: FloatArray, labels: FloatArray
-    ) -> FloatArray:
+    def _above_limit(self, r: FloatArray, g: FloatArray, losses: FloatArray, b: int) -> FloatArray:
         """Count paths with a curvature above the limit, as the compiled kernels do."""
         if not np.isfinite(self.limit):
             return np.zeros(4)
-        high = curvature_bound(self.at, r, labels) > self.limit
+        bounds = curvature_bound(self.at, r, self.labels[b])
+        high = scaled(bounds, self.scales[b] ** 2) > self.limit
         return np.array(
             [high.sum(), losses[high].sum(), *(np.sum(x[:, high] ** 2) for x in (g, r))]
         )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft._numerics.legendre import error_factor, legendre_stages, n_legendre_stages
+from dmft.model.drawn_inputs import scaled
 from dmft.model.gradients import curvature_bound
 from dmft.solver.coefficients import linear_combination, widened
 from dmft.solver.evaluation import LARGEST_NUMBER, divergence_bound
@@ -367,8 +368,8 @@ class _Integrator(DeclaredState):
 
         process = self._process
         bounds = [
-            curvature_bound(process.at, r, y)
-            for r, y in zip(process.r, process.labels, strict=True)
+            scaled(curvature_bound(process.at, scaled(r, s), y), s**2)
+            for r, y, s in zip(process.r, process.labels, process.scales, strict=True)
         ]
         d = np.maximum(np.concatenate(bounds), 0.0)
         highest = float(d.max())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dmft._numerics.aligned import PADDING
 from dmft._numerics.machine_memory import available_memory, check_fits, readable
+from dmft.model.drawn_inputs import n_leading_normals
 from dmft.solver.blocks import block_width
 from dmft.solver.recycling import HISTORY_LENGTH
 
@@ -78,7 +79,7 @@ def rows_within(
     if max_memory is None:
         return sys.maxsize
     m, k, replicates = problem.m, problem.k, sampling.replicates
-    n_leading = k + m + int(problem.target.uses_noise)
+    n_leading = n_leading_normals(problem)
     drawn = sampling.n_paths * replicates
     n_paths = 2 * drawn if problem.starts_on_hard else drawn  # antithetic pairs
     base = (n_leading + m * sampling.sobol_blocks) * drawn
@@ -133,7 +134,7 @@ def surely_needed(
     float
     """
     m, k = problem.m, problem.k
-    n_leading = k + m + int(problem.target.uses_noise)
+    n_leading = n_leading_normals(problem)
     drawn = n_paths * replicates
     n = 2 * drawn if problem.starts_on_hard else drawn
     rows = 2 * n_leading + k + 3 if method.fresh_batches else _ROWS_WRITTEN * m + n_leading + k + 2

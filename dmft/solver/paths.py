@@ -135,10 +135,13 @@ class Paths:
         residuals = self.basis.explicit_residuals(first)
         self.basis.append(residuals, 0, 1.0)
         for i in range(1, self.n_leading + 1):
-            coefficients = [residuals.subtract(i, earlier) for earlier in range(i)]
+            coefficients = [residuals.subtract(i, j) for j in range(self.basis.n_rows)]
             norm = np.sqrt(residuals.square(i))
-            self.basis.append(residuals, i, norm)
-            self._coordinates.append(np.append(coefficients, norm))
+            # Latent coordinates of no variance, given those before them, extend nothing.
+            if norm > SPAN_TOLERANCE * np.linalg.norm(coefficients):
+                self.basis.append(residuals, i, norm)
+                coefficients.append(norm)
+            self._coordinates.append(np.array(coefficients))
 
     # -- reading -----------------------------------------------------------------------------
 

@@ -104,9 +104,8 @@ class Process(DeclaredState):
     time : float
         Of the next evaluations, > 0; set by who asks for them.
     paths : Paths
-    labels, latent : list of ndarray, shapes (paths of the block,) and (k, paths of the block)
-    r : list of ndarray, shape (m, paths of the block)
-        Pre-activations of the last evaluation.
+    labels, latent, scales : list of ndarray
+        As in `PathGradients`; and r, B q of the last evaluation.
     n_full_passes : int
         Evaluations so far that read the whole basis.
     """
@@ -142,7 +141,7 @@ class Process(DeclaredState):
         self._blocks = PathBlocks(streams, k, problem.target.mirror if antithetic else None)
         self._gradients = PathGradients(problem, self._blocks, masks is not None, trains)
         self.labels, self.latent = self._gradients.labels, self._gradients.latent
-        self.r = self._gradients.r
+        self.scales, self.r = self._gradients.scales, self._gradients.r
         orthogonality = WellDeterminedRows() if exact else EveryRow()
         self.paths = Paths(
             [block[: k + m] for block in self._blocks.leading],

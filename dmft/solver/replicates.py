@@ -30,6 +30,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,7 @@ from dmft._numerics.sampling import RANK_TOLERANCE_FLOOR, Sampling
 from dmft._numerics.validation import check_integer
 from dmft._numerics.workers import Threads, sharing, single_threaded_blas, worker_count, worth
 from dmft.io.folders import check_folder, read_configuration
+from dmft.model.drawn_inputs import leading_rows, n_leading_normals
 from dmft.model.problem import Problem
 from dmft.observables.integrability import gradients_are_undefined
 from dmft.solver.descent import descend
@@ -298,13 +300,15 @@ class _Shared:
     def stream(self, replicate: int) -> GaussianStream:
         """Return the random numbers of one replicate: leading coordinates and fresh blocks."""
         problem = self.problem
-        n_leading = problem.k + problem.m + int(problem.target.uses_noise)
-        hard = None
-        if self.hard_basis.shape[1] and not self.antithetic:
+        n_leading = n_leading_normals(problem)
+        hard = transform = None
+        if problem.inputs is not None:
+            transform = partial(leading_rows, problem)
+        elif self.hard_basis.shape[1] and not self.antithetic:
             target = problem.target
             hard = HardCoordinates(self.hard_basis, target.uses_noise, problem.sample_labels)
         with np.errstate(all="ignore"):  # labels are checked
-            return GaussianStream(self.sampling, replicate, n_leading, problem.m, hard)
+            return GaussianStream(self.sampling, replicate, n_leading, problem.m, hard, transform)
 
 
 def _runs(shared: _Shared, n_workers: int, folder: Checkpoint | None) -> list[Run]:

@@ -45,6 +45,7 @@ class Run:
     counts : ndarray of int, shape (n_times, 3)
         Coordinates, directions and rows of the basis that ``paths`` held *before* each step.
     latent : ndarray, shape (k, n_paths)
+        Divided by the scales of the inputs, where these have any.
     labels : ndarray, shape (n_paths,)
     pre_activations : dict of step to ndarray, shape (m, n_paths)
     left_out : ndarray, shape (n_times,)
@@ -63,6 +64,9 @@ class Run:
         The coordinates and directions themselves, where they were kept. Those of an earlier step
         are the leading ones, see ``counts``.
     status : Status
+    scales : ndarray, shape (n_paths,), or None
+        Scales of the inputs, with which pre-activations are already multiplied; None where all are
+        one.
     rank_tolerance : ndarray, shape (n_times,), or None
         The one in force at each time; not in files written before it could choose itself.
     """
@@ -87,6 +91,7 @@ class Run:
     is_compressed: bool = False
     rank_tolerance: Annotated[FloatArray, "T"] | None = None
     biases: Annotated[FloatArray, "T m"] | None = None
+    scales: Annotated[FloatArray, "N"] | None = None
 
     @property
     def n_times(self) -> int:
@@ -180,7 +185,15 @@ class Record:
         self.add_directions(t, found)
         self.left_out += weight * found.truncation_residual / np.sqrt(self._process.delta)
         if keep:
-            self._pre_activations[t] = np.concatenate(self._process.r, axis=1)
+            self._pre_activations[t] = self._scaled(np.concatenate(self._process.r, axis=1))
+
+    def _scaled(self, r: FloatArray) -> FloatArray:
+        scales = self._scales()
+        return r if scales is None else r * scales
+
+    def _scales(self) -> FloatArray | None:
+        scales = np.concatenate(self._process.scales)
+        return scales if len(scales) else None
 
     def add_directions(self, t: int, found: Evaluation) -> None:
         """Add the directions that an evaluation kept."""
@@ -266,6 +279,7 @@ class Record:
             n_visits=process.n_full_passes,
             rank_tolerance=tolerances[: len(numbers)],
             biases=np.array(self._biases) if self._biases else None,
+            scales=self._scales(),
         )
 
 

@@ -91,6 +91,8 @@ class GaussianStream:
         Coordinates per fresh block (m, the number of neurons).
     hard : HardCoordinates, optional
         Those among the latent coordinates that only the label depends on.
+    transform : callable, optional
+        Turns the leading normals (n_leading, n_paths) into the rows of a law of the inputs.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class GaussianStream:
         n_leading: int,
         block_size: int,
         hard: HardCoordinates | None = None,
+        transform: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
     ) -> None:
         self._sampling = sampling
         self._replicate = replicate
@@ -109,6 +112,10 @@ class GaussianStream:
         seed = self._seed_sequence(LEADING)
         if hard is None:
             self._sobol = sobol_normals(n_leading + n_fresh, sampling.n_paths, seed)
+            if transform is not None:
+                rows = transform(self._sobol[:n_leading])
+                self._n_leading = len(rows)
+                self._sobol = np.concatenate([rows, self._sobol[n_leading:]])
             return
         k, k_h = hard.basis.shape
         easy_basis = hard.easy_basis()
@@ -126,7 +133,7 @@ class GaussianStream:
         return seed_sequence(self._sampling, self._replicate, *key)
 
     def leading(self) -> NDArray[np.float64]:
-        """Return leading coordinates, shape (n_leading, n_paths), standard normal."""
+        """Return the leading rows, shape (n_leading, n_paths): standard normal, or transformed."""
         return self._sobol[: self._n_leading]
 
     def block(self, step: int) -> NDArray[np.float64]:

@@ -443,6 +443,11 @@ def _named(networks: object) -> dict[str, Problem]:
         raise ValueError("networks must have at least one entry, got none")
     for problem in named.values():
         check_instance("networks", problem, Problem)
+        if problem.inputs is not None:
+            raise ValueError(
+                "networks must have Gaussian inputs: delta_alg is that of standard Gaussian "
+                f"latents, got {problem.inputs.describe()}"
+            )
     return named
 
 

@@ -195,6 +195,8 @@ def _noise_modes(problem: Problem, run: Run) -> tuple[FloatArray, FloatArray]:
     rows = np.empty((n_steps, problem.m, *hard.shape))
     for t in range(n_steps):
         g, _ = pre_activation_gradient(problem, run.pre_activations.pop(t), run.labels)
+        if run.scales is not None:
+            g *= run.scales
         np.multiply(g[:, np.newaxis], hard, out=rows[t])
     flat = rows.reshape(-1, hard.shape[1])
     weights, vectors = np.linalg.eigh(flat @ flat.T / hard.shape[1])

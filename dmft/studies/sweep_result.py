@@ -179,7 +179,10 @@ class Sweep(SavedResult, kind="sweep", settings=("problem", "method", "inputs"))
         return fit_crossing(self.deltas, recovered, trials, level=level)
 
     def _report(self) -> tuple[Lines, str]:
-        lines = [*problem_lines(self.config), inputs_line(self.config["inputs"])]
+        lines = [
+            *problem_lines(self.config),
+            inputs_line(self.config["inputs"], self.config["problem"]),
+        ]
         return lines, self.table()
 
     def table(self) -> str:

@@ -84,6 +84,7 @@ def check_digits(problem: Problem, method: Method, step: int, digits: object) ->
         (method.constraint is not None, "method must have no constraint", method.constraint),
         (problem.m != 1, "network must have one neuron", f"{problem.m} neurons"),
         (problem.k != 1, "target must have one latent direction", problem.k),
+        (problem.inputs is not None, "inputs must be Gaussian", "others"),
         (target.uses_noise and target.classes is None, "labels must have no noise", "noise"),
     ):
         if wrong:

@@ -51,5 +51,10 @@ class StoredTrajectory:
 def without_paths(run: Run) -> Run:
     """Return a run without its arrays over paths."""
     return replace(
-        run, latent=run.latent[:, :0], labels=run.labels[:0], pre_activations={}, paths=None
+        run,
+        latent=run.latent[:, :0],
+        labels=run.labels[:0],
+        scales=None,
+        pre_activations={},
+        paths=None,
     )

@@ -213,7 +213,7 @@ def shares_of_pass(n_rows: int, m: int, n_rhs: int, activation: str) -> dict[str
         {
             "r = B q": lambda: kernels.combine_kernel(coefficients, basis, n_rows, r),
             "element-wise": lambda: kernels.gradient_kernel(
-                rows[:m], kernels.Samples(y, law, np.inf), g, losses, above
+                rows[:m], kernels.Samples(y, law, np.inf, np.empty(0)), g, losses, above
             ),
             "averages with the basis": lambda: kernels.average_kernel(rows, basis, n_rows, out),
         },

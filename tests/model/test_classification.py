@@ -135,7 +135,10 @@ def test_hardness_of_noisy_classes():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"classes": "signs"}, r"classes must be one of 'sign', 'logistic'; got 'signs'"),
+        (
+            {"classes": "signs"},
+            r"classes must be one of 'sign', 'logistic', 'component'; got 'signs'",
+        ),
         ({"classes": "sign", "flip": 0.5}, "flip must be at least 0 and less than 1/2"),
         ({"classes": "sign", "flip": -0.1}, "flip must be a finite number >= 0"),
         ({"classes": "sign", "slope": 1.0}, "slope must be left out for classes 'sign'"),

@@ -131,7 +131,7 @@ def test_same_seed_same_bits():
 
 def explained(label, k=1, seed=0):
     points, eps = hard_directions._points(k, True, seed)
-    scores = hard_directions._normal_scores(label, points, eps, np.eye(k))
+    scores = hard_directions._label_scores(label, points, eps, np.eye(k))
     flat = points.reshape(len(points), -1, k)
     return hard_directions._explained(hard_directions._moments(flat[..., :0], flat, scores))
 

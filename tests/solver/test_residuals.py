@@ -183,7 +183,7 @@ def passed(paths, coefficients, labels, rows):
             full_pass.update(b),
             full_pass.of_new,
             paths.basis.padded[b],
-            kernels.Samples(labels[b], compiled_law(PROBLEM), np.inf),
+            kernels.Samples(labels[b], compiled_law(PROBLEM), np.inf, np.empty(0)),
             kernels.Predictor(np.zeros((1, 0)), np.empty(0, dtype=np.intp), none, none),
             kernels.Point(r[b], np.empty((1, n)), np.empty(n), np.empty(4)),
             kernels.Innovation(*innovation),

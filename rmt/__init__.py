@@ -30,6 +30,7 @@ Phi_B               X -> E[D Y X Y D] = dF + 1/delta            ``phi``
 A_h(z)              E[(I + Dc)^{-1} D (x) z_h z_h^T] - z I      ``hard_matrix``
 gap                 lambda_min A_h(z0),                         ``hard_gap``
                     z0 = min(left edge, 0)
+levels              all eigenvalues of A_h(z0), or at the edges ``hard_levels``
 q, ghat             coordinates and gradients D depends on      ``Span``
 A(z)                E[(D - D Y D) (x) q q^T]                    `rmt.span_outliers`
                     + U W^{-1} U^T - z I
@@ -50,6 +51,7 @@ module                              subject
 `rmt.scaling`                       units of the weights, the two sides of the bulk
 `rmt.law`                           `HessianLaw`: arguments, replicates, table of methods
 `rmt.edges`                         edges, support intervals, sensitivity to extreme weights
+`rmt.edge_kinds`                    what holds an edge: a fold, or the support of D
 `rmt.bulk`                          s(z), density, distribution function, quantiles, moments
 `rmt.hard`                          A_h(z), the gap, outliers in hard directions
 `rmt.span`, `rmt.span_outliers`     coordinates and gradients of the inputs; A(z), its outliers
@@ -66,7 +68,9 @@ module                              subject
 from __future__ import annotations
 
 from rmt import closed_forms
+from rmt.edge_kinds import EdgeKind
 from rmt.edges import Edges
+from rmt.hard import HardLevels
 from rmt.label_law import LabelLaw
 from rmt.law import HessianLaw
 from rmt.outliers import Outlier
@@ -75,7 +79,9 @@ from rmt.spectral import SpectralMethod, SpectralThreshold, spectral_method, spe
 from rmt.status import NumericalFailure, Status
 
 __all__ = [
+    "EdgeKind",
     "Edges",
+    "HardLevels",
     "HessianLaw",
     "LabelLaw",
     "NumericalFailure",

@@ -19,6 +19,7 @@ from rmt.status import Status
 if TYPE_CHECKING:
     from rmt._packing import Array
     from rmt.law import HessianLaw
+    from rmt.real_branch import Kind
 
 __all__ = [
     "Edges",
@@ -45,6 +46,11 @@ class Edges(tuple[float, float]):
     residual : float
         The certificate: the largest distance of F(B) from a multiple of the identity at either
         edge, in units of eigenvalues.
+    kind : (str, str)
+        What holds each edge: "square-root" (a fold of the real branch; the density vanishes like a
+        square root), "support" (B = -inf D: the support of D, where outliers set in
+        discontinuously), "zero" (B = 0: the edge is the eigenvalue 0 of a matrix short of rank), or
+        "none" (an infinite edge). See `rmt.edge_kinds` for its uncertainty.
 
     Examples
     --------
@@ -56,6 +62,7 @@ class Edges(tuple[float, float]):
 
     sides: tuple[Status, Status]
     residual: float
+    kind: tuple[Kind, Kind]
 
     def __new__(
         cls,
@@ -63,15 +70,19 @@ class Edges(tuple[float, float]):
         right: float,
         sides: tuple[Status, Status] = (Status.SUCCESS, Status.SUCCESS),
         residual: float = 0.0,
+        kind: tuple[Kind, Kind] = ("square-root", "square-root"),
     ) -> Edges:
-        """Make the pair (left, right) and attach statuses and residual."""
+        """Make the pair (left, right) and attach statuses, residual and kinds."""
         self = super().__new__(cls, (left, right))
         self.sides = sides
         self.residual = residual
+        self.kind = kind
         return self
 
-    def __getnewargs__(self) -> tuple[float, float, tuple[Status, Status], float]:
-        return (self[0], self[1], self.sides, self.residual)
+    def __getnewargs__(
+        self,
+    ) -> tuple[float, float, tuple[Status, Status], float, tuple[Kind, Kind]]:
+        return (self[0], self[1], self.sides, self.residual, self.kind)
 
     @property
     def status(self) -> Status:
@@ -98,14 +109,15 @@ class Edges(tuple[float, float]):
 def find_edges(law: HessianLaw) -> Edges:
     """Find both edges from the ends of the real branches."""
     ends, sides, residual = [-np.inf, np.inf], [Status.UNBOUNDED_EDGE, Status.SUCCESS], 0.0
+    kinds: list[Kind] = ["none", "none"]
     for i, bounded in enumerate((law._bounded_below, law._bounded_above)):
         if bounded:
             side = law._scaled.right if i else law._scaled.left
             end = side.branch.edge
             ends[i] = law.centre + side.eigenvalue(end.value)
-            sides[i] = end.status
+            sides[i], kinds[i] = end.status, end.kind
             residual = max(residual, side.unit * end.residual)
-    return Edges(ends[0], ends[1], (sides[0], sides[1]), residual)
+    return Edges(ends[0], ends[1], (sides[0], sides[1]), residual, (kinds[0], kinds[1]))
 
 
 def edges(law: HessianLaw) -> Edges:

@@ -13,21 +13,81 @@ B = c^{-1} and Y = (B + D)^{-1}, (I + D c)^{-1} D = B - B Y B. The right side is
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 
 from rmt._packing import Array, Atoms, unpack
-from rmt._validation import check_real
-from rmt.real_branch import RealBranch, zeros_below
+from rmt._validation import check_integer, check_real
+from rmt.real_branch import Kind, RealBranch, zeros_below
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     from rmt.law import HessianLaw
     from rmt.scaling import Side
 
-__all__ = ["find_gap", "hard_gap", "hard_matrix", "outliers_below", "require_hard"]
+__all__ = [
+    "CRITERIA",
+    "Criterion",
+    "HardLevels",
+    "check_criterion",
+    "find_levels",
+    "hard_gap",
+    "hard_levels",
+    "hard_matrix",
+    "outliers_below",
+    "require_hard",
+]
+
+_AT_POLE: Final = 1e-6  # levels at an edge where B is singular, relative to the weights
+
+Criterion = Literal["negative", "left", "any"]
+CRITERIA: Final[tuple[Criterion, ...]] = get_args(Criterion)
+
+
+@dataclass(frozen=True, eq=False)
+class HardLevels:
+    """Eigenvalues of A_h at the edge, or at zero, that tell the number of hard outliers.
+
+    Attributes
+    ----------
+    levels : ndarray, shape (n,)
+        Ascending; n = m k_h, twice as many where both sides of the bulk count.
+    overlaps : ndarray, shape (n,)
+        Squared overlap with the hard directions with which an outlier would leave the bulk there:
+        zero at a square-root edge, where the overlap grows continuously.
+    kinds : tuple of str
+        `Edges.kind` of the edge that each belongs to.
+    matrix : ndarray, shape (n, n)
+        A_h whose eigenvalues they are; where both sides of the bulk count, block diagonal.
+    vectors : ndarray, shape (n, n)
+        Its eigenvectors, one column for each level.
+    status : Status
+    detail : str
+
+    Examples
+    --------
+    >>> from rmt.closed_forms import SpectralPhaseRetrieval
+    >>> found = SpectralPhaseRetrieval(0.25).law().hard_levels()
+    >>> found.levels.round(6), found.kinds, found.status.name
+    (array([2.]), ('support',), 'SUCCESS')
+    """
+
+    levels: Array
+    overlaps: Array
+    kinds: tuple[Kind, ...]
+    matrix: Array
+    vectors: Array
+    status: Status = Status.SUCCESS
+    detail: str = ""
+
+
+def check_criterion(criterion: object) -> None:
+    """Raise ValueError for an unknown criterion."""
+    if not isinstance(criterion, str) or criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
 
 
 def _moments(atoms: Atoms, b: Array, x: Array | None = None) -> tuple[Array, Array, Array]:
@@ -141,33 +201,134 @@ def _matrix_below(law: HessianLaw, x: float, side: Side) -> Array:
     return matrix_on_branch(side.branch.atoms, side.branch.solve(x), x) * side.unit
 
 
-def find_gap(law: HessianLaw) -> tuple[float, Status, str]:
-    """Find the gap; status and detail say whether it can be relied on."""
-    if not law._bounded_below or law.k_hard == 0:
-        return np.inf, Status.SUCCESS, ""
-    side = law._scaled.left
-    edge, unit = side.branch.edge, side.unit
-    if not edge.status.ok:
-        return np.nan, edge.status, "(left edge)"
-    z0 = min(unit * edge.value, -law.centre)
-    try:
-        law._scaled.check_hard()
-        gap = float(np.linalg.eigvalsh(_matrix_below(law, z0, side))[0])
-        b = edge.b if abs(z0) > law._scaled.far else side.branch.solve(z0 / unit)
-    except NumericalFailure as failure:
-        return np.nan, failure.status, failure.detail
-    # Where c has a pole at z0 = 0 the gap is exactly zero, and rounding has no sign.
-    scale = abs(z0) + float(np.abs(b).max()) * unit
-    return 0.0 if abs(gap) <= 1e-14 * scale else gap, Status.SUCCESS, ""
+def find_levels(law: HessianLaw, criterion: Criterion = "negative") -> HardLevels:
+    """Find the levels by one criterion; their status says whether they can be relied on."""
+    size = law.m * law.k_hard
+    sides = [
+        side
+        for side, bounded in (("left", law._bounded_below), ("right", law._bounded_above))
+        if bounded and (side == "left" or criterion == "any")
+    ]
+    if not sides or not size:
+        return _no_levels(max(1, size), np.inf)
+    levels, overlaps = np.empty(0), np.empty(0)
+    kinds: tuple[Kind, ...] = ()
+    matrix, vectors = np.empty((0, 0)), np.empty((0, 0))
+    for name in sides:
+        side = law._scaled.left if name == "left" else law._scaled.right
+        edge = side.branch.edge
+        if not edge.status.ok:
+            return _no_levels(size, np.nan, edge.status, f"({name} edge)")
+        at = side.unit * edge.value
+        z0 = min(at, -law.centre) if criterion == "negative" else at
+        try:
+            law._scaled.check_hard()
+            block = _matrix_below(law, z0, side)
+            b = edge.b if abs(z0) > law._scaled.far else side.branch.solve(z0 / side.unit)
+            own, own_vectors = np.linalg.eigvalsh(block), np.linalg.eigh(block)[1]
+            jumps = edge.kind == "support" and z0 == at
+            own_overlaps = _overlaps_at_edge(side, own_vectors) if jumps else np.zeros(size)
+        except NumericalFailure as failure:
+            return _no_levels(size, np.nan, failure.status, failure.detail)
+        # Where c has a pole at z0 = 0 the gap is exactly zero, and rounding has no sign.
+        scale = abs(z0) + float(np.abs(b).max()) * side.unit
+        own = np.where(np.abs(own) <= 1e-14 * scale, 0.0, own)
+        if edge.kind == "zero" and len(sides) > 1:  # that is no place for an outlier to leave at
+            own[np.abs(own) <= _AT_POLE * (scale + np.median(np.abs(law.weights)))] = np.inf
+        levels, overlaps = np.append(levels, own), np.append(overlaps, own_overlaps)
+        kinds = (*kinds, *(edge.kind,) * size)
+        matrix, vectors = _direct_sum(matrix, block), _direct_sum(vectors, own_vectors)
+    order = np.argsort(levels, kind="stable")
+    return HardLevels(
+        levels[order],
+        overlaps[order],
+        tuple(kinds[i] for i in order),
+        matrix,
+        vectors[:, order],
+    )
 
 
-def hard_gap(law: HessianLaw, *, throw: bool = True) -> float:
+def _no_levels(
+    size: int, value: float, status: Status = Status.SUCCESS, detail: str = ""
+) -> HardLevels:
+    nothing: tuple[Kind, ...] = ("none",)
+    each, matrix = np.full(size, value), np.full((size, size), np.nan)
+    return HardLevels(each, np.zeros(size), nothing * size, matrix, matrix, status, detail)
+
+
+def _direct_sum(one: Array, other: Array) -> Array:
+    n, m = len(one), len(other)
+    out = np.zeros((n + m, n + m))
+    out[:n, :n], out[n:, n:] = one, other
+    return out
+
+
+def _overlaps_at_edge(side: Side, vectors: Array) -> Array:
+    """Compute 1 / (- u^T A_h' u) at an edge held by the support, for each eigenvector u there."""
+    branch = side.branch
+    slope = hard_slope(branch.atoms, branch.edge.b, branch.tangent(branch.edge.b))
+    with np.errstate(all="ignore"):
+        overlaps = -1.0 / np.einsum("ai,ab,bi->i", vectors, slope, vectors)
+    known = np.nan_to_num(overlaps, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.asarray(np.clip(known, 0.0, 1.0))
+
+
+def hard_levels(law: HessianLaw, criterion: Criterion = "negative") -> HardLevels:
+    """Compute all eigenvalues of A_h where a criterion looks: as many are negative as outliers.
+
+    Parameters
+    ----------
+    criterion : {"negative", "left", "any"}
+        "negative": at z0 = min(left edge, 0), so negative outliers of H in hard directions
+        count. "left": at the left edge, so all that leave the bulk on the left do, negative or
+        not. "any": those that leave it on either side; with the eigenvalues of A_h at the left
+        edge come those of -A_h at the right edge.
+
+    Returns
+    -------
+    HardLevels
+        Unreliable where its status is not SUCCESS. Infinite without an edge on the sides asked
+        for, and without hard directions: no such outlier exists.
+
+    Raises
+    ------
+    ValueError
+        If hard was not given, or the criterion is unknown.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    A spike leaves the bulk of Marchenko and Pastur on the right, and nothing does on the left:
+
+    >>> from rmt.closed_forms import SpikedCovariance
+    >>> law = SpikedCovariance(ratio=4.0, spike=1.0).law()
+    >>> [int((law.hard_levels(name).levels < 0).sum()) for name in ("negative", "left", "any")]
+    [0, 0, 1]
+    """
+    require_hard(law)
+    check_criterion(criterion)
+    by_name = {"negative": "_levels", "left": "_levels_left", "any": "_levels_any"}
+    found: HardLevels = getattr(law, by_name[criterion])
+    return found
+
+
+def hard_gap(
+    law: HessianLaw, criterion: Criterion = "negative", index: int = 1, *, throw: bool = True
+) -> float:
     """Compute the gap lambda_min A_h(z0) of H, z0 = min(left edge, 0).
 
     Parameters
     ----------
+    criterion : {"negative", "left", "any"}, optional
+        Which outliers count, as in `hard_levels`.
+    index : int, optional
+        j for the j-th smallest eigenvalue, counted with multiplicity: negative if and only if there
+        are j such outliers at least.
     throw : bool, optional
-        If False, a gap that rests on a left edge that did not converge is NaN instead of
+        If False, a gap that rests on an edge that did not converge is NaN instead of
         raising.
 
     Returns
@@ -180,13 +341,18 @@ def hard_gap(law: HessianLaw, *, throw: bool = True) -> float:
     Raises
     ------
     ValueError
-        If hard was not given.
+        If hard was not given, the criterion is unknown, or the index is not in 1..m k_h.
     NumericalFailure
-        With the status of the left edge if that did not converge; with UNRESOLVED if the
+        With the status of the edge if that did not converge; with UNRESOLVED if the
         hard coordinates are too large (beyond 1e5) for the answer to have digits.
     """
-    require_hard(law)
-    gap, status, detail = law._gap
-    if throw and not status.ok:
-        raise NumericalFailure(status, detail)
-    return gap
+    found = hard_levels(law, criterion)
+    largest = max(1, law.m * law.k_hard)
+    place = check_integer("index", index)
+    if not 1 <= place <= largest:
+        raise ValueError(
+            f"index must be in 1..m k_h = 1..{largest} (neurons times hard directions), got {index}"
+        )
+    if throw and not found.status.ok:
+        raise NumericalFailure(found.status, found.detail)
+    return float(found.levels[place - 1])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rmt import bulk, sampling
+from rmt import edge_kinds as edge_kinds_
 from rmt import edges as edges_
 from rmt import hard as hard_
 from rmt import outliers as outliers_
@@ -285,13 +286,16 @@ class HessianLaw:
     _zeros = cached_property(bulk.find_zeros)
     _cores_of_cdf = cached_property(bulk.cores_of_cdf)
     _cores_of_density = cached_property(bulk.cores_of_density)
-    _gap = cached_property(hard_.find_gap)
+    _levels = cached_property(hard_.find_levels)
+    _levels_left = cached_property(partial(hard_.find_levels, criterion="left"))
+    _levels_any = cached_property(partial(hard_.find_levels, criterion="any"))
     _hard_outliers = cached_property(outliers_.find_hard)
     _all_outliers = cached_property(outliers_.find_all)
 
     # -- methods, in the module of their subject -----------------------------------------------
 
     edges = edges_.edges
+    edge_kinds = edge_kinds_.edge_kinds
     edge_sensitivity = edges_.edge_sensitivity
     tail_sensitivity = edges_.tail_sensitivity
     support_intervals = edges_.support_intervals
@@ -307,6 +311,7 @@ class HessianLaw:
 
     hard_matrix = hard_.hard_matrix
     hard_gap = hard_.hard_gap
+    hard_levels = hard_.hard_levels
 
     outliers = outliers_.outliers
     outlier_status = property(outliers_.outlier_status)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rmt import real_branch
 from rmt._packing import Array, Atoms, kernels, pack, packed_index
-from rmt.real_branch import EdgePoint
+from rmt.real_branch import EdgePoint, Kind
 from rmt.scalar_branch import ScalarBranch
 from rmt.status import NumericalFailure, Status
 from rmt.stieltjes import eigenvalue_zeros
@@ -330,11 +330,14 @@ class MatrixBranch:
         """Find the edge for D = 0, where B = ratio (Lambda - z I): held by the support alone."""
         if self.atoms.offset is None:
             depth = max([0.0, *(-np.linalg.eigvalsh(self._support)[:, 0]).tolist()])
-            return EdgePoint(-depth / self._ratio, depth * np.eye(self._m), 0.0, Status.SUCCESS)
+            b = depth * np.eye(self._m)
+            kind: Kind = "support" if depth > 0.0 else "zero"
+            return EdgePoint(-depth / self._ratio, b, 0.0, Status.SUCCESS, kind)
         held = np.concatenate([np.zeros((1, self._m, self._m)), self._support])
-        value = float(np.linalg.eigvalsh(self.atoms.offset + held / self._ratio)[:, 0].min())
+        ends = np.linalg.eigvalsh(self.atoms.offset + held / self._ratio)[:, 0]
+        value = float(ends.min())
         b = self._ratio * (self.atoms.offset - value * np.eye(self._m))
-        return EdgePoint(value, b, 0.0, Status.SUCCESS)
+        return EdgePoint(value, b, 0.0, Status.SUCCESS, "support" if ends.argmin() else "zero")
 
     def _pole(self, b: Array) -> float | None:
         """Return the pole of c at which the branch ends where B is singular, None without one.
@@ -410,4 +413,6 @@ class MatrixBranch:
                 value = pole
             else:  # only an edge far closer to zero than the size of the weights
                 status = Status.UNRESOLVED
-        return EdgePoint(value, b, residual, status)
+        kinds: tuple[Kind, ...] = ("zero", "support", "square-root")  # in the order of the margins
+        kind = kinds[int(inside.margins.argmin())]
+        return EdgePoint(value, b, residual, status, kind)

@@ -20,14 +20,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from rmt._packing import Array, Atoms
 from rmt.status import Status
 
-__all__ = ["MAX_STEPS", "EdgePoint", "RealBranch", "Zero", "zeros_below"]
+__all__ = ["MAX_STEPS", "EdgePoint", "Kind", "RealBranch", "Zero", "zeros_below"]
+
+Kind = Literal["square-root", "support", "zero", "none"]
 
 MAX_STEPS = 200  # of every iteration along the branch
 _ROUNDING: Final = 1e-12
@@ -35,12 +37,17 @@ _ROUNDING: Final = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class EdgePoint:
-    """The end of the real branch: edge, the (m, m) matrix B there, and its certificate."""
+    """The end of the real branch: edge, the (m, m) matrix B there, its certificate, and why.
+
+    The branch ends at a fold ("square-root"), where B + D or B becomes singular ("support",
+    "zero").
+    """
 
     value: float
     b: Array
     residual: float
     status: Status
+    kind: Kind = "square-root"
 
 
 class RealBranch(Protocol):

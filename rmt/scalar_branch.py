@@ -14,7 +14,7 @@ import numpy as np
 
 from rmt import real_branch
 from rmt._packing import LANES, Array, Atoms, kernels
-from rmt.real_branch import EdgePoint
+from rmt.real_branch import EdgePoint, Kind
 from rmt.status import Status
 
 __all__ = ["ScalarBranch", "continuous_intervals"]
@@ -80,11 +80,15 @@ class ScalarBranch:
         """Find where the branch ends."""
         if self._empty:
             b = self._floor
-            return EdgePoint(-b / self._ratio, np.array([[b]]), 0.0, Status.SUCCESS)
+            kind: Kind = "support" if b > 0.0 else "zero"
+            return EdgePoint(-b / self._ratio, np.array([[b]]), 0.0, Status.SUCCESS, kind)
         tau, status = self._edge_tau
         b = tau + self._pole
         value = 0.0 if b == 0.0 else self._value(tau)
-        return EdgePoint(value, np.array([[b]]), 0.0, status)
+        kind = "square-root"
+        if tau == self._floor - self._pole:
+            kind = "support" if self._floor > 0.0 else "zero"
+        return EdgePoint(value, np.array([[b]]), 0.0, status, kind)
 
     def descend(self, t: float) -> tuple[float, Array]:
         """Return (z, B) away from the edge, as `RealBranch.descend`."""

@@ -48,6 +48,7 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
                 step_axis=axis,
                 simulate=check,
                 **settings.stated("points", "max_solves"),
+                **_which(run),
                 **running.options(),
             )
         output.save("gap", result)
@@ -72,6 +73,14 @@ def _gap_run(arguments: argparse.Namespace) -> RunFile:
     n_steps = given(arguments, "method").get("n_steps", run.algorithmic_gap.n_steps)
     settings = dataclasses.replace(run.algorithmic_gap, n_steps=n_steps)
     return dataclasses.replace(run, method=until(run.method, n_steps), algorithmic_gap=settings)
+
+
+def _which(run: RunFile) -> dict[str, Any]:
+    """Return criterion and index, where they are stated."""
+    found: dict[str, Any] = {}
+    for table in (run.threshold, run.curve, run.algorithmic_gap):
+        found |= table.stated("criterion", "index")
+    return found
 
 
 def _networks(run: RunFile) -> list[Problem]:

@@ -83,7 +83,7 @@ def command_parser() -> argparse.ArgumentParser:
 
 def _threshold(parser: Parser) -> None:
     _add_source(parser)
-    add_options(parser, "threshold", "bracket", "step", "scan_points")
+    add_options(parser, "threshold", "bracket", "step", "scan_points", "criterion", "index")
     parser.add_argument(
         "--digits",
         type=integer,
@@ -95,7 +95,7 @@ def _threshold(parser: Parser) -> None:
 
 def _curve(parser: Parser) -> None:
     _add_source(parser)
-    add_options(parser, "curve", "bracket", "steps", "points", "max_solves")
+    add_options(parser, "curve", "bracket", "steps", "points", "max_solves", "criterion", "index")
     parser.add_argument(
         "--require-limit", action="store_true", help="exit with 3 if the limit is not settled"
     )
@@ -107,7 +107,7 @@ def _algorithmic_gap(parser: Parser) -> None:
     add_options(_add_source(parser, networks=True), "target", "label", prefix="")
     group = parser.add_argument_group("networks, in place of what the run file says")
     add_options(group, table, "activations", "losses", "widths", "bracket", steps="horizons t")
-    add_options(group, table, "points", "max_solves")
+    add_options(group, table, "points", "max_solves", "criterion", "index")
     group = parser.add_argument_group("step sizes, in place of what the run file says")
     add_options(group, table, "step_sizes", "time", "network", "compare_fresh", "d", "seeds")
     _add_workers(group)

@@ -19,7 +19,8 @@ __all__ = ["run_curve"]
 
 _JSON = """steps times value stderr interpolation_error bias error statuses crossings bracket
 limit detail edge_at_threshold edge_at_threshold_stderr unstable_share n_evaluations delta gap
-gap_stderr left_edge left_edge_stderr rtol n_paths paths_of_solve gap_limit"""
+gap_stderr left_edge left_edge_stderr rtol n_paths paths_of_solve gap_limit criterion index
+jump jump_stderr edge_kinds"""
 
 
 def run_curve(arguments: argparse.Namespace) -> int:
@@ -39,6 +40,8 @@ def run_curve(arguments: argparse.Namespace) -> int:
                 settings.steps,
                 run.sampling,
                 **settings.stated("points", "max_solves"),
+                **run.threshold.stated("criterion", "index")
+                | settings.stated("criterion", "index"),
                 **run.accuracy_options,
                 **running.options(),
             )

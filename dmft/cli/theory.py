@@ -30,9 +30,10 @@ __all__ = ["run_spectrum", "run_threshold", "run_trajectory", "threshold_of"]
 
 _THRESHOLD = """value stderr bias interpolation_error error rtol n_paths step bracket
 gap_at_bracket crossings residual n_evaluations unstable_share
-statuses detail delta gap gap_stderr"""
-_SPECTRUM = """delta step left_edge left_edge_stderr right_edge right_edge_stderr outliers
-outlier_status hard_gap hard_gap_stderr atom_at_zero x density"""
+statuses detail delta gap gap_stderr criterion index jump jump_stderr edge_kind
+edge_kind_is_certain multiplicity"""
+_SPECTRUM = """delta step left_edge left_edge_stderr right_edge right_edge_stderr edge_kinds
+outliers outlier_status hard_gap hard_gap_stderr atom_at_zero x density"""
 
 
 def run_threshold(arguments: argparse.Namespace) -> int:
@@ -157,7 +158,7 @@ def threshold_of(
             run.threshold.step,
             run.sampling,
             digits=getattr(arguments, "digits", None),
-            **run.threshold.stated("scan_points"),
+            **run.threshold.stated("scan_points", "criterion", "index"),
             **run.accuracy_options,
             **running.options(),
         )

@@ -45,11 +45,13 @@
                                   # reach, in place of n_paths; within max_paths, max_seconds
 
     [threshold]                   # optional: what `delta-nn threshold` needs
-    bracket = [1.0, 12.0]         # and step, scan_points
+    bracket = [1.0, 12.0]         # and step, scan_points; criterion = "left" or "any" for other
+                                  # outliers than negative ones, index = 2 for the second of them
 
     [curve]                       # optional: delta_NN against the horizon, `delta-nn curve`
     bracket = [0.5, 16.0]         # default: that of [threshold]
-    n_steps = 400                 # default: that of [method]; and steps, points, max_solves
+    n_steps = 400                 # default: that of [method]; and steps, points, max_solves;
+                                  # criterion, index: those of [threshold] by default
 
     [algorithmic-gap]             # optional: networks against delta_alg
     activations = ["gelu", "quadratic"]   # default: that of [network]

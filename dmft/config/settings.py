@@ -25,6 +25,7 @@ from dmft.model.losses import get_loss
 from dmft.simulation.simulation_plan import check_deltas, check_sizes
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.training.methods import Method, method_from_config
+from rmt.hard import check_criterion
 
 __all__ = [
     "AlgorithmicGapSettings",
@@ -94,6 +95,19 @@ _LAWS = "gaussian, rademacher, uniform, student-t, mixture"
 
 def _bracket_option() -> Any:
     return option("range of delta to search", ("LO", "HI"), check=_bracket)
+
+
+def _criterion(name: str, value: str) -> str:
+    check_criterion(value)
+    return value
+
+
+def _criterion_option() -> Any:
+    return option("hard outliers that count: negative, left or any", "WHICH", check=_criterion)
+
+
+def _index_option() -> Any:
+    return option("threshold of the j-th hard outlier", "J", check=_at_least(1))
 
 
 def _delta_option() -> Any:
@@ -284,14 +298,16 @@ class ThresholdSettings(Settings):
     bracket: tuple[float, float] | None = _bracket_option()
     step: int | None = option("horizon t of delta_NN(t)", "T", check=_at_least(0))
     scan_points: int | None = option("points of the first scan", "N", check=_at_least(2))
+    criterion: str | None = _criterion_option()
+    index: int | None = _index_option()
 
 
 @dataclass(frozen=True)
 class CurveSettings(Settings):
     """Arguments of :func:`dmft.delta_nn_curve`.
 
-    The bracket is by default that of the threshold; ``n_steps``, the last step of the curve, that
-    of the method.
+    Bracket, criterion and index are by default those of the threshold; ``n_steps``, the last step
+    of the curve, that of the method.
     """
 
     bracket: tuple[float, float] | None = _bracket_option()
@@ -301,15 +317,18 @@ class CurveSettings(Settings):
     )
     points: int | None = option("values of delta to begin with", "N", check=_at_least(4))
     max_solves: int | None = option("values of delta at most", "N", check=_at_least(4))
+    criterion: str | None = _criterion_option()
+    index: int | None = _index_option()
 
 
 @dataclass(frozen=True)
 class AlgorithmicGapSettings(CurveSettings):
     """Arguments of :func:`dmft.algorithmic_gap`.
 
-    Activations, losses and second layer are by default those of the run file, the bracket that of
-    the curve or of the threshold. ``step_sizes`` (0 for gradient flow) and ``time`` come together;
-    ``network`` is the one they are about, ``d`` the dimension of runs at the largest step size.
+    Activations, losses and second layer are by default those of the run file; bracket, criterion
+    and index those of the curve or of the threshold. ``step_sizes`` (0 for gradient flow) and
+    ``time`` come together; ``network`` is the one they are about, ``d`` the dimension of runs at
+    the largest step size.
     """
 
     activations: tuple[str | dict[str, Any], ...] | None = option(

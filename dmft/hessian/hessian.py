@@ -59,6 +59,7 @@ def initial_law(
     sampling: Sampling | None = None,
     *,
     constraint: Constraint | None = None,
+    right_edge: bool = ...,
 ) -> HessianLaw: ...
 
 
@@ -83,6 +84,7 @@ def initial_law(
     d: int | None = None,
     draws: int | None = None,
     constraint: Constraint | None = None,
+    right_edge: bool = False,
 ) -> HessianLaw | FiniteLaw:
     """Compute the spectral law at step 0, where the distribution of D is explicit.
 
@@ -106,6 +108,8 @@ def initial_law(
         Of these: how many, 2 at least; default 32.
     constraint : "sphere", optional
         That of the method: the law is then that of the Hessian on spheres.
+    right_edge : bool
+        Whether the quadrature has to be right for what is read at the right edge, too.
 
     Returns
     -------
@@ -150,7 +154,12 @@ def initial_law(
         lowest = float(np.linalg.eigvalsh(support.points).min(initial=np.inf))
         lowest = lowest if support.bounded_below else -np.inf
         forces = constraint is not None
-        rule = curvature_rule(problem, weights, kinks, lowest, delta, forces=forces)
+        highest = None
+        if right_edge and support.bounded_above:
+            highest = float(np.linalg.eigvalsh(support.points).max(initial=-np.inf))
+        rule = curvature_rule(
+            problem, weights, kinks, lowest, delta, highest=highest, forces=forces
+        )
         if rule is not None:
             return law(*gaussian_nodes(dimension, *rule))
     sampling, classes = Sampling() if sampling is None else sampling, problem.target.classes

@@ -88,34 +88,39 @@ def curvature_support(problem: Problem, weights: FloatArray | None = None) -> Cu
     problem : Problem
     weights : ndarray, shape (m, n >= k), optional
         B_t. If the part of r that is independent of z is degenerate (initial radius zero, neurons
-        that stay equal), r is confined to its span, and no support points are given: not every
-        pair (r, y) occurs.
+        that stay equal), r is confined to its span. No support points are given then if neurons
+        overlap with latent directions outside it: not every pair (r, y) occurs.
 
     Returns
     -------
     CurvatureSupport
     """
-    projector = None if weights is None else _confinement(weights, problem.k)
+    projector, is_free = (None, True) if weights is None else _confinement(weights, problem.k)
     if projector is None:
         bare = problem.without_biases  # all r occur, and with them all r + b
         return bare.remembered("support", lambda: _support(bare, np.eye(bare.m)))
     probed = problem.remembered(
         ("support", projector.round(9).tobytes()), lambda: _support(problem, projector)
     )
-    return replace(probed, points=np.empty((0, problem.m, problem.m)))
+    return probed if is_free else replace(probed, points=np.empty((0, problem.m, problem.m)))
 
 
-def _confinement(weights: FloatArray, k: int) -> FloatArray | None:
-    """Return the projector on the span of r where r given z is degenerate, otherwise None."""
+def _confinement(weights: FloatArray, k: int) -> tuple[FloatArray | None, bool]:
+    """Return the projector on the span of r where r given z is degenerate, otherwise None.
+
+    And whether r given z fills that span, so that every pair with a label occurs.
+    """
     covariance = weights @ weights.T
     overlap = weights[:, :k]
     largest = float(np.linalg.eigvalsh(covariance)[-1])
-    if np.linalg.eigvalsh(covariance - overlap @ overlap.T)[0] > 1e-10 * largest:
-        return None
+    independent = np.linalg.eigvalsh(covariance - overlap @ overlap.T)
+    if independent[0] > 1e-10 * largest:
+        return None, True
     values, vectors = np.linalg.eigh(covariance)
     vectors = vectors[:, values > 1e-10 * largest]
     projector: FloatArray = vectors @ vectors.T
-    return projector
+    is_free = np.count_nonzero(independent > 1e-10 * largest) == vectors.shape[1]
+    return projector, bool(is_free)
 
 
 def _support(problem: Problem, projector: FloatArray) -> CurvatureSupport:

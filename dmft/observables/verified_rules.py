@@ -105,6 +105,7 @@ def curvature_rule(
     lowest: float,
     delta: float,
     *,
+    highest: float | None = None,
     forces: bool = False,
 ) -> Rule | None:
     """Return a rule that averages the curvature at step 0 to all digits that are shown.
@@ -123,6 +124,8 @@ def curvature_rule(
     lowest : float
         Infimum of the eigenvalues of D.
     delta : float
+    highest : float, optional
+        Supremum of the eigenvalues of D, where the averages have to be right at the right edge too.
     forces : bool
         Whether the normal forces E[g_j r_j] of neurons on spheres must agree too.
     """
@@ -131,8 +134,8 @@ def curvature_rule(
         return None
     place = int(np.clip(np.searchsorted(_RATIOS, delta), 1, len(_RATIOS) - 1))
     return problem.remembered(
-        ("curvature rule", place, forces),
-        lambda: _find_curvature_rule(problem, weights, known, lowest, place, forces),
+        ("curvature rule", place, forces, highest is not None),
+        lambda: _find_curvature_rule(problem, weights, known, lowest, place, highest, forces),
     )
 
 
@@ -142,6 +145,7 @@ def _find_curvature_rule(
     known: Breaks,
     lowest: float,
     place: int,
+    highest: float | None,
     forces: bool,
 ) -> Rule | None:
     k, hard = problem.k, problem.target.hard_basis
@@ -160,9 +164,11 @@ def _find_curvature_rule(
         eigenvalues, vectors = np.linalg.eigh(D) if problem.m > 1 else (D[:, :, 0], np.ones_like(D))
         projectors = np.einsum("nia,nja->anij", vectors, vectors).reshape(problem.m, len(D), -1)
         if not chosen:
-            chosen.extend(
-                _resolvent_arguments(eigenvalues, masses, lowest, _RATIOS[place - 1 : place + 1])
-            )
+            ratios = _RATIOS[place - 1 : place + 1]
+            chosen.extend(_resolvent_arguments(eigenvalues, masses, lowest, ratios))
+            if highest is not None:  # the right edge is the left edge of -D
+                reflected = _resolvent_arguments(-eigenvalues, masses, -highest, ratios)
+                chosen.extend(-c for c in reflected)
         rows = [
             _averages(power, products, projectors)
             for c in chosen
@@ -175,7 +181,7 @@ def _find_curvature_rule(
         return np.stack(rows)
 
     pairs = _FOR_CURVATURE[len(known)]
-    agreement = np.tile(_AGREEMENT[len(known)], 2)
+    agreement = np.tile(_AGREEMENT[len(known)], 2 if highest is None else 4)
     agreement = np.append(agreement, _AGREEMENT[len(known)][0]) if forces else agreement
     # The catalogue has no features but those it declares, for neurons of ordinary size.
     catalogued = problem.is_catalogued and problem.target.classes is None

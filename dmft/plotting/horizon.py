@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmft.hessian.gap_samples import WhichOutlier
 from dmft.plotting.common import (
     BLUE,
     GREEN,
@@ -93,6 +94,8 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
     error = curve.error[known]
     _time_axis(axes, curve)
     axes.set_ylabel(r"threshold  $\delta_{\mathrm{NN}}(t)$")
+    if curve.which != WhichOutlier():
+        axes.set_ylabel(f"{axes.get_ylabel()}\n({curve.which.words})")
     if not len(t):
         say_within(axes, "no threshold at any step", VERMILLION)
         return

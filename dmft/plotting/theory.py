@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from dmft.hessian.gap_samples import WhichOutlier
 from dmft.plotting.common import (
     BLUE,
     DASHES,
@@ -105,6 +106,8 @@ def plot_threshold(threshold: Threshold) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel(r"samples per dimension  $\delta = n/d$")
     axes.set_ylabel(f"hard gap at {_place(threshold.config, threshold.step)}")
+    if threshold.which != WhichOutlier():
+        axes.set_ylabel(f"{axes.get_ylabel()}\n({threshold.which.words})")
     axes.set_title(broken(describe(threshold.config), figure))
     axes.axhline(0.0, color=GREY, linewidth=0.7, zorder=1)
     if len(delta):
@@ -176,6 +179,9 @@ def _mark_crossing(axes: Axes, threshold: Threshold) -> None:
         [value, value], [bottom, 0.0], color=VERMILLION, linewidth=1, zorder=1,
         label=rf"$\delta_{{\mathrm{{NN}}}}({step}) = $ {format_number(value, stderr)}",
     )  # fmt: skip
+    if threshold.is_discontinuous:
+        jump = format_number(threshold.jump, threshold.jump_stderr)
+        axes.plot([], [], " ", label=f"overlap$^2$ jumps to {jump}")
     axes.set_ylim(bottom=bottom)
 
 

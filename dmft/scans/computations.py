@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from dmft.config.config import TrajectorySettings
+from dmft.hessian.gap_samples import WhichOutlier
 from dmft.recovery.exponents import hardness
 from dmft.studies.sweeps import sweep
 from dmft.threshold.horizon import delta_nn_curve
@@ -134,6 +135,8 @@ def _bracket(run: RunFile, name: str, bracket: Any) -> None:
 
 def _of_threshold(run: RunFile, reading: ReadingName) -> Wanted:
     _bracket(run, "threshold", run.threshold.bracket)
+    which = run.threshold.stated("criterion", "index")
+    WhichOutlier.checked(run.problem, **which)
     settings = replace(run.threshold, step=_step_of(run, reading.step, run.threshold.step))
     return replace(run, threshold=settings), replace(reading, step=None)
 
@@ -146,7 +149,7 @@ def _threshold(run: RunFile, _: Sequence[ReadingName]) -> Threshold:
         run.threshold.step,
         run.sampling,
         threads=1,
-        **run.threshold.stated("scan_points"),
+        **run.threshold.stated("scan_points", "criterion", "index"),
         **run.accuracy_options,
     )
 
@@ -154,9 +157,11 @@ def _threshold(run: RunFile, _: Sequence[ReadingName]) -> Threshold:
 def _of_curve(run: RunFile, reading: ReadingName) -> Wanted:
     bracket = run.threshold.bracket if run.curve.bracket is None else run.curve.bracket
     _bracket(run, "curve", bracket)
+    which = run.threshold.stated("criterion", "index") | run.curve.stated("criterion", "index")
+    WhichOutlier.checked(run.problem, **which)
     horizon = run.curve.n_steps
     method = run.method if horizon is None else run.method.until(horizon)
-    settings = replace(run.curve, bracket=bracket, n_steps=None)
+    settings = replace(run.curve, bracket=bracket, n_steps=None, **which)
     return replace(run, method=method, curve=settings), reading
 
 
@@ -167,7 +172,7 @@ def _curve(run: RunFile, _: Sequence[ReadingName]) -> ThresholdCurve:
         run.curve.bracket or (),
         sampling=run.sampling,
         threads=1,
-        **run.curve.stated("steps", "points", "max_solves"),
+        **run.curve.stated("steps", "points", "max_solves", "criterion", "index"),
         **run.accuracy_options,
     )
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from dmft._numerics.sampling import bias_of_paths, is_biased
 from dmft._numerics.validation import check_choice
-from dmft.hessian.gap_samples import sample_gap, standard_error
+from dmft.hessian.gap_samples import WhichOutlier, sample_gap, standard_error
+from dmft.scans import threshold_readings
 from dmft.scans.readings import Reading, ReadingName, failed
-from dmft.solver.stability import SHARE_TOLERANCE
 from rmt.outliers import by_rank
 from rmt.status import Status
 
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from dmft.recovery.exponents import Hardness
     from dmft.scans.computations import Solved
     from dmft.studies.sweep_result import Sweep
-    from dmft.threshold.curve import ThresholdCurve
-    from dmft.threshold.threshold import Threshold
     from rmt import HessianLaw
+    from rmt.hard import Criterion
 
 __all__ = ["QUANTITIES", "Quantity", "check_quantity", "quantity_table", "read"]
 
@@ -77,42 +76,6 @@ class Quantity:
 _TABLES: Final = {"threshold": ("threshold",), "curve": ("threshold", "curve"), "runs": ("sweep",)}
 
 
-# -- thresholds ----------------------------------------------------------------------------------
-
-
-def _stable(status: Status, unstable_share: float) -> Status:
-    """Return a status, or UNSTABLE_PATHS where it is a success that unstable paths carry."""
-    return Status.UNSTABLE_PATHS if status.ok and unstable_share > SHARE_TOLERANCE else status
-
-
-def _threshold(result: Threshold, _: ReadingName) -> Reading:
-    status = _stable(result.status, result.unstable_share)
-    return Reading.of(result.value, result.error, status, result.detail)
-
-
-def _on_curve(result: ThresholdCurve, name: ReadingName) -> Reading:
-    step = int(result.steps[-1]) if name.step is None else name.step
-    if step not in result.steps:
-        steps = ", ".join(map(str, result.steps.tolist()))
-        raise ValueError(f"{name}: the curve has steps {steps}; state curve.steps")
-    index = int(np.flatnonzero(result.steps == step)[0])
-    status = _stable(result.statuses[index], float(result.unstable_share[index]))
-    return Reading.of(result.value[index], result.error[index], status)
-
-
-def _limit(result: ThresholdCurve, _: ReadingName) -> Reading:
-    limit = result.limit
-    error = (limit.upper - limit.lower) / 2.0
-    return Reading.of(limit.value, error, limit.status, limit.detail)
-
-
-def _limit_end(name: str) -> Callable[[ThresholdCurve, ReadingName], Reading]:
-    def read(result: ThresholdCurve, _: ReadingName) -> Reading:
-        return Reading(getattr(result.limit, name), math.nan, result.limit.status)
-
-    return read
-
-
 # -- Hessian -------------------------------------------------------------------------------------
 
 
@@ -128,7 +91,7 @@ def _of_law(
         with np.errstate(all="ignore"):
             found = read(solved.hessian(name.step))
         share = solved.trajectory.unstable_paths.share_until(name.step)
-        return found._replace(status=_stable(found.status, share))
+        return found._replace(status=threshold_readings.stable(found.status, share))
 
     return of_step
 
@@ -150,8 +113,18 @@ def _with_bias(value: float, stderr: float, bias: float, status: Status) -> Read
     return Reading.of(value, 0.0 if exact else math.hypot(stderr, bias), status)
 
 
-def _gap(law: HessianLaw) -> Reading:
-    sample = sample_gap(law)
+def _gap_by(criterion: Criterion) -> Callable[[Solved, ReadingName], Reading]:
+    """Return a reading of the gap: of the eigenvalue of A_h with the index stated, from 0."""
+
+    def read(solved: Solved, name: ReadingName) -> Reading:
+        which = WhichOutlier(criterion, 1 + (name.indices or (0,))[0])
+        return _of_law(lambda law: _gap(law, which))(solved, name)
+
+    return read
+
+
+def _gap(law: HessianLaw, which: WhichOutlier) -> Reading:
+    sample = sample_gap(law, which)
     if sample.status is Status.UNBOUNDED_EDGE:
         return Reading(math.inf, math.nan, sample.status)
     return _sampled(float(sample.gap[0]), sample.gap[1:], sample.status)
@@ -209,7 +182,7 @@ def _of_trajectory(
                 trajectory.bias[attribute],
             )
         )
-        status = _stable(status, trajectory.unstable_paths.share_until(step))
+        status = threshold_readings.stable(status, trajectory.unstable_paths.share_until(step))
         return _with_bias(value, stderr, bias, status)
 
     return read
@@ -278,7 +251,15 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "standard error, bias and location",
         r"$\delta_{NN}$",
         "threshold",
-        _threshold,
+        threshold_readings.threshold,
+        at_step=True,
+    ),
+    "jump": Quantity(
+        "squared overlap just above that threshold; 0 where it grows continuously",
+        "standard error",
+        "jump of the overlap",
+        "threshold",
+        threshold_readings.jump,
         at_step=True,
     ),
     "curve": Quantity(
@@ -286,23 +267,54 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "standard error, bias and interpolation",
         r"$\delta_{NN}$",
         "curve",
-        _on_curve,
+        threshold_readings.on_curve,
         at_step=True,
     ),
-    "limit": Quantity("limit of that curve", _HALF, r"$\lim_t\,\delta_{NN}$", "curve", _limit),
+    "limit": Quantity(
+        "limit of that curve", _HALF, r"$\lim_t\,\delta_{NN}$", "curve", threshold_readings.limit
+    ),
     "limit_lower": Quantity(
-        "lower end of its 95 % interval", _NONE, r"$\delta_{NN}$", "curve", _limit_end("lower")
+        "lower end of its 95 % interval",
+        _NONE,
+        r"$\delta_{NN}$",
+        "curve",
+        threshold_readings.limit_end("lower"),
     ),
     "limit_upper": Quantity(
-        "upper end of its 95 % interval", _NONE, r"$\delta_{NN}$", "curve", _limit_end("upper")
+        "upper end of its 95 % interval",
+        _NONE,
+        r"$\delta_{NN}$",
+        "curve",
+        threshold_readings.limit_end("upper"),
     ),
     "gap": Quantity(
-        "smallest eigenvalue of A_h at the left edge, or 0",
+        "smallest eigenvalue of A_h at the left edge, or 0; [j]: the next ones",
         _STDERR,
         r"gap  $\lambda_{\min}\,A_h$",
         "hessian",
-        _of_law(_gap),
+        _gap_by("negative"),
         at_step=True,
+        indices=1,
+        check=_has_hard,
+    ),
+    "gap_left": Quantity(
+        "smallest eigenvalue of A_h at the left edge, whatever its sign; [j]: the next ones",
+        _STDERR,
+        r"gap at the left edge",
+        "hessian",
+        _gap_by("left"),
+        at_step=True,
+        indices=1,
+        check=_has_hard,
+    ),
+    "gap_any": Quantity(
+        "that, or of -A_h at the right edge, the smaller one; [j]: the next ones",
+        _STDERR,
+        r"gap at either edge",
+        "hessian",
+        _gap_by("any"),
+        at_step=True,
+        indices=1,
         check=_has_hard,
     ),
     "left_edge": Quantity(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_choice, check_instance
+from dmft.hessian.gap_samples import WhichOutlier
 from dmft.io.folders import check_folder
 from dmft.io.marks import DELTA, Along, ErrorOf
 from dmft.io.saved_result import SavedResult
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from dmft.io.report_text import Lines
     from dmft.training.methods import Method
+    from rmt.hard import Criterion
 
 __all__ = ["AlgorithmicGap", "GapRatio", "algorithmic_gap", "name_networks", "wide_networks"]
 
@@ -181,6 +183,8 @@ def algorithmic_gap(
     points: int = POINTS,
     max_solves: int = 32,
     n_points: int | None = None,
+    criterion: Criterion = "negative",
+    index: int = 1,
     threads: int | None = None,
     progress: Callable[[int], None] | bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -210,6 +214,9 @@ def algorithmic_gap(
         Of each curve, as in :func:`dmft.delta_nn_curve`.
     n_points : int, optional
         As in :func:`dmft.hardness`.
+    criterion, index : optional
+        Which hard outlier every delta_NN is about, as in :func:`dmft.find_delta_nn`; delta_alg is
+        that of the label whatever they are.
     threads, max_memory
         As in :func:`dmft.delta_nn_curve`.
     progress : callable or True, optional
@@ -262,6 +269,7 @@ def algorithmic_gap(
                 f"{name!r} is another, {problem.target.description!r}"
             )
         check_question(problem, method, bracket, sampling)
+        WhichOutlier.checked(problem, criterion, index)
     chosen = _chosen(step_axis, named)
     if simulate is not None:
         check_instance("simulate", simulate, SimulationCheck)
@@ -286,6 +294,8 @@ def algorithmic_gap(
                 sampling,
                 points=points,
                 max_solves=max_solves,
+                criterion=criterion,
+                index=index,
                 **replace(execution, checkpoint=folders[name]).options(),
             )
             for name, problem in named.items()
@@ -300,6 +310,8 @@ def algorithmic_gap(
                 sampling,
                 name=chosen,
                 simulate=simulate,
+                criterion=criterion,
+                index=index,
                 execution=replace(
                     execution,
                     checkpoint=path and _sibling(path, "step-sizes"),

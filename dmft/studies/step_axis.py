@@ -26,7 +26,7 @@ from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
-from dmft.hessian.gap_samples import sample_gap
+from dmft.hessian.gap_samples import WhichOutlier, sample_gap
 from dmft.io.marks import DELTA, ErrorOf
 from dmft.model.problem import Problem
 from dmft.solver.stability import SHARE_TOLERANCE
@@ -39,6 +39,7 @@ from rmt.status import Status
 if TYPE_CHECKING:
     from dmft.training.constraints import Constraint
     from dmft.training.methods import Method
+    from rmt.hard import Criterion
 
 __all__ = [
     "EigenvalueCheck",
@@ -210,6 +211,8 @@ def find_step_axis(
     *,
     name: str = "",
     simulate: SimulationCheck | None = None,
+    criterion: Criterion = "negative",
+    index: int = 1,
     execution: Execution | None = None,
     constraint: Constraint | None = None,
 ) -> StepAxis:
@@ -225,6 +228,8 @@ def find_step_axis(
     name : str
         What to call the network.
     simulate : SimulationCheck, optional
+    criterion, index : optional
+        As in :func:`dmft.find_delta_nn`.
     execution : Execution, optional
         Each search has a subfolder of its checkpoint folder.
     constraint : "sphere", optional
@@ -266,6 +271,8 @@ def find_step_axis(
                 bracket,
                 [method.n_steps],
                 sampling,
+                criterion=criterion,
+                index=index,
                 **execution.part(f"{kind}-{size!r}", silent=False).options(),
             )
             found.append(curve)
@@ -306,7 +313,9 @@ def find_step_axis(
                 checkpoint=own.part(f"d{d}").checkpoint,
                 workers=simulate.workers,
             )
-            found = sample_gap(trajectory.hessian(step)).status
+            found = sample_gap(
+                trajectory.hessian(step), WhichOutlier.checked(problem, criterion, index)
+            ).status
             # Without an edge in the limit there is still the edge that runs of this size see.
             known = found.ok or found is Status.UNBOUNDED_EDGE
             status = runs.status if known else found

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft.hessian.gap_samples import WhichOutlier
 from dmft.io.marks import DELTA, STEPS, TIME, ErrorOf
 from dmft.io.saved_result import SavedResult
 from dmft.threshold.extrapolation import Extrapolation
 from dmft.threshold.gap_limit import GapLimit
 from dmft.threshold.onset import bias_by_onset
 from dmft.threshold.threshold import Crossing
+from rmt.hard import Criterion
+from rmt.real_branch import Kind
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -88,6 +91,13 @@ class ThresholdCurve(
         Paths per replicate at each ``delta``.
     estimated_bias : ndarray, shape (S,), or None
         `bias`, as it was estimated on the paths of each step. None in older files.
+    criterion, index : str, int
+        Which hard outlier it is about, as in :class:`dmft.Threshold`.
+    jump, jump_stderr : ndarray, shape (S,), or None
+        Squared overlap just above the transition at each step, as in :class:`dmft.Threshold`, at
+        the delta solved next to the threshold. None in older files.
+    edge_kinds : tuple of str, length S, or None
+        What holds the edge there, as in `rmt.Edges.kind`. None in older files.
 
     References
     ----------
@@ -132,6 +142,16 @@ class ThresholdCurve(
     paths_of_solve: Annotated[NDArray[np.intp] | None, "n"] = None
     gap_limit: GapLimit | None = None
     estimated_bias: Annotated[FloatArray | None, "S"] = None
+    criterion: Criterion = "negative"
+    index: int = 1
+    jump: Annotated[FloatArray | None, "S"] = None
+    jump_stderr: Annotated[FloatArray | None, "S", ErrorOf("jump")] = None
+    edge_kinds: Annotated[tuple[Kind, ...] | None, "S"] = None
+
+    @property
+    def which(self) -> WhichOutlier:
+        """The hard outlier that the thresholds are about."""
+        return WhichOutlier(self.criterion, self.index)
 
     @property
     def bias(self) -> Annotated[FloatArray, "S", DELTA]:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from dmft.threshold.gap_memo import GapValues
     from dmft.threshold.threshold import Crossing
 
-__all__ = ["explain_doubt", "explain_jump", "explain_outside", "explain_search"]
+__all__ = [
+    "explain_doubt",
+    "explain_jump",
+    "explain_outside",
+    "explain_search",
+    "explain_transition",
+]
 
 _LISTED = 4
 _FINITE_SIZE = (
@@ -91,6 +97,27 @@ def explain_doubt(place: float, value: float) -> str:
     return (
         f"Near delta = {place:.4g} the gap is zero within its error. If it is positive there, "
         f"delta_NN is larger than that, and not {value:.4g}: more paths would tell."
+    )
+
+
+def explain_transition(jump: float, stderr: float) -> str:
+    """Explain a transition at which the overlap jumps.
+
+    Parameters
+    ----------
+    jump, stderr : float
+        Squared overlap just above it.
+
+    Returns
+    -------
+    str
+    """
+    from dmft.io.report_text import with_error
+
+    return (
+        "The edge is held by the support of D, and the transition is discontinuous: the squared "
+        f"overlap jumps from 0 to {with_error(jump, stderr)}. At finite d the jump is rounded, and "
+        "sets in below the threshold."
     )
 
 

@@ -18,7 +18,13 @@ import numpy as np
 
 from dmft._numerics.progress import in_parts
 from dmft._numerics.workers import Threads, single_threaded_blas, worker_count
-from dmft.hessian.gap_samples import GapSample, sample_gap, standard_error
+from dmft.hessian.gap_samples import (
+    FIRST_NEGATIVE,
+    GapSample,
+    WhichOutlier,
+    sample_gap,
+    standard_error,
+)
 from dmft.hessian.hessian import initial_law
 from dmft.io.folders import check_folder, read_configuration
 from dmft.solver.budget import Stopwatch
@@ -142,6 +148,8 @@ class GapMemo:
     problem, method, sampling
     execution : Execution
         Each delta has a subfolder of its checkpoint.
+    which : WhichOutlier
+        That the gap is about.
     edge_sensitivity : bool
         Whether evaluations include that of the left edge.
 
@@ -162,12 +170,14 @@ class GapMemo:
         sampling: Sampling,
         execution: Execution,
         *,
+        which: WhichOutlier = FIRST_NEGATIVE,
         edge_sensitivity: bool = False,
     ) -> None:
         if execution.checkpoint is not None:
             check_folder(execution.checkpoint)
         self.problem, self.method, self.sampling = problem, method, sampling
         self.execution = execution
+        self.which = which
         self.edge_sensitivity = edge_sensitivity
         self.start_is_cheap = False
         self.also: Sequence[int] = ()
@@ -250,15 +260,17 @@ class GapMemo:
     def _initial(self, delta: float) -> Evaluation:
         """Compute the gap at step 0."""
         try:
+            right_edge = self.which.criterion == "any"
+            more: dict[str, Any] = {"right_edge": True} if right_edge else {}
             constraint = self.method.constraint
-            law = initial_law(self.problem, delta, self.sampling, constraint=constraint)
+            law = initial_law(self.problem, delta, self.sampling, constraint=constraint, **more)
         except NumericalFailure as failure:
             return Evaluation(self._missing(failure.status))
         self.start_is_cheap = law.m == 1 and not law.replicates and len(law.weights) <= _MOST_ATOMS
         return Evaluation(self._sample(law), 0.0)
 
     def _sample(self, law: HessianLaw) -> GapSample:
-        return sample_gap(law, edge_sensitivity=self.edge_sensitivity)
+        return sample_gap(law, self.which, edge_sensitivity=self.edge_sensitivity)
 
     def _missing(self, status: Status) -> GapSample:
         return GapSample.missing(status, self.sampling.replicates + 1)

@@ -19,6 +19,7 @@ from dmft._numerics.accuracy import requested
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer
+from dmft.hessian.gap_samples import WhichOutlier, standard_error
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.doubts import first_after_jump
 from dmft.threshold.explanations import (
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from dmft.threshold.gap_limit import GapLimit
     from dmft.threshold.roots_of_steps import LocatedStep
     from dmft.training.methods import Method
+    from rmt.hard import Criterion
+    from rmt.real_branch import Kind
 
     FloatArray = NDArray[np.float64]
 
@@ -110,6 +113,8 @@ def delta_nn_curve(
     progress: Callable[[int], None] | bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     max_memory: float | None = None,
+    criterion: Criterion = "negative",
+    index: int = 1,
     throw: bool = False,
 ) -> ThresholdCurve:
     r"""Find the threshold delta_NN(t) at many horizons t, from one set of solves, and its limit.
@@ -151,6 +156,8 @@ def delta_nn_curve(
         holds a checkpoint of :func:`dmft.solve` for each delta.
     max_memory : float, optional
         Of each solve, as in :func:`dmft.solve`.
+    criterion, index : optional
+        Which hard outlier the thresholds are about, as in :func:`dmft.find_delta_nn`.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -182,6 +189,7 @@ def delta_nn_curve(
     """
     sampling = Sampling() if sampling is None else sampling
     ends = check_question(problem, method, bracket, sampling)
+    which = WhichOutlier.checked(problem, criterion, index)
     chosen = _checked_steps(steps, method)
     points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
@@ -189,10 +197,12 @@ def delta_nn_curve(
     asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     with asked.shown(expected_solves(points), "values of delta") as execution:
         if accuracy is None:
-            memo = GapMemo(problem, method, sampling, execution, edge_sensitivity=True)
+            memo = GapMemo(problem, method, sampling, execution, which=which, edge_sensitivity=True)
             curve, memos = find_roots(memo, chosen, ends, points, max_solves), [memo]
         else:
-            levels = Levels(accuracy, problem, method, sampling, execution, edge_sensitivity=True)
+            levels = Levels(
+                accuracy, problem, method, sampling, execution, which=which, edge_sensitivity=True
+            )
             curve, memos = roots_to_accuracy(levels, chosen, ends, points, max_solves)
     if chosen[0] == 0 and curve[0].roots.status is not Status.UNBOUNDED_EDGE:
         first = curve[0]
@@ -226,7 +236,8 @@ def _curve(
     steps = [entry.step for entry in found]
     finest = max((entry.memo for entry in found), key=lambda memo: memo.sampling.n_paths)
     n_steps, n_replicates = len(steps), finest.sampling.replicates
-    value, stderr, error, edge, edge_stderr, bias = np.full((6, n_steps), np.nan)
+    value, stderr, error, edge, edge_stderr, bias, jump, jump_stderr = np.full((8, n_steps), np.nan)
+    kinds: list[Kind] = ["none"] * n_steps
     replicates = np.full((n_replicates, n_steps), np.nan)
     for index, root in enumerate(entry.roots.threshold for entry in found):
         if root is not None:
@@ -234,6 +245,9 @@ def _curve(
             bias[index] = root.bias
             edge[index], edge_stderr[index] = root.edge, root.edge_stderr
             replicates[:, index] = root.replicates
+            kinds[index] = root.transition.kind
+            jump[index], *others = root.transition.jump.tolist()
+            jump_stderr[index] = standard_error(np.array(others), 0) if others else 0.0
     statuses = tuple(entry.status for entry in found)
     times = np.asarray(finest.method.times, dtype=np.float64)[steps]
     fixed = _gap_limit(memos, found[-1].memo, steps, times)
@@ -269,6 +283,11 @@ def _curve(
         detail="" if failed is None else _detail(failed, bracket),
         rtol=rtol,
         n_paths=np.array([entry.memo.sampling.n_paths for entry in found], dtype=np.intp),
+        criterion=finest.which.criterion,
+        index=finest.which.index,
+        jump=jump,
+        jump_stderr=jump_stderr,
+        edge_kinds=tuple(kinds),
         **merged_tables(memos, steps),
     )
     if failed is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from dmft.hessian.gap_samples import FIRST_NEGATIVE
 from dmft.solver.budget import begin_within
 from dmft.threshold.gap_memo import GapMemo
 from rmt.status import Status
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from dmft._numerics.accuracy import Accuracy
     from dmft._numerics.execution import Execution
     from dmft._numerics.sampling import Sampling
+    from dmft.hessian.gap_samples import WhichOutlier
     from dmft.model.problem import Problem
     from dmft.training.methods import Method
 
@@ -36,7 +38,7 @@ class Levels:
         Its ``n_paths`` are not used.
     execution : Execution
         Each number of paths has a subfolder of its checkpoint.
-    edge_sensitivity : bool
+    which, edge_sensitivity : WhichOutlier, bool
         As for `GapMemo`.
     """
 
@@ -48,11 +50,13 @@ class Levels:
         sampling: Sampling,
         execution: Execution,
         *,
+        which: WhichOutlier = FIRST_NEGATIVE,
         edge_sensitivity: bool = False,
     ) -> None:
         self.accuracy = accuracy
         self._problem, self._method, self._sampling = problem, method, sampling
         self._execution, self._edge_sensitivity = execution, edge_sensitivity
+        self._which = which
 
     def first(self, step: int) -> GapMemo:
         """Return a memo on the paths to begin with, for gaps up to a step."""
@@ -106,5 +110,6 @@ class Levels:
             self._method,
             replace(self._sampling, n_paths=n_paths),
             self._execution.part(f"paths-{n_paths}", silent=False),
+            which=self._which,
             edge_sensitivity=self._edge_sensitivity,
         )

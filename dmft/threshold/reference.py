@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from dmft.model.problem import Problem
     from dmft.threshold.threshold import Threshold
     from dmft.training.methods import Method
+    from rmt.hard import Criterion
 
     Objects = NDArray[np.object_]
     FloatArray = NDArray[np.float64]
@@ -66,14 +67,21 @@ _NEAR = 1e-2  # a root further from that in floating point is another one
 _ROUNDS = 3  # of more nodes per panel, should two rules not agree
 
 
-def check_digits(problem: Problem, method: Method, step: int, digits: object) -> int:
+def check_digits(
+    problem: Problem,
+    method: Method,
+    step: int,
+    digits: object,
+    criterion: Criterion = "negative",
+) -> int:
     """Check the number of digits to which a threshold is to be computed.
 
     Raises
     ------
     ValueError
         If `digits` is out of range, or the problem has more than one neuron or latent direction,
-        or additive noise, or functions of floating point only, or the method a constraint.
+        or additive noise, or functions of floating point only, or the method a constraint, or both
+        sides of the bulk count.
     """
     digits = check_integer("digits", digits, minimum=1)
     if digits > MAX_DIGITS:
@@ -86,6 +94,7 @@ def check_digits(problem: Problem, method: Method, step: int, digits: object) ->
         (problem.k != 1, "target must have one latent direction", problem.k),
         (problem.inputs is not None, "inputs must be Gaussian", "others"),
         (target.uses_noise and target.classes is None, "labels must have no noise", "noise"),
+        (criterion == "any", "criterion must be negative or left", "any"),
     ):
         if wrong:
             raise ValueError(f"{must} for a threshold to digits = {digits}, got {got}")
@@ -110,10 +119,11 @@ def with_digits(problem: Problem, found: Threshold, digits: int) -> Threshold:
     if not found.status.ok:
         return found
     weights = _Weights(problem, digits)
+    at_edge = found.criterion == "left"
     crossing = found.crossings[-1]
     root, previous = None, None
     for nodes in weights.node_counts():
-        previous, root = root, _root(weights, nodes, found.value)
+        previous, root = root, _root(weights, nodes, found.value, at_edge)
         if root is None:
             break
         if previous is not None and abs(root - previous) < abs(root) * weights.tolerance:
@@ -374,15 +384,16 @@ _MEMBERS = ("value", "derivative", "second_derivative")
 _OF_LOSS = _MEMBERS[1:]
 
 
-def _root(weights: _Weights, nodes: int, delta: float) -> Any:
+def _root(weights: _Weights, nodes: int, delta: float, at_edge: bool) -> Any:
     """Find the delta where the gap vanishes, as an mpmath number; None if there is none nearby.
 
-    In fixed-point integers: sums of many terms, each far from overflow.
+    The gap at the left edge, whatever its sign, or at zero where the edge is positive. In
+    fixed-point integers: sums of many terms, each far from overflow.
     """
     context = weights.context
     D, p, q = weights.atoms(nodes)
     lam = context.mpf(weights.problem.weight_decay)
-    kind, B = _start(weights, D, p, delta)
+    kind, B = _start(weights, D, p, delta, at_edge)
     if B is None:
         return None
     bits = context.prec + 16
@@ -416,7 +427,9 @@ def _root(weights: _Weights, nodes: int, delta: float) -> Any:
     return None
 
 
-def _start(weights: _Weights, D: Objects, p: Objects, delta: float) -> tuple[str, Any]:
+def _start(
+    weights: _Weights, D: Objects, p: Objects, delta: float, at_edge: bool
+) -> tuple[str, Any]:
     """Choose the equation that decides, and bracket its root B in floating point."""
     from scipy.optimize import brentq
 
@@ -436,7 +449,7 @@ def _start(weights: _Weights, D: Objects, p: Objects, delta: float) -> tuple[str
     scale = floor or float(np.abs(d).max())
     low = floor + 1e-12 * scale
     if square(low) <= 0.0:
-        if floor and edge(floor) < -lam:
+        if floor and (at_edge or edge(floor) < -lam):
             exact = weights.infimum(D, lowest)
             return "support", None if exact is None else -exact
         fold = low
@@ -445,7 +458,7 @@ def _start(weights: _Weights, D: Objects, p: Objects, delta: float) -> tuple[str
         while square(high) > 0.0:
             high *= 2.0
         fold = brentq(square, low, high, xtol=1e-14 * scale, rtol=1e-14)
-    if edge(fold) < -lam:
+    if at_edge or edge(fold) < -lam:
         return "fold", weights.context.mpf(fold)
     high = 2.0 * fold
     while edge(high) > -lam:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft._numerics.value_text import text_table
+from dmft.hessian.gap_samples import WhichOutlier
 from dmft.io.report_text import cell, paths_line, problem_lines, with_error
 from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.training.methods import horizon
@@ -47,9 +48,16 @@ def threshold_lines(result: Threshold, name: str = "") -> Lines:
         *problem_lines(config, name),
         paths_line(config["sampling"], result.rtol),
         (f"delta_NN(t={horizon(config['method'], result.step)})", value),
+        *_which_lines(result),
         ("crossings", crossings or "none"),
         ("gap", f"{end(0)}, {end(-1)}; {result.n_evaluations} evaluations"),
     ]
+    if result.is_discontinuous:
+        certain = "" if result.edge_kind_is_certain else " (in this sample of D; raise n_paths)"
+        jump = with_error(result.jump, result.jump_stderr)
+        lines.append(("transition", f"discontinuous{certain}: squared overlap {jump} just above"))
+    if result.multiplicity > 1:
+        lines.append(("multiplicity", f"{result.multiplicity} outliers appear there at once"))
     share = result.unstable_share
     return lines + _last_lines(result, share, f"{share:.1%} of an average at the root")
 
@@ -61,7 +69,9 @@ def curve_lines(result: ThresholdCurve, name: str = "") -> Lines:
     lines = [
         *problem_lines(config, name),
         paths_line(config["sampling"], result.rtol),
+        *_which_lines(result),
         ("solves", f"{result.n_evaluations} values of delta"),
+        *_jump_lines(result),
         ("limit", _limit_text(result.limit, known_late=known_late)),
         *_estimates(result),
     ]
@@ -86,6 +96,24 @@ def curve_table(result: ThresholdCurve) -> str:
         for row in rows
     ]
     return text_table(head, cells)
+
+
+def _which_lines(result: Threshold | ThresholdCurve) -> Lines:
+    """Write which outlier the thresholds are about, unless it is the first negative one."""
+    return [] if result.which == WhichOutlier() else [("of the", result.which.words)]
+
+
+def _jump_lines(result: ThresholdCurve) -> Lines:
+    """Write where the transition is discontinuous, if it is anywhere."""
+    if result.jump is None or result.jump_stderr is None or not (result.jump > 0.0).any():
+        return []
+    rows = np.flatnonzero(result.jump > 0.0)
+    jump = with_error(float(result.jump[rows[-1]]), float(result.jump_stderr[rows[-1]]))
+    steps = f"step {result.steps[rows[0]]}"
+    if len(rows) > 1:
+        steps = f"{len(rows)} steps, {result.steps[rows[0]]} to {result.steps[rows[-1]]}"
+    words = "at finite d the jump is rounded, and sets in below the threshold"
+    return [("discontinuous", f"at {steps}; squared overlap {jump} just above the last; {words}")]
 
 
 def _estimates(result: ThresholdCurve) -> Lines:

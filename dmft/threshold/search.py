@@ -17,7 +17,8 @@ from dmft._numerics.accuracy import requested
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer
-from dmft.threshold.explanations import explain_outside, explain_search
+from dmft.hessian.gap_samples import WhichOutlier, standard_error
+from dmft.threshold.explanations import explain_outside, explain_search, explain_transition
 from dmft.threshold.gap_memo import GapMemo
 from dmft.threshold.levels import Levels
 from dmft.threshold.paths_on_request import scan_bracket, search_to_accuracy
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    from dmft.hessian.gap_samples import GapSample
     from dmft.model.problem import Problem
     from dmft.threshold.gap_memo import GapValues
     from dmft.threshold.paths_on_request import Scan, Search
     from dmft.training.methods import Method
+    from rmt.hard import Criterion
 
 __all__ = ["find_delta_nn"]
 
@@ -53,6 +56,8 @@ def find_delta_nn(
     checkpoint: str | os.PathLike[str] | None = None,
     max_memory: float | None = None,
     digits: int | None = None,
+    criterion: Criterion = "negative",
+    index: int = 1,
     throw: bool = False,
 ) -> Threshold:
     r"""Find the threshold delta_NN(t) above which the Hessian at step t has a hard outlier.
@@ -104,6 +109,14 @@ def find_delta_nn(
         (`dmft.threshold.reference`). Your own functions must work on numpy arrays of mpmath numbers
         then, as most of those do that consist of arithmetic and functions of numpy. MAX_STEPS, with
         the value of floating point, if two rules do not agree.
+    criterion : {"negative", "left", "any"}
+        Which hard outliers count. "negative": negative eigenvalues of the Hessian, which gradient
+        descent amplifies. "left": those that leave the bulk on the left, negative or not; the gap
+        is then evaluated at the left edge itself. "any": on either side of the bulk, which is what
+        is usually called the BBP transition at initialisation.
+    index : int
+        j for the threshold of the j-th such outlier, 1 to m k_h (neurons times hard directions),
+        counted with multiplicity: the j-th smallest eigenvalue of A_h in place of the smallest.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -122,7 +135,8 @@ def find_delta_nn(
 
     References
     ----------
-    Montanari and Wang, arXiv:2602.01434.
+    Montanari and Wang, arXiv:2602.01434; discontinuous transitions: Bocchi, Biroli, Cammarota and
+    Ricci-Tersenghi, arXiv:2604.27992.
 
     Examples
     --------
@@ -138,6 +152,7 @@ def find_delta_nn(
     """
     sampling = Sampling() if sampling is None else sampling
     lower, upper = check_question(problem, method, bracket, sampling)
+    which = WhichOutlier.checked(problem, criterion, index)
     step = method.n_steps if step is None else check_integer("step", step, minimum=0)
     if step > method.n_steps:
         raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
@@ -145,15 +160,15 @@ def find_delta_nn(
     if digits is not None:
         from dmft.threshold.reference import check_digits
 
-        digits = check_digits(problem, method, step, digits)
+        digits = check_digits(problem, method, step, digits, which.criterion)
     accuracy = requested(rtol, max_paths, max_seconds)
     asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     with asked.shown(expected_solves(scan_points), "values of delta") as execution:
         if accuracy is None:
-            memo = GapMemo(problem, method, sampling, execution)
+            memo = GapMemo(problem, method, sampling, execution, which=which)
             result = _of_scan(memo, scan_bracket(memo, step, (lower, upper), scan_points))
         else:
-            levels = Levels(accuracy, problem, method, sampling, execution)
+            levels = Levels(accuracy, problem, method, sampling, execution, which=which)
             search = search_to_accuracy(levels, step, (lower, upper), scan_points)
             result = _of_search(search, accuracy.rtol)
     if digits is not None:
@@ -171,6 +186,7 @@ def _of_scan(memo: GapMemo, scan: Scan) -> Threshold:
     if not scan.status.ok:
         return _threshold(memo, scan, values, scan.status, np.nan)
     at, stderr = scan.crossings[-1].value, scan.crossings[-1].stderr
+    sample = values.evaluations[at].sample
     root = replace(scan.root, value=at, stderr=stderr)
     return _threshold(
         memo,
@@ -182,13 +198,14 @@ def _of_scan(memo: GapMemo, scan: Scan) -> Threshold:
         bias=root.bias,
         residual=abs(scan.gap(at)),
         unstable_share=values.evaluations[at].unstable_share,
+        sample=sample,
     )
 
 
 def _of_search(search: Search, rtol: float) -> Threshold:
     """Return the result of a search to an accuracy, whose root is next to an evaluation."""
     scan, values = search.scan, search.values
-    more = {"rtol": rtol, "n_paths": search.n_paths}
+    more: dict[str, Any] = {"rtol": rtol, "n_paths": search.n_paths}
     memo, root = search.gaps[-1].memo, search.root
     if root is None:
         return _threshold(memo, scan, values, search.status, np.nan, **more)
@@ -212,19 +229,39 @@ def _of_search(search: Search, rtol: float) -> Threshold:
         interpolation_error=root.interpolation_error,
         residual=abs(float(values.gap[index])),
         unstable_share=values.evaluations[nearest].unstable_share,
+        sample=values.evaluations[nearest].sample,
         **more,
     )
 
 
 def _threshold(
-    memo: GapMemo, scan: Scan, values: GapValues, status: Status, value: float, **numbers: Any
+    memo: GapMemo,
+    scan: Scan,
+    values: GapValues,
+    status: Status,
+    value: float,
+    sample: GapSample | None = None,
+    **numbers: Any,
 ) -> Threshold:
     deltas = values.delta
+    transition: dict[str, Any] = {}
+    if sample is not None:
+        edge = sample.at_gap
+        transition = {
+            "jump": float(edge.jump[0]),
+            "jump_stderr": float(standard_error(edge.jump[1:], 0)) if len(edge.jump) > 1 else 0.0,
+            "edge_kind": edge.kind,
+            "edge_kind_is_certain": edge.is_certain,
+            "multiplicity": sample.multiplicity,
+        }
     # Evaluations on more paths lie between those of the scan, and change its signs.
     of_scan = scan.gap.values()
     detail = numbers.pop("detail", None)
     if detail is None:
         detail = explain_search(memo.problem, status, of_scan, scan.crossings, scan.hidden)
+    if transition and transition["jump"] > 0.0:
+        words = explain_transition(transition["jump"], transition["jump_stderr"])
+        detail = f"{words} {detail}".rstrip()
     return Threshold(
         value=value,
         stderr=numbers.pop("stderr", np.nan),
@@ -239,5 +276,8 @@ def _threshold(
         config=memo.config,
         statuses=tuple(entry.sample.status for entry in values.evaluations.values()),
         detail=detail,
+        criterion=memo.which.criterion,
+        index=memo.which.index,
+        **transition,
         **numbers,
     )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dmft.hessian.gap_samples import EdgeAtGap
     from dmft.threshold.gap_memo import Evaluation, GapMemo
     from dmft.threshold.threshold import Crossing
 
@@ -64,6 +65,8 @@ class Root:
         Error of the interpolation.
     edge, edge_stderr : float
         Left edge at the root.
+    transition : EdgeAtGap
+        What holds that edge, at the evaluation next to the root.
     rtol : float
         Accuracy asked for; zero where none is.
     bias : float
@@ -75,6 +78,7 @@ class Root:
     error: float
     edge: float
     edge_stderr: float
+    transition: EdgeAtGap
     rtol: float = 0.0
     bias: float = 0.0
 
@@ -231,6 +235,12 @@ def _between(
     return float(np.interp(delta, deltas[finite], values[finite]))
 
 
+def _nearest(evaluations: dict[float, Evaluation], delta: float) -> Evaluation:
+    """Return the evaluation with a gap that is next to a delta."""
+    known = [other for other, entry in evaluations.items() if np.isfinite(entry.sample.gap[0])]
+    return evaluations[min(known, key=lambda other: abs(other - delta))]
+
+
 def _root(
     memo: GapMemo,
     step: int,
@@ -272,6 +282,7 @@ def _root(
         error,
         edge,
         float(np.hypot(edge_error, sensitivity)),
+        _nearest(memo.at(step), value).sample.at_gap,
         rtol,
     )
     if found.excess > 1.0:
@@ -307,8 +318,18 @@ def roots_at_start(memo: GapMemo, interpolated: StepRoots, points: int) -> StepR
             alone = memo.copy(edge_sensitivity=True)
             sample = alone.evaluate(crossing.value, [0])[0].sample
             each = np.full(memo.sampling.replicates, crossing.value)
-            root = Root(crossing, each, 0.0, float(sample.edge[0]), sample.edge_sensitivity)
+            root = Root(
+                crossing,
+                each,
+                0.0,
+                float(sample.edge[0]),
+                sample.edge_sensitivity,
+                sample.at_gap,
+            )
         shifted = root.replicates + (crossing.value - root.crossing.value)
-        roots.append(dataclasses.replace(root, crossing=crossing, replicates=shifted))
+        transition = _nearest(gap.memo.at(0), crossing.value).sample.at_gap
+        roots.append(
+            dataclasses.replace(root, crossing=crossing, replicates=shifted, transition=transition)
+        )
     suspected = None if np.isnan(hidden) else (hidden, hidden, hidden)
     return StepRoots(status, tuple(roots), suspected, 0.0 if status.ok else np.nan)

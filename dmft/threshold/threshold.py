@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft.hessian.gap_samples import WhichOutlier
 from dmft.io.marks import DELTA, Axes, ErrorOf
 from dmft.io.saved_result import SavedResult
 from dmft.solver.stability import SHARE_TOLERANCE
+from rmt.hard import Criterion
+from rmt.real_branch import Kind
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -115,6 +118,26 @@ class Threshold(SavedResult, kind="threshold", settings=("problem", "method", "s
         How each evaluation ended.
     detail : str
         Explanation of the status, and warnings; may be empty.
+    criterion : str
+        Which hard outliers count: "negative", "left" or "any", as in :func:`dmft.find_delta_nn`.
+    index : int
+        j, for the threshold of the j-th of them.
+    jump, jump_stderr : float
+        Squared overlap with the hard directions of that outlier just above the transition, with its
+        standard error: zero where it grows continuously, as it does at a square-root edge. Where
+        the edge is held by the support of D the transition is discontinuous; at finite d it is
+        rounded, and sets in below the threshold. NaN without a value.
+    edge_kind : str
+        What holds the edge there, as in `rmt.Edges.kind`; "none" without a value.
+    edge_kind_is_certain : bool
+        Whether all replicates agree on it, and no single path makes it: `rmt.EdgeKind.is_certain`.
+    multiplicity : int
+        Number of hard outliers that appear at this delta, within three standard errors.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434; discontinuous transitions: Bocchi, Biroli, Cammarota and
+    Ricci-Tersenghi, arXiv:2604.27992.
 
     Examples
     --------
@@ -149,6 +172,23 @@ class Threshold(SavedResult, kind="threshold", settings=("problem", "method", "s
     interpolation_error: Annotated[float, DELTA] = 0.0
     rtol: float | None = None
     n_paths: Annotated[NDArray[np.intp] | None, "n"] = None
+    criterion: Criterion = "negative"
+    index: int = 1
+    jump: float = np.nan
+    jump_stderr: Annotated[float, ErrorOf("jump")] = np.nan
+    edge_kind: Kind = "none"
+    edge_kind_is_certain: bool = False
+    multiplicity: int = 1
+
+    @property
+    def which(self) -> WhichOutlier:
+        """The hard outlier that the threshold is about."""
+        return WhichOutlier(self.criterion, self.index)
+
+    @property
+    def is_discontinuous(self) -> bool:
+        """Whether the overlap jumps at the transition."""
+        return self.jump > 0.0
 
     @property
     def stability_status(self) -> Status:

@@ -119,8 +119,8 @@ def spectrum_lines(result: Spectrum, name: str = "") -> Lines:
         *problem_lines(result.config, name),
         paths_line(result.config["sampling"]),
         ("delta, step", f"{result.delta:g}, {result.step}"),
-        ("left edge", with_error(result.left_edge, result.left_edge_stderr)),
-        ("right edge", with_error(result.right_edge, result.right_edge_stderr)),
+        ("left edge", with_error(result.left_edge, result.left_edge_stderr) + _held(result, 0)),
+        ("right edge", with_error(result.right_edge, result.right_edge_stderr) + _held(result, 1)),
     ]
     if result.atom_at_zero:
         lines.append(("atom at zero", f"{result.atom_at_zero:.6g}"))
@@ -146,3 +146,11 @@ def spectrum_lines(result: Spectrum, name: str = "") -> Lines:
     if not any(outlier.separated for outlier in result.outliers):
         lines.append(("outlier", "none"))
     return lines
+
+
+def _held(result: Spectrum, end: int) -> str:
+    """Say that an edge is held by the support, where outliers set in discontinuously."""
+    if result.edge_kinds[end] != "support":
+        return ""
+    certain = "" if result.edge_kinds_are_certain[end] else " in this sample"
+    return f", held by the support of D{certain}: transitions there are discontinuous"

@@ -13,6 +13,7 @@ from dmft.hessian.gap_samples import sample_gap
 from dmft.io.marks import DELTA, STEPS
 from dmft.io.saved_result import SavedResult
 from rmt.outliers import by_rank
+from rmt.real_branch import Kind
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ class Spectrum(SavedResult, kind="spectrum", settings=("problem", "method", "sam
         Problem, method, sampling as plain types.
     shift : ndarray, shape (m,), or None
         With neurons on spheres: minus their normal forces, which stand in place of weight decay.
+    edge_kinds : (str, str)
+        What holds each edge, as in `rmt.Edges.kind`; "none" in older files.
+    edge_kinds_are_certain : (bool, bool)
+        Whether replicates agree on it, as in `rmt.EdgeKind.is_certain`.
 
     References
     ----------
@@ -132,6 +137,8 @@ class Spectrum(SavedResult, kind="spectrum", settings=("problem", "method", "sam
     status: Status
     config: dict[str, Any] = field(repr=False)
     shift: Annotated[FloatArray, "m"] | None = None
+    edge_kinds: tuple[Kind, Kind] = ("none", "none")
+    edge_kinds_are_certain: tuple[bool, bool] = (False, False)
 
     @property
     def mass(self) -> float:
@@ -191,6 +198,7 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
     assert trajectory.problem is not None  # hessian() asks for it
     edges = law.edges()
     errors = law.edge_errors()
+    kinds = law.edge_kinds()
     x, density = _density(law, points)
     status = law.status
     gap = gap_stderr = np.nan
@@ -222,6 +230,8 @@ def spectrum(trajectory: Trajectory, step: int | None = None, *, points: int = 6
             "sampling": trajectory.sampling.to_config(),
         },
         shift=None if trajectory.method.constraint is None else np.diag(np.atleast_2d(law.shift)),
+        edge_kinds=(kinds[0].name, kinds[1].name),
+        edge_kinds_are_certain=(kinds[0].is_certain, kinds[1].is_certain),
     )
 
 

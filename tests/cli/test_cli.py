@@ -65,6 +65,18 @@ def test_threshold(call):
     assert len({len(line) - len(line.split(maxsplit=1)[1]) for line in out.splitlines()}) == 1
 
 
+def test_threshold_of_another_outlier(call):
+    options = ["--step", 0, "--set", "target.label=product", "--criterion", "left"]
+    code, out, err = call("threshold", *options, "--json")
+    data = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (data["criterion"], data["index"], data["multiplicity"]) == ("left", 1, 1)
+    assert (data["jump"], data["edge_kind"]) == (0.0, "square-root")
+    assert data["config"]["threshold"]["criterion"] == "left"
+    code, out, err = call("threshold", *options, "--force")
+    assert "hard outlier left of the bulk" in out
+
+
 def test_threshold_json(call):
     code, out, err = call("threshold", "--json")
     assert (code, err) == (0, "")
@@ -317,6 +329,10 @@ def test_unbounded_left_edge(call, run_file):
         ("spectrum", ["--step", 3], ["step", "0..n_steps = 0..2", "3"]),
         ("spectrum", ["--step", -1], ["step", ">= 0", "-1"]),
         ("threshold", ["--scan-points", 1], ["scan_points", ">= 2", "1"]),
+        ("threshold", ["--criterion", "top"], ["criterion", "negative, left, any", "'top'"]),
+        ("threshold", ["--index", 0], ["index", ">= 1", "0"]),
+        ("threshold", ["--index", 2], ["index", "1..m k_h = 1..1", "2"]),
+        ("curve", ["--index", 2], ["index", "1..m k_h = 1..1", "2"]),
         ("threshold", ["--format", "doc"], ["--format", "'doc'", "png"]),
         ("threshold", ["--brackets", 1, 2], ["--brackets"]),
         ("threshold", ["--preset", "product"], ["either", "--preset"]),

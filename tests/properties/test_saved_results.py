@@ -80,15 +80,24 @@ def test_runs(problem, delta, sizes, batch, d, seeds, step):
 
 @pytest.mark.slow
 @examples(5)
-@given(problem=problems(HARD), sizes=steps(2), step=st.integers(1, 2))
-def test_thresholds(problem, sizes, step):
+@given(
+    problem=problems(HARD),
+    sizes=steps(2),
+    step=st.integers(1, 2),
+    criterion=st.sampled_from(["negative", "left", "any"]),
+    data=st.data(),
+)
+def test_thresholds(problem, sizes, step, criterion, data):
     method = dmft.GradientDescent(sizes, 2)
+    most = problem.m * problem.target.hard_basis.shape[1]
+    which = {"criterion": criterion, "index": data.draw(st.integers(1, most))}
+    few = {"threads": 1, **which}
     assert_comes_back(
-        dmft.find_delta_nn(problem, method, BRACKET, step, SAMPLING, scan_points=4, threads=1)
+        dmft.find_delta_nn(problem, method, BRACKET, step, SAMPLING, scan_points=4, **few)
     )
     assert_comes_back(
         dmft.delta_nn_curve(
-            problem, method, BRACKET, [1, 2], SAMPLING, points=4, max_solves=4, threads=1
+            problem, method, BRACKET, [1, 2], SAMPLING, points=4, max_solves=4, **few
         )
     )
 

@@ -31,7 +31,16 @@ TABLES = {
     "sweep": {"d": [20, 30], "seeds": 4, "n_steps": 30},
 }
 AXES = {"target.noise": [0.0, 0.5]}
-NAMES = ["gap", "gap@0", "left_edge", "outlier", "outlier_overlap", "test_loss", "norm@2"]
+NAMES = [
+    "gap",
+    "gap@0",
+    "gap_left@0",
+    "left_edge",
+    "outlier",
+    "outlier_overlap",
+    "test_loss",
+    "norm@2",
+]
 
 
 def run(**changes):
@@ -91,6 +100,7 @@ def test_numbers_are_those_of_the_functions(small, trajectories):
         law = trajectory.hessian(3)
         assert found["gap"] == law.hard_gap()
         assert found["gap@0"] == trajectory.hessian(0).hard_gap()
+        assert found["gap_left@0"] == trajectory.hessian(0).hard_gap("left")
         assert found["left_edge"] == law.edges().left
         assert found["test_loss"] == trajectory.test_loss[5]
         assert found["norm@2"] == trajectory.norm[2, 0, 0]

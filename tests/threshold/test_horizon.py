@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dmft
+import rmt
 from dmft.solver.process import Process
 from dmft.threshold import gap_memo
 from dmft.threshold.horizon import default_steps
@@ -157,11 +158,18 @@ class Law:
     def __init__(self, gap, edge, replicates=(), status=Status.SUCCESS):
         self.gap, self.edge, self.replicates, self.status = gap, edge, replicates, status
 
-    def hard_gap(self):
+    def hard_gap(self, criterion, index):
         return self.gap
 
+    def hard_levels(self, criterion):
+        one = np.array([[1.0]])
+        return rmt.HardLevels(np.array([self.gap]), np.zeros(1), ("square-root",), one, one)
+
     def edges(self):
-        return SimpleNamespace(left=self.edge, status=self.status)
+        return SimpleNamespace(left=self.edge, status=self.status, sides=(self.status, None))
+
+    def edge_kinds(self):
+        return (rmt.EdgeKind("square-root", 1.0, 0.0, True),) * 2
 
     def edge_sensitivity(self):
         return 0.0, 0.0
@@ -194,6 +202,7 @@ def find(
             status=status,
             hessian=lambda step, *, keep: law(delta, step),
             unstable_paths=SimpleNamespace(share_until=lambda step: 0.0),
+            rank=1,
         )
 
     monkeypatch.setattr(gap_memo, "solve_with", solve_with)
@@ -507,7 +516,7 @@ def test_saved_curve_loads_back(curve, tmp_path):
     curve.save(tmp_path / "curve.npz")
     loaded = dmft.ThresholdCurve.load(tmp_path / "curve.npz")
     arrays = [name for name, value in vars(curve).items() if isinstance(value, np.ndarray)]
-    assert len(arrays) == 17
+    assert len(arrays) == 19
     for name in arrays:
         np.testing.assert_array_equal(getattr(loaded, name), getattr(curve, name))
     assert loaded.crossings == curve.crossings

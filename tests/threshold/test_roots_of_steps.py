@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import brentq
 
 import dmft
-from dmft.hessian.gap_samples import GapSample
+import rmt
+from dmft.hessian.gap_samples import EdgeAtGap, GapSample
 from dmft.threshold import gap_memo
 from dmft.threshold.doubts import with_doubt
 from dmft.threshold.gap_memo import Evaluation
@@ -40,7 +41,8 @@ def memo(gaps, spread, n_paths):
 def located(fine):
     """Return a step with a root at 4.0, known to 0.01, on many paths."""
     crossing = Crossing(4.0, 3.9, 4.1, True, True, 0.01)
-    root = Root(crossing, np.array([3.99, 4.01]), 0.0, -0.1, 0.01)
+    edge = EdgeAtGap("square-root", True, np.zeros(3))
+    root = Root(crossing, np.array([3.99, 4.01]), 0.0, -0.1, 0.01, edge)
     return LocatedStep(8, StepRoots(Status.SUCCESS, (root,)), fine)
 
 
@@ -85,8 +87,14 @@ def curve(monkeypatch):
         def law(value, replicates=()):
             return SimpleNamespace(
                 replicates=replicates,
-                hard_gap=lambda: value,
-                edges=lambda: SimpleNamespace(left=-0.1, status=Status.SUCCESS),
+                hard_gap=lambda criterion, index: value,
+                edges=lambda: SimpleNamespace(
+                    left=-0.1, status=Status.SUCCESS, sides=(Status.SUCCESS, None)
+                ),
+                edge_kinds=lambda: (rmt.EdgeKind("square-root", 1.0, 0.0, True),) * 2,
+                hard_levels=lambda _: rmt.HardLevels(
+                    np.array([value]), np.zeros(1), ("square-root",), np.eye(1), np.eye(1)
+                ),
                 edge_sensitivity=lambda: (0.0, 0.0),
             )
 
@@ -100,6 +108,7 @@ def curve(monkeypatch):
                 status=Status.SUCCESS,
                 hessian=lambda step, *, keep: laws(delta, height(step), sampling.n_paths),
                 unstable_paths=SimpleNamespace(share_until=lambda step: 0.0),
+                rank=1,
             )
 
         monkeypatch.setattr(gap_memo, "solve_with", solve_with)

@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import brentq
 
 import dmft
+import rmt
 from dmft import Status
 from dmft._numerics.execution import Execution
 from dmft.hessian.gap_samples import GapSample
@@ -238,12 +239,19 @@ class Law:
         self.gap, self.status, self.replicates, self.edge = gap, status, replicates, edge
 
     def edges(self):
-        return SimpleNamespace(left=self.edge, status=self.status)
+        return SimpleNamespace(left=self.edge, status=self.status, sides=(self.status, None))
 
-    def hard_gap(self):
+    def edge_kinds(self):
+        return (rmt.EdgeKind("square-root", 1.0, 0.0, True),) * 2
+
+    def hard_gap(self, criterion, index):
         if isinstance(self.gap, Exception):
             raise self.gap
         return self.gap
+
+    def hard_levels(self, criterion):
+        one = np.array([[1.0]])
+        return rmt.HardLevels(np.array([self.gap]), np.zeros(1), ("square-root",), one, one)
 
     def edge_sensitivity(self):
         return 0.0, 0.0
@@ -278,7 +286,7 @@ def test_any_status_of_a_law_arrives_in_the_threshold(monkeypatch, name, tmp_pat
     """At deltas from 2.5 to 4, where the gap 3 - delta crosses zero, and in the saved file."""
     spoil, expected = BAD_LAWS[name]
 
-    def law(problem, delta, sampling):
+    def law(problem, delta, sampling, **_):
         return spoil(3 - delta) if 2.5 < delta < 4 else with_replicates(3 - delta)
 
     monkeypatch.setattr("dmft.threshold.gap_memo.initial_law", law)

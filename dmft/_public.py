@@ -15,6 +15,7 @@ from dmft.model.losses import Loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
 from dmft.model.quantile_laws import Elliptical, IndependentLatents
+from dmft.model.spectral_start import SpectralStart
 from dmft.model.target import Target
 from dmft.observables.risk_minimization import RiskMinimizer, erm_limit
 from dmft.recovery.exponents import Hardness, hardness
@@ -77,6 +78,7 @@ __all__ = [
     "SimulatedHessian",
     "Simulation",
     "SimulationCheck",
+    "SpectralStart",
     "Spectrum",
     "Status",
     "StepAxis",

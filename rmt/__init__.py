@@ -75,7 +75,14 @@ from rmt.label_law import LabelLaw
 from rmt.law import HessianLaw
 from rmt.outliers import Outlier
 from rmt.span import Span
-from rmt.spectral import SpectralMethod, SpectralThreshold, spectral_method, spectral_threshold
+from rmt.spectral import (
+    SpectralMethod,
+    SpectralThreshold,
+    StepFunction,
+    optimal_preprocessing,
+    spectral_method,
+    spectral_threshold,
+)
 from rmt.status import NumericalFailure, Status
 
 __all__ = [
@@ -90,7 +97,9 @@ __all__ = [
     "SpectralMethod",
     "SpectralThreshold",
     "Status",
+    "StepFunction",
     "closed_forms",
+    "optimal_preprocessing",
     "spectral_method",
     "spectral_threshold",
 ]

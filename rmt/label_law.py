@@ -162,7 +162,10 @@ class LabelLaw:
             How many neighbouring bins to join, to see what binning costs.
         """
         if self.second_moments is not None:
-            return Conditional(self.probabilities[None], self.second_moments[None], True)
+            order = np.argsort(self.labels, kind="stable")
+            labels, masses = self.labels[order], self.probabilities[order]
+            ends = 0.5 * (labels[1:] + labels[:-1])
+            return Conditional(masses[None], self.second_moments[order][None], True, ends)
         assert self.latents is not None
         order = np.argsort(self.labels, kind="stable")
         ordered = self.labels[order]
@@ -191,7 +194,8 @@ class LabelLaw:
                 sums = np.bincount(place, weighted, count * len(starts))
                 moments[..., i, j] = moments[..., j, i] = sums.reshape(shape)
         moments /= np.where(p > 0.0, p, 1.0)[..., None, None]
-        return Conditional(p, moments, exact)
+        ends = 0.5 * (ordered[starts[1:]] + ordered[starts[1:] - 1])
+        return Conditional(p, moments, exact, ends)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,11 +210,14 @@ class Conditional:
         Mean of z z^T over the points of a group in a bin; zero where there are none.
     exact : bool
         Whether they are free of sampling noise, so that groups need not be held apart.
+    ends : (bins - 1,) array
+        Labels between the bins, ascending.
     """
 
     probability: Array
     moment: Array
     exact: bool
+    ends: Array
 
     def pooled(self) -> tuple[Array, Array]:
         """Return masses (bins,) and moments (bins, k, k) over all groups."""

@@ -36,7 +36,14 @@ from rmt.law import HessianLaw
 from rmt.outliers import Outlier, by_rank
 from rmt.status import NumericalFailure, Status
 
-__all__ = ["SpectralMethod", "SpectralThreshold", "spectral_method", "spectral_threshold"]
+__all__ = [
+    "SpectralMethod",
+    "SpectralThreshold",
+    "StepFunction",
+    "optimal_preprocessing",
+    "spectral_method",
+    "spectral_threshold",
+]
 
 Preprocessing = Callable[[Array], ArrayLike] | ArrayLike | str
 SideName = Literal["left", "right"]
@@ -274,6 +281,74 @@ def spectral_threshold(
     if ends.shape != (2,) or not 0.0 < ends[0] < ends[1]:
         raise ValueError(f"bracket must be two increasing positive numbers, got {bracket!r}")
     return _find_threshold(family, side, index, (float(ends[0]), float(ends[1])))
+
+
+@dataclass(frozen=True, eq=False)
+class StepFunction:
+    """A preprocessing function that is constant between labels.
+
+    Attributes
+    ----------
+    ends : (bins - 1,) array
+        Where it jumps, ascending.
+    values : (bins,) array
+    direction : (k,) array
+        Unit vector in latent space that it is made for.
+
+    Examples
+    --------
+    >>> StepFunction(np.zeros(1), np.array([-1.0, 1.0]), np.ones(1))(np.array([-2.0, 3.0]))
+    array([-1.,  1.])
+    """
+
+    ends: Array
+    values: Array
+    direction: Array
+
+    def __call__(self, y: Array) -> Array:
+        """Return the weights (N,) of labels (N,)."""
+        return np.asarray(self.values[np.searchsorted(self.ends, y, side="right")])
+
+
+def optimal_preprocessing(target: LabelLaw) -> StepFunction:
+    """Return the best real preprocessing, 1 - 1/(u^T Gamma(y) u), as a function of the label.
+
+    Parameters
+    ----------
+    target : LabelLaw
+        With points, over the bins that they are sorted into.
+
+    Returns
+    -------
+    StepFunction
+
+    Raises
+    ------
+    ValueError
+        If E[<u, z>^2 | y] is zero at some label, or the inputs have scales.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rmt
+    >>> law = rmt.LabelLaw([1.0, -1.0], second_moments=[[[2.0]], [[0.5]]])
+    >>> rmt.optimal_preprocessing(law)(np.array([-1.0, 1.0]))
+    array([-1. ,  0.5])
+    """
+    if target.scales is not None:
+        raise ValueError("target must have inputs without scales for an optimal preprocessing")
+    conditional = target.conditional()
+    p, moments = conditional.pooled()
+    u = _best_direction(p, moments)
+    along = moments @ u @ u
+    used = p > 0.0
+    if np.any(along[used] < _SINGULAR):
+        raise ValueError(
+            "target must have E[<u, z>^2 | y] > 0 at every label for an optimal preprocessing; "
+            "give groups of points to average over, or second_moments"
+        )
+    values = np.where(used, 1.0 - 1.0 / np.where(used, along, 1.0), 0.0)
+    return StepFunction(conditional.ends, values, u)
 
 
 # -- the law at any delta --------------------------------------------------------------------------

@@ -320,7 +320,7 @@ def _add_source(parser: argparse.ArgumentParser, networks: bool = False) -> argp
     if not networks:
         add_options(group, "network", "activation", "neurons", "biases")
         add_options(group, "problem", "loss")
-    add_options(group, "problem", "init_radius", "weight_decay")
+    add_options(group, "problem", "init_radius", "weight_decay", "spectral_start")
     return source
 
 

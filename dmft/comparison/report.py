@@ -13,6 +13,7 @@ from dmft.comparison.quantities import LIMIT
 from dmft.model.biases import describe_neurons
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
+from dmft.model.spectral_start import start_text
 from dmft.training.gradient_descent import describe_method
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ def _problem_line(problem: Mapping[str, Any]) -> str:
     ]
     if problem["weight_decay"]:
         parts.append(f"weight decay {problem['weight_decay']:g}")
-    return ", ".join(parts)
+    return ", ".join(parts) + start_text(problem.get("spectral_start"))
 
 
 def _wrapped(text: str) -> str:

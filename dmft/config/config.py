@@ -27,6 +27,9 @@
                                   # degrees_of_freedom = 3 }, { law = "independent-latents",
                                   # latents = "rademacher" }, { law = "gaussian-mixture", weights,
                                   # means, covariances, scales } (with classes = "component")
+    spectral_start = "optimal"    # start along the leading eigenvector of the data; or "clipped",
+                                  # { preprocessing = "clipped", cap = 4.0, share = [1.0, 0.5] },
+                                  # or "mine.py:preprocess", a function of the label
 
     [method]
     step_size = 0.2               # or a list, one for each step, or a schedule:
@@ -118,7 +121,7 @@ from dmft.config.options import (
     within,
 )
 from dmft.config.overrides import with_overrides
-from dmft.config.own_entries import name_quantile, placed, target_of
+from dmft.config.own_entries import name_own, placed, target_of
 from dmft.config.own_laws import is_own, own_law
 from dmft.config.run_sources import (
     RunSource,
@@ -313,7 +316,7 @@ class RunFile:
         if "label" not in settings["target"] and settings["target"].get("classes") != COMPONENT:
             raise ValueError("target.label: missing; it has no default")
         with within("problem"):
-            name_quantile(settings["problem"])
+            name_own(settings["problem"])
         with within("target"):
             target = target_of(settings["target"])
         with within("network"):

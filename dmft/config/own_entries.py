@@ -9,13 +9,19 @@ from typing import Any
 from dmft.config.own_laws import anchored, is_own, own_law
 from dmft.model.target import Target
 
-__all__ = ["name_quantile", "placed", "target_of"]
+__all__ = ["name_own", "placed", "target_of"]
 
-_LAWS = ("label", "activation", "loss", "activations", "losses")
+_LAWS = ("label", "activation", "loss", "activations", "losses", "spectral_start")
 
 
-def name_quantile(settings: dict[str, Any]) -> None:
-    """Put a quantile function of one's own into the law of the inputs that names it."""
+def name_own(settings: dict[str, Any]) -> None:
+    """Put functions of one's own into the settings of a problem that name them.
+
+    The quantile function of a law of inputs, and the preprocessing of a spectral start.
+    """
+    start: Any = settings.get("spectral_start")
+    if is_own(start):
+        settings["spectral_start"] = own_law("preprocessing", start, "")
     inputs = settings.get("inputs")
     if isinstance(inputs, Mapping):
         own = {

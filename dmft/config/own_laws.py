@@ -29,14 +29,26 @@ from dmft.config.options import one_line
 from dmft.model.activations import get_activation
 from dmft.model.law_sources import LawSource, SourcedLabel, SourcedQuantile
 from dmft.model.losses import get_loss
+from dmft.model.spectral_start import SourcedPreprocessing
 
 __all__ = ["anchored", "is_own", "own_law"]
 
 _PYTHON = "python"  # key of a table that names an own law
 _LARGEST = 2**20  # bytes of a source file
 #: Arguments of a law of each kind.
-_ARGUMENTS = {"label": ("z", "eps"), "activation": ("r",), "loss": ("f", "y"), "quantile": ("u",)}
+_ARGUMENTS = {
+    "label": ("z", "eps"),
+    "activation": ("r",),
+    "loss": ("f", "y"),
+    "quantile": ("u",),
+    "preprocessing": ("y",),
+}
 _OF_CLUSTERS = ("z", "eps", "component")  # of labels that see the cluster
+_SOURCED: dict[str, Callable[..., Any]] = {
+    "label": SourcedLabel,
+    "quantile": SourcedQuantile,
+    "preprocessing": SourcedPreprocessing,
+}
 _CATALOGUE: dict[str, Callable[[Any], Any]] = {"activation": get_activation, "loss": get_loss}
 
 
@@ -308,8 +320,8 @@ def _is_law(kind: str, given: Any) -> bool:
 
 def _described(kind: str, found: Any, source: LawSource) -> Any:
     """Return the law with its name and source."""
-    if kind in ("label", "quantile"):
-        return (SourcedLabel if kind == "label" else SourcedQuantile)(found, source)
+    if kind in _SOURCED:
+        return _SOURCED[kind](found, source)
     if not _is_law(kind, found):
         found = _Plain(found, source.name)
     try:

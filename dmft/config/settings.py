@@ -193,6 +193,9 @@ class ProblemSettings(Settings):
     second_layer_weight_decay: float | None = option()
     bias_weight_decay: float | None = option()
     inputs: str | dict[str, Any] | None = option()
+    spectral_start: str | dict[str, Any] | None = option(
+        "start along the leading eigenvector of the data: optimal, clipped", "T"
+    )
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,11 @@ def initial_law(
     """
     from rmt import Span
 
+    if problem.spectral_start is not None:
+        raise ValueError(
+            "problem must start independent of the data for the law of D to be explicit, got a "
+            "spectral_start; solve, and ask the trajectory for hessian(0)"
+        )
     if d is not None:
         return _initial_law_at(
             problem, delta, Sampling() if sampling is None else sampling, d, draws, constraint

@@ -10,6 +10,7 @@ from dmft.model.biases import describe_neurons
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.model.input_laws import describe_inputs
+from dmft.model.spectral_start import start_text
 from dmft.training.methods import describe, method_from_config
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def problem_lines(config: Mapping[str, Any], name: str = "") -> Lines:
     network = problem["network"]
     neurons = describe_neurons(network)
     text = f"{describe_label(problem['target'])}, {neurons}, {law_name(problem['loss'])} loss"
+    text += start_text(problem.get("spectral_start"))
     lines = [("problem", f"{name}: {text}" if name else text), method_line(config["method"])]
     if "inputs" in problem and "inputs" not in config:  # others have a line of inputs
         lines.append(inputs_line(None, problem))

@@ -38,7 +38,9 @@ def fingerprint(problem: Problem) -> str | None:
     laws = [config["target"]["label"], config["network"]["activation"], config["loss"]]
     laws.append(inputs.get("latents", ""))
     own_scales = isinstance(inputs.get("scales"), Mapping)
-    if all(isinstance(law, str) for law in laws) and not own_scales:
+    start = problem.spectral_start
+    own_start = start is not None and callable(start.preprocessing)
+    if all(isinstance(law, str) for law in laws) and not own_scales and not own_start:
         return None
     rng = np.random.default_rng(0)
     more: list[NDArray[np.float64]] = []
@@ -53,6 +55,8 @@ def fingerprint(problem: Problem) -> str | None:
     r = rng.standard_normal((problem.m, _POINTS))
     with np.errstate(all="ignore"):
         values = [*more, y, *pre_activation_gradient(problem, r, y), curvature(problem, r, y)]
+    if start is not None and own_start:
+        values.append(start.weights(y))
     digest = hashlib.sha256()
     for array in values:
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -1,7 +1,8 @@
 """Leading coordinates of paths under a law of the inputs, their labels and scales.
 
 The leading rows of a path are z/s (k), the coordinates xi of the initial neurons (m), the noise of
-the label where there is one, and then, where the inputs have them, scale and cluster.
+the label where there is one, and then, where the inputs have them, scale and cluster, and of a
+spectral start the Gaussian of its eigenvector.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def scaled(values: FloatArray, scales: FloatArray) -> FloatArray:
 def n_leading_normals(problem: Problem) -> int:
     """Return the number of standard normals that the leading rows of a path are made of."""
     n = problem.k + problem.m + int(problem.target.uses_noise)
+    n += problem.spectral_start is not None
     return n if problem.inputs is None else n + problem.inputs.n_normals
 
 
@@ -53,6 +55,8 @@ def leading_rows(problem: Problem, normals: FloatArray) -> FloatArray:
         parts.append(drawn.scales[np.newaxis])
     if inputs.n_components > 1:
         parts.append(drawn.component[np.newaxis].astype(np.float64))
+    if problem.spectral_start is not None:
+        parts.append(normals[-1:])
     return np.concatenate(parts)
 
 
@@ -69,5 +73,6 @@ def labels_and_scales(problem: Problem, leading: FloatArray) -> tuple[FloatArray
             z = z * scales
         component = np.zeros(n, dtype=np.intp)
         if inputs.n_components > 1:
-            component = leading[-1].astype(np.intp)
+            place = k + m + int(target.uses_noise) + int(inputs.has_scales)
+            component = leading[place].astype(np.intp)
     return problem.sample_labels(np.ascontiguousarray(z.T), eps, component), scales

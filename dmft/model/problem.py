@@ -19,20 +19,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dmft._numerics.frozen import set_fields
-from dmft._numerics.validation import check_choice, check_instance, check_keys, check_real
+from dmft._numerics.validation import check_choice, check_keys, check_real
 from dmft.model.catalogue import supplied
 from dmft.model.initialization import INIT_LAWS, check_gram, first_weights
 from dmft.model.input_laws import InputLaw, get_input_law
 from dmft.model.losses import Loss, get_loss
 from dmft.model.network import Network
-from dmft.model.problem_checks import (
-    check_class_labels,
-    check_same_settings,
-    checked_overlap,
-    checked_radius,
-)
-from dmft.model.quantile_laws import Quantile, unit_interval
-from dmft.model.target import LabelFunction, Target, first_coordinate
+from dmft.model.problem_checks import check_class_labels, checked_overlap, checked_radius, recorded
+from dmft.model.quantile_laws import Quantile
+from dmft.model.spectral_start import SpectralStart, check_start, get_spectral_start
+from dmft.model.target import LabelFunction, Target
 from dmft.model.target_inputs import check_inputs
 
 __all__ = ["Problem"]
@@ -84,6 +80,8 @@ class Problem:
     inputs : GaussianMixture, Elliptical, IndependentLatents, mapping or None
         Law of the inputs; default: standard Gaussian. A table has its name as ``law``:
         ``"gaussian"``, ``"gaussian-mixture"``, ``"elliptical"`` or ``"independent-latents"``.
+    spectral_start : SpectralStart, str, callable or mapping, optional
+        Start along the leading eigenvector of the data instead, see `dmft.SpectralStart`.
 
     Raises
     ------
@@ -111,6 +109,7 @@ class Problem:
     second_layer_weight_decay: float
     bias_weight_decay: float
     inputs: InputLaw | None
+    spectral_start: SpectralStart | None
 
     def __init__(
         self,
@@ -125,6 +124,7 @@ class Problem:
         second_layer_weight_decay: float = 0.0,
         bias_weight_decay: float = 0.0,
         inputs: InputLaw | Mapping[str, Any] | str | None = None,
+        spectral_start: object | None = None,
     ) -> None:
         if isinstance(target, str):
             target = Target(target)
@@ -141,6 +141,7 @@ class Problem:
         if not isinstance(network, Network):
             raise ValueError(f"network must be a Network, got {network!r}")
         set_fields(self, target=target.under(law), network=network, loss=get_loss(loss), inputs=law)
+        set_fields(self, spectral_start=(start := get_spectral_start(spectral_start)))
         gram = None if init_gram is None else check_gram(init_gram, self.m)
         set_fields(
             self,
@@ -161,6 +162,8 @@ class Problem:
             second_layer_weight_decay=decay,
             bias_weight_decay=of_biases,
         )
+        if start is not None:
+            check_start(self)
 
     @functools.cached_property
     def starts_on_hard(self) -> bool:
@@ -175,7 +178,14 @@ class Problem:
         """
         overlap = self.initial_overlap
         basis = self.target.hard_basis
+        if self.spectral_start is not None:
+            return bool(basis.shape[1] > 0)
         return overlap is not None and bool(np.max(np.abs(overlap @ basis), initial=0.0) > 1e-300)
+
+    @property
+    def is_antithetic(self) -> bool:
+        """Whether paths are antithetic pairs: a hard direction moves from a small overlap."""
+        return self.spectral_start is None and self.starts_on_hard
 
     def with_hard_overlap(self, hard_overlap: ArrayLike) -> Problem:
         """Return the same problem with an initial overlap with its hard directions.
@@ -295,6 +305,8 @@ class Problem:
         """
         if self.init_gram is not None:
             return self.init_gram.copy()
+        if self.spectral_start is not None:
+            return self.spectral_start.gram(np.array(np.broadcast_to(self.init_radius, self.m)))
         return np.diag(np.square(np.broadcast_to(self.init_radius, self.m)))
 
     @property
@@ -316,7 +328,8 @@ class Problem:
         >>> Problem("linear", init_radius=1.0, initial_overlap=[[0.6]]).initial_weights()
         array([[0.6, 0.8]])
         """
-        radius = self.init_radius if self.init_gram is None else None
+        stated = self.init_gram is not None or self.spectral_start is not None
+        radius = None if stated else self.init_radius
         return first_weights(self.gram, self.initial_overlap, radius, self.k)
 
     def sample_labels(
@@ -417,6 +430,8 @@ class Problem:
             later["bias_weight_decay"] = self.bias_weight_decay
         if self.inputs is not None:
             later["inputs"] = self.inputs.to_config()
+        if self.spectral_start is not None:
+            later["spectral_start"] = self.spectral_start.to_config()
         return {
             "target": self.target.to_config(),
             "network": self.network.to_config(),
@@ -436,6 +451,7 @@ class Problem:
         activation: object | None = None,
         loss: object | None = None,
         quantile: Quantile | None = None,
+        preprocessing: object | None = None,
     ) -> Problem:
         """Return the problem described by `config`, the inverse of `to_config`.
 
@@ -444,8 +460,8 @@ class Problem:
         config : mapping
             Keys ``target`` (required), ``network``, ``loss``, ``init_radius``, ``weight_decay``,
             ``initial_overlap``, ``init_gram``, ``init_law``, ``second_layer_weight_decay``,
-            ``bias_weight_decay``, ``inputs``.
-        label, activation, loss, quantile : optional
+            ``bias_weight_decay``, ``inputs``, ``spectral_start``.
+        label, activation, loss, quantile, preprocessing : optional
             The custom laws, each needed where `config` says it is custom.
 
         Raises
@@ -455,7 +471,7 @@ class Problem:
         """
         keys = ("target", "network", "loss", "init_radius", "weight_decay", "initial_overlap",
                 "init_gram", "init_law", "second_layer_weight_decay",
-                "bias_weight_decay", "inputs")  # fmt: skip
+                "bias_weight_decay", "inputs", "spectral_start")  # fmt: skip
         settings = check_keys("problem", config, keys, required=("target",))
         if isinstance(settings["target"], Mapping):
             settings["target"] = Target.from_config(settings["target"], label=label)
@@ -464,37 +480,21 @@ class Problem:
         if "loss" in settings:
             settings["loss"] = supplied("loss", settings["loss"], loss)
         settings["inputs"] = get_input_law(settings.get("inputs"), quantile=quantile)
-        return cls(**settings)
+        start = settings.pop("spectral_start", None)
+        return cls(**settings, spectral_start=get_spectral_start(start, preprocessing))
 
     @classmethod
     def of_record(cls, config: Mapping[str, Any], given: Problem | None) -> Problem | None:
         """Return the problem a result file speaks of.
 
-        Parameters
-        ----------
-        config : mapping
-            As in the file.
-        given : Problem or None
-            The problem, where its custom laws are not in the file.
-
         Returns
         -------
         Problem or None
-            None if the file has a custom law and no problem is given.
+            None if the file has a custom law and none is given.
 
         Raises
         ------
         ValueError
-            If `given` is not the problem of the file, or the file describes none.
+            If `given`, needed for custom laws, is another, or the file describes none.
         """
-        if given is None:
-            try:
-                return cls.from_config(config)
-            except ValueError:  # for want of a custom law, or is there more to it?
-                others: dict[str, Any] = {"activation": "gelu", "loss": "square"}
-                others["quantile"] = unit_interval
-                cls.from_config(config, label=first_coordinate, **others)
-                return None
-        check_instance("problem", given, Problem)
-        check_same_settings(config, given.to_config())
-        return given
+        return recorded(cls, config, given)

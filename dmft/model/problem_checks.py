@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dmft._numerics.validation import check_finite_array
+from dmft._numerics.validation import check_finite_array, check_instance
 from dmft.model.initialization import check_radius, check_remainder
+from dmft.model.quantile_laws import unit_interval
+from dmft.model.target import first_coordinate
 
 if TYPE_CHECKING:
     from dmft.model.losses import Loss
+    from dmft.model.problem import Problem
     from dmft.model.target import Target
 
-__all__ = ["check_class_labels", "check_same_settings", "checked_overlap", "checked_radius"]
+__all__ = [
+    "check_class_labels",
+    "check_same_settings",
+    "checked_overlap",
+    "checked_radius",
+    "recorded",
+]
 
 Array = NDArray[np.float64]
 
@@ -116,3 +125,20 @@ def check_same_settings(config: Mapping[str, Any], own: Mapping[str, Any]) -> No
             raise ValueError(
                 f"problem must be the one in the file; its {key} is {stored}, got {given}"
             )
+
+
+def recorded(
+    kind: type[Problem], config: Mapping[str, Any], given: Problem | None
+) -> Problem | None:
+    """Return the problem of a result file, the one given, or None: see `Problem.of_record`."""
+    if given is None:
+        try:
+            return kind.from_config(config)
+        except ValueError:  # for want of a custom law, or is there more to it?
+            others: dict[str, Any] = {"activation": "gelu", "loss": "square"}
+            others |= {"quantile": unit_interval, "preprocessing": np.square}
+            kind.from_config(config, label=first_coordinate, **others)
+            return None
+    check_instance("problem", given, kind)
+    check_same_settings(config, given.to_config())
+    return given

@@ -30,6 +30,7 @@ from dmft.model.biases import describe_neurons
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
 from dmft.model.input_laws import describe_inputs
+from dmft.model.spectral_start import start_text
 from dmft.training.gradient_descent import describe_method
 from rmt.canvas import (
     BLUE,
@@ -163,6 +164,8 @@ def describe(config: Mapping[str, Any]) -> str:
             parts.append(f"{describe_inputs(problem['inputs'])} inputs")
         if problem["weight_decay"]:
             parts.append(rf"$\lambda = {problem['weight_decay']:g}$")
+        if started := start_text(problem.get("spectral_start")):
+            parts.append(started.removeprefix(", "))
     if method and "step_size" in method:
         if method.keys() == {"step_size", "n_steps"} and has_one_step_size(method):
             parts.append(rf"$\eta = {method['step_size']:g}$")

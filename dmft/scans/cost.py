@@ -136,7 +136,7 @@ def bytes_of(task: _Costed) -> float:
     n_kept = 1 if task.computation == "threshold" else min(kept, run.method.n_steps + 1)
     n_steps = run.method.n_steps
     least = surely_needed(run.problem, run.method, n_paths, replicates, n_kept, n_steps)
-    drawn = n_paths * replicates * (2 if run.problem.starts_on_hard else 1)
+    drawn = n_paths * replicates * (2 if run.problem.is_antithetic else 1)
     basis = 8.0 * 2 * run.problem.m * min(n_steps, _MOST_RANK) * drawn
     return _INTERPRETER + _SPARE * (least + basis)
 

@@ -12,6 +12,7 @@ from dmft.model.drawn_inputs import scaled
 from dmft.model.initialization import starting_coordinates
 from dmft.model.symmetry import NeuronSymmetry
 from dmft.simulation.descent import project, row_blocks
+from dmft.simulation.spectral_start import spectral_weights
 
 if TYPE_CHECKING:
     from dmft.model.inputs import Inputs, InputSampler
@@ -155,6 +156,9 @@ def draw_run(
     rng, noise = stream(_INPUTS), stream(_NOISE)
     sampler = inputs.sampler(d, rng)
     X, y, scales = _samples(problem, sampler, frame, n, rng, noise)
+    if problem.spectral_start is not None:
+        weights = spectral_weights(problem, X, y, frame, stream(_WEIGHTS))
+        symmetry.impose(weights)
     test = None
     if n_test is not None:
         rng = stream(_TEST)

@@ -18,6 +18,7 @@ from dmft.model.custom_laws import fingerprint
 from dmft.model.initialization import check_remainder
 from dmft.model.inputs import Inputs, get_inputs
 from dmft.model.problem import Problem
+from dmft.model.spectral_start import FRESH_EIGENVECTOR
 from dmft.simulation.finite_data import ImposedOverlap
 from dmft.training.constraints import check_constrained
 from dmft.training.gradient_descent import GradientDescent
@@ -90,6 +91,8 @@ class SimulationPlan:
                 f"delta must give at least one sample, n = round(delta d) >= 1; got {delta:g} "
                 f"with d = {d}"
             )
+        if method.fresh_batches and problem.spectral_start is not None:
+            raise ValueError(FRESH_EIGENVECTOR)
         law = get_inputs(inputs)
         if problem.inputs is not None and not law.is_gaussian:
             raise ValueError(

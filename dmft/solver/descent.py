@@ -71,7 +71,7 @@ def descend(
     usual = method.largest_direction_weight or 1.0
     limits = method.curvature_limits(process.delta, lam)
     radii = None if method.constraint is None else radii_of(problem)
-    B = problem.initial_weights()
+    B = process.initial_weights
     V = np.zeros_like(B)
     layer = _Layer.second(process, method)
     biases = _Layer.biases(process, method)

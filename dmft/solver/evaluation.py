@@ -86,11 +86,11 @@ def divergence_bound(weights: FloatArray) -> float:
     return min(_DIVERGENCE_FACTOR * (1.0 + float(np.sum(weights**2))), LARGEST_NUMBER)
 
 
-def initial_symmetry(problem: Problem) -> NeuronSymmetry:
-    """Return the neurons of a problem that start equal or opposite, and so remain."""
+def initial_symmetry(problem: Problem, weights: FloatArray) -> NeuronSymmetry:
+    """Return the neurons that start equal or opposite, at weights (m, ...), and so remain."""
     network = problem.network
     layer = np.array(network.second_layer)
-    return NeuronSymmetry.of(problem.initial_weights(), layer, network.activation, network.biases)
+    return NeuronSymmetry.of(weights, layer, network.activation, network.biases)
 
 
 def symmetrised(

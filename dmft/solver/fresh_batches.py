@@ -85,6 +85,7 @@ class FreshProcess(DeclaredState):
     ----------
     paths : Paths
         Those of z and xi; they do not grow.
+    initial_weights : ndarray, shape (m, k + m)
     labels, latent, scales, r : list of ndarray
         As there, with one block.
     n_full_passes : int
@@ -112,7 +113,8 @@ class FreshProcess(DeclaredState):
         self.time = 1.0
         self.n_full_passes = 0
         self._n_blocks = 0  # of coordinates added
-        self._symmetry = initial_symmetry(problem)
+        self.initial_weights = problem.initial_weights()
+        self._symmetry = initial_symmetry(problem, self.initial_weights)
         self._trains_second_layer, self._trains_biases = trains
         leading = np.concatenate([stream.leading() for stream in streams], axis=1)
         labels, scales = labels_and_scales(problem, leading)

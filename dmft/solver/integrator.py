@@ -148,7 +148,7 @@ class _Integrator(DeclaredState):
         self._max_steps = method.max_steps
         self._longest = _MOST_TIME * max(method.t_max, 1.0)
         network = process.problem.network
-        B = process.problem.initial_weights()
+        B = process.initial_weights
         if self._bias_rate:
             B = np.column_stack([network.biases or np.zeros(network.m), B])
         self._largest = divergence_bound(B)

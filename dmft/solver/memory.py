@@ -81,7 +81,7 @@ def rows_within(
     m, k, replicates = problem.m, problem.k, sampling.replicates
     n_leading = n_leading_normals(problem)
     drawn = sampling.n_paths * replicates
-    n_paths = 2 * drawn if problem.starts_on_hard else drawn  # antithetic pairs
+    n_paths = 2 * drawn if problem.is_antithetic else drawn  # antithetic pairs
     base = (n_leading + m * sampling.sobol_blocks) * drawn
     base += (_ROWS_PER_NEURON * m + n_leading + k + 3) * n_paths  # of the runs at work
     base += (2 * n_kept * m + k + 1) * n_paths  # of those, and of the run over all paths
@@ -136,7 +136,7 @@ def surely_needed(
     m, k = problem.m, problem.k
     n_leading = n_leading_normals(problem)
     drawn = n_paths * replicates
-    n = 2 * drawn if problem.starts_on_hard else drawn
+    n = 2 * drawn if problem.is_antithetic else drawn
     rows = 2 * n_leading + k + 3 if method.fresh_batches else _ROWS_WRITTEN * m + n_leading + k + 2
     pooled = (rows + m * n_kept) * n
     replicate = (rows / replicates + (1 + 1 / replicates) * m * n_kept + k + 1) * n

@@ -106,6 +106,11 @@ class Paths:
         to no more than these.
     orthogonality : EveryRow, optional
         Strategy by which fresh Gaussians are made orthogonal to the basis, to every row by default.
+    past : list of ndarray, shape (2, paths of the block), optional
+        Gaussian and gradient of a direction that the start was made with, see
+        ``dmft.solver.spectral_start``: the first fresh coordinate, and the first direction.
+    delta : float
+        n/d; with ``past``.
 
     Attributes
     ----------
@@ -122,11 +127,16 @@ class Paths:
         capacity: int = EveryRow.capacity,
         max_rows: int = sys.maxsize,
         orthogonality: EveryRow | None = None,
+        past: Blocks | None = None,
+        delta: float = np.inf,
     ) -> None:
-        self.n_leading = leading[0].shape[0]
+        self.n_leading = n_rows = leading[0].shape[0]
+        if past is not None:
+            leading = [np.concatenate(pair) for pair in zip(leading, past, strict=True)]
+            n_rows += 2
         self._orthogonality = EveryRow() if orthogonality is None else orthogonality
         self.least_in_gram_space = _LEAST_IN_GRAM_SPACE
-        rows = min(max(capacity, 2 * self.n_leading + 2), max_rows)
+        rows = min(max(capacity, 2 * n_rows + 2), max_rows)
         self.basis = OrthonormalBasis([block.shape[1] for block in leading], run, rows, max_rows)
         self._coordinates = CoefficientTable(self.basis)
         self._directions = CoefficientTable(self.basis)
@@ -134,14 +144,22 @@ class Paths:
         first = [np.concatenate([np.ones((1, block.shape[1])), block]) for block in leading]
         residuals = self.basis.explicit_residuals(first)
         self.basis.append(residuals, 0, 1.0)
-        for i in range(1, self.n_leading + 1):
+        found: list[FloatArray] = []
+        for i in range(1, n_rows + 1):
             coefficients = [residuals.subtract(i, j) for j in range(self.basis.n_rows)]
             norm = np.sqrt(residuals.square(i))
             # Latent coordinates of no variance, given those before them, extend nothing.
             if norm > SPAN_TOLERANCE * np.linalg.norm(coefficients):
                 self.basis.append(residuals, i, norm)
                 coefficients.append(norm)
-            self._coordinates.append(np.array(coefficients))
+            found.append(np.array(coefficients))
+        list(map(self._coordinates.append, found[: self.n_leading]))
+        if past is not None:
+            zeta, gradient = found[self.n_leading :]
+            ghat = gradient / np.linalg.norm(gradient)
+            self._directions.append(ghat)
+            zeta = np.pad(zeta, (0, len(ghat) - len(zeta)))
+            self._coordinates.append(zeta - ghat / np.sqrt(delta))
 
     # -- reading -----------------------------------------------------------------------------
 

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmft._numerics.machine_memory import available_memory
 from dmft.solver.basis import FullPass
 from dmft.solver.blocks import PathBlocks
 from dmft.solver.coefficients import widened
@@ -32,6 +31,8 @@ from dmft.solver.gradients import PathGradients
 from dmft.solver.orthogonality import EveryRow, WellDeterminedRows
 from dmft.solver.paths import Paths
 from dmft.solver.recycling import RecycledSubspace
+from dmft.solver.room import Room
+from dmft.solver.spectral_start import start_of
 from dmft.solver.state import DeclaredState
 from dmft.solver.truncation import Activity
 from rmt.status import Status
@@ -53,9 +54,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Process"]
 
-# Before the basis grows by this many rows, or bytes if they are more, the machine is asked whether
-# it has memory for them.
-_ROWS_AHEAD, _BYTES_AHEAD = 32, 2**24
 # A step is taken from the recycled subspace if the residual of its gradient there is below this
 # much of the smallest direction kept: less than the steps that extend nothing truncate.
 _RESIDUAL = 0.5
@@ -108,6 +106,8 @@ class Process(DeclaredState):
         As in `PathGradients`; and r, B q of the last evaluation.
     n_full_passes : int
         Evaluations so far that read the whole basis.
+    initial_weights : ndarray, shape (m, n_coordinates at the start)
+        B_0.
     """
 
     _STATE = ("_n_evaluations", "_n_extensions", "n_full_passes", "time")
@@ -135,13 +135,15 @@ class Process(DeclaredState):
         self._run = run
         self._rows_per_path = rows_per_path
         self._mask_streams = masks
-        self._symmetry = initial_symmetry(problem)
-        # Off which gradients are projected; with antithetic paths they are not.
-        self._hard_basis = None if antithetic else problem.target.hard_basis
         self._blocks = PathBlocks(streams, k, problem.target.mirror if antithetic else None)
         self._gradients = PathGradients(problem, self._blocks, masks is not None, trains)
         self.labels, self.latent = self._gradients.labels, self._gradients.latent
         self.scales, self.r = self._gradients.scales, self._gradients.r
+        start = start_of(problem, delta, self.labels, self.scales, self._blocks.leading)
+        self.initial_weights = start.weights
+        # Off which gradients are projected; with antithetic paths they are not.
+        self._hard_basis = None if antithetic else start.held
+        self._symmetry = initial_symmetry(problem, start.weights)
         orthogonality = WellDeterminedRows() if exact else EveryRow()
         self.paths = Paths(
             [block[: k + m] for block in self._blocks.leading],
@@ -150,6 +152,8 @@ class Process(DeclaredState):
             capacity=orthogonality.capacity if max_rows == sys.maxsize else EveryRow.capacity,
             max_rows=max_rows,
             orthogonality=orthogonality,
+            past=start.past,
+            delta=delta,
         )
         self._compression = compression
         truncates = compression > 0.0 and orthogonality.can_truncate and not antithetic
@@ -158,9 +162,7 @@ class Process(DeclaredState):
         # Antithetic paths must see the same decisions, to rounding: none are left to a subspace
         # whose tolerance is that of the larger, common component.
         self._recycles = self._gradients.is_compiled and not antithetic and masks is None
-        self._ahead = max(_ROWS_AHEAD, _BYTES_AHEAD // (8 * self.paths.basis.n_paths))
-        # Rows that the machine has memory for, as far as known.
-        self._room = self.paths.basis.n_rows + self._ahead
+        self._room = Room(self.paths.basis, self._blocks.sizes)
         self._n_evaluations = 0
         self._n_extensions = 0  # consecutive evaluations, so far, that kept a direction
         self.n_full_passes = 0
@@ -368,7 +370,7 @@ class Process(DeclaredState):
             return averages.failure(weights, Status.DIVERGED)
         if block is not None and basis.n_rows + 2 * m > self._rows_per_path * basis.n_paths:
             return averages.failure(weights, Status.TOO_FEW_PATHS)
-        if block is not None and not self._has_room(basis.n_rows + 2 * m):
+        if block is not None and not self._room.has(basis.n_rows + 2 * m):
             return averages.failure(weights, Status.OUT_OF_MEMORY)
         innovates = not extending and self._has_innovation(averages, smallest)
         first_new = basis.n_rows
@@ -435,20 +437,6 @@ class Process(DeclaredState):
         past = products @ self.paths.gradient_coefficients.T
         rest = max(averages.mean_square - float(np.sum(past**2)), 0.0)
         return correlation, float(np.sum(correlation**2)) + rest / self.delta
-
-    def _has_room(self, n_rows: int) -> bool:
-        """Whether there is memory for so many rows of the basis: of the budget, and the machine."""
-        basis = self.paths.basis
-        if n_rows > basis.max_rows:
-            return False
-        if n_rows > self._room:
-            numbers = (n_rows + self._ahead - basis.n_rows) * basis.n_paths
-            if n_rows > basis.capacity:  # a block has its old rows beside it while it grows
-                numbers += basis.n_rows * max(block.shape[1] for block in self.r)
-            if 8.0 * numbers > available_memory():
-                return False
-            self._room = n_rows + self._ahead
-        return True
 
     # -- parts of both ------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ def run_replicates(
         most_rows,
         hard_basis,
         _apart(execution.counting),
-        antithetic=problem.starts_on_hard,
+        antithetic=problem.is_antithetic,
         basis_rows=basis_rows,
     )
     if execution.checkpoint is None:
@@ -304,7 +304,7 @@ class _Shared:
         hard = transform = None
         if problem.inputs is not None:
             transform = partial(leading_rows, problem)
-        elif self.hard_basis.shape[1] and not self.antithetic:
+        elif self.hard_basis.shape[1] and not problem.starts_on_hard and not self.antithetic:
             target = problem.target
             hard = HardCoordinates(self.hard_basis, target.uses_noise, problem.sample_labels)
         with np.errstate(all="ignore"):  # labels are checked

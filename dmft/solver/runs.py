@@ -37,7 +37,8 @@ class Run:
     gamma : ndarray, shape (n_times, m, n_directions)
         Gamma(t, v), the gradients on the kept directions.
     direction_step, direction_neuron : ndarray of int, shape (n_directions,)
-        Which gradient added which direction (and the fresh coordinate that goes with it).
+        Which gradient added which direction (and the fresh coordinate that goes with it); step -1
+        for that of an eigenvector that the run starts from.
     gradient_second_moment : ndarray, shape (n_times, m, m)
         E[g^t g^t^T].
     train_loss, squared_gradient_norm : ndarray, shape (n_times,)
@@ -135,8 +136,9 @@ class Record:
         self._second_layer: list[FloatArray] = []
         self._biases: list[FloatArray] = []
         self._counts: list[tuple[int, int, int]] = []
-        self._direction_step: list[int] = []
-        self._direction_neuron: list[int] = []
+        # Directions that the start was made with belong to a gradient before the first.
+        self._direction_step: list[int] = [-1] * process.paths.n_directions
+        self._direction_neuron: list[int] = [0] * process.paths.n_directions
         self._pre_activations: dict[int, FloatArray] = {}
         self.left_out = 0.0
 

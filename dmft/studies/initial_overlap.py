@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dmft._numerics.sampling import Sampling
 from dmft.model.gradients import pre_activation_gradient
+from dmft.model.spectral_start import stated_overlap
 from dmft.solver.replicates import solve_antithetic
 from rmt.status import NumericalFailure
 
@@ -259,7 +260,7 @@ def check_problem(problem: Problem) -> None:
     if problem.starts_on_hard:
         raise ValueError(
             "problem must start without overlap with the hard directions; give it as hard_overlap, "
-            f"got initial_overlap = {problem.to_config()['initial_overlap']}"
+            f"got {stated_overlap(problem)}"
         )
     if problem.init_radius == 0.0:
         raise ValueError("problem must have init_radius > 0, got 0")

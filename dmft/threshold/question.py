@@ -10,6 +10,7 @@ import numpy as np
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance, check_real
 from dmft.model.problem import Problem
+from dmft.model.spectral_start import stated_overlap
 from dmft.training.constraints import check_constrained
 from dmft.training.methods import METHODS, Method
 
@@ -61,7 +62,7 @@ def check_question(
     if problem.starts_on_hard:
         raise ValueError(
             "problem must start without overlap with the hard directions for a threshold to exist, "
-            f"got initial_overlap = {problem.to_config()['initial_overlap']}"
+            f"got {stated_overlap(problem)}"
         )
     return ends
 

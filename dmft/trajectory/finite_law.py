@@ -81,10 +81,10 @@ def finite_law(
     n = max(1, round(trajectory.delta * d))
     if draws is None:
         draws = DRAWS[1] if step == 0 else int(np.clip(len(limit.weights) // n, *DRAWS))
-    if step:
+    assert trajectory.problem is not None  # hessian() asks for it
+    if step or trajectory.problem.spectral_start is not None:
         laws = draws_of_paths(trajectory, step, n)
     else:
-        assert trajectory.problem is not None  # hessian() asks for it
         seed, constraint = trajectory.sampling.seed, trajectory.method.constraint
         laws = initial_draws(trajectory.problem, trajectory.delta, n, seed, constraint)
     return law_of_draws(

@@ -143,9 +143,10 @@ class Quantities:
         if n == 0:
             return np.empty((0, 0, m, m))
         size = m * last
-        fresh = run.weights[: last + 1, :, len(run.latent) + m :][:, :, :size]
+        start = int(np.count_nonzero(run.direction_step < 0))  # directions before the first step
+        fresh = run.weights[: last + 1, :, len(run.latent) + m + start :][:, :, :size]
         fresh = fresh.reshape((last + 1) * m, size)
-        gamma = run.gamma[:last, :, :size].reshape(size, size)
+        gamma = run.gamma[:last, :, start : start + size].reshape(size, size)
         response = np.full((n, n, m, m), np.nan)
         response[: last + 1] = 0.0
         if size:

@@ -10,6 +10,7 @@ from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance, check_real
 from dmft.model.problem import Problem
+from dmft.model.spectral_start import FRESH_EIGENVECTOR
 from dmft.solver.replicates import run_replicates
 from dmft.training.constraints import check_constrained
 from dmft.training.methods import METHODS, Method
@@ -161,6 +162,8 @@ def solve_with(
     """Solve as :func:`solve` does on given paths, with its arguments of execution in one."""
     _check(problem, method, sampling)
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
+    if method.fresh_batches and problem.spectral_start is not None:
+        raise ValueError(FRESH_EIGENVECTOR)
     if method.fresh_batches and problem.starts_on_hard:
         raise ValueError(
             "fresh_batches must be False for a problem that starts with an overlap with a hard "

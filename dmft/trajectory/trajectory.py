@@ -392,7 +392,7 @@ class Trajectory(Result):
             return law_at_dimension(self, step, d, draws)
         if step in self._laws:
             return self._laws[step]
-        if step == 0:
+        if step == 0 and self.problem.spectral_start is None:
             constraint = self.method.constraint
             law = initial_law(self.problem, self.delta, self.sampling, constraint=constraint)
         else:

@@ -8,7 +8,7 @@ import pytest
 from small import RETRIEVAL as PROBLEM
 
 import dmft
-import dmft.solver.process
+import dmft.solver.room
 from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft.hessian import hessian
 from dmft.recovery import exponents
@@ -243,9 +243,9 @@ def test_a_run_ends_where_the_memory_of_the_machine_does(monkeypatch):
         asked.append(None)
         return 1e9 if len(asked) < enough else 1e3
 
-    monkeypatch.setattr(dmft.solver.process, "_ROWS_AHEAD", 4)
-    monkeypatch.setattr(dmft.solver.process, "_BYTES_AHEAD", 0)
-    monkeypatch.setattr(dmft.solver.process, "available_memory", available)
+    monkeypatch.setattr(dmft.solver.room, "_ROWS_AHEAD", 4)
+    monkeypatch.setattr(dmft.solver.room, "_BYTES_AHEAD", 0)
+    monkeypatch.setattr(dmft.solver.room, "available_memory", available)
     whole = dmft.solve(PROBLEM, 4.0, method, sampling, threads=1)
     assert whole.status is dmft.Status.SUCCESS
     enough = len(asked)  # all but the last time, in the run of the last replicate
@@ -264,9 +264,9 @@ def test_a_run_ends_where_the_memory_of_the_machine_does(monkeypatch):
 def test_a_hessian_that_cannot_be_computed_again_says_why(monkeypatch):
     sampling = dmft.Sampling(n_paths=1024, replicates=2)
     found = dmft.solve(PROBLEM, 4.0, DESCENT, sampling, hessian_steps=[40], threads=1)
-    monkeypatch.setattr(dmft.solver.process, "_ROWS_AHEAD", 4)
-    monkeypatch.setattr(dmft.solver.process, "_BYTES_AHEAD", 0)
-    monkeypatch.setattr(dmft.solver.process, "available_memory", lambda: 1e3)
+    monkeypatch.setattr(dmft.solver.room, "_ROWS_AHEAD", 4)
+    monkeypatch.setattr(dmft.solver.room, "_BYTES_AHEAD", 0)
+    monkeypatch.setattr(dmft.solver.room, "available_memory", lambda: 1e3)
     with pytest.raises(dmft.NumericalFailure, match=r"OUT_OF_MEMORY.*Step 20 could not"):
         found.hessian(20)
     assert found.hessian(40).edges().status.ok

@@ -99,7 +99,7 @@ def test_stationarity_in_coordinates():
     problem, delta = retrieval(), 3.0
     leading = GaussianStream(Sampling(n_paths=2**15), 0, 3, 1).leading()
     labels = leading[0] ** 2
-    start = start_of(problem, delta, [labels], [leading])
+    start = start_of(problem, delta, [labels], [np.empty(0)], [leading])
     zeta, gradient = start.past[0]
     overlap, weight = start.weights[0, 0], start.weights[0, -1]
     q = zeta - gradient / np.sqrt(np.mean(gradient**2) * delta)

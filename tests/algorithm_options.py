@@ -14,6 +14,7 @@ PAIR = dmft.Problem(
     "pseudo-huber",
     weight_decay=0.05,
     second_layer_weight_decay=0.1,
+    bias_weight_decay=0.2,
 )
 COSINE = {"schedule": "cosine", "peak": 0.3, "final": 0.0, "warmup_steps": 3}
 OPTIONS = {
@@ -21,11 +22,13 @@ OPTIONS = {
     "momentum": {"step_size": 0.1, "momentum": 0.8},
     "schedule": {"step_size": COSINE},
     "second layer": {"second_layer_step_size": 0.2},
+    "biases": {"bias_step_size": 0.4},
     "all": {
         "step_size": COSINE,
         "batch_fraction": 0.4,
         "momentum": 0.7,
         "second_layer_step_size": dmft.WarmUp(0.2, 3),
+        "bias_step_size": dmft.WarmUp(0.2, 2),
     },
     "nesterov": {"step_size": 0.1, "momentum": 0.8, "nesterov": True},
     "sphere": {"constraint": "sphere"},
@@ -35,6 +38,7 @@ OPTIONS = {
         "momentum": 0.7,
         "nesterov": True,
         "second_layer_step_size": dmft.WarmUp(0.2, 3),
+        "bias_step_size": dmft.WarmUp(0.2, 2),
         "constraint": "sphere",
     },
 }

@@ -24,7 +24,9 @@ def problems(draw, targets=TARGETS):
     layer = draw(st.lists(st.sampled_from([-1.0, -0.5, 0.3, 0.7, 1.0]), min_size=1, max_size=3))
     return dmft.Problem(
         dmft.Target(draw(st.sampled_from(targets)), noise=draw(st.sampled_from([0.0, 0.5]))),
-        dmft.Network(draw(st.sampled_from(SMOOTH)), layer),
+        dmft.Network(
+            draw(st.sampled_from(SMOOTH)), layer, biases=draw(st.sampled_from([None, 0.5]))
+        ),
         draw(st.sampled_from(["pseudo-huber", "square"])),
         init_radius=draw(st.sampled_from([0.5, 1.0])),
         weight_decay=draw(st.sampled_from([0.0, 0.1])),

@@ -1,4 +1,4 @@
-"""The coordinate form with mini-batches, momentum, schedules and a second layer, plainly in numpy.
+"""The coordinate form with batches, momentum, schedules, second layer and biases, plainly in numpy.
 
 Independent of ``dmft`` but for the numbers it is given: element-wise formulas are those of
 ``problems``, nothing is adapted, batched or remembered. With b^t in {0, 1} of mean p::
@@ -6,7 +6,10 @@ Independent of ``dmft`` but for the numbers it is given: element-wise formulas a
     gt^t     = (b^t / p) g^t = sum_{v<=t} Gamma(t, v) ghat^v
     q^t      = zeta^t - ghat^t / sqrt(delta)
     V        = beta V + (E[gt^t q^T], -Gamma(t, t) / sqrt(delta)) + lam B,         B -= eta_t V
-    W        = beta W + E[(b^t / p) L' sigma(r)] + lam_a a,                        a -= eta^a_t W
+    W        = beta W + E[(b^t / p) L' sigma(r + c)] + lam_a a,                    a -= eta^a_t W
+    U        = beta U + E[gt^t] + lam_c c,                                         c -= eta^c_t U
+
+with biases c, g and the output f those at r + c.
 
 (Nesterov: what has just been added to V, plus beta V, in the place of V.) On spheres each row of B
 is scaled back to the radius that it started with.
@@ -36,14 +39,18 @@ def run(
     sphere=False,
     fraction=1.0,
     layer_decay=0.0,
+    bias_etas=None,
+    bias_decay=0.0,
+    biases=None,
     orthogonalise=True,
     masked_averages=False,
 ):
     """Follow a `problems.Case` on the given random numbers, opening every direction.
 
     ``leading`` (k + m, N), ``fresh`` and ``masks`` step to (m, N) and to b^t (N,), ``etas`` and
-    ``layer_etas`` (T,). Returns C(t, t), M(t), a(t), train loss, E[g g^T] and |grad Risk|^2 of all
-    samples, each with T + 1 steps first; and "inferred" (T,), |grad Risk|^2 from that of the batch.
+    ``layer_etas`` (T,). Returns C(t, t), M(t), a(t), c(t), train loss, E[g g^T] and |grad Risk|^2
+    of all samples, each with T + 1 steps first; and "inferred" (T,), |grad Risk|^2 from that of the
+    batch.
     ``masked_averages``: whether averages that b^t drops out of are taken with it all the same.
     """
     value, slope = problems.ACTIVATIONS[case.activation][:2]
@@ -57,12 +64,14 @@ def run(
             basis.append_part_of(row.copy())
     a = np.array(case.second_layer, dtype=float)
     B = np.concatenate([np.zeros((m, k)), case.init_radius * np.eye(m)], axis=1)
-    V, W = np.zeros_like(B), np.zeros(m)
+    V, W, U = np.zeros_like(B), np.zeros(m), np.zeros(m)
+    c = np.zeros(m) if biases is None else np.array(biases)
+    bias_etas = np.zeros(len(etas)) if bias_etas is None else bias_etas
     easy = np.ones(k)
     easy[list(case.hard)] = 0.0
-    out = {key: [] for key in ("C", "M", "a", "train_loss", "G", "square", "inferred")}
+    out = {key: [] for key in ("C", "M", "a", "c", "train_loss", "G", "square", "inferred")}
     for t in range(len(etas) + 1):
-        r = B @ q.rows
+        r = B @ q.rows + c[:, None]
         f = a @ value(r)
         g = a[:, None] * slope(r) * loss_slope(f, labels)
         full = np.concatenate([(g @ q.rows[:k].T) * easy, g @ q.rows[k:].T], axis=1) / n
@@ -71,6 +80,7 @@ def run(
             "C": B @ B.T,
             "M": B[:, :k],
             "a": a,
+            "c": c,
             "train_loss": loss(f, labels).mean(),
             "G": g @ g.T / n,
             "square": np.sum(full**2) + np.sum(rest**2) / n / case.delta,
@@ -85,6 +95,7 @@ def run(
         gradient[:, :k] *= easy
         counts = factor if masked_averages else np.ones(n)
         layer_gradient = (value(r) * loss_slope(f, labels)) @ counts / n
+        bias_gradient = g @ counts / n
         gamma, first = np.zeros((m, m)), ghat.n
         for j in range(m):
             row = masked[j].copy()
@@ -110,4 +121,7 @@ def run(
         a = a - layer_etas[t] * (layer_gradient + momentum * W if nesterov else W)
         if sphere:
             B *= case.init_radius / np.linalg.norm(B, axis=1, keepdims=True)
+        bias_gradient = bias_gradient + bias_decay * c
+        U = momentum * U + bias_gradient
+        c = c - bias_etas[t] * (bias_gradient + momentum * U if nesterov else U)
     return {key: np.array(values) for key, values in out.items()}

@@ -78,6 +78,27 @@ def test_losses_and_labels_with_parameters(call):
     assert "capped-square(cap=5), 1 gelu neuron, normalised-square(a=2) loss" in str(found)
 
 
+def test_biases_from_the_command_line(call):
+    law = "network.biases={ law = 'gaussian', std = 0.5, seed = 3 }"
+    flags = ("--bias-step-size", 0.3, "--set", "problem.bias_weight_decay=0.1", "--json")
+    config = config_of(call("trajectory", *flags, "--set", law))
+    assert config["network"]["biases"] == {"law": "gaussian", "std": 0.5, "mean": 0.0, "seed": 3}
+    assert config["method"]["bias_step_size"] == 0.3
+    _, out, _ = call("trajectory", *flags, "--biases", 0.5, "--neurons", 2)
+    result = json.loads(out)
+    assert np.shape(result["biases"]) == np.shape(result["stderr"]["biases"]) == (2, 2)
+    assert result["biases"][0] == [0.5, 0.5]
+    _, out, _ = call("trajectory", "--biases", 0.5)
+    assert "1 gelu neuron (bias 0.5)" in out
+    for wrong, words in (
+        (("--biases", "x"), ["biases", "x"]),
+        (("--set", "network.biases=[0.1, 0.2]"), ["[network]", "biases", "2 numbers"]),
+        (("--bias-step-size", -1), ["bias_step_size", "-1"]),
+        (("--t-max", 1, "--set", "method.bias_step_size=0.1"), ["bias_step_size"]),
+    ):
+        assert_one_line(call("trajectory", *wrong), *words)
+
+
 def test_laws_of_the_working_directory(call, laws):
     activation = "{ python = 'laws.py:swish', beta = 2 }"
     config = config_of(

@@ -146,13 +146,16 @@ def test_presets_read_and_are_documented(name):
         assert len(run.sweep.grid) >= 5
         assert len(run.sweep.d) >= 2
     else:  # nothing to recover, and a smallest eigenvalue that is an edge
-        assert name == "relu"
-    assert 'label = "' in preset_text(name)
+        assert name in ("relu", "biases-relu")
+    assert "label = " in preset_text(name)
     assert RunFile.from_config(run.to_config(), name) == run
 
 
 def test_the_presets_are_those_announced():
     assert preset_names() == (
+        "biases-gelu",
+        "biases-relu",
+        "capped-correlation",
         "correlated-initialisation",
         "cosine-decay",
         "easy-hard",
@@ -160,6 +163,7 @@ def test_the_presets_are_those_announced():
         "logistic-flips",
         "mini-batch",
         "momentum",
+        "normalised-square",
         "product",
         "relu",
         "robust-phase-retrieval",

@@ -107,6 +107,7 @@ def test_theory_agrees_with_simulation(plain, name):
     comparison = dmft.compare(trajectory, runs)
     assert not comparison.significant, comparison.table()
     assert ("second_layer" in comparison.quantities) is method.trains_second_layer
+    assert ("biases" in comparison.quantities) is method.trains_biases
     # And plain descent does not, or nothing would have been shown.
     moved = np.abs(plain.norm - trajectory.norm)
     assert np.any(moved > 4.0 * np.hypot(plain.stderr["norm"], trajectory.stderr["norm"]) + 1e-3)

@@ -87,6 +87,7 @@ class Draw:
         return {
             "activation": self.value(*names, extreme=("gleu",)),
             "second_layer": self.value(layer, extreme=([1e200], [1e-200], [0.0, 0.0])),
+            "biases": self.value(None, None, 0.5, extreme=(1e160, 1e-200)),
         }
 
     def problem(self, hard=False, most=3):
@@ -109,7 +110,9 @@ class Draw:
             return dmft.GradientDescent(self.value(0.1, 0.3), self.value(2, 3))
         if flow and self.rng.random() < 0.25:
             return dmft.GradientFlow(
-                t_max=self.value(0.5, 1.0, extreme=(1e-300,)), tol=self.value(1e-2, 3e-2)
+                t_max=self.value(0.5, 1.0, extreme=(1e-300,)),
+                tol=self.value(1e-2, 3e-2),
+                bias_rate=self.value(0.0, 0.0, 1.0),
             )
         fresh = self.rng.random() < 0.2
         return dmft.GradientDescent(
@@ -119,6 +122,7 @@ class Draw:
             momentum=self.value(0.0, 0.0, 0.5),
             second_layer_step_size=self.value(0.0, 0.0, 0.1),
             fresh_batches=self.value(fresh),
+            bias_step_size=self.value(0.0, 0.0, 0.1),
         )
 
     def sampling(self):

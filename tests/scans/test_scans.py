@@ -165,6 +165,12 @@ def test_points_share_what_does_not_depend_on_their_settings():
     assert max(len(task.readings) for task in plan.tasks.values()) == 3
 
 
+def test_biases_are_an_axis_and_a_quantity():
+    tables = {**TABLES, "method": {**TABLES["method"], "bias_step_size": 0.2}}
+    found = run(tables=tables, axes={"network.biases": [0.0, 0.5]}, quantity=["biases[0]@0"])
+    np.testing.assert_array_equal(found.value[:, 0], [0.0, 0.5])
+
+
 def test_a_hessian_is_held_to_no_accuracy_and_losses_are():
     accurate = TABLES | {"sampling": {"rtol": 0.05, "replicates": 4}}
     tasks = question_of(accurate, AXES, ["gap", "test_loss"]).plan().tasks.values()

@@ -32,12 +32,14 @@ def test_descent_is_what_it_says(name):
     if on_spheres:
         theta = theta / np.linalg.norm(theta, axis=1, keepdims=True)
     a, V, W = np.array([1.0, -0.5]), np.zeros((m, d)), np.zeros(m)
+    c, U = np.zeros(m), np.zeros(m)
     for t in range(7):
-        r = theta @ X.T
+        r = theta @ X.T + c[:, None]
         residual = loss_slope(a @ value(r), y)
         g = a[:, None] * slope(r) * residual
         np.testing.assert_allclose(run.correlation[t], theta @ theta.T, atol=1e-12)
         np.testing.assert_allclose(run.second_layer[t], a, atol=1e-12)
+        np.testing.assert_allclose(run.biases[t], c, atol=1e-12)
         np.testing.assert_allclose(run.gradient_norm[t], np.linalg.norm(g @ X / n), atol=1e-12)
         np.testing.assert_allclose(run.gradient_covariance[t], g @ g.T / n, atol=1e-12)
         if t == 6:
@@ -54,6 +56,9 @@ def test_descent_is_what_it_says(name):
         a = a - method.second_layer_step_sizes[t] * H
         if on_spheres:
             theta = theta / np.linalg.norm(theta, axis=1, keepdims=True)
+        K = g @ b / n + 0.2 * c
+        U = method.momentum * U + K
+        c = c - method.bias_step_sizes[t] * (K + method.momentum * U if method.nesterov else U)
 
 
 def test_batches_are_their_own_random_numbers():

@@ -89,6 +89,7 @@ def test_the_solver_is_its_plain_twin(name):
         "pseudo-huber",
         weight_decay=pair_for(name).weight_decay,
         second_layer_weight_decay=0.1,
+        bias_weight_decay=0.2,
     )
     sampling = dmft.Sampling(n_paths=512, replicates=2, seed=5)
     streams = plain_paths.streams(problem, sampling)
@@ -110,12 +111,15 @@ def test_the_solver_is_its_plain_twin(name):
         sphere=method.constraint == "sphere",
         fraction=method.batch_fraction,
         layer_decay=0.1,
+        bias_etas=method.bias_step_sizes,
+        bias_decay=0.2,
     )
     found = dmft.solve(problem, 3.0, method, sampling)
     steps = np.arange(9)
     np.testing.assert_allclose(found.norm, twin["C"], atol=1e-10)
     np.testing.assert_allclose(found.overlap, twin["M"], atol=1e-10)
     np.testing.assert_allclose(found.second_layer, twin["a"], atol=1e-10)
+    np.testing.assert_allclose(found.biases, twin["c"], atol=1e-10)
     np.testing.assert_allclose(found.train_loss, twin["train_loss"], atol=1e-10)
     np.testing.assert_allclose(found.gradient_covariance[steps, steps], twin["G"], atol=1e-10)
     np.testing.assert_allclose(found.gradient_norm**2, twin["square"], atol=1e-10)

@@ -196,8 +196,11 @@ def _draw(
         with style(place.settings):
             figure = function(*arguments, **options)
             # A legend that has gone below takes height from all panels, and others may cover then.
-            while any(_clear_legend(panel) for panel in place.panels):
+            grown: dict[int, float] = {}
+            while any(_clear_legend(panel, grown) for panel in place.panels):
                 pass
+            for panel in place.panels:
+                _break_label(panel)
     finally:
         _place.reset(token)
     return figure
@@ -302,6 +305,19 @@ def is_own(figure: Figure) -> bool:
     return isinstance(figure.canvas, Canvas) and (_place.get() or _Place()).axes is None
 
 
+def _break_label(panel: Axes) -> None:
+    """Break the name of a vertical axis that is longer than its panel, at a space by its middle."""
+    text, figure = panel.yaxis.label.get_text(), panel.get_figure(root=True)
+    # Of a formula, spaces are no places to break it.
+    spaces = [at for at, c in enumerate(text) if c == " " and text[:at].count("$") % 2 == 0]
+    if "\n" in text or not spaces or figure is None:
+        return
+    figure.draw_without_rendering()
+    if panel.yaxis.label.get_window_extent().height > panel.bbox.height:
+        at = min(spaces, key=lambda place: abs(place - len(text) / 2))
+        panel.yaxis.label.set_text(f"{text[:at].rstrip()}\n{text[at:].lstrip()}")
+
+
 def broken(text: str, figure: Figure) -> str:
     """Return a title in lines no wider than the figure, broken after commas."""
     most = int(_LETTERS_PER_INCH * figure.get_figwidth())
@@ -336,8 +352,10 @@ def legend_below(
         legend.remove()
 
 
-def _clear_legend(panel: Axes) -> bool:
+def _clear_legend(panel: Axes, grown: dict[int, float]) -> bool:
     """Make room above the data for a legend that would cover some of it, or put it below.
+
+    A figure of no stated height grows by what legends take below each row: `grown`, in pixels.
 
     Returns
     -------
@@ -358,6 +376,13 @@ def _clear_legend(panel: Axes) -> bool:
         down = ScaledTranslation(0.0, -_BELOW / 72.0, figure.dpi_scale_trans)
         legend.set_loc("upper center")
         legend.set_bbox_to_anchor((0.5, 0.0), transform=panel.transAxes + down)
+        place = _place.get() or _Place()
+        if is_own(figure) and not isinstance(place.size, tuple):
+            spec = panel.get_subplotspec()
+            row = 0 if spec is None else int(spec.rowspan.stop)
+            more = max(box.height - grown.get(row, 0.0), 0.0)
+            grown[row] = grown.get(row, 0.0) + more
+            figure.set_figheight(figure.get_figheight() + more / figure.dpi)
         return True
     scale = panel.yaxis.get_transform()
     low, high = scale.transform(panel.get_ylim())

@@ -46,12 +46,18 @@ __all__ = [
 
 # Letters of the names of lines that are printed before the others are known.
 _FIRST_WIDTH = 14
+# Of files that a run may write.
+_SUFFIXES = (".npz", ".csv", ".png", ".pdf", ".svg")
 # Settings of a run file that say how long to go on, not where to.
 _BUDGETS = ("max_paths", "max_seconds")
 
 
 class _Result(Protocol):
     def save(self, path: str | os.PathLike[str], /) -> object: ...
+
+
+class _Table(Protocol):
+    def to_csv(self, path: str | os.PathLike[str], /) -> Path: ...
 
 
 class _Run(Protocol):
@@ -75,6 +81,7 @@ class Output:
         self._force = arguments.force
         self._stamp = settings_stamp(arguments, run.to_config())
         self._made: list[Path] = []
+        self._stems: dict[str, str] = {}
         self._cache: Path | None = None
         self._kept = contextlib.ExitStack()
         self._unfinished = False
@@ -156,26 +163,41 @@ class Output:
 
         path = self.path(f"{kind}.npz")
         if not self.path(kind).is_dir():  # of the seeds behind it, of the same settings
-            path = self._free(path)
+            path = self._free(kind, ".npz")
         with stamped(self._stamp):
             result.save(path)
         self.files.append(path)
         status = getattr(result, "status", None)
         self._unfinished |= status in (Status.MAX_PATHS, Status.OUT_OF_MEMORY)
 
-    def _free(self, path: Path) -> Path:
-        """Return a path that overwrites no file made with other settings, unless by --force."""
-        free = path if self._force else free_path(path, self._stamp)
-        if free != path:
-            say(f"{PROGRAM}: {path} is of other settings: writing {free} (or use --force)")
-        return free
+    def table(self, kind: str, result: _Table) -> None:
+        """Write the table of a result, which has been saved, beside it."""
+        self.files.append(result.to_csv(self._free(kind, ".csv")))
+
+    def _free(self, kind: str, suffix: str) -> Path:
+        """Return a path that overwrites no file made with other settings, unless by --force.
+
+        All files of a kind have one number.
+        """
+        path = self.path(f"{kind}{suffix}")
+        if kind not in self._stems:
+            first = self.path(f"{kind}.npz")
+            free = first if self._force else free_path(first, self._stamp, beside=_SUFFIXES)
+            self._stems[kind] = free.stem
+            if free != first:
+                other = free.with_suffix(suffix)
+                say(
+                    f"{PROGRAM}: {self.path(kind)} has files of other settings: writing {other} "
+                    "(or use --force)"
+                )
+        return path.with_name(f"{self._stems[kind]}{suffix}")
 
     def draw(self, kind: str, plot: str, *results: Any) -> None:
         """Draw results with a function of `dmft.plotting` and write the figure.
 
         The result does not depend on it: where there can be no figure, one line says so.
         """
-        path = self._free(self.path(f"{kind}.{self._format}"))
+        path = self._free(kind, f".{self._format}")
         try:
             logging.getLogger("matplotlib").setLevel(logging.ERROR)
             from dmft import plotting

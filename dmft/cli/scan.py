@@ -64,7 +64,7 @@ def run_scan(arguments: argparse.Namespace) -> int:
                 f"what is finished is kept in {folder}, the same command resumes"
             ) from None
         output.save("scan", result)
-        output.files.append(result.to_csv(output.files[-1].with_suffix(".csv")))
+        output.table("scan", result)
         output.draw("scan", "plot_scan", result)
     lines = [*problem_lines(run), *result.lines()]
     return output.report("scan", result.status, _json(result), lines, result.table())

@@ -111,7 +111,7 @@ def _flat(config: Any, name: str) -> list[tuple[str, Any]]:
 
 
 def _shortened(value: Any) -> str:
-    text = str(value)
+    text = " ".join(str(value).split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 __all__ = ["figure_metadata", "free_path", "header_entry", "settings_of", "stamped"]
@@ -55,10 +55,13 @@ def figure_metadata(kind: str) -> dict[str, str]:
     return {} if stamp is None or kind not in _FORMATS else {"Keywords": _TEXT + stamp}
 
 
-def free_path(path: Path, stamp: str, contents: bytes | None = None) -> Path:
+def free_path(
+    path: Path, stamp: str, contents: bytes | None = None, *, beside: Collection[str] = ()
+) -> Path:
     """Return a path, with -2, -3, ... if need be, that no file of other settings has.
 
-    With `contents`, a file that holds these is in nobody's way either.
+    With `contents`, a file that holds these is in nobody's way either. Nor has the path, with any
+    of the suffixes `beside`, then: files of one run have one number.
 
     Examples
     --------
@@ -72,7 +75,14 @@ def free_path(path: Path, stamp: str, contents: bytes | None = None) -> Path:
     ('run.png', 'run-2.png')
     """
     free, number = path, 1
-    while free.is_file() and _stamp_of(free) != stamp and not _holds(free, contents):
+
+    def is_taken(suffix: str) -> bool:
+        file = free.with_suffix(suffix)
+        # A table has no stamp, and belongs to the result beside it.
+        known = file.with_suffix(".npz") if beside and suffix == ".csv" else file
+        return file.is_file() and _stamp_of(known) != stamp and not _holds(file, contents)
+
+    while any(map(is_taken, {path.suffix, *beside})):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free

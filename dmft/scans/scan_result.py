@@ -324,7 +324,7 @@ def _cell(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _range(values: list[Any]) -> str:

@@ -37,6 +37,7 @@ from dmft.threshold.extrapolation import Extrapolation
 from dmft.threshold.gap_limit import GapLimit
 from dmft.threshold.horizon import delta_nn_curve
 from dmft.threshold.search import find_delta_nn
+from dmft.threshold.sizes import ThresholdsAtSizes, delta_nn_at_sizes
 from dmft.threshold.threshold import Crossing, Threshold
 from dmft.training.gradient_descent import GradientDescent
 from dmft.training.gradient_flow import GradientFlow
@@ -87,12 +88,14 @@ __all__ = [
     "Target",
     "Threshold",
     "ThresholdCurve",
+    "ThresholdsAtSizes",
     "Trajectory",
     "UnstablePaths",
     "WarmUp",
     "algorithmic_gap",
     "compare",
     "curvature",
+    "delta_nn_at_sizes",
     "delta_nn_curve",
     "erm_limit",
     "fall_step",

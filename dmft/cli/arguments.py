@@ -83,7 +83,9 @@ def command_parser() -> argparse.ArgumentParser:
 
 def _threshold(parser: Parser) -> None:
     _add_source(parser)
-    add_options(parser, "threshold", "bracket", "step", "scan_points", "criterion", "index")
+    add_options(
+        parser, "threshold", "bracket", "step", "scan_points", "criterion", "index", "d", "draws"
+    )
     parser.add_argument(
         "--digits",
         type=integer,
@@ -95,7 +97,18 @@ def _threshold(parser: Parser) -> None:
 
 def _curve(parser: Parser) -> None:
     _add_source(parser)
-    add_options(parser, "curve", "bracket", "steps", "points", "max_solves", "criterion", "index")
+    add_options(
+        parser,
+        "curve",
+        "bracket",
+        "steps",
+        "points",
+        "max_solves",
+        "criterion",
+        "index",
+        "d",
+        "draws",
+    )
     parser.add_argument(
         "--require-limit", action="store_true", help="exit with 3 if the limit is not settled"
     )

@@ -20,7 +20,7 @@ __all__ = ["run_curve"]
 _JSON = """steps times value stderr interpolation_error bias error statuses crossings bracket
 limit detail edge_at_threshold edge_at_threshold_stderr unstable_share n_evaluations delta gap
 gap_stderr left_edge left_edge_stderr rtol n_paths paths_of_solve gap_limit criterion index
-jump jump_stderr edge_kinds"""
+jump jump_stderr edge_kinds d draws band"""
 
 
 def run_curve(arguments: argparse.Namespace) -> int:
@@ -42,6 +42,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
                 **settings.stated("points", "max_solves"),
                 **run.threshold.stated("criterion", "index")
                 | settings.stated("criterion", "index"),
+                **settings.of_size,
                 **run.accuracy_options,
                 **running.options(),
             )

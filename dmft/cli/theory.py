@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import argparse
 
     from dmft.config.config import RunFile
+    from dmft.threshold.sizes import ThresholdsAtSizes
     from dmft.threshold.threshold import Threshold
     from dmft.trajectory.trajectory import Trajectory
 
@@ -32,25 +33,75 @@ _THRESHOLD = """value stderr bias interpolation_error error rtol n_paths step br
 gap_at_bracket crossings residual n_evaluations unstable_share
 statuses detail delta gap gap_stderr criterion index jump jump_stderr edge_kind
 edge_kind_is_certain multiplicity"""
+_SIZE = "d draws value stderr band status detail unstable_share delta gap gap_stderr"
 _SPECTRUM = """delta step left_edge left_edge_stderr right_edge right_edge_stderr edge_kinds
 outliers outlier_status hard_gap hard_gap_stderr atom_at_zero x density"""
 
 
 def run_threshold(arguments: argparse.Namespace) -> int:
     """Find delta_NN."""
-    from dmft.threshold.report import threshold_lines
+    from dmft.threshold.report import sizes_lines, sizes_table, threshold_lines
 
     run = run_file(arguments)
     bracket = needed(run.threshold.bracket, "threshold.bracket")
+    sizes = run.threshold.d
+    if sizes:
+        _check_sizes(arguments, run, bracket)
+    at_sizes: ThresholdsAtSizes | None = None
     with Output(arguments, run) as output:
-        result = threshold_of(arguments, run, bracket, output)
+        if sizes:
+            at_sizes = _at_sizes(arguments, run, bracket, output)
+        result = at_sizes.limit if at_sizes else threshold_of(arguments, run, bracket, output)
         output.save("threshold", result)
         if np.isfinite(result.gap).any():
             output.draw("threshold", "plot_threshold", result)
+        if at_sizes:
+            output.save("threshold-sizes", at_sizes)
+            output.draw("threshold-sizes", "plot_sizes", at_sizes)
     data = picked(result, _THRESHOLD)
     if result.digits:
         data["digits"] = result.digits
+    if at_sizes:
+        data["sizes"] = [picked(one, _SIZE) for one in at_sizes.thresholds]
+        lines, table = sizes_lines(at_sizes, run.name), sizes_table(at_sizes)
+        return output.report("threshold", at_sizes.status, data, lines, table)
     return output.report("threshold", result.status, data, threshold_lines(result, run.name))
+
+
+def _check_sizes(arguments: argparse.Namespace, run: RunFile, bracket: tuple[float, float]) -> None:
+    """Raise for dimensions that no threshold is about, before anything is computed."""
+    from dmft.threshold.finite_size import FiniteSize
+
+    settings = run.threshold
+    rtol = None if run.accuracy is None else run.accuracy.rtol
+    for d in settings.d or ():
+        FiniteSize.checked(
+            d, settings.draws, run.problem, run.method, bracket,
+            rtol=rtol, digits=arguments.digits,
+        )  # fmt: skip
+
+
+def _at_sizes(
+    arguments: argparse.Namespace, run: RunFile, bracket: tuple[float, float], output: Output
+) -> ThresholdsAtSizes:
+    """Find delta_NN at all dimensions asked for, and in the limit, with a progress bar."""
+    from dmft.threshold.sizes import delta_nn_at_sizes
+
+    settings = run.threshold
+    assert settings.d is not None
+    with execution(
+        arguments, output, "threshold", lambda: first_lines(run, "threshold")
+    ) as running:
+        return delta_nn_at_sizes(
+            run.problem,
+            run.method,
+            bracket,
+            settings.d,
+            settings.step,
+            run.sampling,
+            **settings.stated("draws", "scan_points", "criterion", "index"),
+            **running.options(),
+        )
 
 
 def run_trajectory(arguments: argparse.Namespace) -> int:

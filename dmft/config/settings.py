@@ -10,7 +10,7 @@ is not handed on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from rmt.hard import check_criterion
 
 __all__ = [
     "AlgorithmicGapSettings",
+    "CurveGridSettings",
     "CurveSettings",
     "MethodSettings",
     "NetworkSettings",
@@ -118,17 +119,6 @@ def _sizes_option() -> Any:
     return option(
         "one size or several", "D", reads=int | tuple[int, ...], check=lambda _, d: check_sizes(d)
     )
-
-
-def _finite_option() -> Any:
-    return option(
-        "also for runs of these sizes", "D", reads=int | tuple[int, ...],
-        check=lambda _, d: check_sizes(d),
-    )  # fmt: skip
-
-
-def _draws_option() -> Any:
-    return option("of these: draws of n weights", "R", check=_at_least(2))
 
 
 def _seeds_option() -> Any:
@@ -295,7 +285,33 @@ class SamplingSettings(Settings):
 
 
 @dataclass(frozen=True)
-class ThresholdSettings(Settings):
+class OfRuns(Settings):
+    """Dimensions of runs whose law is drawn too, each by so many ``draws``."""
+
+    _: KW_ONLY
+    d: tuple[int, ...] | None = option(
+        "also for runs of these sizes", "D", reads=int | tuple[int, ...],
+        check=lambda _, d: check_sizes(d),
+    )  # fmt: skip
+    draws: int | None = option("of these: draws of n weights", "R", check=_at_least(2))
+
+    @property
+    def of_size(self) -> dict[str, Any]:
+        """Return the one dimension, with the draws; nothing where none is stated.
+
+        Raises
+        ------
+        ValueError
+            If there are several.
+        """
+        stated = self.stated("d", "draws")
+        if "d" in stated and len(stated["d"]) > 1:
+            raise ValueError(f"d must be one size here, got {list(stated['d'])}")
+        return {**stated, "d": stated["d"][0]} if "d" in stated else stated
+
+
+@dataclass(frozen=True)
+class ThresholdSettings(OfRuns):
     """Arguments of :func:`dmft.find_delta_nn`."""
 
     bracket: tuple[float, float] | None = _bracket_option()
@@ -306,8 +322,8 @@ class ThresholdSettings(Settings):
 
 
 @dataclass(frozen=True)
-class CurveSettings(Settings):
-    """Arguments of :func:`dmft.delta_nn_curve`.
+class CurveGridSettings(Settings):
+    """Arguments of :func:`dmft.delta_nn_curve` that its studies have too.
 
     Bracket, criterion and index are by default those of the threshold; ``n_steps``, the last step
     of the curve, that of the method.
@@ -325,7 +341,12 @@ class CurveSettings(Settings):
 
 
 @dataclass(frozen=True)
-class AlgorithmicGapSettings(CurveSettings):
+class CurveSettings(OfRuns, CurveGridSettings):
+    """Arguments of :func:`dmft.delta_nn_curve`."""
+
+
+@dataclass(frozen=True)
+class AlgorithmicGapSettings(CurveGridSettings):
     """Arguments of :func:`dmft.algorithmic_gap`.
 
     Activations, losses and second layer are by default those of the run file; bracket, criterion
@@ -381,16 +402,11 @@ class TrajectorySettings(Settings):
 
 
 @dataclass(frozen=True)
-class SpectrumSettings(Settings):
-    """Place of the Hessian; at the last step if the step is None.
-
-    ``d`` holds sizes of runs whose law is drawn too, each by so many ``draws``.
-    """
+class SpectrumSettings(OfRuns):
+    """Place of the Hessian; at the last step if the step is None."""
 
     delta: float | None = _delta_option()
     step: int | None = option("step at which to read the Hessian", "T", check=_at_least(0))
-    d: tuple[int, ...] | None = _finite_option()
-    draws: int | None = _draws_option()
 
 
 # -- finite dimension ----------------------------------------------------------------------------

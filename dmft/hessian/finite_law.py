@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rmt import HessianLaw, Outlier
 
 __all__ = [
+    "BAND",
     "DRAWS",
     "DrawnMedian",
     "FiniteLaw",
@@ -46,10 +47,11 @@ FloatArray = NDArray[np.float64]
 DRAWS: Final = (8, 32)
 """Number of draws, unless it is given: at least, and at most."""
 
+BAND: Final = (0.1587, 0.8413)
+"""Shares of the draws below the ends of a band: one standard deviation of normal numbers."""
+
 _MOST_ASKED = 10**6  # nobody waits for more
 _SAMPLES_PER_NEURON = 10
-# Share of the draws between the ends of a band: one standard deviation of normal numbers.
-_BAND: Final = (0.1587, 0.8413)
 _PLACE = 1e-5  # accuracy of a quantile, relative to where it may lie
 
 
@@ -84,9 +86,13 @@ class DrawnMedian:
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all():
             return cls(np.nan, np.nan, np.nan, np.nan)
-        alike = values.min() == values.max()  # the estimate would be of rounding
-        stderr = 0.0 if alike else float(mjci(values, prob=[0.5])[0])
-        lower, upper = np.quantile(values, _BAND).tolist()
+        if values.min() == values.max():  # the estimate would be of rounding
+            stderr = 0.0
+        elif len(values) == 2:  # their mean, for which the estimate is not defined
+            stderr = 0.5 * abs(float(values[0] - values[1]))
+        else:
+            stderr = float(mjci(values, prob=[0.5])[0])
+        lower, upper = np.quantile(values, BAND).tolist()
         return cls(float(np.median(values)), stderr, lower, upper)
 
     def __float__(self) -> float:

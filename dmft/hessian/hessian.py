@@ -44,6 +44,7 @@ __all__ = [
     "drawn_law",
     "initial_draws",
     "initial_law",
+    "nested_draw",
     "sampled_law",
     "sampled_span",
 ]
@@ -217,6 +218,61 @@ def initial_draws(
         yield drawn_law(problem, delta, n, rng, constraint)
 
 
+def nested_draw(
+    problem: Problem,
+    delta: float,
+    counts: Sequence[int],
+    rng: np.random.Generator,
+    constraint: Constraint | None = None,
+) -> list[HessianLaw]:
+    """Compute the laws at step 0 of the first n of samples drawn at random, in hard directions.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+    counts : sequence of int
+        Each n, ascending.
+    rng : numpy.random.Generator
+        More samples begin with those that fewer have.
+    constraint : "sphere", optional
+
+    Returns
+    -------
+    list of rmt.HessianLaw
+        For each n.
+    """
+    k, m, plain = problem.k, problem.m, problem.inputs is None
+    n_rows = k + m + 1 if plain else n_leading_normals(problem)
+    rows = np.ascontiguousarray(rng.standard_normal((counts[-1], n_rows)).T)
+    if plain:
+        labels, scales = problem.sample_labels(np.ascontiguousarray(rows[:k].T), rows[-1]), None
+        r = problem.initial_weights() @ rows[: k + m]
+    else:
+        rows = leading_rows(problem, rows)
+        labels, scales = labels_and_scales(problem, rows)
+        r = scaled(problem.initial_weights() @ rows[: k + m], scales)
+    return [
+        _law(
+            problem,
+            delta,
+            _no_support(problem),
+            r[:, :n],
+            labels[:n],
+            rows[:k, :n],
+            scales=None if scales is None else scales[:n],
+            constraint=constraint,
+        )
+        for n in counts
+    ]
+
+
+def _no_support(problem: Problem) -> CurvatureSupport:
+    """Return the support of D of a sample, which is no more than its values."""
+    m = problem.m
+    return CurvatureSupport(np.empty((0, m, m)), True, True, np.empty((0, m + 1)))
+
+
 def drawn_law(
     problem: Problem,
     delta: float,
@@ -252,10 +308,9 @@ def drawn_law(
         q = rows[: k + m]
     hard = _hard_coordinates(problem, k + m)
     span = Span(q, latent=k, neurons=weights, hard=hard, tangent=constraint is not None)
-    anything = CurvatureSupport(np.empty((0, m, m)), True, True, np.empty((0, m + 1)))
-    r = scaled(weights @ q, scales)
+    r, nothing = scaled(weights @ q, scales), _no_support(problem)
     more: dict[str, Any] = {"scales": scales, "constraint": constraint, "span": span}
-    return _law(problem, delta, anything, r, labels, q[:k], **more)
+    return _law(problem, delta, nothing, r, labels, q[:k], **more)
 
 
 def axis_kinks(

@@ -31,6 +31,7 @@ from dmft.plotting.margins import plot_margins
 from dmft.plotting.results import figure_of, picture, plot_result
 from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
+from dmft.plotting.sizes import plot_sizes
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.theory import plot_flow, plot_spectrum, plot_threshold, plot_trajectory
 from rmt.canvas import COLUMN, PAGE
@@ -58,6 +59,7 @@ __all__ = [
     "plot_result",
     "plot_scan",
     "plot_simulation",
+    "plot_sizes",
     "plot_spectrum",
     "plot_sweep",
     "plot_threshold",

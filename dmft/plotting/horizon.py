@@ -93,13 +93,19 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
     t, value = curve.times[known], curve.value[known]
     error = curve.error[known]
     _time_axis(axes, curve)
-    axes.set_ylabel(r"threshold  $\delta_{\mathrm{NN}}(t)$")
+    size = "" if curve.d is None else f"; d = {curve.d}"
+    axes.set_ylabel(rf"threshold  $\delta_{{\mathrm{{NN}}}}(t{size})$")
     if curve.which != WhichOutlier():
         axes.set_ylabel(f"{axes.get_ylabel()}\n({curve.which.words})")
     if not len(t):
         say_within(axes, "no threshold at any step", VERMILLION)
         return
     fill_band(axes, t, value, error, BLUE)
+    if curve.band is not None:
+        axes.plot(
+            t, curve.band[0, known], ":", t, curve.band[1, known], ":", color=GREY, linewidth=1
+        )
+        axes.plot([], [], ":", color=GREY, label="68 % of the runs")
     axes.plot(
         t, value, "o-", color=BLUE, markersize=2.4, label=r"$\delta_{\mathrm{NN}}$, $\pm$ error"
     )
@@ -111,6 +117,9 @@ def _draw_threshold(axes: Axes, curve: ThresholdCurve) -> None:
     limit = curve.limit
     if np.isfinite(limit.upper):
         high = max(high, min(limit.upper, _HIGHEST * float(value.max())))
+    if curve.band is not None:
+        low = min(low, float(curve.band[0, known].min()))
+        high = max(high, min(float(curve.band[1, known].max()), _HIGHEST * float(value.max())))
     margin = 0.06 * (high - low) or 0.1 * high
     axes.set_ylim(max(low - margin, 0.0), high + margin)
     _draw_limit(axes, curve)

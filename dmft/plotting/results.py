@@ -18,6 +18,7 @@ from dmft.plotting.horizon import plot_curve
 from dmft.plotting.margins import plot_margins
 from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
+from dmft.plotting.sizes import plot_sizes
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.theory import plot_spectrum, plot_threshold, plot_trajectory
 from rmt.canvas import drawn
@@ -38,6 +39,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "Sweep": plot_sweep,
     "Threshold": plot_threshold,
     "ThresholdCurve": plot_curve,
+    "ThresholdsAtSizes": plot_sizes,
     "Trajectory": plot_trajectory,
 }
 

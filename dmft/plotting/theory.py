@@ -105,7 +105,8 @@ def plot_threshold(threshold: Threshold) -> Figure:
     error = np.where(np.isfinite(threshold.gap_stderr[finite]), threshold.gap_stderr[finite], 0)
     axes.set_xscale("log")
     axes.set_xlabel(r"samples per dimension  $\delta = n/d$")
-    axes.set_ylabel(f"hard gap at {_place(threshold.config, threshold.step)}")
+    size = "" if threshold.d is None else f", $d = {threshold.d}$"
+    axes.set_ylabel(f"hard gap at {_place(threshold.config, threshold.step)}{size}")
     if threshold.which != WhichOutlier():
         axes.set_ylabel(f"{axes.get_ylabel()}\n({threshold.which.words})")
     axes.set_title(broken(describe(threshold.config), figure))

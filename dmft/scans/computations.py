@@ -150,6 +150,7 @@ def _threshold(run: RunFile, _: Sequence[ReadingName]) -> Threshold:
         run.sampling,
         threads=1,
         **run.threshold.stated("scan_points", "criterion", "index"),
+        **run.threshold.of_size,
         **run.accuracy_options,
     )
 
@@ -173,6 +174,7 @@ def _curve(run: RunFile, _: Sequence[ReadingName]) -> ThresholdCurve:
         sampling=run.sampling,
         threads=1,
         **run.curve.stated("steps", "points", "max_solves", "criterion", "index"),
+        **run.curve.of_size,
         **run.accuracy_options,
     )
 

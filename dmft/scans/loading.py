@@ -15,6 +15,7 @@ from dmft.studies.algorithmic_threshold import AlgorithmicGap
 from dmft.studies.grokking import Grokking
 from dmft.studies.sweep_result import Sweep
 from dmft.threshold.curve import ThresholdCurve
+from dmft.threshold.sizes import ThresholdsAtSizes
 from dmft.threshold.threshold import Threshold
 from dmft.trajectory.spectra import Spectrum
 from dmft.trajectory.stored import KIND
@@ -30,7 +31,7 @@ __all__ = ["load", "load_kind"]
 
 _SAVED: Final = (
     *(AlgorithmicGap, Comparison, FiniteLaw, Grokking, Hardness, RiskMinimizer, Scan, Simulation),
-    *(Spectrum, Sweep, Threshold, ThresholdCurve),
+    *(Spectrum, Sweep, Threshold, ThresholdCurve, ThresholdsAtSizes),
 )
 
 

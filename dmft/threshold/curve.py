@@ -98,6 +98,8 @@ class ThresholdCurve(
         the delta solved next to the threshold. None in older files.
     edge_kinds : tuple of str, length S, or None
         What holds the edge there, as in `rmt.Edges.kind`. None in older files.
+    d, draws, band : int, int, ndarray of shape (2, S), or None
+        Of the thresholds of runs of dimension d, as in :class:`dmft.Threshold`.
 
     References
     ----------
@@ -142,6 +144,9 @@ class ThresholdCurve(
     paths_of_solve: Annotated[NDArray[np.intp] | None, "n"] = None
     gap_limit: GapLimit | None = None
     estimated_bias: Annotated[FloatArray | None, "S"] = None
+    d: int | None = None
+    draws: int | None = None
+    band: Annotated[FloatArray | None, "2 S", DELTA] = None
     criterion: Criterion = "negative"
     index: int = 1
     jump: Annotated[FloatArray | None, "S"] = None

@@ -29,8 +29,8 @@ __all__ = [
 
 _LISTED = 4
 _FINITE_SIZE = (
-    "Runs of dimension d see the spectral law of n = delta d weights D, which has an edge: "
-    "dmft.compare (delta-nn compare) computes it."
+    "Runs of dimension d see the spectral law of n = delta d weights D, which has an edge and a "
+    "threshold: ask for that with find_delta_nn(..., d=1000) (delta-nn threshold --d 1000)."
 )
 
 

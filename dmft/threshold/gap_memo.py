@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from dmft._numerics.sampling import Sampling
     from dmft.model.problem import Problem
     from dmft.training.methods import Method
+    from dmft.trajectory.trajectory import Trajectory
     from rmt import HessianLaw
 
     FloatArray = NDArray[np.float64]
@@ -161,7 +162,11 @@ class GapMemo:
         Steps at which a solve gives the gap too, up to the last one asked for.
     rank : int
         Largest number of directions of a solve so far.
+    shows_bias : bool
+        Whether replicates differ from all paths by the bias of fewer paths.
     """
+
+    shows_bias = True
 
     def __init__(
         self,
@@ -223,11 +228,12 @@ class GapMemo:
         if trajectory.n_steps >= 0:
             self.rank = max(self.rank, trajectory.rank)
         share = trajectory.unstable_paths.share_until
+        sample_at = self._reader(trajectory, later, part)
 
         def evaluation(step: int) -> Evaluation:
             if step > trajectory.n_steps:
                 return Evaluation(self._missing(trajectory.status), last_step=trajectory.n_steps)
-            read = Evaluation(self._sample(trajectory.hessian(step, keep=False)), share(step))
+            read = Evaluation(sample_at(step), share(step))
             if advance is not None:
                 advance(_STEPS_PER_READING * (self.sampling.replicates + 1))
             return read
@@ -268,6 +274,12 @@ class GapMemo:
             return Evaluation(self._missing(failure.status))
         self.start_is_cheap = law.m == 1 and not law.replicates and len(law.weights) <= _MOST_ATOMS
         return Evaluation(self._sample(law), 0.0)
+
+    def _reader(
+        self, trajectory: Trajectory, steps: Sequence[int], part: Execution
+    ) -> Callable[[int], GapSample]:
+        """Return the function that computes the gap at one of the steps of a trajectory."""
+        return lambda step: self._sample(trajectory.hessian(step, keep=False))
 
     def _sample(self, law: HessianLaw) -> GapSample:
         return sample_gap(law, self.which, edge_sensitivity=self.edge_sensitivity)

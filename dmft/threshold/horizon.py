@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,8 +29,9 @@ from dmft.threshold.explanations import (
     explain_search,
 )
 from dmft.threshold.extrapolation import extrapolate
+from dmft.threshold.finite_size import FiniteSize, FiniteSizeMemo, gap_memo
 from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples, joined
-from dmft.threshold.gap_memo import GapMemo, merged_tables
+from dmft.threshold.gap_memo import merged_tables
 from dmft.threshold.levels import Levels
 from dmft.threshold.question import MOST_POINTS, POINTS, check_question, expected_solves
 from dmft.threshold.roots_of_steps import find_roots, roots_to_accuracy
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from dmft.model.problem import Problem
     from dmft.threshold.gap_limit import GapLimit
+    from dmft.threshold.gap_memo import GapMemo
     from dmft.threshold.roots_of_steps import LocatedStep
     from dmft.training.methods import Method
     from rmt.hard import Criterion
@@ -115,6 +117,8 @@ def delta_nn_curve(
     max_memory: float | None = None,
     criterion: Criterion = "negative",
     index: int = 1,
+    d: int | None = None,
+    draws: int | None = None,
     throw: bool = False,
 ) -> ThresholdCurve:
     r"""Find the threshold delta_NN(t) at many horizons t, from one set of solves, and its limit.
@@ -158,6 +162,9 @@ def delta_nn_curve(
         Of each solve, as in :func:`dmft.solve`.
     criterion, index : optional
         Which hard outlier the thresholds are about, as in :func:`dmft.find_delta_nn`.
+    d, draws : int, optional
+        Find delta_NN(t; d), the thresholds of runs of this dimension, as in
+        :func:`dmft.find_delta_nn`.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -193,11 +200,14 @@ def delta_nn_curve(
     chosen = _checked_steps(steps, method)
     points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
+    size = FiniteSize.checked(d, draws, problem, method, ends, rtol=rtol)
     accuracy = requested(rtol, max_paths, max_seconds)
     asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     with asked.shown(expected_solves(points), "values of delta") as execution:
         if accuracy is None:
-            memo = GapMemo(problem, method, sampling, execution, which=which, edge_sensitivity=True)
+            memo = gap_memo(
+                size, problem, method, sampling, execution, which=which, edge_sensitivity=True
+            )
             curve, memos = find_roots(memo, chosen, ends, points, max_solves), [memo]
         else:
             levels = Levels(
@@ -263,6 +273,7 @@ def _curve(
     if np.isnan(value[-1]):  # the curve leaves the bracket, or the runs end: it is not known late
         limit = replace(limit, status=Status.NOT_SETTLED)
     failed = next((entry for entry in found if not entry.status.ok), None)
+    tables: dict[str, Any] = dict(merged_tables(memos, steps))
     curve = ThresholdCurve(
         steps=np.array(steps, dtype=np.intp),
         times=times,
@@ -288,8 +299,12 @@ def _curve(
         jump=jump,
         jump_stderr=jump_stderr,
         edge_kinds=tuple(kinds),
-        **merged_tables(memos, steps),
+        **tables,
     )
+    if isinstance(finest, FiniteSizeMemo):
+        bands = np.array([finest.band(step) for step in steps]).T
+        bands[:, np.isnan(value)] = np.nan
+        curve = replace(curve, d=finest.size.d, draws=finest.draws(steps[-1]), band=bands)
     if failed is not None:
         words = f"First at step {failed.step}. {curve.detail}".rstrip()
         execution.settle(curve.status, words)

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from dmft.io.report_text import Lines
     from dmft.threshold.curve import ThresholdCurve
     from dmft.threshold.extrapolation import Extrapolation
+    from dmft.threshold.sizes import ThresholdsAtSizes
     from dmft.threshold.threshold import Crossing, Threshold
 
-__all__ = ["curve_lines", "curve_table", "threshold_lines"]
+__all__ = ["curve_lines", "curve_table", "sizes_lines", "sizes_table", "threshold_lines"]
 
 _ROWS = 10
 
@@ -47,8 +48,9 @@ def threshold_lines(result: Threshold, name: str = "") -> Lines:
     lines = [
         *problem_lines(config, name),
         paths_line(config["sampling"], result.rtol),
-        (f"delta_NN(t={horizon(config['method'], result.step)})", value),
+        (_named(result), value),
         *_which_lines(result),
+        *_draws_line(result),
         ("crossings", crossings or "none"),
         ("gap", f"{end(0)}, {end(-1)}; {result.n_evaluations} evaluations"),
     ]
@@ -62,6 +64,67 @@ def threshold_lines(result: Threshold, name: str = "") -> Lines:
     return lines + _last_lines(result, share, f"{share:.1%} of an average at the root")
 
 
+def _named(result: Threshold | ThresholdCurve, step: int | None = None) -> str:
+    """Name a threshold: delta_NN with its horizon, and the dimension if it is that of runs."""
+    size = "" if result.d is None else f"; d={result.d}"
+    place = getattr(result, "step", None) if step is None else step
+    time = "t" if place is None else f"t={horizon(result.config['method'], place)}"
+    return f"delta_NN({time}{size})"
+
+
+def _draws_line(result: Threshold) -> Lines:
+    """Write the band of single runs, and over how many draws the threshold is a median."""
+    if result.d is None:
+        return []
+    text = f"{result.draws} of n weights"
+    if not math.isnan(result.band[0]):
+        text += f"; 68 % of the runs have theirs from {_end(result.band[0])} to "
+        text += _end(result.band[1])
+    return [("draws", text)]
+
+
+def _end(value: float) -> str:
+    """Write an end of a band, which may lie beyond the bracket."""
+    return f"{value:.3g}" if 0.0 < value < math.inf else "beyond the bracket"
+
+
+def sizes_lines(result: ThresholdsAtSizes, name: str = "") -> Lines:
+    """Write thresholds at several dimensions: problem (after the name of the run), the limit."""
+    limit = result.limit
+    text = "none: D is unbounded below, and the threshold drifts with log d"
+    if not result.drifts:
+        known = np.isfinite(limit.value)
+        text = with_error(limit.value, limit.stderr) if known else f"none: {limit.status.name}"
+    lines = [
+        *problem_lines(result.config, name),
+        paths_line(result.config["sampling"]),
+        ("limit", f"{_named(limit)}: {text}"),
+    ]
+    for one in result.thresholds:
+        if one.detail:
+            lines.append((f"d = {one.d}", one.detail))
+        if one.unstable_share > SHARE_TOLERANCE:
+            text = f"d = {one.d}: carry {one.unstable_share:.1%} of an average at the root"
+            lines.append(("unstable paths", text))
+    return lines
+
+
+def sizes_table(result: ThresholdsAtSizes) -> str:
+    """Write one line for each dimension."""
+    head = ("d", "delta_NN(t; d)", "68 % of the runs", "draws", "status")
+    cells = [
+        (
+            str(one.d),
+            cell(one.value, one.stderr),
+            "none" if math.isnan(one.band[0]) else " to ".join(map(_end, one.band)),
+            str(one.draws),
+            one.status.name,
+        )
+        for one in result.thresholds
+    ]
+    return text_table(head, cells)
+
+
 def curve_lines(result: ThresholdCurve, name: str = "") -> Lines:
     """Write a curve: problem (after the name of the run), number of solves, limit, estimates."""
     config = result.config
@@ -70,6 +133,7 @@ def curve_lines(result: ThresholdCurve, name: str = "") -> Lines:
         *problem_lines(config, name),
         paths_line(config["sampling"], result.rtol),
         *_which_lines(result),
+        *([] if result.d is None else [("runs", f"d = {result.d}, {result.draws} draws")]),
         ("solves", f"{result.n_evaluations} values of delta"),
         *_jump_lines(result),
         ("limit", _limit_text(result.limit, known_late=known_late)),

@@ -161,7 +161,8 @@ def _refined(
         searches += is_search
         memo.evaluate(delta, steps[int(steps[0] == 0) : last + 1])  # step 0 needs no solve
         found = [roots_at_step(memo, step, rtol) for step in steps]
-    found = with_bias(found, memo.method.times[list(steps)])
+    if memo.shows_bias:
+        found = with_bias(found, memo.method.times[list(steps)])
     return [LocatedStep(step, roots, memo) for step, roots in zip(steps, found, strict=True)]
 
 

@@ -19,7 +19,7 @@ from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer
 from dmft.hessian.gap_samples import WhichOutlier, standard_error
 from dmft.threshold.explanations import explain_outside, explain_search, explain_transition
-from dmft.threshold.gap_memo import GapMemo
+from dmft.threshold.finite_size import FiniteSize, FiniteSizeMemo, gap_memo
 from dmft.threshold.levels import Levels
 from dmft.threshold.paths_on_request import scan_bracket, search_to_accuracy
 from dmft.threshold.question import MOST_POINTS, POINTS, check_question, expected_solves
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from dmft.hessian.gap_samples import GapSample
     from dmft.model.problem import Problem
-    from dmft.threshold.gap_memo import GapValues
+    from dmft.threshold.gap_memo import GapMemo, GapValues
     from dmft.threshold.paths_on_request import Scan, Search
     from dmft.training.methods import Method
     from rmt.hard import Criterion
@@ -58,6 +58,8 @@ def find_delta_nn(
     digits: int | None = None,
     criterion: Criterion = "negative",
     index: int = 1,
+    d: int | None = None,
+    draws: int | None = None,
     throw: bool = False,
 ) -> Threshold:
     r"""Find the threshold delta_NN(t) above which the Hessian at step t has a hard outlier.
@@ -117,6 +119,14 @@ def find_delta_nn(
     index : int
         j for the threshold of the j-th such outlier, 1 to m k_h (neurons times hard directions),
         counted with multiplicity: the j-th smallest eigenvalue of A_h in place of the smallest.
+    d : int, optional
+        Find delta_NN(t; d), the threshold of runs of this dimension: their Hessian has the gap of
+        n = delta d curvatures, and the root is that of its median over draws
+        (`dmft.threshold.finite_size`). Runs have one also where the limit has none, because D is
+        unbounded below.
+    draws : int, optional
+        Of these, rounded up to a multiple of the replicates. Default: 32 to 256 at step 0, the
+        fewer the larger d; later as many as the paths of a solve suffice for, from 8 to 32.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -157,6 +167,7 @@ def find_delta_nn(
     if step > method.n_steps:
         raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
     scan_points = check_integer("scan_points", scan_points, minimum=2, maximum=MOST_POINTS)
+    size = FiniteSize.checked(d, draws, problem, method, (lower, upper), rtol=rtol, digits=digits)
     if digits is not None:
         from dmft.threshold.reference import check_digits
 
@@ -165,8 +176,10 @@ def find_delta_nn(
     asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     with asked.shown(expected_solves(scan_points), "values of delta") as execution:
         if accuracy is None:
-            memo = GapMemo(problem, method, sampling, execution, which=which)
+            memo = gap_memo(size, problem, method, sampling, execution, which=which)
             result = _of_scan(memo, scan_bracket(memo, step, (lower, upper), scan_points))
+            if isinstance(memo, FiniteSizeMemo):
+                result = _with_size(result, memo)
         else:
             levels = Levels(accuracy, problem, method, sampling, execution, which=which)
             search = search_to_accuracy(levels, step, (lower, upper), scan_points)
@@ -178,6 +191,14 @@ def find_delta_nn(
     ends = f"Gap at the ends of the bracket: {result.gap_at_bracket}."
     execution.settle(result.status, f"{result.detail} {ends}".lstrip())
     return result
+
+
+def _with_size(result: Threshold, memo: FiniteSizeMemo) -> Threshold:
+    """Return a threshold with the dimension that it is about, and the band of single runs."""
+    band = memo.band(result.step) if np.isfinite(result.value) else (np.nan, np.nan)
+    detail = result.detail.replace("more paths would tell", "more draws would tell")
+    draws = memo.draws(result.step)
+    return replace(result, d=memo.size.d, draws=draws, band=band, detail=detail)
 
 
 def _of_scan(memo: GapMemo, scan: Scan) -> Threshold:

@@ -114,6 +114,13 @@ class Threshold(SavedResult, kind="threshold", settings=("problem", "method", "s
         more than it should; gradient flow is the cure.
     digits : str
         The value to as many digits as were asked for, empty where none were.
+    d : int or None
+        Dimension of the runs that the threshold is about; None for the limit.
+    draws : int or None
+        Number of draws of n weights that the gap is the median over.
+    band : tuple of float
+        Ends of the band in which 68 % of single runs of this dimension have their own threshold;
+        infinite or zero beyond the bracket, NaN in the limit.
     statuses : tuple of Status
         How each evaluation ended.
     detail : str
@@ -172,6 +179,9 @@ class Threshold(SavedResult, kind="threshold", settings=("problem", "method", "s
     interpolation_error: Annotated[float, DELTA] = 0.0
     rtol: float | None = None
     n_paths: Annotated[NDArray[np.intp] | None, "n"] = None
+    d: int | None = None
+    draws: int | None = None
+    band: Annotated[tuple[float, float], DELTA] = (np.nan, np.nan)
     criterion: Criterion = "negative"
     index: int = 1
     jump: float = np.nan

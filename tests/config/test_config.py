@@ -159,12 +159,16 @@ def test_the_presets_are_those_announced():
         "correlated-initialisation",
         "cosine-decay",
         "easy-hard",
+        "easy-hard-square",
         "fresh-batches",
         "logistic-flips",
         "mini-batch",
         "momentum",
         "normalised-square",
+        "phase-retrieval-square",
+        "phase-retrieval-square-gelu",
         "product",
+        "product-square",
         "relu",
         "robust-phase-retrieval",
         "robust-phase-retrieval-gelu",
@@ -305,7 +309,7 @@ def test_the_largest_seed_is_read(tmp_path):
 
 
 def test_unknown_preset_names_the_nearest():
-    with pytest.raises(ValueError, match=r"easy-hard.*'eazy-hard'.*did you mean 'easy-hard'\?"):
+    with pytest.raises(ValueError, match=r"easy-hard.*'eazy-hard'.*did you mean 'easy-hard'"):
         load_preset("eazy-hard")
     with pytest.raises(ValueError, match="did you mean 'robust-phase-retrieval' or"):
         load_preset("robust")

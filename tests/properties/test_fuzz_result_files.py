@@ -75,6 +75,7 @@ def results():
         curve,
         dmft.spectrum(trajectory, 2, points=20),
         trajectory.hessian(2, d=20, draws=3),
+        dmft.delta_nn_at_sizes(one, METHOD, (0.5, 8.0), [30], 0, SAMPLING, draws=2, scan_points=3),
         runs,
         comparison,
         run_sweep(PROBLEM, [2.0, 3.0], METHOD, d=[10, 20], seeds=2, hessian_step=1, workers=1),
@@ -104,7 +105,15 @@ def test_every_kind_comes_back_to_the_bit(results, tmp_path):
     kinds = {type(result) for result in results}
     assert kinds == {
         *(dmft.Trajectory, dmft.Threshold, dmft.ThresholdCurve, dmft.Spectrum, dmft.Simulation),
-        *(dmft.FiniteLaw, dmft.Comparison, Sweep, Grokking, Hardness, dmft.AlgorithmicGap),
+        *(
+            dmft.FiniteLaw,
+            dmft.ThresholdsAtSizes,
+            dmft.Comparison,
+            Sweep,
+            Grokking,
+            Hardness,
+            dmft.AlgorithmicGap,
+        ),
     }
     for result in results:
         result.save(tmp_path / "a.npz")

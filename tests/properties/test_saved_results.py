@@ -95,6 +95,11 @@ def test_thresholds(problem, sizes, step, criterion, data):
     assert_comes_back(
         dmft.find_delta_nn(problem, method, BRACKET, step, SAMPLING, scan_points=4, **few)
     )
+    at_sizes = dmft.delta_nn_at_sizes(
+        problem, method, BRACKET, [100], step, SAMPLING, draws=2, scan_points=4, threads=1
+    )
+    if np.isfinite(at_sizes.value).any():  # without a figure it has not all of its faces
+        assert_comes_back(at_sizes)
     assert_comes_back(
         dmft.delta_nn_curve(
             problem, method, BRACKET, [1, 2], SAMPLING, points=4, max_solves=4, **few

@@ -567,6 +567,6 @@ def test_an_unbounded_edge_names_what_is_unbounded_and_the_law_of_finite_size(tm
     assert "L' falls to -infinity as y grows to +infinity" in result.detail
     assert "a loss whose first derivative is bounded" in result.detail
     assert "n = delta d weights" in result.detail
-    assert "dmft.compare" in result.detail
+    assert "find_delta_nn(..., d=1000)" in result.detail
     result.save(tmp_path / "t.npz")
     assert dmft.Threshold.load(tmp_path / "t.npz").detail == result.detail

@@ -78,6 +78,8 @@ def test_median_over_draws():
     assert np.mean([one.upper - one.lower for one in medians]) == pytest.approx(2.0, rel=0.1)
     assert DrawnMedian.of([0.25] * 8) == DrawnMedian(0.25, 0.0, 0.25, 0.25)
     assert np.isnan(float(DrawnMedian.of([1.0, np.nan])))
+    assert DrawnMedian.of([1.0, 3.0]).stderr == 1.0
+    assert 0.0 < DrawnMedian.of([1.0, 3.0, 2.0]).stderr < 2.0
 
 
 def test_weights_that_do_not_vary():

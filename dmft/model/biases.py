@@ -58,7 +58,10 @@ def check_biases(given: Any, m: int) -> tuple[tuple[float, ...], BiasEntry | Non
     if isinstance(given, Mapping):
         entry = _checked_law(given)
         rng = np.random.default_rng(np.random.SeedSequence(entry["seed"]))
-        values = entry["mean"] + entry["std"] * rng.standard_normal(m)
+        with np.errstate(over="ignore"):
+            values = entry["mean"] + entry["std"] * rng.standard_normal(m)
+        if not np.isfinite(values).all():
+            raise ValueError(f"biases must be finite, got a law of std {entry['std']:g}")
     elif not isinstance(given, Iterable) or isinstance(given, str | bytes) or _is_scalar(given):
         entry = check_real("biases", given)
         values = np.full(m, entry)

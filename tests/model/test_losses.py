@@ -224,6 +224,20 @@ def test_thresholds_at_the_start():
     assert found.status.name == "UNBOUNDED_EDGE"
 
 
+@pytest.mark.slow
+def test_many_quadratic_neurons_approach_the_discontinuous_transition():
+    """Threshold (1 + a)/2 for infinitely many neurons r^2 under the normalised square loss."""
+    loss, method = {"name": "normalised-square", "a": 1}, dmft.GradientDescent(0.1, 1)
+    found = [
+        dmft.find_delta_nn(
+            dmft.Problem("phase-retrieval", dmft.Network("quadratic", neurons=m), loss),
+            method, (0.5, 3.0), step=0, threads=1,
+        ).value
+        for m in (1, 2)
+    ]  # fmt: skip
+    assert 1.0 < found[1] < 1.03 < found[0] < 1.2
+
+
 def test_bad_losses_are_refused():
     with pytest.raises(ValueError, match=r"loss must be one of .* got 'huber' \(did you mean"):
         get_loss("huber")

@@ -225,6 +225,10 @@ def test_figures_have_a_panel_of_biases(trained):
         ({"std": 1.0}, "biases: missing key 'law'|law"),
         ({"law": "uniform"}, "biases must have the law 'gaussian', got 'uniform'"),
         ({"law": "gaussian", "std": -1}, "std of biases must be a finite number >= 0, got -1"),
+        (
+            {"law": "gaussian", "std": 1e308, "mean": 1.7e308},
+            "biases must be finite, got a law of std 1e",
+        ),
         ({"law": "gaussian", "sd": 1}, r"a key of biases must be one of .*; got 'sd'"),
         ({"law": "gaussian", "seed": 0.5}, "seed of biases must be an integer >= 0, got 0.5"),
     ],

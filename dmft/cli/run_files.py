@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dmft._numerics.plain_data import digest
 from dmft.cli.exits import UsageError
+from dmft.config.overrides import LAWS, OF_PROBLEM, parse_override, parse_overrides
 
 if TYPE_CHECKING:
     import argparse
@@ -41,8 +42,6 @@ _HORIZONS = {
     "algorithmic-gap": ("n_steps", "steps"),
 }
 
-#: Tables of which a problem is made: options of the command line replace theirs in the file.
-OF_PROBLEM = ("target", "network", "problem")
 # Tables of each command, besides problem, method and sampling.
 _TABLES = {
     "threshold": ("threshold",),
@@ -124,7 +123,6 @@ def run_source(arguments: argparse.Namespace) -> RunSource:
 def run_of_label(label: str, stated: dict[str, Any]) -> RunFile:
     """Return the run file of a label alone, with overrides: one GELU neuron, pseudo-Huber loss."""
     from dmft.config.config import RunFile
-    from dmft.config.overrides import parse_override
 
     name, entry = label, label
     if label.lstrip().startswith("{"):  # a table of a name and parameters
@@ -142,7 +140,6 @@ def overrides(arguments: argparse.Namespace, flags: bool = True) -> dict[str, An
     Those of ``--set`` and, unless `flags` is False, of the flags of problem and network. Files of
     own laws are those of the working directory.
     """
-    from dmft.config.overrides import LAWS, parse_override, parse_overrides
     from dmft.config.own_laws import anchored
 
     try:

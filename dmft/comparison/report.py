@@ -10,15 +10,10 @@ import numpy as np
 from dmft._numerics.plain_data import plain
 from dmft._numerics.value_text import text_table, value_text
 from dmft.comparison.quantities import LIMIT
-from dmft.model.biases import describe_neurons
-from dmft.model.catalogue import law_name
-from dmft.model.classification import describe_label
-from dmft.model.spectral_start import start_text
+from dmft.model.problem_text import describe_problem
 from dmft.training.gradient_descent import describe_method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dmft.comparison.comparison import Comparison
     from dmft.comparison.quantities import QuantityComparison
 
@@ -119,7 +114,7 @@ def _header(comparison: Comparison) -> str:
     paths, replicates = (comparison.config["sampling"][key] for key in ("n_paths", "replicates"))
     return "\n".join(
         [
-            f"{_problem_line(comparison.config['problem'])}",
+            describe_problem(comparison.config["problem"]),
             f"delta = {comparison.delta:g}, {describe_method(comparison.config['method'])}, "
             f"steps 0 to {comparison.last_step}",
             f"theory:     {paths} paths, {replicates} replicates",
@@ -208,18 +203,6 @@ def _beyond_limit(freedom: float) -> float:
 def _place(quantity: QuantityComparison) -> str:
     step, label = quantity.where
     return f"{quantity.title} at step {step}" + (f", {label}" if label else "")
-
-
-def _problem_line(problem: Mapping[str, Any]) -> str:
-    network = problem["network"]
-    parts = [
-        describe_label(problem["target"]),
-        describe_neurons(network),
-        f"{law_name(problem['loss'])} loss",
-    ]
-    if problem["weight_decay"]:
-        parts.append(f"weight decay {problem['weight_decay']:g}")
-    return ", ".join(parts) + start_text(problem.get("spectral_start"))
 
 
 def _wrapped(text: str) -> str:

@@ -120,9 +120,8 @@ from dmft.config.options import (
     read_table,
     within,
 )
-from dmft.config.overrides import with_overrides
+from dmft.config.overrides import OF_PROBLEM, with_overrides
 from dmft.config.own_entries import name_own, placed, target_of
-from dmft.config.own_laws import is_own, own_law
 from dmft.config.run_sources import (
     RunSource,
     preset_names,
@@ -304,19 +303,17 @@ class RunFile:
             if table not in config:
                 raise ValueError(f"[{table}]: missing table; it needs at least {needed}")
         tables: dict[str, Any] = {
-            table: read_table(kind, names[table], placed(config.get(names[table], {}), folder))
+            table: read_table(
+                kind, names[table], placed(table, config.get(names[table], {}), folder)
+            )
             for table, kind in TABLES.items()
         }
         settings = {table: found.stated() for table, found in tables.items()}
-        for table, law in (("target", "label"), ("network", "activation"), ("problem", "loss")):
-            entry = settings[table].get(law)
-            if is_own(entry):
-                with within(table):
-                    settings[table][law] = own_law(law, entry, "")
+        for table in OF_PROBLEM:
+            with within(table):
+                name_own(table, settings[table])
         if "label" not in settings["target"] and settings["target"].get("classes") != COMPONENT:
             raise ValueError("target.label: missing; it has no default")
-        with within("problem"):
-            name_own(settings["problem"])
         with within("target"):
             target = target_of(settings["target"])
         with within("network"):

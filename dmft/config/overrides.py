@@ -13,14 +13,21 @@ from typing import Any
 
 from dmft.config.options import TOO_DEEP, Settings, declared, one_line
 
-__all__ = ["LAWS", "parse_override", "parse_overrides", "with_overrides"]
+__all__ = ["LAWS", "OF_PROBLEM", "parse_override", "parse_overrides", "with_overrides"]
 
 # Numbers of everybody but TOML.
 _NUMBER = re.compile(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?")
-#: Keys that may name laws of one's own, one or several.
-LAWS = ("target.label", "network.activation", "problem.loss",
-        "problem.inputs.scales", "problem.inputs.latents",
-        "algorithmic-gap.activations", "algorithmic-gap.losses")  # fmt: skip
+#: Tables of which a problem is made.
+OF_PROBLEM = ("target", "network", "problem")
+#: Keys that may name a law of one's own, or several, and its kind.
+LAWS = {
+    "target.label": "label",
+    "network.activation": "activation",
+    "problem.loss": "loss",
+    "problem.spectral_start": "preprocessing",
+    "algorithmic-gap.activations": "activation",
+    "algorithmic-gap.losses": "loss",
+}
 _LONGEST = 2**16  # characters of one override
 
 

@@ -6,24 +6,24 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from dmft.config.overrides import LAWS
 from dmft.config.own_laws import anchored, is_own, own_law
 from dmft.model.target import Target
 
 __all__ = ["name_own", "placed", "target_of"]
 
-_LAWS = ("label", "activation", "loss", "activations", "losses", "spectral_start")
 
+def name_own(table: str, settings: dict[str, Any]) -> None:
+    """Put laws of one's own into the settings of a table that name them.
 
-def name_own(settings: dict[str, Any]) -> None:
-    """Put functions of one's own into the settings of a problem that name them.
-
-    The quantile function of a law of inputs, and the preprocessing of a spectral start.
+    Those of `LAWS`, and the quantile function of a law of inputs.
     """
-    start: Any = settings.get("spectral_start")
-    if is_own(start):
-        settings["spectral_start"] = own_law("preprocessing", start, "")
+    for key, entry in settings.items():
+        kind = LAWS.get(f"{table}.{key}")
+        if kind is not None and is_own(entry):
+            settings[key] = own_law(kind, entry, "")
     inputs = settings.get("inputs")
-    if isinstance(inputs, Mapping):
+    if table == "problem" and isinstance(inputs, Mapping):
         own = {
             key: own_law("quantile", entry, "") for key, entry in inputs.items() if is_own(entry)
         }
@@ -44,11 +44,14 @@ def target_of(settings: dict[str, Any]) -> Target:
         raise ValueError(f"{error} (its number of directions, k, is 1 unless given)") from error
 
 
-def placed(table: Any, folder: str | os.PathLike[str]) -> Any:
-    """Return a table in which the files of own laws are those of a folder."""
+def placed(name: str, table: Any, folder: str | os.PathLike[str]) -> Any:
+    """Return a table of a run file in which the files of own laws are those of a folder."""
     if not isinstance(table, Mapping):
         return table
-    found = {key: anchored(table[key], folder) if key in _LAWS else table[key] for key in table}
+    found = {
+        key: anchored(entry, folder) if f"{name}.{key}" in LAWS else entry
+        for key, entry in table.items()
+    }
     inputs = found.get("inputs")
     if isinstance(inputs, Mapping):  # a quantile function
         found["inputs"] = {key: anchored(inputs[key], folder) for key in inputs}

@@ -6,11 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dmft._numerics.value_text import value_text
-from dmft.model.biases import describe_neurons
-from dmft.model.catalogue import law_name
-from dmft.model.classification import describe_label
 from dmft.model.input_laws import describe_inputs
-from dmft.model.spectral_start import start_text
+from dmft.model.problem_text import describe_problem
 from dmft.training.methods import describe, method_from_config
 
 if TYPE_CHECKING:
@@ -66,10 +63,7 @@ def status_line(status: Status) -> tuple[str, str]:
 def problem_lines(config: Mapping[str, Any], name: str = "") -> Lines:
     """Write problem and method of a configuration, after the name of a run."""
     problem = config["problem"]
-    network = problem["network"]
-    neurons = describe_neurons(network)
-    text = f"{describe_label(problem['target'])}, {neurons}, {law_name(problem['loss'])} loss"
-    text += start_text(problem.get("spectral_start"))
+    text = describe_problem(problem, inputs=False)
     lines = [("problem", f"{name}: {text}" if name else text), method_line(config["method"])]
     if "inputs" in problem and "inputs" not in config:  # others have a line of inputs
         lines.append(inputs_line(None, problem))

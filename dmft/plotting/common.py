@@ -26,11 +26,8 @@ from matplotlib.ticker import (
 from dmft._numerics.value_text import value_text
 from dmft.io.results import whole_file
 from dmft.io.stamps import figure_metadata
-from dmft.model.biases import describe_neurons
 from dmft.model.catalogue import law_name
-from dmft.model.classification import describe_label
-from dmft.model.input_laws import describe_inputs
-from dmft.model.spectral_start import start_text
+from dmft.model.problem_text import describe_problem
 from dmft.training.gradient_descent import describe_method
 from rmt.canvas import (
     BLUE,
@@ -154,18 +151,7 @@ def describe(config: Mapping[str, Any]) -> str:
     problem, method = config.get("problem"), config.get("method")
     parts = []
     if problem:
-        neurons = describe_neurons(problem["network"]).replace("$", r"\$")
-        parts += [
-            name_of(describe_label(problem["target"])),
-            neurons,
-            f"{name_of(problem['loss'])} loss",
-        ]
-        if "inputs" in problem:
-            parts.append(f"{describe_inputs(problem['inputs'])} inputs")
-        if problem["weight_decay"]:
-            parts.append(rf"$\lambda = {problem['weight_decay']:g}$")
-        if started := start_text(problem.get("spectral_start")):
-            parts.append(started.removeprefix(", "))
+        parts.append(describe_problem(problem).replace("$", r"\$"))
     if method and "step_size" in method:
         if method.keys() == {"step_size", "n_steps"} and has_one_step_size(method):
             parts.append(rf"$\eta = {method['step_size']:g}$")

@@ -20,7 +20,7 @@ from dmft._numerics.plain_data import plain
 from dmft._numerics.progress import shown_progress
 from dmft._numerics.validation import check_progress
 from dmft.config.config import TABLES, RunFile, run_of
-from dmft.config.overrides import with_overrides
+from dmft.config.overrides import OF_PROBLEM, with_overrides
 from dmft.config.run_sources import RunSource, source_of_file, source_of_preset
 from dmft.model.label_functions import TargetFunction
 from dmft.model.law_sources import SourcedLabel
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Question", "answered", "dry_run", "question_of", "scan"]
 
-_OF_PROBLEM = ("target", "network", "problem")
-_ALWAYS = (*_OF_PROBLEM, "method", "sampling", "trajectory", "spectrum")
+_ALWAYS = (*OF_PROBLEM, "method", "sampling", "trajectory", "spectrum")
 _LOOKED_AT = 200  # points that an estimate looks at
 
 
@@ -199,7 +198,7 @@ def question_of(
     checked = tuple(dict.fromkeys(map(check_quantity, names)))
     made = design_of(axes, "product" if design is None else design, points, seed or 0)
     changed = [key for name in made.keys for key in ALIASES.get(name, (name,))]
-    if _is_python(found) and any(key.partition(".")[0] in _OF_PROBLEM for key in changed):
+    if _is_python(found) and any(key.partition(".")[0] in OF_PROBLEM for key in changed):
         raise ValueError(
             "a scan of target, network or problem needs laws by name: write your own as "
             '"file.py:object" in the run file'

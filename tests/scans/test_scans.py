@@ -285,7 +285,7 @@ def test_an_edited_scan_computes_only_what_is_new(small, tmp_path, monkeypatch):
     )
     assert_same(run(checkpoint=tmp_path), small)
     names = {task.run.problem.target.noise: set(task.readings) for task in done}
-    assert len(names[0.0]) == 7
+    assert len(names[0.0]) == len(NAMES)
     assert names[0.5] == names[0.0] - {"gap@3", "norm@2"}
     done.clear()
     assert_same(run(checkpoint=tmp_path), small)

@@ -164,6 +164,7 @@ def test_the_presets_are_those_announced():
         "logistic-flips",
         "mini-batch",
         "momentum",
+        "nesterov",
         "normalised-square",
         "phase-retrieval-square",
         "phase-retrieval-square-gelu",
@@ -172,7 +173,9 @@ def test_the_presets_are_those_announced():
         "relu",
         "robust-phase-retrieval",
         "robust-phase-retrieval-gelu",
+        "sphere",
         "trained-second-layer",
+        "two-spheres",
     )
 
 

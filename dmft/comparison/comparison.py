@@ -29,7 +29,7 @@ from dmft.comparison.quantities import (
     compare_quantity,
 )
 from dmft.comparison.report import summarise, write_table, write_verdict
-from dmft.comparison.run_data import MEASURED, RunData, _Runs
+from dmft.comparison.run_data import MEASURED, ComparedRuns, RunData
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
 from dmft.io.marks import DELTA, STEPS
 from dmft.io.saved_result import SavedResult
@@ -271,8 +271,8 @@ def compare(
     last = int(steps[-1])
     each = {name: compare_quantity(name, trajectory, runs, steps) for name in names}
     found = {name: quantity for name, quantity in each.items() if quantity is not None}
-    if not found and quantities is None and all(isinstance(run, _Runs) for run in runs):
-        measured = ", ".join(runs[0].measured)
+    if not found and quantities is None:
+        measured = ", ".join(min(runs, key=lambda run: len(run.measured)).measured)
         raise ValueError(f"simulations must have measured what the theory has, got {measured}")
     hessian: tuple[HessianPrediction, ...] = ()
     spectral = [name for name in ("smallest_eigenvalue", "hard_overlap") if name in names]
@@ -334,12 +334,10 @@ def _noted(result: Comparison, trajectory: Trajectory, runs: Sequence[Any]) -> C
             "far it reaches"
         )
     free = not (runs[0].hold_hard or problem.starts_on_hard)
-    data = [run for run in runs if isinstance(run, _Runs)]
-    if data:
-        missing = [name for name in MEASURED if any(getattr(one, name) is None for one in data)]
-        if missing:
-            notes.append(f"not measured: {', '.join(missing)}")
-    same = [str(one.d) for one in data if one.is_one_run and np.asarray(one.steps)[-1]]
+    missing = [name for name in MEASURED if any(name not in run.measured for run in runs)]
+    if missing:
+        notes.append(f"not measured: {', '.join(missing)}")
+    same = [str(run.d) for run in runs if run.is_one_run and np.asarray(run.steps)[-1]]
     if same:
         notes.append(
             f"the seeds of d = {', '.join(same)} are identical in all that was measured, which "
@@ -371,7 +369,7 @@ def check_comparable(
 ) -> list[Any]:
     """Return simulations by ascending d, checked to describe what the trajectory describes.
 
-    With `data`, runs of others (`RunData`) too, with what a comparison reads of a simulation.
+    With `data`, runs of others (`RunData`) too.
 
     Raises
     ------
@@ -408,7 +406,10 @@ def check_comparable(
             "simulations must not start from a hard_overlap that the trajectory lacks; state it in "
             "the problem of both (Problem.with_hard_overlap)"
         )
-    runs = [run.of_theory(trajectory) if isinstance(run, RunData) else run for run in found]
+    runs = [
+        run.of_theory(trajectory) if isinstance(run, RunData) else ComparedRuns.of_simulation(run)
+        for run in found
+    ]
     for run in runs:
         _same(_of_runs(runs[0]), _of_runs(run), f"the one at d = {run.d}", "the first")
     sizes = [run.d for run in runs]
@@ -422,7 +423,7 @@ def _setting(problem: Mapping[str, Any], result: Trajectory | Simulation) -> dic
     return {**problem, "delta": result.delta, **result.method.to_config()}
 
 
-def _of_runs(run: Simulation | _Runs) -> dict[str, Any]:
+def _of_runs(run: ComparedRuns) -> dict[str, Any]:
     """Return the settings that simulations and runs of others have in common."""
     return {"inputs": run.inputs.to_config(), "hold_hard": run.hold_hard}
 
@@ -450,11 +451,7 @@ def _common_steps(trajectory: Trajectory, runs: Sequence[Any]) -> NDArray[np.int
     """Return the steps that all runs recorded, up to the last that the theory and all reached."""
     last, steps = trajectory.n_steps, np.arange(trajectory.n_steps + 1)
     for run in runs:
-        if isinstance(run, _Runs):
-            last = min(last, run.finite_until())
-        else:
-            missing = np.flatnonzero(np.isnan(run.train_loss).any(axis=0))
-            last = min(last, int(missing[0]) - 1 if missing.size else run.method.n_steps)
+        last = min(last, run.last_step)
         steps = np.intersect1d(steps, run.steps)
     if last < 0:
         raise ValueError("simulations must have reached step 0, some seed diverged there")

@@ -38,17 +38,17 @@ QUANTITIES: Final[dict[str, str]] = {
 }
 #: Standard errors within which an entry is compatible.
 LIMIT: Final = 3.0
-# name -> letter of its entries and the attribute of a simulation, whose axes are (S, T+1, ...).
-_READERS: Final[dict[str, tuple[str, str]]] = {
-    "norm": ("C", "correlation"),
-    "overlap": ("M", "overlap"),
-    "gradient_covariance": ("G", "gradient_covariance"),
-    "gradient_norm": ("", "gradient_norm"),
-    "train_loss": ("", "train_loss"),
-    "test_loss": ("", "test_loss"),
-    "test_error": ("", "test_error"),
-    "second_layer": ("a", "second_layer"),
-    "biases": ("b", "biases"),
+# Letters of the entries of quantities, whose axes are (S, T+1, ...).
+_LETTERS: Final = {
+    "norm": "C",
+    "overlap": "M",
+    "gradient_covariance": "G",
+    "gradient_norm": "",
+    "train_loss": "",
+    "test_loss": "",
+    "test_error": "",
+    "second_layer": "a",
+    "biases": "b",
 }
 
 
@@ -139,9 +139,8 @@ def compare_quantity(
     """
     problem = trajectory.problem
     assert problem is not None
-    if name not in _READERS:
+    if name not in _LETTERS:
         return None
-    letter, attribute = _READERS[name]
     nothing_to_see = {
         "test_error": not problem.target.has_sign_labels,
         "second_layer": not trajectory.method.trains_second_layer,
@@ -150,9 +149,10 @@ def compare_quantity(
     if nothing_to_see.get(name):
         return None
     value, error = getattr(trajectory, name), trajectory.stderr[name]
-    found = [getattr(run, attribute if hasattr(run, attribute) else name) for run in runs]
-    if any(array is None for array in found):  # not measured
+    if any(name not in run.measured for run in runs):
         return None
+    letter = _LETTERS[name]
+    found = [getattr(run, name) for run in runs]
     rows = [np.searchsorted(run.steps, steps) for run in runs]
     samples = [np.asarray(array)[:, row] for array, row in zip(found, rows, strict=True)]
     m, labels = problem.m, [""]

@@ -15,9 +15,10 @@ from dmft.observables.alignment import hard_cosine
 from rmt.status import Status
 
 if TYPE_CHECKING:
+    from dmft.simulation.simulation import Simulation
     from dmft.trajectory.trajectory import Trajectory
 
-__all__ = ["MEASURED", "RunData"]
+__all__ = ["MEASURED", "ComparedRuns", "RunData"]
 
 FloatArray = NDArray[np.float64]
 
@@ -151,12 +152,6 @@ class RunData:
                     "diverged"
                 )
 
-    @property
-    def is_one_run(self) -> bool:
-        """Whether several seeds have the same numbers throughout: independent ones have not."""
-        each = (getattr(self, name) for name in self.measured)
-        return len(self.seeds) > 1 and all(np.array_equal(a[1:], a[:-1]) for a in each)
-
     def __repr__(self) -> str:
         steps = np.asarray(self.steps)
         between = ".." if len(steps) == steps[-1] + 1 else ", ..., "
@@ -190,8 +185,8 @@ class RunData:
         good = np.asarray(self.steps)[: int(bad.argmax())] if bad.any() else np.asarray(self.steps)
         return int(good[-1]) if len(good) else -1
 
-    def of_theory(self, trajectory: Trajectory) -> _Runs:
-        """Return the runs as `dmft.compare` takes those of a simulation.
+    def of_theory(self, trajectory: Trajectory) -> ComparedRuns:
+        """Return the runs as `dmft.compare` takes those of a trajectory.
 
         Raises
         ------
@@ -221,20 +216,53 @@ class RunData:
             cosine = np.zeros_like(cosine)
         elif self.overlap is not None and self.norm is not None:
             cosine = hard_cosine(self.overlap, self.norm, problem.target.hard_basis)
-        return _Runs(self, n, cosine)
+        return ComparedRuns(self, n, self.norm, cosine, self.measured, self.finite_until())
 
 
 @dataclass(frozen=True)
-class _Runs:
-    """Data with what a comparison reads of a simulation."""
+class ComparedRuns:
+    """Runs of one dimension as a comparison reads them, whoever made them.
 
-    data: RunData
+    Attributes
+    ----------
+    runs : Simulation or RunData
+        All other attributes are theirs.
+    n : int
+    norm : ndarray, shape (S, T, m, m), or None
+    hard_cosine : ndarray, shape (S, T)
+    measured : tuple of str
+        Names of the quantities that there are.
+    last_step : int
+        Up to which all seeds have gone; -1 where one has not begun.
+    hessian : mapping of int to SimulatedHessian
+        By step.
+    """
+
+    runs: Any
     n: int
+    norm: FloatArray | None
     hard_cosine: FloatArray
+    measured: tuple[str, ...]
+    last_step: int
     hessian: Mapping[int, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of_simulation(cls, run: Simulation) -> ComparedRuns:
+        """Return those of a simulation."""
+        missing = np.flatnonzero(np.isnan(run.train_loss).any(axis=0))
+        last = int(missing[0]) - 1 if missing.size else run.method.n_steps
+        return cls(
+            run, run.n, run.correlation, run.hard_cosine, tuple(_AXES), last, dict(run.hessian)
+        )
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether several seeds have the same numbers throughout: independent ones have not."""
+        each = (getattr(self, name) for name in self.measured)
+        return len(self.seeds) > 1 and all(np.array_equal(a[1:], a[:-1]) for a in each)
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.data, name)
+        return getattr(self.runs, name)
 
 
 def _real(name: str, given: ArrayLike, expected: str) -> FloatArray:

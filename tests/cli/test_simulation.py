@@ -225,7 +225,7 @@ def test_progress_counts_seeds_over_all_sizes(call, monkeypatch):
     seen = []
 
     @contextmanager
-    def progress(total, unit, begin=None):
+    def progress(begin=None, total=None, unit=""):
         counts = []
         seen.append((total, unit, counts))
         yield counts.append

@@ -5,13 +5,16 @@ losses of the minimiser :math:`\theta` of
 
 .. math:: \frac1n \sum_i \ell(\langle\theta, x_i\rangle, y_i) + \frac\lambda2 |\theta|^2
 
-concentrate. With :math:`\omega = \langle M, z\rangle + S^{1/2} \xi` (the law of a pre-activation on
-fresh data) and the proximal point r of V :math:`\ell` at :math:`\omega`, that is
-:math:`r + V \ell'(r, y) = \omega` (the law of one on the data),
+concentrate. The inputs are :math:`x = \Theta_* z + s \cdot` (standard Gaussian on the orthogonal
+complement), with any joint law of z, s and y (`dmft.Problem.inputs`). With
+:math:`\omega = \langle M, z\rangle + s\, S^{1/2} \xi`, the law of a pre-activation on fresh data,
+and the proximal point r of :math:`V s^2 \ell` at :math:`\omega`, that is
+:math:`r + V s^2 \ell'(r, y) = \omega` (the law of one on the data),
 
 .. math::
-    h = \lambda + E\Big[\frac{\ell''(r)}{1 + V \ell''(r)}\Big], \quad V = \frac1{\delta h}, \quad
-    S = \frac{E[\ell'(r)^2]}{\delta h^2}, \quad \lambda M + E[\ell'(r)\, z] = 0,
+    h = \lambda + E\Big[\frac{s^2 \ell''(r)}{1 + V s^2 \ell''(r)}\Big], \quad
+    V = \frac1{\delta h}, \quad S = \frac{E[s^2 \ell'(r)^2]}{\delta h^2}, \quad
+    \lambda M + E[\ell'(r)\, z] = 0,
 
 and the squared norm is :math:`C = S + |M|^2` (Thrampoulidis, Abbasi and Hassibi, arXiv:1601.06233;
 Loureiro et al., arXiv:2106.03791). It is where gradient descent ends.
@@ -26,15 +29,19 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dmft._numerics.progress import shown_progress
 from dmft._numerics.sampling import Sampling
-from dmft._numerics.validation import check_instance, check_real
+from dmft._numerics.validation import check_instance, check_progress, check_real
 from dmft.io.report_text import with_error
 from dmft.io.saved_result import SavedResult
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
+from dmft.model.input_laws import describe_inputs
 from dmft.model.problem import Problem
+from dmft.observables.integrability import gradients_are_undefined
 from dmft.observables.state_evolution import (
     SCALARS,
+    bias_of,
     first_points,
     loss_derivatives,
     minimizer,
@@ -43,6 +50,8 @@ from dmft.observables.state_evolution import (
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dmft.io.report_text import Lines
 
 __all__ = ["RiskMinimizer", "erm_limit"]
@@ -74,7 +83,8 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
         Largest relative residual of the fixed-point equations.
     status : Status
         SEPARABLE where the loss has no minimum, NOT_UNIQUE where it has many, MAX_STEPS where the
-        fixed point was not reached.
+        fixed point was not reached, UNDEFINED_AVERAGE where inputs or labels have tails so heavy
+        that an average does not exist.
     config : dict
         Problem and delta as plain types.
 
@@ -111,9 +121,11 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
 
     def _report(self) -> tuple[Lines, str]:
         problem = self.config["problem"]
+        inputs = problem.get("inputs")
         overlap = ", ".join(map(with_error, self.overlap, self.overlap_stderr))
         lines = [
             ("problem", f"{describe_label(problem['target'])}, {law_name(problem['loss'])} loss"),
+            *([("inputs", describe_inputs(inputs))] if inputs else []),
             ("delta, ridge", f"{self.config['delta']:g}, {problem['weight_decay']:g}"),
             ("overlap", overlap),
             *(
@@ -126,7 +138,9 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
         return lines, ""
 
     def margin_cdf(self, margins: ArrayLike, *, fresh: bool = False) -> FloatArray:
-        r"""Compute the distribution function of the margins :math:`y_i \theta\cdot x_i`.
+        r"""Compute the distribution function of the margins :math:`y_i (\theta\cdot x_i + b)`.
+
+        With b the bias of the neuron, if it has one.
 
         Parameters
         ----------
@@ -153,12 +167,14 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
         points = first_points(problem, Sampling())
         asked = np.atleast_1d(np.asarray(margins, dtype=np.float64))
         found = np.empty(asked.shape)
-        spread = math.sqrt(self.noise)
+        spread = points.spread(math.sqrt(self.noise))
+        bias = bias_of(problem)
         for index, margin in np.ndenumerate(asked):
             # r <= x exactly where omega <= x + V l'(x), for r grows with omega.
-            omega = r = margin * points.y
+            omega = r = margin * points.y - bias
             if not fresh:
-                omega = r + self.susceptibility * loss_derivatives(problem, r, points.y)[1]
+                slope = loss_derivatives(problem, r, points.y)[1]
+                omega = r + self.susceptibility * points.squared(slope)
             below = ndtr((omega - self.overlap @ points.z) / spread)
             found[index] = points.mass @ np.where(points.y > 0.0, below, 1.0 - below)
         return found
@@ -169,6 +185,7 @@ def erm_limit(
     delta: float,
     sampling: Sampling | None = None,
     *,
+    progress: Callable[[int], None] | bool | None = None,
     throw: bool = False,
 ) -> RiskMinimizer:
     """Compute the minimiser of the empirical risk of one linear neuron under a convex loss.
@@ -176,12 +193,15 @@ def erm_limit(
     Parameters
     ----------
     problem : Problem
-        One linear neuron, a convex loss, and the ridge as ``weight_decay``. Its start is of no
-        account.
+        One linear neuron, with a fixed bias perhaps, a convex loss, and the ridge as
+        ``weight_decay``; any law of the inputs. Its start is of no account.
     delta : float
         Samples per dimension, n/d > 0.
     sampling : Sampling, optional
         Replicates and seed of the Sobol points used where no quadrature rule is exact.
+    progress : callable or True, optional
+        True for a progress bar. A function is called with numbers of solutions that are done, of
+        ``sampling.replicates + 2``.
     throw : bool
         Raise :class:`dmft.NumericalFailure` instead of returning a status other than SUCCESS.
 
@@ -213,17 +233,18 @@ def erm_limit(
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
     sampling = Sampling() if sampling is None else sampling
     check_instance("sampling", sampling, Sampling)
+    check_progress(progress)
     _check_convex(problem)
-    if problem.inputs is not None:
-        raise ValueError(
-            f"problem must have Gaussian inputs for its minimiser, got {problem.inputs.describe()}"
-        )
     status = _existence(problem, delta)
+    if status.ok and gradients_are_undefined(problem):
+        status = Status.UNDEFINED_AVERAGE
     values: dict[str, Any]
     if not status.ok:
         values = missing(problem.k)
     else:
-        values, status = minimizer(problem, delta, sampling)
+        total = sampling.replicates + 2
+        with shown_progress(progress, total, "solutions") as counting:
+            values, status = minimizer(problem, delta, sampling, counting)
     config = {"problem": problem.to_config(), "delta": delta}
     result = RiskMinimizer(**values, status=status, config=config)
     if throw and not status.ok:
@@ -238,10 +259,6 @@ def _check_convex(problem: Problem) -> None:
         raise ValueError(f"problem must have one linear neuron, got {what}")
     if problem.network.second_layer[0] == 0.0:
         raise ValueError("problem must have a second layer that is not zero")
-    if problem.network.biases:
-        raise ValueError(
-            f"problem must have a network without biases, got {problem.network.biases[0]:g}"
-        )
     if problem.loss.name == "correlation" and problem.weight_decay == 0.0:
         raise ValueError("problem must have weight_decay > 0 with loss 'correlation', got 0")
     f = np.linspace(-30.0, 30.0, 241)
@@ -276,12 +293,12 @@ def _attains_minimum(problem: Problem) -> bool:
 
 
 def _inverse_separability(problem: Problem) -> float:
-    """Return d/n at which data cease to be separable: min over t of E (xi - y <t, z>)_+^2."""
+    """Return d/n at which data cease to be separable: min over t of E (xi - y <t, z/s>)_+^2."""
     from scipy.optimize import minimize
     from scipy.special import ndtr
 
     points = first_points(problem, Sampling())
-    signed = points.easy @ points.z * points.y
+    signed = points.easy @ points.reduced * points.y
 
     def excess(t: FloatArray) -> tuple[float, FloatArray]:
         a = t @ signed

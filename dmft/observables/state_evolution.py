@@ -15,8 +15,9 @@ import numpy as np
 
 from dmft._numerics.quadrature import gaussian_nodes
 from dmft._numerics.sampling import cubature_normals
+from dmft.model.drawn_inputs import scaled
 from dmft.model.gradients import curvature, pre_activation_gradient
-from dmft.observables.labelled_points import labelled, noise_coordinates
+from dmft.observables.labelled_points import further_coordinates, labelled_points
 from dmft.observables.verified_rules import RULES_OF_LOSSES, label_breaks
 from rmt.status import Status
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     Values = dict[str, Any]
 
-__all__ = ["first_points", "loss_derivatives", "minimizer", "missing"]
+__all__ = ["bias_of", "first_points", "loss_derivatives", "minimizer", "missing"]
 
 #: Quantities with a standard error, beside the overlap.
 SCALARS = ("norm", "train_loss", "test_loss", "test_error")
@@ -55,15 +56,34 @@ class WeightedSample:
     xi: FloatArray
     y: FloatArray
     mass: FloatArray
+    scales: FloatArray  # of the inputs, (N,), or (0,) where all are one
     easy: FloatArray  # projector on the easy directions, (k, k): others have no overlap
+
+    @property
+    def reduced(self) -> FloatArray:
+        """Latent coordinates over scales, z / s."""
+        return self.z / self.scales if len(self.scales) else self.z
+
+    def spread(self, width: float) -> FloatArray:
+        """Return the standard deviation of a pre-activation, given z: s S^(1/2)."""
+        return scaled(np.full(len(self.y), width), self.scales)
+
+    def squared(self, values: FloatArray) -> FloatArray:
+        """Return s^2 times values (N,)."""
+        return scaled(scaled(values, self.scales), self.scales)
+
+    def pre_activations(self, overlap: FloatArray, width: float) -> FloatArray:
+        """Return omega = M z + s S^(1/2) xi."""
+        return overlap @ self.z + width * scaled(self.xi, self.scales)
 
     @classmethod
     def of(cls, problem: Problem, nodes: FloatArray, masses: FloatArray) -> WeightedSample:
-        """Label the nodes (k + 1 + noise, N) of a rule with its masses (N,)."""
-        points, y, weights = labelled(problem, nodes, masses)
-        k = problem.k
-        mass = masses if weights is None else weights
-        return cls(points[:k], points[k], y, mass, problem.target.easy_projector)
+        """Label the nodes (k + 1 + noise and scale, N) of a rule with its masses (N,)."""
+        found = labelled_points(problem, nodes, masses)
+        k, points, s = problem.k, found.points, found.scales
+        mass = masses if found.weights is None else found.weights
+        easy = problem.target.easy_projector
+        return cls(scaled(points[:k], s), points[k], found.labels, mass, s, easy)
 
 
 def first_points(problem: Problem, sampling: Sampling) -> WeightedSample:
@@ -72,7 +92,7 @@ def first_points(problem: Problem, sampling: Sampling) -> WeightedSample:
 
 
 def _dimension(problem: Problem) -> int:
-    return problem.k + 1 + noise_coordinates(problem)
+    return problem.k + 1 + further_coordinates(problem)
 
 
 def _rules(problem: Problem) -> Iterator[WeightedSample]:
@@ -98,8 +118,21 @@ def _sobol(problem: Problem, sampling: Sampling, replicates: range) -> WeightedS
     return WeightedSample.of(problem, nodes, np.full(nodes.shape[1], 1.0 / nodes.shape[1]))
 
 
-def minimizer(problem: Problem, delta: float, sampling: Sampling) -> tuple[Values, Status]:
+def minimizer(
+    problem: Problem,
+    delta: float,
+    sampling: Sampling,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Values, Status]:
     """Solve the equations on tensor rules until one confirms another, or on Sobol points.
+
+    Parameters
+    ----------
+    problem : Problem
+    delta : float
+    sampling : Sampling
+    progress : callable, optional
+        Called with numbers of solutions that are done, of replicates + 2 in all.
 
     Returns
     -------
@@ -108,8 +141,17 @@ def minimizer(problem: Problem, delta: float, sampling: Sampling) -> tuple[Value
     status : Status
     """
     n = sampling.replicates
+    done = 0
+
+    def advance(to: int) -> None:
+        nonlocal done
+        if progress is not None:
+            progress(to - done)
+        done = to
+
     # A few points say where to begin on many.
     values, status = _fixed_point(problem, delta, _sobol(problem, sampling, range(n - 1, n)))
+    advance(1)
     if not status.ok:
         return missing(problem.k), status
     start: FloatArray | None = _coordinates(values)
@@ -118,15 +160,18 @@ def minimizer(problem: Problem, delta: float, sampling: Sampling) -> tuple[Value
         if number and start is not None:
             values = _at(problem, delta, points, start)
             if values["residual"] < _AGREEMENT:
+                advance(n + 2)
                 return values | _errors(problem.k, []), Status.SUCCESS
         values, status = _fixed_point(problem, delta, points, start)
         start = _coordinates(values) if status.ok else None
     pooled, status = _fixed_point(problem, delta, _sobol(problem, sampling, range(n)), start)
     start = _coordinates(pooled) if status.ok else None
-    others = [
-        _fixed_point(problem, delta, _sobol(problem, sampling, range(i, i + 1)), start)
-        for i in range(n)
-    ]
+    advance(2)
+    others = []
+    for i in range(n):
+        points = _sobol(problem, sampling, range(i, i + 1))
+        others.append(_fixed_point(problem, delta, points, start))
+        advance(i + 3)
     failed = [status, *(other for _, other in others)]
     status = next((status for status in failed if not status.ok), Status.SUCCESS)
     return pooled | _errors(problem.k, [values for values, _ in others]), status
@@ -206,15 +251,16 @@ def _moments(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return r, omega, and the step of state evolution, which is zero at the solution."""
     k, V = problem.k, math.exp(x[-1])
-    omega = x[:k] @ points.z + x[k] * points.xi
-    r, first, second = _proximal_point(problem, omega, points.y, V)
+    omega = points.pre_activations(x[:k], x[k])
+    step = points.squared(np.full(len(omega), V))
+    r, first, second = _proximal_point(problem, omega, points.y, step)
     if problem.loss.smooth:
-        h = float(lam + points.mass @ (second / (1.0 + V * second)))
+        h = float(lam + points.mass @ points.squared(second / (1.0 + step * second)))
     else:  # by Gaussian integration by parts: a jump of l'' would be one of the equations
-        h = float(lam + points.mass @ (points.xi * first) / x[k])
+        h = float(lam + points.mass @ scaled(points.xi * first, points.scales) / x[k])
     drift = points.easy @ (lam * x[:k] + points.z @ (points.mass * first))
     hard = x[:k] - points.easy @ x[:k]
-    spread = math.sqrt(delta * (points.mass @ first**2)) * V
+    spread = math.sqrt(delta * (points.mass @ points.squared(first**2))) * V
     last = [spread - x[k], -math.log(delta * h) - x[k + 1]]
     return r, omega, np.concatenate([-drift / h - hard, last])
 
@@ -276,8 +322,15 @@ def _test_error(
         return math.nan
     slope = np.sign(float(problem.network.second_layer[0]))
     with np.errstate(divide="ignore", invalid="ignore"):
-        margin = np.nan_to_num(slope * points.y * (overlap @ points.z) / spread)
+        mean = overlap @ points.z + bias_of(problem)
+        margin = np.nan_to_num(slope * points.y * mean / points.spread(spread))
     return float(points.mass @ ndtr(-margin))
+
+
+def bias_of(problem: Problem) -> float:
+    """Return the bias of the neuron, which is not trained."""
+    biases = problem.network.biases
+    return float(biases[0]) if biases else 0.0
 
 
 def missing(k: int) -> Values:
@@ -303,9 +356,9 @@ def loss_derivatives(
 
 
 def _proximal_point(
-    problem: Problem, omega: FloatArray, y: FloatArray, V: float
+    problem: Problem, omega: FloatArray, y: FloatArray, V: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Solve r + V l'(r, y) = omega; return r and the derivatives of the loss there.
+    """Solve r + V l'(r, y) = omega, V (N,); return r and the derivatives of the loss there.
 
     The left side grows at least as fast as r, so the root is within |V l'(omega)| of omega.
     Newton's steps that leave the bracket, or are not half of those before, are halvings.

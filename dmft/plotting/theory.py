@@ -31,6 +31,7 @@ from dmft.plotting.common import (
     step_axis,
 )
 from dmft.plotting.finite_law import draw_smallest
+from dmft.plotting.minimizer import draw_minimizer
 from dmft.training.methods import horizon
 from dmft.trajectory.report import last_meaningful_step
 from rmt.canvas import drawing, is_own, legend_below
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dmft.hessian.finite_law import FiniteLaw
+    from dmft.observables.risk_minimization import RiskMinimizer
     from dmft.threshold.threshold import Threshold
     from dmft.trajectory.spectra import Spectrum, SpectrumOutlier
     from dmft.trajectory.trajectory import Trajectory
@@ -228,12 +230,14 @@ def _region_names(axes: Axes, left: bool) -> None:
 
 
 @drawing
-def plot_trajectory(trajectory: Trajectory) -> Figure:
+def plot_trajectory(trajectory: Trajectory, limit: RiskMinimizer | None = None) -> Figure:
     """Draw order parameters, losses and gradient norm against the step, with error bands.
 
     Parameters
     ----------
     trajectory : Trajectory
+    limit : RiskMinimizer, optional
+        Where it ends, of a linear neuron under a convex loss (`dmft.erm_limit`): dashed lines.
 
     Returns
     -------
@@ -313,6 +317,8 @@ def plot_trajectory(trajectory: Trajectory) -> Figure:
             draw(axes, value[:, j], error[:, j], j, f"${letter}_{j + 1}$" if m > 1 else None)
         axes.set_ylabel(f"{words}  ${letter}(t)$")
 
+    if limit is not None:
+        draw_minimizer(panels, trajectory, limit)
     for axes in panels:
         if not flow:
             step_axis(axes)

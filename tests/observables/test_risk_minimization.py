@@ -8,6 +8,8 @@ from faces import assert_faces
 
 import dmft
 from dmft import Status, erm_limit
+from dmft.observables.risk_minimization import _inverse_separability
+from dmft.plotting import plot_trajectory
 
 LINEAR = dmft.Network("linear")
 CLASSES = dmft.Target("linear", classes="logistic")
@@ -147,3 +149,114 @@ def test_a_loss_of_exponential_growth():
     ridge = erm_limit(dmft.Problem("linear", LINEAR, linear, weight_decay=0.5), 2.0)
     assert ridge.overlap[0] == pytest.approx(2.0)  # theta = E[y x] / lam
     assert ridge.norm == pytest.approx(4.0 + 4.0 / 2.0)  # and its noise, E[y^2] / (delta lam^2)
+
+
+CLUSTERS = dmft.GaussianMixture(
+    [0.4, 0.6], [[1.2], [-0.8]], covariances=[[[0.5]], [[1.5]]], scales=[0.8, 1.3]
+)
+OF_CLUSTERS = dmft.Target(classes="component")
+
+
+def clusters(ridge=0.1, **network):
+    return dmft.Problem(
+        OF_CLUSTERS,
+        dmft.Network("linear", **network),
+        "logistic",
+        weight_decay=ridge,
+        inputs=CLUSTERS,
+    )
+
+
+def finite_minimizer(rng, d, delta, ridge, bias):
+    """Newton's method for a logistic regression of the two clusters in d dimensions."""
+    n = round(delta * d)
+    second = rng.random(n) < 0.6
+    X = rng.standard_normal((n, d)) * np.where(second, 1.3, 0.8)[:, np.newaxis]
+    X[:, 0] = np.where(second, -0.8, 1.2) + rng.standard_normal(n) * np.sqrt(
+        np.where(second, 1.5, 0.5)
+    )
+    y = np.where(second, 1.0, -1.0)
+    theta = np.zeros(d)
+    for _ in range(12):
+        p = 1.0 / (1.0 + np.exp(y * (X @ theta + bias)))
+        gradient = X.T @ (-y * p) / n + ridge * theta
+        hessian = (X.T * (p * (1.0 - p))) @ X / n + ridge * np.eye(d)
+        theta -= np.linalg.solve(hessian, gradient)
+    margins = y * (X @ theta + bias)
+    loss = np.mean(np.log1p(np.exp(-margins)))
+    return theta[0], theta @ theta, loss, np.mean(margins < 0.5)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.4])
+def test_two_clusters_of_different_mean_spread_and_scale(bias):
+    problem = clusters(**({"biases": [bias]} if bias else {}))
+    found = erm_limit(problem, 4.0)
+    assert found.status is Status.SUCCESS
+    assert found.residual < 1e-9
+    rng = np.random.default_rng(3)
+    means, errors = [], []
+    for d in (60, 120):
+        runs = [finite_minimizer(rng, d, 4.0, 0.1, bias) for _ in range(2400 // d)]
+        means.append(np.mean(runs, axis=0))
+        errors.append(np.std(runs, axis=0, ddof=1) / np.sqrt(len(runs)))
+    limit, error = 2.0 * means[1] - means[0], np.hypot(2.0 * errors[1], errors[0])
+    margin = found.margin_cdf([0.5])[0]
+    ours = [found.overlap[0], found.norm, found.train_loss, margin]
+    assert np.all(np.abs(limit - ours) < 3.5 * error)
+
+
+def test_descent_of_clusters_ends_there():
+    """The engine with structured inputs, against equations that know nothing of it."""
+    problem = clusters(0.3)
+    found = erm_limit(problem, 3.0)
+    sampling = dmft.Sampling(n_paths=1024, replicates=8)
+    end = dmft.solve(problem, 3.0, dmft.GradientDescent(0.5, 50), sampling, hessian_steps=())
+    for name, ours in (
+        ("overlap", found.overlap[0]), ("norm", found.norm),
+        ("train_loss", found.train_loss), ("test_loss", found.test_loss),
+        ("test_error", found.test_error),
+    ):  # fmt: skip
+        value = np.ravel(getattr(end, name)[-1])[0]
+        error = np.ravel(np.hypot(end.stderr[name][-1], end.bias[name][-1]))[0]
+        assert abs(value - ours) < 3.0 * error + 1e-4, name
+    figure = plot_trajectory(end, found)
+    assert any(line.get_ydata()[0] == found.norm for line in figure.axes[0].lines[1:])
+    with pytest.raises(ValueError, match="limit must be"):
+        plot_trajectory(end, erm_limit(clusters(0.2), 3.0))
+
+
+def test_scales_leave_the_separability_of_random_labels_where_it_is():
+    """Signs of y <theta, x> do not change when inputs are stretched: they separate at delta = 2."""
+    target = dmft.Target(lambda z, eps: eps, k=1, classes="sign")
+    inputs = dmft.Elliptical(degrees_of_freedom=3.0)
+    problem = dmft.Problem(target, LINEAR, "logistic", inputs=inputs)
+    assert _inverse_separability(problem) == pytest.approx(0.5, abs=1e-3)
+    assert erm_limit(problem, 1.9).status is Status.SEPARABLE
+
+
+def test_elliptical_least_squares_scale_out():
+    """Without ridge, inputs times a constant are those of a minimiser divided by it."""
+    ends = [
+        erm_limit(
+            dmft.Problem(
+                dmft.Target("linear", noise=0.5),
+                LINEAR,
+                "square",
+                inputs=dmft.GaussianMixture([1.0], [[0.0]], [[[s**2]]], scales=[s]),
+            ),
+            3.0,
+        )
+        for s in (1.0, 2.0)
+    ]
+    # z has variance s^2: M = 1, and the rest of the norm is noise / ((delta - 1) s^2).
+    for s, end in zip((1.0, 2.0), ends, strict=True):
+        assert end.overlap[0] == pytest.approx(1.0, rel=1e-8)
+        assert end.norm - 1.0 == pytest.approx(0.25 / (2.0 * s**2), rel=1e-7)
+
+
+def test_progress_and_tails_without_averages():
+    told = []
+    erm_limit(clusters(), 4.0, progress=told.append)
+    assert sum(told) == dmft.Sampling().replicates + 2
+    heavy = dmft.Problem("linear", LINEAR, inputs=dmft.Elliptical(degrees_of_freedom=3.0))
+    assert erm_limit(heavy, 3.0).status in (Status.SUCCESS, Status.UNDEFINED_AVERAGE)

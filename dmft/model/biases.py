@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dmft._numerics.validation import check_finite_array, check_integer, check_keys, check_real
 from dmft.model.catalogue import law_name
 
-__all__ = ["BiasEntry", "check_biases", "describe_neurons"]
+__all__ = ["BiasEntry", "check_biases", "describe_biases", "describe_neurons"]
 
 Array = NDArray[np.float64]
 #: What states biases: one number for all neurons, one for each, or a law.
@@ -108,11 +108,21 @@ def describe_neurons(network: Mapping[str, Any]) -> str:
     """
     m = len(network["second_layer"])
     text = f"{m} {law_name(network['activation'])} neuron{'s' if m > 1 else ''}"
+    biases = describe_biases(network)
+    return f"{text} ({biases})" if biases else text
+
+
+def describe_biases(network: Mapping[str, Any]) -> str:
+    """Name the biases of a network, given by its ``to_config``; empty where there are none.
+
+    Examples
+    --------
+    >>> describe_biases({"activation": "gelu", "second_layer": [1.0], "biases": 0.5})
+    'bias 0.5'
+    """
     entry = network.get("biases")
-    return text if entry is None else f"{text} ({_described(entry)})"
-
-
-def _described(entry: BiasEntry) -> str:
+    if entry is None:
+        return ""
     if isinstance(entry, Mapping):
         mean = f"mean {entry['mean']:g}, " if entry["mean"] else ""
         return f"Gaussian biases, {mean}std {entry['std']:g}, seed {entry['seed']}"

@@ -63,8 +63,8 @@ class CurvatureSupport:
     bounded_below, bounded_above : bool
         Whether the eigenvalues of D are bounded.
     lowest_at : ndarray, shape (n_radii, m + 1)
-        Pre-activations, biases included, and label at which D has its lowest eigenvalue, for each
-        distance probed.
+        Pre-activations and label at which D has its lowest eigenvalue, for each distance probed;
+        biases are in the former, unless they are confined.
     """
 
     points: FloatArray
@@ -320,7 +320,9 @@ def describe_unbounded(problem: Problem) -> str:
         return nothing
     near, far = at[len(at) // 2], at[-1]
     with np.errstate(all="ignore"):
-        term, before, after = _lowest_term(problem.without_biases, near, far)
+        confined = _confinement(problem.initial_weights(), problem.k)[0] is not None
+        at_point = problem if confined else problem.without_biases
+        term, before, after = _lowest_term(at_point, near, far)
         growth = {name: _growth(before[name], after[name]) for name in term}
         total = sum(growth.values())
     grown = [name for name, rate in growth.items() if rate > _SHARE_OF_GROWTH * total > 0.0]
@@ -360,7 +362,7 @@ def _lowest_term(
         r, y = point[:-1], point[-1:]
         f = network.output(r[:, np.newaxis])
         first, second = (
-            np.asarray(function(r), dtype=np.float64)
+            np.asarray(function(network.shifted(r[:, np.newaxis])[:, 0]), dtype=np.float64)
             for function in (network.activation.derivative, network.activation.second_derivative)
         )
         slope = float(np.asarray(loss.derivative(f, y))[0])

@@ -25,6 +25,7 @@ from dmft.hessian.gap_samples import WhichOutlier
 from dmft.io.folders import check_folder
 from dmft.io.marks import DELTA, Along, ErrorOf
 from dmft.io.saved_result import SavedResult
+from dmft.model.biases import describe_biases
 from dmft.model.losses import get_loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
@@ -430,6 +431,8 @@ def _name(problem: Problem, first: Problem) -> str:
         parts.append(f"{problem.m} neuron{'s' if problem.m > 1 else ''}")
     elif problem.network.second_layer != first.network.second_layer:
         parts.append("second layer " + " ".join(f"{a:g}" for a in problem.network.second_layer))
+    if problem.network.biases != first.network.biases:
+        parts.append(describe_biases(problem.network.to_config()) or "no biases")
     if problem.loss != first.loss:
         parts.append(problem.loss.name)
     if problem.weight_decay != first.weight_decay:

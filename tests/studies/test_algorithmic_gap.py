@@ -345,3 +345,12 @@ def test_throw():
             TARGET, [problem()], (4.0, 5.0), method=dmft.GradientDescent(0.2, 0),
             sampling=SAMPLING, n_points=2**18, throw=True,
         )  # fmt: skip
+
+
+def test_networks_may_differ_in_their_biases():
+    problems = [
+        dmft.Problem("phase-retrieval", dmft.Network("gelu", [0.5, 0.5], biases=biases))
+        for biases in (None, 0.5, [0.3, -0.1])
+    ]
+    assert name_networks(problems) == ["gelu", "gelu, bias 0.5", "gelu, biases 0.3, -0.1"]
+    assert name_networks(problems[::-1])[-1] == "gelu, no biases"

@@ -239,10 +239,7 @@ def test_one_line_for_what_are_no_biases(biases, message):
     assert "\n" not in str(caught.value)
 
 
-def test_where_there_must_be_none():
-    linear = dmft.Problem("linear", dmft.Network("linear", biases=0.5), weight_decay=0.1)
-    with pytest.raises(ValueError, match=r"network without biases, got 0\.5"):
-        dmft.erm_limit(linear, 2.0)
+def test_where_they_must_not_be_trained():
     with pytest.raises(ValueError, match="full-batch gradient descent of the first layer"):
         dmft.predict_grokking(
             dmft.Problem("phase-retrieval", loss="pseudo-huber"), 6.0, TRAINED, 100

@@ -30,6 +30,7 @@ from dmft.studies.fall_times import fall_step
 from dmft.studies.grokking import Grokking, predict_grokking
 from dmft.studies.step_axis import StepAxis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
+from dmft.studies.sweep_laws import SweepPrediction, predict_sweep
 from dmft.studies.sweep_result import Sweep
 from dmft.studies.sweeps import sweep
 from dmft.threshold.curve import ThresholdCurve
@@ -85,6 +86,7 @@ __all__ = [
     "StepAxis",
     "StepSizes",
     "Sweep",
+    "SweepPrediction",
     "Target",
     "Threshold",
     "ThresholdCurve",
@@ -106,6 +108,7 @@ __all__ = [
     "load_preset",
     "load_run",
     "predict_grokking",
+    "predict_sweep",
     "preset_names",
     "scan",
     "simulate",

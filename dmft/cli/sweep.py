@@ -15,11 +15,13 @@ from dmft.cli.output import (
 from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
 from dmft.cli.theory import threshold_of
 from dmft.io.report_text import inputs_line, paths_line, problem_lines, with_error
+from rmt.status import Status
 
 if TYPE_CHECKING:
     import argparse
 
     from dmft.config.config import RunFile
+    from dmft.studies.sweep_laws import SweepPrediction
     from dmft.studies.sweep_result import Sweep
     from dmft.threshold.threshold import Threshold
 
@@ -33,6 +35,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     """Simulate over a grid of delta and sizes, and draw in the theory."""
     from dmft.simulation.simulation_plan import check_steps
     from dmft.studies.sweeps import sweep
+    from dmft.threshold.report import threshold_lines
 
     run = run_file(arguments)
     settings, horizon = run.sweep, run.threshold.step
@@ -45,6 +48,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         check_steps("step", [horizon], run.method.n_steps)
     bracket = _bracket(run, grid)
     threshold: Threshold | None = None
+    at_sizes: list[Threshold] = []
     with Output(arguments, run) as output, keeping_seeds(output):
         with execution(arguments) as running:
             result = sweep(
@@ -59,12 +63,87 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         if bracket is not None:
             threshold = threshold_of(arguments, run, bracket, output)
             output.save("sweep-threshold", threshold)
-        output.draw("sweep", "plot_sweep", result, threshold)
-    status = result.status
-    if status.ok and threshold is not None:
-        status = threshold.status
+            at_sizes = _at_sizes(arguments, run, bracket, threshold)
+            for one in at_sizes:
+                output.save(f"sweep-threshold-d{one.d}", one)
+        prediction = _prediction(arguments, run, result)
+        if prediction is not None:
+            output.save("sweep-hessian", prediction)
+            output.draw("sweep-hessian", "plot_sweep_prediction", prediction)
+        drawn = [one for one in at_sizes if math.isfinite(one.value)]
+        marks = [(one.value, one.stderr, f"theory, $d = {one.d}$") for one in drawn]
+        first = [] if threshold is None or (marks and not threshold.status.ok) else [threshold]
+        output.draw("sweep", "plot_sweep", result, [*first, *marks])
+    statuses = [result.status, *(one.status for one in at_sizes)]
+    if threshold is not None and not drawn:
+        statuses.append(threshold.status)
+    status = next((one for one in statuses if not one.ok), Status.SUCCESS)
     data, lines = _json(result, threshold), _lines(run, result, threshold)
-    return output.report("sweep", status, data, lines, result.table())
+    data["theory_at_sizes"] = [picked(one, "d value stderr band status detail") for one in at_sizes]
+    for one in at_sizes:
+        named, value = threshold_lines(one)[3:5], one.detail
+        lines += [*named, *([(f"detail, d = {one.d}", value)] if value else [])]
+    table = result.table()
+    if prediction is not None:
+        names = "smallest_eigenvalue smallest_eigenvalue_stderr hard_overlap hard_overlap_stderr"
+        data["law_of_n_weights"] = picked(prediction, f"{names} lower upper hard_gap deviation")
+        words = f"Hessian at step {prediction.step}: medians over runs, and of the law of n weights"
+        table = f"{table}\n\n{words}\n{prediction.table()}"
+    return output.report("sweep", status, data, lines, table)
+
+
+def _at_sizes(
+    arguments: argparse.Namespace,
+    run: RunFile,
+    bracket: tuple[float, float],
+    limit: Threshold,
+) -> list[Threshold]:
+    """Find the thresholds of runs of the sizes of the sweep, where the limit has none there."""
+    from dmft.hessian.finite_law import is_large
+    from dmft.threshold.search import find_delta_nn
+
+    settings = run.threshold
+    none = Status.UNBOUNDED_EDGE, Status.NO_BRACKET
+    if limit.status not in none and not settings.d:
+        return []
+    found = []
+    for d in run.sweep.d or ():
+        if is_large(d, bracket[0], run.problem.m):
+            with execution(arguments) as running:
+                found.append(
+                    find_delta_nn(
+                        run.problem,
+                        run.method,
+                        bracket,
+                        settings.step,
+                        run.sampling,
+                        d=d,
+                        **settings.stated("draws", "scan_points", "criterion", "index"),
+                        **running.options("threads", "progress"),
+                    )
+                )
+    return found
+
+
+def _prediction(
+    arguments: argparse.Namespace, run: RunFile, result: Sweep
+) -> SweepPrediction | None:
+    """Predict the Hessians of the runs, where the theory is about these."""
+    from dmft.studies.sweep_laws import predict_sweep
+
+    method, inputs = descent_of(run), run.sweep.inputs
+    if result.hessian_step is None or run.problem.starts_on_hard or method.fresh_batches:
+        return None
+    if inputs is not None and not inputs.is_gaussian:
+        return None
+    with execution(arguments) as running:
+        return predict_sweep(
+            result,
+            run.sampling,
+            problem=run.problem,
+            **run.threshold.stated("draws"),
+            **running.options("threads", "progress"),
+        )
 
 
 def _bracket(run: RunFile, grid: tuple[float, ...]) -> tuple[float, float] | None:

@@ -39,6 +39,7 @@ __all__ = [
     "FiniteLaw",
     "check_dimension",
     "check_draws",
+    "is_large",
     "law_of_draws",
 ]
 
@@ -256,12 +257,17 @@ def check_dimension(d: object, delta: float, m: int) -> int:
     """
     size = check_integer("d", d, minimum=1)
     n = round(delta * size)
-    if n < _SAMPLES_PER_NEURON * m:
+    if not is_large(size, delta, m):
         raise ValueError(
             f"d must give n = delta d >= {_SAMPLES_PER_NEURON * m} samples (10 a neuron), "
             f"got d = {size}, so n = {n} at delta = {delta:g}"
         )
     return size
+
+
+def is_large(d: int, delta: float, m: int) -> bool:
+    """Return whether the n = delta d weights of a run of dimension d have a law."""
+    return round(delta * d) >= _SAMPLES_PER_NEURON * m
 
 
 def check_draws(draws: object) -> int:

@@ -33,6 +33,7 @@ from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sizes import plot_sizes
 from dmft.plotting.sweep import plot_sweep
+from dmft.plotting.sweep_laws import plot_sweep_prediction
 from dmft.plotting.theory import plot_flow, plot_spectrum, plot_threshold, plot_trajectory
 from rmt.canvas import COLUMN, PAGE
 from rmt.plotting import STYLE
@@ -62,6 +63,7 @@ __all__ = [
     "plot_sizes",
     "plot_spectrum",
     "plot_sweep",
+    "plot_sweep_prediction",
     "plot_threshold",
     "plot_trajectory",
     "save_figure",

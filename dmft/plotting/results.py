@@ -20,6 +20,7 @@ from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sizes import plot_sizes
 from dmft.plotting.sweep import plot_sweep
+from dmft.plotting.sweep_laws import plot_sweep_prediction
 from dmft.plotting.theory import plot_spectrum, plot_threshold, plot_trajectory
 from rmt.canvas import drawn
 
@@ -37,6 +38,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "Simulation": plot_simulation,
     "Spectrum": plot_spectrum,
     "Sweep": plot_sweep,
+    "SweepPrediction": plot_sweep_prediction,
     "Threshold": plot_threshold,
     "ThresholdCurve": plot_curve,
     "ThresholdsAtSizes": plot_sizes,

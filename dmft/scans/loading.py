@@ -13,6 +13,7 @@ from dmft.scans.scan_result import Scan
 from dmft.simulation.simulation import Simulation
 from dmft.studies.algorithmic_threshold import AlgorithmicGap
 from dmft.studies.grokking import Grokking
+from dmft.studies.sweep_laws import SweepPrediction
 from dmft.studies.sweep_result import Sweep
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.sizes import ThresholdsAtSizes
@@ -31,7 +32,7 @@ __all__ = ["load", "load_kind"]
 
 _SAVED: Final = (
     *(AlgorithmicGap, Comparison, FiniteLaw, Grokking, Hardness, RiskMinimizer, Scan, Simulation),
-    *(Spectrum, Sweep, Threshold, ThresholdCurve, ThresholdsAtSizes),
+    *(Spectrum, Sweep, SweepPrediction, Threshold, ThresholdCurve, ThresholdsAtSizes),
 )
 
 

@@ -349,6 +349,24 @@ def test_sweep(call, run_file):
 
 
 @pytest.mark.slow
+def test_sweep_where_the_limit_has_no_threshold(call):
+    """The square loss: thresholds and Hessians of runs of each size."""
+    options = (
+        "--loss", "square", "--step-size", 0.02, "--deltas", 4, 8, "--d", 4, 40, "--seeds", 2,
+        "--n-steps", 5, "--step", 1, "--hessian-step", 2, "--json",
+    )  # fmt: skip
+    code, out, err = call("sweep", *options)
+    data = json.loads(out)
+    assert data["theory"]["status"] == "NO_BRACKET"  # its edge is held by far tails
+    (one,) = data["theory_at_sizes"]  # d = 4 has too few samples at delta = .5
+    assert one["d"] == 40
+    assert (code == 0) == (data["status"] == "SUCCESS") == (one["status"] == "SUCCESS")
+    assert np.shape(data["law_of_n_weights"]["smallest_eigenvalue"]) == (2, 2)
+    assert {"small-sweep-threshold-d40.npz", "small-sweep-hessian.npz"} <= set(names(call.out))
+    assert err == ""
+
+
+@pytest.mark.slow
 def test_sweep_options(call):
     options = (
         "--deltas", 12, 2, "--d", 16, 20, "--seeds", 3, "--n-steps", 5, "--step", 1,

@@ -68,6 +68,7 @@ def results():
             "bracket": [0.5, 8.0],
         },
     )
+    swept = run_sweep(PROBLEM, [2.0, 3.0], METHOD, d=[10, 20], seeds=2, hessian_step=1, workers=1)
     return [
         trajectory,
         dmft.solve(custom, 2.0, dmft.GradientFlow(0.4, 1e-2), SAMPLING),
@@ -78,7 +79,8 @@ def results():
         dmft.delta_nn_at_sizes(one, METHOD, (0.5, 8.0), [30], 0, SAMPLING, draws=2, scan_points=3),
         runs,
         comparison,
-        run_sweep(PROBLEM, [2.0, 3.0], METHOD, d=[10, 20], seeds=2, hessian_step=1, workers=1),
+        swept,
+        dmft.predict_sweep(swept, SAMPLING, draws=2),
         predict_grokking(one, 6.0, METHOD, [100], sampling=SAMPLING, probabilities=(0.5,)),
         hardness,
         gap,
@@ -108,6 +110,7 @@ def test_every_kind_comes_back_to_the_bit(results, tmp_path):
         *(
             dmft.FiniteLaw,
             dmft.ThresholdsAtSizes,
+            dmft.SweepPrediction,
             dmft.Comparison,
             Sweep,
             Grokking,

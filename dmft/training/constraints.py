@@ -102,8 +102,10 @@ def onto_spheres(weights: Array, radii: Array) -> tuple[Array, float]:
     >>> onto_spheres(np.array([[3.0, 4.0]]), np.ones(1))
     (array([[0.6, 0.8]]), 0.2)
     """
-    factors = radii / np.sqrt(np.sum(weights**2, axis=1))
-    return weights * factors[:, np.newaxis], float(factors.max())
+    largest = np.abs(weights).max(axis=1)  # whose square no float may hold
+    rows = weights / largest[:, np.newaxis]
+    factors = radii / np.sqrt(np.sum(rows**2, axis=1))
+    return rows * factors[:, np.newaxis], float((factors / largest).max())
 
 
 def normal_forces(weights: Array, gradient: Array) -> Array:

@@ -91,6 +91,8 @@ def test_rows_are_scaled_alike():
     assert np.array_equal(found[0], -found[1])
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), [1.0, 1.0, 2.0])
     assert largest == pytest.approx(4.0)
+    found, _ = onto_spheres(np.array([[3e300, -4e300]]), np.ones(1))
+    np.testing.assert_allclose(found, [[0.6, -0.8]])
 
 
 @pytest.mark.parametrize("law", ["sphere", "gaussian"])

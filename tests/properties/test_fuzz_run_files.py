@@ -15,11 +15,12 @@ VALUES = [
     "-9223372036854775809", "9223372036854775807", "1" * 5000, "0x7fffffffffffffff", "1e400",
     "true", '""', '"nan"', '"1"', "[]", "[[]]", "[1, [2]]", "[nan]", "{}", "{ law = 3 }",
     '"\\u0000"', '"\\n"', '"' + "x" * 300 + '"', "1979-05-27", "07:32:00", "[" * 400 + "]" * 400,
-    "[" * 20000, '{ schedule = "cosine", peak = -1 }', "1_000", "[1, true]", "-0.0", "5e-324",
+    '{ law = "gaussian", std = -1 }', '{ name = "capped-square", cap = 2 }',
+    '{ name = "normalised-square", a = 0 }', "[" * 20000, '{ schedule = "cosine", peak = -1 }', "1_000", "[1, true]", "-0.0", "5e-324",
 ]  # fmt: skip
 KEYS = [
     "lable", "", "n-steps", '"a\\nb"', '"\\u001b[2J"', "a.b.c", ".".join("a" * 500), "label", "k",
-    "delta", "seed", "times", "t_max", "neurons", "noise",
+    "delta", "seed", "times", "t_max", "neurons", "noise", "biases", "bias_step_size", "loss",
 ]  # fmt: skip
 
 

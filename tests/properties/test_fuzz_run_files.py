@@ -16,7 +16,8 @@ VALUES = [
     "true", '""', '"nan"', '"1"', "[]", "[[]]", "[1, [2]]", "[nan]", "{}", "{ law = 3 }",
     '"\\u0000"', '"\\n"', '"' + "x" * 300 + '"', "1979-05-27", "07:32:00", "[" * 400 + "]" * 400,
     '{ law = "gaussian", std = -1 }', '{ name = "capped-square", cap = 2 }',
-    '{ name = "normalised-square", a = 0 }', "[" * 20000, '{ schedule = "cosine", peak = -1 }', "1_000", "[1, true]", "-0.0", "5e-324",
+    '{ name = "normalised-square", a = 0 }', "[" * 20000, '{ schedule = "cosine", peak = -1 }',
+    "1_000", "[1, true]", "-0.0", "5e-324",
 ]  # fmt: skip
 KEYS = [
     "lable", "", "n-steps", '"a\\nb"', '"\\u001b[2J"', "a.b.c", ".".join("a" * 500), "label", "k",

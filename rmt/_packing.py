@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from math import isqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rmt._blas import single_threaded_blas
 from rmt.status import NumericalFailure, Status
 
 __all__ = ["LANES", "Array", "Atoms", "CArray", "kernels", "pack", "packed_index", "unpack"]
@@ -18,6 +19,7 @@ Array = NDArray[np.float64]
 CArray = NDArray[np.complex128]
 
 LANES = 32  # atoms come in multiples of this
+_FEW = 4  # hard coordinates whose products are kept
 
 
 @cache
@@ -62,7 +64,8 @@ class Atoms:
     p : (n_padded,) array
         Probabilities; zero in the padding.
     zz : (q, n_padded) array or None
-        Packed products z_h z_h^T of the hard latent coordinates.
+        Packed products z_h z_h^T of the hard latent coordinates; None without any, and of more than
+        four, whose products would be most of the memory.
     ratio : float
         n / d.
     m : int
@@ -77,6 +80,7 @@ class Atoms:
     ratio: float
     m: int
     offset: Array | None = None
+    z: Array | None = None  # (k_h, n_padded) coordinates, of more than four
 
     @classmethod
     def build(
@@ -95,12 +99,14 @@ class Atoms:
         take = np.append(np.arange(n), padding)
         p = np.append(probabilities, np.zeros(padding.size))
         d = np.ascontiguousarray(pack(weights)[take].T)
-        zz = None
-        if hard is not None:
+        zz = many = None
+        if hard is not None and hard.shape[1] > _FEW:
+            many = np.ascontiguousarray(hard[keep][take].T)
+        elif hard is not None:
             z = hard[keep]
             rows, cols = np.tril_indices(z.shape[1])
             zz = np.ascontiguousarray((z[:, rows] * z[:, cols])[take].T)
-        return cls(d=d, p=p, zz=zz, ratio=ratio, m=weights.shape[-1], offset=offset)
+        return cls(d=d, p=p, zz=zz, ratio=ratio, m=weights.shape[-1], offset=offset, z=many)
 
     def reflected(self) -> Atoms:
         """Return the atoms of -D, with minus the offset."""
@@ -131,6 +137,23 @@ class Atoms:
             if not resolvents(moved, self.d, x, y, yxy):
                 return y, yxy
         raise NumericalFailure(Status.UNRESOLVED, "(B + D > 0 is lost in rounding)")
+
+    @cached_property
+    def mean_zz(self) -> Array:
+        """Packed E[z_h z_h^T]."""
+        if self.zz is not None:
+            return self.average(self.zz)
+        return np.asarray(self.hard_moments(np.ones((1, self.p.size)))[0])
+
+    def hard_moments(self, factors: Array) -> Array:
+        """Packed E[x z_h z_h^T] for each row x of factors (j, n_padded): shape (j, q)."""
+        if self.zz is not None:
+            return np.stack([self.average(self.zz, factor) for factor in factors])
+        z = self.z
+        assert z is not None  # HessianLaw checks
+        rows, cols = np.tril_indices(len(z))
+        with single_threaded_blas():  # its sums depend on the number of threads
+            return np.stack([((z * (self.p * x)) @ z.T)[rows, cols] for x in factors])
 
     def average(self, packed: Array, factor: Array | None = None) -> Array:
         """E[x] or E[factor x] for x of shape (q, n_padded), in the fixed order of summation."""

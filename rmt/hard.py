@@ -91,14 +91,14 @@ def check_criterion(criterion: object) -> None:
 
 
 def _moments(atoms: Atoms, b: Array, x: Array | None = None) -> tuple[Array, Array, Array]:
-    """E[z z^T], E[Y (x) z z^T], E[Y X Y (x) z z^T], the last two (m k_h, m k_h)."""
-    zz = atoms.zz
-    assert zz is not None  # HessianLaw checks
-    of_y, of_yxy = (
-        _block(np.stack([atoms.average(zz, entry) for entry in packed]))
-        for packed in atoms.resolvents(b, x)
-    )
-    return unpack(atoms.average(zz)), of_y, of_yxy
+    """E[z z^T], E[Y (x) z z^T], E[Y X Y (x) z z^T], the last two (m k_h, m k_h).
+
+    The last one is that of X = 0, zero, where there is no X.
+    """
+    y, yxy = atoms.resolvents(b, x)
+    of_y = _block(atoms.hard_moments(y))
+    of_yxy = np.zeros_like(of_y) if x is None else _block(atoms.hard_moments(yxy))
+    return unpack(atoms.mean_zz), of_y, of_yxy
 
 
 def _block(packed: Array) -> Array:
@@ -110,7 +110,8 @@ def _block(packed: Array) -> Array:
 
 def distant_matrix(atoms: Atoms) -> Array:
     """E[D (x) z_h z_h^T], the limit of A_h(z) + z I at infinity."""
-    assert atoms.zz is not None
+    if atoms.zz is None:
+        return _block(atoms.hard_moments(atoms.d))
     products = (atoms.d[:, None] * atoms.zz[None]).reshape(-1, atoms.p.size)
     packed = atoms.average(products).reshape(len(atoms.d), len(atoms.zz))
     return _block(packed)

@@ -221,7 +221,7 @@ class MatrixBranch:
         """
         d = self._lower_bound(self.atoms.d)[0][None, :]
         edge = ScalarBranch(
-            replace(self.atoms, d=d, zz=None, m=1, offset=None),
+            replace(self.atoms, d=d, zz=None, z=None, m=1, offset=None),
             self._lower_bound(pack(self._support).T)[0][:, None, None],
         ).edge
         if self.atoms.offset is None:

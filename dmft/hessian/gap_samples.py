@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft._numerics.validation import check_integer
+from dmft.model.held_directions import held_directions
 from rmt.hard import Criterion, check_criterion
 from rmt.status import NumericalFailure, Status
 
@@ -68,7 +69,7 @@ class WhichOutlier:
         """
         check_criterion(criterion)
         place = check_integer("index", index, minimum=1)
-        m, k_hard = problem.m, problem.target.hard_basis.shape[1]
+        m, k_hard = problem.m, held_directions(problem).shape[1]
         if place > max(1, m * k_hard):
             raise ValueError(
                 f"index must be in 1..m k_h = 1..{m * k_hard} ({m} neurons times {k_hard} hard "

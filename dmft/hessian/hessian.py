@@ -23,6 +23,7 @@ from dmft.hessian.finite_law import DRAWS, FiniteLaw, check_dimension, check_dra
 from dmft.model.curvature_support import CurvatureSupport, curvature_support
 from dmft.model.drawn_inputs import labels_and_scales, leading_rows, n_leading_normals, scaled
 from dmft.model.gradients import curvature, pre_activation_gradient
+from dmft.model.held_directions import held_directions
 from dmft.observables.labelled_points import further_coordinates, labelled_points
 from dmft.observables.verified_rules import curvature_rule
 from dmft.solver.fresh_batches import neuron_factor
@@ -455,13 +456,12 @@ def _law(
             shift = -np.diag(_normal_forces(problem, r, labels, probabilities))
     if not all(np.all(np.isfinite(values)) for values in (weights, support.points, shift)):
         raise NumericalFailure(Status.NONFINITE, "The curvature of the loss overflows.")
-    hard_basis = problem.target.hard_basis
     # A hard direction with which the neurons overlap is no longer decoupled from the trajectory.
-    decoupled = hard_basis.shape[1] > 0 and not problem.starts_on_hard
+    held = held_directions(problem)
     return HessianLaw(
         weights,
         delta,
-        hard=latent.T @ hard_basis if decoupled else None,
+        hard=latent.T @ held if held.shape[1] else None,
         probabilities=probabilities,
         shift=shift,
         support=support.points,
@@ -483,9 +483,7 @@ def _normal_forces(
 
 def _hard_coordinates(problem: Problem, n_coordinates: int) -> FloatArray:
     """Return the hard basis in the coordinates of the paths, whose first k are the latent ones."""
-    basis = problem.target.hard_basis
-    if problem.starts_on_hard:
-        return np.zeros((n_coordinates, 0))
+    basis = held_directions(problem)
     out = np.zeros((n_coordinates, basis.shape[1]))
     out[: len(basis)] = basis
     return out

@@ -40,6 +40,7 @@ from dmft._numerics.hermite import hermite_product, hermite_values, multi_indice
 from dmft._numerics.validation import check_integer, check_real
 from dmft._numerics.weighted_points import sign_patterns
 from dmft._numerics.workers import single_threaded_blas
+from dmft.model.label_scores import label_scores
 from dmft.model.simple_bases import simple_complement
 
 __all__ = ["MAX_K", "RANK_TOLERANCE", "DirectionSearch", "RankTest", "find_hard", "hard_subspace"]
@@ -47,6 +48,7 @@ __all__ = ["MAX_K", "RANK_TOLERANCE", "DirectionSearch", "RankTest", "find_hard"
 Array = NDArray[np.float64]
 
 MAX_K = 4  # all 2^k sign patterns are used
+MOST_DIRECTIONS = 16  # found numerically, with two sign patterns
 RANK_TOLERANCE = 1e-3  # fraction of the variance of a direction above which it is easy
 
 _REPLICATES = 16  # independent randomisations; errors over fewer are unreliable
@@ -57,8 +59,6 @@ _ROUNDING = 1e-9  # explained variances below this are zero to rounding
 _SIGNIFICANT = 5.0  # standard errors
 _CLEAR = 3.0  # an eigenvalue within this factor of the tolerance decides nothing
 _MAX_TURNS = 8
-_KNOTS = 1025  # of the normal score as a function of the label
-_TIE = 1e-12  # labels closer than this (relative) are one label computed in two ways
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,8 @@ def hard_subspace(
     label : callable
         ``(z (N, k), eps (N,)) -> y (N,)`` of independent standard normal `z` and `eps`.
     k : int
-        Number of latent directions, at most 4.
+        Number of latent directions, at most 16. Of more than four, symmetries under a change of
+        some signs are exact in the limit of many points only.
     tolerance : float
         A direction counts as easy if the labels (with the easy coordinates found before) explain
         more than this fraction of its variance, significantly. Within a factor 3 of it the
@@ -154,7 +155,7 @@ def hard_subspace(
     Raises
     ------
     ValueError
-        If k > 4, or the answer is not clear: state it in ``Target(..., hard_directions=...)``.
+        If k > 16, or the answer is not clear: state it in ``Target(..., hard_directions=...)``.
         If `label` returns another shape or non-finite numbers.
 
     Examples
@@ -208,7 +209,7 @@ def find_hard(
     Raises
     ------
     ValueError
-        If k > 4, or `label` returns another shape or non-finite numbers.
+        If k > 16, or `label` returns another shape or non-finite numbers.
 
     Examples
     --------
@@ -218,12 +219,57 @@ def find_hard(
     """
     k = check_integer("k", k, minimum=1)
     tolerance = check_real("tolerance", tolerance, minimum=0.0, exclusive=True)
-    if k > MAX_K:
+    if k > MOST_DIRECTIONS:
         raise ValueError(
-            f"k must be at most {MAX_K} for the hard directions to be found numerically, got {k}; "
-            "state hard_directions"
+            f"k must be at most {MOST_DIRECTIONS} for the hard directions to be found numerically, "
+            f"got {k}; state hard_directions"
         )
     return _search(label, k, tolerance, seed, uses_noise)
+
+
+def hard_given(
+    label: Callable[[Array, Array], ArrayLike], known: Array, *, uses_noise: bool = True
+) -> Array:
+    r"""Find the directions that stay hard once some others are known.
+
+    The easy subspace is built up from the known directions in place of nothing: what they make easy
+    (a staircase) is not among the result.
+
+    Parameters
+    ----------
+    label : callable
+        ``(z (N, k), eps (N,)) -> y (N,)``.
+    known : ndarray, shape (k, e)
+        Orthonormal columns.
+    uses_noise : bool
+
+    Returns
+    -------
+    ndarray, shape (k, k_r)
+
+    Raises
+    ------
+    ValueError
+        As `hard_subspace`.
+
+    Examples
+    --------
+    In z1 z2 both are hard, until one of them is known:
+
+    >>> hard_given(lambda z, eps: z[:, 0] * z[:, 1], np.eye(2)[:, :1]).shape
+    (2, 0)
+    >>> hard_given(lambda z, eps: z[:, 0] ** 2 + z[:, 1] ** 2, np.eye(2)[:, :1])
+    array([[0.],
+           [1.]])
+    """
+    k, n_known = known.shape
+    rest = np.linalg.qr(known, mode="complete")[0][:, n_known:]
+    axes = np.hstack([known, simple_complement(known, 1e-7) if k > n_known else rest])
+    points, eps = _points(k, uses_noise, 0)
+    finding = _find_easy(points, label_scores(label, points, eps, axes), RANK_TOLERANCE, n_known)
+    easy = axes @ finding.easy
+    hard = simple_complement(easy, max(1e-7, 4.0 * finding.angle_error))
+    return decided(DirectionSearch(hard, finding.rounds, finding.doubtful, RANK_TOLERANCE))
 
 
 def refuse_easy(
@@ -299,7 +345,7 @@ def _search(
     points, eps = _points(k, uses_noise, seed)
 
     def scored(axes: Array) -> tuple[Array, Array]:
-        return points, _label_scores(label, points, eps, axes)
+        return points, label_scores(label, points, eps, axes)
 
     return turned_search(scored, np.eye(k), tolerance)
 
@@ -359,43 +405,11 @@ def _points(k: int, uses_noise: bool, seed: int) -> tuple[Array, Array]:
     return np.ascontiguousarray(points[..., :k]), eps
 
 
-def _label_scores(
-    label: Callable[[Array, Array], ArrayLike], points: Array, eps: Array, axes: Array
-) -> Array:
-    """Return the normal scores (R, N) of the labels at points with coordinates along `axes`."""
-    z = points.reshape(-1, points.shape[-1]) @ axes.T
-    y = np.asarray(label(z, eps.reshape(-1)), dtype=np.float64)
-    n = len(z)
-    if y.shape != (n,):
-        raise ValueError(f"label must return an array of shape (N,) = ({n},), got shape {y.shape}")
-    if not np.all(np.isfinite(y)):
-        bad = n - int(np.count_nonzero(np.isfinite(y)))
-        raise ValueError(f"label returned non-finite values for {bad} of {n} samples")
-    return normal_scores(y).reshape(points.shape[0], -1)
-
-
-def normal_scores(y: Array) -> Array:
-    """Return the normal scores (N,) of numbers: of their ranks, the same for equal numbers."""
-    from scipy.special import ndtri
-
-    n = len(y)
-    ordered = np.sort(y)
-    spread = ordered[(3 * n) // 4] - ordered[n // 4]
-    new = np.diff(ordered) > _TIE * (np.abs(ordered[1:]) + spread)
-    edges = np.concatenate([[0], np.flatnonzero(new) + 1, [n]])
-    middle = 0.5 * (edges[:-1] + edges[1:]) / n
-    # Ranks proper jump by 1/N however close two labels are, and in the tails that is a large jump
-    # of the score. Between knots the score is linear in y: labels that differ little score alike.
-    knots = np.searchsorted(edges, np.linspace(0, n - 1, _KNOTS).astype(np.intp), "right") - 1
-    knots = np.unique(knots)
-    return np.asarray(np.interp(y, ordered[edges[knots]], ndtri(middle[knots])))
-
-
-def _find_easy(points: Array, scores: Array, tolerance: float) -> _Finding:
-    """Build up the easy subspace, in coordinates of the points."""
+def _find_easy(points: Array, scores: Array, tolerance: float, n_known: int = 0) -> _Finding:
+    """Build up the easy subspace, in coordinates of the points, from the first `n_known` on."""
     k = points.shape[-1]
     flat = points.reshape(points.shape[0], -1, k)
-    easy, rest = np.zeros((k, 0)), np.eye(k)
+    easy, rest = np.eye(k)[:, :n_known], np.eye(k)[:, n_known:]
     angle_error = 0.0
     rounds: list[RankTest] = []
     while rest.shape[1]:

@@ -24,9 +24,9 @@ from dmft.model.hard_directions import (
     RANK_TOLERANCE,
     DirectionSearch,
     decided,
-    normal_scores,
     turned_search,
 )
+from dmft.model.label_scores import normal_scores
 from dmft.model.quantile_laws import Elliptical
 
 if TYPE_CHECKING:

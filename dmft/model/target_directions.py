@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dmft.model.label_functions import TargetFunction
     from dmft.model.target import Target
 
-__all__ = ["hard_basis_of", "label_is_even", "sign_flips_of"]
+__all__ = ["by_labels", "hard_basis_of", "label_is_even", "sign_flips_of"]
 
 Array = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ def _refuse_easy(target: Target, basis: Array) -> None:
 
 
 def _found(target: Target) -> Array:
-    """Find the hard directions; where classes have noise, from their probability."""
+    """Find the hard directions."""
 
     def search(label: Callable[..., Array], *, uses_noise: bool) -> Array:
         if target.inputs is None:
@@ -73,6 +73,11 @@ def _found(target: Target) -> Array:
 
         return hard_subspace_under(label, target.k, target.inputs, uses_noise=uses_noise)
 
+    return by_labels(target, search)
+
+
+def by_labels(target: Target, search: Callable[..., Array]) -> Array:
+    """Return what a search finds for labels; where classes have noise, for their probability."""
     if target.classes is None:
         return search(target.sample_labels, uses_noise=target.uses_noise)
 

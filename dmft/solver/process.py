@@ -120,6 +120,7 @@ class Process(DeclaredState):
         run: Mapper,
         *,
         antithetic: bool = False,
+        held: FloatArray | None = None,
         masks: list[MaskStream] | None = None,
         trains: tuple[bool, bool] = (False, False),
         max_rows: int = sys.maxsize,
@@ -141,8 +142,8 @@ class Process(DeclaredState):
         self.scales, self.r = self._gradients.scales, self._gradients.r
         start = start_of(problem, delta, self.labels, self.scales, self._blocks.leading)
         self.initial_weights = start.weights
-        # Off which gradients are projected; with antithetic paths they are not.
-        self._hard_basis = None if antithetic else start.held
+        # Off which gradients are projected; with antithetic paths those that stay hard, if any.
+        self._hard_basis = held if antithetic else start.held
         self._symmetry = initial_symmetry(problem, start.weights)
         orthogonality = WellDeterminedRows() if exact else EveryRow()
         self.paths = Paths(

@@ -41,6 +41,7 @@ from dmft._numerics.validation import check_integer
 from dmft._numerics.workers import Threads, sharing, single_threaded_blas, worker_count, worth
 from dmft.io.folders import check_folder, read_configuration
 from dmft.model.drawn_inputs import leading_rows, n_leading_normals
+from dmft.model.held_directions import held_directions
 from dmft.model.problem import Problem
 from dmft.observables.integrability import gradients_are_undefined
 from dmft.solver.descent import descend
@@ -140,6 +141,7 @@ def run_replicates(
         hard_basis,
         _apart(execution.counting),
         antithetic=problem.is_antithetic,
+        held=held_directions(problem) if held_directions(problem).shape[1] else None,
         basis_rows=basis_rows,
     )
     if execution.checkpoint is None:
@@ -288,6 +290,7 @@ class _Shared:
     progress: Callable[[int], None] | None
     antithetic: bool = False  # paths are pairs with the hard coordinates z_h and -z_h
     forcing: FloatArray | None = None
+    held: FloatArray | None = None  # with antithetic paths: directions that stay hard
     basis_rows: int = sys.maxsize  # that the paths may have
 
     def masks(self, replicate: int, stream: GaussianStream) -> MaskStream | None:
@@ -378,6 +381,7 @@ def _followed(
             streams,
             run,
             antithetic=shared.antithetic,
+            held=shared.held,
             masks=[mask for mask in masks if mask is not None] or None,
             trains=trains,
             max_rows=shared.basis_rows,

@@ -9,6 +9,7 @@ import numpy as np
 
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance, check_real
+from dmft.model.held_directions import held_directions
 from dmft.model.problem import Problem
 from dmft.model.spectral_start import stated_overlap
 from dmft.training.constraints import check_constrained
@@ -59,10 +60,11 @@ def check_question(
             f"problem must have a hard direction for a threshold to exist; all {problem.k} latent "
             f"directions of label {problem.target.name!r} are easy"
         )
-    if problem.starts_on_hard:
+    if not held_directions(problem).shape[1]:
         raise ValueError(
-            "problem must start without overlap with the hard directions for a threshold to exist, "
-            f"got {stated_overlap(problem)}"
+            "problem must start without overlap with one hard direction at least, which those it "
+            "overlaps with do not make easy, for a threshold to exist, got "
+            f"{stated_overlap(problem)}"
         )
     return ends
 

@@ -7,6 +7,7 @@ import pytest
 
 from dmft.model import hard_directions
 from dmft.model.hard_directions import hard_subspace
+from dmft.model.label_scores import label_scores
 from dmft.model.target import Target
 
 COS, SIN = math.cos(0.7), math.sin(0.7)
@@ -131,7 +132,7 @@ def test_same_seed_same_bits():
 
 def explained(label, k=1, seed=0):
     points, eps = hard_directions._points(k, True, seed)
-    scores = hard_directions._label_scores(label, points, eps, np.eye(k))
+    scores = label_scores(label, points, eps, np.eye(k))
     flat = points.reshape(len(points), -1, k)
     return hard_directions._explained(hard_directions._moments(flat[..., :0], flat, scores))
 
@@ -172,8 +173,8 @@ def test_unclear_cases_are_refused_and_can_be_stated(label):
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"k must be at most 4 .* got 5; state hard_directions"):
-        hard_subspace(lambda z, eps: z[:, 0], 5)
+    with pytest.raises(ValueError, match=r"k must be at most 16 .* got 17; state hard_directions"):
+        hard_subspace(lambda z, eps: z[:, 0], 17)
     with pytest.raises(ValueError, match="tolerance must be a positive finite number, got 0"):
         hard_subspace(lambda z, eps: z[:, 0], 1, tolerance=0.0)
     with pytest.raises(ValueError, match=r"label must return an array of shape .*got shape \(\)"):

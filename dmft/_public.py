@@ -26,6 +26,7 @@ from dmft.scans.scans import scan
 from dmft.simulation.simulation import SimulatedHessian, Simulation, simulate
 from dmft.solver.stability import UnstablePaths
 from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
+from dmft.studies.cascade import Cascade, CascadeStage, cascade
 from dmft.studies.fall_times import fall_step
 from dmft.studies.grokking import Grokking, predict_grokking
 from dmft.studies.step_axis import StepAxis
@@ -53,6 +54,8 @@ __version__ = software_version()
 __all__ = [
     "Activation",
     "AlgorithmicGap",
+    "Cascade",
+    "CascadeStage",
     "Comparison",
     "Constant",
     "Cosine",
@@ -95,6 +98,7 @@ __all__ = [
     "UnstablePaths",
     "WarmUp",
     "algorithmic_gap",
+    "cascade",
     "compare",
     "curvature",
     "delta_nn_at_sizes",

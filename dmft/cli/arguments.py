@@ -21,6 +21,10 @@ _RESUME = (
 _CURVE = """One set of solves gives the gap at every step, and so the whole curve. Its limit as t
 grows is extrapolated, with an interval; a curve that has not settled is a full result, and the
 exit code 0, unless --require-limit is given."""
+_CASCADE = """With several hard directions the j-th eigenvalue of A_h has a threshold of its own,
+for the j-th feature; one set of solves gives them all. The key cascade.learned of a run file lists
+overlaps with the hard directions, each of them a further stage: thresholds of the others once these
+are learned."""
 _SIMULATE = f"""Each size has a folder of seeds, NAME-simulation-d1000 (-held with --hold-hard).
 {_RESUME}"""
 _COMPARE = f"""The theory is the limit of large d at a fixed number of steps. There the overlap with
@@ -113,6 +117,13 @@ def _curve(parser: Parser) -> None:
         "--require-limit", action="store_true", help="exit with 3 if the limit is not settled"
     )
     _add_theory(parser, accuracy=True)
+
+
+def _cascade(parser: Parser) -> None:
+    _add_source(parser)
+    names = ("bracket", "steps", "features", "points", "max_solves", "criterion")
+    add_options(parser, "cascade", *names)
+    _add_theory(parser)
 
 
 def _algorithmic_gap(parser: Parser) -> None:
@@ -254,6 +265,14 @@ _COMMANDS = (
     ),
     _Command(
         "curve", "curve", "find delta_NN at all horizons, and its limit", _curve, _CURVE, _THEORY
+    ),
+    _Command(
+        "cascade",
+        "cascade",
+        "find the thresholds of all features, one after the other",
+        _cascade,
+        _CASCADE,
+        _THEORY,
     ),
     _Command(
         "algorithmic-gap",

@@ -39,6 +39,7 @@ _HORIZONS = {
     "threshold": ("step",),
     "spectrum": ("step",),
     "curve": ("n_steps", "steps"),
+    "cascade": ("n_steps", "steps"),
     "algorithmic-gap": ("n_steps", "steps"),
 }
 
@@ -46,6 +47,7 @@ _HORIZONS = {
 _TABLES = {
     "threshold": ("threshold",),
     "curve": ("curve", "threshold"),
+    "cascade": ("cascade", "curve", "threshold"),
     "algorithmic-gap": ("algorithmic-gap", "curve", "threshold"),
     "trajectory": ("trajectory",),
     "spectrum": ("spectrum",),

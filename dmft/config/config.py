@@ -56,6 +56,10 @@
     n_steps = 400                 # default: that of [method]; and steps, points, max_solves;
                                   # criterion, index: those of [threshold] by default
 
+    [cascade]                     # optional: thresholds of all features, `delta-nn cascade`
+    bracket = [0.5, 60.0]         # default: that of [curve]; and n_steps, steps, points,
+    learned = [[0.3, 0.0]]        # max_solves, criterion, features; stages with these overlaps
+
     [algorithmic-gap]             # optional: networks against delta_alg
     activations = ["gelu", "quadratic"]   # default: that of [network]
     losses = ["pseudo-huber"]     # default: that of [problem]
@@ -112,6 +116,7 @@ from typing import Any
 
 from dmft._numerics.accuracy import Accuracy
 from dmft._numerics.sampling import Sampling
+from dmft.config.cascade_settings import CascadeSettings
 from dmft.config.options import (
     Settings,
     check_known,
@@ -156,6 +161,7 @@ from dmft.training.methods import Method
 __all__ = [
     "TABLES",
     "AlgorithmicGapSettings",
+    "CascadeSettings",
     "CurveSettings",
     "RunFile",
     "ScanSettings",
@@ -180,6 +186,7 @@ TABLES: dict[str, type[Settings]] = {
     "sampling": SamplingSettings,
     "threshold": ThresholdSettings,
     "curve": CurveSettings,
+    "cascade": CascadeSettings,
     "algorithmic-gap": AlgorithmicGapSettings,
     "trajectory": TrajectorySettings,
     "spectrum": SpectrumSettings,
@@ -205,6 +212,7 @@ class RunFile:
     sampling : Sampling
     threshold : ThresholdSettings
     curve : CurveSettings
+    cascade : CascadeSettings
     algorithmic_gap : AlgorithmicGapSettings
     trajectory : TrajectorySettings
     spectrum : SpectrumSettings
@@ -229,6 +237,7 @@ class RunFile:
     sampling: Sampling = field(default_factory=Sampling)
     threshold: ThresholdSettings = field(default_factory=ThresholdSettings)
     curve: CurveSettings = field(default_factory=CurveSettings)
+    cascade: CascadeSettings = field(default_factory=CascadeSettings)
     algorithmic_gap: AlgorithmicGapSettings = field(default_factory=AlgorithmicGapSettings)
     trajectory: TrajectorySettings = field(default_factory=TrajectorySettings)
     spectrum: SpectrumSettings = field(default_factory=SpectrumSettings)
@@ -336,6 +345,7 @@ class RunFile:
         gap, sweep = self.algorithmic_gap, self.sweep
         for table, name, steps, horizon in (
             ("curve", "steps", self.curve.steps, self.curve.n_steps),
+            ("cascade", "steps", self.cascade.steps, self.cascade.n_steps),
             (gap_table, "steps", gap.steps, gap.n_steps),
             ("simulation", "hessian_steps", self.simulation.hessian_steps, None),
             ("sweep", "hessian_step", sweep.stated("hessian_step").values(), sweep.n_steps),

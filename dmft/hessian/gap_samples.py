@@ -176,8 +176,8 @@ class GapSample:
 
     def of(self, index: int) -> GapSample:
         """Return the sample of the gap of another index, from the same eigenvalues."""
-        if self.levels.shape[1] < index:
-            return self
+        if self.levels.shape[1] < index:  # a failure, which is that of all
+            return replace(self, index=index)
         return replace(self, gap=self.levels[:, index - 1], index=index)
 
 

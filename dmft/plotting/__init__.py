@@ -21,6 +21,7 @@ import rmt._matplotlib  # noqa: F401
 
 # isort: split
 from dmft.plotting.algorithmic_gap import plot_algorithmic_gap
+from dmft.plotting.cascade import plot_cascade
 from dmft.plotting.common import save_figure, style
 from dmft.plotting.comparison import plot_comparison, plot_hessian_comparison
 from dmft.plotting.finite_law import plot_finite_law
@@ -48,6 +49,7 @@ __all__ = [
     "figure_of",
     "picture",
     "plot_algorithmic_gap",
+    "plot_cascade",
     "plot_comparison",
     "plot_curve",
     "plot_finite_law",

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dmft.plotting.algorithmic_gap import plot_algorithmic_gap
+from dmft.plotting.cascade import plot_cascade
 from dmft.plotting.comparison import plot_comparison
 from dmft.plotting.finite_law import plot_finite_law
 from dmft.plotting.grokking import plot_grokking
@@ -29,6 +30,7 @@ __all__ = ["figure_of", "picture", "plot_result"]
 #: The function that draws a result, by the name of its class.
 _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "AlgorithmicGap": plot_algorithmic_gap,
+    "Cascade": plot_cascade,
     "Comparison": plot_comparison,
     "FiniteLaw": plot_finite_law,
     "Grokking": plot_grokking,

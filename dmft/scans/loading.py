@@ -12,6 +12,7 @@ from dmft.recovery.exponents import Hardness
 from dmft.scans.scan_result import Scan
 from dmft.simulation.simulation import Simulation
 from dmft.studies.algorithmic_threshold import AlgorithmicGap
+from dmft.studies.cascade import Cascade
 from dmft.studies.grokking import Grokking
 from dmft.studies.sweep_laws import SweepPrediction
 from dmft.studies.sweep_result import Sweep
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["load", "load_kind"]
 
 _SAVED: Final = (
-    *(AlgorithmicGap, Comparison, FiniteLaw, Grokking, Hardness, RiskMinimizer, Scan, Simulation),
-    *(Spectrum, Sweep, SweepPrediction, Threshold, ThresholdCurve, ThresholdsAtSizes),
+    *(AlgorithmicGap, Cascade, Comparison, FiniteLaw, Grokking, Hardness, RiskMinimizer, Scan),
+    *(Simulation, Spectrum, Sweep, SweepPrediction, Threshold, ThresholdCurve, ThresholdsAtSizes),
 )
 
 

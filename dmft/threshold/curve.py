@@ -98,6 +98,8 @@ class ThresholdCurve(
         the delta solved next to the threshold. None in older files.
     edge_kinds : tuple of str, length S, or None
         What holds the edge there, as in `rmt.Edges.kind`. None in older files.
+    multiplicity : ndarray of int, shape (S,), or None
+        Number of outliers that appear there at once, within three standard errors.
     d, draws, band : int, int, ndarray of shape (2, S), or None
         Of the thresholds of runs of dimension d, as in :class:`dmft.Threshold`.
 
@@ -152,6 +154,7 @@ class ThresholdCurve(
     jump: Annotated[FloatArray | None, "S"] = None
     jump_stderr: Annotated[FloatArray | None, "S", ErrorOf("jump")] = None
     edge_kinds: Annotated[tuple[Kind, ...] | None, "S"] = None
+    multiplicity: Annotated[NDArray[np.intp] | None, "S"] = None
 
     @property
     def which(self) -> WhichOutlier:

@@ -197,12 +197,27 @@ class GapMemo:
         before = self._known.get(delta, {})
         steps = [step for step in steps if step not in before]
         if not steps:
-            return before
+            return self._of_index(before)
         n_runs = self.sampling.replicates + 1
         n_parts = n_runs * (steps[-1] + _STEPS_PER_READING * len(steps))
         with in_parts(self.execution.counting, n_parts) as advance:
             found = self._known[delta] = before | self._evaluations(delta, steps, advance)
-        return found
+        return self._of_index(found)
+
+    def _of_index(self, found: dict[int, Evaluation]) -> dict[int, Evaluation]:
+        """Return the evaluations with the gap of this memo's index."""
+        return {
+            step: entry
+            if entry.sample.index == self.which.index
+            else replace(entry, sample=entry.sample.of(self.which.index))
+            for step, entry in found.items()
+        }
+
+    def sharing(self, index: int) -> GapMemo:
+        """Return a memo of the gap of another index, which shares all solves with this one."""
+        other = copy.copy(self)
+        other.which = replace(self.which, index=index)
+        return other
 
     def _evaluations(
         self, delta: float, steps: Sequence[int], advance: Callable[[float], None] | None
@@ -289,7 +304,11 @@ class GapMemo:
 
     def at(self, step: int) -> dict[float, Evaluation]:
         """Return the evaluations at a step, increasing in delta."""
-        return {delta: found[step] for delta, found in sorted(self._known.items()) if step in found}
+        return {
+            delta: self._of_index({step: found[step]})[step]
+            for delta, found in sorted(self._known.items())
+            if step in found
+        }
 
     def samples(self, step: int) -> tuple[GapValues, FloatArray, FloatArray]:
         """Return the gap at a step, and gaps and left edges of all paths and each replicate.
@@ -322,7 +341,7 @@ class GapMemo:
         for i, delta in enumerate(deltas):
             for j, step in enumerate(steps):
                 if step in self._known[delta]:
-                    entry = self._known[delta][step]
+                    entry = self._of_index({step: self._known[delta][step]})[step]
                     gap[i, :, j], edge[i, :, j] = entry.sample.gap, entry.sample.edge
                     sensitivity[i, j] = entry.sample.edge_sensitivity
         edge_error = standard_error(edge[:, 1:], axis=1)

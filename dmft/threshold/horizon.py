@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["default_steps", "delta_nn_curve"]
+__all__ = ["checked_steps", "curves_of_features", "default_steps", "delta_nn_curve"]
 
 _N_STEPS = 30
 
@@ -197,7 +197,7 @@ def delta_nn_curve(
     sampling = Sampling() if sampling is None else sampling
     ends = check_question(problem, method, bracket, sampling)
     which = WhichOutlier.checked(problem, criterion, index)
-    chosen = _checked_steps(steps, method)
+    chosen = checked_steps(steps, method)
     points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
     size = FiniteSize.checked(d, draws, problem, method, ends, rtol=rtol)
@@ -214,13 +214,61 @@ def delta_nn_curve(
                 accuracy, problem, method, sampling, execution, which=which, edge_sensitivity=True
             )
             curve, memos = roots_to_accuracy(levels, chosen, ends, points, max_solves)
-    if chosen[0] == 0 and curve[0].roots.status is not Status.UNBOUNDED_EDGE:
-        first = curve[0]
-        curve[0] = replace(first, roots=roots_at_start(first.memo, first.roots, points))
+    _refine_start(curve, points)
     return _curve(execution, curve, memos, ends, rtol)
 
 
-def _checked_steps(steps: Sequence[int] | None, method: Method) -> list[int]:
+def _refine_start(curve: list[LocatedStep], points: int) -> None:
+    """Find the roots at step 0, if it is the first, by evaluations that need no solve; in place."""
+    first = curve[0]
+    if first.step == 0 and first.roots.status is not Status.UNBOUNDED_EDGE:
+        curve[0] = replace(first, roots=roots_at_start(first.memo, first.roots, points))
+
+
+def curves_of_features(
+    memo: GapMemo,
+    count: int,
+    steps: Sequence[int],
+    bracket: tuple[float, float],
+    points: int,
+    max_solves: int,
+) -> list[ThresholdCurve]:
+    """Find the curves of the first outlier, the second and so on, from shared solves.
+
+    Parameters
+    ----------
+    memo : GapMemo
+        Of the first outlier.
+    count : int
+        Number of outliers.
+    steps : sequence of int
+    bracket : pair of float
+    points, max_solves : int
+        As for `delta_nn_curve`; each feature may add as many solves to those before.
+
+    Returns
+    -------
+    list of ThresholdCurve
+    """
+    found = []
+    silent = replace(memo.execution, throw=False)
+    for index in range(1, count + 1):
+        of_feature = memo.sharing(index)
+        most = max(max_solves, memo.n_solves + max_solves - points)
+        curve = find_roots(of_feature, steps, bracket, points, most)
+        _refine_start(curve, points)
+        found.append(_curve(silent, curve, [of_feature], bracket, None))
+    return found
+
+
+def checked_steps(steps: Sequence[int] | None, method: Method) -> list[int]:
+    """Return the steps of a curve, by default those of `default_steps`.
+
+    Raises
+    ------
+    ValueError
+        Unless they are ascending steps of the method.
+    """
     n_steps = method.n_steps
     if steps is None:
         return default_steps(method.times)
@@ -248,6 +296,7 @@ def _curve(
     n_steps, n_replicates = len(steps), finest.sampling.replicates
     value, stderr, error, edge, edge_stderr, bias, jump, jump_stderr = np.full((8, n_steps), np.nan)
     kinds: list[Kind] = ["none"] * n_steps
+    multiplicity = np.ones(n_steps, dtype=np.intp)
     replicates = np.full((n_replicates, n_steps), np.nan)
     for index, root in enumerate(entry.roots.threshold for entry in found):
         if root is not None:
@@ -255,7 +304,7 @@ def _curve(
             bias[index] = root.bias
             edge[index], edge_stderr[index] = root.edge, root.edge_stderr
             replicates[:, index] = root.replicates
-            kinds[index] = root.transition.kind
+            kinds[index], multiplicity[index] = root.transition.kind, root.multiplicity
             jump[index], *others = root.transition.jump.tolist()
             jump_stderr[index] = standard_error(np.array(others), 0) if others else 0.0
     statuses = tuple(entry.status for entry in found)
@@ -299,6 +348,7 @@ def _curve(
         jump=jump,
         jump_stderr=jump_stderr,
         edge_kinds=tuple(kinds),
+        multiplicity=multiplicity,
         **tables,
     )
     if isinstance(finest, FiniteSizeMemo):

@@ -67,6 +67,8 @@ class Root:
         Left edge at the root.
     transition : EdgeAtGap
         What holds that edge, at the evaluation next to the root.
+    multiplicity : int
+        `GapSample.multiplicity` there.
     rtol : float
         Accuracy asked for; zero where none is.
     bias : float
@@ -81,6 +83,7 @@ class Root:
     transition: EdgeAtGap
     rtol: float = 0.0
     bias: float = 0.0
+    multiplicity: int = 1
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -276,14 +279,16 @@ def _root(
         bias_of_paths(edge, own_edges.mean(axis=0), len(own_edges)),
     )
     sensitivity = _between(memo.at(step), value, lambda entry: entry.sample.edge_sensitivity)
+    nearest = _nearest(memo.at(step), value).sample
     found = Root(
         dataclasses.replace(crossing, value=value),
         replicates,
         error,
         edge,
         float(np.hypot(edge_error, sensitivity)),
-        _nearest(memo.at(step), value).sample.at_gap,
+        nearest.at_gap,
         rtol,
+        multiplicity=nearest.multiplicity,
     )
     if found.excess > 1.0:
         return found
@@ -327,9 +332,15 @@ def roots_at_start(memo: GapMemo, interpolated: StepRoots, points: int) -> StepR
                 sample.at_gap,
             )
         shifted = root.replicates + (crossing.value - root.crossing.value)
-        transition = _nearest(gap.memo.at(0), crossing.value).sample.at_gap
+        nearest = _nearest(gap.memo.at(0), crossing.value).sample
         roots.append(
-            dataclasses.replace(root, crossing=crossing, replicates=shifted, transition=transition)
+            dataclasses.replace(
+                root,
+                crossing=crossing,
+                replicates=shifted,
+                transition=nearest.at_gap,
+                multiplicity=nearest.multiplicity,
+            )
         )
     suspected = None if np.isnan(hidden) else (hidden, hidden, hidden)
     return StepRoots(status, tuple(roots), suspected, 0.0 if status.ok else np.nan)

@@ -18,6 +18,7 @@ TAKEN = {
     "sampling": [dmft.Sampling],
     "threshold": [dmft.find_delta_nn],
     "curve": [dmft.delta_nn_curve],
+    "cascade": [dmft.cascade],
     "algorithmic-gap": [dmft.algorithmic_gap, dmft.StepSizes, dmft.SimulationCheck],
     "trajectory": [dmft.solve],
     "spectrum": [dmft.solve, dmft.spectrum, dmft.Trajectory.hessian],
@@ -28,6 +29,7 @@ TAKEN = {
 # What a table says in another way than the function.
 OTHER = {
     "curve": {"n_steps"},
+    "cascade": {"n_steps", "index"},
     "sampling": {"rtol", "max_paths", "max_seconds"},  # of functions
     "algorithmic-gap": {"n_steps", "activations", "losses", "widths"},
     "sweep": {"n_steps", "bracket", "points"},

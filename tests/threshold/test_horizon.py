@@ -516,7 +516,7 @@ def test_saved_curve_loads_back(curve, tmp_path):
     curve.save(tmp_path / "curve.npz")
     loaded = dmft.ThresholdCurve.load(tmp_path / "curve.npz")
     arrays = [name for name, value in vars(curve).items() if isinstance(value, np.ndarray)]
-    assert len(arrays) == 19
+    assert len(arrays) == 20
     for name in arrays:
         np.testing.assert_array_equal(getattr(loaded, name), getattr(curve, name))
     assert loaded.crossings == curve.crossings

@@ -1,0 +1,38 @@
+"""Table ``[cascade]`` of run files: thresholds of all features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dmft._numerics.validation import check_integer, check_real
+from dmft.config.options import option
+from dmft.config.settings import CurveGridSettings
+
+__all__ = ["CascadeSettings"]
+
+
+def _learned(name: str, rows: Sequence[float | Sequence[float]]) -> tuple[Any, ...]:
+    """Check overlaps: for each stage a number, or one for each hard direction."""
+    return tuple(
+        tuple(check_real(name, x) for x in row)
+        if isinstance(row, Sequence)
+        else check_real(name, row)
+        for row in rows
+    )
+
+
+@dataclass(frozen=True)
+class CascadeSettings(CurveGridSettings):
+    """Arguments of :func:`dmft.cascade`; bracket and criterion as for the curve, and no index."""
+
+    learned: tuple[float | tuple[float, ...], ...] | None = option(check=_learned)
+    features: int | None = option(
+        "thresholds of each stage at most", "J", check=lambda n, v: check_integer(n, v, minimum=1)
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.index is not None:
+            raise ValueError("index belongs to threshold and curve: a cascade has all thresholds")

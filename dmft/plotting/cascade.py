@@ -1,0 +1,111 @@
+"""Figure of a cascade: thresholds of all features against time, and outliers against delta."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from dmft.plotting.common import (
+    CYCLE,
+    DASHES,
+    VERMILLION,
+    describe,
+    fill_band,
+    log_if_wide,
+    log_ticks,
+    new_figure,
+    say_within,
+    sentence,
+    set_title,
+    time_label,
+)
+from rmt.canvas import drawing, legend_below
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dmft.studies.cascade import Cascade, CascadeStage
+
+__all__ = ["plot_cascade"]
+
+_LABELLED = 8  # features with a line of their own in the legend
+
+
+@drawing
+def plot_cascade(cascade: Cascade) -> Figure:
+    """Draw the thresholds of all features against time, and the number of outliers against delta.
+
+    Parameters
+    ----------
+    cascade : Cascade
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left: delta_NN^(j)(t) of each feature with a band of one error; colours are features, dashes
+        stages. Right: number of hard outliers at the last step.
+
+    Raises
+    ------
+    ValueError
+        If there is no threshold to draw.
+    """
+    curves = [curve for stage in cascade.stages for curve in stage.curves]
+    if not any(np.isfinite(curve.value).any() for curve in curves):
+        raise ValueError(
+            "cascade must have a threshold to be drawn, got none; its status is "
+            f"{cascade.status.name}"
+        )
+    figure, (axes, counts) = new_figure((7.0, 3.1), 1, 2)
+    for index, stage in enumerate(cascade.stages):
+        _draw_stage(axes, stage, index, cascade.stages[0].hard.shape[1] - stage.hard.shape[1])
+        _draw_counts(counts, stage, index, cascade.bracket)
+    log_if_wide(axes, np.concatenate([curve.value for curve in curves]))
+    axes.set_ylabel(r"thresholds  $\delta_{\mathrm{NN}}^{(j)}(t)$")
+    axes.set_xlabel(time_label(cascade.config))
+    counts.set_xscale("log")
+    counts.set_xlabel(r"samples per dimension  $\delta = n/d$")
+    counts.set_ylabel("hard outliers")
+    counts.set_title("at the last step")
+    counts.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(cascade.stages) > 1:
+        counts.legend(loc="upper left")
+    log_ticks(counts, cascade.bracket)
+    if not cascade.status.ok:
+        axes.set_title(sentence(cascade.status), color=VERMILLION)
+    set_title(figure, describe(cascade.config))
+    handles, labels = axes.get_legend_handles_labels()
+    legend_below(figure, axes, handles, labels, ncols=2)
+    return figure
+
+
+def _draw_stage(axes: Axes, stage: CascadeStage, index: int, n_before: int) -> None:
+    for j, curve in enumerate(stage.curves):
+        known = np.isfinite(curve.value)
+        if not known.any():
+            continue
+        color = CYCLE[(j + n_before) % len(CYCLE)]
+        name = f"feature {j + 1}" + (f" of those left, stage {index + 1}" if index else "")
+        t, value, error = curve.times[known], curve.value[known], curve.error[known]
+        fill_band(axes, t, value, np.where(np.isfinite(error), error, 0.0), color)
+        axes.plot(
+            t, value, "o", linestyle=DASHES[index % len(DASHES)], color=color, markersize=2.4,
+            label=name if j < _LABELLED else None,
+        )  # fmt: skip
+
+
+def _draw_counts(axes: Axes, stage: CascadeStage, index: int, bracket: tuple[float, float]) -> None:
+    last = np.sort([curve.value[-1] for curve in stage.curves if np.isfinite(curve.value[-1])])
+    if not len(last):
+        if not index:
+            say_within(axes, "no threshold at the last step", VERMILLION)
+        return
+    delta = np.concatenate([[bracket[0]], last, [bracket[1]]])
+    count = np.concatenate([[0], np.arange(1, len(last) + 1), [len(last)]])
+    axes.step(
+        delta, count, where="post", color="black", linestyle=DASHES[index % len(DASHES)],
+        label=f"stage {index + 1}",
+    )  # fmt: skip

@@ -1,0 +1,316 @@
+r"""Cascades: thresholds of one hard feature after the other, and after some have been learned.
+
+The number of negative eigenvalues of A_h(z0) is that of hard outliers, so its j-th smallest one has
+a threshold delta_NN^(j)(t) for the j-th feature. What has been learned changes the rest: where the
+neurons overlap with some hard directions (paths in antithetic pairs), the others have thresholds of
+their own, and a direction that is no longer hard given these, a staircase, has none: it is easy
+(Montanari & Wang, arXiv:2602.01434, for the setting).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmft._numerics.execution import Execution
+from dmft._numerics.sampling import Sampling
+from dmft._numerics.validation import check_array, check_integer
+from dmft.hessian.gap_samples import WhichOutlier
+from dmft.io.marks import DELTA
+from dmft.io.saved_result import SavedResult
+from dmft.model.held_directions import held_directions
+from dmft.threshold.curve import ThresholdCurve
+from dmft.threshold.gap_memo import GapMemo
+from dmft.threshold.horizon import checked_steps, curves_of_features
+from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
+from rmt.hard import Criterion
+from rmt.status import Status
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from dmft.io.report_text import Lines
+    from dmft.model.problem import Problem
+    from dmft.training.methods import Method
+
+__all__ = ["Cascade", "CascadeStage", "cascade"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class CascadeStage:
+    """Thresholds of the features that are left, with some of them learned.
+
+    Attributes
+    ----------
+    overlap : ndarray, shape (m, k)
+        Of the neurons with the latent directions at the start.
+    hard : ndarray, shape (k, k_r)
+        Orthonormal basis of the directions that stay hard given those of the overlap.
+    made_easy : int
+        Number of hard directions that those learned make easy.
+    curves : tuple of ThresholdCurve
+        delta_NN^(j)(t), j = 1, 2, ...
+
+    Examples
+    --------
+    >>> import dmft
+    >>> problem = dmft.Problem("product", dmft.Network("gelu"), "pseudo-huber")
+    >>> [stage] = dmft.cascade(
+    ...     problem, dmft.GradientDescent(0.2, 1), (1, 9), [1], dmft.Sampling(256, 4), points=4,
+    ...     features=1,
+    ... ).stages
+    >>> stage.hard.shape, stage.made_easy, len(stage.curves)
+    ((2, 2), 0, 1)
+    """
+
+    _axes: ClassVar = {"m": "neuron", "k": "direction", "r": ".feature"}
+
+    overlap: Annotated[FloatArray, "m k"]
+    hard: Annotated[FloatArray, "k r"]
+    made_easy: int
+    curves: tuple[ThresholdCurve, ...]
+
+    @property
+    def status(self) -> Status:
+        """SUCCESS if every curve is one, otherwise the first failure."""
+        return next((c.status for c in self.curves if not c.status.ok), Status.SUCCESS)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampling")):
+    """Thresholds of all features of a label, before and after some are learned.
+
+    Attributes
+    ----------
+    stages : tuple of CascadeStage
+        Of the problem itself, then with each of the overlaps asked for.
+    criterion : str
+        Which hard outliers count, as in :func:`dmft.find_delta_nn`.
+    bracket : tuple of float
+    config : dict
+        Problem, method, sampling as plain types.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> label = dmft.Target(lambda z, eps: z[:, 0] ** 2 + 0.5 * z[:, 1] ** 2, k=2)
+    >>> problem = dmft.Problem(label, dmft.Network("quadratic"), "pseudo-huber")
+    >>> found = dmft.cascade(
+    ...     problem, dmft.GradientDescent(0.2, 1), (1, 40), [1], dmft.Sampling(256, 4), points=5
+    ... )
+    >>> bool(found.stages[0].curves[1].value[0] > found.stages[0].curves[0].value[0])
+    True
+    """
+
+    _shown: ClassVar = ("bracket",)
+
+    stages: tuple[CascadeStage, ...]
+    criterion: Criterion
+    bracket: Annotated[tuple[float, float], DELTA]
+    config: dict[str, Any] = field(repr=False)
+
+    @property
+    def status(self) -> Status:
+        """SUCCESS if all stages are, otherwise the first failure."""
+        return next((s.status for s in self.stages if not s.status.ok), Status.SUCCESS)
+
+    @property
+    def detail(self) -> str:
+        """Explanation of the first failure; may be empty."""
+        curves = [curve for stage in self.stages for curve in stage.curves]
+        return next((c.detail for c in curves if not c.status.ok), "")
+
+    def n_outliers(self, delta: float, step: int | None = None, stage: int = 0) -> int:
+        """Return the number of features whose threshold at a step is below a delta.
+
+        Parameters
+        ----------
+        delta : float
+        step : int, optional
+            One of the curves' steps; default: the last.
+        stage : int
+
+        Examples
+        --------
+        See `dmft.cascade`.
+        """
+        curves = self.stages[stage].curves
+        if not curves:
+            return 0
+        steps = curves[0].steps.tolist()
+        if step is not None and step not in steps:
+            raise ValueError(f"step must be one of {steps}, got {step}")
+        place = len(steps) - 1 if step is None else steps.index(step)
+        return sum(bool(curve.value[place] < delta) for curve in curves)
+
+    def _report(self) -> tuple[Lines, str]:
+        from dmft.studies.cascade_report import cascade_lines, cascade_table
+
+        return cascade_lines(self), cascade_table(self)
+
+
+def cascade(
+    problem: Problem,
+    method: Method,
+    bracket: Sequence[float],
+    steps: Sequence[int] | None = None,
+    sampling: Sampling | None = None,
+    *,
+    learned: Sequence[Any] = (),
+    features: int | None = None,
+    criterion: Criterion = "negative",
+    points: int = 9,
+    max_solves: int = 32,
+    threads: int | None = None,
+    progress: Callable[[int], None] | bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    max_memory: float | None = None,
+    throw: bool = False,
+) -> Cascade:
+    r"""Find the thresholds of all features of a label, from one set of solves for each stage.
+
+    The j-th threshold is :func:`dmft.delta_nn_curve` with ``index=j``. After a feature is learned
+    the rest is another problem: each overlap of `learned` is a further stage, a run that starts
+    with it and follows the learned directions, through their delayed drop if there is one, with the
+    others at zero; early steps give the thresholds of the remaining features before it, late steps
+    after it.
+
+    Parameters
+    ----------
+    problem : Problem
+        With hard directions, 16 at most unless they are stated.
+    method : GradientDescent or GradientFlow
+    bracket : pair of float
+        It must hold all thresholds for the status SUCCESS.
+    steps : sequence of int, optional
+        As in :func:`dmft.delta_nn_curve`.
+    sampling : Sampling, optional
+    learned : sequence of array_like, each broadcast to (m, k_h)
+        Overlaps with the hard directions, columns of ``problem.target.hard_basis``, zero on those
+        not learned yet. The label must be unchanged when all hard coordinates change sign.
+    features : int, optional
+        How many thresholds in each stage at most; default: all m k_h.
+    criterion : {"negative", "left", "any"}
+    points, max_solves : int
+        As in :func:`dmft.delta_nn_curve`.
+    threads, progress, checkpoint, max_memory, throw
+        As in :func:`dmft.delta_nn_curve`.
+
+    Returns
+    -------
+    Cascade
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed.
+    OSError
+        If ``checkpoint`` cannot be written to.
+
+    References
+    ----------
+    Montanari and Wang, arXiv:2602.01434.
+
+    Examples
+    --------
+    >>> import dmft
+    >>> label = dmft.Target(lambda z, eps: z[:, 0] ** 2 + 0.5 * z[:, 1] ** 2, k=2)
+    >>> problem = dmft.Problem(label, dmft.Network("quadratic"), "pseudo-huber")
+    >>> found = dmft.cascade(
+    ...     problem, dmft.GradientDescent(0.2, 1), (1, 40), [1], dmft.Sampling(256, 4), points=5,
+    ...     learned=[[0.5, 0.0]],
+    ... )
+    >>> [len(stage.curves) for stage in found.stages], found.n_outliers(30.0)
+    ([2, 1], 2)
+    """
+    sampling = Sampling() if sampling is None else sampling
+    ends = check_question(problem, method, bracket, sampling)
+    WhichOutlier.checked(problem, criterion)
+    chosen = checked_steps(steps, method)
+    points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
+    max_solves = check_integer("max_solves", max_solves, minimum=points)
+    if features is not None:
+        features = check_integer("features", features, minimum=1)
+        WhichOutlier.checked(problem, criterion, features)
+    problems = [problem, *(_with_learned(problem, overlap) for overlap in learned)]
+    asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
+    stages = []
+    with asked.shown(len(problems) * expected_solves(points), "values of delta") as execution:
+        for index, one in enumerate(problems):
+            hard = held_directions(one)
+            count = one.m * hard.shape[1]
+            count = count if features is None else min(count, features)
+            memo = GapMemo(
+                one, method, sampling, execution.part(f"stage-{index}", silent=False),
+                which=WhichOutlier(criterion), edge_sensitivity=True,
+            )  # fmt: skip
+            stages.append(
+                CascadeStage(
+                    overlap=_start(one),
+                    hard=np.array(hard),
+                    made_easy=_made_easy(one, hard.shape[1]),
+                    curves=tuple(
+                        curves_of_features(memo, count, chosen, ends, points, max_solves)
+                        if count
+                        else ()
+                    ),
+                )
+            )
+        found = Cascade(
+            stages=tuple(stages),
+            criterion=criterion,
+            bracket=ends,
+            config={
+                "problem": problem.to_config(),
+                "method": method.to_config(),
+                "sampling": sampling.to_config(),
+            },
+        )
+        execution.settle(found.status, found.detail)
+    return found
+
+
+def _with_learned(problem: Problem, overlap: Any) -> Problem:
+    """Return the problem with an overlap with its hard directions.
+
+    Raises
+    ------
+    ValueError
+        If it is zero or of another shape.
+    """
+    shape = (problem.m, problem.target.hard_basis.shape[1])
+    given = check_array("learned", overlap, expected=f"overlaps that broadcast to {shape}")
+    try:
+        given = np.broadcast_to(given, shape)
+    except ValueError:
+        raise ValueError(
+            f"learned must hold overlaps that broadcast to (m, k_h) = {shape}, got shape "
+            f"{given.shape}"
+        ) from None
+    if not given.any():
+        raise ValueError("learned must not be zero: the first stage is without any overlap")
+    return problem.with_hard_overlap(given)
+
+
+def _start(problem: Problem) -> FloatArray:
+    if problem.initial_overlap is None:
+        return np.zeros((problem.m, problem.k))
+    return np.array(problem.initial_overlap)
+
+
+def _made_easy(problem: Problem, n_held: int) -> int:
+    """Return the number of hard directions neither learned nor hard any longer."""
+    inner = _start(problem) @ problem.target.hard_basis
+    n_learned = int(np.linalg.matrix_rank(inner)) if inner.any() else 0
+    return int(problem.target.hard_basis.shape[1]) - n_learned - n_held

@@ -1,0 +1,71 @@
+"""Text of a cascade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmft._numerics.value_text import text_table
+from dmft.io.report_text import cell, paths_line, problem_lines
+
+if TYPE_CHECKING:
+    from dmft.io.report_text import Lines
+    from dmft.studies.cascade import Cascade, CascadeStage
+
+__all__ = ["cascade_lines", "cascade_table"]
+
+
+def cascade_lines(result: Cascade, name: str = "") -> Lines:
+    """Write a cascade: problem (after the name of the run), stages, what failed."""
+    config = result.config
+    lines = [*problem_lines(config, name), paths_line(config["sampling"])]
+    if result.criterion != "negative":
+        lines.append(("criterion", result.criterion))
+    for index, stage in enumerate(result.stages):
+        lines.append((f"stage {index + 1}", _stage(stage)))
+    if result.detail:
+        lines.append(("detail", result.detail))
+    return lines
+
+
+def _stage(stage: CascadeStage) -> str:
+    """Say what is learned, what is easy by it, and how many features are left."""
+    n_hard = stage.hard.shape[1]
+    left = f"{n_hard} hard direction{'s' if n_hard != 1 else ''}"
+    if not stage.overlap.any():
+        return f"nothing learned, {left}"
+    made = f", {stage.made_easy} made easy by it" if stage.made_easy else ""
+    overlap = "; ".join(" ".join(f"{x:.3g}" for x in row) for row in stage.overlap.tolist())
+    return f"overlap {overlap}{made}, {left} left"
+
+
+def cascade_table(result: Cascade) -> str:
+    """Write a table: each feature of each stage, at the first and the last step."""
+    head = (
+        "stage",
+        "feature",
+        "first step",
+        "delta_NN",
+        "last step",
+        "delta_NN",
+        "at once",
+        "status",
+    )
+    rows = []
+    for index, stage in enumerate(result.stages):
+        for j, curve in enumerate(stage.curves):
+            at_once = "" if curve.multiplicity is None else str(int(curve.multiplicity[-1]))
+            rows.append(
+                (
+                    str(index + 1),
+                    str(j + 1),
+                    str(curve.steps[0]),
+                    cell(curve.value[0], curve.error[0]),
+                    str(curve.steps[-1]),
+                    cell(curve.value[-1], curve.error[-1]),
+                    at_once if np.isfinite(curve.value[-1]) else "",
+                    curve.status.name,
+                )
+            )
+    return text_table(head, rows) if rows else ""

@@ -1,0 +1,124 @@
+"""Cascades: thresholds of all features from shared solves, and after some are learned."""
+
+import numpy as np
+import pytest
+
+import dmft
+from dmft.trajectory import solving
+
+METHOD = dmft.GradientDescent(step_size=0.2, n_steps=2)
+SAMPLING = dmft.Sampling(n_paths=256, replicates=4)
+BRACKET = (1.0, 40.0)
+
+
+def features(*weights, more=None):
+    def label(z, eps):
+        total = (z[:, : len(weights)] ** 2) @ np.array(weights)
+        return total if more is None else total + more(z)
+
+    k = len(weights) + (0 if more is None else 2)
+    return dmft.Problem(dmft.Target(label, k=k), dmft.Network("quadratic"), "pseudo-huber")
+
+
+@pytest.fixture(scope="module")
+def found():
+    return dmft.cascade(
+        features(1.0, 0.6), METHOD, BRACKET, [1, 2], SAMPLING, points=5, criterion="left",
+        learned=[[0.5, 0.0]],
+    )  # fmt: skip
+
+
+def test_thresholds_are_those_of_single_curves(found):
+    """Each is delta_nn_curve with its index; later features add solves to shared ones."""
+    first, second = found.stages[0].curves
+    alone = dmft.delta_nn_curve(
+        features(1.0, 0.6), METHOD, BRACKET, [1, 2], SAMPLING, points=5, criterion="left"
+    )
+    np.testing.assert_array_equal(first.value, alone.value)
+    other = dmft.delta_nn_curve(
+        features(1.0, 0.6), METHOD, BRACKET, [1, 2], SAMPLING, points=5, criterion="left", index=2
+    )
+    error = np.hypot(second.interpolation_error, other.interpolation_error)
+    assert np.all(np.abs(second.value - other.value) < 3 * error + 0.05 * second.stderr)
+    assert (second.index, second.criterion) == (2, "left")
+    assert np.all(second.value > first.value)
+
+
+def test_outliers_are_counted_against_delta(found):
+    curves = found.stages[0].curves
+    middle = float(np.sqrt(curves[0].value[-1] * curves[1].value[-1]))
+    assert [found.n_outliers(delta) for delta in (1.0, middle, 40.0)] == [0, 1, 2]
+    assert found.n_outliers(middle, step=1) in (1, 2)
+    with pytest.raises(ValueError, match=r"step must be one of \[1, 2\], got 7"):
+        found.n_outliers(2.0, step=7)
+
+
+def test_stage_with_the_first_feature_learned(found):
+    stage = found.stages[1]
+    assert stage.made_easy == 0
+    assert len(stage.curves) == 1
+    np.testing.assert_array_equal(stage.hard, [[0.0], [1.0]])
+    np.testing.assert_array_equal(stage.overlap, [[0.5, 0.0]])
+    assert np.isfinite(stage.curves[0].value).all()
+
+
+def test_saved_and_drawn(found, tmp_path):
+    found.save(tmp_path / "found")
+    loaded = dmft.load(tmp_path / "found.npz")
+    assert isinstance(loaded, dmft.Cascade)
+    for one, other in zip(loaded.stages, found.stages, strict=True):
+        np.testing.assert_array_equal(one.hard, other.hard)
+        for a, b in zip(one.curves, other.curves, strict=True):
+            np.testing.assert_array_equal(a.value, b.value)
+            np.testing.assert_array_equal(a.multiplicity, b.multiplicity)
+    assert str(loaded) == str(found)
+    assert "1 hard direction left" in str(found)
+    assert np.ravel(found.plot())[0].lines
+
+
+def test_symmetric_features_and_staircases():
+    """Two equal features appear at once; in z1^2 + z2 z3, z2 makes z3 easy."""
+    equal = dmft.cascade(features(1.0, 1.0), METHOD, BRACKET, [1], SAMPLING, points=5)
+    assert [curve.multiplicity[0] for curve in equal.stages[0].curves] == [2, 2]
+    stair = features(1.0, more=lambda z: z[:, 1] * z[:, 2])
+    found = dmft.cascade(
+        stair, METHOD, BRACKET, [1], SAMPLING, points=5, features=1, learned=[[0.0, 0.3, 0.0]]
+    )
+    assert [len(stage.curves) for stage in found.stages] == [1, 1]
+    assert found.stages[1].made_easy == 1
+    np.testing.assert_array_equal(found.stages[1].hard, np.eye(3)[:, :1])
+    assert "1 made easy by it" in str(found)
+
+
+def test_one_solve_for_each_delta(monkeypatch):
+    """However many features: a solve is made once."""
+    made, solve_with = [], solving.solve_with
+
+    def counted(execution, problem, delta, *arguments, **options):
+        made.append(delta)
+        return solve_with(execution, problem, delta, *arguments, **options)
+
+    monkeypatch.setattr("dmft.threshold.gap_memo.solve_with", counted)
+    dmft.cascade(features(1.0, 0.8, 0.6, 0.5, 0.4), METHOD, BRACKET, [1], SAMPLING, points=5)
+    assert len(made) == len(set(made))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learned": [[0.0, 0.0]]}, "learned must not be zero"),
+        (
+            {"learned": [[0.1, 0.2, 0.3]]},
+            r"learned must hold overlaps that broadcast to \(m, k_h\)",
+        ),
+        ({"learned": ["much"]}, "learned must be overlaps that broadcast to"),
+        ({"features": 3}, r"index must be in 1\.\.m k_h = 1\.\.2"),
+        ({"features": 0}, "features must be an integer >= 1, got 0"),
+        ({"criterion": "top"}, "criterion must be one of negative, left, any"),
+        ({"steps": [3]}, r"steps must be in 0\.\.n_steps = 0\.\.2, got 3"),
+        ({"points": 3}, "points must be an integer >= 4, got 3"),
+    ],
+)
+def test_one_line_for_bad_input(options, message):
+    with pytest.raises(ValueError, match=message):
+        dmft.cascade(features(1.0, 0.6), METHOD, BRACKET, sampling=SAMPLING, **options)

@@ -148,11 +148,21 @@ SOLVED = {
         retrieval(second_layer=[1.0, -0.5], second_layer_weight_decay=0.1),
         descent(second_layer_step_size=0.1),
     ),
+    "biases": (
+        dmft.Problem("easy-hard", dmft.Network("relu", [1.0, -0.5], biases=[0.3, -0.2])),
+        descent(momentum=0.5, bias_step_size=0.1),
+    ),
+    "correlation": (
+        retrieval(target={"label": {"name": "capped-square", "cap": 5.0}}, loss="correlation"),
+        descent(),
+    ),
+    "normalised-square": (retrieval(loss={"name": "normalised-square", "a": 1.0}), descent()),
     "schedule": (retrieval(), descent(step_size=dmft.Cosine(0.3, 0.01))),
     "warm-up": (retrieval(), descent(step_size=dmft.WarmUp(0.3, 4))),
     "listed-steps": (retrieval(), descent(4, step_size=[0.1, 0.2, 0.3, 0.1])),
     "flow": (retrieval(), dmft.GradientFlow(t_max=4.0, tol=1e-2)),
     "flow-two": (EASY_HARD, dmft.GradientFlow(t_max=3.0, tol=1e-2)),
+    "flow-biases": (EASY_HARD, dmft.GradientFlow(t_max=2.0, tol=1e-2, bias_rate=1.0)),
     "flow-linear": (
         retrieval(activation="linear", loss="square", target="linear", weight_decay=0.2),
         dmft.GradientFlow(t_max=5.0, tol=1e-3),

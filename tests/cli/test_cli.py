@@ -384,9 +384,9 @@ def test_no_such_file(call, tmp_path):
 
 def test_unknown_preset(call, capsys):
     result = call("threshold", source=("--preset", "products"))
-    assert_one_line(result, "preset", "'products'", "did you mean 'product'?")
+    assert_one_line(result, "preset", "'products'", "did you mean 'product'")
     assert main(["presets", "--show", "products"]) == 2
-    assert "did you mean 'product'?" in capsys.readouterr().err
+    assert "did you mean 'product'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["treshold"], ["threshold"], ["threshold", "--no"]])

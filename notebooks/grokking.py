@@ -38,7 +38,6 @@ import numpy as np
 
 import dmft
 import dmft.plotting
-import rmt.plotting
 
 small = bool(os.environ.get("DELTA_NN_SMALL"))  # sizes that run in a minute
 folder = os.environ.get("DELTA_NN_FIGURES")  # where the figures are written, if anywhere
@@ -130,17 +129,11 @@ linear_stage = dmft.solve(
     sampling,
     hessian_steps=range(last + 1),
 )
-laws = [linear_stage.hessian(t) for t in range(last + 1)]
-shown = range(0, last + 1, max(last // 12, 1))
-keep(
-    rmt.plotting.plot_flow(
-        shown, [laws[t] for t in shown], title=rf"Hessian without overlap, $\delta = {delta:g}$"
-    ),
-    "grokking-outlier",
-)
+shown = list(range(0, last + 1, max(last // 12, 1)))
+keep(dmft.plotting.plot_flow(linear_stage, shown), "grokking-outlier")
 
 # %%
-lowest = np.array([law.smallest_eigenvalue() for law in laws[:-1]])
+lowest = np.array([linear_stage.hessian(t).smallest_eigenvalue() for t in range(last)])
 print(f"amplification of the overlap up to step {last}: {prediction.gain[last]:.1f}")
 print(f"product of 1 + 0.1 |lowest eigenvalue|:         {np.prod(1 - 0.1 * lowest):.1f}")
 

@@ -37,7 +37,6 @@ import dmft
 import dmft.plotting
 import rmt
 import rmt.overlay
-import rmt.plotting
 
 small = bool(os.environ.get("DELTA_NN_SMALL"))  # sizes that run in a minute
 folder = os.environ.get("DELTA_NN_FIGURES")  # where the figures are written, if anywhere
@@ -103,14 +102,7 @@ largest
 
 # %%
 limit = dmft.solve(problem, delta, method, sampling, hessian_steps={*fine_steps, *early_steps})
-keep(
-    rmt.plotting.plot_flow(
-        steps,
-        [limit.hessian(step) for step in steps],
-        title=rf"Hessian without overlap, $\delta = {delta:g}$",
-    ),
-    "hessian-flow",
-)
+keep(dmft.plotting.plot_flow(limit, list(steps)), "hessian-flow")
 
 # %% [markdown]
 # ## Theory through the escape

@@ -56,15 +56,7 @@ deltas = (2, 4, 6, 8) if small else (2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8)
 sizes = (100, 200) if small else (250, 500, 1000)
 seeds = 4 if small else 16
 
-problem = dmft.Problem(
-    target=dmft.Target("phase-retrieval"),
-    network=dmft.Network(activation="quadratic"),
-    loss="pseudo-huber",
-)
-
-
 colors = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-
 
 problem = dmft.Problem(
     target=dmft.Target("phase-retrieval"),

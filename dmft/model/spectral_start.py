@@ -126,6 +126,8 @@ class SpectralStart:
         )
         if shares.ndim > 1 or not shares.size or np.any(np.abs(shares) > 1.0):
             raise ValueError(f"share must be from -1 to 1, one for each neuron, got {share!r}")
+        if not shares.any():
+            raise ValueError("share must not be zero for all neurons, which would start at random")
         same = bool(np.all(shares == shares.flat[0]))
         value = float(shares.flat[0]) if same else tuple(shares.tolist())
         set_fields(self, preprocessing=preprocessing, share=value, cap=cap)

@@ -25,6 +25,8 @@ _POINTS = 2**17
 # Leaving out so much of the law moves the edge by no more than that much of itself, unless T is
 # unbounded.
 _TAIL, _HELD = 1e-4, 0.1
+# Distances of outliers from the edge that differ by less than this are equal, to sampling errors.
+_ALIKE = 0.02
 # Directions with components in ratios of integers up to this, to this accuracy, are these.
 _LARGEST_RATIO, _SNAP = 4, 0.03
 
@@ -95,6 +97,10 @@ def _leading(preprocessing: Callable[[Array], Array], law: LabelLaw, delta: floa
 
     assert law.latents is not None
     weights = preprocessing(law.labels)
+    if float(np.ptp(weights)) == 0.0:
+        raise ValueError(
+            f"preprocessing must depend on the label, got {float(weights[0]):g} for all of them"
+        )
     if law.scales is not None:
         weights = weights * law.scales**2
     of_law = HessianLaw(weights, delta, law.latents, law.probabilities)
@@ -104,6 +110,12 @@ def _leading(preprocessing: Callable[[Array], Array], law: LabelLaw, delta: floa
         raise ValueError(
             "preprocessing must be bounded above, times the squared scales of the inputs: the edge "
             f"is held by the {_TAIL:g} largest of its values, up to {weights.max():.3g}"
+        )
+    values = [o.value - edge for o in outliers[-2:]]
+    if len(values) == 2 and values[0] > (1.0 - _ALIKE) * values[1]:
+        raise ValueError(
+            "preprocessing must single out one latent direction for a spectral start, got two "
+            "leading eigenvalues that coincide"
         )
     u = outliers[-1].vector[0] if outliers else np.linalg.eigh(of_law.hard_matrix(edge))[1][:, -1]
     return np.asarray(u * np.sign(u[np.abs(u).argmax()]))

@@ -18,7 +18,7 @@ from dmft.model.custom_laws import fingerprint
 from dmft.model.initialization import check_remainder
 from dmft.model.inputs import Inputs, get_inputs
 from dmft.model.problem import Problem
-from dmft.model.spectral_start import FRESH_EIGENVECTOR
+from dmft.model.spectral_start import FRESH_EIGENVECTOR, stated_overlap
 from dmft.simulation.finite_data import ImposedOverlap
 from dmft.training.constraints import check_constrained
 from dmft.training.gradient_descent import GradientDescent
@@ -281,8 +281,8 @@ def _hard_overlap(problem: Problem, value: ArrayLike | None, hold_hard: bool) ->
         )
     if hold_hard and problem.starts_on_hard:
         raise ValueError(
-            "hold_hard must be False for a problem whose initial_overlap is not zero on the hard "
-            "directions, got True"
+            "hold_hard must be False for a problem that starts with an overlap with the hard "
+            f"directions ({stated_overlap(problem)}), got True"
         )
     if value is None:
         return None
@@ -297,7 +297,8 @@ def _hard_overlap(problem: Problem, value: ArrayLike | None, hold_hard: bool) ->
         )
     if problem.starts_on_hard:
         raise ValueError(
-            "hard_overlap must be left out for a problem whose initial_overlap states it already"
+            "hard_overlap must be left out for a problem that states it already, by "
+            f"{stated_overlap(problem)}"
         )
     try:
         ndim = np.ndim(value)

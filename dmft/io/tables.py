@@ -106,6 +106,9 @@ def to_dataframe(result: Any, along: Sequence[str]) -> pd.DataFrame:
 
 def to_csv(result: Any, path: Path) -> Path:
     """Write the table of a result, see `dmft.io.result.Result.to_dataframe`."""
+    if hasattr(result, "to_csv"):  # a scan needs no library for it
+        written: Path = result.to_csv(path)
+        return written
     text = result.to_dataframe().to_csv()
     with whole_file(path) as stream:
         stream.write(text.encode())

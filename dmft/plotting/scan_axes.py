@@ -87,12 +87,26 @@ class Axis:
     def name(self, index: int) -> str:
         """Name a value in a legend or title."""
         value = self.values[index]
-        if isinstance(value, str):
-            return value.rpartition(":")[2].replace("$", r"\$")  # of a law of one's own its name
-        if isinstance(value, list | tuple):
-            return f"({', '.join(f'{entry:g}' for entry in value)})"
-        short = self.label.split("  ")[-1]
-        return f"{short} = {value:g}" if isinstance(value, int | float) else f"{value}"
+        shown = _shown(value).replace("$", r"\$")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return f"{self.label.split('  ')[-1]} = {shown}" if is_number else shown
+
+
+def _shown(value: Any) -> str:
+    """Write a value of any kind that a run file has; None is one that a point does not state."""
+    if isinstance(value, str):
+        return value.rpartition(":")[2]  # of a law of one's own its name
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_shown, value))})"
+    if isinstance(value, dict):  # its law first, under whatever key
+        words = [
+            _shown(entry) if isinstance(entry, str) else f"{key} = {_shown(entry)}"
+            for key, entry in value.items()
+        ]
+        return ", ".join(words)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else f"{value:g}"
 
 
 def computation_of(name: str) -> str:

@@ -156,6 +156,11 @@ def _of_outlier(attribute: str) -> Callable[[HessianLaw], Reading]:
 def _has_hard(run: RunFile) -> None:
     if not run.problem.target.hard_basis.shape[1]:
         raise ValueError("the problem has no hard direction, so no gap or outlier in one")
+    if run.problem.starts_on_hard:
+        raise ValueError(
+            "the problem starts with an overlap with the hard directions and follows it: there is "
+            "no gap or outlier in one"
+        )
 
 
 # -- order parameters and losses -----------------------------------------------------------------

@@ -8,6 +8,7 @@ from dmft import Scan
 from dmft._numerics.plain_data import plain
 from dmft.config.config import load_preset
 from dmft.plotting import plot_scan, save_figure
+from dmft.plotting.scan_axes import Axis
 from dmft.scans.designs import design_of
 
 CONFIG = plain(load_preset("robust-phase-retrieval-gelu").to_config())
@@ -51,6 +52,23 @@ def drawn(figure, tmp_path):
     assert save_figure(figure, tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert inside(figure)
     return [axes for axes in figure.axes if axes.get_xlabel()]
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("mine.py:swish", "swish"),
+        ([[0.1], [0.3, 1]], "((0.1), (0.3, 1))"),
+        ({"name": "swish", "beta": 1.5}, "swish, beta = 1.5"),
+        ({"schedule": "cosine", "peak": 0.4}, "cosine, peak = 0.4"),
+        (True, "yes"),
+        (None, "-"),
+        (0.25, "label noise = 0.25"),
+        (float("inf"), "label noise = inf"),
+    ],
+)
+def test_settings_of_any_kind_have_a_name(value, name):
+    assert Axis("target.noise", 0, [value]).name(0) == name
 
 
 def test_three_categories_are_tables_with_the_numbers_in_their_cells(tmp_path):

@@ -13,6 +13,7 @@ import dmft
 from dmft import Scan, Status
 from dmft._numerics.workers import worker_count
 from dmft.config.config import RunFile
+from dmft.io.tables import to_csv
 from dmft.scans import running, scans
 from dmft.scans.cost import bytes_of
 from dmft.scans.quantities import QUANTITIES, check_quantity
@@ -83,6 +84,8 @@ def test_settings_are_shown_and_kept_as_they_are(small, tmp_path):
     found.save(tmp_path / "a")
     again = Scan.load(tmp_path / "a")
     assert again == found
+    one, two = found.to_csv(tmp_path / "a.csv"), to_csv(again, tmp_path / "b.csv")
+    assert one.read_bytes() == two.read_bytes()  # as the commands scan and show write it
     assert again.columns()["target.noise"] == [0.0, np.inf]
     assert again.plot() is not None
     tiny = replace(

@@ -62,6 +62,7 @@ module                              subject
 `rmt.plotting`                      figures
 `rmt.closed_forms`                  Marchenko-Pastur, two atoms, spiked covariance, phase retrieval
 `rmt.label_law`, `rmt.spectral`     spectral methods: law of a label, their outliers and thresholds
+`rmt.preprocessing`                 the best preprocessing of labels for these
 ==================================  ============================================================
 """
 
@@ -74,18 +75,18 @@ from rmt.hard import HardLevels
 from rmt.label_law import LabelLaw
 from rmt.law import HessianLaw
 from rmt.outliers import Outlier
-from rmt.span import Span
-from rmt.spectral import (
-    SpectralMethod,
-    SpectralThreshold,
+from rmt.preprocessing import (
+    DirectionThresholds,
     StepFunction,
+    direction_thresholds,
     optimal_preprocessing,
-    spectral_method,
-    spectral_threshold,
 )
+from rmt.span import Span
+from rmt.spectral import SpectralMethod, SpectralThreshold, spectral_method, spectral_threshold
 from rmt.status import NumericalFailure, Status
 
 __all__ = [
+    "DirectionThresholds",
     "EdgeKind",
     "Edges",
     "HardLevels",
@@ -99,6 +100,7 @@ __all__ = [
     "Status",
     "StepFunction",
     "closed_forms",
+    "direction_thresholds",
     "optimal_preprocessing",
     "spectral_method",
     "spectral_threshold",

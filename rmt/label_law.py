@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from rmt._packing import Array
 from rmt._validation import check_array, check_integer
 
-__all__ = ["Conditional", "LabelLaw"]
+__all__ = ["Conditional", "LabelLaw", "atoms_of"]
 
 _SUM = 1e-9
 _TIE = 1e-12  # labels closer than this (relative) are one label computed in two ways
@@ -232,6 +232,14 @@ class Conditional:
             others = np.delete(np.arange(len(self.probability)), r)
             rows.append(_mean(self.probability[others], self.moment[others])[1])
         return np.stack(rows)
+
+
+def atoms_of(moments: Array, p: Array) -> tuple[Array, Array]:
+    """Return k points for each second moment: coordinates (N k, k) and masses (N k,)."""
+    k = moments.shape[-1]
+    values, vectors = np.linalg.eigh(moments)
+    root = vectors * np.sqrt(k * np.maximum(values, 0.0))[:, None, :]
+    return np.ascontiguousarray(root.transpose(0, 2, 1)).reshape(-1, k), np.repeat(p / k, k)
 
 
 def _mean(p: Array, moment: Array) -> tuple[Array, Array]:

@@ -31,16 +31,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from rmt._packing import Array
 from rmt._validation import check_array, check_integer, check_real
-from rmt.label_law import Conditional, LabelLaw
+from rmt.label_law import Conditional, LabelLaw, atoms_of
 from rmt.law import HessianLaw
 from rmt.outliers import Outlier, by_rank
+from rmt.preprocessing import JOIN, SINGULAR, best_direction
 from rmt.status import NumericalFailure, Status
 
 __all__ = [
     "SpectralMethod",
     "SpectralThreshold",
-    "StepFunction",
-    "optimal_preprocessing",
     "spectral_method",
     "spectral_threshold",
 ]
@@ -49,11 +48,8 @@ Preprocessing = Callable[[Array], ArrayLike] | ArrayLike | str
 SideName = Literal["left", "right"]
 
 _OPTIMAL: Final = ("optimal", "optimal-scalar")
-_SINGULAR = 1e-10  # conditional second moments below this have no inverse
-_JOIN = 4  # bins joined to see what binning costs
 _SCAN_POINTS = 41
 _BRACKET = (0.01, 1000.0)
-_POWER_STEPS, _POWER_STARTS = 500, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,74 +279,6 @@ def spectral_threshold(
     return _find_threshold(family, side, index, (float(ends[0]), float(ends[1])))
 
 
-@dataclass(frozen=True, eq=False)
-class StepFunction:
-    """A preprocessing function that is constant between labels.
-
-    Attributes
-    ----------
-    ends : (bins - 1,) array
-        Where it jumps, ascending.
-    values : (bins,) array
-    direction : (k,) array
-        Unit vector in latent space that it is made for.
-
-    Examples
-    --------
-    >>> StepFunction(np.zeros(1), np.array([-1.0, 1.0]), np.ones(1))(np.array([-2.0, 3.0]))
-    array([-1.,  1.])
-    """
-
-    ends: Array
-    values: Array
-    direction: Array
-
-    def __call__(self, y: Array) -> Array:
-        """Return the weights (N,) of labels (N,)."""
-        return np.asarray(self.values[np.searchsorted(self.ends, y, side="right")])
-
-
-def optimal_preprocessing(target: LabelLaw) -> StepFunction:
-    """Return the best real preprocessing, 1 - 1/(u^T Gamma(y) u), as a function of the label.
-
-    Parameters
-    ----------
-    target : LabelLaw
-        With points, over the bins that they are sorted into.
-
-    Returns
-    -------
-    StepFunction
-
-    Raises
-    ------
-    ValueError
-        If E[<u, z>^2 | y] is zero at some label, or the inputs have scales.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import rmt
-    >>> law = rmt.LabelLaw([1.0, -1.0], second_moments=[[[2.0]], [[0.5]]])
-    >>> rmt.optimal_preprocessing(law)(np.array([-1.0, 1.0]))
-    array([-1. ,  0.5])
-    """
-    if target.scales is not None:
-        raise ValueError("target must have inputs without scales for an optimal preprocessing")
-    conditional = target.conditional()
-    p, moments = conditional.pooled()
-    u = _best_direction(p, moments)
-    along = moments @ u @ u
-    used = p > 0.0
-    if np.any(along[used] < _SINGULAR):
-        raise ValueError(
-            "target must have E[<u, z>^2 | y] > 0 at every label for an optimal preprocessing; "
-            "give groups of points to average over, or second_moments"
-        )
-    values = np.where(used, 1.0 - 1.0 / np.where(used, along, 1.0), 0.0)
-    return StepFunction(conditional.ends, values, u)
-
-
 # -- the law at any delta --------------------------------------------------------------------------
 
 
@@ -396,7 +324,7 @@ def _family(
         conditional = target.conditional()
         coarse = None
         if not conditional.exact and conditional.probability.shape[1] > 8:
-            coarse = _optimal(preprocessing, target.conditional(joined=_JOIN), sides, None)
+            coarse = _optimal(preprocessing, target.conditional(joined=JOIN), sides, None)
         return _optimal(preprocessing, conditional, sides, coarse)
     return _stated(preprocessing, target, sides)
 
@@ -419,7 +347,7 @@ def _stated(preprocessing: Any, target: LabelLaw, sides: dict[str, Any]) -> _Fam
         p, groups = target.probabilities, target.groups
     else:
         assert target.second_moments is not None
-        z, p = _atoms(target.second_moments, target.probabilities)
+        z, p = atoms_of(target.second_moments, target.probabilities)
         weights = np.repeat(weights, k, axis=0)
         groups = None if target.groups is None else np.repeat(target.groups, k)
     make = partial(_made, weights, z, p, groups, sides)
@@ -434,11 +362,11 @@ def _optimal(
     count, bins, k = probability.shape[0], probability.shape[1], moment.shape[-1]
     learned = conditional.of_others()
     if name == "optimal-scalar":
-        u = _best_direction(*conditional.pooled())
+        u = best_direction(*conditional.pooled())
         learned = np.einsum("i,rbij,j->rb", u, learned, u)[..., None, None]
     smallest = np.linalg.eigvalsh(learned)[..., 0]
     used = probability > 0.0
-    if np.any(smallest[used] < _SINGULAR):
+    if np.any(smallest[used] < SINGULAR):
         raise ValueError(
             "preprocessing cannot be optimal: E[z z^T | y] has no inverse at some label; give "
             "groups of points to average over, or second_moments"
@@ -446,7 +374,7 @@ def _optimal(
     learned = np.where(used[..., None, None], learned, np.eye(learned.shape[-1]))
     m = learned.shape[-1]
     weights = np.eye(m) - np.linalg.inv(learned)
-    z, p = _atoms(moment.reshape(-1, k, k), probability.ravel())
+    z, p = atoms_of(moment.reshape(-1, k, k), probability.ravel())
     groups = None
     if not conditional.exact:
         groups = np.repeat(np.arange(count, dtype=np.int64), bins * k)
@@ -464,44 +392,6 @@ def _made(
     delta: float,
 ) -> HessianLaw:
     return HessianLaw(weights, delta, z, p, groups=groups, **sides)
-
-
-def _atoms(moments: Array, p: Array) -> tuple[Array, Array]:
-    """Return k points for each second moment: coordinates (N k, k) and masses (N k,)."""
-    k = moments.shape[-1]
-    values, vectors = np.linalg.eigh(moments)
-    root = vectors * np.sqrt(k * np.maximum(values, 0.0))[:, None, :]
-    return np.ascontiguousarray(root.transpose(0, 2, 1)).reshape(-1, k), np.repeat(p / k, k)
-
-
-def _best_direction(p: Array, moments: Array) -> Array:
-    """Return the unit vector u that maximises E[(u^T (Gamma - I) u)^2].
-
-    By the power method for symmetric tensors, shifted to be monotone (Kolda and Mayo,
-    arXiv:1007.1267), from the eigenvectors of the best matrix and from fixed random directions.
-    """
-    k = moments.shape[-1]
-    g = moments - np.eye(k)
-    if k == 1:
-        return np.ones(1)
-    square = np.einsum("b,bij,bkl->ikjl", p, g, g).reshape(k * k, k * k)
-    best = np.linalg.eigh(0.5 * (square + square.T))[1][:, -1].reshape(k, k)
-    starts = [*np.linalg.eigh(0.5 * (best + best.T))[1].T, *np.eye(k)]
-    starts += [*np.random.default_rng(0).standard_normal((_POWER_STARTS, k))]
-    shift = 3.0 * float(p @ np.sum(g**2, axis=(1, 2)))
-    found = []
-    for start in starts:
-        u = start / np.linalg.norm(start)
-        for _ in range(_POWER_STEPS):
-            gu = g @ u
-            new = np.einsum("b,b,bi->i", p, gu @ u, gu) + 0.25 * shift * u
-            new /= np.linalg.norm(new)
-            moved = float(np.abs(new - u).max())
-            u = new
-            if moved < 1e-13:
-                break
-        found.append((float(p @ (g @ u @ u) ** 2), u))
-    return np.asarray(max(found, key=lambda pair: pair[0])[1])
 
 
 # -- reading a law ---------------------------------------------------------------------------------
@@ -559,11 +449,10 @@ def _spread(found: tuple[Outlier, ...], others: list[tuple[Outlier, ...]]) -> tu
     """Return standard errors of values and overlaps over the replicates."""
     if not found:
         return np.zeros(0), np.zeros(0)
-    pairs = [_matched(found, each) for each in others]
-    values = np.array([[b.value for _, b in each] for each in pairs])
-    overlaps = np.array([[b.hard_overlap for _, b in each] for each in pairs])
-    root = np.sqrt(len(others))
-    return values.std(axis=0, ddof=1) / root, overlaps.std(axis=0, ddof=1) / root
+    pairs = [[b for _, b in _matched(found, each)] for each in others]
+    numbers = np.array([[(o.value, o.hard_overlap) for o in each] for each in pairs])
+    values, overlaps = (numbers.std(axis=0, ddof=1) / np.sqrt(len(others))).T
+    return values, overlaps
 
 
 def _find_threshold(
@@ -605,9 +494,7 @@ def _find_threshold(
             if family.coarse is not None:
                 spread = float(np.hypot(spread, 0.5 * level(root, family.coarse.law)))
             error = crossings[-1] * spread / abs(slope)
-        value = crossings[-1]
-        return SpectralThreshold(
-            value, error, crossings, side, index, abs(level(root)), Status.SUCCESS
-        )
+        size = abs(level(root))
+        return SpectralThreshold(crossings[-1], error, crossings, side, index, size, Status.SUCCESS)
     except NumericalFailure as failure:
         return nothing(failure.status)

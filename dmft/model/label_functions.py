@@ -15,13 +15,14 @@ name                 k   :math:`\varphi(z)`                                hard 
 ``tanh-hermite3``    2   :math:`\tanh(z_1 + z_2^3 - 3z_2)`                 none
 ==================== === ================================================= ===============
 
-A table names a function with a parameter, ``{"name": "capped-square", "cap": 5.0}``:
+A table names a function with parameters, ``{"name": "capped-square", "cap": 5.0}``:
 
-==================== ============ ================================= ===============
-name                 parameter    :math:`\varphi(z)`                hard directions
-==================== ============ ================================= ===============
-``capped-square``    cap M > 0    :math:`\min(z^2, M)`              :math:`z`
-==================== ============ ================================= ===============
+================= ======================== ======================================== ==============
+name              parameters               :math:`\varphi(z)`                       hard directions
+================= ======================== ======================================== ==============
+``capped-square`` cap M > 0                :math:`\min(z^2, M)`                     :math:`z`
+``power-law``     gamma > 0, features k    :math:`\sum_j j^{-\gamma} (z_j^2 - 1)`   all
+================= ======================== ======================================== ==============
 
 ``hermite3`` and the two that follow it are for :func:`dmft.hardness`: the first of them tells of z,
 although its correlation with every function of z of degree below 3 vanishes.
@@ -42,12 +43,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.validation import check_choice, check_keys, check_real
+from dmft._numerics.validation import check_choice, check_integer, check_keys, check_real
 from rmt._validation import shown
 
 __all__ = ["FAMILIES", "TARGETS", "TargetFunction", "get_target_function"]
 
 Array = NDArray[np.float64]
+
+_MOST_FEATURES = 16
 
 
 @dataclass(frozen=True)
@@ -168,19 +171,36 @@ def _capped_square(cap: float) -> TargetFunction:
     )
 
 
-#: Functions with one parameter, which is positive: its name, and what makes the function of it.
-FAMILIES: dict[str, tuple[str, Callable[[float], TargetFunction]]] = {
-    "capped-square": ("cap", _capped_square)
+def _power_sum(z: Array, eps: Array, gamma: float) -> Array:
+    weights = np.arange(1.0, z.shape[1] + 1.0) ** -gamma
+    return np.asarray((np.square(z) - 1.0) @ weights)
+
+
+@functools.lru_cache(maxsize=256)
+def _power_law(gamma: float, features: int) -> TargetFunction:
+    function = functools.partial(_power_sum, gamma=gamma)
+    text = f"sum_j j^-{gamma:g} (z_j^2 - 1), j = 1..{features}"
+    parameters = (("gamma", gamma), ("features", features))
+    return TargetFunction("power-law", features, function, tuple(range(features)), text, parameters)
+
+
+_positive = functools.partial(check_real, minimum=0.0, exclusive=True)
+_features = functools.partial(check_integer, minimum=1, maximum=_MOST_FEATURES)
+
+#: Functions with parameters: their names with checks, and what makes the function of them.
+FAMILIES: dict[str, tuple[dict[str, Callable[[str, Any], Any]], Callable[..., TargetFunction]]] = {
+    "capped-square": ({"cap": _positive}, _capped_square),
+    "power-law": ({"gamma": _positive, "features": _features}, _power_law),
 }
 
 
 def get_target_function(given: object) -> TargetFunction:
-    """Return a catalogue entry by its name, or a table of its name and parameter.
+    """Return a catalogue entry by its name, or a table of its name and parameters.
 
     Raises
     ------
     ValueError
-        If there is none of that name, or the parameter is missing or not allowed.
+        If there is none of that name, or a parameter is missing or not allowed.
 
     Examples
     --------
@@ -197,11 +217,12 @@ def get_target_function(given: object) -> TargetFunction:
             f"got {shown(dict(given))}"
         )
     if isinstance(name, str) and name in FAMILIES:
-        key, make = FAMILIES[name]
-        check_keys(f"label {name!r}", parameters, (key,))
-        if key not in parameters:
-            raise ValueError(f"label {name!r} must have a parameter {key}")
-        return make(check_real(key, parameters[key], minimum=0.0, exclusive=True))
+        checks, make = FAMILIES[name]
+        check_keys(f"label {name!r}", parameters, tuple(checks))
+        for key in checks:
+            if key not in parameters:
+                raise ValueError(f"label {name!r} must have a parameter {key}")
+        return make(*(check(key, parameters[key]) for key, check in checks.items()))
     entry = TARGETS[
         check_choice(
             "label", name, (*TARGETS, *FAMILIES), also=", or a callable (z (N,k), eps (N,)) -> (N,)"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dmft._numerics.sampling import Sampling, cubature_normals
 from dmft.recovery.label_points import label_law
 from rmt.label_law import LabelLaw
-from rmt.spectral import optimal_preprocessing
+from rmt.preprocessing import optimal_preprocessing
 
 if TYPE_CHECKING:
     from dmft.model.problem import Problem

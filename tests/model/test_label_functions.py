@@ -51,9 +51,21 @@ def test_a_capped_square():
     np.testing.assert_array_equal(noisy.sample_labels([[2.0]], np.ones(1)), [3.5])
 
 
+def test_a_power_law():
+    target = Target({"name": "power-law", "gamma": 0.5, "features": 2}, noise=0.5)
+    y = target.sample_labels(Z, np.zeros(3))
+    np.testing.assert_allclose(y, (Z**2 - 1.0) @ [1.0, 2.0**-0.5], rtol=1e-15)
+    np.testing.assert_array_equal(target.hard_basis, hard_subspace(target.sample_labels, 2))
+    assert Target.from_config(target.to_config()) == target == pickle.loads(pickle.dumps(target))
+    assert Target({"name": "power-law", "gamma": 1.0, "features": 16}).hard_basis.shape == (16, 16)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"name": "power-law", "gamma": 1.0}, "must have a parameter features"),
+        ({"name": "power-law", "gamma": 1.0, "features": 17}, "features must be an integer"),
+        ({"name": "power-law", "gamma": -1.0, "features": 2}, "gamma must be a positive"),
         ("capped-square", "label 'capped-square' must have a parameter cap"),
         ({"name": "capped-square", "cap": 0}, "cap must be a positive finite number, got 0"),
         ({"name": "capped-square", "cap": np.inf}, "cap must be a positive finite number, got inf"),

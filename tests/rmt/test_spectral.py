@@ -89,6 +89,25 @@ def test_sampled_labels_agree_within_their_errors(name, known):
     assert abs(found.value - known) < 3.0 * found.stderr
 
 
+def test_thresholds_by_direction():
+    exact = rmt.direction_thresholds(product_law(), np.array([[1.0, 1.0], [1.0, -1.0]]).T)
+    np.testing.assert_allclose(exact.value, 0.5937511, rtol=1e-6)
+    assert np.all(exact.stderr == 0.0)
+    along = rmt.direction_thresholds(product_law())  # z_1 itself: less is told of it
+    assert np.all(along.value > exact.value)
+    law = dmft.label_law(
+        dmft.Target({"name": "power-law", "gamma": 1.0, "features": 4}, noise=0.5), n_points=2**15
+    )
+    found = rmt.direction_thresholds(law)
+    bound = (2.0 * np.sum(np.arange(1, 5) ** -2.0) + 0.25) * np.arange(1, 5) ** 2 / 4.0
+    assert np.all(np.diff(found.value) > 5.0 * found.stderr[1:])
+    assert np.all(found.value < bound)
+    best = rmt.spectral_threshold(rmt.optimal_preprocessing(law), law)
+    assert best.value == pytest.approx(found.value[0], rel=0.05)
+    nothing = rmt.LabelLaw.from_function(lambda z, eps: z[:, 0] ** 2, 2, n_points=2**14)
+    assert rmt.direction_thresholds(nothing).value[1] == np.inf
+
+
 def test_second_direction_comes_later():
     """One real T for y = z_1^2 + z_2^2 / 2: the weaker direction has the higher threshold."""
     law = rmt.LabelLaw.from_function(
@@ -214,6 +233,8 @@ def test_no_outlier_is_a_status():
         (lambda law: rmt.LabelLaw([1.0, 2.0], [[1.0], [2.0]], scales=[1.0, 0.0]), "scales"),
         (lambda law: rmt.LabelLaw([], np.empty((0, 1))), "labels"),
         (lambda law: rmt.spectral_method("optimal", hermite_pair(), 1.0), "inverse"),
+        (lambda law: rmt.direction_thresholds(law, [[1.0]]), "directions"),
+        (lambda law: rmt.direction_thresholds(law, [[0.0], [0.0]]), "directions"),
         (lambda law: dmft.label_law("product", n_points=3), "n_points"),
         (lambda law: dmft.label_law(3), "target"),
     ],

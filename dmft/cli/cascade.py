@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dmft.cli.output import Output, execution, first_lines, picked, unused_accuracy
 from dmft.cli.run_files import given, needed, run_file, until
 
@@ -45,8 +43,7 @@ def run_cascade(arguments: argparse.Namespace) -> int:
                 **running.options(),
             )
         output.save("cascade", result)
-        if any(np.isfinite(c.value).any() for stage in result.stages for c in stage.curves):
-            output.draw("cascade", "plot_cascade", result)
+        output.draw("cascade", "plot_cascade", result)
     lines = unused_accuracy(cascade_lines(result, run.name), run)
     return output.report("cascade", result.status, _json(result), lines, cascade_table(result))
 

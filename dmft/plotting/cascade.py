@@ -47,22 +47,14 @@ def plot_cascade(cascade: Cascade) -> Figure:
     matplotlib.figure.Figure
         Left: delta_NN^(j)(t) of each feature with a band of one error; colours are features, dashes
         stages. Right: number of hard outliers at the last step.
-
-    Raises
-    ------
-    ValueError
-        If there is no threshold to draw.
     """
     curves = [curve for stage in cascade.stages for curve in stage.curves]
-    if not any(np.isfinite(curve.value).any() for curve in curves):
-        raise ValueError(
-            "cascade must have a threshold to be drawn, got none; its status is "
-            f"{cascade.status.name}"
-        )
     figure, (axes, counts) = new_figure((7.0, 3.1), 1, 2)
     for index, stage in enumerate(cascade.stages):
         _draw_stage(axes, stage, index, cascade.stages[0].hard.shape[1] - stage.hard.shape[1])
         _draw_counts(counts, stage, index, cascade.bracket)
+    if not axes.lines:
+        say_within(axes, "no threshold at any step", VERMILLION)
     log_if_wide(axes, np.concatenate([curve.value for curve in curves]))
     axes.set_ylabel(r"thresholds  $\delta_{\mathrm{NN}}^{(j)}(t)$")
     axes.set_xlabel(time_label(cascade.config))
@@ -71,14 +63,15 @@ def plot_cascade(cascade: Cascade) -> Figure:
     counts.set_ylabel("hard outliers")
     counts.set_title("at the last step")
     counts.yaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(cascade.stages) > 1:
+    if len(cascade.stages) > 1 and counts.lines:
         counts.legend(loc="upper left")
     log_ticks(counts, cascade.bracket)
     if not cascade.status.ok:
         axes.set_title(sentence(cascade.status), color=VERMILLION)
     set_title(figure, describe(cascade.config))
     handles, labels = axes.get_legend_handles_labels()
-    legend_below(figure, axes, handles, labels, ncols=2)
+    if handles:
+        legend_below(figure, axes, handles, labels, ncols=2)
     return figure
 
 

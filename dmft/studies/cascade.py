@@ -20,7 +20,7 @@ from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_array, check_integer
 from dmft.hessian.gap_samples import WhichOutlier
-from dmft.io.marks import DELTA
+from dmft.io.marks import DELTA, STEPS, TIME, ErrorOf
 from dmft.io.saved_result import SavedResult
 from dmft.model.held_directions import held_directions
 from dmft.threshold.curve import ThresholdCurve
@@ -113,6 +113,8 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
     True
     """
 
+    _axes: ClassVar = {"G": "stage", "J": "feature", "S": "step"}
+    _rows: ClassVar = ("stage", "feature", "step")
     _shown: ClassVar = ("bracket",)
 
     stages: tuple[CascadeStage, ...]
@@ -131,6 +133,39 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
         curves = [curve for stage in self.stages for curve in stage.curves]
         return next((c.detail for c in curves if not c.status.ok), "")
 
+    @property
+    def steps(self) -> Annotated[NDArray[np.intp], "S", STEPS]:
+        """Steps of all curves, shape (S,)."""
+        return self.stages[0].curves[0].steps
+
+    @property
+    def times(self) -> Annotated[FloatArray, "S", TIME]:
+        """Their times, shape (S,)."""
+        return self.stages[0].curves[0].times
+
+    @property
+    def value(self) -> Annotated[FloatArray, "G J S", DELTA]:
+        """delta_NN^(j)(t), shape (stages, features, S); NaN where there is none."""
+        return self._table("value")
+
+    @property
+    def error(self) -> Annotated[FloatArray, "G J S", DELTA, ErrorOf("value")]:
+        """`ThresholdCurve.error` of each, shape (stages, features, S)."""
+        return self._table("error")
+
+    @property
+    def multiplicity(self) -> Annotated[FloatArray, "G J S"]:
+        """Number of outliers that appear with each at once, shape (stages, features, S)."""
+        return np.where(np.isfinite(self.value), self._table("multiplicity"), np.nan)
+
+    def _table(self, name: str) -> FloatArray:
+        most = max(len(stage.curves) for stage in self.stages)
+        table = np.full((len(self.stages), most, len(self.steps)), np.nan)
+        for i, stage in enumerate(self.stages):
+            for j, curve in enumerate(stage.curves):
+                table[i, j] = getattr(curve, name)
+        return table
+
     def n_outliers(self, delta: float, step: int | None = None, stage: int = 0) -> int:
         """Return the number of features whose threshold at a step is below a delta.
 
@@ -145,14 +180,11 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
         --------
         See `dmft.cascade`.
         """
-        curves = self.stages[stage].curves
-        if not curves:
-            return 0
-        steps = curves[0].steps.tolist()
+        steps = self.steps.tolist()
         if step is not None and step not in steps:
             raise ValueError(f"step must be one of {steps}, got {step}")
         place = len(steps) - 1 if step is None else steps.index(step)
-        return sum(bool(curve.value[place] < delta) for curve in curves)
+        return int(np.count_nonzero(self.value[stage, :, place] < delta))
 
     def _report(self) -> tuple[Lines, str]:
         from dmft.studies.cascade_report import cascade_lines, cascade_table
@@ -243,6 +275,8 @@ def cascade(
     if features is not None:
         features = check_integer("features", features, minimum=1)
         WhichOutlier.checked(problem, criterion, features)
+    if isinstance(learned, str) or not isinstance(learned, Sequence | np.ndarray):
+        raise ValueError(f"learned must be a sequence of overlaps, got {learned!r}")
     problems = [problem, *(_with_learned(problem, overlap) for overlap in learned)]
     asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     stages = []

@@ -221,8 +221,10 @@ def call_threshold(draw):
         draw.value(0 if problem.m == problem.k == 1 else 2),
         draw.sampling(),
         scan_points=draw.value(4, 5),
+        criterion=draw.value("negative", "left", "any", extreme=("top", None)),
+        index=draw.value(1, extreme=(0, 2, 99)),
     )
-    finite_where_success(found, ["value", "stderr", "residual"], found.status)
+    finite_where_success(found, ["value", "stderr", "residual", "jump"], found.status)
     assert found.status.ok == np.isfinite(found.value)
     if found.status.ok:
         assert found.bracket[0] <= found.value <= found.bracket[1]
@@ -230,6 +232,16 @@ def call_threshold(draw):
         # Above the threshold the outlier stays, just below it there is none.
         above = found.delta > found.value * (1.0 + 1e-6)
         assert np.all(found.gap[above] <= 1e-9)
+
+
+def call_cascade(draw):
+    found = dmft.cascade(
+        draw.problem(True, 2), draw.method(), (0.5, 8.0), [2], draw.sampling(),
+        points=draw.value(4, 5), max_solves=6, features=draw.value(1, extreme=(0, 99)),
+        criterion=draw.value("negative", "left"),
+    )  # fmt: skip
+    for curve in found.stages[0].curves:
+        finite_where_success(curve, ["value", "stderr"], curve.status)
 
 
 def call_curve(draw):
@@ -274,6 +286,7 @@ def call_hardness(draw):
 CALLS = [
     *(call_solve, call_solve, call_hessian, call_hessian, call_threshold, call_threshold),
     *(call_law, call_law, call_simulate, call_simulate, call_curve, call_grokking),
+    call_cascade,
 ]
 
 

@@ -68,12 +68,20 @@ def results():
             "bracket": [0.5, 8.0],
         },
     )
+    cascade = dmft.Cascade(
+        (
+            dmft.CascadeStage(np.zeros((2, 1)), np.eye(1), 0, (curve,)),
+            dmft.CascadeStage(np.ones((2, 1)), np.zeros((1, 0)), 0, ()),
+        ),
+        "left", (0.5, 8.0), curve.config,
+    )  # fmt: skip
     swept = run_sweep(PROBLEM, [2.0, 3.0], METHOD, d=[10, 20], seeds=2, hessian_step=1, workers=1)
     return [
         trajectory,
         dmft.solve(custom, 2.0, dmft.GradientFlow(0.4, 1e-2), SAMPLING),
         dmft.find_delta_nn(one, METHOD, (0.5, 8.0), step=0, scan_points=4),
         curve,
+        cascade,
         dmft.spectrum(trajectory, 2, points=20),
         trajectory.hessian(2, d=20, draws=3),
         dmft.delta_nn_at_sizes(one, METHOD, (0.5, 8.0), [30], 0, SAMPLING, draws=2, scan_points=3),
@@ -109,6 +117,7 @@ def test_every_kind_comes_back_to_the_bit(results, tmp_path):
         *(dmft.Trajectory, dmft.Threshold, dmft.ThresholdCurve, dmft.Spectrum, dmft.Simulation),
         *(
             dmft.FiniteLaw,
+            dmft.Cascade,
             dmft.ThresholdsAtSizes,
             dmft.SweepPrediction,
             dmft.Comparison,

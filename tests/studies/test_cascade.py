@@ -112,6 +112,7 @@ def test_one_solve_for_each_delta(monkeypatch):
             r"learned must hold overlaps that broadcast to \(m, k_h\)",
         ),
         ({"learned": ["much"]}, "learned must be overlaps that broadcast to"),
+        ({"learned": 0.3}, "learned must be a sequence of overlaps, got 0.3"),
         ({"features": 3}, r"index must be in 1\.\.m k_h = 1\.\.2"),
         ({"features": 0}, "features must be an integer >= 1, got 0"),
         ({"criterion": "top"}, "criterion must be one of negative, left, any"),

@@ -57,12 +57,13 @@ def test_continuous_transitions_have_no_jump():
     assert curve.index == 1
 
 
-@pytest.mark.parametrize("criterion", ["left", "any"])
-def test_capped_labels_under_the_correlation_loss(criterion):
+@pytest.mark.parametrize(("criterion", "constraint"), [("left", "sphere"), ("any", None)])
+def test_capped_labels_under_the_correlation_loss(criterion, constraint):
     """BBP of the weights -min(z^2, 5): .721012, by quadrature of E[u^2] = E[u (z^2 - 1)]."""
-    label = dmft.Target(lambda z, eps: np.minimum(z[:, 0] ** 2, 5.0), k=1)
+    label = dmft.Target({"name": "capped-square", "cap": 5.0})
     problem = dmft.Problem(label, dmft.Network("quadratic"), "correlation")
-    found = dmft.find_delta_nn(problem, METHOD, (0.3, 5), step=0, criterion=criterion)
+    method = dmft.GradientDescent(step_size=0.05, n_steps=1, constraint=constraint)
+    found = dmft.find_delta_nn(problem, method, (0.3, 5), step=0, criterion=criterion)
     assert found.status.ok
     assert found.value == pytest.approx(0.721012, abs=5e-7)
     assert found.jump == 0.0

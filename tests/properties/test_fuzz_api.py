@@ -113,17 +113,23 @@ class Draw:
                 t_max=self.value(0.5, 1.0, extreme=(1e-300,)),
                 tol=self.value(1e-2, 3e-2),
                 bias_rate=self.value(0.0, 0.0, 1.0),
+                constraint=self.value(self.constraint()),
             )
-        fresh = self.rng.random() < 0.2
+        fresh, nesterov = self.rng.random() < 0.2, self.rng.random() < 0.15
         return dmft.GradientDescent(
             step_size=self.value(0.1, 0.3, [0.1, 0.2, 0.3], extreme=(1e-300, 1e300)),
             n_steps=3,
             batch_fraction=self.value(1.0 if fresh else self.one(1.0, 0.5)),
-            momentum=self.value(0.0, 0.0, 0.5),
+            momentum=self.value(0.5 if nesterov else self.one(0.0, 0.0, 0.5)),
+            nesterov=self.value(nesterov),
+            constraint=self.value(self.constraint()),
             second_layer_step_size=self.value(0.0, 0.0, 0.1),
             fresh_batches=self.value(fresh),
             bias_step_size=self.value(0.0, 0.0, 0.1),
         )
+
+    def constraint(self):
+        return "sphere" if self.rng.random() < 0.15 else None
 
     def sampling(self):
         return dmft.Sampling(
@@ -204,7 +210,7 @@ def call_law(draw):
         draw.value(weights, weights[:, 0, 0], extreme=([1e160], [1e-200, 1.0])),
         draw.value(0.5, 2.0, extreme=(1e10, 1e-10, 1e300)),
         draw.value(hard),
-        shift=draw.value(0.0, 0.3),
+        shift=draw.value(0.0, 0.3, np.diag(np.arange(1.0, m + 1.0)), extreme=(np.eye(5),)),
     )
     check_law(law)
     law.stieltjes(draw.value(0.3 + 1.0j, extreme=(1e200, 1e-200j)), throw=False)

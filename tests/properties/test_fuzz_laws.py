@@ -269,3 +269,42 @@ def test_against_eigenvalues(seed):
     assert result.status.ok or result.status is rmt.Status.UNRESOLVED
     if result.status.ok:
         assert result.distance < 0.05  # blocks may be equal, of size d only
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(4))
+def test_matrix_shifts_of_decoupled_blocks(block):
+    """A shift with the axes of the weights: the average of the laws of the blocks, each moved."""
+    unresolved = 0
+    for seed in range(block * 30, (block + 1) * 30):
+        case, rng = Case(seed), np.random.default_rng([15, seed])
+        # Twelve decades in one weight are more than the rank of a block is known to.
+        if case.m == 1 or case.coupled or case.kind in ("spread", "scaled"):
+            continue
+        size = case.size() or 1.0
+        shifts = size * rng.choice([0.0, 0.3, -0.2, 1.0, -1e-3], case.m) * rng.choice([1.0, 0.7])
+        full = case.rotation @ np.diag(shifts) @ case.rotation.T
+        law = case.of(case.weights, 0.5 * (full + full.T))
+        parts = [case.of(case.d[:, k], float(shifts[k]), hard=False) for k in range(case.m)]
+        if not law.status.ok:
+            unresolved += 1
+            continue
+        left = min(part.edges().left for part in parts)
+        right = max(part.edges().right for part in parts)
+        size = max(size, abs(left), abs(right))
+        assert law.edges() == pytest.approx((left, right), rel=0, abs=1e-7 * size)
+        near = shifts[:, None] + rng.choice([-1, 1], 4) * 10.0 ** rng.uniform(-10, 0, 4) * size
+        x = np.sort(np.concatenate([rng.uniform(left, right, 8), near.ravel()]))
+        expected = np.mean([part.cdf(x, throw=False) for part in parts], axis=0)
+        assert_close(law.cdf(x, throw=False), expected, 1e-5)
+        masses = [part.atom_at_zero() for part in parts]
+        assert law.atom_at_zero() == pytest.approx(np.mean(masses), abs=1e-9)
+        np.testing.assert_allclose(
+            law.moments(4), np.mean([part.moments(4) for part in parts], axis=0),
+            rtol=0, atol=1e-9 * size**4,
+        )  # fmt: skip
+        gap, limit = law.hard_gap(), min(law.edges().left, 0.0)
+        below = [o for o in law.outliers() if o.side == "left" and o.value < limit]
+        if abs(gap) > 1e-9 * size:
+            assert (gap < 0.0) == bool(below)
+    assert unresolved <= 1

@@ -7,6 +7,11 @@ import dmft
 
 SMOOTH = ("gelu", "tanh", "erf", "softplus", "silu", "linear")
 TARGETS = ("phase-retrieval", "linear", "easy-hard", "staircase", "product")
+INPUTS = (
+    dmft.Elliptical("laplace"),
+    dmft.Elliptical("student-t", degrees_of_freedom=9),
+    dmft.IndependentLatents("rademacher"),
+)
 SAMPLING = dmft.Sampling(n_paths=64, replicates=2, seed=1)
 
 
@@ -30,6 +35,7 @@ def problems(draw, targets=TARGETS):
         draw(st.sampled_from(["pseudo-huber", "square"])),
         init_radius=draw(st.sampled_from([0.5, 1.0])),
         weight_decay=draw(st.sampled_from([0.0, 0.1])),
+        inputs=draw(st.sampled_from([None, None, None, *INPUTS])),
     )
 
 

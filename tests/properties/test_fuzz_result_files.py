@@ -145,10 +145,6 @@ CASES = {
         dmft.GradientDescent({"schedule": "cosine", "peak": 0.4}, 2, second_layer_step_size=1),
     ),
     "fresh batches": (PROBLEM, dmft.GradientDescent(0.2, 2, fresh_batches=True)),
-    "on spheres": (
-        dmft.Problem("easy-hard", dmft.Network("tanh", [1, 2]), init_radius=[1, 0.5]),
-        dmft.GradientDescent(0.2, 2, momentum=0.5, nesterov=True, constraint="sphere"),
-    ),
     "two radii": (
         dmft.Problem("easy-hard", dmft.Network("tanh", [1, 2]), init_radius=[1, 0.5]),
         dmft.GradientFlow(0),

@@ -205,23 +205,3 @@ def test_results_know_their_sphere(tmp_path):
     law = initial_law(GELU, 3.0, d=60, draws=4, constraint="sphere")
     law.save(tmp_path / "c")
     assert type(law).load(tmp_path / "c.npz").config == law.config
-
-
-def test_a_flow_that_is_stopped_goes_on_to_the_same_bits(tmp_path):
-    whole = dmft.solve(GELU, 3.0, FLOW, SAMPLING)
-    for after in (1, 3):
-        ticks = []
-
-        def stop(count, ticks=ticks, after=after):
-            ticks.append(count)
-            if len(ticks) > after:
-                raise KeyError
-
-        with pytest.raises(KeyError):
-            dmft.solve(
-                GELU, 3.0, FLOW, SAMPLING,
-                progress=stop, checkpoint=tmp_path, checkpoint_seconds=0, threads=1,
-            )  # fmt: skip
-    resumed = dmft.solve(GELU, 3.0, FLOW, SAMPLING, checkpoint=tmp_path)
-    for name in ("norm", "train_loss", "gradient_norm"):
-        assert getattr(resumed, name).tobytes() == getattr(whole, name).tobytes()

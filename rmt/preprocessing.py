@@ -60,13 +60,16 @@ class StepFunction:
         return np.asarray(self.values[np.searchsorted(self.ends, y, side="right")])
 
 
-def optimal_preprocessing(target: LabelLaw) -> StepFunction:
+def optimal_preprocessing(target: LabelLaw, direction: ArrayLike | None = None) -> StepFunction:
     """Return the best real preprocessing, 1 - 1/(u^T Gamma(y) u), as a function of the label.
 
     Parameters
     ----------
     target : LabelLaw
         With points, over the bins that they are sorted into.
+    direction : (k,) array, optional
+        The u that it is the best for, made a unit vector; by default the one with the lowest
+        threshold.
 
     Returns
     -------
@@ -75,7 +78,8 @@ def optimal_preprocessing(target: LabelLaw) -> StepFunction:
     Raises
     ------
     ValueError
-        If E[<u, z>^2 | y] is zero at some label, or the inputs have scales.
+        If E[<u, z>^2 | y] is zero at some label, the inputs have scales, or the direction is zero
+        or has another number of coordinates.
 
     Examples
     --------
@@ -89,7 +93,15 @@ def optimal_preprocessing(target: LabelLaw) -> StepFunction:
         raise ValueError("target must have inputs without scales for an optimal preprocessing")
     conditional = target.conditional()
     p, moments = conditional.pooled()
-    u = best_direction(p, moments)
+    if direction is None:
+        u = best_direction(p, moments)
+    else:
+        u = check_array("direction", direction)
+        if u.shape != (target.k,) or not u.any():
+            raise ValueError(
+                f"direction must be {target.k} numbers, not all zero, got {u.tolist()}"
+            )
+        u = u / np.linalg.norm(u)
     along = moments @ u @ u
     used = p > 0.0
     if np.any(along[used] < SINGULAR):

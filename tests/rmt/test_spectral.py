@@ -234,6 +234,8 @@ def test_no_outlier_is_a_status():
         (lambda law: rmt.LabelLaw([], np.empty((0, 1))), "labels"),
         (lambda law: rmt.spectral_method("optimal", hermite_pair(), 1.0), "inverse"),
         (lambda law: rmt.direction_thresholds(law, [[1.0]]), "directions"),
+        (lambda law: rmt.optimal_preprocessing(law, [1.0]), "direction"),
+        (lambda law: rmt.optimal_preprocessing(law, [0.0, 0.0]), "direction"),
         (lambda law: rmt.direction_thresholds(law, [[0.0], [0.0]]), "directions"),
         (lambda law: dmft.label_law("product", n_points=3), "n_points"),
         (lambda law: dmft.label_law(3), "target"),

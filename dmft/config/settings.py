@@ -295,6 +295,11 @@ class OfRuns(Settings):
     )  # fmt: skip
     draws: int | None = option("of these: draws of n weights", "R", check=_at_least(2))
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.draws is not None and self.d is None:
+            raise ValueError(f"draws must come with a dimension d, got draws = {self.draws} alone")
+
     @property
     def of_size(self) -> dict[str, Any]:
         """Return the one dimension, with the draws; nothing where none is stated.

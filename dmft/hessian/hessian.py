@@ -127,11 +127,9 @@ def initial_law(
     """
     from rmt import Span
 
-    if problem.spectral_start is not None:
-        raise ValueError(
-            "problem must start independent of the data for the law of D to be explicit, got a "
-            "spectral_start; solve, and ask the trajectory for hessian(0)"
-        )
+    _check_start(problem)
+    if d is None and draws is not None:
+        raise ValueError(f"draws must come with a dimension d, got draws = {draws} alone")
     if d is not None:
         return _initial_law_at(
             problem, delta, Sampling() if sampling is None else sampling, d, draws, constraint
@@ -219,6 +217,15 @@ def initial_draws(
         yield drawn_law(problem, delta, n, rng, constraint)
 
 
+def _check_start(problem: Problem) -> None:
+    """Raise ValueError for a start that depends on the data: D is not explicit then."""
+    if problem.spectral_start is not None:
+        raise ValueError(
+            "problem must start independent of the data for the law of D to be explicit, got a "
+            "spectral_start; solve, and ask the trajectory for hessian(0)"
+        )
+
+
 def nested_draw(
     problem: Problem,
     delta: float,
@@ -243,6 +250,7 @@ def nested_draw(
     list of rmt.HessianLaw
         For each n.
     """
+    _check_start(problem)
     k, m, plain = problem.k, problem.m, problem.inputs is None
     n_rows = k + m + 1 if plain else n_leading_normals(problem)
     rows = np.ascontiguousarray(rng.standard_normal((counts[-1], n_rows)).T)

@@ -100,14 +100,19 @@ def finite_law(
     )
 
 
-def law_at_dimension(trajectory: Trajectory, step: int, d: int, draws: int | None) -> FiniteLaw:
+def law_at_dimension(
+    trajectory: Trajectory, step: int, d: int | None, draws: int | None
+) -> FiniteLaw:
     """Draw the spectral law of runs of dimension d, if there is one: `Trajectory.hessian`.
 
     Raises
     ------
     ValueError
-        If n = delta d is less than 10 m, or every step takes fresh samples.
+        If n = delta d is less than 10 m, there are draws without d, or every step takes fresh
+        samples.
     """
+    if d is None:
+        raise ValueError(f"draws must come with a dimension d, got draws = {draws} alone")
     check_same_samples(trajectory.method)
     d = check_dimension(d, trajectory.delta, trajectory.m)
     return finite_law(trajectory, step, d, draws=draws, quantile=True)

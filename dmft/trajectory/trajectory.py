@@ -388,7 +388,7 @@ class Trajectory(Result):
             raise ValueError(
                 "problem must be given to Trajectory.load for the Hessian of a custom problem"
             )
-        if d is not None:
+        if d is not None or draws is not None:
             return law_at_dimension(self, step, d, draws)
         if step in self._laws:
             return self._laws[step]

@@ -168,6 +168,8 @@ def test_rare_samples_that_carry_a_run_are_named():
 
 
 def test_bad_input():
+    with pytest.raises(ValueError, match="draws must come with a dimension d"):
+        start("gelu").hessian(0, draws=3)
     problem = Problem("phase-retrieval", Network("gelu", [1.0, 1.0]), "square")
     fresh = dmft.solve(problem, 2.0, GradientDescent(0.01, 1, fresh_batches=True), SAMPLING)
     with pytest.raises(ValueError, match="d must not come with fresh_batches"):

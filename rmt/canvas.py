@@ -42,6 +42,7 @@ __all__ = [
     "VERMILLION",
     "Canvas",
     "broken",
+    "covers_data",
     "drawing",
     "drawn",
     "is_own",
@@ -392,7 +393,16 @@ def _clear_legend(panel: Axes, grown: dict[int, float]) -> bool:
     return False
 
 
-def _covers(panel: Axes, box: Bbox) -> bool:
+def covers_data(panel: Axes, inset: Axes) -> bool:
+    """Return whether an inset, with its ticks and title, hides anything of its panel."""
+    figure = panel.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    box = inset.get_tightbbox()
+    return box is not None and _covers(panel, box, besides=inset)
+
+
+def _covers(panel: Axes, box: Bbox, besides: Axes | None = None) -> bool:
     """Return whether a box hides any line, mark, band, bar or text of a panel."""
     for line in panel.lines:
         _, up = line.get_transform().contains_branch_seperately(panel.transData)
@@ -410,7 +420,7 @@ def _covers(panel: Axes, box: Bbox) -> bool:
             return True
     bars = (patch.get_window_extent() for patch in panel.patches)
     notes = (text.get_window_extent() for text in panel.texts if text.get_text())
-    insets = (inset.get_tightbbox() for inset in panel.child_axes)
+    insets = (inset.get_tightbbox() for inset in panel.child_axes if inset is not besides)
     return any(other is not None and box.overlaps(other) for other in (*bars, *notes, *insets))
 
 

@@ -34,7 +34,7 @@ from dmft.plotting.finite_law import draw_smallest
 from dmft.plotting.minimizer import draw_minimizer
 from dmft.training.methods import horizon
 from dmft.trajectory.report import last_meaningful_step
-from rmt.canvas import drawing, is_own, legend_below
+from rmt.canvas import covers_data, drawing, is_own, legend_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,6 +65,9 @@ __all__ = [
 
 _LABELLED_OUTLIERS = 4
 _LINEAR_TIME = 20.0  # longer flows have their axis logarithmic beyond 1
+
+# Places of the enlarged crossing in its panel: the first at which it covers no data.
+_INSETS = ((0.42, 0.6, 0.4, 0.28), (0.52, 0.62, 0.3, 0.26), (0.58, 0.7, 0.24, 0.18))
 
 # Least height below and above the zero line for what it says, relative to the other side.
 _ROOM = 0.09
@@ -124,8 +127,6 @@ def plot_threshold(threshold: Threshold) -> Figure:
     _draw_other_crossings(axes, threshold)
     if np.isfinite(threshold.value):
         _mark_crossing(axes, threshold)
-        if is_own(figure) and _falls(gap) and threshold.stderr > 0:
-            _enlarge_crossing(axes, threshold, delta, gap, error)
     if not threshold.status.ok:
         title = f"{describe(threshold.config)}\n{sentence(threshold.status)}"
         axes.set_title(broken(title, figure), color=VERMILLION)
@@ -135,6 +136,12 @@ def plot_threshold(threshold: Threshold) -> Figure:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         legend_below(figure, axes, handles, labels, ncols=2)
+    if np.isfinite(threshold.value) and is_own(figure) and _falls(gap) and threshold.stderr > 0:
+        for place in _INSETS:
+            inset = _enlarge_crossing(axes.inset_axes(place), threshold, delta, gap, error)
+            if not covers_data(axes, inset):
+                break
+            inset.remove()
     return figure
 
 
@@ -189,11 +196,10 @@ def _mark_crossing(axes: Axes, threshold: Threshold) -> None:
 
 
 def _enlarge_crossing(
-    axes: Axes, threshold: Threshold, delta: FloatArray, gap: FloatArray, error: FloatArray
-) -> None:
+    inset: Axes, threshold: Threshold, delta: FloatArray, gap: FloatArray, error: FloatArray
+) -> Axes:
     """Show the crossing and its error band in the empty corner above a falling curve."""
     value, stderr = threshold.value, threshold.stderr
-    inset = axes.inset_axes((0.5, 0.52, 0.48, 0.36))
     x = np.linspace(max(value - 5 * stderr, delta[0]), min(value + 5 * stderr, delta[-1]), 201)
     y, band = np.interp(x, delta, gap), np.interp(x, delta, error)
     inset.axhline(0.0, color=GREY, linewidth=0.6)
@@ -207,6 +213,10 @@ def _enlarge_crossing(
     inset.set_title("around the crossing", pad=3)
     inset.xaxis.set_major_locator(MaxNLocator(3))
     inset.yaxis.set_major_locator(MaxNLocator(3))
+    inset.yaxis.tick_right()
+    inset.spines["left"].set_visible(False)
+    inset.spines["right"].set_visible(True)
+    return inset
 
 
 def _falls(gap: FloatArray) -> bool:

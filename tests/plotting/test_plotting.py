@@ -22,13 +22,27 @@ def test_threshold(tmp_path):
     assert "easy-hard" in axes.get_title()
     vertical = [line for line in axes.lines if list(line.get_xdata()) == [4.0, 4.0]]
     assert len(vertical) == 1
-    (inset,) = axes.child_axes
-    assert inset.get_xlim() == pytest.approx((3.5, 4.5))
+    assert not axes.child_axes  # wherever it stood, it would cover the curve
     (errorbar,) = axes.containers
     np.testing.assert_array_equal(errorbar.lines[0].get_xdata(), [1, 2, 4, 8])
     lower, upper = axes.get_xlim()
     assert 0.8 < lower < 1.0
     assert 8.0 < upper < 10.0
+    assert_readable(figure, tmp_path)
+
+
+def test_the_crossing_is_enlarged_where_nothing_is_covered(tmp_path):
+    figure = plot_threshold(threshold(gap=np.array([1.0, 0.05, 0.0, -0.02])))
+    (axes,) = figure.axes
+    (inset,) = axes.child_axes
+    assert inset.get_xlim() == pytest.approx((3.5, 4.5))
+    box = inset.get_tightbbox().transformed(axes.transData.inverted())
+    curve = next(line for line in axes.lines if len(line.get_xdata()) == 4)
+    x = np.geomspace(1.0, 8.0, 200)
+    y = np.interp(np.log(x), np.log(curve.get_xdata()), curve.get_ydata())
+    inside = (x > box.x0) & (x < box.x1)
+    assert inside.any()
+    assert (y[inside] < box.y0).all()
     assert_readable(figure, tmp_path)
 
 

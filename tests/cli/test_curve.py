@@ -103,7 +103,8 @@ def test_every_preset_has_a_curve():
         if run.problem.spectral_start is not None:  # whose threshold is that of no network
             continue
         assert run.curve.bracket is not None
-        assert run.curve.n_steps >= 100
+        # Under the square loss the limit has no edge: curves are those at stated dimensions.
+        assert run.curve.n_steps >= (40 if name.partition("-square")[1] else 100)
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,10 @@ SOLVED = {
         descent(),
     ),
     "normalised-square": (retrieval(loss={"name": "normalised-square", "a": 1.0}), descent()),
+    "spectral-start": (
+        retrieval(second_layer=[1.0, -0.5], spectral_start={"share": [1.0, 0.5]}),
+        descent(batch_fraction=0.5),
+    ),
     "schedule": (retrieval(), descent(step_size=dmft.Cosine(0.3, 0.01))),
     "warm-up": (retrieval(), descent(step_size=dmft.WarmUp(0.3, 4))),
     "listed-steps": (retrieval(), descent(4, step_size=[0.1, 0.2, 0.3, 0.1])),
@@ -454,6 +458,36 @@ def _():
     problem = retrieval(activation="quadratic", second_layer=[1.0, 1.0])
     found = dmft.predict_grokking(problem, 8.0, descent(20), 500, sampling=TINY, n_draws=4)
     return {name: value for name, value in vars(found).items() if isinstance(value, np.ndarray)}
+
+
+# ------------------------------------------------------------------ without paths
+
+
+@pin("spectral-method")
+def _():
+    law = dmft.label_law("product", n_points=2**13)
+    found = rmt.spectral_method("optimal-scalar", law, 2.0)
+    thresholds = rmt.direction_thresholds(law)
+    return {
+        "values": np.array([(o.value, o.hard_overlap) for o in found.outliers]),
+        "errors": np.array([*found.value_stderr, *found.overlap_stderr, found.gap_stderr]),
+        "threshold": np.array([found.threshold.value, found.threshold.stderr]),
+        "directions": np.array([thresholds.value, thresholds.stderr]),
+    }
+
+
+@pin("risk-minimizer")
+def _():
+    problem = dmft.Problem(
+        dmft.Target(classes="component"),
+        dmft.Network("linear"),
+        "logistic",
+        weight_decay=0.3,
+        inputs=dmft.GaussianMixture([0.4, 0.6], [[1.2], [-0.8]], scales=[0.8, 1.3]),
+    )
+    found = dmft.erm_limit(problem, 3.0)
+    numbers = [found.norm, found.train_loss, found.test_loss, found.test_error, *found.overlap]
+    return {"values": np.array(numbers)}
 
 
 # ------------------------------------------------------------------ record and check

@@ -22,15 +22,15 @@ def test_theory_agrees_with_simulation(m):
         problem, delta, SPHERE, dmft.Sampling(n_paths=4096), hessian_steps=STEPS
     )
     runs = [
-        dmft.simulate(problem, delta, SPHERE, d, 16, hold_hard=True, hessian_steps=STEPS, workers=1)
-        for d in (100, 200)
+        dmft.simulate(problem, delta, SPHERE, d, 12, hold_hard=True, hessian_steps=STEPS, workers=1)
+        for d in (80, 160)
     ]
     comparison = dmft.compare(trajectory, runs)
     assert not comparison.significant, comparison.table()
     # Without the normal forces it would not: they are many times the errors.
     law = trajectory.hessian(10)
     smallest = runs[-1].hessian[10].smallest[:, 0]
-    assert abs(law.shifts[0]) > 10.0 * smallest.std(ddof=1) / 4.0
+    assert abs(law.shifts[0]) > 10.0 * smallest.std(ddof=1) / 12**0.5
 
 
 def test_the_transition_at_the_start_under_the_correlation_loss():

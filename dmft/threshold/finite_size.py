@@ -146,6 +146,8 @@ class FiniteSizeMemo(GapMemo):
     def band(self, step: int) -> tuple[float, float]:
         """Return the ends of the band in which 68 % of the draws have their own threshold."""
         deltas = [delta for delta in sorted(self._drawn) if step in self._drawn[delta]]
+        if not deltas:  # runs ended before
+            return np.nan, np.nan
         gaps = np.array([self._drawn[delta][step] for delta in deltas])
         roots = [_own_root(np.log(deltas), gap) for gap in gaps.T]
         lower, upper = np.exp(np.quantile(roots, BAND, method="nearest")).tolist()

@@ -168,6 +168,16 @@ def test_curve_of_runs():
     assert "d = 60, 8 draws" in str(curve)
 
 
+def test_steps_that_no_run_reaches_have_no_band():
+    method = GradientDescent(3.0, 3)
+    curve = dmft.delta_nn_curve(
+        square("quadratic"), method, (1, 8), [0, 3], Sampling(64, 2), points=4, max_solves=4,
+        d=60, draws=2,
+    )  # fmt: skip
+    assert curve.statuses[1] is Status.DIVERGED
+    assert np.isnan(curve.band[:, 1]).all()
+
+
 @pytest.mark.slow
 def test_a_search_goes_on_where_it_was_stopped(tmp_path):
     def search(folder):

@@ -52,6 +52,7 @@ problem = dmft.Problem(
 )
 colors = dict(zip(fractions, ("#0072B2", "#E69F00", "#D55E00"), strict=True))
 bayes = float(ndtr(-mu))
+minimiser = dmft.erm_limit(problem, delta)  # where full batches end
 
 # %% [markdown]
 # ## Theory and runs
@@ -95,6 +96,8 @@ with dmft.plotting.style():
                 color=colors[fraction],
             )
     left.axhline(bayes, color="0.4", linestyle="--", label="Bayes error")
+    left.axhline(minimiser.test_error, color="0.4", linestyle=":", label="minimiser of the risk")
+    right.axhline(minimiser.train_loss, color="0.4", linestyle=":")
     left.set_xlabel("step")
     left.set_ylabel("test error")
     left.legend()
@@ -112,6 +115,7 @@ if figures:
 
 # %%
 print(f"Bayes error                 {bayes:.4f}")
+print(f"minimiser of the risk       {minimiser.test_error:.4f}")
 for fraction in fractions:
     found, simulated = theory[fraction], runs[fraction]
     print(

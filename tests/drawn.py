@@ -24,7 +24,7 @@ def examples(count):
 
 
 @st.composite
-def problems(draw, targets=TARGETS):
+def problems(draw, targets=TARGETS, inputs=INPUTS):
     """Draw a problem of one to three neurons."""
     layer = draw(st.lists(st.sampled_from([-1.0, -0.5, 0.3, 0.7, 1.0]), min_size=1, max_size=3))
     return dmft.Problem(
@@ -35,7 +35,7 @@ def problems(draw, targets=TARGETS):
         draw(st.sampled_from(["pseudo-huber", "square"])),
         init_radius=draw(st.sampled_from([0.5, 1.0])),
         weight_decay=draw(st.sampled_from([0.0, 0.1])),
-        inputs=draw(st.sampled_from([None, None, None, *INPUTS])),
+        inputs=draw(st.sampled_from([None, None, None, *inputs])),
     )
 
 

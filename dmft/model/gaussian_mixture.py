@@ -17,6 +17,7 @@ __all__ = ["GaussianMixture"]
 Array = NDArray[np.float64]
 
 _ROUNDING = 1e-10  # of eigenvalues and sums, relative
+_LARGEST = 1e30  # of means, scales and their inverses: squares of ratios are numbers
 
 
 @dataclass(frozen=True, init=False)
@@ -86,6 +87,11 @@ class GaussianMixture(BaseInputLaw):
         s = check_finite_array("scales", given, ndim=1, expected="a sequence of positive numbers")
         if s.shape != (n,) or np.any(s <= 0.0):
             raise ValueError(f"scales must be {n} positive numbers, got {s.tolist()}")
+        if np.any(s < 1.0 / _LARGEST) or max(s.max(), np.abs(mu).max()) > _LARGEST:
+            raise ValueError(
+                f"scales and means must be at most {_LARGEST:g} in size, and scales at least "
+                f"{1.0 / _LARGEST:g}, got {s.tolist()} and {mu.tolist()}"
+            )
         set_fields(
             self,
             weights=tuple(w.tolist()),
@@ -211,6 +217,8 @@ def _covariances(given: ArrayLike | None, scales: Array, k: int) -> Array:
         raise ValueError(f"covariances must be {expected}, got shape {array.shape}")
     for index, matrix in enumerate(array):
         size = float(np.abs(matrix).max())
+        if size > _LARGEST**2:
+            raise ValueError(f"covariances must be at most {_LARGEST**2:g}, got {size:g}")
         lowest = float(np.linalg.eigvalsh(0.5 * (matrix + matrix.T))[0])
         if np.abs(matrix - matrix.T).max() > _ROUNDING * size or lowest < -_ROUNDING * size:
             raise ValueError(

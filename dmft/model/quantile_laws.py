@@ -23,6 +23,7 @@ Quantile = Callable[[Array], ArrayLike]
 # Own quantile functions are asked between these.
 _LOWEST, _HIGHEST = 2.0**-200, 1.0 - 2.0**-53
 _DEFAULT_FREEDOM = 5.0
+_STEEPEST = 0.499  # power by which a quantile may grow towards the end of the unit interval
 _FAR = 8.0  # standard deviations, from which own laws count as known
 
 #: Laws of a scale and of a latent coordinate, as functions of a standard normal; with a parameter.
@@ -132,6 +133,14 @@ class _ByQuantile(BaseInputLaw):
             raise ValueError(
                 f"{self._called} must be a quantile function, which does not decrease, got "
                 f"{values[at]:.6g} at {u[at]:.6g} and {values[at + 1]:.6g} at {u[at + 1]:.6g}"
+            )
+        tails = self._own(np.array([2.0**-50, 2.0**-30, 1.0 - 2.0**-30, 1.0 - 2.0**-50]))
+        with np.errstate(all="ignore"):
+            powers = np.log2(np.abs(tails[[0, 3]] / tails[[1, 2]])) / 20.0
+        if np.nanmax(powers, initial=0.0) > _STEEPEST:
+            raise ValueError(
+                f"{self._called} must have a finite mean square; values near 0 or 1 grow like the "
+                f"power {-np.nanmax(powers):.3g} of the distance"
             )
         if not np.array_equal(self._own(u[::-1])[::-1], values):
             raise ValueError(f"{self._called} must give the same values every time, one for each u")

@@ -117,8 +117,8 @@ def test_thresholds(problem, sizes, step, criterion, data):
 @pytest.mark.slow
 @examples(3)
 @given(
-    problem=problems(("phase-retrieval",)), delta=deltas(), size=st.sampled_from([0.05, 0.1, 0.3]),
-    d=st.integers(8, 12), degree=st.integers(2, 3),
+    problem=problems(("phase-retrieval",), inputs=()), delta=deltas(),
+    size=st.sampled_from([0.05, 0.1, 0.3]), d=st.integers(8, 12), degree=st.integers(2, 3),
 )  # fmt: skip
 def test_studies(problem, delta, size, d, degree):
     method = dmft.GradientDescent(size, 2)

@@ -61,7 +61,7 @@ class RunData:
         Products of neurons and latent directions (of length 1), :math:`\Theta^T \Theta_*`.
     gradient_covariance : array_like, shape (S, T, m, m), optional
         :math:`(1/n) \sum_i g_i g_i^T`, g the derivative of the loss of a sample in the
-        pre-activations.
+        pre-activations; of :math:`s_i g_i` where the inputs of the problem have scales.
     gradient_norm, train_loss, test_loss, test_error : array_like, shape (S, T), optional
     second_layer, biases : array_like, shape (S, T, m), optional
     steps : sequence of int, optional

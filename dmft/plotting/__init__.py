@@ -33,9 +33,10 @@ from dmft.plotting.results import figure_of, picture, plot_result
 from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sizes import plot_sizes
+from dmft.plotting.spectra import plot_flow, plot_spectrum
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.sweep_laws import plot_sweep_prediction
-from dmft.plotting.theory import plot_flow, plot_spectrum, plot_threshold, plot_trajectory
+from dmft.plotting.theory import plot_threshold, plot_trajectory
 from rmt.canvas import COLUMN, PAGE
 from rmt.plotting import STYLE
 

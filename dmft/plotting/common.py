@@ -29,6 +29,7 @@ from dmft.io.stamps import figure_metadata
 from dmft.model.catalogue import law_name
 from dmft.model.problem_text import describe_problem
 from dmft.training.gradient_descent import describe_method
+from dmft.training.methods import horizon
 from rmt.canvas import (
     BLUE,
     GREEN,
@@ -86,6 +87,7 @@ __all__ = [
     "mark_missing",
     "marker_of",
     "name_of",
+    "name_step",
     "new_figure",
     "plain_ticks",
     "save_figure",
@@ -224,6 +226,12 @@ def flatten_rounding(axes: Axes) -> None:
     size = max(abs(low), abs(high))
     if axes.get_yscale() == "linear" and high - low < _ROUNDING * size:
         axes.set_ylim(0.5 * (low + high) - 0.05 * size, 0.5 * (low + high) + 0.05 * size)
+
+
+def name_step(config: Mapping[str, Any], step: int) -> str:
+    """Name a step: by its number, or by its time in a gradient flow."""
+    kind = "time" if "times" in config["method"] else "step"
+    return f"{kind} {horizon(config['method'], step)}"
 
 
 def time_label(config: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from dmft.plotting.common import (
     new_figure,
     set_title,
 )
-from dmft.plotting.theory import draw_spectrum, limit_to, useful_range, zeros_of
+from dmft.plotting.spectra import draw_spectrum, limit_to, useful_range, zeros_of
 from dmft.trajectory.spectra import spectrum
 from rmt.canvas import drawing, legend_below
 

@@ -20,9 +20,10 @@ from dmft.plotting.margins import plot_margins
 from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sizes import plot_sizes
+from dmft.plotting.spectra import plot_spectrum
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.sweep_laws import plot_sweep_prediction
-from dmft.plotting.theory import plot_spectrum, plot_threshold, plot_trajectory
+from dmft.plotting.theory import plot_threshold, plot_trajectory
 from rmt.canvas import drawn
 
 __all__ = ["figure_of", "picture", "plot_result"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,7 +16,7 @@ from dmft._numerics.sampling import bias_of_paths, is_biased
 from dmft._numerics.validation import check_choice
 from dmft.hessian.gap_samples import WhichOutlier, sample_gap, standard_error
 from dmft.scans import threshold_readings
-from dmft.scans.readings import Reading, ReadingName, failed
+from dmft.scans.readings import Quantity, Reading, ReadingName, failed
 from rmt.outliers import by_rank
 from rmt.status import Status
 
@@ -29,51 +28,9 @@ if TYPE_CHECKING:
     from rmt import HessianLaw
     from rmt.hard import Criterion
 
-__all__ = ["QUANTITIES", "Quantity", "check_quantity", "quantity_table", "read"]
+__all__ = ["QUANTITIES", "check_quantity", "quantity_table", "read"]
 
 _ONE_SIGMA: Final = 0.682689492137
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A quantity that a scan can compute.
-
-    Attributes
-    ----------
-    text : str
-        What it is.
-    error : str
-        What its error is.
-    label : str
-        As axes of figures name it.
-    computation : str
-        What it is read from, see `dmft.scans.computations.COMPUTATIONS`.
-    read : callable
-        Takes the result of that and a `ReadingName`; returns a `Reading`.
-    at_step : bool
-        Whether ``@step`` chooses a step.
-    indices : int
-        Number of indices that choose an entry of an array; the first one by default.
-    check : callable, optional
-        Takes a run file; raises ValueError where the quantity does not exist.
-    """
-
-    text: str
-    error: str
-    label: str
-    computation: str
-    read: Callable[[Any, ReadingName], Reading]
-    at_step: bool = False
-    indices: int = 0
-    check: Callable[[RunFile], object] = lambda _: None
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Tables of a run file that are about it alone."""
-        return _TABLES.get(self.computation, ())
-
-
-_TABLES: Final = {"threshold": ("threshold",), "curve": ("threshold", "curve"), "runs": ("sweep",)}
 
 
 # -- Hessian -------------------------------------------------------------------------------------

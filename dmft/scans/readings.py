@@ -1,16 +1,22 @@
-"""Readings: one number of a computation with its error and status, and their names."""
+"""Readings: one number of a computation with its error and status; their names, and quantities."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dmft.config.options import one_line
 from rmt.status import NumericalFailure, Status
 
-__all__ = ["Reading", "ReadingName", "failed"]
+if TYPE_CHECKING:
+    from dmft.config.config import RunFile
+
+__all__ = ["Quantity", "Reading", "ReadingName", "failed"]
+
+_TABLES: Final = {"threshold": ("threshold",), "curve": ("threshold", "curve"), "runs": ("sweep",)}
 
 _NAME = re.compile(r"\s*(\w+)\s*(?:\[\s*(\d+(?:\s*,\s*\d+)*)\s*\])?\s*(?:@\s*(\d+))?\s*")
 
@@ -87,3 +93,42 @@ class ReadingName:
     def __str__(self) -> str:
         indices = f"[{','.join(map(str, self.indices))}]" if self.indices else ""
         return f"{self.quantity}{indices}" + ("" if self.step is None else f"@{self.step}")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A quantity that a scan can compute.
+
+    Attributes
+    ----------
+    text : str
+        What it is.
+    error : str
+        What its error is.
+    label : str
+        As axes of figures name it.
+    computation : str
+        What it is read from, see `dmft.scans.computations.COMPUTATIONS`.
+    read : callable
+        Takes the result of that and a `ReadingName`; returns a `Reading`.
+    at_step : bool
+        Whether ``@step`` chooses a step.
+    indices : int
+        Number of indices that choose an entry of an array; the first one by default.
+    check : callable, optional
+        Takes a run file; raises ValueError where the quantity does not exist.
+    """
+
+    text: str
+    error: str
+    label: str
+    computation: str
+    read: Callable[[Any, ReadingName], Reading]
+    at_step: bool = False
+    indices: int = 0
+    check: Callable[[RunFile], object] = lambda _: None
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Tables of a run file that are about it alone."""
+        return _TABLES.get(self.computation, ())

@@ -66,6 +66,8 @@ class HardLevels:
         Its eigenvectors, one column for each level.
     status : Status
     detail : str
+    ends : tuple of int
+        Of the bulk, to which each belongs: 0 the left one, 1 the right one; empty without levels.
 
     Examples
     --------
@@ -82,6 +84,7 @@ class HardLevels:
     vectors: Array
     status: Status = Status.SUCCESS
     detail: str = ""
+    ends: tuple[int, ...] = ()
 
 
 def check_criterion(criterion: object) -> None:
@@ -214,6 +217,7 @@ def find_levels(law: HessianLaw, criterion: Criterion = "negative") -> HardLevel
         return _no_levels(max(1, size), np.inf)
     levels, overlaps = np.empty(0), np.empty(0)
     kinds: tuple[Kind, ...] = ()
+    ends: tuple[int, ...] = ()
     matrix, vectors = np.empty((0, 0)), np.empty((0, 0))
     for name in sides:
         side = law._scaled.left if name == "left" else law._scaled.right
@@ -238,6 +242,7 @@ def find_levels(law: HessianLaw, criterion: Criterion = "negative") -> HardLevel
             own[np.abs(own) <= _AT_POLE * (scale + np.median(np.abs(law.weights)))] = np.inf
         levels, overlaps = np.append(levels, own), np.append(overlaps, own_overlaps)
         kinds = (*kinds, *(edge.kind,) * size)
+        ends = (*ends, *(int(name == "right"),) * size)
         matrix, vectors = _direct_sum(matrix, block), _direct_sum(vectors, own_vectors)
     order = np.argsort(levels, kind="stable")
     return HardLevels(
@@ -246,6 +251,7 @@ def find_levels(law: HessianLaw, criterion: Criterion = "negative") -> HardLevel
         tuple(kinds[i] for i in order),
         matrix,
         vectors[:, order],
+        ends=tuple(ends[i] for i in order),
     )
 
 

@@ -320,7 +320,6 @@ def _family(
             )
         if target.scales is not None:
             raise ValueError("preprocessing must be given where the inputs have scales")
-        sides["bounded_below"] = True
         conditional = target.conditional()
         coarse = None
         if not conditional.exact and conditional.probability.shape[1] > 8:

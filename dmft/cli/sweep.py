@@ -35,7 +35,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     """Simulate over a grid of delta and sizes, and draw in the theory."""
     from dmft.simulation.simulation_plan import check_steps
     from dmft.studies.sweeps import sweep
-    from dmft.threshold.report import threshold_lines
+    from dmft.threshold.report import size_lines
 
     run = run_file(arguments)
     settings, horizon = run.sweep, run.threshold.step
@@ -77,16 +77,20 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     statuses = [result.status, *(one.status for one in at_sizes)]
     if threshold is not None and not drawn:
         statuses.append(threshold.status)
+    if prediction is not None:
+        statuses.append(prediction.status)
     status = next((one for one in statuses if not one.ok), Status.SUCCESS)
     data, lines = _json(result, threshold), _lines(run, result, threshold)
     data["theory_at_sizes"] = [picked(one, "d value stderr band status detail") for one in at_sizes]
     for one in at_sizes:
-        named, value = threshold_lines(one)[3:5], one.detail
-        lines += [*named, *([(f"detail, d = {one.d}", value)] if value else [])]
+        details = [(f"detail, d = {one.d}", one.detail)] if one.detail else []
+        lines += [*size_lines(one), *details]
     table = result.table()
     if prediction is not None:
         names = "smallest_eigenvalue smallest_eigenvalue_stderr hard_overlap hard_overlap_stderr"
-        data["law_of_n_weights"] = picked(prediction, f"{names} lower upper hard_gap deviation")
+        data["law_of_n_weights"] = picked(
+            prediction, f"{names} lower upper hard_gap deviation unstable_share status"
+        )
         words = f"Hessian at step {prediction.step}: medians over runs, and of the law of n weights"
         table = f"{table}\n\n{words}\n{prediction.table()}"
     return output.report("sweep", status, data, lines, table)

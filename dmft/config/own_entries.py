@@ -16,7 +16,7 @@ __all__ = ["name_own", "placed", "target_of"]
 def name_own(table: str, settings: dict[str, Any]) -> None:
     """Put laws of one's own into the settings of a table that name them.
 
-    Those of `LAWS`, and the quantile function of a law of inputs.
+    Those of `LAWS`, the quantile function of a law of inputs, the preprocessing of a start.
     """
     for key, entry in settings.items():
         kind = LAWS.get(f"{table}.{key}")
@@ -28,6 +28,10 @@ def name_own(table: str, settings: dict[str, Any]) -> None:
             key: own_law("quantile", entry, "") for key, entry in inputs.items() if is_own(entry)
         }
         settings["inputs"] = {**inputs, **own}
+    start = settings.get("spectral_start")
+    if table == "problem" and isinstance(start, Mapping) and is_own(start.get("preprocessing")):
+        own_start = own_law("preprocessing", start["preprocessing"], "")
+        settings["spectral_start"] = {**start, "preprocessing": own_start}
 
 
 def target_of(settings: dict[str, Any]) -> Target:
@@ -55,4 +59,8 @@ def placed(name: str, table: Any, folder: str | os.PathLike[str]) -> Any:
     inputs = found.get("inputs")
     if isinstance(inputs, Mapping):  # a quantile function
         found["inputs"] = {key: anchored(inputs[key], folder) for key in inputs}
+    start = found.get("spectral_start")
+    if isinstance(start, Mapping) and "preprocessing" in start:
+        preprocessing = anchored(start["preprocessing"], folder)
+        found["spectral_start"] = {**start, "preprocessing": preprocessing}
     return found

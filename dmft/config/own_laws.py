@@ -88,7 +88,7 @@ def own_law(kind: str, entry: str | Mapping[str, Any], folder: str | os.PathLike
 
     Parameters
     ----------
-    kind : {"label", "activation", "loss", "quantile"}
+    kind : {"label", "activation", "loss", "quantile", "preprocessing"}
     entry : str or mapping
         ``file.py:object``, ``module.path:object``, or a table with such a text as ``python`` and
         parameters beside it.
@@ -97,7 +97,7 @@ def own_law(kind: str, entry: str | Mapping[str, Any], folder: str | os.PathLike
 
     Returns
     -------
-    SourcedLabel, SourcedQuantile, Activation or Loss
+    SourcedLabel, SourcedQuantile, SourcedPreprocessing, Activation or Loss
         With its source. Of a plain function of r, or of f and y, derivatives are numerical; the
         object may also be an `Activation` or `Loss`, or make one, or a function, from parameters.
 

@@ -124,7 +124,7 @@ class FiniteLaw(SavedResult, kind="law of n weights", settings=("problem", "meth
     hard_gap : ndarray, shape (R,)
         `rmt.HessianLaw.hard_gap`; NaN without hard directions, or where the edge did not converge.
     status : Status
-        SUCCESS, or that of the first draw with an unreliable edge.
+        SUCCESS, or that of the first draw with an unreliable edge or unreliable outliers.
     quantile : float
         Where m d times the cumulative distribution of the limit reaches one: to leading order in
         log d the edge of n weights. NaN where it is not known.
@@ -351,14 +351,16 @@ def _draw(law: HessianLaw, size: int) -> _Draw:
     except NumericalFailure:
         shift = np.nan
     outliers: list[Outlier] = []
+    status = edges.status
     if law.span is not None or law.k_hard:
         outliers = law.outliers(throw=False)
+        status = law.outlier_status if status.ok else status
     return _Draw(
         edge=float(edges.left),
         shift=shift if np.isfinite(shift) else 0.0,
         gap=law.hard_gap(throw=False) if law.k_hard else np.nan,
         outliers=[outlier for outlier in outliers if outlier.side == "left"],
-        status=edges.status,
+        status=status,
     )
 
 

@@ -268,10 +268,10 @@ def _found(
     sensitivity = abs(law.edge_sensitivity()[0]) if edge_sensitivity else np.nan
     each = [one.hard_levels(which.criterion) for one in laws]
     kinds = law.edge_kinds()
-    certain = {kind.name: kind.is_certain for kind in reversed(kinds)}  # the left one counts
+    ends = each[0].ends or (0,) * len(each[0].kinds)
     edges = tuple(
-        EdgeAtGap(name, certain.get(name, True), np.array([one.overlaps[i] for one in each]))
-        for i, name in enumerate(each[0].kinds)
+        EdgeAtGap(name, kinds[end].is_certain, np.array([one.overlaps[i] for one in each]))
+        for i, (name, end) in enumerate(zip(each[0].kinds, ends, strict=True))
     )
     levels = np.stack([one.levels for one in each])
     noise = _noise(each)

@@ -75,7 +75,8 @@ def check_biases(given: Any, m: int) -> tuple[tuple[float, ...], BiasEntry | Non
         )
         if len(values) != m:
             raise ValueError(f"biases must be {expected}, got {len(values)} numbers")
-        entry = values.tolist()
+        # One configuration of one network: a number where all are equal.
+        entry = values.tolist() if np.ptp(values) else float(values[0])
     return (tuple(values.tolist()), entry) if np.any(values) else ((), None)
 
 

@@ -70,7 +70,7 @@ class Network:
     second_layer: tuple[float, ...]
     biases: tuple[float, ...] = ()
     # What states them in a configuration.
-    _biases: BiasEntry | None = field(default=None, compare=False, repr=False)
+    _biases: BiasEntry | None = field(default=None, init=False, compare=False, repr=False)
 
     def __init__(
         self,

@@ -137,7 +137,9 @@ def recorded(
         except ValueError:  # for want of a custom law, or is there more to it?
             others: dict[str, Any] = {"activation": "gelu", "loss": "square"}
             others |= {"quantile": unit_interval, "preprocessing": np.square}
-            kind.from_config(config, label=first_coordinate, **others)
+            # Which overlaps are allowed depends on the laws that are not there.
+            free = {**config, "initial_overlap": None}
+            kind.from_config(free, label=first_coordinate, **others)
             return None
     check_instance("problem", given, kind)
     check_same_settings(config, given.to_config())

@@ -102,7 +102,7 @@ class Target:
     noise: float
     hard_directions: StatedDirections | None
     classes: ClassLaw | None
-    inputs: InputLaw | None = field(compare=False, repr=False)
+    inputs: InputLaw | None = field(init=False, compare=False, repr=False)
 
     def __init__(
         self,

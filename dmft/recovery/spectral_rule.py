@@ -148,11 +148,9 @@ def _is_symmetric(problem: Problem, rest: Array) -> bool:
     """Whether labels stay the same when all coordinates along an orthonormal basis change sign."""
     if not rest.shape[1]:
         return True
-    rng = np.random.default_rng(0)
-    z, eps = rng.standard_normal((512, problem.k)), rng.standard_normal(512)
-    reflected = z - 2.0 * (z @ rest) @ rest.T
     if problem.inputs is not None and not problem.inputs.is_symmetric(rest):
         return False
-    component = np.zeros(len(z), dtype=np.intp)  # a label that sees the cluster alone is symmetric
+    z, eps, component = problem.target.trial(512)  # of all clusters
+    reflected = z - 2.0 * (z @ rest) @ rest.T
     y, other = (problem.sample_labels(at, eps, component) for at in (z, reflected))
     return bool(np.allclose(y, other, rtol=1e-9, atol=1e-12))

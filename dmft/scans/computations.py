@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dmft.config.config import TrajectorySettings
 from dmft.hessian.gap_samples import WhichOutlier
+from dmft.hessian.hessian import initial_law
 from dmft.recovery.exponents import hardness
 from dmft.studies.sweeps import sweep
 from dmft.threshold.horizon import delta_nn_curve
@@ -76,13 +77,26 @@ class Solved:
     """A trajectory, and the law of its Hessian at the step last asked for."""
 
     trajectory: Trajectory
-    _laws: dict[int, HessianLaw] = field(default_factory=dict)
+    _laws: dict[tuple[int, bool], HessianLaw] = field(default_factory=dict)
 
-    def hessian(self, step: int) -> HessianLaw:
-        """Return the law of the Hessian at a step."""
-        if step not in self._laws:  # one at a time: it holds arrays as long as the paths
-            self._laws = {step: self.trajectory.hessian(step, keep=False)}
-        return self._laws[step]
+    def hessian(self, step: int, *, right_edge: bool = False) -> HessianLaw:
+        """Return the law of the Hessian at a step.
+
+        At step 0 a rule of quadrature is confirmed at the left edge; with `right_edge` at both.
+        """
+        key = (step, right_edge)
+        if key not in self._laws:  # one at a time: it holds arrays as long as the paths
+            self._laws = {key: self._hessian(step, right_edge)}
+        return self._laws[key]
+
+    def _hessian(self, step: int, right_edge: bool) -> HessianLaw:
+        found = self.trajectory
+        if right_edge and not step and found.problem and found.problem.spectral_start is None:
+            constraint = found.method.constraint
+            return initial_law(
+                found.problem, found.delta, found.sampling, constraint=constraint, right_edge=True
+            )
+        return found.hessian(step, keep=False)
 
 
 def _delta(*places: float | None) -> float:

@@ -37,7 +37,7 @@ _ONE_SIGMA: Final = 0.682689492137
 
 
 def _of_law(
-    read: Callable[[HessianLaw], Reading],
+    read: Callable[[HessianLaw], Reading], *, right_edge: bool = False
 ) -> Callable[[Solved, ReadingName], Reading]:
     """Return a reading of the Hessian at a step, if the trajectory reaches it."""
 
@@ -46,7 +46,7 @@ def _of_law(
         if name.step > solved.trajectory.n_steps:
             return Reading.missing(solved.trajectory.status)
         with np.errstate(all="ignore"):
-            found = read(solved.hessian(name.step))
+            found = read(solved.hessian(name.step, right_edge=right_edge))
         share = solved.trajectory.unstable_paths.share_until(name.step)
         return found._replace(status=threshold_readings.stable(found.status, share))
 
@@ -75,7 +75,7 @@ def _gap_by(criterion: Criterion) -> Callable[[Solved, ReadingName], Reading]:
 
     def read(solved: Solved, name: ReadingName) -> Reading:
         which = WhichOutlier(criterion, 1 + (name.indices or (0,))[0])
-        return _of_law(lambda law: _gap(law, which))(solved, name)
+        return _of_law(lambda law: _gap(law, which), right_edge=criterion == "any")(solved, name)
 
     return read
 

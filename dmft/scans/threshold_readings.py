@@ -32,6 +32,8 @@ def threshold(result: Threshold, _: ReadingName) -> Reading:
 
 def jump(result: Threshold, _: ReadingName) -> Reading:
     """Read the squared overlap just above it."""
+    if result.d is not None:
+        raise ValueError("jump is that of the limit, and threshold.d asks for runs of dimension d")
     status = stable(result.status, result.unstable_share)
     return Reading.of(result.jump, result.jump_stderr, status, result.detail)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmft.recovery.spectral_rule import spectral_rule
+from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,24 +18,31 @@ if TYPE_CHECKING:
 
 __all__ = ["leading_eigenvector", "spectral_weights"]
 
-# Matrices up to this order are diagonalised.
-_DENSE = 64
+# Matrices up to these orders are diagonalised: as a whole, for one vector.
+_SMALL, _DENSE = 64, 4096
 
 
 def leading_eigenvector(X: Array, weights: Array, rng: np.random.Generator) -> Array:
     """Return the unit eigenvector (d,) of the largest eigenvalue of (1/n) X^T diag(weights) X."""
-    from scipy.sparse.linalg import LinearOperator, eigsh
+    from scipy.linalg import eigh
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     n, d = X.shape
-    if d <= _DENSE:
+    if d <= _SMALL:
         return np.asarray(np.linalg.eigh((X.T * weights) @ X / n)[1][:, -1])
+    start: Any = rng.standard_normal(d)
+    if d <= _DENSE:  # where T is unbounded below, an iteration takes thousands of products
+        matrix = (X.T * weights) @ X / n
+        return np.asarray(eigh(matrix, subset_by_index=[d - 1, d - 1], overwrite_a=True)[1][:, 0])
 
     def product(v: Array) -> Array:
         return np.asarray(X.T @ (weights * (X @ v.ravel())) / n)
 
     operator: Any = LinearOperator((d, d), matvec=product, dtype=np.float64)
-    start: Any = rng.standard_normal(d)
-    found: Any = eigsh(operator, k=1, which="LA", v0=start, maxiter=20 * d)
+    try:
+        found: Any = eigsh(operator, k=1, which="LA", v0=start, maxiter=20 * d)
+    except ArpackError:  # no convergence is one
+        raise NumericalFailure(Status.MAX_STEPS) from None
     return np.asarray(found[1][:, 0])
 
 

@@ -176,6 +176,12 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
             One of the curves' steps; default: the last.
         stage : int
 
+        Raises
+        ------
+        ValueError
+            If there is no such step, or the bracket does not tell on which side of its threshold
+            a feature is.
+
         Examples
         --------
         See `dmft.cascade`.
@@ -184,7 +190,20 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
         if step is not None and step not in steps:
             raise ValueError(f"step must be one of {steps}, got {step}")
         place = len(steps) - 1 if step is None else steps.index(step)
-        return int(np.count_nonzero(self.value[stage, :, place] < delta))
+        count = 0
+        for j, curve in enumerate(self.stages[stage].curves):
+            value, gap = float(curve.value[place]), curve.gap[:, place]
+            if np.isfinite(value):
+                count += value < delta
+                continue
+            known = gap[~np.isnan(gap)]
+            never = known.size and known.min() > 0.0 and delta <= self.bracket[1]
+            if not never and curve.statuses[place] is not Status.UNBOUNDED_EDGE:
+                raise ValueError(
+                    f"the threshold of feature {j + 1} is not known at this step "
+                    f"({curve.statuses[place].name}): widen the bracket"
+                )
+        return count
 
     def _report(self) -> tuple[Lines, str]:
         from dmft.studies.cascade_report import cascade_lines, cascade_table
@@ -277,6 +296,11 @@ def cascade(
         WhichOutlier.checked(problem, criterion, features)
     if isinstance(learned, str) or not isinstance(learned, Sequence | np.ndarray):
         raise ValueError(f"learned must be a sequence of overlaps, got {learned!r}")
+    if len(learned) and problem.inputs is not None:
+        raise ValueError(
+            "learned must be empty with inputs of a law of their own: which directions stay hard "
+            "after others are learned is known for Gaussian inputs only"
+        )
     problems = [problem, *(_with_learned(problem, overlap) for overlap in learned)]
     asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     stages = []

@@ -28,7 +28,7 @@ from dmft.studies.sweep_result import Sweep
 from dmft.training.methods import method_from_config
 from dmft.trajectory.finite_law import check_same_samples
 from dmft.trajectory.solving import solve
-from rmt.status import Status
+from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -241,7 +241,11 @@ def predict_sweep(
                     errors[f"{name}_stderr"][i, j] = median.stderr
                 if trajectory.n_steps < step or not is_large(d, delta, known.m):
                     continue
-                law = trajectory.hessian(step, d=d, draws=draws)
+                try:
+                    law = trajectory.hessian(step, d=d, draws=draws)
+                except NumericalFailure as failure:  # of a further solve, for more draws
+                    status = status if not status.ok else failure.status
+                    continue
                 status = status if not status.ok else law.status
                 shares[j] = law.unstable_share
                 for name in ("smallest_eigenvalue", "hard_overlap"):

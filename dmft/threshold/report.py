@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from dmft.threshold.sizes import ThresholdsAtSizes
     from dmft.threshold.threshold import Crossing, Threshold
 
-__all__ = ["curve_lines", "curve_table", "sizes_lines", "sizes_table", "threshold_lines"]
+__all__ = [
+    "curve_lines",
+    "curve_table",
+    "size_lines",
+    "sizes_lines",
+    "sizes_table",
+    "threshold_lines",
+]
 
 _ROWS = 10
 
@@ -48,9 +55,7 @@ def threshold_lines(result: Threshold, name: str = "") -> Lines:
     lines = [
         *problem_lines(config, name),
         paths_line(config["sampling"], result.rtol),
-        (_named(result), value),
-        *_which_lines(result),
-        *_draws_line(result),
+        *_value_lines(result, value),
         ("crossings", crossings or "none"),
         ("gap", f"{end(0)}, {end(-1)}; {result.n_evaluations} evaluations"),
     ]
@@ -62,6 +67,16 @@ def threshold_lines(result: Threshold, name: str = "") -> Lines:
         lines.append(("multiplicity", f"{result.multiplicity} outliers appear there at once"))
     share = result.unstable_share
     return lines + _last_lines(result, share, f"{share:.1%} of an average at the root")
+
+
+def size_lines(result: Threshold) -> Lines:
+    """Write the threshold of one dimension: value, which outlier, draws."""
+    known = np.isfinite(result.value)
+    return _value_lines(result, with_error(result.value, result.stderr) if known else "none found")
+
+
+def _value_lines(result: Threshold, value: str) -> Lines:
+    return [(_named(result), value), *_which_lines(result), *_draws_line(result)]
 
 
 def _named(result: Threshold | ThresholdCurve, step: int | None = None) -> str:
@@ -99,6 +114,7 @@ def sizes_lines(result: ThresholdsAtSizes, name: str = "") -> Lines:
         *problem_lines(result.config, name),
         paths_line(result.config["sampling"]),
         ("limit", f"{_named(limit)}: {text}"),
+        *_which_lines(limit),
     ]
     for one in result.thresholds:
         if one.detail:

@@ -114,9 +114,12 @@ class ThresholdsAtSizes(
 
     @property
     def status(self) -> Status:
-        """SUCCESS, or the first other status of a dimension; that of the limit is its own."""
-        every = (one.status for one in self.thresholds)
-        return next((status for status in every if not status.ok), Status.SUCCESS)
+        """SUCCESS, or the first other status: of a dimension, then of the limit.
+
+        That of a limit where D is unbounded below is a result, and no failure of the whole.
+        """
+        every = [*self.thresholds, *([] if self.drifts else [self.limit])]
+        return next((one.status for one in every if not one.status.ok), Status.SUCCESS)
 
     def _report(self) -> tuple[Lines, str]:
         from dmft.threshold.report import sizes_lines, sizes_table
@@ -216,7 +219,9 @@ def delta_nn_at_sizes(
         limit = found("limit")
         at_sizes = tuple(found(f"d-{size}", d=size, draws=draws) for size in sizes)
     result = ThresholdsAtSizes(at_sizes, limit, limit.config)
-    execution.settle(result.status, "")
+    every = (*result.thresholds, result.limit)
+    detail = next((one.detail for one in every if one.status is result.status), "")
+    execution.settle(result.status, detail)
     return result
 
 

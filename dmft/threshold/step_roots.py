@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dmft.hessian.gap_samples import EdgeAtGap
+    from dmft.hessian.gap_samples import EdgeAtGap, GapSample
     from dmft.threshold.gap_memo import Evaluation, GapMemo
     from dmft.threshold.threshold import Crossing
 
@@ -238,6 +238,15 @@ def _between(
     return float(np.interp(delta, deltas[finite], values[finite]))
 
 
+def _spread(sample: GapSample, stderr: float, replicates: int) -> FloatArray:
+    """Share the error of a root out to replicates, as their gaps are shared out; zero if exact."""
+    own = np.broadcast_to(sample.gap, replicates + 1)[1:]
+    size = float(standard_error(own, axis=0))
+    if not (size > 0.0 and np.isfinite(stderr)):
+        return np.zeros(replicates)
+    return np.asarray(stderr / size * (own - own.mean()))
+
+
 def _nearest(evaluations: dict[float, Evaluation], delta: float) -> Evaluation:
     """Return the evaluation with a gap that is next to a delta."""
     known = [other for other, entry in evaluations.items() if np.isfinite(entry.sample.gap[0])]
@@ -322,7 +331,7 @@ def roots_at_start(memo: GapMemo, interpolated: StepRoots, points: int) -> StepR
         if root is None:  # it was hidden
             alone = memo.copy(edge_sensitivity=True)
             sample = alone.evaluate(crossing.value, [0])[0].sample
-            each = np.full(memo.sampling.replicates, crossing.value)
+            each = crossing.value + _spread(sample, crossing.stderr, memo.sampling.replicates)
             root = Root(
                 crossing,
                 each,

@@ -133,9 +133,9 @@ class Threshold(SavedResult, kind="threshold", settings=("problem", "method", "s
         Squared overlap with the hard directions of that outlier just above the transition, with its
         standard error: zero where it grows continuously, as it does at a square-root edge. Where
         the edge is held by the support of D the transition is discontinuous; at finite d it is
-        rounded, and sets in below the threshold. NaN without a value.
+        rounded, and sets in below the threshold. NaN without a value, and of runs of dimension d.
     edge_kind : str
-        What holds the edge there, as in `rmt.Edges.kind`; "none" without a value.
+        What holds the edge there, as in `rmt.Edges.kind`; "none" where there is no `jump`.
     edge_kind_is_certain : bool
         Whether all replicates agree on it, and no single path makes it: `rmt.EdgeKind.is_certain`.
     multiplicity : int

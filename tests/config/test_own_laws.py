@@ -238,3 +238,18 @@ def test_one_line_of_the_run_file(folder, key, value, words):
     with pytest.raises(ValueError, match=rf"run\.toml: .*{words}") as caught:
         dmft.load_run(folder / "run.toml", {key: value})
     assert "\n" not in str(caught.value)
+
+
+def test_a_preprocessing_stands_beside_the_shares_of_a_start(folder):
+    (folder / "start.toml").write_text(
+        '[target]\nlabel = "phase-retrieval"\n[problem]\nloss = "pseudo-huber"\n'
+        'spectral_start = { preprocessing = "start.py:clipped", share = [0.5] }\n'
+        "[method]\nstep_size = 0.1\nn_steps = 1\n",
+        encoding="utf-8",
+    )
+    (folder / "start.py").write_text(
+        "import numpy as np\ndef clipped(y):\n    return np.clip(y, -1, 2)\n", encoding="utf-8"
+    )
+    start = dmft.load_run(folder / "start.toml").problem.spectral_start
+    assert start.shares(1).tolist() == [0.5]
+    assert "start.py:clipped" in str(start.to_config())

@@ -1,5 +1,6 @@
 """Problems: what is accepted, what is refused, the way back from a file."""
 
+import dataclasses
 import json
 import pickle
 
@@ -172,3 +173,23 @@ def test_what_solves_ask_of_labels_is_asked_once():
     # Later: those of the paths, one for each replicate, and for the place of the hard coordinates.
     assert counts[0] > 50 > counts[1] == counts[2]
     assert problem.with_second_layer([2.0]).__dict__.get("_remembered") is None
+
+
+def test_settings_are_replaced_one_at_a_time():
+    network = dataclasses.replace(Network("gelu", [1.0, 1.0], biases=0.5), second_layer=[1.0, 2.0])
+    assert (network.second_layer, network.biases) == ((1.0, 2.0), (0.5, 0.5))
+    assert dataclasses.replace(Target("linear"), noise=0.1).noise == 0.1
+
+
+def test_equal_biases_are_one_configuration():
+    one, other = Network("gelu", [1, 1], biases=0.5), Network("gelu", [1, 1], biases=[0.5, 0.5])
+    assert one == other
+    assert one.to_config() == other.to_config()
+
+
+def test_a_record_of_own_laws_is_read_without_them():
+    """What the laws that are missing decide is not checked against those that stand for them."""
+    target = Target(lambda z, eps: z[:, 0] ** 2, hard_directions=[0])
+    problem = Problem(target, loss="pseudo-huber", initial_overlap=[[0.1]])
+    assert Problem.of_record(problem.to_config(), None) is None
+    assert Problem.of_record(problem.to_config(), problem) is problem

@@ -5,6 +5,7 @@ import pytest
 
 import dmft
 import rmt
+from dmft.simulation.spectral_start import leading_eigenvector
 
 STEPS = dmft.GradientDescent(step_size=0.2, n_steps=6)
 SMALL = dmft.Sampling(n_paths=1024)
@@ -198,3 +199,29 @@ FRESH = dmft.GradientDescent(0.2, 3, fresh_batches=True)
 def solve_with(preprocessing):
     problem = dmft.Problem(dmft.Target("linear", noise=0.5), spectral_start=preprocessing)
     return dmft.solve(problem, 6.0, STEPS, SMALL)
+
+
+def test_a_direction_that_one_cluster_alone_tells_is_learned():
+    """z1 z2 in the second cluster: with z1 from the spectral method, z2 is not at zero for ever."""
+
+    def label(z, eps, component):
+        return np.where(component == 0, z[:, 0] ** 2, 9.0 + z[:, 0] * z[:, 1])
+
+    clusters = dmft.GaussianMixture([0.5, 0.5], [[0.0, 0.0]] * 2, covariances=[1.0, 1.0])
+    start = dmft.SpectralStart(lambda y: np.clip(y, -1.0, 2.0))
+    problem = dmft.Problem(
+        dmft.Target(label, k=2), dmft.Network("gelu"), inputs=clusters, spectral_start=start,
+        init_radius=0.5,
+    )  # fmt: skip
+    found = dmft.solve(problem, 60.0, dmft.GradientDescent(0.05, 4), dmft.Sampling(512, 4))
+    assert found.overlap[-1, 0, 1] > 5.0 * found.stderr["overlap"][-1, 0, 1] > 0.0
+
+
+def test_eigenvectors_of_unbounded_preprocessings_are_exact():
+    """The best T for z^2 goes to -infinity; one vector by LAPACK is that of the whole matrix."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 100))
+    weights = 1.0 - 1.0 / X[:, 0] ** 2
+    found = leading_eigenvector(X, weights, rng)
+    _, vectors = np.linalg.eigh((X.T * weights) @ X / 400)
+    assert abs(found @ vectors[:, -1]) == pytest.approx(1.0, abs=1e-12)

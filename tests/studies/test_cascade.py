@@ -53,6 +53,22 @@ def test_outliers_are_counted_against_delta(found):
         found.n_outliers(2.0, step=7)
 
 
+def test_features_are_counted_only_where_the_bracket_tells():
+    narrow = dmft.cascade(features(1.0, 0.6), METHOD, (20.0, 40.0), [1], SAMPLING, points=5)
+    assert not np.isfinite(narrow.value).any()
+    with pytest.raises(ValueError, match=r"feature 1 is not known at this step \(NO_BRACKET\)"):
+        narrow.n_outliers(30.0)
+
+
+def test_nothing_is_said_of_learned_features_under_other_inputs():
+    problem = dmft.Problem(
+        features(1.0, 0.6).target, dmft.Network("quadratic"), "pseudo-huber",
+        inputs=dmft.Elliptical("exponential"),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="learned must be empty with inputs of a law of their own"):
+        dmft.cascade(problem, METHOD, BRACKET, sampling=SAMPLING, learned=[[0.5, 0.0]])
+
+
 def test_stage_with_the_first_feature_learned(found):
     stage = found.stages[1]
     assert stage.made_easy == 0

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import dmft
+import rmt
+from dmft.hessian.gap_samples import WhichOutlier, sample_gap
 
 METHOD = dmft.GradientDescent(step_size=0.2, n_steps=2)
 SAMPLING = dmft.Sampling(n_paths=512, replicates=4)
@@ -131,3 +133,13 @@ def test_one_line_for_what_cannot_be():
     one = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
     with pytest.raises(ValueError, match="criterion must be negative or left"):
         dmft.find_delta_nn(one, METHOD, (0.5, 4), step=0, criterion="any", digits=5)
+
+
+def test_certainty_is_that_of_the_edge_at_which_the_gap_is_read():
+    """A few huge weights hold the right edge; the left one is sure, and tells nothing of it."""
+    rng = np.random.default_rng(0)
+    weights = np.concatenate([rng.uniform(-1, 0, 2000), np.exp(2 * rng.standard_normal(2000))])
+    law = rmt.HessianLaw(weights, 0.7, hard=np.where(weights > 2, 20.0, 0.2))
+    assert [kind.is_certain for kind in law.edge_kinds()] == [True, False]
+    assert sample_gap(law, WhichOutlier("negative")).at_gap.is_certain
+    assert not sample_gap(law, WhichOutlier("any")).at_gap.is_certain

@@ -71,6 +71,13 @@ def test_bounded_weights_settle_at_the_limit():
     assert 2.0 < widths[0] / widths[1] < 10.0  # d^(-1/2) would be 4.5
 
 
+def test_a_failure_of_the_limit_is_one_of_the_whole():
+    problem = Problem("phase-retrieval", Network("quadratic"), "pseudo-huber")
+    found = dmft.delta_nn_at_sizes(problem, METHOD, (0.95, 4), [200], 0, FEW, draws=8)
+    assert found.limit.status is Status.NO_BRACKET  # it is .923
+    assert not found.status.ok
+
+
 def memo(d, sampling=FEW, draws=8, problem=None, highest=8.0, threads=None):
     problem = square("gelu") if problem is None else problem
     size = FiniteSize(d, draws, highest)

@@ -10,9 +10,10 @@ from scipy.special import ndtri
 
 import dmft
 from dmft import GradientDescent, Network, Problem, Sampling, Target
-from dmft.hessian.finite_law import DrawnMedian, FiniteLaw
+from dmft.hessian.finite_law import DrawnMedian, FiniteLaw, law_of_draws
 from dmft.hessian.hessian import initial_law
 from dmft.trajectory.finite_law import finite_law
+from rmt import HessianLaw
 
 SAMPLING = Sampling(n_paths=1024, replicates=8, seed=1)
 
@@ -184,3 +185,12 @@ def test_bad_input():
     ):
         with pytest.raises(ValueError, match=message):
             finite_law(**{"trajectory": trajectory, "step": 0, "d": 10, **settings})
+
+
+def test_outliers_that_cannot_be_told_are_a_status():
+    """Latent coordinates of 1e6 put outliers where rounding decides."""
+    rng = np.random.default_rng(0)
+    law = HessianLaw(rng.uniform(-1, 1, 200), 2.0, hard=1e6 * rng.standard_normal(200))
+    assert not law.outlier_status.ok
+    found = law_of_draws(iter([law] * 4), law, 4, {}, step=1, d=100, n=200)
+    assert found.status is law.outlier_status

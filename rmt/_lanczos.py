@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +76,7 @@ def extreme_eigenpairs(
         if np.linalg.norm(product - mean * start) <= 1e-14 * abs(mean):
             # A random vector is an eigenvector of a multiple of the identity only.
             return np.full(2 * count, mean), np.eye(count, size), Status.SUCCESS
-        return _arpack(apply, size, count, start, mean, tolerance)
+        return _arpack(apply, size, count, start, mean, tolerance, seed)
 
 
 def _arpack(
@@ -84,6 +86,7 @@ def _arpack(
     start: Array,
     mean: float,
     tolerance: float,
+    seed: int,
 ) -> tuple[Array, Array, Status]:
     from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
@@ -92,6 +95,8 @@ def _arpack(
     shifted = LinearOperator(
         (size, size), matvec=lambda v: apply(v.ravel()) - mean * v.ravel(), dtype=np.float64
     )
+    # From scipy 1.17 on vectors of restarts are drawn, unless it is said, anew at each call.
+    drawn: dict[str, Any] = {"rng": seed} if "rng" in signature(eigsh).parameters else {}
     try:
         values, vectors = eigsh(
             shifted,
@@ -101,6 +106,7 @@ def _arpack(
             ncv=min(size, max(_KRYLOV, 8 * count)),
             tol=tolerance,
             maxiter=_MAX_RESTARTS,
+            **drawn,
         )
     except ArpackNoConvergence:
         return _nothing(size, count, Status.MAX_STEPS)

@@ -60,7 +60,7 @@ def test_theory_agrees_with_simulation(comparison):
     assert comparison.sizes == (100, 200)
     assert comparison.samples == (600, 1200)
     assert comparison.last_step == METHOD.n_steps
-    others = ("test_error", "second_layer", *_OF_HESSIANS)
+    others = ("test_error", "second_layer", "biases", *_OF_HESSIANS)
     along = [name for name in QUANTITIES if name not in others]
     assert list(comparison.quantities)[: len(along)] == along
 

@@ -193,8 +193,17 @@ def test_every_kind_of_simulation_comes_back(tmp_path, settings):
 
 def as_text(header):
     """A header without the version that wrote it; 1 and 1.0 are the same number."""
-    text = json.dumps({**header, "version": ""}, sort_keys=True)
+    text = json.dumps({**header, "version": "", "commit": ""}, sort_keys=True)
     return json.dumps(json.loads(text, parse_int=float))
+
+
+def without_defaults(again, header):
+    """What was saved again, without entries that a file of before they existed lacks."""
+    if isinstance(again, dict) and isinstance(header, dict):
+        return {key: without_defaults(again[key], header[key]) for key in again if key in header}
+    if isinstance(again, list) and isinstance(header, list) and len(again) == len(header):
+        return [without_defaults(*pair) for pair in zip(again, header, strict=True)]
+    return again
 
 
 def check(cls, path, data):
@@ -207,7 +216,7 @@ def check(cls, path, data):
         return False
     loaded.save(path)
     (header, arrays), (again, saved) = parts(data), parts(path.read_bytes())
-    assert as_text(again) == as_text(header)
+    assert as_text(without_defaults(again, header)) == as_text(header)
     for name in header["public"]:  # which follow from the others
         del saved[name], arrays[name]
     assert same(saved, arrays)
@@ -243,7 +252,7 @@ def test_damaged_files(results, tmp_path):
 def spectrum(results, tmp_path):
     """A good file, and its parts."""
     path = tmp_path / "spectrum.npz"
-    results[4].save(path)
+    next(one for one in results if isinstance(one, dmft.Spectrum)).save(path)
     return path, *parts(path.read_bytes())
 
 

@@ -20,6 +20,7 @@ from dmft.model.target import Target
 from dmft.observables.risk_minimization import RiskMinimizer, erm_limit
 from dmft.recovery.exponents import Hardness, hardness
 from dmft.recovery.label_points import label_law
+from dmft.scans.atlas import atlas
 from dmft.scans.loading import load
 from dmft.scans.scan_result import Scan
 from dmft.scans.scans import scan
@@ -98,6 +99,7 @@ __all__ = [
     "UnstablePaths",
     "WarmUp",
     "algorithmic_gap",
+    "atlas",
     "cascade",
     "compare",
     "curvature",

@@ -5,6 +5,8 @@ options are those of the parser, and notebooks are executed, at their small size
 """
 
 import argparse
+import html
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 
+import dmft
+from dmft._numerics.value_text import value_text
 from dmft.cli.arguments import command_parser
 
 HERE = Path(__file__).parent
@@ -45,6 +49,7 @@ html_theme_options = {
 }
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["sortable.js"]
 html_show_sourcelink = False
 # Where no section has pages to list at the side, the text gets the width.
 html_sidebars = {page: [] for page in ("index", "install", "tutorial", "theory", "faq")}
@@ -140,6 +145,47 @@ class Options(Directive):
         return [nodes.table("", group, classes=["options"])]
 
 
+# -- tables of scans -------------------------------------------------------------------------------
+
+
+class Atlas(Directive):
+    """Directive ``atlas``, or ``atlas late``: the table, which sorts in the browser."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return a table with a row for each point."""
+        scan = dmft.atlas(late=bool(self.arguments))
+        keys = [key for key in scan.settings if key != "target.k"]
+        heads = [key.rpartition(".")[2].replace("_", " ") for key in keys] + list(scan.quantities)
+        rows = []
+        for point in range(scan.n_points):
+            cells = [f"<td>{_setting(scan.settings[key][point])}</td>" for key in keys]
+            cells += [_value(scan, point, name) for name in scan.quantities]
+            rows.append(f"<tr>{''.join(cells)}</tr>")
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
+        text = (
+            '<div class="sortable-frame"><table class="table sortable">'
+            f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        )
+        return [nodes.raw("", text, format="html")]
+
+
+def _setting(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return html.escape(text.rpartition(":")[2])
+
+
+def _value(scan: dmft.Scan, point: int, name: str) -> str:
+    """Return the cell of a quantity: value and error, or the status with why."""
+    place = scan.column(name)
+    value, error = float(scan.value[point, place]), float(scan.error[point, place])
+    status, detail = str(scan.statuses[point, place]), html.escape(scan.detail(point, name))
+    if value == value:
+        return f'<td data-value="{value!r}">{value_text(value, error)}</td>'
+    return f'<td class="none" data-value="nan" title="{detail}">{status}</td>'
+
+
 def _close_examples(app: Sphinx, page: str, source: list[str]) -> None:
     """Remove the empty line by which doctest knows the end of an example from the fence."""
     source[0] = source[0].replace("\n\n```\n", "\n```\n")
@@ -157,5 +203,6 @@ def setup(app: Sphinx) -> None:
     # Titles listed at the side may hold formulas, also of a page that has none itself.
     app.set_html_assets_policy("always")
     app.add_directive("options", Options)
+    app.add_directive("atlas", Atlas)
     app.connect("source-read", _close_examples)
     app.connect("doctree-read", _link_figures)

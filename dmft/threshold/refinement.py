@@ -45,6 +45,9 @@ _LARGEST_RESIDUAL = 0.25
 # Its slope is not taken from gaps this many times those at the ends of the interval.
 _FAR_GAP = 10.0
 _MAX_REFINEMENTS = 40
+# A slope at the root is taken from evaluations whose difference is known this well, relative to it.
+# Late in a run truncation makes the gap rough: next to the root there is nothing but noise.
+_ROUGH = 0.25
 # An interval wider than this is halved on the logarithmic scale first, where a gap varies evenly.
 _WIDEST = 1e3
 
@@ -161,6 +164,7 @@ def _slope(gap: GapFunction, root: float, distance: float, most: float, otherwis
     values = gap.values()
     deltas, gaps = values.delta, values.gap
     far = np.isfinite(gaps) & (np.abs(deltas - root) >= distance) & (np.abs(gaps) <= most)
+    far = _told_from(gap, root, far)
     below, above = deltas[far & (deltas < root)], deltas[far & (deltas > root)]
     quotients = [
         (abs(other - root), (gap(other) - gap(root)) / (other - root))
@@ -172,6 +176,26 @@ def _slope(gap: GapFunction, root: float, distance: float, most: float, otherwis
         return float(quotients[0][1])
     (before, slope_before), (after, slope_after) = quotients
     return float((slope_before * after + slope_after * before) / (before + after))
+
+
+def _told_from(gap: GapFunction, root: float, others: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Choose evaluations whose gap differs from that at the root beyond noise; all if none does.
+
+    Noise is that of the difference over replicates: with common random numbers a smooth gap has
+    little of it, however near the two are.
+    """
+    values = gap.values()
+    rows = [evaluation.sample.gap for evaluation in values.evaluations.values()]
+    first = int(np.flatnonzero(values.delta == root)[0])
+    told = others.copy()
+    for index in np.flatnonzero(others).tolist():
+        if index == first:
+            continue
+        differences = rows[index] - rows[first]
+        if len(differences) > 1:
+            noise = float(standard_error(differences[1:], axis=0))
+            told[index] = noise <= _ROUGH * abs(float(differences[0]))
+    return told if told.any() else others
 
 
 # -- the root on more paths ----------------------------------------------------------------------
@@ -236,6 +260,7 @@ def slope_at(gap: GapFunction, crossing: Crossing) -> Slope:
     far = np.abs(values.delta - crossing.value) >= 2 * _FRACTION_OF_ERROR * crossing.stderr
     if (others & far).any():  # a bracket may be narrower than the error of the root
         others &= far
+    others = _told_from(gap, crossing.value, others)
     below = np.flatnonzero(others & (values.delta < crossing.value))
     above = np.flatnonzero(others & (values.delta > crossing.value))
     root = int(np.flatnonzero(values.delta == crossing.value)[0])

@@ -13,6 +13,7 @@ from dmft import Status
 from dmft._numerics.execution import Execution
 from dmft.hessian.gap_samples import GapSample
 from dmft.threshold.gap_memo import Evaluation, GapFunction, GapMemo
+from dmft.threshold.refinement import slope_at
 
 METHOD = dmft.GradientDescent(0.2, 10)
 SAMPLING = dmft.Sampling(n_paths=2048, replicates=8, seed=0)
@@ -570,3 +571,20 @@ def test_an_unbounded_edge_names_what_is_unbounded_and_the_law_of_finite_size(tm
     assert "find_delta_nn(..., d=1000)" in result.detail
     result.save(tmp_path / "t.npz")
     assert dmft.Threshold.load(tmp_path / "t.npz").detail == result.detail
+
+
+def test_a_rough_gap_has_its_slope_from_where_differences_are_told():
+    """Next to the root there is only noise: a slope from there would make the error vanish."""
+    rng = np.random.default_rng(0)
+    delta = np.array([5.0, 7.9, 7.999, 8.0, 8.001, 8.1, 11.0])
+    rows = -0.1 * (delta - 8.0)[:, np.newaxis] + 0.03 * rng.standard_normal((7, 9))
+    rows[:, 0] = rows[:, 1:].mean(axis=1)
+    rows[2:5, 0] = 0.02, 1e-4, -0.02  # a sign changes by chance
+    evaluations = {
+        place: SimpleNamespace(sample=SimpleNamespace(gap=row))
+        for place, row in zip(delta.tolist(), rows, strict=True)
+    }
+    values = SimpleNamespace(delta=delta, gap=rows[:, 0], evaluations=evaluations)
+    gap = SimpleNamespace(values=lambda: values)
+    slope = slope_at(gap, dmft.Crossing(8.0, 7.999, 8.001, True, True, 1e-6))
+    assert slope.value == pytest.approx(-0.1, rel=0.2)

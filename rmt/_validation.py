@@ -13,9 +13,18 @@ import operator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["as_array", "check_array", "check_complex", "check_integer", "check_real", "shown"]
+__all__ = [
+    "as_array",
+    "check_array",
+    "check_complex",
+    "check_groups",
+    "check_integer",
+    "check_masses",
+    "check_real",
+    "shown",
+]
 
 Array = NDArray[np.float64]
 
@@ -168,6 +177,51 @@ def check_array(
             f"{name} must have finite entries, got {bad} that are NaN or infinite: {shown(value)}"
         )
     return array
+
+
+def check_masses(value: ArrayLike | None, n: int, like: str) -> Array:
+    """Return the masses (n,) of atoms, of sum one; equal ones where there are none.
+
+    Raises
+    ------
+    ValueError
+        If there is not one, at least 0, for each entry of the argument `like`, or the sum is not 1.
+    """
+    if value is None:
+        return np.full(n, 1.0 / n)
+    p = check_array("probabilities", value)
+    if p.shape != (n,):
+        raise ValueError(f"probabilities must have shape ({n},) like {like}, got {p.shape}")
+    if np.any(p < 0):
+        raise ValueError(f"probabilities must be non-negative, got {p.min()!r}")
+    total = float(p.sum())
+    if abs(total - 1.0) > 1e-9:
+        raise ValueError(f"probabilities must sum to 1 (to 1e-9), got {total!r}")
+    return np.asarray(p / total)
+
+
+def check_groups(value: int | ArrayLike | None, n: int, like: str) -> NDArray[np.int64] | None:
+    """Return the group (n,) of each atom; an integer makes so many of consecutive atoms.
+
+    Raises
+    ------
+    ValueError
+        If groups of equal size do not divide n, or there is not one label for each entry of the
+        argument `like`.
+    """
+    if value is None:
+        return None
+    array = check_array("groups", value, expected="an integer or integer labels")
+    if np.any(array != np.rint(array)):
+        raise ValueError(f"groups must be an integer or integer labels, got {value!r}")
+    if array.ndim == 0:
+        count = int(array)
+        if count < 1 or n % count:
+            raise ValueError(f"groups must divide the number of {like} {n}, got {count}")
+        return np.repeat(np.arange(count), n // count)
+    if array.shape != (n,):
+        raise ValueError(f"groups must have shape ({n},) like {like}, got {array.shape}")
+    return array.astype(np.int64)
 
 
 def as_array(name: str, value: object) -> Array:

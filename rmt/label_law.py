@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rmt._packing import Array
-from rmt._validation import check_array, check_integer
+from rmt._validation import check_array, check_groups, check_integer, check_masses
 
 __all__ = ["Conditional", "LabelLaw", "atoms_of"]
 
-_SUM = 1e-9
 _TIE = 1e-12  # labels closer than this (relative) are one label computed in two ways
 _POINTS_PER_BIN = 512
 #: Points are drawn wider than the Gaussian by this factor, and weighted: it covers the tails.
@@ -83,11 +82,13 @@ class LabelLaw:
             raise ValueError("latents must be given, or second_moments, one of the two")
         self.latents = None if latents is None else _points("latents", latents, n)
         self.second_moments = None if second_moments is None else _moments(second_moments, n)
-        self.probabilities = _masses(probabilities, n)
+        self.probabilities = check_masses(probabilities, n, "labels")
         self.scales = None if scales is None else _positive("scales", scales, n)
         if self.scales is not None and self.latents is None:
             raise ValueError("scales must come with latents, the points they belong to")
-        self.groups = None if groups is None else _groups(groups, n)
+        self.groups = check_groups(groups, n, "labels")
+        if self.groups is not None and len(np.unique(self.groups)) < 2:
+            raise ValueError(f"groups must be at least 2, which give errors, got {groups!r}")
         for array in vars(self).values():
             if array is not None:
                 array.setflags(write=False)
@@ -271,34 +272,8 @@ def _moments(value: ArrayLike, n: int) -> Array:
     return np.asarray(0.5 * (array + array.transpose(0, 2, 1)))
 
 
-def _masses(value: ArrayLike | None, n: int) -> Array:
-    if value is None:
-        return np.full(n, 1.0 / n)
-    p = check_array("probabilities", value)
-    if p.shape != (n,) or np.any(p < 0.0) or abs(float(p.sum()) - 1.0) > _SUM:
-        raise ValueError(
-            f"probabilities must be {n} numbers >= 0 of sum 1, got shape {p.shape}, "
-            f"sum {float(p.sum()):.9g}"
-        )
-    return np.asarray(p / p.sum())
-
-
 def _positive(name: str, value: ArrayLike, n: int) -> Array:
     array = check_array(name, value)
     if array.shape != (n,) or np.any(array <= 0.0):
         raise ValueError(f"{name} must be {n} positive numbers like labels, got {value!r}")
     return array
-
-
-def _groups(value: int | ArrayLike, n: int) -> NDArray[np.int64]:
-    array = check_array("groups", value, expected="an integer or integer labels")
-    if np.any(array != np.rint(array)):
-        raise ValueError(f"groups must be an integer or integer labels, got {value!r}")
-    if array.ndim == 0:
-        count = int(array)
-        if count < 2 or n % count:
-            raise ValueError(f"groups must be at least 2 and divide {n}, got {count}")
-        return np.repeat(np.arange(count), n // count)
-    if array.shape != (n,) or len(np.unique(array)) < 2:
-        raise ValueError(f"groups must be {n} labels of at least 2 groups, got {array.shape}")
-    return array.astype(np.int64)

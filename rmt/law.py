@@ -19,10 +19,10 @@ from rmt import hard as hard_
 from rmt import outliers as outliers_
 from rmt import replicates as replicates_
 from rmt._packing import Array
-from rmt._validation import check_array, check_real
+from rmt._validation import check_array, check_groups, check_masses, check_real
 from rmt.scaling import Scaled
 from rmt.span import Span
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 __all__ = ["HessianLaw"]
 
@@ -114,7 +114,7 @@ class HessianLaw:
         n, m = self._weights.shape[:2]
         self._ratio = _one_ratio(ratio, delta)
         self._shift, self._centre, self._offset = _shift(shift, m)
-        self._probabilities = _frozen(_masses(probabilities, n))
+        self._probabilities = _frozen(check_masses(probabilities, n, "weights"))
         self._hard = None if hard is None else _frozen(_hard_coordinates(hard, n))
         if support is None:
             points = np.empty((0, m, m))
@@ -133,7 +133,7 @@ class HessianLaw:
         self._given = _replicate_laws(replicates, m, self.k_hard)
         if self._given and groups is not None:
             raise ValueError("groups must be None where replicates are given, got both")
-        self._groups = _frozen(_group_labels(groups, n))
+        self._groups = _frozen(check_groups(groups, n, "weights"))
         if self._groups is not None:
             for label in np.unique(self._groups):
                 if not self._probabilities[self._groups == label].sum() > 0:
@@ -238,7 +238,7 @@ class HessianLaw:
         ``replicates`` whose edges are not: an error bar over replicates rests on all of them.
         """
         statuses = [law.edges().status for law in (self, *self.replicates)]
-        return next((status for status in statuses if not status.ok), Status.SUCCESS)
+        return first_failure(statuses)
 
     def __repr__(self) -> str:
         shift = f"{self._shift:g}" if isinstance(self._shift, float) else str(self._shift.tolist())
@@ -353,20 +353,6 @@ def _symmetric(value: ArrayLike, name: str, *, allow_empty: bool = False) -> Arr
     return np.asarray(0.5 * array + 0.5 * transposed)
 
 
-def _masses(probabilities: ArrayLike | None, n: int) -> Array:
-    if probabilities is None:
-        return np.full(n, 1.0 / n)
-    p = check_array("probabilities", probabilities)
-    if p.shape != (n,):
-        raise ValueError(f"probabilities must have shape ({n},) like weights, got {p.shape}")
-    if np.any(p < 0):
-        raise ValueError(f"probabilities must be non-negative, got {p.min()!r}")
-    total = float(p.sum())
-    if abs(total - 1.0) > 1e-9:
-        raise ValueError(f"probabilities must sum to 1 (to 1e-9), got {total!r}")
-    return np.asarray(p / total)
-
-
 def _hard_coordinates(hard: ArrayLike, n: int) -> Array:
     z = check_array("hard", hard)
     if z.ndim == 1:
@@ -386,22 +372,6 @@ def _replicate_laws(laws: Sequence[HessianLaw], m: int, k_hard: int) -> tuple[He
                 f"got m = {law.m} and k_hard = {law.k_hard}"
             )
     return tuple(laws)
-
-
-def _group_labels(groups: int | ArrayLike | None, n: int) -> NDArray[np.int64] | None:
-    if groups is None:
-        return None
-    array = check_array("groups", groups, expected="an integer or integer labels")
-    if np.any(array != np.rint(array)):
-        raise ValueError(f"groups must be an integer or integer labels, got {groups!r}")
-    if array.ndim == 0:
-        count = int(array)
-        if count < 1 or n % count:
-            raise ValueError(f"groups must divide the number of weights {n}, got {count}")
-        return np.repeat(np.arange(count), n // count)
-    if array.shape != (n,):
-        raise ValueError(f"groups must have shape ({n},) like weights, got {array.shape}")
-    return array.astype(np.int64)
 
 
 def _shift(value: float | ArrayLike, m: int) -> tuple[float | Array, float, Array | None]:

@@ -10,7 +10,7 @@ import numpy as np
 from rmt._lanczos import extreme_eigenpairs
 from rmt._validation import as_array, check_integer, check_real
 from rmt.outliers import has_outliers, known_outliers
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -247,7 +247,7 @@ def compare_spectrum(
         n_outliers=(len(below), len(above)),
         edge_scale=airy_scale(law, size),
         distance=distance,
-        status=next((status for status in statuses if not status.ok), Status.SUCCESS),
+        status=first_failure(statuses),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
-__all__ = ["NumericalFailure", "Status"]
+__all__ = ["NumericalFailure", "Status", "first_failure"]
 
 
 class Status(enum.Enum):
@@ -110,6 +111,17 @@ class Status(enum.Enum):
     def ok(self) -> bool:
         """Whether the computation succeeded."""
         return self is Status.SUCCESS
+
+
+def first_failure(statuses: Iterable[Status]) -> Status:
+    """Return the first status other than SUCCESS, which is that of the whole; SUCCESS if none is.
+
+    Examples
+    --------
+    >>> first_failure([Status.SUCCESS, Status.DIVERGED, Status.NONFINITE]).name
+    'DIVERGED'
+    """
+    return next((status for status in statuses if not status.ok), Status.SUCCESS)
 
 
 class NumericalFailure(RuntimeError):  # noqa: N818 - it carries a Status, not an error code

@@ -1,5 +1,6 @@
 """The command line, called in this process or in a shell, and checks of what it leaves."""
 
+import json
 import os
 import signal
 import subprocess
@@ -96,3 +97,13 @@ def commands_on(text, *command, options=()):
         return run
 
     return run_file, call
+
+
+def json_of(answer):
+    """A command with ``--json``, as ``call(*arguments)``: exit code, what it says, its error."""
+
+    def command(*arguments, **source):
+        code, out, err = answer(*arguments, **source)
+        return code, json.loads(out) if out else None, err
+
+    return command

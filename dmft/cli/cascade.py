@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.output import Output, execution, first_lines, picked, unused_accuracy
-from dmft.cli.run_files import given, needed, run_file, until
+from dmft.cli.run_files import needed, run_of_horizon
 
 if TYPE_CHECKING:
     import argparse
 
-    from dmft.config.config import RunFile
     from dmft.studies.cascade import Cascade
 
 __all__ = ["run_cascade"]
@@ -24,7 +22,7 @@ def run_cascade(arguments: argparse.Namespace) -> int:
     from dmft.studies.cascade import cascade
     from dmft.studies.cascade_report import cascade_lines, cascade_table
 
-    run = _cascade_run(arguments)
+    run = run_of_horizon(arguments, "cascade")
     settings = run.cascade
     bracket = needed(
         settings.bracket or run.curve.bracket or run.threshold.bracket, "cascade.bracket"
@@ -46,14 +44,6 @@ def run_cascade(arguments: argparse.Namespace) -> int:
         output.draw("cascade", "plot_cascade", result)
     lines = unused_accuracy(cascade_lines(result, run.name), run)
     return output.report("cascade", result.status, _json(result), lines, cascade_table(result))
-
-
-def _cascade_run(arguments: argparse.Namespace) -> RunFile:
-    """Return the run file with the options of the command line, and its own horizon."""
-    run = run_file(arguments)
-    n_steps = given(arguments, "method").get("n_steps", run.cascade.n_steps)
-    settings = dataclasses.replace(run.cascade, n_steps=n_steps)
-    return dataclasses.replace(run, method=until(run.method, n_steps), cascade=settings)
 
 
 def _json(result: Cascade) -> dict[str, Any]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dmft.cli.output import Output, execution, first_lines, picked
-from dmft.cli.run_files import given, needed, run_file, until
+from dmft.cli.run_files import needed, run_of_horizon
 
 if TYPE_CHECKING:
     import argparse
 
-    from dmft.config.config import RunFile
 
 __all__ = ["run_curve"]
 
@@ -28,7 +26,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
     from dmft.threshold.horizon import delta_nn_curve
     from dmft.threshold.report import curve_lines, curve_table
 
-    run = _curve_run(arguments)
+    run = run_of_horizon(arguments, "curve")
     settings = run.curve
     bracket = needed(settings.bracket or run.threshold.bracket, "curve.bracket")
     with Output(arguments, run) as output:
@@ -54,11 +52,3 @@ def run_curve(arguments: argparse.Namespace) -> int:
         status = result.limit.status
     lines, table = curve_lines(result, run.name), curve_table(result)
     return output.report("curve", status, picked(result, _JSON), lines, table)
-
-
-def _curve_run(arguments: argparse.Namespace) -> RunFile:
-    """Return the run file with the options of the command line, and the curve's own horizon."""
-    run = run_file(arguments)
-    n_steps = given(arguments, "method").get("n_steps", run.curve.n_steps)
-    curve = dataclasses.replace(run.curve, n_steps=n_steps)
-    return dataclasses.replace(run, method=until(run.method, n_steps), curve=curve)

@@ -28,6 +28,7 @@ __all__ = [
     "overlaid",
     "overrides",
     "run_file",
+    "run_of_horizon",
     "run_of_label",
     "run_source",
     "settings_stamp",
@@ -252,6 +253,15 @@ def settings_stamp(arguments: argparse.Namespace, config: Mapping[str, Any]) -> 
         if "." not in name and name not in _NO_SETTINGS and value is not None and value is not False
     }
     return digest([command, settings, own], 16)
+
+
+def run_of_horizon(arguments: argparse.Namespace, table: str) -> RunFile:
+    """Return the run file of a command whose table has a horizon of its own."""
+    run = run_file(arguments)
+    settings = getattr(run, table)
+    n_steps = given(arguments, "method").get("n_steps", settings.n_steps)
+    changed = {table: dataclasses.replace(settings, n_steps=n_steps)}
+    return dataclasses.replace(run, method=until(run.method, n_steps), **changed)
 
 
 def until(method: Method, n_steps: int | None) -> Method:

@@ -15,7 +15,7 @@ from dmft.cli.output import (
 from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
 from dmft.cli.theory import threshold_of
 from dmft.io.report_text import inputs_line, paths_line, problem_lines, with_error
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     import argparse
@@ -79,7 +79,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         statuses.append(threshold.status)
     if prediction is not None:
         statuses.append(prediction.status)
-    status = next((one for one in statuses if not one.ok), Status.SUCCESS)
+    status = first_failure(statuses)
     data, lines = _json(result, threshold), _lines(run, result, threshold)
     data["theory_at_sizes"] = [picked(one, "d value stderr band status detail") for one in at_sizes]
     for one in at_sizes:

@@ -17,7 +17,7 @@ from dmft.cli.output import (
 from dmft.cli.run_files import needed, run_file
 from dmft.io.report_text import paths_line
 from dmft.trajectory.report import last_meaningful_step
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     import argparse
@@ -175,9 +175,7 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
             data["finite"] = [finite_json(law) for law in finite]
             if finite and status is Status.UNBOUNDED_EDGE:  # runs have an edge
                 status = Status.SUCCESS
-            status = next(
-                (s for s in (status, *(law.status for law in finite)) if not s.ok), status
-            )
+            status = first_failure([status, *(law.status for law in finite)])
             output.draw("spectrum", "plot_spectrum", result, finite)
             if arguments.flow:
                 output.draw("flow", "plot_flow", trajectory)

@@ -34,7 +34,7 @@ from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_small
 from dmft.io.marks import DELTA, STEPS
 from dmft.io.saved_result import SavedResult
 from dmft.trajectory.trajectory import Trajectory
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     from dmft.io.report_text import Lines
@@ -307,7 +307,7 @@ def compare(
         follows_hard=problem.starts_on_hard,
         hard_rms=rms,
         hard_cosine=cosine,
-        status=next((status for status in statuses if not status.ok), Status.SUCCESS),
+        status=first_failure(statuses),
         notes=(),
         config={
             "problem": problem.to_config(),

@@ -32,7 +32,7 @@ from dmft.comparison.agreement import extrapolation_weights, measure_agreement
 from dmft.hessian.finite_law import FiniteLaw
 from dmft.trajectory.finite_law import finite_law
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,7 +180,7 @@ def predict_smallest(
         from_run_to_run = float(finite[-1].edge.std(ddof=1))
         reach = edge_of_n - edge
         statuses = [status, *(one.status for one in finite)]
-        status = next((found for found in statuses if not found.ok), Status.SUCCESS)
+        status = first_failure(statuses)
         if status.ok and _differs(limit, finite, spread):
             expected, shifts, overlap_shifts = _expect_finite(
                 finite, spread, [len(record.smallest) for record in records], limit

@@ -27,9 +27,8 @@ from dmft._numerics.frozen import set_fields
 from dmft._numerics.user_functions import result_of
 from dmft.config.options import one_line
 from dmft.model.activations import get_activation
-from dmft.model.law_sources import LawSource, SourcedLabel, SourcedQuantile
+from dmft.model.law_sources import LawSource, SourcedFunction
 from dmft.model.losses import get_loss
-from dmft.model.spectral_start import SourcedPreprocessing
 
 __all__ = ["anchored", "is_own", "own_law"]
 
@@ -44,11 +43,6 @@ _ARGUMENTS = {
     "preprocessing": ("y",),
 }
 _OF_CLUSTERS = ("z", "eps", "component")  # of labels that see the cluster
-_SOURCED: dict[str, Callable[..., Any]] = {
-    "label": SourcedLabel,
-    "quantile": SourcedQuantile,
-    "preprocessing": SourcedPreprocessing,
-}
 _CATALOGUE: dict[str, Callable[[Any], Any]] = {"activation": get_activation, "loss": get_loss}
 
 
@@ -97,7 +91,7 @@ def own_law(kind: str, entry: str | Mapping[str, Any], folder: str | os.PathLike
 
     Returns
     -------
-    SourcedLabel, SourcedQuantile, SourcedPreprocessing, Activation or Loss
+    SourcedFunction, Activation or Loss
         With its source. Of a plain function of r, or of f and y, derivatives are numerical; the
         object may also be an `Activation` or `Loss`, or make one, or a function, from parameters.
 
@@ -320,8 +314,8 @@ def _is_law(kind: str, given: Any) -> bool:
 
 def _described(kind: str, found: Any, source: LawSource) -> Any:
     """Return the law with its name and source."""
-    if kind in _SOURCED:
-        return _SOURCED[kind](found, source)
+    if kind not in _CATALOGUE:
+        return SourcedFunction(found, source)
     if not _is_law(kind, found):
         found = _Plain(found, source.name)
     try:

@@ -24,7 +24,7 @@ from dmft.io.stored_settings import check_settings
 from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.training.constraints import check_constraint
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
-from rmt.status import NumericalFailure, Status
+from rmt.status import NumericalFailure, Status, first_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -328,7 +328,7 @@ def law_of_draws(
         outliers=outliers,
         hard_overlaps=overlaps,
         hard_gap=np.array([one.gap for one in found]),
-        status=next((one.status for one in found if not one.status.ok), Status.SUCCESS),
+        status=first_failure(one.status for one in found),
         quantile=_quantile(limit, 1.0 / (limit.m * d)) if quantile else np.nan,
         config=config,
         unstable_share=unstable_share,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-__all__ = ["LawSource", "SourcedLabel", "SourcedQuantile"]
+__all__ = ["LawSource", "SourcedFunction", "custom_entry"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,14 @@ class LawSource:
 
 
 @dataclass(frozen=True)
-class SourcedLabel:
-    """Label function that a run file names, with its source.
+class SourcedFunction:
+    """Function that a run file names, with its source: label, quantile function, preprocessing.
 
     Parameters
     ----------
     function : callable
-        ``(z (N, k), eps (N,)) -> y (N,)``, perhaps of clusters (N,) too.
+        ``(z (N, k), eps (N,)) -> y (N,)``, perhaps of clusters (N,) too; ``u (N,) -> values (N,)``;
+        or ``y (N,) -> T (N,)``.
     source : LawSource
     """
 
@@ -57,29 +58,18 @@ class SourcedLabel:
     def __name__(self) -> str:
         return self.source.name
 
-    def __call__(self, z: Any, eps: Any, *component: Any) -> Any:
-        """Return the labels."""
-        return self.function(z, eps, *component)
+    def __call__(self, *arguments: Any) -> Any:
+        """Return the values of the function."""
+        return self.function(*arguments)
 
 
-@dataclass(frozen=True)
-class SourcedQuantile:
-    """Quantile function that a run file names, with its source.
+def custom_entry(function: object, name: str) -> dict[str, Any]:
+    """Return the entry of a configuration for a function of one's own, with its source if known.
 
-    Parameters
-    ----------
-    function : callable
-        ``u (N,) -> values (N,)``.
-    source : LawSource
+    Examples
+    --------
+    >>> custom_entry(abs, "abs")
+    {'custom': 'abs'}
     """
-
-    function: Callable[..., Any] = field(compare=False)
-    source: LawSource
-
-    @property
-    def __name__(self) -> str:
-        return self.source.name
-
-    def __call__(self, u: Any) -> Any:
-        """Return the quantiles."""
-        return self.function(u)
+    source = getattr(function, "source", None)
+    return {"custom": name, **(source.to_config() if isinstance(source, LawSource) else {})}

@@ -13,7 +13,7 @@ from dmft._numerics.frozen import set_fields
 from dmft._numerics.user_functions import real_array, result_of
 from dmft._numerics.validation import check_choice, check_real
 from dmft.model.base_input_law import BaseInputLaw, Latents
-from dmft.model.law_sources import LawSource
+from dmft.model.law_sources import custom_entry
 
 __all__ = ["Elliptical", "IndependentLatents", "Quantile", "unit_interval"]
 
@@ -187,9 +187,7 @@ class _ByQuantile(BaseInputLaw):
         """Return the settings as a dict of plain types; a function becomes ``{"custom": name}``."""
         entry: Any = self.distribution
         if callable(entry):
-            source = getattr(entry, "source", None)
-            stored = source.to_config() if isinstance(source, LawSource) else {}
-            entry = {"custom": self.name, **stored}
+            entry = custom_entry(entry, self.name)
         freedom = self.degrees_of_freedom
         more = {} if freedom is None else {"degrees_of_freedom": freedom}
         return {"law": self.law, self.argument: entry, **more}

@@ -10,7 +10,7 @@ u_j independent random directions (Mondelli and Montanari, arXiv:1708.05932).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._numerics.frozen import set_fields
 from dmft._numerics.user_functions import result_of
 from dmft._numerics.validation import check_finite_array, check_keys, check_real
-from dmft.model.law_sources import LawSource
+from dmft.model.law_sources import LawSource, custom_entry
 
 if TYPE_CHECKING:
     from dmft.model.problem import Problem
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "FRESH_EIGENVECTOR",
     "PREPROCESSINGS",
-    "SourcedPreprocessing",
     "SpectralStart",
     "check_start",
     "get_spectral_start",
@@ -45,29 +44,6 @@ FRESH_EIGENVECTOR: Final = (
     "steps use, too"
 )
 _CAP = 3.0
-
-
-@dataclass(frozen=True)
-class SourcedPreprocessing:
-    """Preprocessing function that a run file names, with its source.
-
-    Parameters
-    ----------
-    function : callable
-        ``y (N,) -> T (N,)``.
-    source : LawSource
-    """
-
-    function: Callable[..., Any] = field(compare=False)
-    source: LawSource
-
-    @property
-    def __name__(self) -> str:
-        return self.source.name
-
-    def __call__(self, y: Array) -> Any:
-        """Return the weights of labels."""
-        return self.function(y)
 
 
 @dataclass(frozen=True, init=False)
@@ -175,9 +151,7 @@ class SpectralStart:
         """Return the settings as plain types; a function becomes ``{"custom": name}``."""
         chosen: Any = self.preprocessing
         if callable(chosen):
-            source = getattr(chosen, "source", None)
-            stored = source.to_config() if isinstance(source, LawSource) else {}
-            chosen = {"custom": getattr(chosen, "__name__", "custom"), **stored}
+            chosen = custom_entry(chosen, getattr(chosen, "__name__", "custom"))
         elif self.share == 1.0 and chosen == "optimal":
             return str(chosen)
         share = list(self.share) if isinstance(self.share, tuple) else self.share

@@ -16,7 +16,7 @@ from dmft._numerics.validation import as_array, check_integer, check_keys, check
 from dmft.model.catalogue import law_name, supplied
 from dmft.model.classification import COMPONENT, ClassLaw, describe_label
 from dmft.model.label_functions import TargetFunction, get_target_function
-from dmft.model.law_sources import LawSource
+from dmft.model.law_sources import custom_entry
 from dmft.model.stated_directions import StatedDirections, check_stated
 from dmft.model.target_directions import hard_basis_of, label_is_even, sign_flips_of
 from dmft.model.target_inputs import (
@@ -439,9 +439,7 @@ class Target:
         """Return the entry of a label of one's own, with its source where a run file names it."""
         if self.label == COMPONENT:
             return COMPONENT
-        source = getattr(self.label, "source", None)
-        stored = source.to_config() if isinstance(source, LawSource) else {}
-        return {"custom": self.name, **stored}
+        return custom_entry(self.label, self.name)
 
     @classmethod
     def from_config(

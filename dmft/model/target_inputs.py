@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dmft._numerics.user_functions import real_array, result_of
 from dmft.model.classification import COMPONENT
-from dmft.model.law_sources import SourcedLabel
+from dmft.model.law_sources import SourcedFunction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +106,7 @@ def takes_component(label: object) -> bool:
     >>> takes_component(lambda z, eps, component: z[:, 0]), takes_component(lambda z, eps: z[:, 0])
     (True, False)
     """
-    if isinstance(label, SourcedLabel):
+    if isinstance(label, SourcedFunction):
         label = label.function
     if not callable(label):
         return False

@@ -19,7 +19,7 @@ from dmft.model.drawn_inputs import scaled
 from dmft.model.gradients import curvature, pre_activation_gradient
 from dmft.observables.labelled_points import further_coordinates, labelled_points
 from dmft.observables.verified_rules import RULES_OF_LOSSES, label_breaks
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -173,7 +173,7 @@ def minimizer(
         others.append(_fixed_point(problem, delta, points, start))
         advance(i + 3)
     failed = [status, *(other for _, other in others)]
-    status = next((status for status in failed if not status.ok), Status.SUCCESS)
+    status = first_failure(failed)
     return pooled | _errors(problem.k, [values for values, _ in others]), status
 
 

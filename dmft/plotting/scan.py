@@ -34,6 +34,7 @@ from dmft.plotting.scan_axes import (
     label_of,
     make_logarithmic,
     name_axis,
+    part_of,
     positions,
 )
 from dmft.plotting.scan_cells import draw_cells, is_categorical
@@ -187,18 +188,6 @@ def _panels(
     return figure, found
 
 
-def _part(scan: Scan, name: str, place: dict[int, int], *kept: int) -> dict[str, NDArray[Any]]:
-    """Return value, error and status of a quantity at a place, along the axes kept, in order."""
-    index = tuple(
-        slice(None) if axis in kept else place.get(axis, 0) for axis in range(len(scan.shape))
-    )
-    found = {}
-    for what in ("value", "error", "statuses"):
-        part = scan.grid(name, what)[index]
-        found[what] = part if kept == tuple(sorted(kept)) else part.T
-    return found
-
-
 def _curves(scan: Scan, names: list[str], theory: list[str], x: Axis, others: list[Axis]) -> Figure:
     """Draw quantities against one axis, a line for each value of a second one."""
     # The axis with the fewest values, categories first, is that of the lines.
@@ -210,7 +199,7 @@ def _curves(scan: Scan, names: list[str], theory: list[str], x: Axis, others: li
         shown = []
         for index in range(1 if lines is None else len(lines.values)):
             here = place if lines is None else {**place, lines.place: index}
-            part = _part(scan, name, here, x.place)
+            part = part_of(scan, name, here, x.place)
             label = None if lines is None else lines.name(index)
             shown.append(part["value"])
             count = 1 if lines is None else len(lines.values)
@@ -281,7 +270,7 @@ def _draw_vertical(
     axes: Axes, scan: Scan, name: str, place: dict[int, int], index: int, number: int
 ) -> None:
     """Draw a threshold, which does not depend on delta, where it is on the axis of delta."""
-    part = _part(scan, name, place)
+    part = part_of(scan, name, place)
     value, error = float(part["value"]), float(part["error"])
     if not math.isfinite(value):
         return
@@ -313,7 +302,7 @@ def _maps(
     rows_of: dict[tuple[str, int], list[tuple[Axes, Any]]] = {}
     at_x, at_y = (np.asarray(axis.values, dtype=np.float64) for axis in (x, y))
     for axes, name, place in panels:
-        part = _part(scan, name, place, y.place, x.place)
+        part = part_of(scan, name, place, y.place, x.place)
         # One scale for all panels of a quantity.
         whole = scan.grid(name)
         known = whole[np.isfinite(whole)]
@@ -379,7 +368,7 @@ def _draw_theory(
     axes: Axes, scan: Scan, name: str, place: dict[int, int], x: Axis, number: int
 ) -> None:
     """Draw a threshold against the horizontal axis, with its errors."""
-    part = _part(scan, name, place, x.place)
+    part = part_of(scan, name, place, x.place)
     value, error = part["value"], np.nan_to_num(part["error"], posinf=0.0)
     color = ("white", VERMILLION)[number % 2]
     at, known = np.asarray(x.values, dtype=np.float64), np.isfinite(value)

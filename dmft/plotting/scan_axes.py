@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from dmft.scans.scan_result import Scan
+
     FloatArray = NDArray[np.float64]
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "label_of",
     "make_logarithmic",
     "name_axis",
+    "part_of",
     "positions",
 ]
 
@@ -161,3 +164,15 @@ def cell_edges(axis: Axis) -> FloatArray:
     middle = 0.5 * (x[1:] + x[:-1])
     edges = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
     return np.exp(edges) if axis.is_logarithmic else edges
+
+
+def part_of(scan: Scan, name: str, place: dict[int, int], *kept: int) -> dict[str, NDArray[Any]]:
+    """Return value, error and status of a quantity at a place, along the axes kept, in order."""
+    index = tuple(
+        slice(None) if axis in kept else place.get(axis, 0) for axis in range(len(scan.shape))
+    )
+    found = {}
+    for what in ("value", "error", "statuses"):
+        part = scan.grid(name, what)[index]
+        found[what] = part if kept == tuple(sorted(kept)) else part.T
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
 from dmft.plotting.common import GREY
-from dmft.plotting.scan_axes import Axis, label_of
+from dmft.plotting.scan_axes import Axis, label_of, part_of
 from rmt.canvas import COLUMN, PAGE, new_figure
 from rmt.status import Status
 
@@ -91,15 +91,8 @@ def _table(
     panel: Axes, scan: Scan, name: str, place: dict[int, int], down: Axis, across: Axis
 ) -> None:
     """Draw one table."""
-    index = tuple(
-        slice(None) if axis in (down.place, across.place) else place.get(axis, 0)
-        for axis in range(len(scan.shape))
-    )
-    turned = down.place > across.place
-    value, statuses = (
-        scan.grid(name, what)[index].T if turned else scan.grid(name, what)[index]
-        for what in ("value", "statuses")
-    )
+    part = part_of(scan, name, place, down.place, across.place)
+    value, statuses = part["value"], part["statuses"]
     norm = _norm(scan.grid(name))
     panel.set_facecolor("0.95")
     mesh = panel.pcolormesh(

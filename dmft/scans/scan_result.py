@@ -18,7 +18,7 @@ from dmft._numerics.value_text import text_table, value_text
 from dmft.io.results import reporting, whole_file
 from dmft.io.saved_result import SavedResult
 from dmft.io.tables import library, origin
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     import os
@@ -99,7 +99,7 @@ class Scan(SavedResult, kind="scan", settings=()):
     @property
     def status(self) -> Status:
         """SUCCESS, or the first other status, in the order of the points."""
-        return next((status for status in self._each() if not status.ok), Status.SUCCESS)
+        return first_failure(self._each())
 
     def _each(self) -> Iterator[Status]:
         return (Status[str(name)] for name in self.statuses.ravel())

@@ -23,7 +23,7 @@ from dmft.config.config import TABLES, RunFile, run_of
 from dmft.config.overrides import OF_PROBLEM, with_overrides
 from dmft.config.run_sources import RunSource, source_of_file, source_of_preset
 from dmft.model.label_functions import TargetFunction
-from dmft.model.law_sources import SourcedLabel
+from dmft.model.law_sources import SourcedFunction
 from dmft.scans.cost import Estimate, estimate
 from dmft.scans.designs import ALIASES, Design, design_of
 from dmft.scans.quantities import QUANTITIES, check_quantity
@@ -242,7 +242,7 @@ def _is_python(run: RunFile) -> bool:
     problem = run.problem
     label = problem.target.label
     laws = (problem.network.activation, problem.loss)
-    return not isinstance(label, str | SourcedLabel | TargetFunction) or any(
+    return not isinstance(label, str | SourcedFunction | TargetFunction) or any(
         isinstance(law.config, dict) and "custom" in law.config and law.source is None
         for law in laws
     )

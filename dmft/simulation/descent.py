@@ -205,19 +205,13 @@ def descend(
                 layer_gradient = second_layer_gradient(at, r, y, batch) / n
                 symmetry.impose_on_layer(layer_gradient)
                 layer_gradient += problem.second_layer_weight_decay * layer
-                layer_velocity = beta * layer_velocity + layer_gradient
-                of_layer = layer_velocity
-                if method.nesterov:
-                    of_layer = layer_gradient + beta * layer_velocity
-                layer = layer - layer_etas[t] * of_layer
+                layer_velocity, direction = _momentum(method, layer_velocity, layer_gradient)
+                layer = layer - layer_etas[t] * direction
             if trains_biases:
                 symmetry.impose_on_biases(bias_gradient)
                 bias_gradient += problem.bias_weight_decay * biases
-                bias_velocity = beta * bias_velocity + bias_gradient
-                of_biases = bias_velocity
-                if method.nesterov:
-                    of_biases = bias_gradient + beta * bias_velocity
-                biases = biases - bias_etas[t] * of_biases
+                bias_velocity, direction = _momentum(method, bias_velocity, bias_gradient)
+                biases = biases - bias_etas[t] * direction
             of_batch += problem.weight_decay * theta
             if beta:
                 velocity *= beta
@@ -239,6 +233,12 @@ def descend(
         all_biases,
         status,
     )
+
+
+def _momentum(method: GradientDescent, velocity: Array, gradient: Array) -> tuple[Array, Array]:
+    """Return the next velocity, and the direction of the step."""
+    velocity = method.momentum * velocity + gradient
+    return velocity, gradient + method.momentum * velocity if method.nesterov else velocity
 
 
 def _pass(

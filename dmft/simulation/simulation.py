@@ -36,7 +36,7 @@ from dmft.simulation.seed_runs import (
 from dmft.simulation.seed_store import SeedStore
 from dmft.simulation.simulation_plan import SimulationPlan, check_seeds, check_workers
 from dmft.training.gradient_descent import GradientDescent
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     import os
@@ -220,7 +220,7 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
     @property
     def status(self) -> Status:
         """SUCCESS, or the status of the first seed that failed."""
-        return next((status for status in self.statuses if not status.ok), Status.SUCCESS)
+        return first_failure(self.statuses)
 
     @functools.cached_property
     def mean(self) -> Annotated[Mapping[str, Array], EachOf("{}_mean", without="seed")]:

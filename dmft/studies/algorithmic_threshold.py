@@ -36,7 +36,7 @@ from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.horizon import delta_nn_curve
 from dmft.threshold.question import POINTS, check_question, expected_solves
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     import os
@@ -139,7 +139,7 @@ class AlgorithmicGap(
         statuses = [self.hardness.status, *(curve.status for curve in self.curves.values())]
         if self.step_axis is not None:
             statuses.append(self.step_axis.status)
-        return next((status for status in statuses if not status.ok), Status.SUCCESS)
+        return first_failure(statuses)
 
     @property
     def detail(self) -> str:

@@ -28,7 +28,7 @@ from dmft.threshold.gap_memo import GapMemo
 from dmft.threshold.horizon import checked_steps, curves_of_features
 from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
 from rmt.hard import Criterion
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     import os
@@ -80,7 +80,7 @@ class CascadeStage:
     @property
     def status(self) -> Status:
         """SUCCESS if every curve is one, otherwise the first failure."""
-        return next((c.status for c in self.curves if not c.status.ok), Status.SUCCESS)
+        return first_failure(c.status for c in self.curves)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -125,7 +125,7 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
     @property
     def status(self) -> Status:
         """SUCCESS if all stages are, otherwise the first failure."""
-        return next((s.status for s in self.stages if not s.status.ok), Status.SUCCESS)
+        return first_failure(s.status for s in self.stages)
 
     @property
     def detail(self) -> str:

@@ -34,7 +34,7 @@ from dmft.studies.step_sizes import SimulationCheck, StepSizes, steps_to
 from dmft.threshold.horizon import delta_nn_curve
 from dmft.training.gradient_descent import GradientDescent
 from dmft.training.gradient_flow import GradientFlow
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     from dmft.training.constraints import Constraint
@@ -197,7 +197,7 @@ class StepAxis:
         """SUCCESS, or the first other status of a point."""
         statuses = [status for series in self.series for status in series.statuses]
         statuses += [entry.status for entry in self.check]
-        return next((status for status in statuses if not status.ok), Status.SUCCESS)
+        return first_failure(statuses)
 
 
 # -- finding it ----------------------------------------------------------------------------------

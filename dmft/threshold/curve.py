@@ -17,7 +17,7 @@ from dmft.threshold.onset import bias_by_onset
 from dmft.threshold.threshold import Crossing
 from rmt.hard import Criterion
 from rmt.real_branch import Kind
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     from dmft.io.report_text import Lines
@@ -189,7 +189,7 @@ class ThresholdCurve(
     @property
     def status(self) -> Status:
         """SUCCESS if every step has a value located well enough, otherwise the first failure."""
-        return next((status for status in self.statuses if not status.ok), Status.SUCCESS)
+        return first_failure(self.statuses)
 
     def _report(self) -> tuple[Lines, str]:
         from dmft.threshold.report import curve_lines, curve_table

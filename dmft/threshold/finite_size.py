@@ -24,7 +24,7 @@ from dmft.hessian.finite_law import BAND, DRAWS, DrawnMedian, check_dimension, c
 from dmft.hessian.gap_samples import GapSample
 from dmft.hessian.hessian import nested_draw
 from dmft.threshold.gap_memo import Evaluation, GapMemo
-from dmft.trajectory.finite_law import check_same_samples
+from dmft.trajectory.finite_law import check_same_samples, law_of_part, sampling_again
 from dmft.trajectory.solving import solve_with
 from rmt.status import NumericalFailure, Status
 
@@ -179,7 +179,7 @@ class FiniteSizeMemo(GapMemo):
 
             def laws(draw: int, counts: Sequence[int]) -> list[HessianLaw]:
                 index, chosen = places[draw]
-                return [_part(limits[index], delta, chosen[:n]) for n in counts]
+                return [law_of_part(limits[index], delta, chosen[:n]) for n in counts]
 
             return self._median(delta, step, laws)
 
@@ -192,15 +192,9 @@ class FiniteSizeMemo(GapMemo):
         pools, missing = [trajectory], self.draws(steps[-1])
         missing -= _n_paths(trajectory) // self._place
         while missing > 0:
-            replicates = self.sampling.replicates
             at_once = min(missing, max(_LARGEST_POOL // self._place, 1))
-            enough = 1 << (-(-at_once * self._place // replicates) - 1).bit_length()
-            seeds = np.random.SeedSequence([self.sampling.seed, _SEED_FAMILY, len(pools)])
-            sampling = replace(
-                self.sampling,
-                n_paths=max(self.sampling.n_paths, enough),
-                seed=int(seeds.generate_state(1)[0]),
-            )
+            wanted = at_once * self._place
+            sampling = sampling_again(self.sampling, _SEED_FAMILY, len(pools), wanted)
             pools.append(
                 solve_with(
                     replace(part.part(f"draws-{len(pools)}"), progress=None),
@@ -280,18 +274,6 @@ def _neighbours(n: float) -> tuple[int, int, float]:
 def _between(values: Sequence[float], weight: float) -> float:
     """Interpolate between two values; one alone is the value."""
     return float(values[0] if len(values) == 1 else (1 - weight) * values[0] + weight * values[1])
-
-
-def _part(limit: HessianLaw, delta: float, chosen: NDArray[np.intp]) -> HessianLaw:
-    """Return the law of some of the paths."""
-    from rmt import HessianLaw
-
-    return HessianLaw(
-        limit.weights[chosen],
-        delta,
-        hard=None if limit.hard is None else limit.hard[chosen],
-        shift=limit.shift,
-    )
 
 
 def _n_paths(trajectory: Trajectory) -> int:

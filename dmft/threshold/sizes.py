@@ -24,7 +24,7 @@ from dmft.threshold.finite_size import FiniteSize
 from dmft.threshold.question import check_question, expected_solves
 from dmft.threshold.search import find_delta_nn
 from dmft.threshold.threshold import Threshold
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     import os
@@ -119,7 +119,7 @@ class ThresholdsAtSizes(
         That of a limit where D is unbounded below is a result, and no failure of the whole.
         """
         every = [*self.thresholds, *([] if self.drifts else [self.limit])]
-        return next((one.status for one in every if not one.status.ok), Status.SUCCESS)
+        return first_failure(one.status for one in every)
 
     def _report(self) -> tuple[Lines, str]:
         from dmft.threshold.report import sizes_lines, sizes_table

@@ -30,11 +30,21 @@ from dmft.hessian.hessian import initial_draws
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
+    from dmft._numerics.sampling import Sampling
     from dmft.training.methods import Method
     from dmft.trajectory.trajectory import Trajectory
     from rmt import HessianLaw
 
-__all__ = ["check_same_samples", "draws_of_paths", "finite_law", "law_at_dimension"]
+__all__ = [
+    "check_same_samples",
+    "draws_of_paths",
+    "finite_law",
+    "law_at_dimension",
+    "law_of_part",
+    "sampling_again",
+]
 
 _SEED_FAMILY: Final = 771  # apart from the streams that paths are made of
 
@@ -129,19 +139,30 @@ def check_same_samples(method: Method) -> None:
 
 def draws_of_paths(trajectory: Trajectory, step: int, n: int) -> Iterator[HessianLaw]:
     """Generate spectral laws of samples of the paths at a later step, then of further solves."""
-    from rmt import HessianLaw
-
     rng = np.random.default_rng([trajectory.sampling.seed, _SEED_FAMILY])
     for pool in _pools(trajectory, step, n):
         order = rng.permutation(len(pool.weights))
         for start in range(0, len(order) - n + 1, n):
-            chosen = order[start : start + n]
-            yield HessianLaw(
-                pool.weights[chosen],
-                trajectory.delta,
-                hard=None if pool.hard is None else pool.hard[chosen],
-                shift=pool.shift,
-            )
+            yield law_of_part(pool, trajectory.delta, order[start : start + n])
+
+
+def law_of_part(law: HessianLaw, delta: float, chosen: NDArray[np.intp]) -> HessianLaw:
+    """Return the spectral law of some of the weights of another."""
+    from rmt import HessianLaw
+
+    hard = None if law.hard is None else law.hard[chosen]
+    return HessianLaw(law.weights[chosen], delta, hard=hard, shift=law.shift)
+
+
+def sampling_again(sampling: Sampling, family: int, index: int, n: int) -> Sampling:
+    """Return the sampling of a further solve: another seed, and n paths in all replicates."""
+    enough = 1 << (-(-n // sampling.replicates) - 1).bit_length()
+    seeds = np.random.SeedSequence([sampling.seed, family, index])
+    return dataclasses.replace(
+        sampling,
+        n_paths=max(sampling.n_paths, enough),
+        seed=int(seeds.generate_state(1)[0]),
+    )
 
 
 def _pools(trajectory: Trajectory, step: int, n: int) -> Iterator[HessianLaw]:
@@ -150,19 +171,12 @@ def _pools(trajectory: Trajectory, step: int, n: int) -> Iterator[HessianLaw]:
 
     yield trajectory.hessian(step)
     assert trajectory.problem is not None
-    sampling = trajectory.sampling
-    enough = 1 << (-(-n // sampling.replicates) - 1).bit_length()
     for again in count(1):
-        seeds = np.random.SeedSequence([sampling.seed, _SEED_FAMILY, again])
         other = solve(
             trajectory.problem,
             trajectory.delta,
             trajectory.method.until(step),
-            dataclasses.replace(
-                sampling,
-                n_paths=max(sampling.n_paths, enough),
-                seed=int(seeds.generate_state(1)[0]),
-            ),
+            sampling_again(trajectory.sampling, _SEED_FAMILY, again, n),
             hessian_steps=[step],
             keep_paths=False,
             throw=True,

@@ -1,10 +1,8 @@
 """Classes, starts and kinks through run files, presets and commands."""
 
-import json
-
 import numpy as np
 import pytest
-from commands import commands_on
+from commands import commands_on, json_of
 
 import dmft
 from dmft.config.config import RunFile
@@ -53,13 +51,7 @@ run_file, answer = commands_on(RUN, options=("--json",))
 
 @pytest.fixture
 def call(answer):
-    """Run a command on the file: exit code and its JSON, or its error."""
-
-    def command(*arguments, **source):
-        code, out, err = answer(*arguments, **source)
-        return code, json.loads(out) if out else None, err
-
-    return command
+    return json_of(answer)
 
 
 def test_a_run_file_describes_the_problem(run_file):

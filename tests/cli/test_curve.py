@@ -155,10 +155,12 @@ def test_bad_files(call, run_file, old, new, words):
 def test_a_longer_curve_does_not_stretch_a_schedule():
     """Steps of the preset are what they are for the threshold, and go on where it ends."""
     from dmft.cli.arguments import command_parser
-    from dmft.cli.curve import _curve_run
+    from dmft.cli.run_files import run_of_horizon
 
     preset = dmft.load_preset("cosine-decay")
-    run = _curve_run(command_parser().parse_args(["curve", "--preset", "cosine-decay"]))
+    run = run_of_horizon(
+        command_parser().parse_args(["curve", "--preset", "cosine-decay"]), "curve"
+    )
     assert run.method.n_steps == preset.curve.n_steps > preset.method.n_steps
     np.testing.assert_array_equal(
         run.method.step_sizes[: preset.method.n_steps], preset.method.step_sizes

@@ -1,9 +1,7 @@
 """Inputs of other laws through run files, overrides and commands."""
 
-import json
-
 import pytest
-from commands import called, commands_on
+from commands import called, commands_on, json_of
 
 import dmft
 from dmft.config.config import RunFile, load_run
@@ -55,13 +53,7 @@ run_file, answer = commands_on(RUN, options=("--json",))
 
 @pytest.fixture
 def call(answer):
-    """Run a command on the file: exit code and its JSON, or its error."""
-
-    def command(*arguments, **source):
-        code, out, err = answer(*arguments, **source)
-        return code, json.loads(out) if out else None, err
-
-    return command
+    return json_of(answer)
 
 
 def test_a_run_file_describes_the_law(run_file):

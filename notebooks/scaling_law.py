@@ -106,25 +106,26 @@ for delta, row in zip(deltas, table, strict=True):
     print(f"  delta = {delta:4g}:  {cells}")
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.0), layout="constrained")
-colors = dict(zip(exponents, ("tab:blue", "tab:orange", "tab:green"), strict=True))
-for (gamma_of, k_of), (found, known, slope, start) in fitted.items():
-    if k_of != sizes[-1]:
-        continue
-    j = np.arange(1, k_of + 1)
-    left.errorbar(
-        j[known], found.value[known], found.stderr[known],
-        fmt="o", color=colors[gamma_of], label=rf"$\gamma$ = {gamma_of:g}: $j^{{{slope:.2f}}}$",
-    )  # fmt: skip
-    left.plot(j, np.exp(start) * j**slope, color=colors[gamma_of], linewidth=1)
-left.set(xscale="log", yscale="log", xlabel="feature j", ylabel=r"threshold $\delta_j$")
-left.legend()
-for j in range(count):
-    color = f"C{j}"
-    right.plot(deltas, table[:, j, 0], color=color, label=f"feature {j + 1}")
-    right.errorbar(deltas, table[:, j, 1], table[:, j, 2], fmt="o", color=color)
-right.set(xscale="log", xlabel=r"$\delta = n/d$", ylabel="squared overlap")
-right.legend()
-if figures:
-    Path(figures).mkdir(parents=True, exist_ok=True)
-    figure.savefig(Path(figures) / "scaling-law.png", dpi=150)
+with dmft.plotting.style():
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.0), layout="constrained")
+    colors = dict(zip(exponents, ("tab:blue", "tab:orange", "tab:green"), strict=True))
+    for (gamma_of, k_of), (found, known, slope, start) in fitted.items():
+        if k_of != sizes[-1]:
+            continue
+        j = np.arange(1, k_of + 1)
+        left.errorbar(
+            j[known], found.value[known], found.stderr[known],
+            fmt="o", color=colors[gamma_of], label=rf"$\gamma$ = {gamma_of:g}: $j^{{{slope:.2f}}}$",
+        )  # fmt: skip
+        left.plot(j, np.exp(start) * j**slope, color=colors[gamma_of], linewidth=1)
+    left.set(xscale="log", yscale="log", xlabel="feature j", ylabel=r"threshold $\delta_j$")
+    left.legend()
+    for j in range(count):
+        color = f"C{j}"
+        right.plot(deltas, table[:, j, 0], color=color, label=f"feature {j + 1}")
+        right.errorbar(deltas, table[:, j, 1], table[:, j, 2], fmt="o", color=color)
+    right.set(xscale="log", xlabel=r"$\delta = n/d$", ylabel="squared overlap")
+    right.legend()
+    if figures:
+        Path(figures).mkdir(parents=True, exist_ok=True)
+        figure.savefig(Path(figures) / "scaling-law.png")

@@ -150,8 +150,11 @@ for i, d in enumerate(sizes):
         axes.plot(np.full(seeds, spread), cosines[-1], ".", color=f"C{i}", alpha=0.4, markersize=4)
     axes.plot(deltas, np.median(cosines, axis=1), color=f"C{i}", label=f"d = {d}, median")
     print(f"d = {d}: median of cos^2", np.median(cosines, axis=1).round(2))
-for place in (curves["on the sphere"].value[0], last):
-    axes.axvline(place, color="grey", linestyle=":")
+for place, name, dashes in (
+    (curves["on the sphere"].value[0], "at the start", ":"),
+    (last, f"at step {n_steps}", "--"),
+):
+    axes.axvline(place, color="grey", linestyle=dashes, label=rf"$\delta_{{NN}}$ {name}")
 axes.set_xscale("log")
 axes.set_xlabel(r"samples per dimension $\delta$")
 axes.set_ylabel(r"$\cos^2(\theta, \theta_*)$ at the end")

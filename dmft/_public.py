@@ -10,11 +10,12 @@ from dmft.io.results import software_version
 from dmft.model.activations import Activation
 from dmft.model.gaussian_mixture import GaussianMixture
 from dmft.model.gradients import curvature
+from dmft.model.independent_latents import IndependentLatents
 from dmft.model.inputs import Inputs
 from dmft.model.losses import Loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
-from dmft.model.quantile_laws import Elliptical, IndependentLatents
+from dmft.model.quantile_laws import Elliptical
 from dmft.model.spectral_start import SpectralStart
 from dmft.model.target import Target
 from dmft.observables.risk_minimization import RiskMinimizer, erm_limit

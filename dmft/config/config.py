@@ -25,8 +25,9 @@
     second_layer_weight_decay = 0.0   # where the second layer is trained, and bias_weight_decay
     inputs = "gaussian"           # or a table, { law = "elliptical", scales = "student-t",
                                   # degrees_of_freedom = 3 }, { law = "independent-latents",
-                                  # latents = "rademacher" }, { law = "gaussian-mixture", weights,
-                                  # means, covariances, scales } (with classes = "component")
+                                  # latents = "rademacher" } (or one law for each: ["rademacher",
+                                  # "normal"]), { law = "gaussian-mixture", weights, means,
+                                  # covariances, scales } (with classes = "component")
     spectral_start = "optimal"    # start along the leading eigenvector of the data; or "clipped",
                                   # { preprocessing = "clipped", cap = 4.0, share = [1.0, 0.5] },
                                   # or "mine.py:preprocess", a function of the label

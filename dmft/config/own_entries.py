@@ -24,14 +24,18 @@ def name_own(table: str, settings: dict[str, Any]) -> None:
             settings[key] = own_law(kind, entry, "")
     inputs = settings.get("inputs")
     if table == "problem" and isinstance(inputs, Mapping):
-        own = {
-            key: own_law("quantile", entry, "") for key, entry in inputs.items() if is_own(entry)
-        }
-        settings["inputs"] = {**inputs, **own}
+        settings["inputs"] = {key: _quantiles(entry) for key, entry in inputs.items()}
     start = settings.get("spectral_start")
     if table == "problem" and isinstance(start, Mapping) and is_own(start.get("preprocessing")):
         own_start = own_law("preprocessing", start["preprocessing"], "")
         settings["spectral_start"] = {**start, "preprocessing": own_start}
+
+
+def _quantiles(entry: Any) -> Any:
+    """Return an entry of a law of inputs, or a list of such, with quantile functions for names."""
+    if isinstance(entry, list):
+        return [_quantiles(one) for one in entry]
+    return own_law("quantile", entry, "") if is_own(entry) else entry
 
 
 def target_of(settings: dict[str, Any]) -> Target:

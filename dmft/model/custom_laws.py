@@ -36,7 +36,8 @@ def fingerprint(problem: Problem) -> str | None:
     config = problem.to_config()
     inputs = config.get("inputs", {})
     laws = [config["target"]["label"], config["network"]["activation"], config["loss"]]
-    laws.append(inputs.get("latents", ""))
+    latents = inputs.get("latents", "")
+    laws += latents if isinstance(latents, list) else [latents]
     own_scales = isinstance(inputs.get("scales"), Mapping)
     start = problem.spectral_start
     own_start = start is not None and callable(start.preprocessing)

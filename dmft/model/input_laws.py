@@ -12,17 +12,22 @@ quadrature nodes and the random numbers of finite runs are drawn in one way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_choice, check_keys
 from dmft.model.gaussian_mixture import GaussianMixture
+from dmft.model.independent_latents import IndependentLatents
 from dmft.model.inputs import LAWS, Inputs
 from dmft.model.law_sources import LawSource
-from dmft.model.quantile_laws import Elliptical, IndependentLatents, Quantile
+from dmft.model.quantile_laws import Elliptical, Quantile, unit_interval
 
 __all__ = ["InputLaw", "describe_inputs", "get_input_law"]
 
+Array = NDArray[np.float64]
 InputLaw = GaussianMixture | Elliptical | IndependentLatents
 _KINDS: dict[str, Any] = {
     kind.law: kind for kind in (GaussianMixture, Elliptical, IndependentLatents)
@@ -34,14 +39,17 @@ _KEYS = {
 }
 
 
-def get_input_law(inputs: object, *, quantile: Quantile | None = None) -> InputLaw | None:
+def get_input_law(
+    inputs: object, *, quantile: Quantile | Sequence[Quantile] | None = None
+) -> InputLaw | None:
     """Return the law of inputs given or described; None for standard Gaussian ones.
 
     Parameters
     ----------
     inputs : None, "gaussian", mapping, GaussianMixture, Elliptical or IndependentLatents
-    quantile : callable, optional
-        The quantile function, where a table says it is custom.
+    quantile : callable or sequence of callable, optional
+        The quantile function, where a table says it is custom; of several latent coordinates one
+        for all that are, or one for each of these, in order.
 
     Raises
     ------
@@ -79,21 +87,37 @@ def get_input_law(inputs: object, *, quantile: Quantile | None = None) -> InputL
     settings = check_keys("inputs", inputs, ("law", *_KEYS[law]), required=("law",))
     del settings["law"]
     argument = getattr(_KINDS[law], "argument", None)
-    entry = settings.get(argument) if argument else None
-    if isinstance(entry, Mapping):
-        keys = ("custom", *LawSource.KEYS)
-        check_keys(str(argument), entry, keys, required=("custom",))
-        if quantile is None:
-            raise ValueError(
-                f"{argument} must be supplied: the configuration records only the name of a custom "
-                f"quantile function, {entry['custom']!r}"
-            )
-        settings[str(argument)] = quantile
+    if argument in settings:
+        settings[argument] = _supplied(argument, settings[argument], quantile)
     for key in ("weights", "means") if law == "gaussian-mixture" else ():
         if key not in settings:
             raise ValueError(f"inputs 'gaussian-mixture' must have {key}, got {sorted(settings)}")
     found: InputLaw = _KINDS[law](**settings)
     return found
+
+
+def _supplied(argument: str, entry: Any, quantile: Quantile | Sequence[Quantile] | None) -> Any:
+    """Return the distribution of a table, with custom quantile functions in their places."""
+    entries = entry if isinstance(entry, list | tuple) else [entry]
+    custom = [one for one in entries if isinstance(one, Mapping)]
+    for one in custom:
+        check_keys(argument, one, ("custom", *LawSource.KEYS), required=("custom",))
+    if not custom:
+        return entry
+    if quantile is None:
+        raise ValueError(
+            f"{argument} must be supplied: the configuration records only the name of a custom "
+            f"quantile function, {custom[0]['custom']!r}"
+        )
+    given = list(quantile) if isinstance(quantile, list | tuple) else [quantile] * len(custom)
+    if len(given) != len(custom):
+        raise ValueError(
+            f"quantile must be a function, or one for each of the {len(custom)} custom "
+            f"{argument}, got {len(given)}"
+        )
+    rest = iter(given)
+    filled = [next(rest) if isinstance(one, Mapping) else one for one in entries]
+    return filled if isinstance(entry, list | tuple) else filled[0]
 
 
 def describe_inputs(config: Mapping[str, Any] | None) -> str:
@@ -107,7 +131,17 @@ def describe_inputs(config: Mapping[str, Any] | None) -> str:
     if config is None:
         return "gaussian"
     entry = config.get("scales" if config["law"] == "elliptical" else "latents")
-    if isinstance(entry, Mapping):
-        return f"{config['law'].replace('-', ' ')}, {entry['custom']}"
-    law = get_input_law(config)
+    entries = entry if isinstance(entry, list | tuple) else [entry]
+    named = [_Named(one["custom"]) for one in entries if isinstance(one, Mapping)]
+    law = get_input_law(config, quantile=named or None)
     return "gaussian" if law is None else law.describe()
+
+
+class _Named:
+    """Stands in for a custom quantile function of which the name alone is known."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __call__(self, u: Array) -> Array:
+        return unit_interval(u)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -450,7 +450,7 @@ class Problem:
         label: LabelFunction | None = None,
         activation: object | None = None,
         loss: object | None = None,
-        quantile: Quantile | None = None,
+        quantile: Quantile | Sequence[Quantile] | None = None,
         preprocessing: object | None = None,
     ) -> Problem:
         """Return the problem described by `config`, the inverse of `to_config`.

@@ -1,4 +1,4 @@
-"""Inputs with a law of one number, given by its quantiles: `Elliptical`, `IndependentLatents`."""
+"""Inputs with a law of one number, given by its quantiles: their base, and `Elliptical`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dmft._numerics.validation import check_choice, check_real
 from dmft.model.base_input_law import BaseInputLaw, Latents
 from dmft.model.law_sources import custom_entry
 
-__all__ = ["Elliptical", "IndependentLatents", "Quantile", "unit_interval"]
+__all__ = ["ByQuantile", "Elliptical", "Quantile", "unit_interval"]
 
 Array = NDArray[np.float64]
 Quantile = Callable[[Array], ArrayLike]
@@ -23,15 +23,12 @@ Quantile = Callable[[Array], ArrayLike]
 # Own quantile functions are asked between these.
 _LOWEST, _HIGHEST = 2.0**-200, 1.0 - 2.0**-53
 _DEFAULT_FREEDOM = 5.0
+_LIGHT = ("exponential", "laplace", "normal", "rademacher", "uniform")
 _STEEPEST = 0.499  # power by which a quantile may grow towards the end of the unit interval
-_FAR = 8.0  # standard deviations, from which own laws count as known
 
-#: Laws of a scale and of a latent coordinate, as functions of a standard normal; with a parameter.
+#: Laws of a scale, as functions of a standard normal; with a parameter.
 _SCALES: dict[str, str | None] = {
     "student-t": "degrees_of_freedom", "exponential": None, "laplace": None,
-}  # fmt: skip
-_LATENTS: dict[str, str | None] = {
-    "rademacher": None, "uniform": None, "laplace": None, "student-t": "degrees_of_freedom",
 }  # fmt: skip
 
 
@@ -49,23 +46,8 @@ def _scale(name: str, freedom: float, x: Array) -> Array:
     return np.asarray(np.sqrt(exponential) if name == "laplace" else exponential / np.sqrt(2.0))
 
 
-def _latent(name: str, freedom: float, x: Array) -> Array:
-    """Return coordinates of mean 0 and variance 1, odd in the normals x."""
-    from scipy.special import erf, log_ndtr, ndtr, stdtrit
-
-    if name == "rademacher":
-        return np.where(x < 0.0, -1.0, 1.0)
-    if name == "uniform":
-        return np.asarray(np.sqrt(3.0) * erf(x / np.sqrt(2.0)))
-    if name == "laplace":
-        size = -(np.log(2.0) + log_ndtr(-np.abs(x))) / np.sqrt(2.0)
-    else:
-        size = -stdtrit(freedom, ndtr(-np.abs(x))) * np.sqrt((freedom - 2.0) / freedom)
-    return np.asarray(np.copysign(np.maximum(size, 0.0), x))
-
-
 @dataclass(frozen=True, init=False)
-class _ByQuantile(BaseInputLaw):
+class ByQuantile(BaseInputLaw):
     """Base of laws of one number, of a catalogue or given by a quantile function."""
 
     argument: ClassVar[str]  # name of the field that holds the distribution
@@ -82,7 +64,7 @@ class _ByQuantile(BaseInputLaw):
     @property
     def has_all_moments(self) -> bool:
         """Whether tails fall at least exponentially, as far as known."""
-        return self.distribution in ("exponential", "laplace", "rademacher", "uniform")
+        return self.distribution in _LIGHT
 
     def _fill(self, distribution: str | Quantile, freedom: float | None) -> None:
         name = self.argument
@@ -127,14 +109,14 @@ class _ByQuantile(BaseInputLaw):
         """Raise unless an own quantile function is one."""
         u = np.concatenate([[_LOWEST], 10.0 ** np.arange(-12.0, -2.0), np.linspace(0.01, 0.99, 99)])
         u = np.concatenate([u, 1.0 - 10.0 ** np.arange(-3.0, -13.0, -1.0), [_HIGHEST]])
-        values = self._own(u)
+        values = self.own_quantiles(u)
         if np.any(np.diff(values) < 0.0):
             at = int(np.argmin(np.diff(values)))
             raise ValueError(
                 f"{self._called} must be a quantile function, which does not decrease, got "
                 f"{values[at]:.6g} at {u[at]:.6g} and {values[at + 1]:.6g} at {u[at + 1]:.6g}"
             )
-        tails = self._own(np.array([2.0**-50, 2.0**-30, 1.0 - 2.0**-30, 1.0 - 2.0**-50]))
+        tails = self.own_quantiles(np.array([2.0**-50, 2.0**-30, 1.0 - 2.0**-30, 1.0 - 2.0**-50]))
         with np.errstate(all="ignore"):
             powers = np.log2(np.abs(tails[[0, 3]] / tails[[1, 2]])) / 20.0
         if np.nanmax(powers, initial=0.0) > _STEEPEST:
@@ -142,10 +124,10 @@ class _ByQuantile(BaseInputLaw):
                 f"{self._called} must have a finite mean square; values near 0 or 1 grow like the "
                 f"power {-np.nanmax(powers):.3g} of the distance"
             )
-        if not np.array_equal(self._own(u[::-1])[::-1], values):
+        if not np.array_equal(self.own_quantiles(u[::-1])[::-1], values):
             raise ValueError(f"{self._called} must give the same values every time, one for each u")
 
-    def _own(self, u: Array) -> Array:
+    def own_quantiles(self, u: Array) -> Array:
         """Return the values of an own quantile function, checked."""
         assert callable(self.distribution)
         result = result_of(self.distribution, u.copy(), failed=f"{self._called} failed: ")
@@ -167,14 +149,15 @@ class _ByQuantile(BaseInputLaw):
         """Return the quantiles at the probabilities that standard normals x have."""
         raise NotImplementedError
 
-    def _of_own(self, x: Array) -> Array:
+    def of_own(self, x: Array) -> Array:
+        """Return the values of an own quantile function at standard normals."""
         from scipy.special import ndtr
 
-        return self._own(np.clip(ndtr(x), _LOWEST, _HIGHEST).ravel()).reshape(x.shape)
+        return self.own_quantiles(np.clip(ndtr(x), _LOWEST, _HIGHEST).ravel()).reshape(x.shape)
 
-    def _ends(self) -> tuple[float, float]:
+    def ends_of_own(self) -> tuple[float, float]:
         """Return infimum and supremum of the values of an own quantile function, as far as seen."""
-        low, inner_low, inner_high, high = self._own(
+        low, inner_low, inner_high, high = self.own_quantiles(
             np.array([_LOWEST, 1e-12, 1 - 1e-12, _HIGHEST])
         )
         size = 1e-6 * (1.0 + max(abs(inner_low), abs(inner_high)))
@@ -200,7 +183,7 @@ class _ByQuantile(BaseInputLaw):
 
 
 @dataclass(frozen=True, init=False)
-class Elliptical(_ByQuantile):
+class Elliptical(ByQuantile):
     r"""Law of inputs with a random scale: x = s times a standard Gaussian vector.
 
     Parameters
@@ -238,7 +221,7 @@ class Elliptical(_ByQuantile):
 
     def _check_quantile(self) -> None:
         super()._check_quantile()
-        lowest = float(self._own(np.array([_LOWEST]))[0])
+        lowest = float(self.own_quantiles(np.array([_LOWEST]))[0])
         if lowest <= 0.0:
             raise ValueError(f"{self._called} must be positive, got {lowest:g} as u goes to 0")
 
@@ -250,7 +233,7 @@ class Elliptical(_ByQuantile):
     @property
     def scale_range(self) -> tuple[float, float]:
         """Infimum and supremum of the scales."""
-        return (0.0, np.inf) if isinstance(self.distribution, str) else self._ends()
+        return (0.0, np.inf) if isinstance(self.distribution, str) else self.ends_of_own()
 
     @property
     def has_scales(self) -> bool:
@@ -260,7 +243,7 @@ class Elliptical(_ByQuantile):
     def quantiles(self, x: Array) -> Array:
         """Return the scales at standard normals x."""
         if callable(self.distribution):
-            return self._of_own(x)
+            return self.of_own(x)
         return _scale(self.distribution, self.degrees_of_freedom or 0.0, x)
 
     def of_component(self, index: int, x: Array, extra: Array) -> Latents:
@@ -274,84 +257,6 @@ class Elliptical(_ByQuantile):
     def is_symmetric(self, basis: Array) -> bool:
         """Return True: the law has no direction."""
         return True
-
-
-@dataclass(frozen=True, init=False)
-class IndependentLatents(_ByQuantile):
-    r"""Law of inputs with independent latent coordinates of one law, all others Gaussian.
-
-    Parameters
-    ----------
-    latents : {"rademacher", "uniform", "laplace", "student-t"} or callable
-        Law of each latent coordinate, of mean zero and variance one. A function of your own is its
-        quantile function, of probabilities u (N,) in (0, 1), and is taken as it is.
-    degrees_of_freedom : float, optional
-        Of ``"student-t"``, above 2; default 5.
-
-    Raises
-    ------
-    ValueError
-        If an argument is not allowed.
-
-    Examples
-    --------
-    >>> signs = IndependentLatents("rademacher")
-    >>> signs.draw(np.array([[0.3, -2.0]]), np.empty((0, 2))).z
-    array([[ 1., -1.]])
-    """
-
-    law: ClassVar[str] = "independent-latents"
-    argument: ClassVar[str] = "latents"
-    catalogue: ClassVar[Mapping[str, str | None]] = _LATENTS
-
-    latents: str | Quantile
-
-    def __init__(
-        self, latents: str | Quantile = "rademacher", degrees_of_freedom: float | None = None
-    ) -> None:
-        self._fill(latents, degrees_of_freedom)
-
-    def quantiles(self, x: Array) -> Array:
-        """Return coordinates at standard normals x."""
-        if callable(self.distribution):
-            return self._of_own(x)
-        return _latent(self.distribution, self.degrees_of_freedom or 0.0, x)
-
-    def of_component(self, index: int, x: Array, extra: Array) -> Latents:
-        """Return samples, all scales one."""
-        return Latents(self.quantiles(x), np.empty(0), np.empty(0, dtype=np.intp))
-
-    def far(self, index: int, x: Array) -> Array:
-        """Return quantiles, and beyond eight standard deviations what they would grow to."""
-        z = self.quantiles(np.clip(x, -_FAR, _FAR))
-        low, high = self._ends() if callable(self.distribution) else _END[self.distribution]
-        grows = np.where(x > 0.0, np.isinf(high), np.isinf(low))
-        return np.asarray(np.where(grows, z * np.maximum(np.abs(x) / _FAR, 1.0), z))
-
-    @property
-    def is_odd(self) -> bool:
-        """Whether coordinates are as often negative as positive, value by value."""
-        if isinstance(self.distribution, str):
-            return True
-        u = np.linspace(1e-6, 0.5, 257)
-        values, mirrored = self._own(u), self._own(1.0 - u)
-        return bool(np.allclose(values[:-1], -mirrored[:-1], rtol=1e-7, atol=1e-9))
-
-    def is_symmetric(self, basis: Array) -> bool:
-        """Whether coordinates that change sign are axes, of a symmetric law."""
-        return self.is_odd and int(np.count_nonzero(basis.any(axis=1))) == basis.shape[1]
-
-    def axes(self, k: int) -> tuple[Array, int]:
-        """Return the coordinate axes, none with symmetry where the law has none."""
-        return np.eye(k), 0 if self.is_odd else k
-
-
-_END = {
-    "rademacher": (-1.0, 1.0),
-    "uniform": (-float(np.sqrt(3.0)), float(np.sqrt(3.0))),
-    "laplace": (-np.inf, np.inf),
-    "student-t": (-np.inf, np.inf),
-}
 
 
 def unit_interval(u: Array) -> Array:

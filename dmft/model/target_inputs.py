@@ -162,8 +162,9 @@ def check_inputs(target: Target, inputs: InputLaw | None) -> None:
             f"argument is a cluster, got {got}"
         )
     if inputs is not None and inputs.n_latent not in (None, target.k):
+        what = "means of" if inputs.law == "gaussian-mixture" else "a law for each of"
         raise ValueError(
-            f"inputs must have means of k = {target.k} latent coordinates, as the target has, got "
+            f"inputs must have {what} k = {target.k} latent coordinates, as the target has, got "
             f"{inputs.n_latent}"
         )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dmft._numerics.validation import check_instance
+import numpy as np
+
+from dmft._numerics.sampling import Sampling, cubature_normals
+from dmft._numerics.validation import check_instance, check_integer
 from dmft.model.target import Target
 from rmt.label_law import LabelLaw
 
@@ -17,9 +20,10 @@ def label_law(
     Parameters
     ----------
     target : Target or str
-        The label, or its name in the catalogue. Latent coordinates are Gaussian.
+        The label, or its name in the catalogue, of Gaussian latents; or the target of a problem,
+        whose latents have the law of its inputs.
     n_points : int
-        Of all replicates together.
+        Of all replicates together; rounded up to a power of two for each.
     replicates : int
         Independent Sobol sets, which give the error bars.
     seed : int
@@ -43,9 +47,27 @@ def label_law(
     >>> found = rmt.spectral_threshold("optimal-scalar", law)
     >>> bool(abs(found.value - 0.59375) < 3 * found.stderr)
     True
+
+    Under inputs of other laws points are z/s, with the scales s beside them:
+
+    >>> heavy = dmft.Problem("modulus", inputs=dmft.Elliptical("laplace")).target
+    >>> dmft.label_law(heavy, n_points=1024).scales.shape
+    (1024,)
     """
     target = Target(target) if isinstance(target, str) else target
     check_instance("target", target, Target)
-    return LabelLaw.from_function(
-        target.sample_labels, target.k, n_points=n_points, replicates=replicates, seed=seed
-    )
+    inputs, k = target.inputs, target.k
+    if inputs is None:
+        return LabelLaw.from_function(
+            target.sample_labels, k, n_points=n_points, replicates=replicates, seed=seed
+        )
+    sampling = Sampling(replicates=check_integer("replicates", replicates, minimum=2), seed=seed)
+    n_points = check_integer("n_points", n_points, minimum=64 * sampling.replicates)
+    each = 1 << (-(-n_points // sampling.replicates) - 1).bit_length()
+    n = 1 + k + inputs.n_normals
+    draws = [cubature_normals(sampling, i, n, each) for i in range(sampling.replicates)]
+    normals = np.concatenate(draws, axis=1)
+    drawn = inputs.draw(np.ascontiguousarray(normals[1 : k + 1]), normals[k + 1 :])
+    y = target.sample_labels(np.ascontiguousarray(drawn.z.T), normals[0], drawn.component)
+    scales = drawn.scales if len(drawn.scales) else None
+    return LabelLaw(y, drawn.reduced.T, scales=scales, groups=sampling.replicates)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.sampling import Sampling, cubature_normals
 from dmft.recovery.label_points import label_law
 from rmt.label_law import LabelLaw
 from rmt.preprocessing import optimal_preprocessing
@@ -65,7 +64,7 @@ def spectral_rule(problem: Problem, delta: float) -> SpectralRule:
 def _found(problem: Problem, delta: float) -> SpectralRule:
     start = problem.spectral_start
     assert start is not None
-    law = problem.remembered("label law", lambda: _label_law(problem))
+    law = problem.remembered("label law", lambda: label_law(problem.target, n_points=_POINTS))
 
     preprocessing: Callable[[Array], Array] = start.weights
     if start.preprocessing == "optimal":
@@ -74,21 +73,6 @@ def _found(problem: Problem, delta: float) -> SpectralRule:
     rest = _rest(problem, direction)
     held = rest if _is_symmetric(problem, rest) else rest[:, :0]
     return SpectralRule(preprocessing, direction, held)
-
-
-def _label_law(problem: Problem) -> LabelLaw:
-    """Return the joint law of label and latent coordinates under the law of the inputs."""
-    inputs, k = problem.inputs, problem.k
-    if inputs is None:
-        return label_law(problem.target, n_points=_POINTS)
-    sampling, n = Sampling(), 1 + k + inputs.n_normals
-    each = _POINTS // sampling.replicates
-    draws = [cubature_normals(sampling, i, n, each) for i in range(sampling.replicates)]
-    normals = np.concatenate(draws, axis=1)
-    drawn = inputs.draw(np.ascontiguousarray(normals[1 : k + 1]), normals[k + 1 :])
-    y = problem.sample_labels(np.ascontiguousarray(drawn.z.T), normals[0], drawn.component)
-    scales = drawn.scales if len(drawn.scales) else None
-    return LabelLaw(y, drawn.reduced.T, scales=scales, groups=sampling.replicates)
 
 
 def _leading(preprocessing: Callable[[Array], Array], law: LabelLaw, delta: float) -> Array:

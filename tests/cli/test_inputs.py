@@ -116,3 +116,28 @@ def test_a_quantile_function_of_ones_own(tmp_path):
         assert config["custom"] == run.problem.inputs.name
         assert "def scales" in config["source"]
     assert run.problem.inputs.scale_range == (1.0, 1.5)
+
+
+def test_latent_coordinates_of_several_laws(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("def skewed(u):\n    return 3.0 * u**2 - 1.0\n")
+    text = RUN.replace('classes = "component"', 'label = "easy-hard"\nclasses = "sign"')
+    start, end = text.index("[problem.inputs]"), text.index("[method]")
+    law = 'law = "independent-latents"\nlatents = ["mine.py:skewed", "student-t"]\n'
+    path = tmp_path / "own.toml"
+    path.write_text(f"{text[:start]}[problem.inputs]\n{law}degrees_of_freedom = [4]\n{text[end:]}")
+    run = load_run(path)
+    assert run.problem.inputs.describe() == ("independent latents, mine.py:skewed, student-t(4)")
+    assert RunFile.from_config({**run.to_config(), "problem": {"inputs": {
+        "law": "independent-latents", "latents": [f"{tmp_path}/mine.py:skewed", "student-t"],
+        "degrees_of_freedom": 4.0,
+    }, "loss": "logistic"}}, run.name).problem.inputs == run.problem.inputs  # fmt: skip
+    code, out, err = called(capsys, ["trajectory", str(path), "--out", str(tmp_path)])
+    assert code == 0, err
+    assert "independent latents, mine.py:skewed, student-t(4)" in out
+    code, _, err = called(
+        capsys, ["trajectory", str(path), "--set", "problem.inputs.latents=['normal']"]
+    )
+    assert code == 2
+    assert "degrees_of_freedom must be a number, or one for each of the 0 latent" in err
+    stored = dmft.load(tmp_path / "own-trajectory.npz")
+    assert "mine.py:skewed" in str(stored)

@@ -24,6 +24,7 @@ LAWS = [
     dmft.IndependentLatents("uniform"),
     dmft.IndependentLatents("laplace"),
     dmft.IndependentLatents("student-t", degrees_of_freedom=7),
+    dmft.IndependentLatents(["student-t", "rademacher"], degrees_of_freedom=7),
 ]
 
 
@@ -55,6 +56,30 @@ def test_scales_and_latents_are_those_of_their_distributions():
     }.items():
         found = dmft.IndependentLatents(name).quantiles(x)
         np.testing.assert_allclose(found, law.ppf(u), rtol=1e-9)
+
+
+def test_each_latent_coordinate_may_have_a_law_of_its_own():
+    def own(u):
+        return 2.0 * u - 1.0
+
+    law = dmft.IndependentLatents(["student-t", own, "normal", "student-t"], [3, 9])
+    x = np.random.default_rng(0).standard_normal((4, 100))
+    z = law.draw(x, np.empty((0, 100))).z
+    three, nine = (dmft.IndependentLatents("student-t", freedom) for freedom in (3, 9))
+    parts = (three, dmft.IndependentLatents(own), dmft.IndependentLatents("normal"), nine)
+    np.testing.assert_array_equal(
+        z, [part.quantiles(row) for part, row in zip(parts, x, strict=True)]
+    )
+    np.testing.assert_array_equal(z[2], x[2])
+    assert law == dmft.IndependentLatents(law.latents, [3, None, None, 9])
+    assert law.describe() == "independent latents, student-t(3), own, normal, student-t(9)"
+    target = dmft.Target(lambda z, eps: z[:, 1] * z[:, 2] ** 2, k=4)
+    problem = dmft.Problem(target, inputs=law)
+    config = problem.to_config()
+    supplied = {"label": target.label, "quantile": [own]}
+    assert dmft.Problem.from_config(config, **supplied) == problem
+    assert dmft.Problem.of_record(config, None) is None
+    np.testing.assert_array_equal(problem.target.hard_basis, np.eye(4)[:, [0, 2, 3]])
 
 
 def test_clusters_have_their_means_covariances_and_scales():
@@ -112,6 +137,14 @@ def nan_at_a_half(u):
         (lambda: dmft.Elliptical(lambda u: 1.0 / 0.0), "failed: ZeroDivisionError"),
         (lambda: dmft.IndependentLatents(lambda u: u + 0j), "must return real numbers"),
         (lambda: dmft.IndependentLatents("gaussian"), "latents must be one of 'rademacher'"),
+        (lambda: dmft.IndependentLatents([]), "a law for each latent coordinate, got none"),
+        (lambda: dmft.IndependentLatents([["normal"]]), "one law for each coordinate, got"),
+        (lambda: dmft.IndependentLatents(["normal", "student-t"], [3, 4]), "each of the 1 latent"),
+        (lambda: dmft.IndependentLatents(["normal"], 3), "degrees_of_freedom must be left out"),
+        (
+            lambda: dmft.Problem("linear", inputs=dmft.IndependentLatents(["normal", "uniform"])),
+            "inputs must have a law for each of k = 1 latent coordinates, as the target has, got 2",
+        ),
         (lambda: dmft.Problem("linear", inputs="rademacher"), "the theory does not have that law"),
         (lambda: dmft.Problem("linear", inputs=dmft.Inputs("uniform")), "the theory does not have"),
         (lambda: dmft.Problem("linear", inputs=3), "inputs must be 'gaussian', a dmft.Gaussian"),
@@ -252,6 +285,9 @@ def test_pairs_need_inputs_that_are_symmetric():
     signs = dmft.IndependentLatents("rademacher")
     assert signs.is_symmetric(np.eye(2))
     assert not signs.is_symmetric(np.array([[0.6], [0.8]]))
+    mixed = dmft.IndependentLatents(["normal", "normal", lambda u: -np.log1p(-u) - 1.0])
+    assert mixed.is_symmetric(np.array([[0.6], [0.8], [0.0]]))
+    assert not mixed.is_symmetric(np.array([[0.6], [0.0], [0.8]]))
     mixture = dmft.GaussianMixture([0.5, 0.5], PLANE)
     assert mixture.is_symmetric(np.eye(2)[:, 1:])
     assert not mixture.is_symmetric(np.eye(2)[:, :1])

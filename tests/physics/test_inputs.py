@@ -74,9 +74,12 @@ CASES = {
         4.0,
         dmft.GradientDescent(0.3, 10),
     ),
-    "fresh batches of uniform latents": (
+    "fresh batches of latents of two laws": (
         dmft.Problem(
-            "linear", dmft.Network("gelu"), "square", inputs=dmft.IndependentLatents("uniform")
+            "easy-hard",
+            dmft.Network("gelu"),
+            "pseudo-huber",
+            inputs=dmft.IndependentLatents(["uniform", "student-t"], 7),
         ),
         4.0,
         dmft.GradientDescent(0.2, 8, fresh_batches=True),

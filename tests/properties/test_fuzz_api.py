@@ -40,6 +40,7 @@ INPUTS = (
     {"law": "independent-latents", "latents": "uniform"},
 )
 BAD_INPUTS = (
+    {"law": "independent-latents", "latents": ["uniform"] * 7},
     {"law": "elliptical", "degrees_of_freedom": 2.0},
     {"law": "gaussian-mixture", "weights": [1.0], "means": [[1e300] * 9]},
     "uniform",

@@ -45,7 +45,7 @@ class Status(enum.Enum):
         "The curvature weights D are unbounded below: the left edge is -infinity and no hard "
         "outlier exists in the limit; a matrix of finite size has an edge, fixed by the n weights "
         "it draws: ask for its law and threshold at a dimension d. The limit has an edge where "
-        "loss and activation keep D bounded below."
+        "loss, activation and the scales of the inputs keep D bounded below."
     )
     TOO_FEW_PATHS = (
         "The trajectory spans too many directions for the number of paths; raise n_paths or "

@@ -143,7 +143,7 @@ def overrides(arguments: argparse.Namespace, flags: bool = True) -> dict[str, An
     Those of ``--set`` and, unless `flags` is False, of the flags of problem and network. Files of
     own laws are those of the working directory.
     """
-    from dmft.config.own_laws import anchored
+    from dmft.config.own_entries import placed_override
 
     try:
         stated = parse_overrides(arguments.set)
@@ -157,7 +157,7 @@ def overrides(arguments: argparse.Namespace, flags: bool = True) -> dict[str, An
                 raise UsageError(f"{key} is given both by --set and by --{name.replace('_', '-')}")
             found[key] = parse_override(f"{key}={value}")[1] if value and key in LAWS else value
     found |= stated  # last: a key of a table that a flag gives
-    return {key: anchored(found[key], os.getcwd()) if key in LAWS else found[key] for key in found}
+    return {key: placed_override(key, value, os.getcwd()) for key, value in found.items()}
 
 
 def overlaid(arguments: argparse.Namespace, run: RunFile) -> RunFile:

@@ -23,7 +23,7 @@ Four cases are different:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -32,7 +32,7 @@ from dmft.comparison.agreement import extrapolation_weights, measure_agreement
 from dmft.hessian.finite_law import FiniteLaw
 from dmft.trajectory.finite_law import finite_law
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
-from rmt.status import Status, first_failure
+from rmt.status import NumericalFailure, Status, first_failure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -241,9 +241,53 @@ def predict_smallest(
 def predict_smallest_at(
     trajectory: Trajectory, runs: Sequence[Simulation], step: int
 ) -> SmallestEigenvalue:
-    """Predict from the Hessian of a trajectory and the laws of n weights: `predict_smallest`."""
-    law = trajectory.hessian(step)
-    return predict_smallest(law, runs, step, [finite_law(trajectory, step, run.d) for run in runs])
+    """Predict from the Hessian of a trajectory and the laws of n weights: `predict_smallest`.
+
+    A solve that fails, of a step computed again or of further paths, is its status.
+    """
+    try:
+        law = trajectory.hessian(step)
+    except NumericalFailure as failure:
+        return _failed(_unknown(runs, step), failure)
+    try:
+        finite = [finite_law(trajectory, step, run.d) for run in runs]
+    except NumericalFailure as failure:
+        return _failed(predict_smallest(law, runs, step), failure)
+    return predict_smallest(law, runs, step, finite)
+
+
+def _unknown(runs: Sequence[Simulation], step: int) -> SmallestEigenvalue:
+    """Return what runs recorded at a step without a law to compare it with."""
+    values = [run.hessian[step].smallest[:, 0] for run in runs]
+    mean = _mean([run.d for run in runs], values)
+    nothing = _Expected("none", np.nan, np.nan)
+    found = {name: value for name, value in vars(nothing).items() if name != "obstacle"}
+    prediction = HessianPrediction(
+        **found,
+        step=step,
+        compared=False,
+        note="",
+        simulated=mean[0],
+        simulated_stderr=mean[1],
+        simulated_overlap=np.nan,
+        simulated_overlap_stderr=np.nan,
+        edge=np.nan,
+        edge_stderr=np.nan,
+    )
+    return SmallestEigenvalue(prediction, values, None, [0.0 for _ in runs])
+
+
+def _failed(found: SmallestEigenvalue, failure: NumericalFailure) -> SmallestEigenvalue:
+    """Return a prediction that is not compared, because a solve it rests on failed."""
+    notes = [found.prediction.note.partition("not compared:")[0].rstrip("; ")]
+    notes.append(f"not compared: {failure.status.name}, in a further solve of the theory")
+    prediction = replace(
+        found.prediction,
+        compared=False,
+        note="; ".join(note for note in notes if note),
+        status=failure.status,
+    )
+    return replace(found, prediction=prediction)
 
 
 def _differs(limit: _Expected, finite: Sequence[FiniteLaw], spread: float) -> bool:

@@ -10,7 +10,7 @@ from dmft.config.overrides import LAWS
 from dmft.config.own_laws import anchored, is_own, own_law
 from dmft.model.target import Target
 
-__all__ = ["name_own", "placed", "target_of"]
+__all__ = ["name_own", "placed", "placed_override", "target_of"]
 
 
 def name_own(table: str, settings: dict[str, Any]) -> None:
@@ -67,4 +67,21 @@ def placed(name: str, table: Any, folder: str | os.PathLike[str]) -> Any:
     if isinstance(start, Mapping) and "preprocessing" in start:
         preprocessing = anchored(start["preprocessing"], folder)
         found["spectral_start"] = {**start, "preprocessing": preprocessing}
+    return found
+
+
+def placed_override(key: str, value: Any, folder: str | os.PathLike[str]) -> Any:
+    """Return the value of a dotted key, in which files of own laws are those of a folder.
+
+    Examples
+    --------
+    >>> placed_override("problem.inputs.scales", "mine.py:scales", "/home/me")
+    '/home/me/mine.py:scales'
+    """
+    table, *path = key.split(".")
+    for name in reversed(path):
+        value = {name: value}
+    found = placed(table, value, folder)
+    for name in path:
+        found = found[name]
     return found

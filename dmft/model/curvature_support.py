@@ -310,12 +310,24 @@ def describe_unbounded(problem: Problem) -> str:
     D is unbounded below: in L' a_j sigma''(r_j), L' falls to -infinity as y grows to +infinity ...
     """
     at = curvature_support(problem, problem.initial_weights()).lowest_at
-    nothing = "D is unbounded below."
     if problem.inputs is not None and np.isinf(problem.inputs.scale_range[1]):
+        projector = _confinement(problem.initial_weights(), problem.k)[0]
+        own = _probe(problem, np.eye(problem.m) if projector is None else projector)
+        if own.bounded_below:
+            return (
+                "s^2 D is unbounded below: the scales s of the inputs are unbounded, and D is "
+                "negative somewhere. In the limit there is an edge with bounded scales, or D >= 0."
+            )
         return (
-            "s^2 D is unbounded below: the scales s of the inputs are unbounded, and D is negative "
-            "somewhere. In the limit there is an edge with bounded scales, or D >= 0."
+            f"{_unbounded(problem, at)} The scales s of the inputs are unbounded, too: the edge is "
+            "that of s^2 D, and takes bounded scales or D >= 0 as well."
         )
+    return _unbounded(problem, at)
+
+
+def _unbounded(problem: Problem, at: FloatArray) -> str:
+    """Name the factors of D itself that grow, from the points where it is lowest."""
+    nothing = "D is unbounded below."
     if len(at) < 2:
         return nothing
     near, far = at[len(at) // 2], at[-1]

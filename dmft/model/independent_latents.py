@@ -99,7 +99,7 @@ class IndependentLatents(ByQuantile):
 
     def __init__(
         self,
-        latents: str | Quantile | Sequence[str | Quantile] = "rademacher",
+        latents: str | Quantile | Sequence[str | Quantile] | NDArray[np.str_] = "rademacher",
         degrees_of_freedom: float | Sequence[float] | None = None,
     ) -> None:
         if isinstance(latents, np.ndarray):

@@ -321,6 +321,7 @@ def find_step_axis(
             status = runs.status if known else found
             if status.ok:
                 prediction = predict_smallest_at(trajectory, [runs], step).prediction
+                status = prediction.status
         return EigenvalueCheck(delta, is_fresh, size, step, d, simulate.seeds, status, prediction)
 
     reuse = find(asked.step_sizes, _KINDS[0])

@@ -118,6 +118,35 @@ def test_a_quantile_function_of_ones_own(tmp_path):
     assert run.problem.inputs.scale_range == (1.0, 1.5)
 
 
+def test_files_of_the_command_line_are_those_of_its_folder(tmp_path, monkeypatch, capsys):
+    """Also under keys of a table of the problem, beside what the run file has there."""
+    beside, here = tmp_path / "beside", tmp_path / "here"
+    for folder, name in ((beside, "of_the_file"), (here, "given")):
+        folder.mkdir()
+        text = f"def {name}(y):\n    return y.clip(-2, 2)\n\n\ndef scales(u):\n    return 0.5 + u\n"
+        (folder / "mine.py").write_text(text)
+    start = 'preprocessing = "mine.py:of_the_file", share = 0.5'
+    path = beside / "run.toml"
+    path.write_text(
+        f'[target]\nlabel = "phase-retrieval"\n[problem]\nspectral_start = {{ {start} }}\n'
+        "[method]\nstep_size = 0.1\nn_steps = 1\n[sampling]\nn_paths = 256\nreplicates = 2\n"
+        "[trajectory]\ndelta = 4.0\n"
+    )
+    monkeypatch.chdir(here)
+    for stated in (
+        "problem.spectral_start.preprocessing=mine.py:given",
+        'problem.spectral_start={ preprocessing = "mine.py:given", share = 0.5 }',
+    ):
+        more = ["--set", stated, "--set", "problem.inputs.law=elliptical"]
+        more += ["--set", "problem.inputs.scales=mine.py:scales", "--force"]
+        code, _, err = called(capsys, ["trajectory", str(path), *more, "--out", str(tmp_path)])
+        assert code == 0, err
+        problem = dmft.load(tmp_path / "run-trajectory.npz").config["problem"]
+        assert problem["spectral_start"]["preprocessing"]["custom"] == "mine.py:given"
+        assert problem["spectral_start"]["share"] == 0.5
+        assert "def given" in problem["inputs"]["scales"]["source"]
+
+
 def test_latent_coordinates_of_several_laws(tmp_path, capsys):
     (tmp_path / "mine.py").write_text("def skewed(u):\n    return 3.0 * u**2 - 1.0\n")
     text = RUN.replace('classes = "component"', 'label = "easy-hard"\nclasses = "sign"')

@@ -17,6 +17,7 @@ from dmft.comparison.quantities import QUANTITIES
 from dmft.comparison.smallest_eigenvalue import predict_smallest
 from dmft.trajectory.finite_law import finite_law
 from rmt.overlay import TRACY_WIDOM_MEAN, airy_scale
+from rmt.status import NumericalFailure, Status
 
 SAMPLING = Sampling(n_paths=2048, replicates=8, seed=1)
 METHOD = GradientDescent(0.3, 5)
@@ -307,6 +308,25 @@ def test_bulk_that_is_unbounded_below_is_that_of_n_weights():
     assert found.simulated == pytest.approx(2 * smallest[1] - shifted, rel=1e-12)
     errors = [law.std(ddof=1) / np.sqrt(len(law)) for law in laws]
     assert found.stderr == pytest.approx(np.hypot(errors[0], 2 * errors[1]), rel=1e-12)
+
+
+def test_further_paths_that_fail_are_a_status(trajectory, runs, monkeypatch):
+    def fails(*_, **__):
+        raise NumericalFailure(Status.OUT_OF_MEMORY, "of further paths")
+
+    monkeypatch.setattr("dmft.trajectory.solving.solve", fails)
+    monkeypatch.setattr("dmft.trajectory.finite_law.DRAWS", (512, 512))  # more than there are for
+    result = compare(trajectory, runs)
+    assert [found.status for found in result.hessian] == [Status.OUT_OF_MEMORY] * 2
+    assert result.status is Status.OUT_OF_MEMORY
+    assert "smallest_eigenvalue" not in result.quantities
+    assert "overlap" in result.quantities
+    assert "not compared: OUT_OF_MEMORY" in result.table()
+
+    monkeypatch.setattr(type(trajectory), "hessian", fails)
+    first, _ = compare(trajectory, runs).hessian
+    assert (first.kind, first.compared, first.status) == ("none", False, Status.OUT_OF_MEMORY)
+    assert first.simulated == result.hessian[0].simulated
 
 
 @pytest.fixture(scope="module")

@@ -270,6 +270,17 @@ def test_what_makes_the_curvature_unbounded_is_named(activation, loss, factors, 
     assert direction in found
 
 
+def test_scales_of_inputs_are_named_where_they_are_the_reason():
+    heavy = dmft.Elliptical("student-t", degrees_of_freedom=3)
+    for loss, words in (
+        ("pseudo-huber", ["s^2 D is unbounded below: the scales s", "with bounded scales"]),
+        ("square", ["L' falls to -infinity", "scales s of the inputs are unbounded, too"]),
+    ):
+        problem = dmft.Problem("phase-retrieval", dmft.Network("gelu"), loss, inputs=heavy)
+        found = describe_unbounded(problem)
+        assert all(word in found for word in words)
+
+
 @pytest.mark.parametrize(("activation", "loss"), [("gelu", CAUCHY), ("gelu", "pseudo-huber")])
 def test_a_bounded_curvature_is_not_called_unbounded(activation, loss):
     problem = dmft.Problem("phase-retrieval", dmft.Network(activation), loss)

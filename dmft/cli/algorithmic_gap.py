@@ -109,7 +109,7 @@ def _json(result: AlgorithmicGap) -> dict[str, Any]:
         "delta_alg": result.delta_alg,
         "delta_alg_infinite": math.isinf(result.delta_alg),
         "delta_alg_stderr": result.delta_alg_stderr,
-        "hardness_status": result.hardness.status.name,
+        "hardness_status": None if result.hardness is None else result.hardness.status.name,
         "networks": {
             name: {
                 **picked(curve, _CURVE),

@@ -151,6 +151,8 @@ def _draw_curves(axes: Axes, result: AlgorithmicGap) -> None:
     else:
         infinite = bool(np.isinf(delta))
         words = r"$\delta_{\mathrm{alg}} = \infty$" if infinite else "no hard direction"
+        if result.hardness is None:
+            words = r"$\delta_{\mathrm{alg}}$ is known for Gaussian inputs only"
         axes.text(0.98, 0.03, words, transform=axes.transAxes, ha="right", va="bottom")
     if any((curve.unstable_share > SHARE_TOLERANCE).any() for _, curve in curves):
         (mark,) = axes.plot([], [], "o", color=GREY, markerfacecolor="white", label=_UNSTABLE)

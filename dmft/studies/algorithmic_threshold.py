@@ -25,13 +25,12 @@ from dmft.hessian.gap_samples import WhichOutlier
 from dmft.io.folders import check_folder
 from dmft.io.marks import DELTA, Along, ErrorOf
 from dmft.io.saved_result import SavedResult
-from dmft.model.biases import describe_biases
-from dmft.model.losses import get_loss
-from dmft.model.network import Network
+from dmft.model.input_laws import describe_inputs
 from dmft.model.problem import Problem
 from dmft.model.target import Target
 from dmft.recovery.exponents import Hardness, hardness
-from dmft.studies.step_axis import StepAxis, find_step_axis
+from dmft.studies.compared_networks import name_networks, named_networks, wide_networks
+from dmft.studies.step_axis import StepAxis, check_axis, find_step_axis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.horizon import delta_nn_curve
@@ -80,8 +79,9 @@ class AlgorithmicGap(
 
     Attributes
     ----------
-    hardness : Hardness
-        Of the label law: ``hardness.delta_alg`` with its error and status.
+    hardness : Hardness or None
+        Of the label law: ``hardness.delta_alg`` with its error and status. It is that of standard
+        Gaussian latents; None if no network has Gaussian inputs.
     curves : dict of str to ThresholdCurve
         delta_NN against the horizon for each network, by name. At step 0 it is the exact one.
     step_axis : StepAxis or None
@@ -113,30 +113,37 @@ class AlgorithmicGap(
     _rows: ClassVar = ("network", "step")
     _shown: ClassVar = ("curves", "delta_alg")
 
-    hardness: Hardness
+    hardness: Hardness | None
     curves: Annotated[dict[str, ThresholdCurve], Along("network")]
     step_axis: StepAxis | None
     config: dict[str, Any] = field(repr=False)
 
     @property
     def delta_alg(self) -> Annotated[float, DELTA]:
-        """Algorithmic threshold of the label law."""
-        return self.hardness.delta_alg
+        """Algorithmic threshold of the label law; NaN if no network has Gaussian inputs."""
+        return math.nan if self.hardness is None else self.hardness.delta_alg
 
     @property
     def delta_alg_stderr(self) -> Annotated[float, DELTA]:
         """Standard error of `delta_alg`."""
-        return self.hardness.delta_alg_stderr
+        return math.nan if self.hardness is None else self.hardness.delta_alg_stderr
 
     @property
     def gap(self) -> Annotated[dict[str, GapRatio], Along("network")]:
-        """Algorithmic gap delta_NN(t)/delta_alg of each network."""
+        """Algorithmic gap delta_NN(t)/delta_alg of each network; NaN for those of other inputs."""
         return {name: self._ratio(curve) for name, curve in self.curves.items()}
+
+    @property
+    def other_inputs(self) -> dict[str, str]:
+        """Inputs of the networks that have no Gaussian ones, in words; delta_alg is not theirs."""
+        inputs = {name: one.get("inputs") for name, one in self.config["networks"].items()}
+        return {name: describe_inputs(law) for name, law in inputs.items() if law is not None}
 
     @property
     def status(self) -> Status:
         """SUCCESS if that of all parts is, otherwise the first other one."""
-        statuses = [self.hardness.status, *(curve.status for curve in self.curves.values())]
+        statuses = [] if self.hardness is None else [self.hardness.status]
+        statuses += [curve.status for curve in self.curves.values()]
         if self.step_axis is not None:
             statuses.append(self.step_axis.status)
         return first_failure(statuses)
@@ -154,7 +161,8 @@ class AlgorithmicGap(
 
     def _ratio(self, curve: ThresholdCurve) -> GapRatio:
         delta, error = self.delta_alg, self.delta_alg_stderr
-        if not (math.isfinite(delta) and delta > 0.0):
+        is_known = "inputs" not in curve.config["problem"]
+        if not (is_known and math.isfinite(delta) and delta > 0.0):
             missing = np.full(len(curve.value), np.nan)
             return GapRatio(missing, missing)
         ratio = curve.value / delta
@@ -164,7 +172,8 @@ class AlgorithmicGap(
     def check_settings(self) -> None:
         """Raise unless the settings are complete and allowed, those of all parts included."""
         super().check_settings()
-        self.hardness.check_settings()
+        if self.hardness is not None:
+            self.hardness.check_settings()
         for curve in self.curves.values():
             curve.check_settings()
         if self.curves.keys() != self.config["networks"].keys():
@@ -199,7 +208,8 @@ def algorithmic_gap(
     target : Target or str
         Law of the labels, or a catalogue name; with a hard direction.
     networks : mapping of str to Problem, or sequence of Problem
-        Problems with this target. Those of a sequence are named by `name_networks`.
+        Problems with this target. Those of a sequence are named by `name_networks`. Under inputs
+        that are not standard Gaussian delta_NN is found as usual; delta_alg is not known there.
     bracket : pair of float
         Where to look for every delta_NN, as in :func:`dmft.delta_nn_curve`.
     method : GradientDescent or GradientFlow
@@ -208,7 +218,9 @@ def algorithmic_gap(
         Horizons of the curves, as in :func:`dmft.delta_nn_curve`.
     sampling : Sampling, optional
     step_axis : StepSizes, optional
-        Also find delta_NN at one time for several step sizes, of plain gradient descent.
+        Also find delta_NN at one time for several step sizes, of descent with the other options
+        of the method: momentum, batches, constraint; step sizes of second layer and biases in
+        their ratio to that of the method.
     simulate : SimulationCheck, optional
         Runs to compare with, at the largest step size of the step axis that has a threshold.
     points, max_solves : int
@@ -237,7 +249,8 @@ def algorithmic_gap(
     ValueError
         If a network has another target or there are two of the same name, there is no network of
         the name asked for, ``simulate`` comes without ``step_axis``, or as in
-        :func:`dmft.delta_nn_curve`.
+        :func:`dmft.delta_nn_curve`; with a step axis also if the method has a schedule, or trains
+        the second layer and gradient flow is among the step sizes.
     OSError
         If ``checkpoint`` cannot be written to.
 
@@ -262,7 +275,7 @@ def algorithmic_gap(
         target = Target(target)
     check_instance("target", target, Target)
     sampling = Sampling() if sampling is None else sampling
-    named = _named(networks)
+    named = named_networks(networks)
     for name, problem in named.items():
         if problem.target != target:
             raise ValueError(
@@ -272,6 +285,8 @@ def algorithmic_gap(
         check_question(problem, method, bracket, sampling)
         WhichOutlier.checked(problem, criterion, index)
     chosen = _chosen(step_axis, named)
+    if step_axis is not None:
+        check_axis(step_axis, method)
     if simulate is not None:
         check_instance("simulate", simulate, SimulationCheck)
         if step_axis is None:
@@ -317,10 +332,13 @@ def algorithmic_gap(
                     execution,
                     checkpoint=path and _sibling(path, "step-sizes"),
                 ),
-                constraint=method.constraint,
+                method=method,
             )
+        of_label = None
+        if any(problem.inputs is None for problem in named.values()):
+            of_label = hardness(target, n_points=n_points, progress=execution.counting)
         result = AlgorithmicGap(
-            hardness=hardness(target, n_points=n_points, progress=execution.counting),
+            hardness=of_label,
             curves=curves,
             step_axis=axis,
             config={
@@ -333,137 +351,6 @@ def algorithmic_gap(
         )
         execution.settle(result.status, result.detail)
         return result
-
-
-def wide_networks(
-    base: Problem,
-    activations: Sequence[object] = (),
-    losses: Sequence[object] = (),
-    widths: Sequence[int] = (),
-) -> list[Problem]:
-    """Return the problems with all combinations of activation, loss and width.
-
-    A network of width m has second layer (1/m, ..., 1/m). Its initial neurons are independent, and
-    orthogonal in the limit. The gradient of each of its neurons has a factor 1/m too: in the same
-    time the neurons of wider networks move less.
-
-    Parameters
-    ----------
-    base : Problem
-        What is not varied is as here.
-    activations, losses : sequence
-        Catalogue names or objects; empty: that of `base`.
-    widths : sequence of int
-        Numbers of neurons; empty: the second layer of `base`.
-
-    Returns
-    -------
-    list of Problem
-        Activations vary slowest, widths fastest.
-
-    Raises
-    ------
-    ValueError
-        If a name or width is not allowed, or `base` has settings for each neuron (radii,
-        overlaps, a Gram matrix) and a width is another.
-
-    Examples
-    --------
-    >>> base = Problem("phase-retrieval", loss="pseudo-huber")
-    >>> found = wide_networks(base, ["gelu", "softplus"], widths=[1, 2])
-    >>> [(problem.network.activation.name, problem.network.second_layer) for problem in found]
-    [('gelu', (1.0,)), ('gelu', (0.5, 0.5)), ('softplus', (1.0,)), ('softplus', (0.5, 0.5))]
-    """
-    from dmft._numerics.validation import check_integer
-
-    layers: list[Sequence[float]] = [base.network.second_layer]
-    if len(widths):
-        checked = [check_integer("widths", m, minimum=1) for m in widths]
-        layers = [(1.0 / m,) * m for m in checked]
-    by_neuron = (base.init_gram, base.initial_overlap)
-    is_common = isinstance(base.init_radius, float) and all(given is None for given in by_neuron)
-    for layer in layers:
-        if len(layer) != base.m and not is_common:
-            raise ValueError(
-                f"widths must be the {base.m} of the problem, whose initial_overlap, init_gram or "
-                f"init_radius are stated for each neuron; got {len(layer)}"
-            )
-    return [
-        replace(
-            base,
-            network=Network(activation, layer, biases=base.network.to_config().get("biases")),
-            loss=get_loss(loss),
-        )
-        for activation in (activations or [base.network.activation])
-        for loss in (losses or [base.loss])
-        for layer in layers
-    ]
-
-
-def name_networks(problems: Sequence[Problem]) -> list[str]:
-    """Name problems by their activation and by what else differs from the first.
-
-    Raises
-    ------
-    ValueError
-        If two of them would have the same name.
-
-    Examples
-    --------
-    >>> gelu, square = Network("gelu"), Network("gelu", [0.5, 0.5])
-    >>> first = Problem("phase-retrieval", gelu, "pseudo-huber")
-    >>> name_networks([first, Problem("phase-retrieval", square, "square")])
-    ['gelu', 'gelu, 2 neurons, square']
-    """
-    names = [_name(problem, problems[0]) for problem in problems]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(
-                f"networks must differ, or be a mapping with a name for each; {names.count(name)} "
-                f"are {name!r}"
-            )
-    return names
-
-
-def _name(problem: Problem, first: Problem) -> str:
-    parts = [problem.network.activation.name]
-    if problem.m != first.m:
-        parts.append(f"{problem.m} neuron{'s' if problem.m > 1 else ''}")
-    elif problem.network.second_layer != first.network.second_layer:
-        parts.append("second layer " + " ".join(f"{a:g}" for a in problem.network.second_layer))
-    if problem.network.biases != first.network.biases:
-        parts.append(describe_biases(problem.network.to_config()) or "no biases")
-    if problem.loss != first.loss:
-        parts.append(problem.loss.name)
-    if problem.weight_decay != first.weight_decay:
-        parts.append(f"weight decay {problem.weight_decay:g}")
-    if problem.init_radius != first.init_radius and isinstance(problem.init_radius, float):
-        parts.append(f"radius {problem.init_radius:g}")
-    return ", ".join(parts)
-
-
-def _named(networks: object) -> dict[str, Problem]:
-    """Return the problems by name."""
-    if isinstance(networks, Mapping):
-        named = {str(name): problem for name, problem in networks.items()}
-    elif isinstance(networks, Sequence) and not isinstance(networks, str):
-        for problem in networks:
-            check_instance("networks", problem, Problem)
-        named = dict(zip(name_networks(networks), networks, strict=True)) if networks else {}
-    else:
-        raise ValueError(
-            f"networks must be problems by name, or a list of problems, got {networks!r}"
-        )
-    if not named:
-        raise ValueError("networks must have at least one entry, got none")
-    for problem in named.values():
-        check_instance("networks", problem, Problem)
-        if problem.inputs is not None:
-            raise ValueError(
-                "networks must have Gaussian inputs: delta_alg is that of standard Gaussian "
-                f"latents, got {problem.inputs.describe()}"
-            )
-    return named
 
 
 def _chosen(step_axis: StepSizes | None, named: Mapping[str, Problem]) -> str:

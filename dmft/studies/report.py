@@ -32,8 +32,13 @@ def gap_lines(result: AlgorithmicGap, name: str = "") -> Lines:
     value = with_error(result.delta_alg, result.delta_alg_stderr)
     if math.isinf(result.delta_alg):
         value = "infinite: no number of order d samples is enough"
-    if not result.hardness.status.ok:
+    others = list(dict.fromkeys(result.other_inputs.values()))
+    if result.hardness is None:
+        value = f"not known for inputs other than standard Gaussian ({'; '.join(others)})"
+    elif not result.hardness.status.ok:
         value += f"; {result.hardness.status.name}"
+    if others and result.hardness is not None:
+        value += f", of standard Gaussian inputs; not known for others ({'; '.join(others)})"
     label = describe_label(result.config["target"])
     return [
         ("label", f"{name}: {label}" if name else label),

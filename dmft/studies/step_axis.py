@@ -6,6 +6,11 @@ It changes with :math:`\eta` for two reasons: a step is not a flow, and the same
 in every step, so that the weights remember them. With a fresh batch of n samples in each step the
 second is gone; only the noise of single gradients remains.
 
+Descent has the other options of the method: momentum, batches, the constraint; step sizes of second
+layer and biases are in their ratio to that of the first layer. With momentum :math:`\beta` each
+gradient is taken :math:`1/(1 - \beta)` times, so that the limit of small steps is the flow at time
+:math:`\tau/(1 - \beta)`.
+
 The points share their random numbers, so that their differences are known much better than they.
 The roots of single replicates are kept for that: differences have errors of their own.
 
@@ -37,7 +42,6 @@ from dmft.training.gradient_flow import GradientFlow
 from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
-    from dmft.training.constraints import Constraint
     from dmft.training.methods import Method
     from rmt.hard import Criterion
 
@@ -45,6 +49,7 @@ __all__ = [
     "EigenvalueCheck",
     "StepAxis",
     "StepSeries",
+    "check_axis",
     "find_step_axis",
 ]
 
@@ -214,7 +219,7 @@ def find_step_axis(
     criterion: Criterion = "negative",
     index: int = 1,
     execution: Execution | None = None,
-    constraint: Constraint | None = None,
+    method: Method | None = None,
 ) -> StepAxis:
     """Find delta_NN at one time for every step size, one after the other.
 
@@ -232,8 +237,8 @@ def find_step_axis(
         As in :func:`dmft.find_delta_nn`.
     execution : Execution, optional
         Each search has a subfolder of its checkpoint folder.
-    constraint : "sphere", optional
-        Of every method.
+    method : GradientDescent or GradientFlow, optional
+        Whose options other than step sizes the descent has; plain descent by default.
 
     Returns
     -------
@@ -242,7 +247,7 @@ def find_step_axis(
     Raises
     ------
     ValueError
-        As :func:`dmft.delta_nn_curve`.
+        As :func:`dmft.delta_nn_curve`, and `check_axis`.
 
     References
     ----------
@@ -258,18 +263,20 @@ def find_step_axis(
     (array([0, 4, 2]), array([4, 2]), 'SUCCESS')
     """
     check_instance("asked", asked, StepSizes)
+    method = GradientDescent(1.0, 0) if method is None else method
+    check_axis(asked, method)
     execution = Execution() if execution is None else execution
 
     def find(sizes: Sequence[float], kind: str) -> StepSeries:
         found = []
         for size in sizes:
             fresh = kind == _KINDS[1]
-            method = _method(asked, size, fresh=fresh, constraint=constraint)
+            own = _method(asked, size, method, fresh=fresh)
             curve = delta_nn_curve(
                 problem,
-                method,
+                own,
                 bracket,
-                [method.n_steps],
+                [own.n_steps],
                 sampling,
                 criterion=criterion,
                 index=index,
@@ -292,19 +299,19 @@ def find_step_axis(
         from dmft.trajectory.solving import solve_with
 
         assert simulate is not None
-        method = _method(asked, size, fresh=is_fresh, constraint=constraint)
-        assert isinstance(method, GradientDescent)  # the step size is not zero
+        descent = _method(asked, size, method, fresh=is_fresh)
+        assert isinstance(descent, GradientDescent)  # the step size is not zero
         own = execution.part(f"check-{_KINDS[is_fresh]}-{delta!r}")
-        step, d = method.n_steps, simulate.d
+        step, d = descent.n_steps, simulate.d
         trajectory = solve_with(
-            own.part("theory"), problem, delta, method, sampling, hessian_steps=[step]
+            own.part("theory"), problem, delta, descent, sampling, hessian_steps=[step]
         )
         status, prediction = trajectory.status, None
         if status.ok:
             runs = run(
                 problem,
                 delta,
-                method,
+                descent,
                 d,
                 simulate.seeds,
                 hold_hard=True,
@@ -339,12 +346,64 @@ def find_step_axis(
     return StepAxis(name, asked.time, reuse, fresh, tuple(check))
 
 
-def _method(
-    asked: StepSizes, step_size: float, *, fresh: bool, constraint: Constraint | None
-) -> Method:
-    """Return the method that gets to the time with such steps."""
+def check_axis(asked: StepSizes, method: Method) -> None:
+    """Raise unless descent with the options of a method has such step sizes.
+
+    Raises
+    ------
+    ValueError
+        If the method has a schedule, which no one step size replaces, or trains the second layer
+        and gradient flow is among the step sizes.
+    """
+    if isinstance(method, GradientFlow):
+        return
+    sizes = method.step_size, method.second_layer_step_size, method.bias_step_size
+    if not all(isinstance(size, float) for size in sizes):
+        raise ValueError(
+            "method must have a constant step size, and constant ones of second layer and biases, "
+            "for an axis of step sizes"
+        )
+    if method.trains_second_layer and 0.0 in asked.step_sizes:
+        raise ValueError(
+            "step_sizes must be positive where the second layer is trained: gradient flow is that "
+            "of the first layer"
+        )
+
+
+def _method(asked: StepSizes, step_size: float, method: Method, *, fresh: bool) -> Method:
+    """Return the method that gets to the time with such steps, and the other options of one."""
+    rates = _rates(method)
     if step_size == 0.0:
-        times = [0.0, asked.time]
-        return GradientFlow(asked.time, asked.flow_tol, times, constraint=constraint)
+        t_max, times = asked.time, [0.0, asked.time]
+        if isinstance(method, GradientDescent) and method.momentum:
+            t_max /= 1.0 - method.momentum
+            times = [0.0, t_max]
+        return GradientFlow(
+            t_max, asked.flow_tol, times, bias_rate=rates[1], constraint=method.constraint
+        )
     n_steps = steps_to(asked.time, step_size)
-    return GradientDescent(step_size, n_steps, fresh_batches=fresh, constraint=constraint)
+    second_layer, biases = (rate * step_size for rate in rates)
+    descent = GradientDescent(1.0, 0) if isinstance(method, GradientFlow) else method
+    return GradientDescent(
+        step_size,
+        n_steps,
+        descent.batch_fraction,
+        descent.momentum,
+        second_layer,
+        fresh,
+        biases,
+        descent.nesterov,
+        method.constraint,
+    )
+
+
+def _rates(method: Method) -> tuple[float, float]:
+    """Return the step sizes of second layer and biases relative to that of the first layer."""
+    if isinstance(method, GradientFlow):
+        return 0.0, method.bias_rate
+    assert isinstance(method.step_size, float)  # see `check_axis`
+    of_others = method.second_layer_step_size, method.bias_step_size
+    second_layer, biases = (
+        size / method.step_size if isinstance(size, float) and size else 0.0 for size in of_others
+    )
+    return second_layer, biases

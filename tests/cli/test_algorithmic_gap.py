@@ -50,6 +50,23 @@ def test_gap(call):
     assert lines["flow"][-1] == "SUCCESS"
 
 
+def test_inputs_of_another_law_have_no_delta_alg(call):
+    code, out, err = call(
+        *SHORT, "--set", "problem.inputs.law=independent-latents", "--n-steps", 0,
+        "--step-sizes", 0.2, "--time", 0.2, "--no-fresh", "--bracket", 4, 8, "--json",
+    )  # fmt: skip
+    assert code == 3, err  # no threshold in the bracket
+    found = json.loads(out)
+    assert found["delta_alg"] is None
+    assert found["hardness_status"] is None
+    assert found["networks"]["gelu"]["ratio"] == [None]
+    text = call.out / "small-gap.npz"
+    assert (
+        "not known for inputs other than standard Gaussian (independent latents, rademacher)"
+        in (str(dmft.load(text)))
+    )
+
+
 @pytest.mark.slow
 def test_a_label_and_the_command_line(call):
     code, out, err = call(

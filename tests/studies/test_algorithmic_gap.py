@@ -244,6 +244,93 @@ def test_a_checkpoint_has_a_folder_for_each_network(tmp_path):
     assert names == ["check-fresh-", "check-reuse-", "fresh-0.2", "reuse-0.2"]
 
 
+def test_networks_under_other_inputs_have_thresholds_and_no_ratio(tmp_path):
+    cube = dmft.Elliptical(lambda u: 0.5 + u)
+    networks = [problem(), problem(inputs=cube)]
+    settings = {"method": METHOD.until(0), "steps": [0], "sampling": SAMPLING, "n_points": 2**16}
+    found = dmft.algorithmic_gap(TARGET, networks, BRACKET, **settings)
+    name = "gelu, inputs elliptical, <lambda>"
+    assert list(found.curves) == ["gelu", name]
+    alone = dmft.delta_nn_curve(networks[1], METHOD.until(0), BRACKET, [0], SAMPLING)
+    np.testing.assert_array_equal(found.curves[name].value, alone.value)
+    assert found.gap["gelu"].value[0] == pytest.approx(2 * 1.69276, rel=1e-2)
+    assert np.isnan(found.gap[name].value).all()
+    assert "of standard Gaussian inputs; not known for others (elliptical, <lambda>)" in str(found)
+    alone = dmft.algorithmic_gap(TARGET, networks[1:], BRACKET, **settings)
+    assert alone.hardness is None
+    assert np.isnan(alone.delta_alg)
+    assert alone.status is Status.SUCCESS
+    assert "not known for inputs other than standard Gaussian (elliptical, <lambda>)" in str(alone)
+    alone.plot()
+    alone.save(tmp_path / "gap")
+    assert dmft.load(tmp_path / "gap.npz") == alone
+
+
+def test_labels_of_clusters_have_thresholds():
+    target = dmft.Target(classes="component")
+    clusters = dmft.GaussianMixture([0.5, 0.5], [[0.0], [0.0]], covariances=[0.2, 4.0])
+    network = dmft.Problem(target, dmft.Network("gelu"), "logistic", inputs=clusters)
+    found = dmft.algorithmic_gap(
+        target, [network], (0.3, 8.0), method=METHOD.until(0), sampling=SAMPLING
+    )
+    assert found.hardness is None
+    assert found.status is Status.SUCCESS
+
+
+AXIS = dmft.StepSizes([0.2], time=0.4, compare_fresh=False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"momentum": 0.5, "nesterov": True, "batch_fraction": 0.5},
+        {"second_layer_step_size": 0.1, "bias_step_size": 0.3},
+        {"constraint": "sphere"},
+    ],
+)
+def test_the_step_axis_is_of_the_method(options):
+    """Step sizes of second layer and biases keep their ratio to that of the first layer."""
+    one = dmft.Problem(TARGET, dmft.Network("gelu", biases=0.2), "pseudo-huber")
+    axis = find_step_axis(
+        one, BRACKET, AXIS, SAMPLING, method=dmft.GradientDescent(0.2, 7, **options)
+    )
+    method = dmft.GradientDescent(0.2, 2, **options)
+    curve = dmft.delta_nn_curve(one, method, BRACKET, [2], SAMPLING)
+    np.testing.assert_array_equal(axis.reuse.value, curve.value)
+    halved = {key: 2 * v if key.endswith("size") else v for key, v in options.items()}
+    again = find_step_axis(
+        one, BRACKET, AXIS, SAMPLING, method=dmft.GradientDescent(0.4, 1, **halved)
+    )
+    np.testing.assert_array_equal(again.reuse.value, axis.reuse.value)
+
+
+def test_small_steps_with_momentum_are_a_faster_flow():
+    sizes = dmft.StepSizes([0.0, 0.025], time=0.4, compare_fresh=False)
+    method = dmft.GradientDescent(0.2, 2, momentum=0.5)
+    axis = find_step_axis(problem(), BRACKET, sizes, SAMPLING, method=method)
+    flow = dmft.GradientFlow(0.8, times=[0.0, 0.8])
+    twice = dmft.delta_nn_curve(problem(), flow, BRACKET, [1], SAMPLING)
+    np.testing.assert_array_equal(axis.reuse.value[:1], twice.value)
+    once = dmft.delta_nn_curve(problem(), dmft.GradientFlow(0.4), BRACKET, [60], SAMPLING)
+    assert abs(np.diff(axis.reuse.value)[0]) < 0.25 * (twice.value - once.value)[0]
+
+
+def test_a_step_axis_needs_one_step_size():
+    def axis(method, sizes=AXIS):
+        return dmft.algorithmic_gap(
+            TARGET, [problem()], BRACKET, method=method, sampling=SAMPLING, step_axis=sizes
+        )
+
+    cosine = {"schedule": "cosine", "peak": 0.4}
+    with pytest.raises(ValueError, match="method must have a constant step size"):
+        axis(dmft.GradientDescent(cosine, 4))
+    with pytest.raises(ValueError, match="step_sizes must be positive where the second layer"):
+        axis(
+            dmft.GradientDescent(0.2, 4, second_layer_step_size=0.1),
+            dmft.StepSizes([0.0, 0.2], time=0.4),
+        )
+
+
 def test_names_of_folders_are_different(tmp_path):
     folders = ALGORITHMIC_GAP._folders(tmp_path, ["a b", "a/b", "gelu, 2 neurons", ".."])
     names = [path.name for path in folders.values()]

@@ -121,9 +121,9 @@ def _curve(parser: Parser) -> None:
 
 def _cascade(parser: Parser) -> None:
     _add_source(parser)
-    names = ("bracket", "steps", "features", "points", "max_solves", "criterion")
+    names = ("bracket", "steps", "features", "points", "max_solves", "criterion", "d", "draws")
     add_options(parser, "cascade", *names)
-    _add_theory(parser)
+    _add_theory(parser, accuracy=True)
 
 
 def _algorithmic_gap(parser: Parser) -> None:
@@ -187,6 +187,7 @@ def _grokking(parser: Parser) -> None:
     add_options(group, "simulation", "delta", "d")
     add_options(group, "simulation", "seeds", prefix="")  # of which there may be none
     _add_workers(group)
+    add_options(group, "grokking", "drops", "n_draws", "max_draws")
     group.add_argument(
         "--random-start", action="store_true", help="start from random weights, as training does"
     )

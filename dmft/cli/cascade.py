@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dmft.cli.output import Output, execution, first_lines, picked, unused_accuracy
+from dmft.cli.output import Output, execution, first_lines, picked
 from dmft.cli.run_files import needed, run_of_horizon
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_cascade"]
 
-_JSON = "steps times value stderr interpolation_error bias error statuses multiplicity jump limit"
+_JSON = """steps times value stderr interpolation_error bias error statuses multiplicity jump limit
+n_paths draws band"""
 
 
 def run_cascade(arguments: argparse.Namespace) -> int:
@@ -38,19 +39,24 @@ def run_cascade(arguments: argparse.Namespace) -> int:
                 settings.steps,
                 run.sampling,
                 **options,
+                **settings.of_size,
+                **run.accuracy_options,
                 **running.options(),
             )
         output.save("cascade", result)
         output.draw("cascade", "plot_cascade", result)
-    lines = unused_accuracy(cascade_lines(result, run.name), run)
-    return output.report("cascade", result.status, _json(result), lines, cascade_table(result))
+    lines, table = cascade_lines(result, run.name), cascade_table(result)
+    return output.report("cascade", result.status, _json(result), lines, table)
 
 
 def _json(result: Cascade) -> dict[str, Any]:
     return {
         "criterion": result.criterion,
         "bracket": result.bracket,
+        "rtol": result.rtol,
+        "d": result.d,
         "detail": result.detail,
+        "makes_easy": result.makes_easy,
         "stages": [
             {
                 "overlap": stage.overlap,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["run_grokking"]
 
 _JSON = "d probabilities fall_time fall_time_stderr n_starts fall_level start start_covariance"
+_DROP = "directions fall_level fall_time fall_time_stderr"
 
 
 def run_grokking(arguments: argparse.Namespace) -> int:
@@ -48,6 +49,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
                 sizes,
                 hard_overlap=starts,
                 sampling=run.sampling,
+                **run.grokking.stated("drops", "n_draws", "max_draws"),
                 **running.options("threads", "progress"),
             )
         # Saved after the simulations, whose folders may be refused.
@@ -110,10 +112,14 @@ def _json(result: Grokking, simulations: list[Simulation]) -> dict[str, Any]:
 
     return {
         **picked(result, _JSON),
+        "drops": [picked(drop, _DROP) for drop in result.drops],
         "simulated": {
             simulation.d: {
                 "seeds": simulation.seeds,
                 "fall_time": fall_times(result, simulation),
+                "drops": [
+                    fall_times(result, simulation, index) for index in range(len(result.drops))
+                ],
             }
             for simulation in simulations
         },

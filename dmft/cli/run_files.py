@@ -55,7 +55,7 @@ _TABLES = {
     "simulate": ("simulation", "trajectory"),
     "compare": ("simulation", "trajectory"),
     "sweep": ("sweep", "threshold"),
-    "grokking": ("simulation", "trajectory"),
+    "grokking": ("grokking", "simulation", "trajectory"),
     "hardness": (),
 }
 # Arguments that change nothing in a result, or are in the run file once it is read.

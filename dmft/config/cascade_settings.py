@@ -8,26 +8,26 @@ from typing import Any
 
 from dmft._numerics.validation import check_integer, check_real
 from dmft.config.options import option
-from dmft.config.settings import CurveGridSettings
+from dmft.config.settings import CurveGridSettings, OfRuns
 
 __all__ = ["CascadeSettings"]
 
 
-def _learned(name: str, rows: Sequence[float | Sequence[float]]) -> tuple[Any, ...]:
-    """Check overlaps: for each stage a number, or one for each hard direction."""
+def _learned(name: str, stages: Sequence[Any]) -> tuple[Any, ...]:
+    """Check overlaps: for each stage a number, one for each hard direction, or rows of neurons."""
     return tuple(
-        tuple(check_real(name, x) for x in row)
-        if isinstance(row, Sequence)
-        else check_real(name, row)
-        for row in rows
+        _learned(name, stage) if isinstance(stage, Sequence) else check_real(name, stage)
+        for stage in stages
     )
 
 
 @dataclass(frozen=True)
-class CascadeSettings(CurveGridSettings):
+class CascadeSettings(OfRuns, CurveGridSettings):
     """Arguments of :func:`dmft.cascade`; bracket and criterion as for the curve, and no index."""
 
-    learned: tuple[float | tuple[float, ...], ...] | None = option(check=_learned)
+    learned: tuple[float | tuple[float | tuple[float, ...], ...], ...] | None = option(
+        check=_learned
+    )
     features: int | None = option(
         "thresholds of each stage at most", "J", check=lambda n, v: check_integer(n, v, minimum=1)
     )

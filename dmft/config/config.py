@@ -92,6 +92,10 @@
     n_steps = 400                 # default: that of [method]; and seeds, recovery, inputs,
                                   # hessian_step
 
+    [grokking]                    # optional: d, seeds and delta are those of [simulation]
+    drops = 2                     # features that are learned one after the other; and n_draws,
+                                  # max_draws
+
     [scan]                        # optional: a grid over any of these keys, `delta-nn scan`
     quantity = ["threshold"]      # see `dmft.scans.quantities`
     design = "product"            # or zip, list, random, sobol; and points, seed of these
@@ -118,6 +122,7 @@ from typing import Any
 from dmft._numerics.accuracy import Accuracy
 from dmft._numerics.sampling import Sampling
 from dmft.config.cascade_settings import CascadeSettings
+from dmft.config.grokking_settings import GrokkingSettings
 from dmft.config.options import (
     Settings,
     check_known,
@@ -193,6 +198,7 @@ TABLES: dict[str, type[Settings]] = {
     "spectrum": SpectrumSettings,
     "simulation": SimulationSettings,
     "sweep": SweepSettings,
+    "grokking": GrokkingSettings,
     "scan": ScanSettings,
 }
 _COMMANDS = tuple(TABLES)[5:]
@@ -219,6 +225,7 @@ class RunFile:
     spectrum : SpectrumSettings
     simulation : SimulationSettings
     sweep : SweepSettings
+    grokking : GrokkingSettings
     scan : ScanSettings
     title, description : str
         Empty if not given.
@@ -244,6 +251,7 @@ class RunFile:
     spectrum: SpectrumSettings = field(default_factory=SpectrumSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
+    grokking: GrokkingSettings = field(default_factory=GrokkingSettings)
     scan: ScanSettings = field(default_factory=ScanSettings)
     title: str = ""
     description: str = ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft.model.features import separate_features
 from dmft.model.hard_directions import hard_given
 from dmft.model.target_directions import by_labels
 
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dmft.model.problem import Problem
+    from dmft.model.target import Target
 
-__all__ = ["held_directions"]
+__all__ = ["held_directions", "made_easy_by"]
 
 Array = NDArray[np.float64]
 
@@ -69,7 +71,12 @@ def _hard_after(problem: Problem) -> Array:
     assert overlap is not None  # it starts on hard directions
     basis = target.hard_basis
     left, sizes, _ = np.linalg.svd(basis.T @ overlap.T, full_matrices=False)
-    learned = basis @ left[:, sizes > 1e-12 * sizes.max()]
+    return _hard_given(target, basis @ left[:, sizes > 1e-12 * sizes.max()])
+
+
+def _hard_given(target: Target, learned: Array) -> Array:
+    """Find the directions (k, k_r) that are hard given the easy ones and those learned, (k, e)."""
+    basis = target.hard_basis
     if learned.shape[1] == basis.shape[1] or target.inputs is not None:
         return np.zeros((target.k, 0))
     easy = np.linalg.svd(target.easy_projector)[0][:, : target.k - basis.shape[1]]
@@ -80,3 +87,47 @@ def _hard_after(problem: Problem) -> Array:
         return hard_given(label, known, uses_noise=uses_noise)
 
     return by_labels(target, search)
+
+
+def made_easy_by(target: Target) -> Array:
+    """Return which hard directions become easy once another one is learned: staircases.
+
+    Directions in whose coordinates labels are even by themselves stay hard whatever else is
+    learned, and so do those of a feature when another one is (`dmft.model.features`).
+
+    Parameters
+    ----------
+    target : Target
+
+    Returns
+    -------
+    ndarray, shape (k_h, k_h)
+        Row i: with column i of ``target.hard_basis`` learned, the share of each column that is easy
+        then, from 0 to 1; its own is 0.
+
+    Raises
+    ------
+    ValueError
+        If it is not clear which they are.
+
+    Examples
+    --------
+    >>> from dmft import Target
+    >>> made_easy_by(Target(lambda z, eps: z[:, 0] ** 2 + z[:, 1] ** 2 * z[:, 0], k=2))
+    array([[0., 0.],
+           [0., 0.]])
+    >>> made_easy_by(Target("product"))
+    array([[0., 1.],
+           [1., 0.]])
+    """
+    basis = target.hard_basis
+    found = np.zeros((basis.shape[1],) * 2)
+    if target.inputs is not None:  # nothing is known of what stays hard
+        return found
+    for feature in separate_features(target):
+        places = np.flatnonzero(np.abs(basis.T @ feature).max(axis=1) > 0.5)
+        for i in places if len(places) > 1 else ():
+            still = _hard_given(target, basis[:, [i]])
+            found[i, places] = 1.0 - np.sum((still.T @ basis[:, places]) ** 2, axis=0)
+            found[i, i] = 0.0
+    return np.where(np.abs(found) < 1e-9, 0.0, found)

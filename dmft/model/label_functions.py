@@ -22,6 +22,7 @@ name              parameters               :math:`\varphi(z)`                   
 ================= ======================== ======================================== ==============
 ``capped-square`` cap M > 0                :math:`\min(z^2, M)`                     :math:`z`
 ``power-law``     gamma > 0, features k    :math:`\sum_j j^{-\gamma} (z_j^2 - 1)`   all
+``two-squares``   weight w > 0             :math:`z_1^2 + w z_2^2`                  both
 ================= ======================== ======================================== ==============
 
 ``hermite3`` and the two that follow it are for :func:`dmft.hardness`: the first of them tells of z,
@@ -184,6 +185,17 @@ def _power_law(gamma: float, features: int) -> TargetFunction:
     return TargetFunction("power-law", features, function, tuple(range(features)), text, parameters)
 
 
+def _weighted_squares(z: Array, eps: Array, weight: float) -> Array:
+    return np.asarray(np.square(z[:, 0]) + weight * np.square(z[:, 1]))
+
+
+@functools.lru_cache(maxsize=256)
+def _two_squares(weight: float) -> TargetFunction:
+    function = functools.partial(_weighted_squares, weight=weight)
+    text = f"z1^2 + {weight:g} z2^2"
+    return TargetFunction("two-squares", 2, function, (0, 1), text, (("weight", weight),))
+
+
 _positive = functools.partial(check_real, minimum=0.0, exclusive=True)
 _features = functools.partial(check_integer, minimum=1, maximum=_MOST_FEATURES)
 
@@ -191,6 +203,7 @@ _features = functools.partial(check_integer, minimum=1, maximum=_MOST_FEATURES)
 FAMILIES: dict[str, tuple[dict[str, Callable[[str, Any], Any]], Callable[..., TargetFunction]]] = {
     "capped-square": ({"cap": _positive}, _capped_square),
     "power-law": ({"gamma": _positive, "features": _features}, _power_law),
+    "two-squares": ({"weight": _positive}, _two_squares),
 }
 
 

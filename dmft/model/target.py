@@ -15,6 +15,7 @@ from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft._numerics.validation import as_array, check_integer, check_keys, check_real
 from dmft.model.catalogue import law_name, supplied
 from dmft.model.classification import COMPONENT, ClassLaw, describe_label
+from dmft.model.features import reflected
 from dmft.model.label_functions import TargetFunction, get_target_function
 from dmft.model.law_sources import custom_entry
 from dmft.model.stated_directions import StatedDirections, check_stated
@@ -389,7 +390,7 @@ class Target:
 
     def mirror(self, z: Array) -> Array:
         """Return latent coordinates (k, N) reflected in the hard directions (antithetic pairs)."""
-        return np.asarray(z - 2.0 * (self.hard_basis @ (self.hard_basis.T @ z)))
+        return reflected(z, self.hard_basis)
 
     def sign_flips(self) -> NDArray[np.int64]:
         """Find the sign patterns (s, k) that keep labels, with the same noise or its mirror image.

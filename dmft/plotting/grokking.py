@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from dmft.observables.alignment import hard_cosine
 from dmft.plotting.common import (
     BLUE,
     GREEN,
     GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
     VERMILLION,
     describe,
     new_figure,
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_grokking"]
 
+_COLORS = (GREEN, PURPLE, ORANGE, SKY)  # of features, apart from those of the losses
+
 
 @drawing
 def plot_grokking(
@@ -53,7 +59,8 @@ def plot_grokking(
     Returns
     -------
     matplotlib.figure.Figure
-        Lines: the median run; bands: between the outermost ``probabilities`` at each step. Black
+        Lines: the median run; bands: between the outermost ``probabilities`` at each step; of
+        several falls, levels, cosines and times of each, a colour for each feature. Black
         bars: what the number of starts leaves of error in the median time, where it does. Thin
         lines and points: one simulated run each; runs that did not fall are drawn as triangles at
         the upper end.
@@ -77,11 +84,23 @@ def plot_grokking(
         runs = [getattr(simulation, f"{name}_loss") for simulation in shown]
         curves = getattr(grokking, f"{name}_loss")[index]
         _draw_runs(losses, grokking, curves, runs, color, f"{name} loss")
-    losses.axhline(grokking.fall_level[index], color=GREY, linewidth=0.6, linestyle=":")
+    for level, _, _ in grokking.falls:
+        losses.axhline(level[index], color=GREY, linewidth=0.6, linestyle=":")
     losses.set_ylabel("loss")
     losses.set_ylim(bottom=0.0)
-    runs = [simulation.hard_cosine for simulation in shown]
-    _draw_runs(cosine, grokking, grokking.hard_cosine[index], runs, GREEN, "hard direction")
+    if grokking.drops:
+        for j, drop in enumerate(grokking.drops):
+            runs = [
+                hard_cosine(simulation.overlap, simulation.correlation, drop.directions)
+                for simulation in shown
+            ]
+            _draw_runs(
+                cosine, grokking, drop.hard_cosine[index], runs, _color(j), f"feature {j + 1}"
+            )
+        cosine.legend(loc="lower right")
+    else:
+        runs = [simulation.hard_cosine for simulation in shown]
+        _draw_runs(cosine, grokking, grokking.hard_cosine[index], runs, GREEN, "hard direction")
     cosine.set_ylabel("squared cosine,\nhard direction")
     cosine.set_ylim(0.0, 1.02)
     for axes in (losses, cosine):
@@ -89,7 +108,9 @@ def plot_grokking(
         axes.set_xlim(0, grokking.steps[-1])
         axes.set_title(f"$d = {d}$")
     losses.legend(loc="upper right")
-    _draw_times(times, grokking, simulations)
+    for j in range(len(grokking.falls)):
+        _draw_times(times, grokking, simulations, j)
+    _finish_times(times, grokking)
     delta = grokking.config["delta"]
     low, high = grokking.probabilities[0], grokking.probabilities[-1]
     set_title(
@@ -99,6 +120,10 @@ def plot_grokking(
         + ("; thin lines and points: simulated runs" if len(simulations) else ""),
     )
     return figure
+
+
+def _color(fall: int) -> str:
+    return _COLORS[fall % len(_COLORS)]
 
 
 def _draw_runs(
@@ -120,42 +145,52 @@ def _draw_runs(
     axes.plot(t, median, color=color, linewidth=1.5, label=label)
 
 
-def _draw_times(axes: Axes, grokking: Grokking, simulations: Sequence[Simulation]) -> None:
-    """Draw the time of the fall against the dimension."""
+def _draw_times(
+    axes: Axes, grokking: Grokking, simulations: Sequence[Simulation], index: int
+) -> None:
+    """Draw the time of a fall against the dimension."""
+    fall_level, fall_time, fall_error = grokking.falls[index]
+    color, runs_color = (_color(index),) * 2 if grokking.drops else (GREEN, VERMILLION)
     d = np.array(grokking.d, dtype=np.float64)
     order = np.argsort(d)
     last = float(grokking.steps[-1])
-    fall = np.where(np.isnan(grokking.fall_time), last, grokking.fall_time)[order]
+    fall = np.where(np.isnan(fall_time), last, fall_time)[order]
     level = grokking.probabilities.index(0.5)
-    median, error = grokking.fall_time[order, level], grokking.fall_time_stderr[order, level]
+    median, error = fall_time[order, level], fall_error[order, level]
     axes.set_xscale("log")
     if len(d) > 1:
-        axes.fill_between(d[order], fall[:, 0], fall[:, -1], color=GREEN, alpha=0.2, linewidth=0)
-        axes.plot(d[order], median, color=GREEN, marker="o", markersize=2.7)
+        axes.fill_between(d[order], fall[:, 0], fall[:, -1], color=color, alpha=0.2, linewidth=0)
+        axes.plot(d[order], median, color=color, marker="o", markersize=2.7)
     else:
         below, above = median - fall[:, 0], fall[:, -1] - median
-        axes.errorbar(d, median, [below, above], fmt="o", color=GREEN, capsize=2.7, elinewidth=2.7,
-                      ecolor=GREEN, alpha=0.6)  # fmt: skip
+        axes.errorbar(d, median, [below, above], fmt="o", color=color, capsize=2.7, elinewidth=2.7,
+                      ecolor=color, alpha=0.6)  # fmt: skip
     if (error > 0.0).any():
         axes.errorbar(
             d[order], median, error, fmt="none", ecolor="black", capsize=2, elinewidth=0.8,
-            label="error of the drawn starts", zorder=4,
+            label=None if index else "error of the drawn starts", zorder=4,
         )  # fmt: skip
-        axes.legend(loc="best")
     for simulation in simulations:
-        level = grokking.fall_level[grokking.d.index(simulation.d)]
+        level = fall_level[grokking.d.index(simulation.d)]
         found = np.array([fall_step(loss, level) for loss in simulation.test_loss])
         # Beside each other, so that runs that fall at the same time are seen.
         place = simulation.d * np.exp(0.06 * (np.arange(len(found)) / len(found) - 0.5))
         fell = np.isfinite(found)
         axes.plot(
-            place[fell], found[fell], "o", color=VERMILLION, markersize=2.4, alpha=0.7, zorder=3
+            place[fell], found[fell], "o", color=runs_color, markersize=2.4, alpha=0.7, zorder=3
         )
         if not fell.all():
             axes.plot(
-                place[~fell], np.full(np.count_nonzero(~fell), last), "^", color=VERMILLION,
+                place[~fell], np.full(np.count_nonzero(~fell), last), "^", color=runs_color,
                 markersize=3.4, markerfacecolor="white", zorder=3,
             )  # fmt: skip
+
+
+def _finish_times(axes: Axes, grokking: Grokking) -> None:
+    """Label the axes of the times."""
+    d, last = np.array(grokking.d, dtype=np.float64), float(grokking.steps[-1])
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="best")
     axes.set_xticks(d, [f"{value:g}" for value in d])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

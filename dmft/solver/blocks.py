@@ -39,9 +39,10 @@ class PathBlocks:
     streams : list of GaussianStream
     k : int
         Latent coordinates, the first of the leading ones.
-    mirror : callable, optional
-        Changes the signs of latent coordinates (k, n). Paths are then antithetic pairs: the second
-        half of each block are the mirror images of the first, with the same random numbers.
+    mirrors : sequence of callable
+        Each changes signs of latent coordinates (k, n). With one, paths are antithetic pairs: the
+        second half of each block are the mirror images of the first, with the same random numbers.
+        With p of them there are 2^p images of each path, itself included.
 
     Attributes
     ----------
@@ -52,14 +53,14 @@ class PathBlocks:
         self,
         streams: list[GaussianStream],
         k: int,
-        mirror: Callable[[FloatArray], FloatArray] | None,
+        mirrors: Sequence[Callable[[FloatArray], FloatArray]] = (),
     ) -> None:
         leading = [stream.leading() for stream in streams]
         total = sum(block.shape[1] for block in leading)
         width = block_width(total)
-        if mirror is not None:
-            width //= 2
-        # The streams and columns that the paths of a block (of its first half) come from.
+        self._n_images = 2 ** len(mirrors)
+        width = max(1, width // self._n_images)
+        # The streams and columns that the paths of a block (before any mirror) come from.
         self._pieces: list[list[tuple[int, slice]]] = []
         room = 0
         for index, of_stream in enumerate(leading):
@@ -73,13 +74,12 @@ class PathBlocks:
         self.leading = []
         for pieces in self._pieces:
             block = np.concatenate([leading[i][:, columns] for i, columns in pieces], axis=1)
-            if mirror is not None:
+            for mirror in mirrors:
                 image = np.concatenate([mirror(block[:k]), block[k:]])
                 block = np.concatenate([block, image], axis=1)
             self.leading.append(np.ascontiguousarray(block))
         used = [i for pieces in self._pieces for i, _ in pieces]
         self._splits_streams = len(used) > len(set(used))
-        self._is_antithetic = mirror is not None
 
     @property
     def sizes(self) -> list[int]:
@@ -95,6 +95,7 @@ class PathBlocks:
     ) -> Callable[[int], None]:
         """Return a function that fills in the numbers of the streams, (..., paths of the block)."""
         drawn = list(run(draw, streams)) if self._splits_streams else None
+        n_images = self._n_images
 
         def fill(b: int) -> None:
             numbers = [
@@ -102,6 +103,6 @@ class PathBlocks:
                 for i, columns in self._pieces[b]
             ]
             together = np.concatenate(numbers, axis=-1)
-            targets[b][...] = np.tile(together, 2) if self._is_antithetic else together
+            targets[b][...] = np.tile(together, n_images) if n_images > 1 else together
 
         return fill

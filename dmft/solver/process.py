@@ -19,10 +19,12 @@ and the average without b has less noise; b enters by the new direction.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dmft.model.features import reflected
 from dmft.solver.basis import FullPass
 from dmft.solver.blocks import PathBlocks
 from dmft.solver.coefficients import widened
@@ -38,7 +40,7 @@ from dmft.solver.truncation import Activity
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -83,6 +85,10 @@ class Process(DeclaredState):
     antithetic : bool
         Whether paths are pairs with the hard coordinates z_h and -z_h. Otherwise gradients are
         projected off the hard directions, and the overlap with them stays what it is.
+    held : ndarray, shape (k, r), optional
+        With antithetic paths: directions off which gradients are projected all the same.
+    features : sequence of ndarray, shape (k, r)
+        With antithetic paths: each has pairs of its own, in place of one for all hard directions.
     masks : list of MaskStream, optional
         The batches, one for each stream; all samples count where there are none.
     trains : pair of bool
@@ -121,6 +127,7 @@ class Process(DeclaredState):
         *,
         antithetic: bool = False,
         held: FloatArray | None = None,
+        features: Sequence[FloatArray] = (),
         masks: list[MaskStream] | None = None,
         trains: tuple[bool, bool] = (False, False),
         max_rows: int = sys.maxsize,
@@ -136,7 +143,9 @@ class Process(DeclaredState):
         self._run = run
         self._rows_per_path = rows_per_path
         self._mask_streams = masks
-        self._blocks = PathBlocks(streams, k, problem.target.mirror if antithetic else None)
+        mirrored = features or ((problem.target.hard_basis,) if antithetic else ())
+        mirrors = [partial(reflected, basis=basis) for basis in mirrored]
+        self._blocks = PathBlocks(streams, k, mirrors)
         self._gradients = PathGradients(problem, self._blocks, masks is not None, trains)
         self.labels, self.latent = self._gradients.labels, self._gradients.latent
         self.scales, self.r = self._gradients.scales, self._gradients.r

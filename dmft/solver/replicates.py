@@ -58,7 +58,7 @@ from dmft.training.methods import Method
 from rmt.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from numpy.typing import NDArray
@@ -174,6 +174,8 @@ def solve_antithetic(
     *,
     forcing: FloatArray | None = None,
     keep: Iterable[int] = (),
+    features: Sequence[FloatArray] = (),
+    held: FloatArray | None = None,
 ) -> Run:
     """Run over antithetic pairs of all paths, perturbed by a force on the overlaps.
 
@@ -189,6 +191,10 @@ def solve_antithetic(
         Added to E[g^t z^T] at step t, so that M(t + 1) receives ``-step_size * forcing[t]``.
     keep : iterable of int
         Steps whose pre-activations the run keeps.
+    features : sequence of ndarray, shape (k, r)
+        Groups of hard directions with pairs of their own (`dmft.model.features`).
+    held : ndarray, shape (k, r), optional
+        Directions whose overlaps stay what they are.
 
     Returns
     -------
@@ -197,8 +203,12 @@ def solve_antithetic(
     """
     hard_basis = problem.target.hard_basis
     kept = frozenset(keep)
-    check_solve(problem, method, sampling, len(kept))
-    shared = _Shared(problem, delta, method, sampling, kept, 0, hard_basis, None, True, forcing)
+    images = replace(sampling, n_paths=sampling.n_paths * 2 ** max(len(features) - 1, 0))
+    check_solve(problem, method, images, len(kept))
+    shared = _Shared(
+        problem, delta, method, sampling, kept, 0, hard_basis, None, True, forcing, held,
+        features=tuple(features),
+    )  # fmt: skip
     n_workers = worker_count((execution or Execution()).threads, sampling.replicates)
     with single_threaded_blas(), Threads(n_workers) as pool:
         streams = list(pool.map(shared.stream, range(sampling.replicates)))
@@ -291,6 +301,7 @@ class _Shared:
     antithetic: bool = False  # paths are pairs with the hard coordinates z_h and -z_h
     forcing: FloatArray | None = None
     held: FloatArray | None = None  # with antithetic paths: directions that stay hard
+    features: tuple[FloatArray, ...] = ()  # likewise: groups with pairs of their own
     basis_rows: int = sys.maxsize  # that the paths may have
 
     def masks(self, replicate: int, stream: GaussianStream) -> MaskStream | None:
@@ -382,6 +393,7 @@ def _followed(
             run,
             antithetic=shared.antithetic,
             held=shared.held,
+            features=shared.features,
             masks=[mask for mask in masks if mask is not None] or None,
             trains=trains,
             max_rows=shared.basis_rows,

@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.accuracy import requested
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_array, check_integer
 from dmft.hessian.gap_samples import WhichOutlier
 from dmft.io.marks import DELTA, STEPS, TIME, ErrorOf
 from dmft.io.saved_result import SavedResult
-from dmft.model.held_directions import held_directions
+from dmft.model.held_directions import held_directions, made_easy_by
 from dmft.threshold.curve import ThresholdCurve
-from dmft.threshold.gap_memo import GapMemo
+from dmft.threshold.finite_size import FiniteSize, gap_memo
 from dmft.threshold.horizon import checked_steps, curves_of_features
+from dmft.threshold.levels import Levels
 from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
 from rmt.hard import Criterion
 from rmt.status import Status, first_failure
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from dmft._numerics.accuracy import Accuracy
     from dmft.io.report_text import Lines
     from dmft.model.problem import Problem
+    from dmft.threshold.gap_memo import GapMemo
     from dmft.training.methods import Method
 
 __all__ = ["Cascade", "CascadeStage", "cascade"]
@@ -96,6 +100,13 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
     bracket : tuple of float
     config : dict
         Problem, method, sampling as plain types.
+    rtol : float or None
+        The relative error asked for.
+    d : int or None
+        Of the thresholds of runs of dimension d; `ThresholdCurve.band` of each has their scatter.
+    makes_easy : ndarray, shape (k_h, k_h), or None
+        Staircases: once column i of ``problem.target.hard_basis`` is learned, the share of each
+        column that is easy, 0 to 1. None in older files, and with inputs of a law of their own.
 
     References
     ----------
@@ -113,7 +124,7 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
     True
     """
 
-    _axes: ClassVar = {"G": "stage", "J": "feature", "S": "step"}
+    _axes: ClassVar = {"G": "stage", "J": "feature", "S": "step", "h": "learned", "i": "hard"}
     _rows: ClassVar = ("stage", "feature", "step")
     _shown: ClassVar = ("bracket",)
 
@@ -121,6 +132,9 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
     criterion: Criterion
     bracket: Annotated[tuple[float, float], DELTA]
     config: dict[str, Any] = field(repr=False)
+    rtol: float | None = None
+    d: int | None = None
+    makes_easy: Annotated[FloatArray | None, "h i"] = None
 
     @property
     def status(self) -> Status:
@@ -223,6 +237,11 @@ def cascade(
     criterion: Criterion = "negative",
     points: int = 9,
     max_solves: int = 32,
+    rtol: float | None = None,
+    max_paths: int | None = None,
+    max_seconds: float | None = None,
+    d: int | None = None,
+    draws: int | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -255,6 +274,12 @@ def cascade(
     criterion : {"negative", "left", "any"}
     points, max_solves : int
         As in :func:`dmft.delta_nn_curve`.
+    rtol, max_paths, max_seconds : optional
+        As in :func:`dmft.delta_nn_curve`, for each threshold; the budget is that of all together.
+    d, draws : int, optional
+        Find the thresholds delta_NN^(j)(t; d) of runs of this dimension, as in
+        :func:`dmft.delta_nn_curve`: medians of the j-th smallest eigenvalue over draws, so that
+        symmetric features are apart.
     threads, progress, checkpoint, max_memory, throw
         As in :func:`dmft.delta_nn_curve`.
 
@@ -294,6 +319,8 @@ def cascade(
     if features is not None:
         features = check_integer("features", features, minimum=1)
         WhichOutlier.checked(problem, criterion, features)
+    size = FiniteSize.checked(d, draws, problem, method, ends, rtol=rtol)
+    accuracy = requested(rtol, max_paths, max_seconds)
     if isinstance(learned, str) or not isinstance(learned, Sequence | np.ndarray):
         raise ValueError(f"learned must be a sequence of overlaps, got {learned!r}")
     if len(learned) and problem.inputs is not None:
@@ -309,17 +336,15 @@ def cascade(
             hard = held_directions(one)
             count = one.m * hard.shape[1]
             count = count if features is None else min(count, features)
-            memo = GapMemo(
-                one, method, sampling, execution.part(f"stage-{index}", silent=False),
-                which=WhichOutlier(criterion), edge_sensitivity=True,
-            )  # fmt: skip
+            part = execution.part(f"stage-{index}", silent=False)
+            shared = _shared_solves(accuracy, size, one, method, sampling, part, criterion)
             stages.append(
                 CascadeStage(
                     overlap=_start(one),
                     hard=np.array(hard),
                     made_easy=_made_easy(one, hard.shape[1]),
                     curves=tuple(
-                        curves_of_features(memo, count, chosen, ends, points, max_solves)
+                        curves_of_features(shared, count, chosen, ends, points, max_solves)
                         if count
                         else ()
                     ),
@@ -334,9 +359,32 @@ def cascade(
                 "method": method.to_config(),
                 "sampling": sampling.to_config(),
             },
+            rtol=rtol,
+            d=None if size is None else size.d,
+            makes_easy=made_easy_by(problem.target) if problem.inputs is None else None,
         )
         execution.settle(found.status, found.detail)
     return found
+
+
+def _shared_solves(
+    accuracy: Accuracy | None,
+    size: FiniteSize | None,
+    problem: Problem,
+    method: Method,
+    sampling: Sampling,
+    execution: Execution,
+    criterion: Criterion,
+) -> GapMemo | Levels:
+    """Return what the curves of a stage share: solves on given paths, or on more and more."""
+    which = WhichOutlier(criterion)
+    if accuracy is None:
+        return gap_memo(
+            size, problem, method, sampling, execution, which=which, edge_sensitivity=True
+        )
+    return Levels(
+        accuracy, problem, method, sampling, execution, which=which, edge_sensitivity=True
+    )
 
 
 def _with_learned(problem: Problem, overlap: Any) -> Problem:

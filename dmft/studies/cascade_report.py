@@ -10,6 +10,8 @@ from dmft._numerics.value_text import text_table
 from dmft.io.report_text import cell, paths_line, problem_lines
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dmft.io.report_text import Lines
     from dmft.studies.cascade import Cascade, CascadeStage
 
@@ -19,14 +21,39 @@ __all__ = ["cascade_lines", "cascade_table"]
 def cascade_lines(result: Cascade, name: str = "") -> Lines:
     """Write a cascade: problem (after the name of the run), stages, what failed."""
     config = result.config
-    lines = [*problem_lines(config, name), paths_line(config["sampling"])]
+    lines = [*problem_lines(config, name), paths_line(config["sampling"], result.rtol)]
+    if result.d is not None:
+        draws = next(curve.draws for stage in result.stages for curve in stage.curves)
+        lines.append(("runs", f"d = {result.d}, {draws} draws"))
     if result.criterion != "negative":
         lines.append(("criterion", result.criterion))
+    if result.makes_easy is not None and result.makes_easy.any():
+        lines.append(("staircase", _staircase(result)))
     for index, stage in enumerate(result.stages):
         lines.append((f"stage {index + 1}", _stage(stage)))
     if result.detail:
         lines.append(("detail", result.detail))
     return lines
+
+
+def _staircase(result: Cascade) -> str:
+    """Say which hard directions become easy by which."""
+    assert result.makes_easy is not None
+    names = [_coordinates(column) for column in result.stages[0].hard.T]
+    words = []
+    for name, row in zip(names, result.makes_easy, strict=True):
+        easy = [other for other, share in zip(names, row, strict=True) if share > 1e-6]
+        if easy:
+            words.append(f"{name} makes {' and '.join(easy)} easy")
+    return "; ".join(words)
+
+
+def _coordinates(direction: NDArray[np.float64]) -> str:
+    """Write a direction in the latent coordinates."""
+    axes = np.flatnonzero(np.abs(direction) > 1e-9)
+    if len(axes) == 1:
+        return f"z{axes[0] + 1}"
+    return "(" + " ".join(f"{direction[axis]:+.3g} z{axis + 1}" for axis in axes) + ")"
 
 
 def _stage(stage: CascadeStage) -> str:

@@ -17,29 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.execution import Execution
-from dmft._numerics.sampling import Sampling, cubature_normals
+from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import (
     check_array,
     check_instance,
     check_integer,
     check_real,
 )
-from dmft.io.marks import STEPS
+from dmft.io.marks import STEPS, ErrorOf
 from dmft.io.saved_result import SavedResult
+from dmft.model.features import separate_features
 from dmft.model.problem import Problem
-from dmft.observables.alignment import hard_cosine
-from dmft.observables.generalization import expected_test_loss
-from dmft.solver.replicates import solve_antithetic
-from dmft.studies.fall_times import fall_step, fall_time_quantiles, folded_normal_quantile
+from dmft.studies.fall_predictions import Prediction
+from dmft.studies.followed_runs import follow, ordered_features
 from dmft.studies.initial_overlap import (
     check_method,
     check_problem,
     effective_initial_overlap,
-    free_gram,
     random_covariance,
 )
 from dmft.training.gradient_descent import GradientDescent
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,19 +47,46 @@ if TYPE_CHECKING:
     from dmft.io.report_text import Lines
 
 
-__all__ = ["Grokking", "predict_grokking"]
+__all__ = ["Grokking", "GrokkingDrop", "predict_grokking"]
 
 FloatArray = NDArray[np.float64]
 
 # Each initial overlap drawn is a solve: nobody waits for more.
 _MOST_DRAWS = 10**6
-# An initial overlap larger than this, in units of the radius, has no linear stage.
-_LARGEST_START = 0.9
-# Squared cosine with a hard direction from which it counts as learned.
-_LEARNED = 0.5
 _PROBABILITIES = (0.1, 0.5, 0.9)
-# Points that stand for the law of the initial overlap.
-_POINTS_OF_LAW = 2**11
+# Antithetic pairs of each feature by itself: so many make 2^4 images of each path.
+_MOST_DROPS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class GrokkingDrop:
+    """Fall of the test loss by one of several features, of n_d dimensions at n_q probabilities.
+
+    Attributes
+    ----------
+    directions : ndarray, shape (k, r)
+        Orthonormal basis of the feature.
+    hard_cosine : ndarray, shape (n_d, n_q, T + 1)
+        Largest squared cosine between its directions and the span of the neurons, in the runs of
+        `Grokking`.
+    fall_level : ndarray, shape (n_d,)
+        Halfway between the lowest test loss of runs that have learned the features before, and the
+        end of those that have learned this one too; NaN if none has.
+    fall_time, fall_time_stderr : ndarray, shape (n_d, n_q)
+        As in `Grokking`.
+
+    Examples
+    --------
+    See `dmft.predict_grokking`.
+    """
+
+    _axes: ClassVar = {"r": ".direction_of_feature"}
+
+    directions: Annotated[FloatArray, "k r"]
+    hard_cosine: Annotated[FloatArray, "n_d n_q T+1"]
+    fall_level: Annotated[FloatArray, "n_d"]
+    fall_time: Annotated[FloatArray, "n_d n_q", STEPS]
+    fall_time_stderr: Annotated[FloatArray, "n_d n_q", STEPS]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,6 +128,9 @@ class Grokking(
         fall within T, or ``max_draws`` starts left an error above ``rtol``; that of a solve that
         ended early.
     config : dict
+    drops : tuple of GrokkingDrop
+        Of several features, one fall each, in their order; the first is that of ``fall_time``.
+        Empty unless several were asked for.
 
     Examples
     --------
@@ -115,6 +143,7 @@ class Grokking(
     """
 
     _axes: ClassVar = {
+        "J": "drop",
         "n_d": "d", "n_q": "probability", "m": "neuron", "k_h": "hard_direction", "T": "step",
         "mk": "start_entry", "last": "linear_step",
     }  # fmt: skip
@@ -135,6 +164,23 @@ class Grokking(
     gain: Annotated[FloatArray, "last+1"]
     status: Status
     config: dict[str, Any] = field(repr=False)
+    drops: tuple[GrokkingDrop, ...] = ()
+
+    @property
+    def falls(self) -> tuple[tuple[FloatArray, FloatArray, FloatArray], ...]:
+        """Level, time and error of each fall, the only one where there are no `drops`."""
+        of = self.drops or (self,)
+        return tuple((one.fall_level, one.fall_time, one.fall_time_stderr) for one in of)
+
+    @property
+    def drop_time(self) -> Annotated[FloatArray, "J n_d n_q", STEPS]:
+        """`fall_time` of every fall, shape (F, n_d, n_q); F is 1 where there are no `drops`."""
+        return np.array([time for _, time, _ in self.falls])
+
+    @property
+    def drop_time_stderr(self) -> Annotated[FloatArray, "J n_d n_q", STEPS, ErrorOf("drop_time")]:
+        """Its errors, shape (F, n_d, n_q)."""
+        return np.array([error for _, _, error in self.falls])
 
     @property
     def steps(self) -> Annotated[NDArray[np.intp], "T", STEPS]:
@@ -155,6 +201,7 @@ def predict_grokking(
     *,
     hard_overlap: ArrayLike | Sequence[ArrayLike] | None = None,
     probabilities: Sequence[float] = _PROBABILITIES,
+    drops: int = 1,
     n_draws: int = 16,
     max_draws: int = 64,
     rtol: float = 0.03,
@@ -171,6 +218,12 @@ def predict_grokking(
     linear stage; quantiles over runs are those of the fit over the law of the initial overlap, with
     the residuals added, and starts are drawn until the jackknife error of the fit is small. The
     runs shown are those that fall nearest to the quantiles.
+
+    With several `drops` features are learned one after the other. From each start a run is followed
+    with the first feature alone, through its fall, the others at exactly zero; the noise that the
+    data add along the second is drawn along this run, and the run with both starts from the overlap
+    of the weights with the second and goes on under that noise; likewise for later ones. The fall
+    by a feature is through the level between runs without it and with it.
 
     Parameters
     ----------
@@ -190,6 +243,10 @@ def predict_grokking(
         start, each entry N(0, init_radius^2 / d), of neurons correlated as ``init_gram`` says.
     probabilities : sequence of float
         Levels of the band over runs, strictly between 0 and 1, increasing, with 0.5 among them.
+    drops : int
+        Number of features whose falls are predicted, 4 at most: groups of hard directions with
+        labels that do not change when the coordinates of one group alone change sign, in the order
+        in which small overlaps with them grow. By default one fall, of all hard directions.
     n_draws, max_draws : int
         Starts drawn for each d at first, at least 4, and at most, where there is more than one
         neuron or hard direction. Their number is doubled in between.
@@ -229,6 +286,14 @@ def predict_grokking(
     >>> median = found.fall_time[0, 1]
     >>> bool(25 < median < 40)
     True
+    >>> two = dmft.Target(lambda z, eps: z[:, 0] ** 2 + 0.3 * z[:, 1] ** 2, k=2)
+    >>> problem = dmft.Problem(two, dmft.Network("quadratic", [1.0, 1.0]), "pseudo-huber")
+    >>> found = dmft.predict_grokking(
+    ...     problem, 16.0, dmft.GradientDescent(0.2, 60), d=300, drops=2, n_draws=4, max_draws=4,
+    ...     sampling=dmft.Sampling(64, 2),
+    ... )
+    >>> [drop.directions.argmax() for drop in found.drops], found.drops[1].fall_time.shape
+    ([np.int64(0), np.int64(1)], (1, 3))
     """
     sampling = Sampling() if sampling is None else sampling
     check_instance("problem", problem, Problem)
@@ -240,62 +305,41 @@ def predict_grokking(
     levels = _checked_probabilities(probabilities)
     n_draws = check_integer("n_draws", n_draws, minimum=4, maximum=_MOST_DRAWS)
     max_draws = check_integer("max_draws", max_draws, minimum=n_draws, maximum=_MOST_DRAWS)
+    drops = check_integer("drops", drops, minimum=1, maximum=_MOST_DROPS)
     execution = Execution(threads, progress, throw=throw)
     rtol = check_real("rtol", rtol, minimum=0.0, exclusive=True)
     means = _checked_overlaps(hard_overlap, problem, len(dimensions))
+    features = _checked_features(problem, drops)
     law = effective_initial_overlap(problem, delta, method, sampling, execution)
 
-    random = random_covariance(problem) if hard_overlap is None else 0.0
-    plateau = _follow(problem, delta, method, sampling, np.zeros_like(means[0]), execution)
-    status = plateau.status
-    chosen: list[list[_Followed]] = []
-    fall_level = np.full(len(dimensions), np.nan)
-    fall_time = np.full((len(dimensions), len(levels)), np.nan)
-    fall_time_stderr = np.full_like(fall_time, np.nan)
-    n_starts = np.zeros(len(dimensions), dtype=np.intp)
-    is_rough = False
-    is_scalar = means[0].size == 1
-    n_first = len(levels) if is_scalar else n_draws
+    ordered = ordered_features(problem, law, features)[:drops]
+    plateau = follow(problem, delta, method, sampling, np.zeros_like(means[0]), execution)
+    prediction = Prediction(
+        problem,
+        delta,
+        method,
+        sampling,
+        law,
+        random_covariance(problem) if hard_overlap is None else 0.0,
+        ordered,
+        plateau,
+        levels,
+    )
+    n_first = len(levels) if means[0].size == 1 else n_draws
     with execution.shown(n_first * len(dimensions), "predicted runs") as execution:
-        for i, dimension in enumerate(dimensions):
-            covariance = (law.covariance + random) / dimension
-            if is_scalar:
-                starts, count = _quantiles(means[i], covariance, levels), len(levels)
-            else:
-                starts, count = _drawn(means[i], covariance, sampling, 0, max_draws), n_draws
-                points = _drawn(means[i], covariance, sampling, 1, _POINTS_OF_LAW)
-                everything = law.amplitudes(np.array(points))
-            runs: list[_Followed] = []
-            while True:
-                _check_starts(starts[len(runs) : count], dimension, problem)
-                for start in starts[len(runs) : count]:
-                    runs.append(_follow(problem, delta, method, sampling, start, execution))
-                    if not runs[-1].status.ok:
-                        status = runs[-1].status
-                    execution.advance()
-                fall_level[i] = _fall_level(plateau, runs)
-                times = np.array([fall_step(run.test_loss, fall_level[i]) for run in runs])
-                if is_scalar:
-                    fall_time[i] = times
-                    fall_time_stderr[i] = np.where(np.isnan(times), np.nan, 0.0)
-                    break
-                amplitudes = law.amplitudes(np.array([run.start for run in runs]))
-                fall_time[i], fall_time_stderr[i] = fall_time_quantiles(
-                    times, amplitudes, everything, levels, float(method.n_steps)
-                )
-                allowed = np.where(np.array(levels) == 0.5, rtol, 2.0 * rtol)
-                rough = fall_time_stderr[i] > allowed * fall_time[i][levels.index(0.5)]
-                if not rough.any() or count >= max_draws:
-                    is_rough |= bool(rough.any())
-                    runs = _nearest(runs, times, fall_time[i], levels)
-                    break
-                count = min(2 * count, max_draws)
-            n_starts[i] = count
-            chosen.append(runs)
+        found = [
+            prediction.at(dimension, mean, (n_draws, max_draws), rtol, execution)
+            for dimension, mean in zip(dimensions, means, strict=True)
+        ]
+    fall_level, fall_time, fall_time_stderr = (
+        np.array([getattr(one, name) for one in found]) for name in ("level", "time", "stderr")
+    )
+    status = first_failure([*(one.status for one in reversed(found)), plateau.status])
     if status.ok and np.max(law.largest_gain) <= 1.0:
         status = Status.NO_OUTLIER
-    elif status.ok and (is_rough or np.isnan(fall_time).any()):
+    elif status.ok and (any(one.is_rough for one in found) or np.isnan(fall_time).any()):
         status = Status.MAX_STEPS
+    chosen = [one.runs for one in found]
     result = Grokking(
         d=dimensions,
         probabilities=levels,
@@ -303,10 +347,10 @@ def predict_grokking(
             name: np.array([[getattr(run, name) for run in runs] for runs in chosen])
             for name in ("start", "hard_cosine", "train_loss", "test_loss")
         },
-        fall_level=fall_level,
-        fall_time=fall_time,
-        fall_time_stderr=fall_time_stderr,
-        n_starts=n_starts,
+        fall_level=fall_level[:, 0],
+        fall_time=fall_time[:, 0],
+        fall_time_stderr=fall_time_stderr[:, 0],
+        n_starts=np.array([one.n_starts for one in found], dtype=np.intp),
         start_covariance=law.covariance,
         gain=law.largest_gain,
         status=status,
@@ -317,104 +361,22 @@ def predict_grokking(
             "sampling": sampling.to_config(),
             "hard_overlap": None if hard_overlap is None else means.tolist(),
         },
+        drops=tuple(
+            GrokkingDrop(
+                directions=feature,
+                hard_cosine=np.array([[run.feature_cosines[j] for run in runs] for runs in chosen]),
+                fall_level=fall_level[:, j],
+                fall_time=fall_time[:, j],
+                fall_time_stderr=fall_time_stderr[:, j],
+            )
+            for j, feature in enumerate(ordered)
+        ),
     )
     execution.settle(status, f"Times of the fall: {fall_time.tolist()}.")
     return result
 
 
-def _fall_level(plateau: _Followed, runs: list[_Followed]) -> float:
-    """Return the mean of the lowest test loss at zero overlap and the final one of learned runs."""
-    ends = [run.test_loss[-1] for run in runs if run.hard_cosine[-1] >= _LEARNED]
-    if not ends:
-        return float("nan")
-    lowest, end = float(np.nanmin(plateau.test_loss)), float(np.median(ends))
-    return 0.5 * (lowest + end) if end < lowest else float("nan")
-
-
-@dataclass(frozen=True, eq=False)
-class _Followed:
-    """Run from one initial overlap."""
-
-    start: FloatArray
-    hard_cosine: FloatArray
-    train_loss: FloatArray
-    test_loss: FloatArray
-    status: Status
-
-
-def _follow(
-    problem: Problem,
-    delta: float,
-    method: GradientDescent,
-    sampling: Sampling,
-    start: FloatArray,
-    execution: Execution,
-) -> _Followed:
-    """Run from an overlap with the hard directions; NaN after a run that ended early."""
-    started = problem.with_hard_overlap(start)
-    run = solve_antithetic(started, delta, method, sampling, execution)
-    overlap, norm = run.weights[:, :, : problem.k], run.weights @ np.swapaxes(run.weights, 1, 2)
-    curves = {
-        "hard_cosine": hard_cosine(overlap, norm, problem.target.hard_basis),
-        "train_loss": run.train_loss,
-        "test_loss": expected_test_loss(
-            started, overlap, norm, sampling, range(sampling.replicates)
-        ),
-    }
-    missing = method.n_steps + 1 - run.n_times
-    padded = {
-        name: np.pad(curve, (0, missing), constant_values=np.nan) for name, curve in curves.items()
-    }
-    return _Followed(start=start, status=run.status, **padded)
-
-
-def _quantiles(
-    mean: FloatArray, covariance: FloatArray, levels: tuple[float, ...]
-) -> list[FloatArray]:
-    """Return starts (1, 1) of one neuron along one direction, at quantiles of their size."""
-    spread = float(np.sqrt(covariance[0, 0]))
-    # Runs that start lower fall later.
-    sizes = [folded_normal_quantile(1.0 - level, float(mean[0, 0]), spread) for level in levels]
-    return [np.full((1, 1), size) for size in sizes]
-
-
-def _drawn(
-    mean: FloatArray, covariance: FloatArray, sampling: Sampling, replicate: int, count: int
-) -> list[FloatArray]:
-    """Draw starts (m, k_h) from their law: the leading points of a Sobol sequence."""
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    n_points = 1 << (count - 1).bit_length()
-    normals = cubature_normals(sampling, replicate, mean.size, n_points)[:, :count]
-    draws = mean.reshape(-1, 1) + root @ normals
-    return [draw.reshape(mean.shape) for draw in draws.T]
-
-
-def _nearest(
-    runs: list[_Followed], times: FloatArray, chosen: FloatArray, levels: tuple[float, ...]
-) -> list[_Followed]:
-    """Choose the runs that fall nearest to given times; where those are NaN, by rank."""
-    late = np.where(np.isnan(times), np.inf, times)
-    order = np.argsort(late, kind="stable")
-    picked = [
-        order[round(level * (len(runs) - 1))] if np.isnan(time) else np.argmin(np.abs(late - time))
-        for time, level in zip(chosen, levels, strict=True)
-    ]
-    return [runs[int(index)] for index in picked]
-
-
 # -- checks ------------------------------------------------------------------------------------
-
-
-def _check_starts(starts: list[FloatArray], dimension: int, problem: Problem) -> None:
-    room = _LARGEST_START**2 * free_gram(problem)
-    if any(np.linalg.eigvalsh(room - start @ start.T)[0] < 0.0 for start in starts):
-        largest = max(float(np.linalg.norm(start, 2)) for start in starts)
-        raise ValueError(
-            "d must be large enough for a small start: with the noise of the data the overlap at "
-            f"d = {dimension} starts at {largest:.2g}, and init_radius is "
-            f"{np.array(problem.init_radius).tolist()}"
-        )
 
 
 def _checked_dimensions(d: int | Sequence[int], problem: Problem) -> tuple[int, ...]:
@@ -426,6 +388,20 @@ def _checked_dimensions(d: int | Sequence[int], problem: Problem) -> tuple[int, 
     if len(set(dimensions)) < len(dimensions):
         raise ValueError(f"d must name distinct dimensions, got {values}")
     return dimensions
+
+
+def _checked_features(problem: Problem, drops: int) -> tuple[FloatArray, ...]:
+    """Return the features of the label, if several falls are asked for and it has enough."""
+    if drops == 1:
+        return ()
+    features = separate_features(problem.target)
+    if drops > len(features):
+        raise ValueError(
+            f"drops must be at most {len(features)}, the features of label "
+            f"{problem.target.name!r} whose hard coordinates can change sign without the others, "
+            f"got {drops}"
+        )
+    return features
 
 
 def _checked_probabilities(probabilities: Sequence[float]) -> tuple[float, ...]:

@@ -15,6 +15,8 @@ from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.studies.fall_times import fall_step
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dmft.io.report_text import Lines
     from dmft.simulation.simulation import Simulation
     from dmft.studies.algorithmic_threshold import AlgorithmicGap
@@ -155,29 +157,39 @@ def _drawn_line(result: Grokking) -> list[tuple[str, str]]:
     return [("starts drawn", f"{counts}; errors below are those of so many starts")]
 
 
-def fall_times(result: Grokking, simulation: Simulation) -> list[float]:
+def fall_times(result: Grokking, simulation: Simulation, drop: int = 0) -> list[float]:
     """Return the step at which the test loss of each seed falls through the level of its size."""
-    level = float(result.fall_level[result.d.index(simulation.d)])
+    level = float(result.falls[drop][0][result.d.index(simulation.d)])
     return [fall_step(loss, level) for loss in simulation.test_loss]
 
 
 def grokking_table(result: Grokking, simulations: Sequence[Simulation] = ()) -> str:
-    """Write the time of the fall, a row for each size."""
+    """Write the time of the fall, a row for each size; of several falls for each of them."""
     levels = [f"{level:.0%}" for level in result.probabilities]
-    header = ["test loss falls at step", *levels]
+    header = ["test loss falls at step", *(["by feature"] if result.drops else []), *levels]
     if simulations:
         header += ["simulated median", "from", "to", "in the band"]
     rows = []
-    for d, times, errors in zip(result.d, result.fall_time, result.fall_time_stderr, strict=True):
-        row = [f"d = {d}", *map(_time, times, errors)]
+    for i, j in np.ndindex(len(result.d), len(result.falls)):
+        d, (_, of_drop, error) = result.d[i], result.falls[j]
+        times, errors = of_drop[i], error[i]
+        row = [f"d = {d}" if not j else "", *map(_time, times, errors)]
+        if result.drops:
+            row.insert(1, f"{j + 1}: {_direction(result.drops[j].directions)}")
         for simulation in (one for one in simulations if one.d == d):
-            found = sorted(_last(time) for time in fall_times(result, simulation))
+            found = sorted(_last(time) for time in fall_times(result, simulation, j))
             low, high = _last(-math.inf if math.isnan(times[0]) else times[0]), _last(times[-1])
             inside = sum(low <= time <= high for time in found)
             middle = 0.5 * (found[(len(found) - 1) // 2] + found[len(found) // 2])
             row += [_time(middle), _time(found[0]), _time(found[-1]), f"{inside} of {len(found)}"]
         rows.append(row)
     return text_table(header, rows)
+
+
+def _direction(basis: NDArray[np.float64]) -> str:
+    """Write the latent coordinates that a feature consists of."""
+    axes = np.flatnonzero(np.abs(basis).max(axis=1) > 1e-9)
+    return " ".join(f"z{axis + 1}" for axis in axes)
 
 
 def _last(time: float) -> float:

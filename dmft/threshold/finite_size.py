@@ -148,7 +148,7 @@ class FiniteSizeMemo(GapMemo):
         deltas = [delta for delta in sorted(self._drawn) if step in self._drawn[delta]]
         if not deltas:  # runs ended before
             return np.nan, np.nan
-        gaps = np.array([self._drawn[delta][step] for delta in deltas])
+        gaps = np.array([self._drawn[delta][step][:, self.which.index - 1] for delta in deltas])
         roots = [_own_root(np.log(deltas), gap) for gap in gaps.T]
         lower, upper = np.exp(np.quantile(roots, BAND, method="nearest")).tolist()
         return lower, upper
@@ -221,7 +221,10 @@ class FiniteSizeMemo(GapMemo):
     def _median(
         self, delta: float, step: int, laws: Callable[[int, Sequence[int]], list[HessianLaw]]
     ) -> GapSample:
-        """Compute the median of gap and edge over draws, and pseudo-replicates with its error."""
+        """Compute medians of levels and edge over draws, and pseudo-replicates with their errors.
+
+        Medians of ordered levels: in single draws even those of symmetric features are apart.
+        """
         lower, upper, weight = _neighbours(delta * self.size.d)
         counts = [lower] if weight == 0.0 else [lower, upper]
 
@@ -238,14 +241,20 @@ class FiniteSizeMemo(GapMemo):
         failed = [one.status for pair in found for one in pair if not one.status.ok]
         if failed:
             return self._missing(failed[0])
-        gap, edge = (
-            np.array([_between([getattr(one, name)[0] for one in pair], weight) for pair in found])
-            for name in ("gap", "edge")
+        levels = np.array([_between([one.levels[0] for one in pair], weight) for pair in found])
+        edge = np.array([_between([one.edge[0] for one in pair], weight) for pair in found])
+        self._drawn.setdefault(delta, {})[step] = levels
+        groups, index = self.sampling.replicates, self.which.index
+        rows = np.stack([_pseudo_replicates(level, groups) for level in levels.T], axis=1)
+        return GapSample(
+            gap=rows[:, index - 1],
+            edge=_pseudo_replicates(edge, groups),
+            edge_sensitivity=0.0,
+            status=Status.SUCCESS,
+            levels=rows,
+            noise=np.zeros((rows.shape[1], rows.shape[1])),
+            index=index,
         )
-        self._drawn.setdefault(delta, {})[step] = gap
-        groups = self.sampling.replicates
-        gap, edge = _pseudo_replicates(gap, groups), _pseudo_replicates(edge, groups)
-        return GapSample(gap, edge, 0.0, Status.SUCCESS)
 
 
 def gap_memo(
@@ -271,9 +280,9 @@ def _neighbours(n: float) -> tuple[int, int, float]:
     return below, above, float(np.log(n / below) / np.log(above / below))
 
 
-def _between(values: Sequence[float], weight: float) -> float:
-    """Interpolate between two values; one alone is the value."""
-    return float(values[0] if len(values) == 1 else (1 - weight) * values[0] + weight * values[1])
+def _between(values: Sequence[Any], weight: float) -> Any:
+    """Interpolate between two values, or arrays of them; one alone is the value."""
+    return values[0] if len(values) == 1 else (1 - weight) * values[0] + weight * values[1]
 
 
 def _n_paths(trajectory: Trajectory) -> int:

@@ -189,6 +189,7 @@ class GapMemo:
         self.rank = 0
         self._seconds: dict[int, list[float]] = {}
         self._known: dict[float, dict[int, Evaluation]] = {}
+        self._uncounted = 0
 
     def evaluate(self, delta: float, steps: Sequence[int]) -> dict[int, Evaluation]:
         """Compute the gap at a delta and ascending steps, by one solve or none."""
@@ -217,6 +218,12 @@ class GapMemo:
         """Return a memo of the gap of another index, which shares all solves with this one."""
         other = copy.copy(self)
         other.which = replace(self.which, index=index)
+        return other
+
+    def counting_anew(self) -> GapMemo:
+        """Return a memo that shares all solves with this one, of which it counts none so far."""
+        other = copy.copy(self)
+        other._uncounted = len(self._known)
         return other
 
     def _evaluations(
@@ -368,7 +375,7 @@ class GapMemo:
     @property
     def n_solves(self) -> int:
         """Number of deltas evaluated."""
-        return len(self._known)
+        return len(self._known) - self._uncounted
 
     @property
     def is_unbounded(self) -> bool:

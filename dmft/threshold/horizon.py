@@ -226,7 +226,7 @@ def _refine_start(curve: list[LocatedStep], points: int) -> None:
 
 
 def curves_of_features(
-    memo: GapMemo,
+    shared: GapMemo | Levels,
     count: int,
     steps: Sequence[int],
     bracket: tuple[float, float],
@@ -237,8 +237,8 @@ def curves_of_features(
 
     Parameters
     ----------
-    memo : GapMemo
-        Of the first outlier.
+    shared : GapMemo or Levels
+        Of the first outlier; levels to reach an accuracy.
     count : int
         Number of outliers.
     steps : sequence of int
@@ -251,13 +251,17 @@ def curves_of_features(
     list of ThresholdCurve
     """
     found = []
-    silent = replace(memo.execution, throw=False)
     for index in range(1, count + 1):
-        of_feature = memo.sharing(index)
-        most = max(max_solves, memo.n_solves + max_solves - points)
-        curve = find_roots(of_feature, steps, bracket, points, most)
+        if isinstance(shared, Levels):
+            of_feature, rtol = shared.of_index(index), shared.accuracy.rtol
+            curve, memos = roots_to_accuracy(of_feature, steps, bracket, points, max_solves)
+        else:
+            memos, rtol = [shared.sharing(index)], None
+            most = max(max_solves, shared.n_solves + max_solves - points)
+            curve = find_roots(memos[0], steps, bracket, points, most)
         _refine_start(curve, points)
-        found.append(_curve(silent, curve, [of_feature], bracket, None))
+        silent = replace(memos[0].execution, throw=False)
+        found.append(_curve(silent, curve, memos, bracket, rtol))
     return found
 
 

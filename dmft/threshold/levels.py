@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,13 @@ class Levels:
         self._problem, self._method, self._sampling = problem, method, sampling
         self._execution, self._edge_sensitivity = execution, edge_sensitivity
         self._which = which
+        self._memos: dict[int, GapMemo] = {}
+
+    def of_index(self, index: int) -> Levels:
+        """Return the levels of the gap of another index, which share all solves with these."""
+        other = copy.copy(self)
+        other._which = replace(self._which, index=index)
+        return other
 
     def first(self, step: int) -> GapMemo:
         """Return a memo on the paths to begin with, for gaps up to a step."""
@@ -105,11 +113,13 @@ class Levels:
         return self._memo(n_paths) if status.ok else status
 
     def _memo(self, n_paths: int) -> GapMemo:
-        return GapMemo(
-            self._problem,
-            self._method,
-            replace(self._sampling, n_paths=n_paths),
-            self._execution.part(f"paths-{n_paths}", silent=False),
-            which=self._which,
-            edge_sensitivity=self._edge_sensitivity,
-        )
+        if n_paths not in self._memos:
+            self._memos[n_paths] = GapMemo(
+                self._problem,
+                self._method,
+                replace(self._sampling, n_paths=n_paths),
+                self._execution.part(f"paths-{n_paths}", silent=False),
+                which=self._which,
+                edge_sensitivity=self._edge_sensitivity,
+            )
+        return self._memos[n_paths].sharing(self._which.index).counting_anew()

@@ -46,6 +46,18 @@ def test_cascade(call):
     assert code == (0 if loaded.status.ok else 3)
 
 
+def test_cascade_of_runs(call):
+    code, out, _ = call(
+        "--json", "--d", 40, "--draws", 8, "--set", "problem.loss=square", "--set",
+        "cascade.learned=[]", "--steps", 0, "--bracket", 0.5, 20,
+    )  # fmt: skip
+    [feature] = json.loads(out)["stages"][0]["features"]
+    assert json.loads(out)["d"] == 40
+    assert feature["draws"] == 8
+    assert feature["band"][0] < feature["value"] < feature["band"][1]
+    assert code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -56,6 +68,10 @@ def test_cascade(call):
         (["--set", "cascade.learned=0.2"], ["cascade.learned", "array"]),
         (["--set", "cascade.learned=[[5.0, 0.0]]"], ["initial_overlap"]),
         (["--steps", 2], ["steps", "1", "2"]),
+        (["--d", 100, 200], ["d must be one size here", "100", "200"]),
+        (["--draws", 8], ["draws", "dimension d"]),
+        (["--d", 100, "--rtol", 0.1], ["rtol must not come with d"]),
+        (["--d", 3], ["d must", "3"]),
         (["--set", "target.label=linear"], ["hard direction"]),
     ],
 )

@@ -180,6 +180,7 @@ def test_the_presets_are_those_announced():
         "sphere",
         "student-t-inputs",
         "trained-second-layer",
+        "two-features",
         "two-spheres",
     )
 

@@ -24,6 +24,7 @@ TAKEN = {
     "spectrum": [dmft.solve, dmft.spectrum, dmft.Trajectory.hessian],
     "simulation": [dmft.simulate],
     "sweep": [dmft.sweep],
+    "grokking": [dmft.predict_grokking],
     "scan": [dmft.scan],
 }
 # What a table says in another way than the function.

@@ -60,9 +60,17 @@ def test_a_power_law():
     assert Target({"name": "power-law", "gamma": 1.0, "features": 16}).hard_basis.shape == (16, 16)
 
 
+def test_two_squares():
+    target = Target({"name": "two-squares", "weight": 0.3})
+    np.testing.assert_allclose(target.sample_labels(Z, np.zeros(3)), Z**2 @ [1.0, 0.3], rtol=1e-15)
+    np.testing.assert_array_equal(target.hard_basis, hard_subspace(target.sample_labels, 2))
+    assert Target.from_config(target.to_config()) == target == pickle.loads(pickle.dumps(target))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"name": "two-squares", "weight": 0}, "weight must be a positive finite number, got 0"),
         ({"name": "power-law", "gamma": 1.0}, "must have a parameter features"),
         ({"name": "power-law", "gamma": 1.0, "features": 17}, "features must be an integer"),
         ({"name": "power-law", "gamma": -1.0, "features": 2}, "gamma must be a positive"),

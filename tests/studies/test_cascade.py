@@ -104,6 +104,9 @@ def test_symmetric_features_and_staircases():
     assert found.stages[1].made_easy == 1
     np.testing.assert_array_equal(found.stages[1].hard, np.eye(3)[:, :1])
     assert "1 made easy by it" in str(found)
+    np.testing.assert_array_equal(found.makes_easy, [[0, 0, 0], [0, 0, 1], [0, 1, 0]])
+    assert "z2 makes z3 easy; z3 makes z2 easy" in str(found)
+    assert not equal.makes_easy.any()
 
 
 def test_one_solve_for_each_delta(monkeypatch):
@@ -117,6 +120,45 @@ def test_one_solve_for_each_delta(monkeypatch):
     monkeypatch.setattr("dmft.threshold.gap_memo.solve_with", counted)
     dmft.cascade(features(1.0, 0.8, 0.6, 0.5, 0.4), METHOD, BRACKET, [1], SAMPLING, points=5)
     assert len(made) == len(set(made))
+
+
+def test_thresholds_of_runs_are_those_of_single_curves(tmp_path):
+    """Under the square loss, where the limit has none, from the draws of the first feature."""
+    problem = features(1.0, 0.6)
+    problem = dmft.Problem(problem.target, problem.network, "square")
+    options = {"points": 4, "max_solves": 4, "d": 60, "draws": 8}
+    found = dmft.cascade(problem, METHOD, (0.3, 30), [0, 2], SAMPLING, **options)
+    assert (found.d, found.stages[0].curves[1].draws) == (60, 8)
+    for index, curve in enumerate(found.stages[0].curves, start=1):
+        alone = dmft.delta_nn_curve(
+            problem, METHOD, (0.3, 30), [0, 2], SAMPLING, index=index, **options
+        )
+        np.testing.assert_array_equal(curve.value, alone.value)
+        np.testing.assert_array_equal(curve.band, alone.band)
+    assert np.all(found.value[0, 1] > found.value[0, 0])
+    assert np.all(found.multiplicity == 1)
+    found.save(tmp_path / "found")
+    assert dmft.load(tmp_path / "found.npz").d == 60
+    assert "d = 60, 8 draws" in str(found)
+
+
+def test_thresholds_to_an_accuracy():
+    """Later features go on from the solves of earlier ones, on more paths where they need them."""
+    found = dmft.cascade(
+        features(1.0, 0.6), METHOD, BRACKET, [1], SAMPLING, points=5, rtol=0.1, criterion="left"
+    )
+    first, second = found.stages[0].curves
+    assert found.status.ok
+    assert (found.rtol, first.rtol, second.rtol) == (0.1, 0.1, 0.1)
+    for curve in (first, second):
+        assert curve.error[0] < 0.1 * curve.value[0]
+    coarse = second.delta[second.paths_of_solve == 1024]
+    assert set(first.delta[first.paths_of_solve == 1024]) & set(coarse)
+    rough = dmft.cascade(
+        features(1.0, 0.6), METHOD, BRACKET, [1], dmft.Sampling(2048, 4), points=5, criterion="left"
+    )
+    error = np.hypot(rough.error, found.error)
+    assert np.all(np.abs(rough.value - found.value) < 3 * error)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +176,11 @@ def test_one_solve_for_each_delta(monkeypatch):
         ({"criterion": "top"}, "criterion must be one of negative, left, any"),
         ({"steps": [3]}, r"steps must be in 0\.\.n_steps = 0\.\.2, got 3"),
         ({"points": 3}, "points must be an integer >= 4, got 3"),
+        ({"draws": 8}, "draws must come with a dimension d"),
+        ({"d": 100, "rtol": 0.1}, "rtol must not come with d"),
+        ({"d": 5}, "d must"),
+        ({"rtol": 0.0}, "rtol must be a positive"),
+        ({"max_paths": 1024}, "max_paths"),
     ],
 )
 def test_one_line_for_bad_input(options, message):

@@ -113,7 +113,7 @@ def test_draws_come_from_paths_and_then_from_further_solves():
     for step in (1, 2):
         np.testing.assert_array_equal(one[step].sample.gap, two[step].sample.gap)
         assert len(first._drawn[4.0][step]) == 8
-        assert len(set(first._drawn[4.0][step].tolist())) == 8
+        assert len(np.unique(first._drawn[4.0][step])) == 8
     assert memo(25, draws=None).draws(2) == 8
     assert memo(5, draws=None).draws(2) == 24  # 1024 // 41, a multiple of the replicates
     assert memo(25, draws=None).draws(0) == 256

@@ -31,6 +31,9 @@ from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
 from dmft.studies.cascade import Cascade, CascadeStage, cascade
 from dmft.studies.fall_times import fall_step
 from dmft.studies.grokking import Grokking, GrokkingDrop, predict_grokking
+from dmft.studies.power_law import PowerLaw
+from dmft.studies.scaling_law import scaling_law
+from dmft.studies.scaling_law_result import ScalingLaw
 from dmft.studies.step_axis import StepAxis
 from dmft.studies.step_sizes import SimulationCheck, StepSizes
 from dmft.studies.sweep_laws import SweepPrediction, predict_sweep
@@ -78,10 +81,12 @@ __all__ = [
     "Loss",
     "Network",
     "NumericalFailure",
+    "PowerLaw",
     "Problem",
     "RiskMinimizer",
     "RunData",
     "Sampling",
+    "ScalingLaw",
     "Scan",
     "SimulatedHessian",
     "Simulation",
@@ -118,6 +123,7 @@ __all__ = [
     "predict_grokking",
     "predict_sweep",
     "preset_names",
+    "scaling_law",
     "scan",
     "simulate",
     "solve",

@@ -1,1 +1,1 @@
-"""Studies made of many solves and runs: algorithmic gap, step sizes, grokking, recovery."""
+"""Studies made of many solves and runs: algorithmic gap, step sizes, grokking, scaling laws."""

@@ -257,6 +257,19 @@ def call_cascade(draw):
         finite_where_success(curve, ["value", "stderr"], curve.status)
 
 
+def call_scaling_law(draw):
+    target = dmft.Target(lambda z, eps: z[:, 0] ** 2 + 0.5 * z[:, 1] ** 2 + 0.1 * eps, k=2)
+    network = dmft.Network(draw.value("quadratic", "gelu"), biases=draw.value(0.0, 0.3))
+    found = dmft.scaling_law(
+        dmft.Problem(target, network, draw.value("pseudo-huber", "square", extreme=("logistic",))),
+        draw.method(plain=True), (0.5, 30.0),
+        draw.value((1,), (1, 2), extreme=((0,), (2, 2), None)),
+        sampling=draw.sampling(), points=4, max_solves=4, n_points=draw.value(2**10, extreme=(1,)),
+        criterion=draw.value("negative", "left", extreme=("any",)),
+    )  # fmt: skip
+    assert found.status.ok == np.isfinite(found.threshold).all()
+
+
 def call_curve(draw):
     found = dmft.delta_nn_curve(
         draw.problem(True, 2), draw.method(), (0.5, 8.0), [2], draw.sampling(),
@@ -300,6 +313,7 @@ CALLS = [
     *(call_solve, call_solve, call_hessian, call_hessian, call_threshold, call_threshold),
     *(call_law, call_law, call_simulate, call_simulate, call_curve, call_grokking),
     call_cascade,
+    call_scaling_law,
 ]
 
 

@@ -75,6 +75,11 @@ def results():
         ),
         "left", (0.5, 8.0), curve.config,
     )  # fmt: skip
+    power_law = dmft.ScalingLaw(
+        (0, 0, 2), 2, np.arange(6.0).reshape(3, 2), np.full((3, 2), np.nan),
+        (dmft.Status.SUCCESS,) * 5 + (dmft.Status.NO_BRACKET,), np.array([2.0, 0.5]), 3.0,
+        (0.5, 8.0), "negative", curve.config, "It is positive.",
+    )  # fmt: skip
     swept = run_sweep(PROBLEM, [2.0, 3.0], METHOD, d=[10, 20], seeds=2, hessian_step=1, workers=1)
     return [
         trajectory,
@@ -82,6 +87,7 @@ def results():
         dmft.find_delta_nn(one, METHOD, (0.5, 8.0), step=0, scan_points=4),
         curve,
         cascade,
+        power_law,
         dmft.spectrum(trajectory, 2, points=20),
         trajectory.hessian(2, d=20, draws=3),
         dmft.delta_nn_at_sizes(one, METHOD, (0.5, 8.0), [30], 0, SAMPLING, draws=2, scan_points=3),
@@ -118,6 +124,7 @@ def test_every_kind_comes_back_to_the_bit(results, tmp_path):
         *(
             dmft.FiniteLaw,
             dmft.Cascade,
+            dmft.ScalingLaw,
             dmft.ThresholdsAtSizes,
             dmft.SweepPrediction,
             dmft.Comparison,

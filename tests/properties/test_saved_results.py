@@ -113,6 +113,13 @@ def test_thresholds(problem, sizes, step, criterion, data):
             learned=learned, criterion=criterion, threads=1,
         )
     )  # fmt: skip
+    if problem.m == 1 and followed and criterion != "any":
+        assert_comes_back(
+            dmft.scaling_law(
+                problem, method, BRACKET, (1, 2), sampling=SAMPLING, points=4, max_solves=4,
+                criterion=criterion, n_points=2**10, threads=1,
+            )
+        )  # fmt: skip
 
 
 @pytest.mark.slow

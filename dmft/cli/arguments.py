@@ -34,6 +34,10 @@ deviations in standard errors. The exit code is 0 also where they exceed 3; the 
 {_RESUME}"""
 _SWEEP = f"""A seed recovers when the squared cosine between a hard direction and the neurons
 reaches R within the steps given. Draws in the theory's delta_NN. {_RESUME}"""
+_RECOVERY = """Draws runs of dimension d in the few coordinates that gradient descent sees: these
+have the law of runs at that d, and take n x rank numbers in place of n x d. A run recovers when the
+squared cosine between a hard direction and the neurons reaches R within the steps given. Reads the
+table [sweep] of the run file."""
 _GROKKING = f"""Predicts the step at which the test loss falls, its median and a band over runs,
 from the initial overlap with the hard direction and the noise of the data, and simulates
 such runs (--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-start. {_RESUME}"""
@@ -173,11 +177,21 @@ def _sweep(parser: Parser) -> None:
     group = parser.add_argument_group(_SIMULATION)
     add_options(group, "sweep", "deltas", "d", "seeds", "inputs")
     _add_workers(group)
-    add_options(group, "sweep", "recovery", "hessian_step")
+    add_options(group, "sweep", "recovery", "hessian_step", "recovery_draws")
     # Not the n_steps of the method: that is the theory's, which looks at early steps.
     _add_method(parser, n_steps="sweep")
     group = _add_sampling(parser)
     add_options(group, "threshold", step="horizon t of the delta_NN(t) drawn in")
+    _add_output(parser)
+
+
+def _recovery(parser: Parser) -> None:
+    _add_source(parser)
+    group = parser.add_argument_group("runs to predict, in place of what the run file says")
+    add_options(group, "sweep", "deltas", "d", "recovery", "recovery_draws")
+    group.add_argument("--seed", type=integer, help="of the runs drawn (default: 0)")
+    _add_workers(group)
+    _add_method(parser, n_steps="sweep")
     _add_output(parser)
 
 
@@ -191,6 +205,10 @@ def _grokking(parser: Parser) -> None:
     group.add_argument(
         "--random-start", action="store_true", help="start from random weights, as training does"
     )
+    group.add_argument(
+        "--recovery-draws", type=integer, metavar="R",
+        help="runs drawn of each size to predict the probability of recovery (default: none)",
+    )  # fmt: skip
     _add_method(parser)
     _add_sampling(parser)
     _add_output(parser)
@@ -302,6 +320,13 @@ _COMMANDS = (
     _Command("compare", "simulation", "set the theory against simulations", _compare, _COMPARE),
     _Command(
         "sweep", "sweep", "find the threshold in simulations, over a grid of delta", _sweep, _SWEEP
+    ),
+    _Command(
+        "recovery",
+        "recovery",
+        "predict how often runs of finite d recover a hard direction",
+        _recovery,
+        _RECOVERY,
     ),
     _Command(
         "grokking",

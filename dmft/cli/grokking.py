@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from dmft.cli.exits import UsageError
 from dmft.cli.output import Output, execution, keeping_seeds, picked, unused_accuracy
+from dmft.cli.recovery import recovery_json
 from dmft.cli.run_files import descent_of, needed, run_file
 from dmft.cli.simulation import simulated
+from rmt.status import first_failure
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from dmft.config.config import RunFile
     from dmft.simulation.simulation import Simulation
     from dmft.studies.grokking import Grokking
+    from dmft.studies.recovery_result import RecoveryProbability
 
 __all__ = ["run_grokking"]
 
@@ -36,6 +40,8 @@ def run_grokking(arguments: argparse.Namespace) -> int:
     sizes = needed(run.simulation.d, "simulation.d")
     seeds = run.simulation.seeds if arguments.seeds is None else arguments.seeds
     check_integer("seeds", seeds, minimum=0)
+    if arguments.recovery_draws is not None:
+        check_integer("--recovery-draws", arguments.recovery_draws, minimum=1)
     check_workers(arguments.workers)
     _refuse_what_is_ignored(run)
     starts = _starts(arguments, run, sizes)
@@ -58,11 +64,47 @@ def run_grokking(arguments: argparse.Namespace) -> int:
             for i, d in enumerate(sizes if seeds else ())
         }
         simulations = simulated(arguments, run, output, delta, seeds, files)
+        kept = output.subfolder(f"{kind}-recovery")
+        recovery = _recovery(arguments, run, delta, sizes, starts, kept)
+        if recovery is not None:
+            output.save(f"{kind}-recovery", recovery)
+            output.draw(f"{kind}-recovery", "plot_recovery", recovery)
         output.save(kind, result)
         output.draw(kind, "plot_grokking", result, simulations)
     lines = unused_accuracy(grokking_lines(result, run.name, _start_line(run, starts)), run)
-    table = grokking_table(result, simulations)
-    return output.report("grokking", result.status, _json(result, simulations), lines, table)
+    table, data = grokking_table(result, simulations), _json(result, simulations)
+    status = result.status
+    if recovery is not None:
+        table = f"{table}\n\n{recovery.table()}"
+        data["recovery"] = recovery_json(recovery)
+        status = first_failure([status, recovery.status])
+    return output.report("grokking", status, data, lines, table)
+
+
+def _recovery(
+    arguments: argparse.Namespace,
+    run: RunFile,
+    delta: float,
+    sizes: tuple[int, ...],
+    starts: list[Any] | None,
+    kept: Path,
+) -> RecoveryProbability | None:
+    """Predict how many of the runs recover by each step, where it is asked for."""
+    from dmft.studies.recovery_draws import recovery_probability
+
+    if arguments.recovery_draws is None:
+        return None
+    with execution(arguments) as running:
+        return recovery_probability(
+            run.problem,
+            delta,
+            sizes,
+            descent_of(run),
+            draws=arguments.recovery_draws,
+            hard_overlap=starts,
+            checkpoint=kept,
+            **running.options("workers", "progress"),
+        )
 
 
 def _refuse_what_is_ignored(run: RunFile) -> None:

@@ -12,6 +12,7 @@ from dmft.cli.output import (
     keeping_seeds,
     picked,
 )
+from dmft.cli.recovery import check_gaussian, recovery_json
 from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
 from dmft.cli.theory import threshold_of
 from dmft.io.report_text import inputs_line, paths_line, problem_lines, with_error
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import argparse
 
     from dmft.config.config import RunFile
+    from dmft.studies.recovery_result import RecoveryProbability
     from dmft.studies.sweep_laws import SweepPrediction
     from dmft.studies.sweep_result import Sweep
     from dmft.threshold.threshold import Threshold
@@ -49,7 +51,12 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     bracket = _bracket(run, grid)
     threshold: Threshold | None = None
     at_sizes: list[Threshold] = []
+    if settings.recovery_draws is not None:
+        check_gaussian(settings.inputs)
     with Output(arguments, run) as output, keeping_seeds(output):
+        recovery = _recovery(arguments, run, grid, budget, output)
+        if recovery is not None:  # first: what it refuses should cost no simulation
+            output.save("sweep-recovery", recovery)
         with execution(arguments) as running:
             result = sweep(
                 run.problem,
@@ -73,12 +80,14 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         drawn = [one for one in at_sizes if math.isfinite(one.value)]
         marks = [(one.value, one.stderr, f"theory, $d = {one.d}$") for one in drawn]
         first = [] if threshold is None or (marks and not threshold.status.ok) else [threshold]
-        output.draw("sweep", "plot_sweep", result, [*first, *marks])
+        output.draw("sweep", "plot_sweep", result, [*first, *marks], recovery)
     statuses = [result.status, *(one.status for one in at_sizes)]
     if threshold is not None and not drawn:
         statuses.append(threshold.status)
     if prediction is not None:
         statuses.append(prediction.status)
+    if recovery is not None:
+        statuses.append(recovery.status)
     status = first_failure(statuses)
     data, lines = _json(result, threshold), _lines(run, result, threshold)
     data["theory_at_sizes"] = [picked(one, "d value stderr band status detail") for one in at_sizes]
@@ -86,6 +95,9 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         details = [(f"detail, d = {one.d}", one.detail)] if one.detail else []
         lines += [*size_lines(one), *details]
     table = result.table()
+    if recovery is not None:
+        data["predicted_recovery"] = recovery_json(recovery)
+        table = f"{table}\n\n{recovery.table(result)}"
     if prediction is not None:
         names = "smallest_eigenvalue smallest_eigenvalue_stderr hard_overlap hard_overlap_stderr"
         data["law_of_n_weights"] = picked(
@@ -94,6 +106,33 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         words = f"Hessian at step {prediction.step}: medians over runs, and of the law of n weights"
         table = f"{table}\n\n{words}\n{prediction.table()}"
     return output.report("sweep", status, data, lines, table)
+
+
+def _recovery(
+    arguments: argparse.Namespace,
+    run: RunFile,
+    grid: tuple[float, ...],
+    budget: int,
+    output: Output,
+) -> RecoveryProbability | None:
+    """Predict the recovery of the runs, where it is asked for."""
+    from dmft.studies.recovery_draws import recovery_probability
+
+    settings = run.sweep
+    if settings.recovery_draws is None:
+        return None
+    assert settings.d is not None  # the command has seen to it
+    with execution(arguments) as running:
+        return recovery_probability(
+            run.problem,
+            grid,
+            settings.d,
+            descent_of(run).until(budget),
+            draws=settings.recovery_draws,
+            checkpoint=output.subfolder("sweep-recovery"),
+            **settings.stated("recovery"),
+            **running.options("workers", "progress"),
+        )
 
 
 def _at_sizes(

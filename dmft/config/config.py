@@ -90,7 +90,8 @@
     points = 9
     d = [500, 1000]
     n_steps = 400                 # default: that of [method]; and seeds, recovery, inputs,
-                                  # hessian_step
+                                  # hessian_step, and recovery_draws: runs drawn to predict it,
+                                  # `delta-nn recovery`
 
     [grokking]                    # optional: d, seeds and delta are those of [simulation]
     drops = 2                     # features that are learned one after the other; and n_draws,

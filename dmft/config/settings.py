@@ -464,6 +464,9 @@ class SweepSettings(Settings):
     )
     hessian_step: int | None = option("step to read the Hessian at", "T", check=_at_least(0))
     inputs: Inputs | None = _inputs_option()
+    recovery_draws: int | None = option(
+        "runs drawn of each size and delta to predict recovery", "R", check=_at_least(1)
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

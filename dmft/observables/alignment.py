@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["hard_cosine"]
+__all__ = ["hard_cosine", "recovery_step"]
 
 _SHORTEST = 1e-75  # length of a neuron whose fourth power, and its inverse, are still in range
 
@@ -60,3 +60,16 @@ def hard_cosine(overlap: FloatArray, norm: FloatArray, hard_basis: FloatArray) -
     squared = np.linalg.eigvalsh(np.swapaxes(M, -1, -2) @ inverse @ M)[..., -1]
     result[finite] = np.clip(squared, 0.0, 1.0)
     return result
+
+
+def recovery_step(cosine: FloatArray, recovery: float) -> int:
+    """Return the first step at which a squared cosine reaches a level; -1 if it never does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> recovery_step(np.array([0.1, 0.4, 0.6, np.nan]), 0.5), recovery_step(np.zeros(3), 0.5)
+    (2, -1)
+    """
+    reached = np.flatnonzero(cosine >= recovery)
+    return int(reached[0]) if len(reached) else -1

@@ -29,6 +29,7 @@ from dmft.plotting.grokking import plot_grokking
 from dmft.plotting.hardness import plot_hardness
 from dmft.plotting.horizon import plot_curve
 from dmft.plotting.margins import plot_margins
+from dmft.plotting.recovery import plot_recovery
 from dmft.plotting.results import figure_of, picture, plot_result
 from dmft.plotting.scaling_law import plot_scaling_law
 from dmft.plotting.scan import plot_scan
@@ -61,6 +62,7 @@ __all__ = [
     "plot_hardness",
     "plot_hessian_comparison",
     "plot_margins",
+    "plot_recovery",
     "plot_result",
     "plot_scaling_law",
     "plot_scan",

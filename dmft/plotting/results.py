@@ -17,6 +17,7 @@ from dmft.plotting.grokking import plot_grokking
 from dmft.plotting.hardness import plot_hardness
 from dmft.plotting.horizon import plot_curve
 from dmft.plotting.margins import plot_margins
+from dmft.plotting.recovery import plot_recovery
 from dmft.plotting.scaling_law import plot_scaling_law
 from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
@@ -37,6 +38,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "FiniteLaw": plot_finite_law,
     "Grokking": plot_grokking,
     "Hardness": plot_hardness,
+    "RecoveryProbability": plot_recovery,
     "RiskMinimizer": plot_margins,
     "ScalingLaw": plot_scaling_law,
     "Scan": plot_scan,

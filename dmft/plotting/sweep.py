@@ -22,6 +22,8 @@ from dmft.plotting.common import (
     new_figure,
     set_title,
 )
+from dmft.plotting.recovery import draw_predicted
+from dmft.studies.recovery_result import RecoveryProbability
 from dmft.studies.sweep_result import Sweep
 from dmft.threshold.threshold import Threshold
 from rmt.canvas import drawing, legend_below
@@ -48,7 +50,11 @@ _POINTS = 400
 
 
 @drawing
-def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) -> Figure:
+def plot_sweep(
+    sweep: Sweep,
+    thresholds: Given | Iterable[Given] | None = None,
+    recovery: RecoveryProbability | None = None,
+) -> Figure:
     """Draw recovery, test loss and, where recorded, the smallest eigenvalue against delta.
 
     Parameters
@@ -56,6 +62,8 @@ def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) 
     sweep : Sweep
     thresholds : Threshold, (value, standard error, label), or a sequence of these, optional
         The theory's delta_NN: a vertical line in every panel, as wide as its standard error.
+    recovery : RecoveryProbability, optional
+        Predicted recovery, a band of 68 % for each size.
 
     Returns
     -------
@@ -83,6 +91,9 @@ def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) 
         for index, (value, stderr, label) in enumerate(lines):
             _draw_threshold(axes, value, stderr, label, index)
     _draw_probability(panels[0], sweep)
+    if recovery is not None:
+        check_instance("recovery", recovery, RecoveryProbability)
+        draw_predicted(panels[0], recovery, sweep.d)
     _draw_runs(panels[1], sweep, sweep.test_loss)
     panels[1].set_ylabel(f"test loss at step {sweep.n_steps}")
     losses = sweep.test_loss[np.isfinite(sweep.test_loss)]
@@ -102,7 +113,7 @@ def plot_sweep(sweep: Sweep, thresholds: Given | Iterable[Given] | None = None) 
         f"{describe(sweep.config)}\n{count}, recovered "
         rf"if $\cos^2 \geq {sweep.recovery:g}$ within {sweep.n_steps} steps",
     )
-    _legend(figure, panels[0], len(lines))
+    _legend(figure, panels[0], len(lines) + (recovery is not None))
     return figure
 
 

@@ -14,6 +14,7 @@ from dmft.simulation.simulation import Simulation
 from dmft.studies.algorithmic_threshold import AlgorithmicGap
 from dmft.studies.cascade import Cascade
 from dmft.studies.grokking import Grokking
+from dmft.studies.recovery_result import RecoveryProbability
 from dmft.studies.scaling_law_result import ScalingLaw
 from dmft.studies.sweep_laws import SweepPrediction
 from dmft.studies.sweep_result import Sweep
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["load", "load_kind"]
 
 _SAVED: Final = (
-    *(AlgorithmicGap, Cascade, Comparison, FiniteLaw, Grokking, Hardness, RiskMinimizer),
-    *(ScalingLaw, Scan, Simulation, Spectrum, Sweep, SweepPrediction, Threshold, ThresholdCurve),
-    ThresholdsAtSizes,
+    *(AlgorithmicGap, Cascade, Comparison, FiniteLaw, Grokking, Hardness, RecoveryProbability),
+    *(RiskMinimizer, ScalingLaw, Scan, Simulation, Spectrum, Sweep, SweepPrediction, Threshold),
+    *(ThresholdCurve, ThresholdsAtSizes),
 )
 
 

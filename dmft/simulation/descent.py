@@ -93,6 +93,7 @@ def descend(
     masks: Callable[[int], NDArray[np.bool_]] | None = None,
     fresh: Callable[[int], tuple[Array, Array, Array]] | None = None,
     observe: Callable[..., None] | None = None,
+    evaluate: Callable[..., tuple[Array, Array, Array, Array, float]] | None = None,
 ) -> Descent:
     """Run gradient descent on given data from given weights.
 
@@ -122,6 +123,10 @@ def descend(
     observe : callable, optional
         Called as ``observe(step, weights (m, d), r (m, n), problem)`` at every step before it is
         taken, with the problem whose network has the second layer and biases of the step.
+    evaluate : callable, optional
+        In place of a pass over X, which then only has the right length:
+        ``evaluate(problem, weights (m, d), r (m, n), batch (n,) or None)`` fills in r and returns
+        the gradients of all samples and of the batch, that in the biases, (1/n) sum g g^T and loss.
 
     Returns
     -------
@@ -181,9 +186,12 @@ def descend(
             batch = None
             if p < 1.0 and masks is not None and not last:
                 batch = np.where(masks(t), 1.0 / p, 0.0)
-            gradient, of_batch, bias_gradient, second_moment, loss = _pass(
-                at, X, y, theta, r, scales, batch
+            passed = (
+                _pass(at, X, y, theta, r, scales, batch)
+                if evaluate is None
+                else evaluate(at, theta, r, batch)
             )
+            gradient, of_batch, bias_gradient, second_moment, loss = passed
             symmetry.impose(gradient, of_batch, second_moment, second_moment.T, r)
             if not (_in_range(loss) and _in_range(gradient) and _in_range(second_moment)):
                 status = Status.DIVERGED if t else Status.NONFINITE

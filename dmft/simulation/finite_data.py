@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from dmft.model.inputs import Inputs, InputSampler
     from dmft.model.problem import Problem
 
-__all__ = ["ImposedOverlap", "RunData", "TestData", "draw_batch", "draw_fresh", "draw_run"]
+__all__ = [
+    "ImposedOverlap",
+    "RunData",
+    "TestData",
+    "draw_batch",
+    "draw_fresh",
+    "draw_run",
+    "initial_weights",
+]
 
 Array = NDArray[np.float64]
 
@@ -144,15 +152,7 @@ def draw_run(
         return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(family, d, n)))
 
     frame = _random_frame(problem.k, d, stream(_FRAME))
-    weights = _initial_weights(problem, frame, imposed, stream(_WEIGHTS))
-    layer = np.array(problem.network.second_layer)
-    # Neurons that are equal in the limit are so here, to rounding: to the bit.
-    network = problem.network
-    symmetry = NeuronSymmetry.of(
-        problem.initial_weights(), layer, network.activation, network.biases
-    )
-    symmetry.impose(weights)
-    weights[np.diag(problem.gram) == 0.0] = 0.0
+    weights, symmetry = initial_weights(problem, frame, imposed, stream(_WEIGHTS))
     rng, noise = stream(_INPUTS), stream(_NOISE)
     sampler = inputs.sampler(d, rng)
     X, y, scales = _samples(problem, sampler, frame, n, rng, noise)
@@ -254,7 +254,37 @@ def _orthonormal_rows(gaussian: Array) -> Array:
     return np.ascontiguousarray((q * np.where(np.diag(r) < 0.0, -1.0, 1.0)).T)
 
 
-def _initial_weights(
+def initial_weights(
+    problem: Problem, frame: Array, imposed: ImposedOverlap, rng: np.random.Generator
+) -> tuple[Array, NeuronSymmetry]:
+    """Draw weights (m, d) with the imposed overlap; return them with the symmetry they have.
+
+    Parameters
+    ----------
+    problem : Problem
+    frame : ndarray, shape (k, d)
+        Latent directions, orthonormal rows.
+    imposed : ImposedOverlap
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    weights : ndarray, shape (m, d)
+    symmetry : NeuronSymmetry
+    """
+    weights = _drawn_weights(problem, frame, imposed, rng)
+    layer = np.array(problem.network.second_layer)
+    # Neurons that are equal in the limit are so here, to rounding: to the bit.
+    network = problem.network
+    symmetry = NeuronSymmetry.of(
+        problem.initial_weights(), layer, network.activation, network.biases
+    )
+    symmetry.impose(weights)
+    weights[np.diag(problem.gram) == 0.0] = 0.0
+    return weights, symmetry
+
+
+def _drawn_weights(
     problem: Problem, frame: Array, imposed: ImposedOverlap, rng: np.random.Generator
 ) -> Array:
     """Draw weights (m, d) with the imposed overlap, the rest from the problem's initial law.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["LogisticCrossing", "fit_crossing"]
+__all__ = ["LogisticCrossing", "fit_crossing", "jeffreys_interval"]
 
 _SHAPE, _SCALE = 1.5, 20.0
 _MAX_ITERATIONS = 100
@@ -90,6 +90,46 @@ class LogisticCrossing:
         """
         x = np.log(np.asarray(delta, dtype=np.float64))
         return np.asarray(expit((x - np.log(self.value)) / self.width), dtype=np.float64)
+
+
+def jeffreys_interval(
+    successes: NDArray[np.integer], trials: int, level: float = 0.95
+) -> tuple[FloatArray, FloatArray]:
+    """Compute Jeffreys' interval of a probability from r successes in S trials.
+
+    The central part of Beta(r + 1/2, S - r + 1/2), from 0 if there was none and to 1 if all were.
+
+    Parameters
+    ----------
+    successes : ndarray of int
+    trials : int
+    level : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    lower, upper : ndarray
+
+    Raises
+    ------
+    ValueError
+        If the level is out of range.
+
+    Examples
+    --------
+    >>> lower, upper = jeffreys_interval(np.array([0, 4, 8]), 8)
+    >>> lower.round(2), upper.round(2)
+    (array([0.  , 0.2 , 0.74]), array([0.26, 0.8 , 1.  ]))
+    """
+    from scipy.stats import beta
+
+    level = check_real("level", level, minimum=0.0, exclusive=True)
+    if not level < 1.0:
+        raise ValueError(f"level must be between 0 and 1, got {level:g}")
+    r, tail = successes, (1.0 - level) / 2.0
+    lower = beta.ppf(tail, r + 0.5, trials - r + 0.5)
+    upper = beta.ppf(1.0 - tail, r + 0.5, trials - r + 0.5)
+    return np.where(r == 0, 0.0, lower), np.where(r == trials, 1.0, upper)
 
 
 def fit_crossing(

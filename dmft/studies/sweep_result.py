@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.validation import check_real
 from dmft.io.marks import DELTA, STEPS
 from dmft.io.report_text import inputs_line, problem_lines
 from dmft.io.results import reporting
 from dmft.io.saved_result import SavedResult
-from dmft.studies.logistic import LogisticCrossing, fit_crossing
+from dmft.studies.logistic import LogisticCrossing, fit_crossing, jeffreys_interval
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from dmft.io.report_text import Lines
 
-__all__ = ["Sweep"]
+__all__ = ["Sweep", "crossing_sentence"]
 
 FloatArray = NDArray[np.float64]
 
@@ -140,17 +139,7 @@ class Sweep(SavedResult, kind="sweep", settings=("problem", "method", "inputs"))
         ValueError
             If the level is out of range.
         """
-        from scipy.stats import beta
-
-        level = check_real("level", level, minimum=0.0, exclusive=True)
-        if not level < 1.0:
-            raise ValueError(f"level must be between 0 and 1, got {level:g}")
-        count = len(self.seeds)
-        r = self.recovered.sum(axis=2)
-        tail = (1.0 - level) / 2.0
-        lower = beta.ppf(tail, r + 0.5, count - r + 0.5)
-        upper = beta.ppf(1.0 - tail, r + 0.5, count - r + 0.5)
-        return np.where(r == 0, 0.0, lower), np.where(r == count, 1.0, upper)
+        return jeffreys_interval(self.recovered.sum(axis=2), len(self.seeds), level)
 
     def crossing(self, d: int, *, level: float = 0.95) -> LogisticCrossing:
         """Fit the delta at which the recovery probability crosses one half at one size.
@@ -198,7 +187,7 @@ class Sweep(SavedResult, kind="sweep", settings=("problem", "method", "inputs"))
         if self.hessian_step is not None:
             head += f" {'eigenvalue':>11} {'overlap':>8}"
         for i, d in enumerate(self.d):
-            lines += ["", f"d = {d}: {_sentence(self.crossing(d))}", head]
+            lines += ["", f"d = {d}: {crossing_sentence(self.crossing(d))}", head]
             for j, delta in enumerate(self.deltas):
                 recovered = self.recovered[i, j]
                 steps = self.recovery_step[i, j][recovered]
@@ -239,7 +228,8 @@ class Sweep(SavedResult, kind="sweep", settings=("problem", "method", "inputs"))
         )
 
 
-def _sentence(crossing: LogisticCrossing) -> str:
+def crossing_sentence(crossing: LogisticCrossing) -> str:
+    """Say where a recovery probability crosses one half, or why it is not known."""
     if crossing.status is Status.NO_BRACKET:
         return "the grid does not bracket a crossing; widen it"
     if not crossing.status.ok:

@@ -23,6 +23,7 @@ from dmft._numerics.validation import check_instance, check_integer, check_real
 from dmft.io.folders import check_folder, renamed_out
 from dmft.model.inputs import Inputs, get_inputs
 from dmft.model.problem import Problem
+from dmft.observables.alignment import recovery_step
 from dmft.simulation.seed_runs import complete, finish_seed, run_tasks
 from dmft.simulation.seed_store import SeedStore
 from dmft.simulation.simulation_plan import (
@@ -39,7 +40,7 @@ from rmt.status import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["sweep"]
+__all__ = ["check_samples", "sweep"]
 
 _RESULTS = (
     "recovery_step",
@@ -169,7 +170,7 @@ def sweep(
         for i, size in enumerate(sizes)
         for j, delta in enumerate(grid)
     ]
-    _check_samples(cells)
+    check_samples(cell.plan for cell in cells)
     check_workers(workers)
 
     shape = len(sizes), len(grid), len(chosen)
@@ -218,10 +219,9 @@ class _Cell:
     def summary(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
         """Reduce a run to the results of `Sweep`."""
         cosine = arrays["hard_cosine"]
-        reached = np.flatnonzero(cosine >= self.recovery)
         known = cosine[np.isfinite(cosine)]
         summary = {
-            "recovery_step": reached[0] if len(reached) else -1,
+            "recovery_step": recovery_step(cosine, self.recovery),
             "final_cosine": cosine[-1],
             "largest_cosine": known.max() if len(known) else np.nan,
             "train_loss": arrays["train_loss"][-1],
@@ -233,10 +233,20 @@ class _Cell:
         return {name: float(value) for name, value in summary.items()}
 
 
-def _check_samples(cells: list[_Cell]) -> None:
-    """Raise if two deltas draw the same runs, which would count as independent ones."""
-    # Sizes one after the other, deltas ascending: equal numbers of samples are neighbours.
-    for one, two in itertools.pairwise(cell.plan for cell in cells):
+def check_samples(plans: Iterable[SimulationPlan]) -> None:
+    """Raise if two deltas give the same numbers of samples, and so draw the same runs.
+
+    Parameters
+    ----------
+    plans : iterable of SimulationPlan
+        Sizes one after the other, deltas ascending.
+
+    Raises
+    ------
+    ValueError
+        Naming both deltas.
+    """
+    for one, two in itertools.pairwise(plans):
         if (one.d, one.n) == (two.d, two.n):
             raise ValueError(
                 "deltas must give different numbers of samples n = round(delta d) at every size, "

@@ -431,6 +431,12 @@ def _():
     return {"probability": found.probability, "excess": found.excess_loss}
 
 
+@pin("recovery/gelu")
+def _():
+    found = dmft.recovery_probability(retrieval(), [2.0, 8.0], 40, descent(20), draws=3, workers=1)
+    return {"largest_cosine": found.largest_cosine, "rank": found.rank}
+
+
 @pin("scan/gelu")
 def _():
     tables = {

@@ -23,7 +23,7 @@ TAKEN = {
     "trajectory": [dmft.solve],
     "spectrum": [dmft.solve, dmft.spectrum, dmft.Trajectory.hessian],
     "simulation": [dmft.simulate],
-    "sweep": [dmft.sweep],
+    "sweep": [dmft.sweep, dmft.recovery_probability],
     "grokking": [dmft.predict_grokking],
     "scan": [dmft.scan],
 }
@@ -33,7 +33,7 @@ OTHER = {
     "cascade": {"n_steps", "index"},
     "sampling": {"rtol", "max_paths", "max_seconds"},  # of functions
     "algorithmic-gap": {"n_steps", "activations", "losses", "widths"},
-    "sweep": {"n_steps", "bracket", "points"},
+    "sweep": {"n_steps", "bracket", "points", "recovery_draws"},
 }
 
 

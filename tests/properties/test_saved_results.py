@@ -133,6 +133,7 @@ def test_studies(problem, delta, size, d, degree):
     few = {"sampling": SAMPLING, "threads": 1}
     found = [
         dmft.sweep(problem, [delta, 9.0], method, d=[d], seeds=2, hessian_step=1, workers=1),
+        dmft.recovery_probability(problem, [delta, 9.0], [d], method, draws=2, workers=1),
         dmft.hardness(problem.target, n_points=2**16, max_degree=degree),
         dmft.predict_grokking(problem, delta, method, [d], probabilities=[0.5], n_draws=4, **few),
         dmft.algorithmic_gap(

@@ -1,0 +1,77 @@
+"""Command ``recovery``: how often runs of finite dimension recover a hard direction, predicted."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from dmft.cli.output import Output, execution, keeping_seeds, picked
+from dmft.cli.run_files import descent_of, needed, run_file
+from dmft.io.report_text import problem_lines
+
+if TYPE_CHECKING:
+    import argparse
+
+    from dmft.studies.recovery_result import RecoveryProbability
+
+__all__ = ["recovery_json", "run_recovery"]
+
+_JSON = """d deltas draws seed n_steps recovery probability recovery_step largest_cosine rank
+statuses"""
+
+
+def run_recovery(arguments: argparse.Namespace) -> int:
+    """Predict recovery over a grid of delta and sizes."""
+    from dmft.studies.recovery_draws import recovery_probability
+
+    run = run_file(arguments)
+    settings = run.sweep
+    sizes = needed(settings.d, "sweep.d")
+    grid = needed(settings.grid, "sweep.deltas")
+    budget = run.method.n_steps if settings.n_steps is None else settings.n_steps
+    run = dataclasses.replace(run, sweep=dataclasses.replace(settings, n_steps=budget))
+    drawing: dict[str, Any] = {}
+    if settings.recovery_draws is not None:
+        drawing["draws"] = settings.recovery_draws
+    if arguments.seed is not None:
+        drawing["seed"] = arguments.seed
+    check_gaussian(run.sweep.inputs)
+    with Output(arguments, run) as output, keeping_seeds(output):
+        with execution(arguments) as running:
+            result = recovery_probability(
+                run.problem,
+                grid,
+                sizes,
+                descent_of(run).until(budget),
+                checkpoint=output.subfolder("recovery"),
+                **drawing,
+                **settings.stated("recovery"),
+                **running.options("workers", "progress"),
+            )
+        output.save("recovery", result)
+        output.draw("recovery", "plot_recovery", result)
+    lines = problem_lines(result.config, run.name)
+    return output.report("recovery", result.status, recovery_json(result), lines, result.table())
+
+
+def check_gaussian(inputs: Any) -> None:
+    """Raise unless the inputs are those of the theory.
+
+    Raises
+    ------
+    UsageError
+        If the run file asks for another law of the inputs of runs.
+    """
+    from dmft.cli.exits import UsageError
+
+    if inputs is not None and not inputs.is_gaussian:
+        raise UsageError(f"sweep.inputs must be gaussian to predict runs, got {inputs.law}")
+
+
+def recovery_json(result: RecoveryProbability) -> dict[str, Any]:
+    """Return the numbers of a prediction, with its interval and crossings."""
+    return {
+        **picked(result, _JSON),
+        "interval": result.probability_interval(),
+        "crossing": {d: result.crossing(d) for d in result.d},
+    }

@@ -31,9 +31,9 @@ from dmft.studies.algorithmic_threshold import AlgorithmicGap, algorithmic_gap
 from dmft.studies.cascade import Cascade, CascadeStage, cascade
 from dmft.studies.fall_times import fall_step
 from dmft.studies.grokking import Grokking, GrokkingDrop, predict_grokking
+from dmft.studies.power_law import PowerLaw
 from dmft.studies.recovery_draws import recovery_probability
 from dmft.studies.recovery_result import RecoveryProbability
-from dmft.studies.power_law import PowerLaw
 from dmft.studies.scaling_law import scaling_law
 from dmft.studies.scaling_law_result import ScalingLaw
 from dmft.studies.step_axis import StepAxis

@@ -116,6 +116,7 @@ def reduced_run(plan: SimulationPlan, seed: int, draw: int = 0) -> ReducedRun:
     Examples
     --------
     >>> import dmft
+    >>> from dmft.simulation.simulation_plan import SimulationPlan
     >>> problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic"), "pseudo-huber")
     >>> plan = SimulationPlan.of(problem, 8.0, dmft.GradientDescent(0.2, 20), 10_000)
     >>> run = reduced_run(plan, seed=0)
@@ -165,7 +166,7 @@ def _reduced_run(plan: SimulationPlan, seed: int, draw: int) -> ReducedRun:
 
 def _most_coordinates(plan: SimulationPlan, d: int) -> int:
     m = plan.problem.m
-    return int(min(plan.problem.k + m * (plan.method.n_steps + 2), d))
+    return int(min(plan.problem.k + m * (plan.method.n_steps + 1), d))
 
 
 class _Samples:

@@ -72,8 +72,9 @@ class SimulationPlan:
         n_extreme: int = 1,
         dense_limit: int = 4000,
         n_test: int | None = None,
+        reduced: bool = False,
     ) -> SimulationPlan:
-        """Check the arguments of `simulate`."""
+        """Check the arguments of `simulate`; of `reduced` runs, without a matrix, but for memory."""
         check_instance("problem", problem, Problem)
         problem.check_labels()
         check_instance("method", method, GradientDescent)
@@ -128,7 +129,8 @@ class SimulationPlan:
             problem, delta, method, d, n, law, hold_hard, overlap, steps, n_extreme, dense_limit,
             n_test, imposed,
         )  # fmt: skip
-        plan.check_memory(available_memory())
+        if not reduced:
+            plan.check_memory(available_memory())
         return plan
 
     @property

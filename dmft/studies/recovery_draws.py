@@ -143,7 +143,7 @@ def recovery_probability(
     execution = Execution(progress=progress, checkpoint=checkpoint, workers=workers, throw=throw)
     overlaps = _overlap_of_each(hard_overlap, given, problem)
     plans = [
-        SimulationPlan.of(problem, one, method, size, hard_overlap=overlaps[size])
+        SimulationPlan.of(problem, one, method, size, hard_overlap=overlaps[size], reduced=True)
         for size in sizes
         for one in deltas
     ]

@@ -68,6 +68,15 @@ def test_finished_draws_are_kept(tmp_path, monkeypatch):
         dmft.recovery_probability(PROBLEM, 4.0, 20, METHOD, checkpoint=tmp_path, seed=1, **options)
 
 
+def test_a_dimension_whose_data_fit_in_no_memory():
+    """Of a matrix of 2.5e11 numbers; its overlap hardly moves in two steps."""
+    found = dmft.recovery_probability(
+        PROBLEM, 0.1, 1_600_000, GradientDescent(0.2, 2), draws=1, workers=1
+    )
+    assert found.rank.tolist() == [[[4]]]
+    assert found.largest_cosine.max() < 1e-3
+
+
 def test_a_larger_start_recovers_more_often():
     options = {"draws": 16, "workers": 1}
     method = GradientDescent(0.2, 25)

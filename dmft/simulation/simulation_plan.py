@@ -74,7 +74,7 @@ class SimulationPlan:
         n_test: int | None = None,
         reduced: bool = False,
     ) -> SimulationPlan:
-        """Check the arguments of `simulate`; of `reduced` runs, without a matrix, but for memory."""
+        """Check the arguments of `simulate`; memory not of `reduced` runs, without a matrix."""
         check_instance("problem", problem, Problem)
         problem.check_labels()
         check_instance("method", method, GradientDescent)

@@ -202,6 +202,7 @@ def scaling_law(
     mean = law.probabilities @ law.labels
     spectral = [direction_thresholds(law, basis), _in_sequence(law, squares, weights, basis)]
     threshold = [found.value for found in spectral]
+    unstable = [np.full(basis.shape[1], np.nan) for _ in spectral]
     error = [np.where(np.isfinite(found.value), found.stderr, np.nan) for found in spectral]
     statuses = [
         Status.SUCCESS if known else Status.NO_OUTLIER
@@ -219,9 +220,11 @@ def scaling_law(
             curves = curves_of_features(memo, basis.shape[1], chosen, ends, points, max_solves)
             threshold.append(np.array([curve.value[0] for curve in curves]))
             error.append(np.array([curve.error[0] for curve in curves]))
+            unstable.append(np.array([curve.unstable_share[0] for curve in curves]))
             statuses += [curve.statuses[0] for curve in curves]
             details += [
-                f"{m} neuron{'s' if m > 1 else ''}, feature {j}: {curve.detail}"
+                f"{m} neuron{'s' if m > 1 else ''}, feature {j}: "
+                f"{curve.detail or curve.status.value}"
                 for j, curve in enumerate(curves, start=1)
                 if not curve.status.ok
             ]
@@ -231,6 +234,7 @@ def scaling_law(
             threshold=np.array(threshold),
             error=np.array(error),
             statuses=tuple(statuses),
+            unstable_share=np.array(unstable),
             share=2.0 * weights**2,
             variance=float(law.probabilities @ (law.labels - mean) ** 2),
             bracket=ends,

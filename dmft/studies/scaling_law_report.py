@@ -8,6 +8,8 @@ import numpy as np
 
 from dmft._numerics.value_text import text_table, value_text
 from dmft.io.report_text import cell, paths_line, problem_lines
+from dmft.solver.stability import SHARE_TOLERANCE
+from rmt.status import Status
 
 if TYPE_CHECKING:
     from dmft.io.report_text import Lines
@@ -27,6 +29,9 @@ def scaling_law_lines(result: ScalingLaw, name: str = "") -> Lines:
     lines.append(("variance", f"{result.variance:.4g}; shares of the features: {shares}"))
     if result.criterion != "negative":
         lines.append(("criterion", result.criterion))
+    unstable = result.unstable_share[np.isfinite(result.unstable_share)].max(initial=0.0)
+    if unstable > SHARE_TOLERANCE:
+        lines.append(("stability", f"{Status.UNSTABLE_PATHS.value} Share: {unstable:.2g}"))
     if result.detail:
         lines.append(("detail", result.detail))
     return lines

@@ -48,6 +48,8 @@ class ScalingLaw(SavedResult, kind="scaling law", settings=("problem", "method",
     error : ndarray, shape (L, k_h)
     statuses : tuple of Status
         Of all thresholds, learner by learner.
+    unstable_share : ndarray, shape (L, k_h)
+        At each threshold of a network, as in :class:`dmft.Threshold`; NaN for spectral methods.
     share : ndarray, shape (k_h,)
         Variance of the label explained by each feature, E[y (z_j^2 - 1)]^2 / 2.
     variance : float
@@ -83,6 +85,7 @@ class ScalingLaw(SavedResult, kind="scaling law", settings=("problem", "method",
     threshold: Annotated[FloatArray, "L j", DELTA]
     error: Annotated[FloatArray, "L j", DELTA, ErrorOf("threshold")]
     statuses: tuple[Status, ...]
+    unstable_share: Annotated[FloatArray, "L j"]
     share: Annotated[FloatArray, "j"]
     variance: float
     bracket: Annotated[tuple[float, float], DELTA]
@@ -199,6 +202,11 @@ class ScalingLaw(SavedResult, kind="scaling law", settings=("problem", "method",
         at = np.atleast_1d(np.asarray(delta, dtype=np.float64))
         networks = np.array(self.widths)[:, np.newaxis] > 0
         return np.where(networks & (at > self.bracket[1]), np.nan, values)
+
+    @property
+    def table(self) -> str:
+        """Thresholds and exponents as text."""
+        return self._report()[1]
 
     def _report(self) -> tuple[Lines, str]:
         from dmft.studies.scaling_law_report import scaling_law_lines, scaling_law_table

@@ -77,8 +77,8 @@ def results():
     )  # fmt: skip
     power_law = dmft.ScalingLaw(
         (0, 0, 2), 2, np.arange(6.0).reshape(3, 2), np.full((3, 2), np.nan),
-        (dmft.Status.SUCCESS,) * 5 + (dmft.Status.NO_BRACKET,), np.array([2.0, 0.5]), 3.0,
-        (0.5, 8.0), "negative", curve.config, "It is positive.",
+        (dmft.Status.SUCCESS,) * 5 + (dmft.Status.NO_BRACKET,), np.zeros((3, 2)),
+        np.array([2.0, 0.5]), 3.0, (0.5, 8.0), "negative", curve.config, "It is positive.",
     )  # fmt: skip
     swept = run_sweep(PROBLEM, [2.0, 3.0], METHOD, d=[10, 20], seeds=2, hessian_step=1, workers=1)
     return [

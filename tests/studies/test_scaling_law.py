@@ -101,7 +101,10 @@ def exact(found):
     """Five features with thresholds j^2, a share of 2/j^2 of the variance each."""
     share = 2.0 / np.arange(1.0, 6.0) ** 2
     threshold = np.tile(2.0 / share, (4, 1))
-    return dataclasses.replace(found, share=share, threshold=threshold, error=0.01 * threshold)
+    return dataclasses.replace(
+        found, share=share, threshold=threshold, error=0.01 * threshold,
+        unstable_share=0.0 * threshold,
+    )  # fmt: skip
 
 
 def test_features_and_error_against_delta(exact):
@@ -122,6 +125,13 @@ def test_exponents_of_an_exact_power_law(exact):
     assert exact.error_law(0).exponent == pytest.approx(exact.expected_error_law(0).exponent)
     unknown = dataclasses.replace(exact, error=0.3 * exact.threshold)
     assert unknown.thresholds_law(0).points == 0
+
+
+def test_steps_that_are_too_large_are_said_to_be(exact):
+    assert "stability" not in str(exact)
+    assert "stability" in str(
+        dataclasses.replace(exact, unstable_share=exact.share + 0.0 * exact.threshold)
+    )
 
 
 def test_errors_of_fits():

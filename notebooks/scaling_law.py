@@ -21,9 +21,9 @@
 # feature j from $\delta_j$ on. With the best real $T$ for it,
 # $1/\delta_j = E[(E[z_j^2 - 1 | y])^2]$. That is at least what the correlation of $z_j^2$ with y
 # says (Cauchy-Schwarz), $\delta_j \le \mathrm{Var}(y)\, j^{2\gamma}/4$: thresholds grow nearly like
-# $j^{2\gamma}$, and the number of features recovered like $\delta^{1/2\gamma}$. A feature that is
-# recovered takes its share $\propto j^{-2\gamma}$ of the variance out of the test error, which falls
-# like $\delta^{-(1 - 1/2\gamma)}$ for $\gamma > 1/2$: a smooth power law made of sharp transitions
+# $j^{2\gamma}$, and the number of features recovered like $\delta^{1/2\gamma}$. Each takes its
+# share $\propto j^{-2\gamma}$ of the variance out of the test error, which falls like
+# $\delta^{-(1 - 1/2\gamma)}$ for $\gamma > 1/2$: a smooth power law made of sharp transitions
 # (Wortsman and Zurich; Tabanelli, Dandi, Krzakala and Loureiro).
 #
 # The Hessian of a network has the same structure. The label is even in every $z_j$, so $A_h$
@@ -80,15 +80,15 @@ def descent(gamma, k, m, n_steps):
 # ## Thresholds of the features
 #
 # Networks after 30 steps of $0.2\,m / \sum_j j^{-\gamma}$: the sum is the squared norm that neurons
-# end with, and larger steps would be unstable. A power law is fitted to the thresholds that are known within a
-# quarter, against their rank and the other way round, and to the test error just after each
-# transition; the last column is the exponent of that if $\delta_j$ were exactly $j^{2\gamma}$: with
-# few features it is not that of infinitely many. m neurons hold m features at most.
-# "In sequence": all stronger features are known and subtracted from the label, which is the most
-# that learning them first can be worth.
+# end with, and larger steps would be unstable. A power law is fitted to the thresholds that are
+# known within a quarter, against their rank and the other way round, and to the test error just
+# after each transition; the last column is the exponent of that if $\delta_j$ were exactly
+# $j^{2\gamma}$: with few features it is not that of infinitely many. m neurons hold m features at
+# most. "In sequence": all stronger features are known and subtracted from the label, which is the
+# most that learning them first can be worth.
 
 # %%
-upper = {0.5: 30.0, 1.0: 6.0, 1.5: 4.0}
+upper = {0.5: 80.0, 1.0: 8.0, 1.5: 4.0}
 laws = {}
 for gamma in exponents:
     for k in sizes:
@@ -169,45 +169,41 @@ for m in (widths[-1], k):
             M, C = runs.overlap[run, -1], runs.correlation[run, -1]
             networks[m][i, run] = recovered(M.T @ np.linalg.solve(C, M))
 
-scaling = laws[gamma, k]
-print(f"number of features and excess test error, gamma = {gamma:g}, k = {k}, runs of d = {d}")
+simulated = {"spectral method": spectral}
+simulated |= {f"{m} neurons": found for m, found in networks.items()}
 theory = np.array([recovered(np.diag(q)) for q in predicted])
+print(f"features recovered and excess error, gamma = {gamma:g}, k = {k}, runs of d = {d}")
 for i, delta in enumerate(deltas):
-    text = (
-        f"  delta = {delta:4g}:  spectral method {theory[i, 0]:.0f}, {theory[i, 1]:.3f} predicted"
-    )
-    for name, runs in (("runs", spectral), *((f"{m} neurons", networks[m]) for m in networks)):
-        mean, error = runs[i].mean(axis=0), runs[i].std(axis=0, ddof=1) / np.sqrt(n_runs)
-        text += f";  {name} {mean[0]:.1f} +- {error[0]:.1f}, {mean[1]:.3f} +- {error[1]:.3f}"
-    print(text)
-for name, runs in (
-    ("spectral method", spectral),
-    *((f"{m} neurons", networks[m]) for m in networks),
-):
+    cells = [f"predicted {theory[i, 0]:.0f}, {theory[i, 1]:.3f}"]
+    for name, runs in simulated.items():
+        number, left = runs[i].mean(axis=0)
+        error = runs[i].std(axis=0, ddof=1) / np.sqrt(n_runs)
+        cells.append(f"{name} {number:.1f} +- {error[0]:.1f}, {left:.3f} +- {error[1]:.3f}")
+    print(f"  delta = {delta:4g}:  " + ";  ".join(cells))
+for name, runs in simulated.items():
     mean, error = runs[..., 1].mean(axis=1), runs[..., 1].std(axis=1, ddof=1) / np.sqrt(n_runs)
     fit = dmft.PowerLaw.through(np.array(deltas), mean, np.hypot(error / mean, 0.02))
-    print(f"excess error of runs, {name}: exponent {fit.exponent:.2f} +- {fit.stderr:.2f}")
+    print(f"exponent of the excess error of runs, {name}: {fit.exponent:.2f} +- {fit.stderr:.2f}")
 
 # %% [markdown]
 # **How to read the figure.** Left: thresholds and fitted power laws. Middle: features recovered;
-# steps are theory, with one colour for each learner, marks are runs: dots of the spectral method,
-# squares and triangles of networks. Right: excess test error, where steps take features that are
-# recovered for perfectly learned, and the dashed line has the overlaps of the spectral methods.
+# steps are theory, with one colour for each learner, open marks are runs, circles of the spectral
+# method and squares of networks (black where there are no steps of that width). Right: excess test
+# error. Steps take features that are recovered for perfectly learned; the dashed line has the
+# overlaps of the spectral method instead. Wide networks recover the weaker features earlier than
+# their steps say, because the stronger ones are learned first.
 
 # %%
-axes = scaling.plot()
-for name, runs in (
-    ("spectral method", spectral),
-    *((f"{m} neurons", networks[m]) for m in networks),
-):
-    at = scaling.names.index(name) if name in scaling.names else None
-    color = "black" if at is None else f"C{at}"
+axes = laws[gamma, k].plot()
+colors = dict(zip(laws[gamma, k].names, [f"C{i}" for i in range(6)], strict=False))
+for name, runs in simulated.items():
     mean, error = runs.mean(axis=1), runs.std(axis=1, ddof=1) / np.sqrt(n_runs)
-    for panel, column in ((axes[1], 0), (axes[2], 1)):
-        panel.errorbar(
-            deltas, mean[:, column], error[:, column], fmt="o" if at == 0 else "s", color=color,
-            markersize=4, markerfacecolor="white",
-        )  # fmt: skip
-axes[2].plot(deltas, theory[:, 1], "--", color="C0", linewidth=1)
+    marks = {
+        "fmt": "o" if name == "spectral method" else "s",
+        "color": colors.get(name, "black"), "markersize": 4, "markerfacecolor": "white",
+    }  # fmt: skip
+    axes[1].errorbar(deltas, mean[:, 0], error[:, 0], **marks)
+    axes[2].errorbar(deltas, mean[:, 1], error[:, 1], **marks)
+axes[2].plot(deltas, theory[:, 1], "--", color=colors["spectral method"], linewidth=1)
 if folder:
     dmft.plotting.save_figure(axes[0].figure, Path(folder) / "scaling-law.png")

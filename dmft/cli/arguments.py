@@ -25,6 +25,10 @@ _CASCADE = """With several hard directions the j-th eigenvalue of A_h has a thre
 for the j-th feature; one set of solves gives them all. The key cascade.learned of a run file lists
 overlaps with the hard directions, each of them a further stage: thresholds of the others once these
 are learned."""
+_SCALING_LAW = """For labels that stay the same when any one hard coordinate changes sign. Networks
+of m neurons are m copies of the neuron of the run file, with second-layer weights and step sizes
+of a/m and m times what it says. Beside them stand spectral methods, and the power laws that
+thresholds, features recovered and test error follow."""
 _SIMULATE = f"""Each size has a folder of seeds, NAME-simulation-d1000 (-held with --hold-hard).
 {_RESUME}"""
 _COMPARE = f"""The theory is the limit of large d at a fixed number of steps. There the overlap with
@@ -128,6 +132,17 @@ def _cascade(parser: Parser) -> None:
     names = ("bracket", "steps", "features", "points", "max_solves", "criterion", "d", "draws")
     add_options(parser, "cascade", *names)
     _add_theory(parser, accuracy=True)
+
+
+def _scaling_law(parser: Parser) -> None:
+    _add_source(parser, networks=True)
+    group = parser.add_argument_group("label, neuron and loss, in place of what the run file says")
+    add_options(group, "target", "label")
+    add_options(group, "network", "activation", "biases")
+    add_options(group, "problem", "loss")
+    names = ("bracket", "widths", "points", "max_solves", "criterion", "n_points")
+    add_options(parser, "scaling-law", *names, steps="the horizon t")
+    _add_theory(parser)
 
 
 def _algorithmic_gap(parser: Parser) -> None:
@@ -291,6 +306,14 @@ _COMMANDS = (
         "find the thresholds of all features, one after the other",
         _cascade,
         _CASCADE,
+        _THEORY,
+    ),
+    _Command(
+        "scaling-law",
+        "scaling_law",
+        "find the thresholds of all features at several widths, and power laws",
+        _scaling_law,
+        _SCALING_LAW,
         _THEORY,
     ),
     _Command(

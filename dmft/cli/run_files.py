@@ -41,6 +41,7 @@ _HORIZONS = {
     "spectrum": ("step",),
     "curve": ("n_steps", "steps"),
     "cascade": ("n_steps", "steps"),
+    "scaling-law": ("n_steps", "steps"),
     "algorithmic-gap": ("n_steps", "steps"),
 }
 
@@ -49,6 +50,7 @@ _TABLES = {
     "threshold": ("threshold",),
     "curve": ("curve", "threshold"),
     "cascade": ("cascade", "curve", "threshold"),
+    "scaling-law": ("scaling-law", "curve", "threshold"),
     "algorithmic-gap": ("algorithmic-gap", "curve", "threshold"),
     "trajectory": ("trajectory",),
     "spectrum": ("spectrum",),

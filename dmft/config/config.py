@@ -61,6 +61,10 @@
     bracket = [0.5, 60.0]         # default: that of [curve]; and n_steps, steps, points,
     learned = [[0.3, 0.0]]        # max_solves, criterion, features; stages with these overlaps
 
+    [scaling-law]                 # optional: `delta-nn scaling-law`
+    widths = [1, 2, 4]            # neurons, copies of that of [network]; and bracket, n_steps,
+                                  # steps (one), points, max_solves, criterion, n_points
+
     [algorithmic-gap]             # optional: networks against delta_alg
     activations = ["gelu", "quadratic"]   # default: that of [network]
     losses = ["pseudo-huber"]     # default: that of [problem]
@@ -141,6 +145,7 @@ from dmft.config.run_sources import (
     source_of_file,
     source_of_preset,
 )
+from dmft.config.scaling_law_settings import ScalingLawSettings
 from dmft.config.settings import (
     AlgorithmicGapSettings,
     CurveSettings,
@@ -194,6 +199,7 @@ TABLES: dict[str, type[Settings]] = {
     "threshold": ThresholdSettings,
     "curve": CurveSettings,
     "cascade": CascadeSettings,
+    "scaling-law": ScalingLawSettings,
     "algorithmic-gap": AlgorithmicGapSettings,
     "trajectory": TrajectorySettings,
     "spectrum": SpectrumSettings,
@@ -221,6 +227,7 @@ class RunFile:
     threshold : ThresholdSettings
     curve : CurveSettings
     cascade : CascadeSettings
+    scaling_law : ScalingLawSettings
     algorithmic_gap : AlgorithmicGapSettings
     trajectory : TrajectorySettings
     spectrum : SpectrumSettings
@@ -247,6 +254,7 @@ class RunFile:
     threshold: ThresholdSettings = field(default_factory=ThresholdSettings)
     curve: CurveSettings = field(default_factory=CurveSettings)
     cascade: CascadeSettings = field(default_factory=CascadeSettings)
+    scaling_law: ScalingLawSettings = field(default_factory=ScalingLawSettings)
     algorithmic_gap: AlgorithmicGapSettings = field(default_factory=AlgorithmicGapSettings)
     trajectory: TrajectorySettings = field(default_factory=TrajectorySettings)
     spectrum: SpectrumSettings = field(default_factory=SpectrumSettings)
@@ -356,6 +364,7 @@ class RunFile:
         for table, name, steps, horizon in (
             ("curve", "steps", self.curve.steps, self.curve.n_steps),
             ("cascade", "steps", self.cascade.steps, self.cascade.n_steps),
+            ("scaling-law", "steps", self.scaling_law.steps, self.scaling_law.n_steps),
             (gap_table, "steps", gap.steps, gap.n_steps),
             ("simulation", "hessian_steps", self.simulation.hessian_steps, None),
             ("sweep", "hessian_step", sweep.stated("hessian_step").values(), sweep.n_steps),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["scaling_law_lines", "scaling_law_table"]
 
 _SHOWN = 4  # thresholds of a row
+_UNTOLD = 1.0  # error of an exponent
 
 
 def scaling_law_lines(result: ScalingLaw, name: str = "") -> Lines:
@@ -68,7 +69,7 @@ def scaling_law_table(result: ScalingLaw) -> str:
 
 
 def _exponent(fit: PowerLaw, *, with_error: bool = True) -> str:
-    """Write an exponent with its error, to two decimals where that is a point of a fit."""
-    if np.isnan(fit.exponent):
+    """Write an exponent with its error; nothing where the points do not tell it."""
+    if not fit.stderr < _UNTOLD:
         return ""
     return value_text(fit.exponent, fit.stderr if with_error else np.nan, plain=".2f", most=2)

@@ -165,9 +165,10 @@ class ScalingLaw(SavedResult, kind="scaling law", settings=("problem", "method",
     def expected_error_law(self, learner: int) -> PowerLaw:
         """Fit the same points with thresholds inversely proportional to the share of the variance.
 
-        That is what they are for weak features: 1/delta_j is at least the squared correlation of
-        the label with the feature. For j^-gamma and infinitely many features the exponent is
-        1/(2 gamma) - 1 where gamma > 1/2, and that of the thresholds 2 gamma.
+        That is what they are for weak features in noise: 1/delta_j of the spectral method is at
+        least twice the share over the variance of the label. For j^-gamma and infinitely many
+        features the exponent is 1/(2 gamma) - 1 where gamma > 1/2, and that of the thresholds
+        2 gamma.
         """
         return self._error_law(learner, 1.0 / self.share)
 

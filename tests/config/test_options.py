@@ -19,6 +19,7 @@ TAKEN = {
     "threshold": [dmft.find_delta_nn],
     "curve": [dmft.delta_nn_curve],
     "cascade": [dmft.cascade],
+    "scaling-law": [dmft.scaling_law],
     "algorithmic-gap": [dmft.algorithmic_gap, dmft.StepSizes, dmft.SimulationCheck],
     "trajectory": [dmft.solve],
     "spectrum": [dmft.solve, dmft.spectrum, dmft.Trajectory.hessian],
@@ -31,6 +32,7 @@ TAKEN = {
 OTHER = {
     "curve": {"n_steps"},
     "cascade": {"n_steps", "index"},
+    "scaling-law": {"n_steps", "index", "steps"},
     "sampling": {"rtol", "max_paths", "max_seconds"},  # of functions
     "algorithmic-gap": {"n_steps", "activations", "losses", "widths"},
     "sweep": {"n_steps", "bracket", "points", "recovery_draws"},

@@ -55,6 +55,7 @@ def plot_cascade(cascade: Cascade) -> Figure:
     handles: list[Line2D] = []
     for index, stage in enumerate(cascade.stages):
         n_before = cascade.stages[0].hard.shape[1] - stage.hard.shape[1]
+        n_before *= len(stage.overlap)  # an outlier for each neuron
         handles += _draw_stage(axes, stage, index, n_before, cascade.bracket)
         _draw_counts(counts, stage, index, cascade.bracket)
     if not axes.lines:
@@ -72,7 +73,7 @@ def plot_cascade(cascade: Cascade) -> Figure:
         counts.legend(loc="upper left")
     log_ticks(counts, cascade.bracket)
     if not cascade.status.ok:
-        axes.set_title(sentence(cascade.status), color=VERMILLION)
+        axes.set_title(sentence(cascade.status, 44), color=VERMILLION)
     set_title(figure, describe(cascade.config))
     if handles:
         legend_below(figure, axes, handles, [str(line.get_label()) for line in handles], ncols=2)

@@ -186,10 +186,10 @@ def format_number(value: float, stderr: float) -> str:
     return f"${value_text(value, stderr, most=6, plain='.4g', smallest=5e-7, sign=PLUS_MINUS)}$"
 
 
-def sentence(status: Status) -> str:
+def sentence(status: Status, width: int = 64) -> str:
     """Return the first clause of a status in short lines."""
     text = f"{status.name}: {status.value.split(';')[0].rstrip('.')}."
-    return textwrap.fill(text, 64)
+    return textwrap.fill(text, width)
 
 
 def log_ticks(axes: Axes, bracket: tuple[float, float]) -> None:

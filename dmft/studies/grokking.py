@@ -187,6 +187,14 @@ class Grokking(
         """Steps 0, ..., T."""
         return np.arange(self.test_loss.shape[-1])
 
+    def check_settings(self) -> None:
+        """Raise unless the settings are complete and allowed, and falls are of these runs."""
+        super().check_settings()
+        for drop in self.drops:
+            sizes = (self.fall_time.shape, self.hard_cosine.shape, self.fall_level.shape)
+            if (drop.fall_time.shape, drop.hard_cosine.shape, drop.fall_level.shape) != sizes:
+                raise ValueError("drops must be of the dimensions, probabilities and steps of d")
+
     def _report(self) -> tuple[Lines, str]:
         from dmft.studies.report import grokking_lines, grokking_table
 

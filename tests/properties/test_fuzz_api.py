@@ -251,7 +251,8 @@ def call_cascade(draw):
     found = dmft.cascade(
         draw.problem(True, 2), draw.method(), (0.5, 8.0), [2], draw.sampling(),
         points=draw.value(4, 5), max_solves=6, features=draw.value(1, extreme=(0, 99)),
-        criterion=draw.value("negative", "left"),
+        criterion=draw.value("negative", "left"), d=draw.value(None, extreme=(30, 1)),
+        rtol=draw.value(None, extreme=(0.3, 0.0)), max_paths=draw.value(None, extreme=(64,)),
     )  # fmt: skip
     for curve in found.stages[0].curves:
         finite_where_success(curve, ["value", "stderr"], curve.status)
@@ -296,7 +297,7 @@ def call_simulate(draw):
 def call_grokking(draw):
     found = dmft.predict_grokking(
         draw.problem(True), draw.delta(), draw.method(plain=True), draw.value(50, [50, 100]),
-        sampling=draw.sampling(), n_draws=draw.value(4, 5),
+        sampling=draw.sampling(), n_draws=draw.value(4, 5), drops=draw.value(1, extreme=(0, 2, 9)),
     )  # fmt: skip
     assert isinstance(found.status, dmft.Status)
 

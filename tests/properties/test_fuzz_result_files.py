@@ -75,6 +75,12 @@ def results():
         ),
         "left", (0.5, 8.0), curve.config,
     )  # fmt: skip
+    grokking = predict_grokking(one, 6.0, METHOD, [100], sampling=SAMPLING, probabilities=(0.5,))
+    drop = dmft.GrokkingDrop(
+        np.eye(1), grokking.hard_cosine, grokking.fall_level, grokking.fall_time,
+        grokking.fall_time_stderr,
+    )  # fmt: skip
+    with_drops = dataclasses.replace(grokking, drops=(drop,))
     power_law = dmft.ScalingLaw(
         (0, 0, 2), 2, np.arange(6.0).reshape(3, 2), np.full((3, 2), np.nan),
         (dmft.Status.SUCCESS,) * 5 + (dmft.Status.NO_BRACKET,), np.zeros((3, 2)),
@@ -96,7 +102,8 @@ def results():
         swept,
         dmft.predict_sweep(swept, SAMPLING, draws=2),
         dmft.recovery_probability(PROBLEM, [2.0, 3.0], 20, METHOD, draws=2, workers=1),
-        predict_grokking(one, 6.0, METHOD, [100], sampling=SAMPLING, probabilities=(0.5,)),
+        grokking,
+        with_drops,
         hardness,
         gap,
     ]

@@ -28,7 +28,8 @@
                                   # latents = "rademacher" } (or one law for each: ["rademacher",
                                   # "normal"]), { law = "gaussian-mixture", weights, means,
                                   # covariances, scales } (with classes = "component")
-    spectral_start = "optimal"    # start along the leading eigenvector of the data; or "clipped",
+    spectral_start = "optimal"    # start along the leading eigenvector of the data ("none": do
+                                  # not); or "clipped",
                                   # { preprocessing = "clipped", cap = 4.0, share = [1.0, 0.5] },
                                   # or "mine.py:preprocess", a function of the label
 

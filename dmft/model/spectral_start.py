@@ -175,7 +175,9 @@ def check_shape(found: Any, y: Array) -> Array:
 def get_spectral_start(
     entry: object | None, preprocessing: object | None = None
 ) -> SpectralStart | None:
-    """Return the spectral start of an entry of a configuration, or of an argument; None of None.
+    """Return the spectral start of an entry of a configuration, or of an argument.
+
+    None of None and of "none", by which a run file, a flag or an axis of a scan has no such start.
 
     Parameters
     ----------
@@ -195,6 +197,8 @@ def get_spectral_start(
     """
     if entry is None or isinstance(entry, SpectralStart):
         return entry
+    if isinstance(entry, str) and entry == "none":
+        return None
     if not isinstance(entry, Mapping):
         if not (isinstance(entry, str) or callable(entry)):
             raise ValueError(

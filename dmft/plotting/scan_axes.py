@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,6 +51,7 @@ _LABELS: Final = {
 }
 DELTAS: Final = ("delta", "trajectory.delta", "spectrum.delta")
 _WIDE: Final = 8.0
+_LONG: Final = 24  # letters of a line of the name of a value
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ def positions(x: Axis) -> tuple[FloatArray, list[str] | None]:
 def name_axis(axes: Axes, x: Axis, ticks: list[str] | None) -> None:
     """Name the horizontal axis and, where they are no numbers, its values."""
     if ticks is not None:
+        # Tables, of inputs say, are long.
+        ticks = [textwrap.fill(tick, _LONG, max_lines=3, placeholder=" ...") for tick in ticks]
         turned = sum(map(len, ticks)) > 34
         axes.set_xticks(range(len(ticks)), ticks, rotation=30 if turned else 0,
                         ha="right" if turned else "center")  # fmt: skip

@@ -261,10 +261,15 @@ def _list(axes: Mapping[str, Any], points: Any) -> Design:
 def _flat(axes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield axes by dotted key: TOML makes tables of ``target.noise`` without quotes."""
     for name, entry in axes.items():
-        if isinstance(entry, Mapping) and name in TABLES:
-            yield from ((f"{name}.{inner}", value) for inner, value in entry.items())
+        if isinstance(name, str) and name.partition(".")[0] in TABLES and _is_table(name, entry):
+            yield from _flat({f"{name}.{inner}": value for inner, value in entry.items()})
         else:
             yield name, entry
+
+
+def _is_table(name: str, entry: Any) -> bool:
+    """Whether an axis is a table of further keys, and no range."""
+    return isinstance(entry, Mapping) and ("." not in name or not entry.keys() & set(_RANGE))
 
 
 def _axis(name: str, entry: Any, drawn: bool) -> Axis:

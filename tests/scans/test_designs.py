@@ -137,3 +137,16 @@ def test_large_designs_are_counted_not_made():
     design = design_of(axes)
     assert design.points == MOST_POINTS
     assert design.settings(MOST_POINTS - 1) == {"target.noise": 1.0, "delta": 2.0}
+
+
+def test_keys_without_quotes_are_tables_in_tables():
+    """TOML makes nested tables of them; a range is none."""
+    scale = {"from": 1.0, "to": 2.0, "num": 2}
+    nested = {
+        "problem": {"inputs": {"degrees_of_freedom": [3, 5]}, "spectral_start": {"cap": scale}}
+    }
+    design = design_of({**nested, "target": {"noise": scale}})
+    assert design.keys == (
+        "problem.inputs.degrees_of_freedom", "problem.spectral_start.cap", "target.noise",
+    )  # fmt: skip
+    assert design.settings(1)["target.noise"] == 2.0

@@ -174,6 +174,43 @@ def test_biases_are_an_axis_and_a_quantity():
     np.testing.assert_array_equal(found.value[:, 0], [0.0, 0.5])
 
 
+def test_inputs_starts_constraints_and_momentum_are_axes(tmp_path):
+    """Each point is the problem that its settings say; laws of one's own are beside the file."""
+    (tmp_path / "mine.py").write_text(
+        "def clip(y):\n    return y.clip(-2, 2)\n\n\ndef q(u):\n    return 0.5 + u\n"
+    )
+    path = tmp_path / "run.toml"
+    path.write_text(
+        '[target]\nlabel = "phase-retrieval"\n[network]\nactivation = "gelu"\n'
+        "[method]\nstep_size = 0.2\nn_steps = 2\n[sampling]\nn_paths = 64\nreplicates = 2\n"
+        "[trajectory]\ndelta = 4.0\n"
+    )
+    elliptical = {"problem.inputs.law": "elliptical"}
+    mixture = {"problem.inputs.law": "gaussian-mixture"}
+    points = [
+        elliptical | {"problem.inputs.degrees_of_freedom": 9.0},
+        elliptical | {"problem.inputs.scales": "mine.py:q"},
+        {"problem.inputs": {"law": "independent-latents", "latents": ["uniform"]}},
+        mixture | {"problem.inputs.weights": [0.5, 0.5], "problem.inputs.means": [[1.0], [-1.0]]},
+        {"method.constraint": "sphere"},
+        {"method.momentum": 0.5, "method.nesterov": True},
+        {"network.biases": {"law": "gaussian", "std": 0.5}},
+        {"problem.spectral_start.preprocessing": "mine.py:clip"},
+        {"problem.spectral_start.preprocessing": "clipped", "problem.spectral_start.cap": 2.0},
+        {"problem.spectral_start": "none"},
+    ]
+    found = dmft.scan(path, None, "train_loss", design="list", points=points, workers=1)
+    assert found.status is Status.SUCCESS
+    for point, value in zip(points, found.value[:, 0], strict=True):
+        one = dmft.load_run(path, point)
+        theory = dmft.solve(one.problem, 4.0, one.method, one.sampling)
+        assert theory.train_loss[-1] == value
+    # The same function by another name, and no start at all.
+    assert found.value[7, 0] == found.value[8, 0]
+    assert len(set(found.value[:, 0].tolist())) == 9
+    found.plot()
+
+
 def test_a_hessian_is_held_to_no_accuracy_and_losses_are():
     accurate = TABLES | {"sampling": {"rtol": 0.05, "replicates": 4}}
     tasks = question_of(accurate, AXES, ["gap", "test_loss"]).plan().tasks.values()

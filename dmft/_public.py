@@ -21,6 +21,7 @@ from dmft.model.target import Target
 from dmft.observables.risk_minimization import RiskMinimizer, erm_limit
 from dmft.recovery.exponents import Hardness, hardness
 from dmft.recovery.label_points import label_law
+from dmft.recovery.spectral_methods import SpectralMethod, spectral_method
 from dmft.scans.atlas import atlas
 from dmft.scans.loading import load
 from dmft.scans.scan_result import Scan
@@ -94,6 +95,7 @@ __all__ = [
     "SimulatedHessian",
     "Simulation",
     "SimulationCheck",
+    "SpectralMethod",
     "SpectralStart",
     "Spectrum",
     "Status",
@@ -131,6 +133,7 @@ __all__ = [
     "scan",
     "simulate",
     "solve",
+    "spectral_method",
     "spectrum",
     "sweep",
 ]

@@ -6,13 +6,23 @@ import argparse
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dmft.cli.argument_groups import (
+    SIMULATION,
+    add_method,
+    add_output,
+    add_preset,
+    add_sampling,
+    add_set,
+    add_simulation,
+    add_source,
+    add_theory,
+    add_workers,
+)
 from dmft.cli.exits import PROGRAM
-from dmft.cli.parser import Parser, Version, add_options, integer, number
+from dmft.cli.parser import Parser, Version, add_options, integer
 
 __all__ = ["command_parser"]
 
-_FORMATS = ("png", "pdf", "svg")
-_SIMULATION = "simulation, in place of what the run file says"
 _THEORY = "n_paths, replicates or n_steps"  # what to reduce when memory runs out
 _RESUME = (
     "Every seed is on disk as soon as it is finished: if the command is stopped, the same command "
@@ -48,6 +58,11 @@ such runs (--seeds 0: not). Runs start with overlap d^(-1/2) unless --random-sta
 _HARDNESS = """Finds easy and hard directions, information and generative exponents, and the
 samples per dimension delta_alg above which polynomial-time algorithms recover a hard direction,
 each with an error estimate. Nothing but the label matters, so a catalogue name will do."""
+_ERM_LIMIT = """Where gradient descent of one linear neuron ends: overlap, norm and losses of the
+minimiser, with the ridge of --weight-decay and any inputs. SEPARABLE, NOT_UNIQUE: there is none."""
+_SPECTRAL = """The leading eigenvectors of (1/n) sum_i T(y_i) x_i x_i^T, T the preprocessing of
+labels, and the smallest delta at which one recovers latent directions. The network plays no part:
+with --label NAME no run file is needed."""
 _SCAN = """The table [scan] of the run file names quantities, axes (any keys of the file) and the
 design. Computations that points share are done once, and each is on disk as soon as it is finished:
 if the command is stopped, the same command goes on from there, and an edited scan keeps what it
@@ -94,7 +109,7 @@ def command_parser() -> argparse.ArgumentParser:
 
 
 def _threshold(parser: Parser) -> None:
-    _add_source(parser)
+    add_source(parser)
     add_options(
         parser, "threshold", "bracket", "step", "scan_points", "criterion", "index", "d", "draws"
     )
@@ -104,11 +119,11 @@ def _threshold(parser: Parser) -> None:
         metavar="N",
         help="at step 0: compute the root to N digits (mpmath)",
     )
-    _add_theory(parser, accuracy=True)
+    add_theory(parser, accuracy=True)
 
 
 def _curve(parser: Parser) -> None:
-    _add_source(parser)
+    add_source(parser)
     add_options(
         parser,
         "curve",
@@ -124,98 +139,98 @@ def _curve(parser: Parser) -> None:
     parser.add_argument(
         "--require-limit", action="store_true", help="exit with 3 if the limit is not settled"
     )
-    _add_theory(parser, accuracy=True)
+    add_theory(parser, accuracy=True)
 
 
 def _cascade(parser: Parser) -> None:
-    _add_source(parser)
+    add_source(parser)
     names = ("bracket", "steps", "features", "points", "max_solves", "criterion", "d", "draws")
     add_options(parser, "cascade", *names)
-    _add_theory(parser, accuracy=True)
+    add_theory(parser, accuracy=True)
 
 
 def _scaling_law(parser: Parser) -> None:
-    _add_source(parser, networks=True)
+    add_source(parser, networks=True)
     group = parser.add_argument_group("label, neuron and loss, in place of what the run file says")
     add_options(group, "target", "label")
     add_options(group, "network", "activation", "biases")
     add_options(group, "problem", "loss")
     names = ("bracket", "widths", "points", "max_solves", "criterion", "n_points")
     add_options(parser, "scaling-law", *names, steps="the horizon t")
-    _add_theory(parser)
+    add_theory(parser)
 
 
 def _algorithmic_gap(parser: Parser) -> None:
     table = "algorithmic-gap"
-    add_options(_add_source(parser, networks=True), "target", "label", prefix="")
+    add_options(add_source(parser, networks=True), "target", "label", prefix="")
     group = parser.add_argument_group("networks, in place of what the run file says")
     add_options(group, table, "activations", "losses", "widths", "bracket", steps="horizons t")
     add_options(group, table, "points", "max_solves", "criterion", "index")
     group = parser.add_argument_group("step sizes, in place of what the run file says")
     add_options(group, table, "step_sizes", "time", "network", "compare_fresh", "d", "seeds")
-    _add_workers(group)
-    _add_theory(parser)
+    add_workers(group)
+    add_theory(parser)
 
 
 def _trajectory(parser: Parser) -> None:
-    _add_source(parser)
+    add_source(parser)
     add_options(parser, "trajectory", "delta")
-    _add_theory(parser, accuracy=True)
+    add_theory(parser, accuracy=True)
 
 
 def _spectrum(parser: Parser) -> None:
-    _add_source(parser)
+    add_source(parser)
     add_options(parser, "spectrum", "delta", "step", "d", "draws")
     parser.add_argument(
         "--flow", action="store_true", help="also draw edges and outliers along the steps up to T"
     )
-    _add_theory(parser, resources=False)
+    add_theory(parser, resources=False)
 
 
 def _simulate(parser: Parser) -> None:
-    _add_source(parser)
-    _add_simulation(parser)
-    _add_method(parser)
-    _add_output(parser)
+    add_source(parser)
+    add_simulation(parser)
+    add_method(parser)
+    add_output(parser)
 
 
 def _compare(parser: Parser) -> None:
-    _add_source(parser)
-    _add_simulation(parser)
-    _add_method(parser)
-    _add_sampling(parser)
-    _add_output(parser)
+    add_source(parser)
+    add_simulation(parser)
+    add_method(parser)
+    add_sampling(parser)
+    add_output(parser)
 
 
 def _sweep(parser: Parser) -> None:
-    _add_source(parser)
-    group = parser.add_argument_group(_SIMULATION)
+    add_source(parser)
+    group = parser.add_argument_group(SIMULATION)
     add_options(group, "sweep", "deltas", "d", "seeds", "inputs")
-    _add_workers(group)
+    add_workers(group)
     add_options(group, "sweep", "recovery", "hessian_step", "recovery_draws")
     # Not the n_steps of the method: that is the theory's, which looks at early steps.
-    _add_method(parser, n_steps="sweep")
-    group = _add_sampling(parser)
+    add_method(parser, n_steps="sweep")
+    group = add_sampling(parser)
     add_options(group, "threshold", step="horizon t of the delta_NN(t) drawn in")
-    _add_output(parser)
+    add_output(parser)
 
 
 def _recovery(parser: Parser) -> None:
-    _add_source(parser)
+    add_source(parser)
     group = parser.add_argument_group("runs to predict, in place of what the run file says")
     add_options(group, "sweep", "deltas", "d", "recovery", "recovery_draws")
     group.add_argument("--seed", type=integer, help="of the runs drawn (default: 0)")
-    _add_workers(group)
-    _add_method(parser, n_steps="sweep")
-    _add_output(parser)
+    add_workers(group)
+    add_method(parser, n_steps="sweep")
+    add_output(parser)
 
 
 def _grokking(parser: Parser) -> None:
-    _add_source(parser)
-    group = parser.add_argument_group(_SIMULATION)
+    add_source(parser)
+    group = parser.add_argument_group(SIMULATION)
     add_options(group, "simulation", "delta", "d")
     add_options(group, "simulation", "seeds", prefix="")  # of which there may be none
-    _add_workers(group)
+    add_workers(group)
     add_options(group, "grokking", "drops", "n_draws", "max_draws")
     group.add_argument(
         "--random-start", action="store_true", help="start from random weights, as training does"
@@ -224,9 +239,9 @@ def _grokking(parser: Parser) -> None:
         "--recovery-draws", type=integer, metavar="R",
         help="runs drawn of each size to predict the probability of recovery (default: none)",
     )  # fmt: skip
-    _add_method(parser)
-    _add_sampling(parser)
-    _add_output(parser)
+    add_method(parser)
+    add_sampling(parser)
+    add_output(parser)
 
 
 def _hardness(parser: Parser) -> None:
@@ -237,16 +252,31 @@ def _hardness(parser: Parser) -> None:
         metavar="LABEL",
         help="a catalogue name, a run file, or FILE.py:FUNCTION",
     )
-    _add_preset(group)
+    add_preset(group)
     group = parser.add_argument_group("settings")
-    _add_set(group)
+    add_set(group)
     add_options(group, "target", "k", "noise", "classes", "flip", "slope", "threshold")
     group.add_argument(
         "--max-degree", type=integer, metavar="L", help="highest degree (default: 8)"
     )
     group.add_argument("--n-points", type=integer, metavar="N", help="labels evaluated, 2^p")
     group.add_argument("--seed", type=integer, help="of the sample points (default: 0)")
-    _add_output(parser)
+    add_output(parser)
+
+
+def _erm_limit(parser: Parser) -> None:
+    add_source(parser)
+    add_options(parser, "trajectory", "delta")
+    add_options(parser, "sampling", "replicates", "seed")
+    add_output(parser)
+
+
+def _spectral_method(parser: Parser) -> None:
+    add_source(parser)
+    add_options(parser, "trajectory", "delta")
+    add_options(parser, "spectral-method", "preprocessing", "cap", "side", "bracket", "n_points")
+    add_options(parser, "sampling", "replicates", "seed")
+    add_output(parser)
 
 
 def _show(parser: Parser) -> None:
@@ -265,7 +295,7 @@ def _show(parser: Parser) -> None:
 
 
 def _scan(parser: Parser) -> None:
-    _add_source(parser)
+    add_source(parser)
     parser.add_argument(
         "--list", action="store_true", help="list the quantities that there are, and end"
     )
@@ -274,14 +304,14 @@ def _scan(parser: Parser) -> None:
     )
     add_options(parser, "scan", "quantity")
     group = parser.add_argument_group("where it runs")
-    _add_workers(group)
+    add_workers(group)
     group.add_argument(
         "--dask", metavar="WHERE", help="tcp://HOST:PORT of a scheduler, or slurm, pbs, ..."
     )
     group.add_argument(
         "--jobs", type=integer, metavar="N", help="of a batch system: jobs at most (default: 10)"
     )
-    _add_output(parser)
+    add_output(parser)
 
 
 def _presets(parser: Parser) -> None:
@@ -367,6 +397,22 @@ _COMMANDS = (
         memory="n_points",
     ),
     _Command(
+        "erm-limit",
+        "companions",
+        "find the minimiser of the convex risk of a linear neuron",
+        _erm_limit,
+        _ERM_LIMIT,
+        memory="replicates",
+    ),
+    _Command(
+        "spectral-method",
+        "companions",
+        "compute outliers, overlaps and threshold of a spectral method",
+        _spectral_method,
+        _SPECTRAL,
+        memory="n_points",
+    ),
+    _Command(
         "show",
         "show",
         "print, redraw or convert a result file, without computing",
@@ -383,109 +429,3 @@ _COMMANDS = (
     ),
     _Command("presets", "presets", "list the presets", _presets),
 )
-
-
-# -- groups of arguments -------------------------------------------------------------------------
-
-
-def _add_source(parser: argparse.ArgumentParser, networks: bool = False) -> argparse._ArgumentGroup:
-    """Add run file, preset, and the keys of problem and network; not those of `networks`."""
-    source = parser.add_argument_group("what to run (one of)")
-    source.add_argument("file", nargs="?", metavar="FILE", help="a TOML run file")
-    _add_preset(source)
-    group = parser.add_argument_group("problem, in place of what the run file says")
-    _add_set(group)
-    if not networks:
-        add_options(group, "target", "label")
-    add_options(group, "target", "k", "noise")
-    if not networks:
-        add_options(group, "network", "activation", "neurons", "biases")
-        add_options(group, "problem", "loss")
-    add_options(group, "problem", "init_radius", "weight_decay", "spectral_start")
-    return source
-
-
-def _add_preset(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--preset", metavar="NAME", help=f"see `{PROGRAM} presets`")
-
-
-def _add_set(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="replace any key, as in target.noise=0.3; may be repeated",
-    )
-
-
-def _add_simulation(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(_SIMULATION)
-    add_options(group, "simulation", "delta", "d", "seeds", "inputs")
-    _add_workers(group)
-    add_options(group, "simulation", "hessian_steps", "hold_hard")
-
-
-def _add_workers(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--workers", type=integer, metavar="N", help="processes (default: one per core)"
-    )
-
-
-def _add_theory(
-    parser: argparse.ArgumentParser, resources: bool = True, accuracy: bool = False
-) -> None:
-    """Add options of a solve: method, sampling, output, resources."""
-    add_options(_add_method(parser), "method", "t_max", "tol")
-    group = _add_sampling(parser)
-    if accuracy:
-        add_options(group, "sampling", "rtol", "max_paths", "max_seconds")
-    group = _add_output(parser)
-    if resources:
-        group.add_argument(
-            "--max-memory",
-            type=number,
-            metavar="GB",
-            help="end early rather than take more for paths",
-        )
-        group.add_argument(
-            "--checkpoint",
-            metavar="DIR",
-            help="folder from which the same command goes on if stopped",
-        )
-
-
-def _add_method(
-    parser: argparse.ArgumentParser, n_steps: str = "method"
-) -> argparse._ArgumentGroup:
-    """Add options of gradient descent; `n_steps` names the table whose ``n_steps`` is meant."""
-    group = parser.add_argument_group("method, in place of what the run file says")
-    add_options(group, "method", "step_size")
-    add_options(group, n_steps, "n_steps")
-    add_options(
-        group, "method", "batch_fraction", "momentum", "nesterov", "second_layer_step_size",
-        "bias_step_size", "fresh_batches", "constraint",
-    )  # fmt: skip
-    return group
-
-
-def _add_sampling(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    group = parser.add_argument_group("theory, in place of what the run file says")
-    add_options(group, "sampling", "n_paths", "replicates", "seed")
-    group.add_argument("--threads", type=integer, metavar="N", help="threads (default: all cores)")
-    return group
-
-
-def _add_output(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    group = parser.add_argument_group("output")
-    group.add_argument(
-        "--out", default="results", metavar="DIR", help="folder for the files (default: results)"
-    )
-    group.add_argument(
-        "--format", choices=_FORMATS, default="png", help="of the figure (default: png)"
-    )
-    group.add_argument(
-        "--force", action="store_true", help="overwrite files of other settings, too"
-    )
-    group.add_argument("--json", action="store_true", help="print the result as JSON")
-    return group

@@ -59,6 +59,8 @@ _TABLES = {
     "sweep": ("sweep", "threshold"),
     "grokking": ("grokking", "simulation", "trajectory"),
     "hardness": (),
+    "erm-limit": ("trajectory",),
+    "spectral-method": ("spectral-method", "trajectory"),
 }
 # Arguments that change nothing in a result, or are in the run file once it is read.
 _NO_SETTINGS = (

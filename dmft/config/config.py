@@ -102,6 +102,10 @@
     drops = 2                     # features that are learned one after the other; and n_draws,
                                   # max_draws
 
+    [spectral-method]             # optional; delta is that of [trajectory]
+    preprocessing = "optimal"     # or "optimal-scalar", "clipped" (with cap), or one of your own;
+                                  # and side, bracket, n_points
+
     [scan]                        # optional: a grid over any of these keys, `delta-nn scan`
     quantity = ["threshold"]      # see `dmft.scans.quantities`
     design = "product"            # or zip, list, random, sobol; and points, seed of these
@@ -162,9 +166,11 @@ from dmft.config.settings import (
     ThresholdSettings,
     TrajectorySettings,
 )
+from dmft.config.spectral_settings import SpectralMethodSettings
 from dmft.model.activations import Activation
 from dmft.model.classification import COMPONENT
 from dmft.model.inputs import Inputs
+from dmft.model.law_sources import SourcedFunction, custom_entry
 from dmft.model.losses import Loss
 from dmft.model.network import Network
 from dmft.model.problem import Problem
@@ -179,6 +185,7 @@ __all__ = [
     "RunFile",
     "ScanSettings",
     "SimulationSettings",
+    "SpectralMethodSettings",
     "SpectrumSettings",
     "SweepSettings",
     "ThresholdSettings",
@@ -207,6 +214,7 @@ TABLES: dict[str, type[Settings]] = {
     "simulation": SimulationSettings,
     "sweep": SweepSettings,
     "grokking": GrokkingSettings,
+    "spectral-method": SpectralMethodSettings,
     "scan": ScanSettings,
 }
 _COMMANDS = tuple(TABLES)[5:]
@@ -235,6 +243,7 @@ class RunFile:
     simulation : SimulationSettings
     sweep : SweepSettings
     grokking : GrokkingSettings
+    spectral_method : SpectralMethodSettings
     scan : ScanSettings
     title, description : str
         Empty if not given.
@@ -262,6 +271,7 @@ class RunFile:
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
     grokking: GrokkingSettings = field(default_factory=GrokkingSettings)
+    spectral_method: SpectralMethodSettings = field(default_factory=SpectralMethodSettings)
     scan: ScanSettings = field(default_factory=ScanSettings)
     title: str = ""
     description: str = ""
@@ -402,6 +412,8 @@ def _attribute(table: str) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_plain, value))
+    if isinstance(value, SourcedFunction):
+        return custom_entry(value, value.__name__)
     if isinstance(value, Activation | Loss):
         return value.config
     return value.to_config() if isinstance(value, Inputs) else value

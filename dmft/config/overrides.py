@@ -25,6 +25,7 @@ LAWS = {
     "network.activation": "activation",
     "problem.loss": "loss",
     "problem.spectral_start": "preprocessing",
+    "spectral-method.preprocessing": "preprocessing",
     "algorithmic-gap.activations": "activation",
     "algorithmic-gap.losses": "loss",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,7 +93,7 @@ def to_dataframe(result: Any, along: Sequence[str]) -> pd.DataFrame:
             entry.values,
             [entry.dims.index(dim) for dim in (*along, *others)],
             range(entry.values.ndim),
-        ).reshape(int(np.prod(shape)), -1)
+        ).reshape(int(np.prod(shape)), math.prod(sizes[dim] for dim in others))
         labels = [_labels(found, dim, sizes[dim], first=1) for dim in others]
         for column, place in zip(values.T, np.ndindex(*map(len, labels)), strict=True):
             at = ",".join(str(label[i]) for label, i in zip(labels, place, strict=True))

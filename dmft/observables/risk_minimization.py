@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from dmft.io.report_text import Lines
 
-__all__ = ["RiskMinimizer", "erm_limit"]
+__all__ = ["RiskMinimizer", "erm_limit", "minimizer_lines"]
 
 FloatArray = NDArray[np.float64]
 
@@ -120,22 +120,7 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
     config: dict[str, Any]
 
     def _report(self) -> tuple[Lines, str]:
-        problem = self.config["problem"]
-        inputs = problem.get("inputs")
-        overlap = ", ".join(map(with_error, self.overlap, self.overlap_stderr))
-        lines = [
-            ("problem", f"{describe_label(problem['target'])}, {law_name(problem['loss'])} loss"),
-            *([("inputs", describe_inputs(inputs))] if inputs else []),
-            ("delta, ridge", f"{self.config['delta']:g}, {problem['weight_decay']:g}"),
-            ("overlap", overlap),
-            *(
-                (name.replace("_", " "), with_error(value, getattr(self, f"{name}_stderr")))
-                for name in SCALARS
-                if not math.isnan(value := getattr(self, name))
-            ),
-            ("residual", f"{self.residual:.1e}"),
-        ]
-        return lines, ""
+        return minimizer_lines(self), ""
 
     def margin_cdf(self, margins: ArrayLike, *, fresh: bool = False) -> FloatArray:
         r"""Compute the distribution function of the margins :math:`y_i (\theta\cdot x_i + b)`.
@@ -178,6 +163,25 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
             below = ndtr((omega - self.overlap @ points.z) / spread)
             found[index] = points.mass @ np.where(points.y > 0.0, below, 1.0 - below)
         return found
+
+
+def minimizer_lines(result: RiskMinimizer, name: str = "") -> Lines:
+    """Write a minimiser: problem (after the name of the run), overlap, norm, losses."""
+    problem = result.config["problem"]
+    inputs = problem.get("inputs")
+    words = f"{describe_label(problem['target'])}, {law_name(problem['loss'])} loss"
+    return [
+        ("problem", f"{name}: {words}" if name else words),
+        *([("inputs", describe_inputs(inputs))] if inputs else []),
+        ("delta, ridge", f"{result.config['delta']:g}, {problem['weight_decay']:g}"),
+        ("overlap", ", ".join(map(with_error, result.overlap, result.overlap_stderr))),
+        *(
+            (scalar.replace("_", " "), with_error(value, getattr(result, f"{scalar}_stderr")))
+            for scalar in SCALARS
+            if not math.isnan(value := getattr(result, scalar))
+        ),
+        ("residual", f"{result.residual:.1e}"),
+    ]
 
 
 def erm_limit(

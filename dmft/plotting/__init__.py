@@ -36,6 +36,7 @@ from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sizes import plot_sizes
 from dmft.plotting.spectra import plot_flow, plot_spectrum
+from dmft.plotting.spectral_method import plot_spectral_method
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.sweep_laws import plot_sweep_prediction
 from dmft.plotting.theory import plot_threshold, plot_trajectory
@@ -68,6 +69,7 @@ __all__ = [
     "plot_scan",
     "plot_simulation",
     "plot_sizes",
+    "plot_spectral_method",
     "plot_spectrum",
     "plot_sweep",
     "plot_sweep_prediction",

@@ -23,6 +23,7 @@ from dmft.plotting.scan import plot_scan
 from dmft.plotting.simulation import plot_simulation
 from dmft.plotting.sizes import plot_sizes
 from dmft.plotting.spectra import plot_spectrum
+from dmft.plotting.spectral_method import plot_spectral_method
 from dmft.plotting.sweep import plot_sweep
 from dmft.plotting.sweep_laws import plot_sweep_prediction
 from dmft.plotting.theory import plot_threshold, plot_trajectory
@@ -43,6 +44,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "ScalingLaw": plot_scaling_law,
     "Scan": plot_scan,
     "Simulation": plot_simulation,
+    "SpectralMethod": plot_spectral_method,
     "Spectrum": plot_spectrum,
     "Sweep": plot_sweep,
     "SweepPrediction": plot_sweep_prediction,

@@ -9,13 +9,15 @@ import numpy as np
 
 from dmft.io.report_text import with_error
 from dmft.model.classification import describe_label
+from dmft.model.input_laws import describe_inputs
 from rmt.status import Status
 
 if TYPE_CHECKING:
     from dmft.io.report_text import Lines
     from dmft.recovery.exponents import Hardness
+    from dmft.recovery.spectral_methods import SpectralMethod
 
-__all__ = ["hardness_lines"]
+__all__ = ["describe_preprocessing", "hardness_lines", "spectral_lines"]
 
 _ROUNDING = 1e-9  # explained variances below this are zero to rounding
 
@@ -60,6 +62,49 @@ def hardness_lines(result: Hardness) -> Lines:
         inverse = with_error(result.inverse_delta_alg, result.inverse_delta_alg_stderr)
         value = f"infinite: no number of order d samples is enough (1/delta_alg = {inverse})"
     return [*lines, ("delta_alg", value)]
+
+
+def describe_preprocessing(entry: Any) -> str:
+    """Name a preprocessing of labels, given by the entry of a configuration.
+
+    Examples
+    --------
+    >>> describe_preprocessing({"preprocessing": "clipped", "cap": 3.0})
+    'clipped at 3'
+    """
+    if isinstance(entry, str):
+        return entry
+    return str(entry["custom"]) if "custom" in entry else f"clipped at {entry['cap']:g}"
+
+
+def spectral_lines(result: SpectralMethod, name: str = "") -> Lines:
+    """Write a spectral method: label (after the name of the run), outliers, threshold."""
+    config = result.config
+    target, inputs = config["problem"]["target"], config["problem"].get("inputs")
+    noise = f" + {target['noise']:g} noise" if target.get("noise") else ""
+    label = f"{describe_label(target)}{noise}"
+    found = zip(
+        result.outlier, result.outlier_stderr, result.overlap, result.overlap_stderr, strict=True
+    )
+    outliers = [
+        f"{with_error(value, error)}, squared overlap {with_error(overlap, overlap_error)}"
+        for value, error, overlap, overlap_error in found
+    ]
+    threshold = with_error(result.threshold, result.threshold_stderr)
+    if Status.UNBOUNDED_EDGE in (result.spectrum_status, result.threshold_status):
+        outliers = ["none in the limit: T (times s^2, of scales s) is unbounded; clip it"]
+    if not result.threshold_status.ok:
+        threshold = f"none found: {result.threshold_status.name}"
+    return [
+        ("label", f"{name}: {label}" if name else label),
+        *([("inputs", describe_inputs(inputs))] if inputs else []),
+        ("preprocessing", describe_preprocessing(config["preprocessing"])),
+        ("delta", f"{config['delta']:g}"),
+        (f"{config['side']} edge", with_error(result.edge, result.edge_stderr)),
+        ("gap", with_error(result.gap, result.gap_stderr)),
+        *(("outlier", words) for words in outliers or ["none"]),
+        ("threshold", threshold),
+    ]
 
 
 def _share(value: float, stderr: float) -> str:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from dmft.config.config import TrajectorySettings
 from dmft.hessian.gap_samples import WhichOutlier
 from dmft.hessian.hessian import initial_law
+from dmft.observables.risk_minimization import erm_limit
 from dmft.recovery.exponents import hardness
+from dmft.recovery.spectral_methods import find_threshold, spectral_method
 from dmft.studies.sweeps import sweep
 from dmft.threshold.horizon import delta_nn_curve
 from dmft.threshold.question import check_question
@@ -23,13 +25,16 @@ from dmft.trajectory.solving import solve
 
 if TYPE_CHECKING:
     from dmft.config.config import RunFile
+    from dmft.observables.risk_minimization import RiskMinimizer
     from dmft.recovery.exponents import Hardness
+    from dmft.recovery.spectral_methods import SpectralMethod
     from dmft.scans.readings import ReadingName
     from dmft.studies.sweep_result import Sweep
     from dmft.threshold.curve import ThresholdCurve
     from dmft.threshold.threshold import Threshold
     from dmft.trajectory.trajectory import Trajectory
     from rmt import HessianLaw
+    from rmt.spectral import SpectralThreshold
 
     Wanted = tuple[RunFile, ReadingName]
 
@@ -231,6 +236,32 @@ def _runs(run: RunFile, _: Sequence[ReadingName]) -> Sweep:
     )
 
 
+# -- exact companions ----------------------------------------------------------------------------
+
+
+def _of_companion(run: RunFile, reading: ReadingName) -> Wanted:
+    delta = TrajectorySettings(_delta(run.trajectory.delta, run.spectrum.delta))
+    return replace(run, trajectory=delta), reading
+
+
+def _minimizer(run: RunFile, _: Sequence[ReadingName]) -> RiskMinimizer:
+    return erm_limit(run.problem, run.trajectory.delta or 0.0, run.sampling)
+
+
+def _points(run: RunFile) -> dict[str, Any]:
+    """Return the options of a spectral method, with the sampling of its points."""
+    sampling = {"replicates": run.sampling.replicates, "seed": run.sampling.seed}
+    return {**run.spectral_method.stated(), **sampling}
+
+
+def _spectral(run: RunFile, _: Sequence[ReadingName]) -> SpectralMethod:
+    return spectral_method(run.problem, run.trajectory.delta or 0.0, **_points(run))
+
+
+def _spectral_threshold(run: RunFile, _: Sequence[ReadingName]) -> SpectralThreshold:
+    return find_threshold(run.problem, **_points(run))
+
+
 COMPUTATIONS: Final[Mapping[str, Computation]] = {
     "hessian": Computation((*_THEORY, "trajectory"), _of_hessian, _solved),
     "trajectory": Computation((*_THEORY, "trajectory"), _of_trajectory, _solved),
@@ -238,4 +269,11 @@ COMPUTATIONS: Final[Mapping[str, Computation]] = {
     "curve": Computation((*_THEORY, "curve"), _of_curve, _curve),
     "label": Computation(("target",), _of_label, _label),
     "runs": Computation((*_PROBLEM, "method", "sweep"), _of_runs, _runs),
+    "minimizer": Computation((*_PROBLEM, "sampling", "trajectory"), _of_companion, _minimizer),
+    "spectral-method": Computation(
+        (*_PROBLEM, "sampling", "trajectory", "spectral-method"), _of_companion, _spectral
+    ),
+    "spectral-threshold": Computation(
+        (*_PROBLEM, "sampling", "spectral-method"), _of_label, _spectral_threshold
+    ),
 }

@@ -9,6 +9,7 @@ from dmft.hessian.finite_law import FiniteLaw
 from dmft.io.results import OtherFileError, read_header
 from dmft.observables.risk_minimization import RiskMinimizer
 from dmft.recovery.exponents import Hardness
+from dmft.recovery.spectral_methods import SpectralMethod
 from dmft.scans.scan_result import Scan
 from dmft.simulation.simulation import Simulation
 from dmft.studies.algorithmic_threshold import AlgorithmicGap
@@ -35,7 +36,17 @@ __all__ = ["load", "load_kind"]
 
 _SAVED: Final = (
     *(AlgorithmicGap, Cascade, Comparison, FiniteLaw, Grokking, Hardness, RecoveryProbability),
-    *(RiskMinimizer, ScalingLaw, Scan, Simulation, Spectrum, Sweep, SweepPrediction, Threshold),
+    *(
+        RiskMinimizer,
+        ScalingLaw,
+        Scan,
+        Simulation,
+        SpectralMethod,
+        Spectrum,
+        Sweep,
+        SweepPrediction,
+        Threshold,
+    ),
     *(ThresholdCurve, ThresholdsAtSizes),
 )
 

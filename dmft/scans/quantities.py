@@ -16,6 +16,7 @@ from dmft._numerics.sampling import bias_of_paths, is_biased
 from dmft._numerics.validation import check_choice
 from dmft.hessian.gap_samples import WhichOutlier, sample_gap, standard_error
 from dmft.scans import threshold_readings
+from dmft.scans.companion_readings import COMPANIONS
 from dmft.scans.readings import Quantity, Reading, ReadingName, failed
 from rmt.outliers import by_rank
 from rmt.status import Status
@@ -375,21 +376,21 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         indices=1,
     ),
     "information_exponent": Quantity(
-        "information exponent of the label",
+        "information exponent of the label, of Gaussian latents",
         "0: an integer, decided or UNDECIDED",
         "information exponent",
         "label",
         _exponent("information_exponent", "information_status"),
     ),
     "generative_exponent": Quantity(
-        "generative exponent of the label",
+        "generative exponent of the label, of Gaussian latents",
         "0: an integer, decided or UNDECIDED",
         "generative exponent",
         "label",
         _exponent("generative_exponent", "status"),
     ),
     "delta_alg": Quantity(
-        "delta above which polynomial-time algorithms recover a hard direction",
+        "delta above which polynomial-time algorithms recover a hard direction, Gaussian latents",
         "standard error",
         r"$\delta_{\rm alg}$",
         "label",
@@ -423,6 +424,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "runs",
         _run_average("test_loss"),
     ),
+    **COMPANIONS,
 }
 
 

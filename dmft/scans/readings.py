@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Quantity", "Reading", "ReadingName", "failed"]
 
-_TABLES: Final = {"threshold": ("threshold",), "curve": ("threshold", "curve"), "runs": ("sweep",)}
+_TABLES: Final = {
+    "threshold": ("threshold",), "curve": ("threshold", "curve"), "runs": ("sweep",),
+    "spectral-method": ("spectral-method",), "spectral-threshold": ("spectral-method",),
+}  # fmt: skip
 
 _NAME = re.compile(r"\s*(\w+)\s*(?:\[\s*(\d+(?:\s*,\s*\d+)*)\s*\])?\s*(?:@\s*(\d+))?\s*")
 

@@ -26,6 +26,7 @@ TAKEN = {
     "simulation": [dmft.simulate],
     "sweep": [dmft.sweep, dmft.recovery_probability],
     "grokking": [dmft.predict_grokking],
+    "spectral-method": [dmft.spectral_method],
     "scan": [dmft.scan],
 }
 # What a table says in another way than the function.

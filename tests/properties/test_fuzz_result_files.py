@@ -106,6 +106,8 @@ def results():
         with_drops,
         hardness,
         gap,
+        dmft.spectral_method("phase-retrieval", 2.0, "clipped", n_points=2**10),
+        dmft.erm_limit(dmft.Problem("linear", dmft.Network("linear")), 3.0),
     ]
 
 
@@ -131,6 +133,8 @@ def test_every_kind_comes_back_to_the_bit(results, tmp_path):
         *(dmft.Trajectory, dmft.Threshold, dmft.ThresholdCurve, dmft.Spectrum, dmft.Simulation),
         *(
             dmft.FiniteLaw,
+            dmft.SpectralMethod,
+            dmft.RiskMinimizer,
             dmft.Cascade,
             dmft.ScalingLaw,
             dmft.ThresholdsAtSizes,

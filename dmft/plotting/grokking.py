@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from dmft.observables.alignment import hard_cosine
 from dmft.plotting.common import (
@@ -106,6 +106,8 @@ def plot_grokking(
     for axes in (losses, cosine):
         step_axis(axes)
         axes.set_xlim(0, grokking.steps[-1])
+        if grokking.drops:  # long runs: fewer numbers, which do not meet
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_title(f"$d = {d}$")
     losses.legend(loc="upper right")
     for j in range(len(grokking.falls)):

@@ -72,6 +72,35 @@ def test_prediction_alone_from_a_random_start(call):
     assert loaded.config["hard_overlap"] is None
 
 
+def test_falls_of_several_features(tmp_path, capsys):
+    """Drops of the run file: a row and a colour for each; too few steps, and that is said."""
+    out = tmp_path / "out"
+    arguments = [
+        "grokking", "--preset", "two-features", "--random-start", "--d", 200, "--seeds", 1,
+        "--n-steps", 8, "--n-paths", 256, "--replicates", 2, "--n-draws", 4, "--max-draws", 4,
+        "--workers", 1, "--out", out,
+    ]  # fmt: skip
+    code, text, err = called(capsys, list(map(str, arguments)))
+    assert (code, err) == (3, "")
+    assert "1: z1" in text
+    assert "2: z2" in text
+    loaded = dmft.Grokking.load(out / "two-features-grokking-random.npz")
+    assert [drop.directions.argmax() for drop in loaded.drops] == [0, 1]
+    assert (out / "two-features-grokking-random.png").exists()
+    code, text, _ = called(capsys, [*map(str, arguments), "--json"])
+    data = json.loads(text)
+    assert len(data["drops"]) == 2
+    assert len(data["simulated"]["200"]["drops"]) == 2
+    runs = dmft.Simulation.load(out / "two-features-grokking-random-d200.npz")
+    cosine = plot_grokking(loaded, [runs]).axes[1]
+    assert [line.get_label() for line in cosine.lines if line.get_linewidth() > 1] == [
+        "feature 1", "feature 2",
+    ]  # fmt: skip
+    code, _, err = called(capsys, [*map(str, arguments), "--drops", "3"])
+    assert code == 2
+    assert "drops must be at most 2" in err
+
+
 @pytest.mark.slow
 def test_the_default_start_of_each_neuron_is_in_proportion_to_its_radius(tmp_path, capsys):
     path = tmp_path / "two.toml"

@@ -113,7 +113,7 @@ def made_easy_by(target: Target) -> Array:
     Examples
     --------
     >>> from dmft import Target
-    >>> made_easy_by(Target(lambda z, eps: z[:, 0] ** 2 + z[:, 1] ** 2 * z[:, 0], k=2))
+    >>> made_easy_by(Target(lambda z, eps: z[:, 0] ** 2 + z[:, 1] ** 2, k=2))
     array([[0., 0.],
            [0., 0.]])
     >>> made_easy_by(Target("product"))

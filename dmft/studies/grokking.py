@@ -231,7 +231,8 @@ def predict_grokking(
     with the first feature alone, through its fall, the others at exactly zero; the noise that the
     data add along the second is drawn along this run, and the run with both starts from the overlap
     of the weights with the second and goes on under that noise; likewise for later ones. The fall
-    by a feature is through the level between runs without it and with it.
+    by a feature is through the level between runs without it and with it. Runs that have not
+    fallen by the last step are left out of the fit: where they are many, raise ``n_steps``.
 
     Parameters
     ----------
@@ -297,11 +298,11 @@ def predict_grokking(
     >>> two = dmft.Target(lambda z, eps: z[:, 0] ** 2 + 0.3 * z[:, 1] ** 2, k=2)
     >>> problem = dmft.Problem(two, dmft.Network("quadratic", [1.0, 1.0]), "pseudo-huber")
     >>> found = dmft.predict_grokking(
-    ...     problem, 16.0, dmft.GradientDescent(0.2, 60), d=300, drops=2, n_draws=4, max_draws=4,
-    ...     sampling=dmft.Sampling(64, 2),
+    ...     problem, 16.0, dmft.GradientDescent(0.2, 8), d=300, drops=2, n_draws=4, max_draws=4,
+    ...     sampling=dmft.Sampling(256, 4),
     ... )
-    >>> [drop.directions.argmax() for drop in found.drops], found.drops[1].fall_time.shape
-    ([np.int64(0), np.int64(1)], (1, 3))
+    >>> [int(drop.directions.argmax()) for drop in found.drops], found.drops[1].fall_time.shape
+    ([0, 1], (1, 3))
     """
     sampling = Sampling() if sampling is None else sampling
     check_instance("problem", problem, Problem)

@@ -155,6 +155,10 @@ def effective_initial_overlap(
         perturbed = np.zeros(size)
         perturbed[index] = sizes[index]
         run = solve(problem.with_hard_overlap(perturbed.reshape(m, k_h)))
+        if run.n_times < len(gain):  # unless others have ended the linear stage before
+            reaches = np.abs(_hard_overlap(run, problem)) > _END_OF_LINEAR_STAGE * radii[:, None]
+            if not reaches.any():
+                _check_run(run)
         gain = gain[: run.n_times]
         overlap = _hard_overlap(run, problem)[: len(gain)]
         gain[:, :, index] = overlap.reshape(len(gain), size) / sizes[index]
@@ -162,8 +166,6 @@ def effective_initial_overlap(
         left = np.flatnonzero(grown.any(axis=(1, 2)))
         if len(left):
             gain = gain[: max(int(left[0]), 2)]
-        else:
-            _check_run(run)
     last = len(gain) - 1
 
     solve = partial(solve, method=method.until(last))

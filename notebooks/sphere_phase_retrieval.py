@@ -93,13 +93,16 @@ curves = {
     name: dmft.delta_nn_curve(problem, chosen, (0.5, 16.0), steps, sampling, points=6)
     for name, chosen in (("on the sphere", method), ("in the whole space", free))
 }
-figure, axes = plt.subplots(figsize=(4.2, 3.0), layout="constrained")
-for name, curve in curves.items():
-    axes.errorbar(curve.steps, curve.value, curve.stderr, marker="o", markersize=3, label=name)
-    print(name, ", ".join(f"{t}: {v:.2f}" for t, v in zip(curve.steps, curve.value, strict=True)))
-axes.set_xlabel("step $t$")
-axes.set_ylabel(r"threshold $\delta_{NN}(t)$")
-axes.legend()
+with dmft.plotting.style():
+    figure, axes = plt.subplots(figsize=(4.2, 3.0), layout="constrained")
+    for name, curve in curves.items():
+        axes.errorbar(curve.steps, curve.value, curve.error, marker="o", markersize=3, label=name)
+        print(
+            name, ", ".join(f"{t}: {v:.2f}" for t, v in zip(curve.steps, curve.value, strict=True))
+        )
+    axes.set_xlabel("step $t$")
+    axes.set_ylabel(r"threshold $\delta_{NN}(t)$")
+    axes.legend()
 keep(figure, "sphere-threshold")
 
 # %% [markdown]
@@ -126,37 +129,27 @@ for delta in chosen:
 # %% [markdown]
 # ## Recovery in runs
 #
-# Runs of finite dimension start with an overlap of order $d^{-1/2}$, which an unstable direction
-# multiplies. What comes of it after a time of some $\log d$ is what counts: the squared cosine with
-# $\theta_*$ at the end, over several deltas on either side of the thresholds.
+# Runs of finite dimension start with an overlap of order $d^{-1/2}$, to which the noise of the data
+# adds, and which an unstable direction multiplies. How often it becomes one of order one within the
+# horizon is predicted by `dmft.recovery_probability`, and counted in runs.
 #
-# **How to read the figure.** Each point is a run. Dotted: the thresholds at the start and at the
-# last step of theory. An overlap of $d^{-1/2}$ that an outlier multiplies for a few steps only does
-# not become one of order one, so it is the later threshold that recovery goes with; at small d a
-# start may happen to be lucky, and the step is rounded.
+# **How to read the figure.** Left: fraction of the runs (bars 68 %) that reach a squared cosine of
+# one half with $\theta_*$, and the predicted bands. Vertical: the thresholds at the start and at
+# the last step of theory. An outlier that is there for a few steps only multiplies the overlap by a
+# few: that is enough at small d, and less and less so as d grows, so that half of the runs recover
+# at a delta between the two thresholds that rises with d. Right: test loss of every run at the end.
 
 # %%
 sizes = (60, 120) if small else (250, 1000)
-seeds = 4 if small else 16
-deltas = np.round(np.geomspace(0.5 * last, 3.0 * last, 4 if small else 8), 2)
-long = dmft.GradientDescent(0.2, 60 if small else 400, constraint="sphere")
-figure, axes = plt.subplots(figsize=(4.2, 3.0), layout="constrained")
-for i, d in enumerate(sizes):
-    cosines = []
-    for delta in deltas:
-        run = dmft.simulate(problem, float(delta), long, d=d, seeds=seeds)
-        cosines.append(run.hard_cosine[:, -1])
-        spread = delta * (1.0 + 0.02 * (i - 0.5))
-        axes.plot(np.full(seeds, spread), cosines[-1], ".", color=f"C{i}", alpha=0.4, markersize=4)
-    axes.plot(deltas, np.median(cosines, axis=1), color=f"C{i}", label=f"d = {d}, median")
-    print(f"d = {d}: median of cos^2", np.median(cosines, axis=1).round(2))
-for place, name, dashes in (
-    (curves["on the sphere"].value[0], "at the start", ":"),
-    (last, f"at step {n_steps}", "--"),
-):
-    axes.axvline(place, color="grey", linestyle=dashes, label=rf"$\delta_{{NN}}$ {name}")
-axes.set_xscale("log")
-axes.set_xlabel(r"samples per dimension $\delta$")
-axes.set_ylabel(r"$\cos^2(\theta, \theta_*)$ at the end")
-axes.legend()
+seeds, draws = (4, 16) if small else (16, 64)
+deltas = np.round(np.geomspace(0.35 * last, 1.4 * last, 4 if small else 8), 2)
+runs = dmft.sweep(problem, deltas, method, d=sizes, seeds=seeds)
+predicted = dmft.recovery_probability(problem, deltas, sizes, method, draws=draws)
+first = curves["on the sphere"].value[0]
+late = (last, curves["on the sphere"].error[-1], f"step {n_steps}")
+lines = [(first, 0.0, "step 0"), late]
+figure = dmft.plotting.plot_sweep(runs, lines, predicted)
 keep(figure, "sphere-recovery")
+for d in sizes:
+    print(f"d = {d}: half of the runs recover at delta = {runs.crossing(d).value:.2f}, "
+          f"predicted {predicted.crossing(d).value:.2f}")  # fmt: skip

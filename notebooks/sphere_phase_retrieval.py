@@ -135,9 +135,9 @@ for delta in chosen:
 #
 # **How to read the figure.** Left: fraction of the runs (bars 68 %) that reach a squared cosine of
 # one half with $\theta_*$, and the predicted bands. Vertical: the thresholds at the start and at
-# the last step of theory. An outlier that is there for a few steps only multiplies the overlap by a
-# few: that is enough at small d, and less and less so as d grows, so that half of the runs recover
-# at a delta between the two thresholds that rises with d. Right: test loss of every run at the end.
+# the last step of theory. An outlier that is there for a few steps only multiplies the overlap by
+# a few: that is enough at small d, and less and less so as d grows, so that the delta where half of
+# the runs recover rises with d. Right: test loss of every run at the end.
 
 # %%
 sizes = (60, 120) if small else (250, 1000)
@@ -146,10 +146,11 @@ deltas = np.round(np.geomspace(0.35 * last, 1.4 * last, 4 if small else 8), 2)
 runs = dmft.sweep(problem, deltas, method, d=sizes, seeds=seeds)
 predicted = dmft.recovery_probability(problem, deltas, sizes, method, draws=draws)
 first = curves["on the sphere"].value[0]
-late = (last, curves["on the sphere"].error[-1], f"step {n_steps}")
-lines = [(first, 0.0, "step 0"), late]
+late = (last, curves["on the sphere"].error[-1], rf"$\delta_{{NN}}$, step {n_steps}")
+lines = [(first, 0.0, r"$\delta_{NN}$, step 0"), late]
 figure = dmft.plotting.plot_sweep(runs, lines, predicted)
 keep(figure, "sphere-recovery")
 for d in sizes:
-    print(f"d = {d}: half of the runs recover at delta = {runs.crossing(d).value:.2f}, "
-          f"predicted {predicted.crossing(d).value:.2f}")  # fmt: skip
+    for name, found in (("runs", runs.crossing(d)), ("predicted", predicted.crossing(d))):
+        print(f"d = {d}, {name}: half recover at delta = {found.value:.2f} "
+              f"({found.lower:.2f} to {found.upper:.2f})")  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 import dmft
-from dmft.simulation.finite_data import ImposedOverlap, _initial_weights
+from dmft.simulation.finite_data import ImposedOverlap, initial_weights
 from dmft.solver.replicates import solve_antithetic
 from dmft.studies.fall_times import fall_step, fall_time_quantiles
 from dmft.studies.grokking import Grokking, predict_grokking
@@ -153,7 +153,7 @@ def test_covariance_of_arandom_covariance(settings, overlap):
     problem = dmft.Problem("easy-hard", network, initial_overlap=overlap, **settings)
     imposed, d, draws = ImposedOverlap.of(problem, None), 150, 4000
     frame, rng = np.eye(2, d), np.random.default_rng(5)
-    hard = [_initial_weights(problem, frame, imposed, rng)[:, 1] for _ in range(draws)]
+    hard = [initial_weights(problem, frame, imposed, rng)[0][:, 1] for _ in range(draws)]
     expected = random_covariance(problem)
     variance = np.diag(expected)
     # Of Gaussian entries; the d - 2 free coordinates of a sphere are told from d at 1 %.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["scaling_law_lines", "scaling_law_table"]
 
 _SHOWN = 4  # thresholds of a row
-_UNTOLD = 1.0  # error of an exponent
+_UNTOLD, _FINEST = 1.0, 0.01  # errors of exponents: shown up to the one, not below the other
 
 
 def scaling_law_lines(result: ScalingLaw, name: str = "") -> Lines:
@@ -72,4 +72,5 @@ def _exponent(fit: PowerLaw, *, with_error: bool = True) -> str:
     """Write an exponent with its error; nothing where the points do not tell it."""
     if not fit.stderr < _UNTOLD:
         return ""
-    return value_text(fit.exponent, fit.stderr if with_error else np.nan, plain=".2f", most=2)
+    error = max(fit.stderr, _FINEST) if with_error else np.nan
+    return value_text(fit.exponent, error, plain=".2f", most=2)

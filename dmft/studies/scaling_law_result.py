@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dmft._numerics.validation import check_array
+from dmft._numerics.validation import check_array, check_integer
 from dmft.io.marks import DELTA, ErrorOf
 from dmft.io.saved_result import SavedResult
 from dmft.studies.power_law import PowerLaw
@@ -25,6 +25,7 @@ FloatArray = NDArray[np.float64]
 # Thresholds with larger relative errors are in no fit; the others have this one besides their own,
 # because no power law is exact.
 _KNOWN, _MISFIT = 0.25, 0.02
+_NOTHING = 1e-9  # of the variance, where all features are recovered
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -160,7 +161,7 @@ class ScalingLaw(SavedResult, kind="scaling law", settings=("problem", "method",
 
     def error_law(self, learner: int) -> PowerLaw:
         """Fit the excess test error just after each transition against delta."""
-        return self._error_law(learner, self.threshold[learner])
+        return self._error_law(learner, self.threshold)
 
     def expected_error_law(self, learner: int) -> PowerLaw:
         """Fit the same points with thresholds inversely proportional to the share of the variance.
@@ -170,7 +171,7 @@ class ScalingLaw(SavedResult, kind="scaling law", settings=("problem", "method",
         features the exponent is 1/(2 gamma) - 1 where gamma > 1/2, and that of the thresholds
         2 gamma.
         """
-        return self._error_law(learner, 1.0 / self.share)
+        return self._error_law(learner)
 
     @property
     def ranking(self) -> Annotated[NDArray[np.intp], "j"]:
@@ -179,23 +180,30 @@ class ScalingLaw(SavedResult, kind="scaling law", settings=("problem", "method",
 
     def _known_ranks(self, learner: int) -> tuple[NDArray[np.intp], FloatArray]:
         """Return ranks (from 0) of the features that are known, and their relative errors."""
+        learner = check_integer("learner", learner, minimum=0, maximum=len(self.widths) - 1)
         ranks = np.flatnonzero(self.is_known[learner][self.ranking])
         chosen = self.ranking[ranks]
         relative = self.error[learner, chosen] / self.threshold[learner, chosen]
         return ranks, np.asarray(np.hypot(relative, _MISFIT))
 
-    def _error_law(self, learner: int, threshold: FloatArray) -> PowerLaw:
+    def _error_law(self, learner: int, thresholds: FloatArray | None = None) -> PowerLaw:
         ranks, relative = self._known_ranks(learner)
-        most = min(self.widths[learner] or len(self.share), len(self.share) - 1)
-        ranks, relative = ranks[ranks < most], relative[ranks < most]
-        after = self.share.sum() - np.cumsum(self.share[self.ranking])
-        at = threshold[self.ranking[ranks]]
+        share = self.share[self.ranking]
+        after = share.sum() - np.cumsum(share)
+        most = self.widths[learner] or len(share)
+        used = (ranks < most) & (after[ranks] > _NOTHING * self.variance)
+        ranks, relative = ranks[used], relative[used]
+        at = 1.0 / share[ranks]
+        if thresholds is not None:
+            at = thresholds[learner, self.ranking[ranks]]
         # The error of delta moves a point along the line: about as much as it does along y.
         return PowerLaw.through(at, after[ranks], relative)
 
     def _recovered(self, delta: ArrayLike) -> NDArray[np.bool_]:
         """Return which features are, shape (L, k_h, n)."""
         at = np.atleast_1d(check_array("delta", delta))
+        if at.ndim > 1:
+            raise ValueError(f"delta must be one number or a list of numbers, got {delta!r}")
         with np.errstate(invalid="ignore"):
             return self.threshold[..., np.newaxis] <= at
 

@@ -134,6 +134,28 @@ def test_steps_that_are_too_large_are_said_to_be(exact):
     )
 
 
+def test_features_without_a_share_of_the_variance(exact):
+    """Their thresholds count, the test error knows nothing of them."""
+    share = np.array([2.0, 0.5, 0.2, 0.0, 0.0])
+    law = dataclasses.replace(exact, share=share)
+    assert law.thresholds_law(0).points == 5
+    assert law.error_law(0).points == law.expected_error_law(0).points == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda law: law.error_law(4), "learner must be an integer"),
+        (lambda law: law.thresholds_law(-1), "learner must be an integer"),
+        (lambda law: law.n_features([[1.0]]), "delta must be one number or a list of numbers"),
+        (lambda law: law.excess_error("much"), "delta must be"),
+    ],
+)
+def test_one_line_for_what_a_law_cannot_say(exact, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(exact)
+
+
 def test_errors_of_fits():
     x = np.geomspace(1.0, 100.0, 20)
     noisy = x**1.5 * np.exp(0.1 * np.random.default_rng(0).standard_normal(20))

@@ -169,6 +169,7 @@ for m in (widths[-1], k):
             M, C = runs.overlap[run, -1], runs.correlation[run, -1]
             networks[m][i, run] = recovered(M.T @ np.linalg.solve(C, M))
 
+scaling = laws[gamma, k]
 simulated = {"spectral method": spectral}
 simulated |= {f"{m} neurons": found for m, found in networks.items()}
 theory = np.array([recovered(np.diag(q)) for q in predicted])
@@ -186,16 +187,37 @@ for name, runs in simulated.items():
     print(f"exponent of the excess error of runs, {name}: {fit.exponent:.2f} +- {fit.stderr:.2f}")
 
 # %% [markdown]
-# **How to read the figure.** Left: thresholds and fitted power laws. Middle: features recovered;
-# steps are theory, with one colour for each learner, open marks are runs, circles of the spectral
-# method and squares of networks (black where there are no steps of that width). Right: excess test
-# error. Steps take features that are recovered for perfectly learned; the dashed line has the
-# overlaps of the spectral method instead. Wide networks recover the weaker features earlier than
-# their steps say, because the stronger ones are learned first.
+# The steps of the networks themselves, held against runs: with one neuron, kept orthogonal to all
+# features, a feature is an outlier of the Hessian, a negative eigenvalue whose eigenvector lies in
+# their space (squared overlap above 1/4).
 
 # %%
-axes = laws[gamma, k].plot()
-colors = dict(zip(laws[gamma, k].names, [f"C{i}" for i in range(6)], strict=False))
+step = scaling.step
+outliers = np.zeros((len(deltas), n_runs))
+for i, delta in enumerate(deltas):
+    runs = dmft.simulate(
+        problem(gamma, k), delta, descent(gamma, k, 1, step), d=d, seeds=n_runs, hold_hard=True,
+        hessian_steps=[step], n_extreme=k, dense_limit=0, workers=1,
+    )  # fmt: skip
+    hessian = runs.hessian[step]
+    outliers[i] = np.sum((hessian.smallest < 0.0) & (hessian.overlaps > 0.25), axis=1)
+print(f"hard outliers of one neuron after {step} steps: theory, runs of d = {d}")
+for delta, count, found in zip(deltas, scaling.n_features(deltas)[2], outliers, strict=True):
+    error = found.std(ddof=1) / np.sqrt(n_runs)
+    print(f"  delta = {delta:4g}:  {count:.0f}  {found.mean():.2f} +- {error:.2f}")
+
+# %% [markdown]
+# **How to read the figure.** Left: thresholds and fitted power laws. Middle: features recovered;
+# steps are theory, with one colour for each learner, open marks are runs, circles of the spectral
+# method and squares of networks (black where there are no steps of that width), triangles outliers
+# of one neuron that is kept orthogonal to all features. Right: excess test error. Steps take
+# features that are recovered for perfectly learned; the dashed line has the overlaps of the
+# spectral method instead. Wide networks recover the weaker features earlier than their steps say,
+# because the stronger ones are learned first.
+
+# %%
+axes = scaling.plot()
+colors = dict(zip(scaling.names, [f"C{i}" for i in range(6)], strict=False))
 for name, runs in simulated.items():
     mean, error = runs.mean(axis=1), runs.std(axis=1, ddof=1) / np.sqrt(n_runs)
     marks = {
@@ -204,6 +226,10 @@ for name, runs in simulated.items():
     }  # fmt: skip
     axes[1].errorbar(deltas, mean[:, 0], error[:, 0], **marks)
     axes[2].errorbar(deltas, mean[:, 1], error[:, 1], **marks)
+axes[1].errorbar(
+    deltas, outliers.mean(axis=1), outliers.std(axis=1, ddof=1) / np.sqrt(n_runs), fmt="^",
+    color=colors["1 neuron"], markersize=4, markerfacecolor="white",
+)  # fmt: skip
 axes[2].plot(deltas, theory[:, 1], "--", color=colors["spectral method"], linewidth=1)
 if folder:
     dmft.plotting.save_figure(axes[0].figure, Path(folder) / "scaling-law.png")

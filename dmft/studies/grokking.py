@@ -80,7 +80,10 @@ class GrokkingDrop:
     See `dmft.predict_grokking`.
     """
 
-    _axes: ClassVar = {"r": ".direction_of_feature"}
+    _axes: ClassVar = {
+        "k": "direction", "r": ".direction_of_feature", "n_d": "d", "n_q": "probability",
+        "T": "step",
+    }  # fmt: skip
 
     directions: Annotated[FloatArray, "k r"]
     hard_cosine: Annotated[FloatArray, "n_d n_q T+1"]

@@ -466,6 +466,30 @@ def _():
     return {name: value for name, value in vars(found).items() if isinstance(value, np.ndarray)}
 
 
+def two_squares(loss):
+    label = dmft.Target({"name": "two-squares", "weight": 0.3})
+    return dmft.Problem(label, dmft.Network("quadratic", [1.0, 1.0]), loss)
+
+
+@pin("grokking/drops")
+def _():
+    found = dmft.predict_grokking(
+        two_squares("pseudo-huber"), 16.0, descent(8), 300, drops=2, n_draws=4, max_draws=4,
+        sampling=SMALL,
+    )  # fmt: skip
+    return {"start": found.start, "test_loss": found.test_loss, "level": found.drops[0].fall_level,
+            "cosine": found.drops[1].hard_cosine}  # fmt: skip
+
+
+@pin("cascade/runs")
+def _():
+    found = dmft.cascade(
+        two_squares("square"), descent(1), (0.5, 40.0), [1], SMALL, points=4, max_solves=4, d=60,
+        draws=4, features=2,
+    )  # fmt: skip
+    return {"value": found.value, "error": found.error, "band": found.stages[0].curves[1].band}
+
+
 # ------------------------------------------------------------------ without paths
 
 

@@ -27,8 +27,11 @@ def examples(count):
 def problems(draw, targets=TARGETS, inputs=INPUTS):
     """Draw a problem of one to three neurons."""
     layer = draw(st.lists(st.sampled_from([-1.0, -0.5, 0.3, 0.7, 1.0]), min_size=1, max_size=3))
+    target = dmft.Target(draw(st.sampled_from(targets)), noise=draw(st.sampled_from([0.0, 0.5])))
+    if inputs:  # a law for each latent coordinate, too
+        inputs = (*inputs, dmft.IndependentLatents(["normal", "laplace"][-target.k :]))
     return dmft.Problem(
-        dmft.Target(draw(st.sampled_from(targets)), noise=draw(st.sampled_from([0.0, 0.5]))),
+        target,
         dmft.Network(
             draw(st.sampled_from(SMOOTH)), layer, biases=draw(st.sampled_from([None, 0.5]))
         ),

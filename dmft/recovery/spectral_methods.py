@@ -193,7 +193,7 @@ def spectral_method(
     delta = check_real("delta", delta, minimum=0.0, exclusive=True)
     bracket = check_bracket(bracket)
     law = label_law(base.target, n_points=n_points, replicates=replicates, seed=seed)
-    rule, entry = _rule(preprocessing, cap)
+    rule, entry = _rule(base, preprocessing, cap)
     is_bounded = _bounded(base, rule, law, delta, side)
     found = of_labels(rule, law, delta, side=side, **is_bounded)
     threshold = threshold_of_labels(
@@ -262,7 +262,7 @@ def find_threshold(
     """
     base = _of_label(problem)
     law = label_law(base.target, n_points=n_points, replicates=replicates, seed=seed)
-    rule, _ = _rule(preprocessing, cap)
+    rule, _ = _rule(base, preprocessing, cap)
     is_bounded = _bounded(base, rule, law, 1.0, side)
     return threshold_of_labels(rule, law, side=side, bracket=check_bracket(bracket), **is_bounded)
 
@@ -312,13 +312,18 @@ def check_preprocessing(preprocessing: Any) -> Any:
 
 
 def _rule(
-    preprocessing: str | Callable[[Array], Any], cap: float | None
+    base: Problem, preprocessing: str | Callable[[Array], Any], cap: float | None
 ) -> tuple[Preprocessing, Any]:
     """Return a preprocessing as `rmt` takes it, and its entry in a configuration."""
     check_preprocessing(preprocessing)
     if isinstance(preprocessing, str) and preprocessing in _OPTIMAL:
         if cap is not None:
             raise ValueError(f"cap belongs to the preprocessing 'clipped', got {preprocessing!r}")
+        if base.inputs is not None and base.inputs.has_scales:
+            raise ValueError(
+                "preprocessing must be 'clipped' or a function of the label where the inputs have "
+                f"scales, got {preprocessing!r}"
+            )
         return preprocessing, preprocessing
     start = SpectralStart(preprocessing, cap=cap)
     if callable(preprocessing):

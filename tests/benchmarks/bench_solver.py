@@ -714,6 +714,45 @@ def section_options() -> None:
             )
 
 
+def section_settings() -> None:
+    """What inputs, spheres, Nesterov's momentum and biases cost, beside plain descent."""
+    n_steps, n_paths = (20, 512) if QUICK else (40, 16384)
+    heading(f"settings of the problem, T {n_steps}, 8 x {n_paths}: processor time, in turns")
+    clusters = dmft.GaussianMixture(
+        [0.4, 0.6], [[1.0, 0.0], [-0.5, 0.0]], covariances=[0.5, 1.5], scales=[1.0, 1.3]
+    )
+    settings = {
+        "plain": ({}, None, {}),
+        "sphere": ({}, None, {"constraint": "sphere"}),
+        "Nesterov": ({}, None, {"step_size": 0.1, "momentum": 0.5, "nesterov": True}),
+        "fixed biases": ({}, 0.3, {}),
+        "trained biases": ({}, 0.3, {"bias_step_size": 0.1}),
+        "two clusters": ({"inputs": clusters}, None, {}),
+        "student-t scales": ({"inputs": dmft.Elliptical("student-t", 9)}, None, {}),
+        "rademacher": ({"inputs": dmft.IndependentLatents("rademacher")}, None, {}),
+        "two laws": ({"inputs": dmft.IndependentLatents(["uniform", "normal"])}, None, {}),
+    }
+    for name, layer in (("one GELU neuron", [1.0]), ("two", [1.0, -0.5])):
+        solves = {}
+        for option, (of_problem, biases, of_method) in settings.items():
+            network = dmft.Network("gelu", layer, biases=biases)
+            case = dmft.Problem("easy-hard", network, "pseudo-huber", **of_problem)
+            case.target.hard_basis  # noqa: B018 - found once, whatever is solved
+            method = dmft.GradientDescent(**{"step_size": 0.2, "n_steps": n_steps, **of_method})
+            solves[option] = lambda case=case, method=method: dmft.solve(
+                case, 6.0, method, sampling(n_paths), hessian_steps=(), threads=THREADS
+            )
+        found = in_turns(solves, 1 if QUICK else 3, time.process_time)
+        plain = found["plain"][0]
+        for option, (seconds, trajectory) in found.items():
+            ratio = seconds / plain
+            per_row = ratio * found["plain"][1].rank / trajectory.rank
+            line(
+                f"{name}, {option}: {seconds:.2f} s, rank {trajectory.rank}: {ratio:.2f} x plain, "
+                f"{per_row:.2f} x for each row   {verdict(min(ratio, per_row) <= 1.3)} (1.3)"
+            )
+
+
 # -- precision -----------------------------------------------------------------------------------
 
 
@@ -753,6 +792,7 @@ SECTIONS = {
     "precision": section_precision,
     "flow": section_flow,
     "options": section_options,
+    "settings": section_settings,
 }
 
 

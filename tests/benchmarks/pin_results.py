@@ -506,6 +506,14 @@ def _():
     }
 
 
+@pin("spectral-method/scales")
+def _():
+    mixture = dmft.GaussianMixture([0.4, 0.6], [[0.0], [0.5]], scales=[1.0, 1.5])
+    problem = dmft.Problem("modulus", inputs=mixture)
+    found = dmft.spectral_method(problem, 6.0, "clipped", n_points=2**13)
+    return {name: value for name, value in vars(found).items() if isinstance(value, np.ndarray)}
+
+
 @pin("risk-minimizer")
 def _():
     problem = dmft.Problem(

@@ -271,6 +271,20 @@ def call_scaling_law(draw):
     assert found.status.ok == np.isfinite(found.threshold).all()
 
 
+def call_spectral_method(draw):
+    found = dmft.spectral_method(
+        draw.problem(), draw.delta(),
+        draw.value("optimal", "optimal-scalar", "clipped", extreme=("best", np.tanh, np.log)),
+        cap=draw.value(None, extreme=(2.0, -1.0)), side=draw.value("right", "left"),
+        n_points=draw.value(2**10, extreme=(1,)), replicates=draw.value(2, 4, extreme=(1,)),
+        seed=draw.value(0, 5, extreme=(-1,)),
+    )  # fmt: skip
+    finite_where_success(found, ["edge", "gap", "edge_stderr"], found.spectrum_status)
+    assert found.threshold_status.ok == np.isfinite(found.threshold)
+    assert (found.overlap > -1e-9).all()
+    assert (found.overlap < 1.0 + 1e-9).all()
+
+
 def call_curve(draw):
     found = dmft.delta_nn_curve(
         draw.problem(True, 2), draw.method(), (0.5, 8.0), [2], draw.sampling(),
@@ -321,7 +335,8 @@ CALLS = [
 def one_call(seed):
     """Make the call with this number; return how it ended."""
     draw = Draw(seed)
-    call = call_hardness if seed % 60 == 59 else CALLS[seed % len(CALLS)]
+    rare = {58: call_spectral_method, 59: call_hardness}
+    call = rare.get(seed % 60, CALLS[seed % len(CALLS)])
     try:
         call(draw)
     except ValueError as error:

@@ -286,7 +286,7 @@ def algorithmic_gap(
         WhichOutlier.checked(problem, criterion, index)
     chosen = _chosen(step_axis, named)
     if step_axis is not None:
-        check_axis(step_axis, method)
+        check_axis(step_axis, method, named[chosen])
     if simulate is not None:
         check_instance("simulate", simulate, SimulationCheck)
         if step_axis is None:

@@ -34,6 +34,7 @@ from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_small
 from dmft.hessian.gap_samples import WhichOutlier, sample_gap
 from dmft.io.marks import DELTA, ErrorOf
 from dmft.model.problem import Problem
+from dmft.model.spectral_start import FRESH_EIGENVECTOR
 from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.studies.step_sizes import SimulationCheck, StepSizes, steps_to
 from dmft.threshold.horizon import delta_nn_curve
@@ -264,7 +265,7 @@ def find_step_axis(
     """
     check_instance("asked", asked, StepSizes)
     method = GradientDescent(1.0, 0) if method is None else method
-    check_axis(asked, method)
+    check_axis(asked, method, problem)
     execution = Execution() if execution is None else execution
 
     def find(sizes: Sequence[float], kind: str) -> StepSeries:
@@ -346,17 +347,24 @@ def find_step_axis(
     return StepAxis(name, asked.time, reuse, fresh, tuple(check))
 
 
-def check_axis(asked: StepSizes, method: Method) -> None:
+def check_axis(asked: StepSizes, method: Method, problem: Problem) -> None:
     """Raise unless descent with the options of a method has such step sizes.
 
     Raises
     ------
     ValueError
         If the method has a schedule, which no one step size replaces, or trains the second layer
-        and gradient flow is among the step sizes.
+        and gradient flow is among the step sizes; if there can be no fresh batches to compare.
     """
+    if asked.compare_fresh and problem.spectral_start is not None:
+        raise ValueError(f"compare_fresh must be False here: {FRESH_EIGENVECTOR}")
     if isinstance(method, GradientFlow):
         return
+    if asked.compare_fresh and method.batch_fraction < 1.0:
+        raise ValueError(
+            "compare_fresh must be False for batches of a part of the samples, got batch_fraction "
+            f"{method.batch_fraction:g}"
+        )
     sizes = method.step_size, method.second_layer_step_size, method.bias_step_size
     if not all(isinstance(size, float) for size in sizes):
         raise ValueError(

@@ -321,6 +321,9 @@ def test_a_step_axis_needs_one_step_size():
             TARGET, [problem()], BRACKET, method=method, sampling=SAMPLING, step_axis=sizes
         )
 
+    fresh = dmft.StepSizes([0.2], time=0.4)
+    with pytest.raises(ValueError, match="compare_fresh must be False for batches of a part"):
+        axis(dmft.GradientDescent(0.2, 4, batch_fraction=0.5), fresh)
     cosine = {"schedule": "cosine", "peak": 0.4}
     with pytest.raises(ValueError, match="method must have a constant step size"):
         axis(dmft.GradientDescent(cosine, 4))

@@ -131,11 +131,12 @@ def test_thresholds(problem, sizes, step, criterion, data):
 def test_studies(problem, delta, size, d, degree):
     method = dmft.GradientDescent(size, 2)
     few = {"sampling": SAMPLING, "threads": 1}
+    sizes = [100 * d]  # in which a start is small at every delta
     found = [
         dmft.sweep(problem, [delta, 9.0], method, d=[d], seeds=2, hessian_step=1, workers=1),
         dmft.recovery_probability(problem, [delta, 9.0], [d], method, draws=2, workers=1),
         dmft.hardness(problem.target, n_points=2**16, max_degree=degree),
-        dmft.predict_grokking(problem, delta, method, [d], probabilities=[0.5], n_draws=4, **few),
+        dmft.predict_grokking(problem, delta, method, sizes, probabilities=[0.5], n_draws=4, **few),
         dmft.algorithmic_gap(
             problem.target, [problem], BRACKET, method=method, steps=[1, 2], points=4,
             max_solves=4, n_points=2**16, **few,

@@ -193,10 +193,10 @@ def _finish_times(axes: Axes, grokking: Grokking) -> None:
     d, last = np.array(grokking.d, dtype=np.float64), float(grokking.steps[-1])
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="best")
+    axes.set_xlim(d.min() / 1.2, d.max() * 1.2)  # first: of a single d ticks leave no room
     axes.set_xticks(d, [f"{value:g}" for value in d])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlim(d.min() / 1.2, d.max() * 1.2)
     axes.set_ylim(0.0, 1.03 * last)
     axes.set_xlabel("dimension $d$")
     axes.set_ylabel("step at which\nthe test loss falls")

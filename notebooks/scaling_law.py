@@ -92,7 +92,7 @@ upper = {0.5: 80.0, 1.0: 8.0, 1.5: 4.0}
 laws = {}
 for gamma in exponents:
     for k in sizes:
-        wide = (8,) if (gamma, k) == (1.0, 8) else ()
+        wide = (k,) if k == 8 else ()  # of 16 neurons: docs/data/sixteen-features.toml
         laws[gamma, k] = dmft.scaling_law(
             problem(gamma, k), descent(gamma, k, 1, 6 if small else 30),
             (2.0, upper[gamma] * k ** (2 * gamma)), (*widths, *wide), sampling=sampling,

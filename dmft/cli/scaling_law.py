@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.output import Output, execution, first_lines, picked, unused_accuracy
@@ -10,6 +11,8 @@ from dmft.cli.run_files import needed, run_of_horizon
 if TYPE_CHECKING:
     import argparse
 
+    from dmft.config.config import RunFile
+    from dmft.io.report_text import Lines
     from dmft.studies.scaling_law_result import ScalingLaw
 
 __all__ = ["run_scaling_law"]
@@ -33,7 +36,7 @@ def run_scaling_law(arguments: argparse.Namespace) -> int:
     step = settings.steps[0] if settings.steps else None
     with Output(arguments, run) as output:
         with execution(
-            arguments, output, "scaling-law", lambda: first_lines(run, "curve")
+            arguments, output, "scaling-law", lambda: _first_lines(run, options)
         ) as running:
             result = scaling_law(
                 run.problem,
@@ -50,6 +53,15 @@ def run_scaling_law(arguments: argparse.Namespace) -> int:
     return output.report(
         "scaling-law", result.status, _json(result), lines, scaling_law_table(result)
     )
+
+
+def _first_lines(run: RunFile, options: dict[str, Any]) -> Lines:
+    """Name problem and method, and about what networks of all widths take."""
+    from dmft.studies.scaling_law import WIDTHS, widened
+
+    widths = options.get("widths", WIDTHS)
+    parts = [replace(run, problem=widened(run.problem, m)) for m in widths]
+    return first_lines(run, "curve", parts)
 
 
 def _json(result: ScalingLaw) -> dict[str, Any]:

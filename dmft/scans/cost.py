@@ -33,6 +33,7 @@ _FLOPS: Final = 1e9  # of gradient descent at finite d, per second and core
 # As `_measured` finds them on a core of 2025, for one neuron; and what a step of a run takes too.
 _ROUGH_RATES: Final = (1.0e-6, 1.2e-8)
 _STEP_SECONDS: Final = 3.5e-4
+_LAW_SECONDS: Final = 2e-7  # of edges and gap of a law, for a path; grows like the cube of neurons
 _LABEL_SECONDS: Final = 5.0
 _PLAN_SECONDS: Final = 2.0  # of other tasks
 
@@ -167,6 +168,9 @@ def roughly(run: RunFile, computation: str) -> tuple[float, float]:
     n_steps, n_runs = run.method.n_steps, run.sampling.replicates + 1
     count = _SOLVES.get(computation, 1)
     seconds = _Model(_ROUGH_RATES).seconds(task) + count * n_runs * n_steps * _STEP_SECONDS
+    if count > 1:  # a law of each replicate, and one of all
+        n_paths = 2 * run.sampling.replicates * _paths(task)[0]
+        seconds += count * n_paths * _LAW_SECONDS * run.problem.m**3
     return seconds, bytes_of(task)
 
 

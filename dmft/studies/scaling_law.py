@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from dmft.trajectory.trajectory import Trajectory
     from rmt import HessianLaw
 
-__all__ = ["scaling_law"]
+__all__ = ["WIDTHS", "scaling_law", "widened"]
+
+WIDTHS: Final = (1, 2, 4)
 
 FloatArray = NDArray[np.float64]
 
@@ -107,7 +109,7 @@ def scaling_law(
     problem: Problem,
     method: Method,
     bracket: Sequence[float],
-    widths: Sequence[int] = (1, 2, 4),
+    widths: Sequence[int] = WIDTHS,
     step: int | None = None,
     sampling: Sampling | None = None,
     *,
@@ -213,7 +215,7 @@ def scaling_law(
     with asked.shown(len(counts) * expected_solves(points), "values of delta") as execution:
         for m in counts:
             memo = _FeatureMemo(
-                law, _wide(problem, m), _faster(method, m), sampling,
+                law, widened(problem, m), _faster(method, m), sampling,
                 execution.part(f"width-{m}", silent=False), which=WhichOutlier(criterion),
                 edge_sensitivity=True,
             )  # fmt: skip
@@ -265,7 +267,7 @@ def _in_sequence(
     return DirectionThresholds(*(np.ravel([getattr(one, n) for one in parts]) for n in names))
 
 
-def _wide(problem: Problem, m: int) -> Problem:
+def widened(problem: Problem, m: int) -> Problem:
     """Return the problem with the neuron m times, and a/m in the second layer."""
     one = problem.network
     biases = one.biases[0] if one.biases else None

@@ -171,8 +171,8 @@ def test_wide_networks_under_flow_are_as_fast():
     schedule = dmft.GradientDescent([0.1, 0.2], 2, momentum=0.5)
     np.testing.assert_allclose(module._faster(schedule, 2).step_sizes, [0.2, 0.4])
     decayed = dataclasses.replace(problem_of("phase-retrieval"), weight_decay=0.3)
-    assert module._wide(decayed, 3).weight_decay == pytest.approx(0.1)
-    assert module._wide(decayed, 4).network.second_layer == (0.25,) * 4
+    assert module.widened(decayed, 3).weight_decay == pytest.approx(0.1)
+    assert module.widened(decayed, 4).network.second_layer == (0.25,) * 4
 
 
 def test_saved_drawn_and_written(found, tmp_path):

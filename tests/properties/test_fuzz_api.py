@@ -269,7 +269,10 @@ def call_scaling_law(draw):
         n_points=draw.value(2**14, extreme=(1, 2**10)),
         criterion=draw.value("negative", "left", extreme=("any",)),
     )  # fmt: skip
-    assert found.status.ok == np.isfinite(found.threshold).all()
+    # A threshold that is located too roughly (MAX_STEPS) or biased (FINITE_PATHS) has a value, too.
+    for one, value in zip(found.statuses, found.threshold.ravel(), strict=True):
+        assert not one.ok or np.isfinite(value), one
+    assert found.status.ok or found.detail
 
 
 def call_spectral_method(draw):

@@ -157,13 +157,14 @@ class Output:
         self._cache = folder
         return Cache(folder / "solves")  # a solve locks its own folder
 
-    def save(self, kind: str, result: _Result) -> None:
-        """Write the result file."""
+    def save(self, kind: str, result: _Result, *, of_folder: bool = False) -> None:
+        """Write the result file.
+
+        One ``of_folder`` holds the seeds of the folder of its kind, which refuses other settings.
+        """
         from rmt.status import Status
 
-        path = self.path(f"{kind}.npz")
-        if not self.path(kind).is_dir():  # of the seeds behind it, of the same settings
-            path = self._free(kind, ".npz")
+        path = self.path(f"{kind}.npz") if of_folder else self._free(kind, ".npz")
         with stamped(self._stamp):
             result.save(path)
         self.files.append(path)

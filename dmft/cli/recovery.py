@@ -33,8 +33,10 @@ def run_recovery(arguments: argparse.Namespace) -> int:
     drawing: dict[str, Any] = {}
     if settings.recovery_draws is not None:
         drawing["draws"] = settings.recovery_draws
-    if arguments.seed is not None:
+    folder = "recovery"
+    if arguments.seed:  # draws of other seeds have folders of their own
         drawing["seed"] = arguments.seed
+        folder = f"recovery-seed-{arguments.seed}"
     check_gaussian(run.sweep.inputs)
     with Output(arguments, run) as output, keeping_seeds(output):
         with execution(arguments) as running:
@@ -43,7 +45,7 @@ def run_recovery(arguments: argparse.Namespace) -> int:
                 grid,
                 sizes,
                 descent_of(run).until(budget),
-                checkpoint=output.subfolder("recovery"),
+                checkpoint=output.subfolder(folder),
                 **drawing,
                 **settings.stated("recovery"),
                 **running.options("workers", "progress"),

@@ -134,7 +134,7 @@ def simulated(
                 **running.options("workers", "progress"),
                 **options,
             )
-            output.save(kind, simulation)
+            output.save(kind, simulation, of_folder=True)
             simulations.append(simulation)
     return simulations
 

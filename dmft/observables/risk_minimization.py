@@ -23,7 +23,7 @@ Loureiro et al., arXiv:2106.03791). It is where gradient descent ends.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from dmft._numerics.progress import shown_progress
 from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_instance, check_progress, check_real
+from dmft.io.records import NOT_STORED
 from dmft.io.report_text import with_error
 from dmft.io.saved_result import SavedResult
 from dmft.model.catalogue import law_name
@@ -50,6 +51,7 @@ from dmft.observables.state_evolution import (
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
     from dmft.io.report_text import Lines
@@ -87,6 +89,8 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
         that an average does not exist.
     config : dict
         Problem and delta as plain types.
+    problem : Problem or None
+        None only for a loaded minimiser of a custom problem that was not given again.
 
     Examples
     --------
@@ -118,6 +122,27 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
     residual: float
     status: Status
     config: dict[str, Any]
+    problem: Problem | None = field(default=None, metadata=NOT_STORED)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], problem: Problem | None = None) -> RiskMinimizer:
+        """Read a minimiser written by :meth:`save`.
+
+        Parameters
+        ----------
+        path : path-like
+        problem : Problem, optional
+            Needed only for margins, and their figure, of a problem with a custom label or loss,
+            whose code is not in the file.
+
+        Raises
+        ------
+        ValueError
+            If the file is of another kind, is damaged, was written by a newer version, or belongs
+            to another problem than the one given.
+        """
+        found = super().load(path)
+        return replace(found, problem=Problem.of_record(found.config["problem"], problem))
 
     def _report(self) -> tuple[Lines, str]:
         return minimizer_lines(self), ""
@@ -140,11 +165,17 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
         Raises
         ------
         ValueError
-            If labels are not -1 and +1, or there is no minimiser.
+            If labels are not -1 and +1, there is no minimiser, or the code of a loaded custom
+            problem is not known.
         """
         from scipy.special import ndtr
 
-        problem = Problem.from_config(self.config["problem"])
+        problem = self.problem
+        if problem is None:
+            raise ValueError(
+                "problem must be given on loading, for the margins of a custom label or loss, "
+                "whose code is not in the file"
+            )
         if not problem.target.has_sign_labels:
             raise ValueError("margins are those of labels -1 and +1; this problem has others")
         if not math.isfinite(self.norm):
@@ -174,14 +205,23 @@ def minimizer_lines(result: RiskMinimizer, name: str = "") -> Lines:
         ("problem", f"{name}: {words}" if name else words),
         *([("inputs", describe_inputs(inputs))] if inputs else []),
         ("delta, ridge", f"{result.config['delta']:g}, {problem['weight_decay']:g}"),
-        ("overlap", ", ".join(map(with_error, result.overlap, result.overlap_stderr))),
+        ("overlap", _overlap_text(result)),
         *(
             (scalar.replace("_", " "), with_error(value, getattr(result, f"{scalar}_stderr")))
             for scalar in SCALARS
             if not math.isnan(value := getattr(result, scalar))
         ),
-        ("residual", f"{result.residual:.1e}"),
+        ("residual", f"{result.residual:.1e}" if math.isfinite(result.residual) else "none"),
     ]
+
+
+def _overlap_text(result: RiskMinimizer) -> str:
+    """Write the overlaps: zero where rounding errors are all there is, "none" without any."""
+    if np.isnan(result.overlap).any():
+        return "none"
+    least = np.finfo(np.float64).eps * math.sqrt(result.norm)
+    shown = np.where(np.abs(result.overlap) <= least, 0.0, result.overlap)
+    return ", ".join(map(with_error, shown, result.overlap_stderr))
 
 
 def erm_limit(
@@ -250,7 +290,7 @@ def erm_limit(
         with shown_progress(progress, total, "solutions") as counting:
             values, status = minimizer(problem, delta, sampling, counting)
     config = {"problem": problem.to_config(), "delta": delta}
-    result = RiskMinimizer(**values, status=status, config=config)
+    result = RiskMinimizer(**values, status=status, config=config, problem=problem)
     if throw and not status.ok:
         raise NumericalFailure(status)
     return result

@@ -220,7 +220,10 @@ def _fixed_point(
     if x is None:
         x, lam = np.concatenate([np.zeros(k), [1.0, 0.0]]), max(asked, 1.0)
         for _ in range(_ITERATIONS):
-            step = moments(x, lam)
+            try:
+                step = moments(x, lam)
+            except (ArithmeticError, ValueError):  # no float can hold V, or it is zero
+                return missing(k), Status.NONFINITE
             if not np.all(np.isfinite(step)):
                 return missing(k), Status.NONFINITE
             x = x + 0.5 * step
@@ -246,6 +249,7 @@ def _fixed_point(
     return _at(problem, delta, points, x), Status.SUCCESS
 
 
+@np.errstate(all="ignore")  # what overflows is found by those that call
 def _moments(
     problem: Problem, delta: float, points: WeightedSample, x: FloatArray, lam: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -59,7 +59,8 @@ def load(path: str | os.PathLike[str], problem: Problem | None = None) -> Result
     path : path-like
         A file that the ``save`` of a result, or a command, has written.
     problem : Problem, optional
-        For a trajectory or simulation of a custom problem, whose code is not in the file.
+        For a trajectory, simulation or minimiser of a custom problem, whose code is not in
+        the file.
 
     Returns
     -------
@@ -90,8 +91,8 @@ def load(path: str | os.PathLike[str], problem: Problem | None = None) -> Result
 
 def load_kind(path: str | os.PathLike[str], kind: str, problem: Problem | None = None) -> Result:
     """Load a result as `load` does, of a kind that its header has been found to state."""
-    with_problem: dict[str, type[Trajectory] | type[Simulation]] = {
-        KIND: Trajectory, Simulation._kind: Simulation
+    with_problem: dict[str, type[Trajectory] | type[Simulation] | type[RiskMinimizer]] = {
+        KIND: Trajectory, Simulation._kind: Simulation, RiskMinimizer._kind: RiskMinimizer
     }  # fmt: skip
     if kind in with_problem:
         return with_problem[kind].load(path, problem)

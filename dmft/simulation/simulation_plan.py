@@ -235,7 +235,7 @@ def check_seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
     if isinstance(seeds, np.ndarray) and seeds.ndim == 0:
         seeds = seeds[()]
     if isinstance(seeds, Iterable) and not isinstance(seeds, str | bytes):
-        chosen = tuple(check_integer("seeds", seed, minimum=0, maximum=None) for seed in seeds)
+        chosen = tuple(check_integer("seeds", seed, minimum=0) for seed in seeds)
         if not chosen:
             raise ValueError("seeds must be a number of seeds or a list of them, got an empty one")
         if len(set(chosen)) < len(chosen):
@@ -344,7 +344,7 @@ def check_sizes(d: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def check_deltas(deltas: Sequence[float]) -> tuple[float, ...]:
+def check_deltas(deltas: Sequence[float], name: str = "deltas") -> tuple[float, ...]:
     """Return values of delta, ascending.
 
     Raises
@@ -357,9 +357,9 @@ def check_deltas(deltas: Sequence[float]) -> tuple[float, ...]:
     >>> check_deltas([4, 2.5])
     (2.5, 4.0)
     """
-    values = sorted(check_real("deltas", delta, minimum=0.0, exclusive=True) for delta in deltas)
+    values = sorted(check_real(name, delta, minimum=0.0, exclusive=True) for delta in deltas)
     if not values or len(set(values)) < len(values):
-        raise ValueError(f"deltas must be one or more different values, got {values}")
+        raise ValueError(f"{name} must be one or more different values, got {values}")
     return tuple(values)
 
 

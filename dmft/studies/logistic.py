@@ -76,8 +76,26 @@ class LogisticCrossing:
     residual: float
     n_iterations: int
 
+    @property
+    def detail(self) -> str:
+        """Say why there is no value, and what to try next; empty with one."""
+        if self.status is Status.NO_BRACKET:
+            return (
+                "no crossing of 1/2 inside the deltas given; widen them, or take more runs where "
+                "successes do not grow with delta"
+            )
+        return "" if self.status.ok else self.status.value
+
     def __float__(self) -> float:
         return self.value
+
+    def __repr__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return (
+            f"LogisticCrossing(value={self.value:.4g}, lower={self.lower:.4g}, "
+            f"upper={self.upper:.4g}, level={self.level:g}, width={self.width:.4g}, "
+            f"status={self.status.name}{detail})"
+        )
 
     def probability(self, delta: ArrayLike) -> FloatArray:
         """Return the fitted probability at each delta (NaN without a fit).
@@ -123,9 +141,7 @@ def jeffreys_interval(
     """
     from scipy.stats import beta
 
-    level = check_real("level", level, minimum=0.0, exclusive=True)
-    if not level < 1.0:
-        raise ValueError(f"level must be between 0 and 1, got {level:g}")
+    level = check_real("level", level, minimum=0.0, maximum=1.0, exclusive=True)
     r, tail = successes, (1.0 - level) / 2.0
     lower = beta.ppf(tail, r + 0.5, trials - r + 0.5)
     upper = beta.ppf(1.0 - tail, r + 0.5, trials - r + 0.5)
@@ -168,9 +184,7 @@ def fit_crossing(
     'NO_BRACKET'
     """
     x, k, n = _checked_data(delta, successes, trials)
-    level = check_real("level", level, minimum=0.0, exclusive=True)
-    if not level < 1.0:
-        raise ValueError(f"level must be between 0 and 1, got {level:g}")
+    level = check_real("level", level, minimum=0.0, maximum=1.0, exclusive=True)
 
     if not _grows(x, k, n):
         return _no_crossing(Status.NO_BRACKET, level, np.nan, 0)

@@ -132,14 +132,12 @@ def recovery_probability(
             "problem must have a hard direction, whose recovery is predicted; all "
             f"{problem.k} latent directions of label {problem.target.name!r} are easy"
         )
-    deltas = check_deltas(_listed(delta))
+    deltas = check_deltas(_listed(delta), "delta")
     given = [check_integer("d", size, minimum=1) for size in _listed(d)]
     sizes = check_sizes(given)
     draws = check_integer("draws", draws, minimum=1, maximum=_MOST_DRAWS)
-    seed = check_integer("seed", seed, minimum=0, maximum=None)
-    recovery = check_real("recovery", recovery, minimum=0.0, exclusive=True)
-    if not recovery < 1.0:
-        raise ValueError(f"recovery must be between 0 and 1, got {recovery:g}")
+    seed = check_integer("seed", seed, minimum=0)
+    recovery = check_real("recovery", recovery, minimum=0.0, maximum=1.0, exclusive=True)
     execution = Execution(progress=progress, checkpoint=checkpoint, workers=workers, throw=throw)
     overlaps = _overlap_of_each(hard_overlap, given, problem)
     plans = [
@@ -147,7 +145,7 @@ def recovery_probability(
         for size in sizes
         for one in deltas
     ]
-    check_samples(plans)
+    check_samples(plans, "delta")
     n_runs = min(check_workers(workers), draws * len(plans))
     for plan in plans:
         check_reducible(plan, n_runs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.validation import check_integer
+from dmft._numerics.validation import check_instance, check_integer
 from dmft._numerics.value_text import text_table
 from dmft.io.marks import DELTA, STEPS
 from dmft.io.report_text import problem_lines
@@ -16,14 +16,13 @@ from dmft.io.results import reporting
 from dmft.io.saved_result import SavedResult
 from dmft.io.stored_settings import check_settings
 from dmft.studies.logistic import LogisticCrossing, fit_crossing, jeffreys_interval
-from dmft.studies.sweep_result import crossing_sentence
+from dmft.studies.sweep_result import Sweep, crossing_sentence
 from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
 
     from dmft.io.report_text import Lines
-    from dmft.studies.sweep_result import Sweep
 
 __all__ = ["RecoveryProbability"]
 
@@ -208,7 +207,14 @@ class RecoveryProbability(
         Returns
         -------
         str
+
+        Raises
+        ------
+        ValueError
+            If `sweep` is something else.
         """
+        if sweep is not None:
+            check_instance("sweep", sweep, Sweep)
         lines = [
             f"predicted: squared cosine {self.recovery:g} within {self.n_steps} steps; "
             f"{self.draws} run{'s' if self.draws != 1 else ''} drawn per delta; intervals 95 %"

@@ -148,9 +148,7 @@ def sweep(
     execution = Execution(progress=progress, checkpoint=folder, workers=workers)
     grid = check_deltas(_listed(deltas))
     sizes = check_sizes(_listed(d))
-    recovery = check_real("recovery", recovery, minimum=0.0, exclusive=True)
-    if not recovery < 1.0:
-        raise ValueError(f"recovery must be between 0 and 1, got {recovery:g}")
+    recovery = check_real("recovery", recovery, minimum=0.0, maximum=1.0, exclusive=True)
     if hessian_step is not None:
         hessian_step = check_integer("hessian_step", hessian_step, minimum=0)
         if hessian_step > method.n_steps:
@@ -233,13 +231,15 @@ class _Cell:
         return {name: float(value) for name, value in summary.items()}
 
 
-def check_samples(plans: Iterable[SimulationPlan]) -> None:
+def check_samples(plans: Iterable[SimulationPlan], name: str = "deltas") -> None:
     """Raise if two deltas give the same numbers of samples, and so draw the same runs.
 
     Parameters
     ----------
     plans : iterable of SimulationPlan
         Sizes one after the other, deltas ascending.
+    name : str
+        Of the argument that holds the deltas.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def check_samples(plans: Iterable[SimulationPlan]) -> None:
     for one, two in itertools.pairwise(plans):
         if (one.d, one.n) == (two.d, two.n):
             raise ValueError(
-                "deltas must give different numbers of samples n = round(delta d) at every size, "
+                f"{name} must give different numbers of samples n = round(delta d) at every size, "
                 f"got {one.delta!r} and {two.delta!r}, both n = {one.n} at d = {one.d}"
             )
 

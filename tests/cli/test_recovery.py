@@ -71,7 +71,7 @@ def test_sweep_and_grokking_predict_recovery(run_file, tmp_path, capsys):
         (["--spectral-start", "optimal"], ["spectral_start"]),
         (["--set", "sweep.inputs=rademacher"], ["sweep.inputs must be gaussian", "rademacher"]),
         (["--set", "target.label=linear"], ["hard direction"]),
-        (["--deltas", 2, 2.01], ["deltas must give different numbers"]),
+        (["--deltas", 2, 2.01], ["delta must give different numbers"]),
     ],
 )
 def test_bad_arguments(call, arguments, words):
@@ -79,3 +79,26 @@ def test_bad_arguments(call, arguments, words):
     assert result[0] == 2
     assert_one_line(result, *words)
     assert not call.out.exists()
+
+
+def test_other_settings_overwrite_nothing(call):
+    """A folder of draws serves other grids and other seeds; the result of these has a number."""
+    first = call.out / "small-recovery.npz"
+    for number, more in enumerate([[], ["--deltas", 3], ["--seed", 5]], start=1):
+        code, _, err = call("--workers", 1, "--recovery-draws", 1, "--d", 20, *more)
+        assert code == 0
+        assert ("has files of other settings" in err) is (number > 1)
+    assert dmft.load(first).deltas.tolist() == [2.0, 12.0]
+    assert dmft.load(call.out / "small-recovery-2.npz").deltas.tolist() == [3.0]
+    assert dmft.load(call.out / "small-recovery-3.npz").seed == 5
+    assert "small-recovery-seed-5" in names(call.out)
+
+
+def test_sweeps_of_other_settings_overwrite_nothing(run_file, tmp_path, capsys):
+    where = [str(run_file), "--workers", "1", "--out", str(tmp_path), "--seeds", "1", "--d", "20"]
+    for deltas in (["2"], ["3"], ["2"]):
+        options = ["--recovery-draws", "1", "--n-steps", "3", "--deltas", *deltas]
+        assert called(capsys, ["sweep", *where, *options])[0] in (0, 3)
+    for kind in ("sweep", "sweep-recovery"):
+        for stem, delta in ((f"small-{kind}", 2.0), (f"small-{kind}-2", 3.0)):
+            assert dmft.load(tmp_path / f"{stem}.npz").deltas.tolist() == [delta]

@@ -1,5 +1,6 @@
 """The minimiser of the empirical risk: closed forms, separability, and where descent ends."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -260,3 +261,39 @@ def test_progress_and_tails_without_averages():
     assert sum(told) == dmft.Sampling().replicates + 2
     heavy = dmft.Problem("linear", LINEAR, inputs=dmft.Elliptical(degrees_of_freedom=3.0))
     assert erm_limit(heavy, 3.0).status in (Status.SUCCESS, Status.UNDEFINED_AVERAGE)
+
+
+def _classes(z, eps):
+    return np.where(z[:, 0] + 0.5 * eps > 0.0, 1.0, -1.0)
+
+
+def test_margins_of_a_label_of_ones_own(tmp_path):
+    problem = dmft.Problem(dmft.Target(_classes, k=1), LINEAR, "logistic", weight_decay=1.0)
+    known = dmft.Problem("linear", LINEAR, weight_decay=0.5)
+    solved = erm_limit(known, 4.0)
+    assert solved.problem is known
+    config = {"problem": problem.to_config(), "delta": 4.0}
+    found = dataclasses.replace(solved, problem=problem, config=config)  # averages take a minute
+    assert 0.0 < found.margin_cdf([0.0])[0] < 0.5
+    found.save(tmp_path / "found")
+    bare = dmft.load(tmp_path / "found.npz")
+    assert bare == found
+    with pytest.raises(ValueError, match="problem must be given on loading"):
+        bare.margin_cdf([0.0])
+    again = dmft.load(tmp_path / "found.npz", problem)
+    assert again.margin_cdf([0.0]) == found.margin_cdf([0.0])
+
+
+@pytest.mark.parametrize("delta", [1e300, 5e-324])
+def test_numbers_that_no_float_holds_are_a_status(delta):
+    found = erm_limit(dmft.Problem("linear", LINEAR, weight_decay=0.5), delta)
+    assert found.status is Status.NONFINITE
+
+
+def test_text_of_no_overlap_and_of_no_minimiser():
+    """Labels without odd part have overlap zero, of which rounding leaves 1e-121."""
+    even = dmft.Problem("phase-retrieval", LINEAR, weight_decay=0.5)
+    assert "overlap       0 (quadrature)" in erm_limit(even, 3.0).summary()
+    text = erm_limit(dmft.Problem("linear", LINEAR), 0.5).summary()
+    assert text.count("none") == 2
+    assert "nan" not in text

@@ -171,11 +171,19 @@ def test_the_interval_is_that_of_the_profile_likelihood():
         ({"successes": [0.5, 2]}, "successes must be integers >= 0, got"),
         ({"successes": [0, 9]}, "successes must be at most trials, got"),
         ({"trials": [8, -8]}, "trials must be integers >= 0, got"),
-        ({"level": 1.0}, "level must be between 0 and 1, got 1"),
-        ({"level": 0.0}, "level must be a positive finite number, got 0"),
+        ({"level": 1.0}, "level must be a number between 0 and 1, got 1"),
+        ({"level": 0.0}, "level must be a number between 0 and 1, got 0"),
     ],
 )
 def test_refuses(change, message):
     settings = {"delta": [1.0, 2.0], "successes": [0, 8], "trials": [8, 8], **change}
     with pytest.raises(ValueError, match=message):
         fit_crossing(**settings)
+
+
+def test_no_crossing_is_said_in_words_of_the_deltas():
+    fit = fit_crossing([1.0, 2.0], [8, 8], [8, 8])
+    assert fit.detail.startswith("no crossing of 1/2 inside the deltas given")
+    assert fit.detail in repr(fit)
+    assert "bulk" not in repr(fit)
+    assert fit_crossing([1.0, 2.0, 4.0, 8.0], [0, 1, 7, 8], [8, 8, 8, 8]).detail == ""

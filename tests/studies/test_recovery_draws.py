@@ -119,14 +119,16 @@ def test_file_text_and_figures(found, runs, tmp_path):
     ("change", "message"),
     [
         ({"problem": Problem("linear", Network("linear"))}, "must have a hard direction"),
-        ({"delta": []}, "deltas must be one or more"),
-        ({"delta": -1.0}, "deltas must be"),
-        ({"delta": [4.0, 4.01]}, "deltas must give different numbers of samples"),
+        ({"delta": []}, "^delta must be one or more"),
+        ({"delta": -1.0}, "^delta must be"),
+        ({"delta": [4.0, 4.01]}, "^delta must give different numbers of samples"),
         ({"d": 1}, "d must be at least k"),
         ({"d": 2.5}, "d must be an integer"),
         ({"draws": 0}, "draws must be an integer >= 1"),
-        ({"recovery": 1.0}, "recovery must be between 0 and 1"),
+        ({"recovery": 1.0}, "recovery must be a number between 0 and 1"),
+        ({"recovery": float("nan")}, "recovery must be a number between 0 and 1, got nan"),
         ({"seed": -1}, "seed must be an integer >= 0"),
+        ({"seed": 2**63}, "seed must be .* above 9223372036854775807"),  # a file could not hold it
         ({"hard_overlap": [0.1, 0.2, 0.3]}, "hard_overlap must be a number"),
         ({"hard_overlap": 2.0}, "hard_overlap"),
         ({"hard_overlap": "much"}, "hard_overlap must be a number"),
@@ -145,5 +147,7 @@ def test_bad_questions(found):
         found.probability_by(61)
     with pytest.raises(ValueError, match="d must be one of the sizes"):
         found.crossing(41)
-    with pytest.raises(ValueError, match="level must be between 0 and 1"):
+    with pytest.raises(ValueError, match=r"sweep must be a dmft\.Sweep, got int"):
+        found.table(5)
+    with pytest.raises(ValueError, match="level must be a number between 0 and 1"):
         found.probability_interval(1.0)

@@ -211,7 +211,7 @@ def test_interval_of_the_probability():
     ends = np.array([made_up([[r]]).probability_interval(0.9) for r in range(9)])[:, :, 0, 0]
     covered = (ends[counts, 0] <= p) & (p <= ends[counts, 1])
     assert abs(covered.mean() - 0.9) < 0.03
-    with pytest.raises(ValueError, match="level must be between 0 and 1, got 1"):
+    with pytest.raises(ValueError, match="level must be a number between 0 and 1, got 1"):
         result.probability_interval(1.0)
 
 
@@ -253,8 +253,8 @@ def test_crossing_of_each_size():
         ({"d": [60.5]}, "d must be an integer >= 1, got 60.5"),
         ({"d": 1}, r"d must be at least k \+ m"),
         ({"seeds": 0}, "seeds must be an integer >= 1, got 0"),
-        ({"recovery": 1.0}, "recovery must be between 0 and 1, got 1"),
-        ({"recovery": 0.0}, "recovery must be a positive finite number, got 0"),
+        ({"recovery": 1.0}, "recovery must be a number between 0 and 1, got 1"),
+        ({"recovery": 0.0}, "recovery must be a number between 0 and 1, got 0"),
         ({"hessian_step": 13}, "hessian_step must be in 0..n_steps = 0..12, got 13"),
         ({"inputs": "gausian"}, "did you mean 'gaussian'"),
         ({"workers": 0}, "workers must be an integer >= 1, got 0"),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rmt._packing import Array
-from rmt._validation import check_array, check_groups, check_integer, check_masses
+from rmt._validation import check_array, check_groups, check_integer, check_masses, shown
 
 __all__ = ["Conditional", "LabelLaw", "atoms_of"]
 
@@ -23,6 +23,7 @@ _POINTS_PER_BIN = 512
 #: Points are drawn wider than the Gaussian by this factor, and weighted: it covers the tails.
 _STRETCH: Final = 1.3
 _MOST_DIMENSIONS = 16
+_MOST_BITS = 30  # of a Sobol sequence
 
 
 class LabelLaw:
@@ -140,6 +141,10 @@ class LabelLaw:
         n_points = check_integer("n_points", n_points, minimum=64 * replicates)
         seed = check_integer("seed", seed, minimum=0)
         each = max(-(-n_points // replicates) - 1, 1).bit_length()
+        if each > _MOST_BITS:
+            raise ValueError(
+                f"n_points must be at most {replicates << _MOST_BITS}, got {shown(n_points)}"
+            )
         stretch = 1.0 + (_STRETCH - 1.0) / k
         drawn, masses = [], []
         for rng in np.random.default_rng(seed).spawn(replicates):
@@ -174,7 +179,8 @@ class LabelLaw:
         new = np.diff(ordered) > _TIE * (np.abs(ordered[1:]) + spread)
         starts = np.concatenate([[0], np.flatnonzero(new) + 1])
         exact = self.groups is None
-        if not exact and len(starts) > len(ordered) // _POINTS_PER_BIN:
+        binned = not exact and len(starts) > len(ordered) // _POINTS_PER_BIN
+        if binned:
             cuts = np.arange(0, len(ordered), _POINTS_PER_BIN * joined)
             starts = np.unique(starts[np.searchsorted(starts, cuts, side="right") - 1])
             if len(starts) > 1 and len(ordered) - starts[-1] < _POINTS_PER_BIN:
@@ -196,7 +202,7 @@ class LabelLaw:
                 moments[..., i, j] = moments[..., j, i] = sums.reshape(shape)
         moments /= np.where(p > 0.0, p, 1.0)[..., None, None]
         ends = 0.5 * (ordered[starts[1:]] + ordered[starts[1:] - 1])
-        return Conditional(p, moments, exact, ends)
+        return Conditional(p, moments, exact, ends, binned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,12 +219,15 @@ class Conditional:
         Whether they are free of sampling noise, so that groups need not be held apart.
     ends : (bins - 1,) array
         Labels between the bins, ascending.
+    binned : bool
+        Whether bins hold different labels, over which moments are averaged.
     """
 
     probability: Array
     moment: Array
     exact: bool
     ends: Array
+    binned: bool = False
 
     def pooled(self) -> tuple[Array, Array]:
         """Return masses (bins,) and moments (bins, k, k) over all groups."""

@@ -24,12 +24,15 @@ __all__ = [
     "best_direction",
     "direction_thresholds",
     "optimal_preprocessing",
+    "wider_bins",
 ]
 
 #: Conditional second moments below this have no inverse.
 SINGULAR: Final = 1e-10
 #: Bins joined to see what binning costs.
 JOIN: Final = 4
+#: Points, and bins, that errors of bins of labels take.
+_FEWEST, _FEWEST_BINS = 2**14, 8
 _POWER_STEPS, _POWER_STARTS = 500, 32
 
 
@@ -159,7 +162,8 @@ def direction_thresholds(
     Raises
     ------
     ValueError
-        If a direction has another number of coordinates, or is zero, or the inputs have scales.
+        If a direction has another number of coordinates, or is zero, the inputs have scales, or
+        the points of labels of many values are fewer than 16384.
 
     Examples
     --------
@@ -180,9 +184,11 @@ def direction_thresholds(
     norms = np.linalg.norm(u, axis=0)
     if np.any(norms == 0.0):
         raise ValueError("directions must not be zero")
-    value, error = _explained(target.conditional(), u / norms)
-    if target.groups is not None:
-        wide, _ = _explained(target.conditional(joined=JOIN), u / norms)
+    conditional = target.conditional()
+    value, error = _explained(conditional, u / norms)
+    joined = wider_bins(target, conditional)
+    if joined is not None:
+        wide, _ = _explained(joined, u / norms)
         error = np.hypot(error, 0.5 * (value - wide))
     known = value > 2.0 * error
     safe = np.where(known, value, 1.0)
@@ -203,6 +209,30 @@ def _explained(conditional: Conditional, u: Array) -> tuple[Array, Array]:
     others = np.einsum("rbij,iq,jq->rbq", conditional.of_others(), u, u) - 1.0
     each = np.einsum("rb,rbq->rq", p, g * others) / p.sum(axis=1)[:, None]
     return each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(len(p))
+
+
+def wider_bins(target: LabelLaw, conditional: Conditional) -> Conditional | None:
+    """Return the moments over wider bins of labels, None where every bin holds a single label.
+
+    Raises
+    ------
+    ValueError
+        If points are too few for what binning costs to be seen.
+    """
+    if not conditional.binned:
+        return None
+    n, bins = len(target.labels), conditional.probability.shape[1]
+    if n < _FEWEST:
+        raise ValueError(
+            f"n_points must be at least {_FEWEST} for what is learned from bins of labels, got {n}"
+        )
+    joined = target.conditional(joined=JOIN)
+    if bins < _FEWEST_BINS or joined.probability.shape[1] < 2:
+        raise ValueError(
+            f"n_points must be larger: {n} points lie in {bins} bins of labels, too few for what "
+            "is learned from bins"
+        )
+    return joined
 
 
 def best_direction(p: Array, moments: Array) -> Array:

@@ -34,7 +34,7 @@ from rmt._validation import check_array, check_integer, check_real
 from rmt.label_law import Conditional, LabelLaw, atoms_of
 from rmt.law import HessianLaw
 from rmt.outliers import Outlier, by_rank
-from rmt.preprocessing import JOIN, SINGULAR, best_direction
+from rmt.preprocessing import SINGULAR, best_direction, wider_bins
 from rmt.status import NumericalFailure, Status
 
 __all__ = [
@@ -187,7 +187,8 @@ def spectral_method(
     ------
     ValueError
         If an argument has the wrong shape or range, or an optimal preprocessing is asked for where
-        E[z z^T | y] has no inverse or the inputs have scales.
+        E[z z^T | y] has no inverse, the inputs have scales, or the points of labels of many values
+        are fewer than 16384: the errors of bins of labels could not be given.
 
     Examples
     --------
@@ -216,7 +217,7 @@ def spectral_method(
         edge_error = _deviation([each[0] for each in others])
         gap_error = _deviation([each[1] for each in others])
         if family.coarse is not None:
-            coarse = _read(family.coarse.law(delta), side)[0]
+            coarse, status = _read(family.coarse.law(delta), side)
             edge_error = float(np.hypot(edge_error, 0.5 * abs(coarse[0] - edge)))
             gap_error = float(np.hypot(gap_error, 0.5 * abs(coarse[1] - gap)))
             pairs = _matched(found, coarse[2])
@@ -321,9 +322,8 @@ def _family(
         if target.scales is not None:
             raise ValueError("preprocessing must be given where the inputs have scales")
         conditional = target.conditional()
-        coarse = None
-        if not conditional.exact and conditional.probability.shape[1] > 8:
-            coarse = _optimal(preprocessing, target.conditional(joined=JOIN), sides, None)
+        joined = wider_bins(target, conditional)
+        coarse = None if joined is None else _optimal(preprocessing, joined, sides, None)
         return _optimal(preprocessing, conditional, sides, coarse)
     return _stated(preprocessing, target, sides)
 

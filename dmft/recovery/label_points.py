@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft._numerics.sampling import Sampling, cubature_normals
 from dmft._numerics.validation import check_instance, check_integer
 from dmft.model.target import Target
@@ -35,7 +36,7 @@ def label_law(
     Raises
     ------
     ValueError
-        If an argument is not allowed.
+        If an argument is not allowed, or the points do not fit in memory.
 
     Examples
     --------
@@ -57,12 +58,16 @@ def label_law(
     target = Target(target) if isinstance(target, str) else target
     check_instance("target", target, Target)
     inputs, k = target.inputs, target.k
+    replicates = check_integer("replicates", replicates, minimum=2)
+    n_points = check_integer("n_points", n_points, minimum=64 * replicates)
+    # Uniform and normal points, of each replicate and together, label, mass and scale.
+    numbers = 4 * (1 + k + (0 if inputs is None else inputs.n_normals)) + 4
+    check_fits("n_points", n_points, lambda n: 8.0 * numbers * n, available_memory())
     if inputs is None:
         return LabelLaw.from_function(
             target.sample_labels, k, n_points=n_points, replicates=replicates, seed=seed
         )
-    sampling = Sampling(replicates=check_integer("replicates", replicates, minimum=2), seed=seed)
-    n_points = check_integer("n_points", n_points, minimum=64 * sampling.replicates)
+    sampling = Sampling(replicates=replicates, seed=seed)
     each = 1 << (-(-n_points // sampling.replicates) - 1).bit_length()
     n = 1 + k + inputs.n_normals
     draws = [cubature_normals(sampling, i, n, each) for i in range(sampling.replicates)]

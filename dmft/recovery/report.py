@@ -92,7 +92,10 @@ def spectral_lines(result: SpectralMethod, name: str = "") -> Lines:
     ]
     threshold = with_error(result.threshold, result.threshold_stderr)
     if Status.UNBOUNDED_EDGE in (result.spectrum_status, result.threshold_status):
-        outliers = ["none in the limit: T (times s^2, of scales s) is unbounded; clip it"]
+        outliers = [
+            "none in the limit: T (times s^2, of scales s) is unbounded; clip it, at a cap that "
+            "samples reach"
+        ]
     if not result.threshold_status.ok:
         threshold = f"none found: {result.threshold_status.name}"
     return [

@@ -52,6 +52,7 @@ _GRID = 241  # of the density
 # Leaving out so much of the law moves the edge by no more than that much of itself, unless T is
 # unbounded.
 _TAIL, _HELD = 1e-4, 0.1
+_REACHED = 32  # samples beyond a cap that show what it does to the edge
 _TAIL_OF_BINS = (1e-2, 0.5)  # of preprocessings that are learned from bins of labels
 
 
@@ -175,7 +176,8 @@ def spectral_method(
     ------
     ValueError
         If an argument is not allowed, T fails, or an optimal preprocessing is asked for where
-        E[z z^T | y] has no inverse or the inputs have scales.
+        E[z z^T | y] has no inverse, the inputs have scales, or n_points are fewer than 16384 and
+        labels have many values; or if n_points do not fit in memory.
 
     References
     ----------
@@ -194,7 +196,7 @@ def spectral_method(
     bracket = check_bracket(bracket)
     law = label_law(base.target, n_points=n_points, replicates=replicates, seed=seed)
     rule, entry = _rule(base, preprocessing, cap)
-    is_bounded = _bounded(base, rule, law, delta, side)
+    is_bounded = _bounded(base, rule, law, side)
     found = of_labels(rule, law, delta, side=side, **is_bounded)
     threshold = threshold_of_labels(
         rule, law, side=side, bracket=check_bracket(bracket), **is_bounded
@@ -263,7 +265,7 @@ def find_threshold(
     base = _of_label(problem)
     law = label_law(base.target, n_points=n_points, replicates=replicates, seed=seed)
     rule, _ = _rule(base, preprocessing, cap)
-    is_bounded = _bounded(base, rule, law, 1.0, side)
+    is_bounded = _bounded(base, rule, law, side)
     return threshold_of_labels(rule, law, side=side, bracket=check_bracket(bracket), **is_bounded)
 
 
@@ -334,17 +336,20 @@ def _rule(
     return start.weights, {"preprocessing": "clipped", "cap": start.cap}
 
 
-def _bounded(
-    base: Problem, rule: Preprocessing, law: LabelLaw, delta: float, side: SideName
-) -> dict[str, bool]:
+def _bounded(base: Problem, rule: Preprocessing, law: LabelLaw, side: SideName) -> dict[str, bool]:
     """Say whether T is bounded: not where the edge is held by the largest of its values."""
     spread = base.inputs is not None and bool(np.isinf(base.inputs.scale_range[1]))
     is_named = isinstance(rule, str)  # below one
-    is_clipped = isinstance(getattr(rule, "__self__", None), SpectralStart)
-    if (is_named and side == "right") or (is_clipped and not spread):
-        return {}
-    of_law = of_labels(rule, law, delta, side=side).law
     at = int(side == "right")
+    start = getattr(rule, "__self__", None)
+    is_clipped = False
+    if isinstance(start, SpectralStart) and start.cap is not None:
+        # Of a cap that next to no sample reaches, the sample does not say what it does to the edge.
+        outward = law.labels if at else -law.labels
+        is_clipped = int(np.count_nonzero(outward >= start.cap)) >= _REACHED
+    if (is_named and at) or (is_clipped and not spread):
+        return {}
+    of_law = of_labels(rule, law, 1.0, side=side).law
     mass, held = _TAIL_OF_BINS if is_named else (_TAIL, _HELD)
     moved = abs(of_law.tail_sensitivity(mass)[at])
     name = ("bounded_below", "bounded_above")[at]

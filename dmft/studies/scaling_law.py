@@ -25,7 +25,7 @@ from dmft.model.network import Network
 from dmft.recovery.label_points import label_law
 from dmft.studies.scaling_law_result import ScalingLaw
 from dmft.threshold.gap_memo import GapMemo
-from dmft.threshold.horizon import checked_steps, curves_of_features
+from dmft.threshold.horizon import curves_of_features
 from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
 from dmft.training.gradient_flow import GradientFlow
 from dmft.trajectory.rerun import runs_again
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dmft.model.problem import Problem
+    from dmft.threshold.curve import ThresholdCurve
     from dmft.training.methods import Method
     from dmft.trajectory.trajectory import Trajectory
     from rmt import HessianLaw
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["WIDTHS", "scaling_law", "widened"]
 
 WIDTHS: Final = (1, 2, 4)
+_SPECTRAL: Final = ("spectral method", "spectral, in sequence")
+_CONSTANT: Final = 1e-12  # of its size: what a label differs by rounding
 
 FloatArray = NDArray[np.float64]
 
@@ -162,7 +165,7 @@ def scaling_law(
     Raises
     ------
     ValueError
-        If an argument is not allowed.
+        If an argument is not allowed; for labels of many values, with fewer than 16384 points.
     OSError
         If ``checkpoint`` cannot be written to.
 
@@ -191,7 +194,9 @@ def scaling_law(
     if criterion == "any":
         raise ValueError("criterion must be 'negative' or 'left' here, got 'any'")
     counts = _checked_widths(widths)
-    chosen = checked_steps([method.n_steps if step is None else step], method)
+    step = method.n_steps if step is None else check_integer("step", step, minimum=0)
+    if step > method.n_steps:
+        raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
     points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
     max_solves = check_integer("max_solves", max_solves, minimum=points)
     # As many replicates as the solves have, so that their spread shows the noise of both.
@@ -202,6 +207,8 @@ def scaling_law(
     squares = (law.latents @ basis) ** 2 - 1.0
     weights = 0.5 * (law.probabilities * law.labels) @ squares  # of the best sum of squares
     mean = law.probabilities @ law.labels
+    if np.ptp(law.labels) <= _CONSTANT * np.abs(law.labels).max():
+        raise ValueError(f"problem must have a label that varies, got {law.labels[0]:g} throughout")
     spectral = [direction_thresholds(law, basis), _in_sequence(law, squares, weights, basis)]
     threshold = [found.value for found in spectral]
     unstable = [np.full(basis.shape[1], np.nan) for _ in spectral]
@@ -210,7 +217,12 @@ def scaling_law(
         Status.SUCCESS if known else Status.NO_OUTLIER
         for known in np.isfinite(np.ravel(threshold)).tolist()
     ]
-    details: list[str] = []
+    details = [
+        f"{name}, feature {j}: the label tells no more of it than noise does."
+        for name, found in zip(_SPECTRAL, spectral, strict=True)
+        for j, known in enumerate(np.isfinite(found.value).tolist(), start=1)
+        if not known
+    ]
     asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     with asked.shown(len(counts) * expected_solves(points), "values of delta") as execution:
         for m in counts:
@@ -219,20 +231,19 @@ def scaling_law(
                 execution.part(f"width-{m}", silent=False), which=WhichOutlier(criterion),
                 edge_sensitivity=True,
             )  # fmt: skip
-            curves = curves_of_features(memo, basis.shape[1], chosen, ends, points, max_solves)
+            curves = curves_of_features(memo, basis.shape[1], [step], ends, points, max_solves)
             threshold.append(np.array([curve.value[0] for curve in curves]))
             error.append(np.array([curve.error[0] for curve in curves]))
             unstable.append(np.array([curve.unstable_share[0] for curve in curves]))
             statuses += [curve.statuses[0] for curve in curves]
             details += [
-                f"{m} neuron{'s' if m > 1 else ''}, feature {j}: "
-                f"{curve.detail or curve.status.value}"
+                f"{m} neuron{'s' if m > 1 else ''}, feature {j}: {_explained(curve, max_solves)}"
                 for j, curve in enumerate(curves, start=1)
                 if not curve.status.ok
             ]
         found = ScalingLaw(
             widths=(0, 0, *counts),
-            step=chosen[0],
+            step=step,
             threshold=np.array(threshold),
             error=np.array(error),
             statuses=tuple(statuses),
@@ -252,6 +263,14 @@ def scaling_law(
     return found
 
 
+def _explained(curve: ThresholdCurve, max_solves: int) -> str:
+    """Say why the threshold of a feature is not known, and what to change."""
+    if curve.status is not Status.MAX_STEPS:
+        return curve.detail or curve.status.value
+    limit = f"max_solves = {max_solves} values of delta do not locate the threshold; raise it."
+    return f"{limit} {curve.detail}".rstrip()
+
+
 def _in_sequence(
     law: LabelLaw, squares: FloatArray, weights: FloatArray, basis: FloatArray
 ) -> DirectionThresholds:
@@ -268,11 +287,17 @@ def _in_sequence(
 
 
 def widened(problem: Problem, m: int) -> Problem:
-    """Return the problem with the neuron m times, and a/m in the second layer."""
+    """Return the problem with the neuron m times, and a/m in the second layer.
+
+    Neurons of a stated Gram matrix [[g]] start independently, with g each.
+    """
     one = problem.network
     biases = one.biases[0] if one.biases else None
     network = Network(one.activation, np.full(m, one.second_layer[0] / m), biases=biases)
-    return replace(problem, network=network, weight_decay=problem.weight_decay / m)
+    return replace(
+        problem, network=network, weight_decay=problem.weight_decay / m, init_gram=None,
+        init_radius=problem.largest_radius,
+    )  # fmt: skip
 
 
 def _faster(method: Method, m: int) -> Method:
@@ -315,6 +340,8 @@ def _check_features(problem: Problem) -> None:
     rng = np.random.default_rng(0)
     z, eps = rng.standard_normal((1024, target.k)), rng.standard_normal(1024)
     y = target.sample_labels(z, eps)
+    if np.array_equal(y, target.sample_labels(z[::-1], eps)):
+        raise ValueError("problem must have a label that depends on its latent coordinates")
     for j, v in enumerate(target.hard_basis.T, start=1):
         mirrored = z - 2.0 * np.outer(z @ v, v)
         if not np.allclose(y, target.sample_labels(mirrored, eps), rtol=1e-9, atol=1e-12):

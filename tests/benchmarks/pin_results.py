@@ -495,7 +495,7 @@ def _():
 
 @pin("spectral-method")
 def _():
-    law = dmft.label_law("product", n_points=2**13)
+    law = dmft.label_law("product", n_points=2**14)
     found = rmt.spectral_method("optimal-scalar", law, 2.0)
     thresholds = rmt.direction_thresholds(law)
     return {

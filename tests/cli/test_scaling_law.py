@@ -31,7 +31,7 @@ widths = [1, 2]
 steps = [2]
 points = 4
 max_solves = 4
-n_points = 4096
+n_points = 16384
 """
 run_file, call = commands_on(RUN, "scaling-law")
 

@@ -265,10 +265,14 @@ def call_scaling_law(draw):
         dmft.Problem(target, network, draw.value("pseudo-huber", "square", extreme=("logistic",))),
         draw.method(plain=True), (0.5, 30.0),
         draw.value((1,), (1, 2), extreme=((0,), (2, 2), None)),
-        sampling=draw.sampling(), points=4, max_solves=4, n_points=draw.value(2**10, extreme=(1,)),
+        sampling=draw.sampling(), points=4, max_solves=4,
+        n_points=draw.value(2**14, extreme=(1, 2**10)),
         criterion=draw.value("negative", "left", extreme=("any",)),
     )  # fmt: skip
-    assert found.status.ok == np.isfinite(found.threshold).all()
+    # A threshold that is located too roughly (MAX_STEPS) or biased (FINITE_PATHS) has a value, too.
+    for one, value in zip(found.statuses, found.threshold.ravel(), strict=True):
+        assert not one.ok or np.isfinite(value), one
+    assert found.status.ok or found.detail
 
 
 def call_spectral_method(draw):
@@ -276,7 +280,7 @@ def call_spectral_method(draw):
         draw.problem(), draw.delta(),
         draw.value("optimal", "optimal-scalar", "clipped", extreme=("best", np.tanh, np.log)),
         cap=draw.value(None, extreme=(2.0, -1.0)), side=draw.value("right", "left"),
-        n_points=draw.value(2**10, extreme=(1,)), replicates=draw.value(2, 4, extreme=(1,)),
+        n_points=draw.value(2**14, extreme=(1, 2**10)), replicates=draw.value(2, 4, extreme=(1,)),
         seed=draw.value(0, 5, extreme=(-1,)),
     )  # fmt: skip
     finite_where_success(found, ["edge", "gap", "edge_stderr"], found.spectrum_status)

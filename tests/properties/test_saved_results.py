@@ -117,7 +117,7 @@ def test_thresholds(problem, sizes, step, criterion, data):
         assert_comes_back(
             dmft.scaling_law(
                 problem, method, BRACKET, (1, 2), sampling=SAMPLING, points=4, max_solves=4,
-                criterion=criterion, n_points=2**10, threads=1,
+                criterion=criterion, n_points=2**14, threads=1,
             )
         )  # fmt: skip
 

@@ -19,6 +19,48 @@ def test_thresholds_are_those_of_the_best_algorithms():
     assert product.latent_overlap.sum() == pytest.approx(product.overlap[0], rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "known"), [("linear", 0.5), ("phase-retrieval", 0.5), ("product", 0.59375)]
+)
+@pytest.mark.parametrize("n_points", [512, 4096, 8192, 2**14, 2**15])
+def test_few_points_have_errors_that_cover_or_are_refused(name, known, n_points):
+    arguments = {"problem": name, "preprocessing": "optimal-scalar", "n_points": n_points}
+    if n_points < 2**14:
+        with pytest.raises(ValueError, match=f"n_points must be at least 16384 .* {n_points}$"):
+            dmft.spectral_method(delta=2.0, **arguments)
+        return
+    found = dmft.spectral_method(delta=2.0, **arguments)
+    assert abs(found.threshold - known) < 3 * found.threshold_stderr < 0.4 * known
+    fine = dmft.spectral_method(name, 2.0, "optimal-scalar", n_points=2**17)
+    for moved, error in (
+        (found.edge - fine.edge, found.edge_stderr),
+        (found.overlap[0] - fine.overlap[0], found.overlap_stderr[0]),
+    ):
+        assert abs(moved) < 3 * error < 0.2
+
+
+def test_labels_of_few_values_take_few_points():
+    signs = dmft.Target(lambda z, eps: np.sign(z[:, 0] * z[:, 1]), 2)
+    found = dmft.spectral_method(signs, 4.0, "optimal-scalar", n_points=1024)
+    assert abs(found.threshold - np.pi**2 / 4) < 3 * found.threshold_stderr
+    rare = dmft.Target(lambda z, eps: np.maximum(z[:, 0] ** 2 - 6.0, 0.0), 1)
+    with pytest.raises(ValueError, match="n_points must be larger: 16384 points lie in 2 bins"):
+        dmft.spectral_method(rare, 4.0, n_points=2**14)
+
+
+def test_a_cap_that_no_sample_reaches_does_not_bound():
+    arguments = {"problem": "phase-retrieval", "delta": 20.0, "n_points": 2**15}
+    for changes in ({"preprocessing": "clipped", "cap": 50.0}, {"preprocessing": lambda y: y}):
+        found = dmft.spectral_method(**arguments, **changes)
+        assert found.status is Status.UNBOUNDED_EDGE
+        assert np.isnan(found.threshold)
+    # Threshold by quadrature; labels that never come near a cap are bounded themselves.
+    known = dmft.spectral_method(**arguments, preprocessing="clipped", cap=15.0)
+    assert abs(known.threshold - 2.9494384) < 3 * known.threshold_stderr
+    bounded = dmft.Target(lambda z, eps: np.tanh(z[:, 0]) ** 2, 1)
+    assert dmft.spectral_method(bounded, 2.0, "clipped", cap=50.0, n_points=2**14).status.ok
+
+
 def test_clusters_are_told_by_their_covariance():
     """E[z^2 | y] = 2 for means +-1: 1/delta = 1, squared overlap 1/2 at delta = 3."""
     clusters = dmft.GaussianMixture([0.5, 0.5], [[1.0], [-1.0]])
@@ -94,6 +136,7 @@ def test_what_is_unbounded_has_no_outlier_in_the_limit():
         ({"bracket": (3.0, 1.0)}, "bracket must have lower < upper"),
         ({"bracket": (1.0, 2.0, 3.0)}, "bracket must have lower < upper"),
         ({"n_points": 7}, "n_points must be"),
+        ({"n_points": 10**15}, "n_points must be at most .* for the memory there is"),
         ({"replicates": 1}, "replicates must be"),
         ({"preprocessing": lambda y: y[:3]}, "must give one weight"),
         ({"preprocessing": lambda y: 1 / 0}, "failed: ZeroDivisionError"),

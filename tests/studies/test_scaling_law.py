@@ -195,6 +195,23 @@ def test_features_that_are_not_reached_are_said_to_be(found):
     assert np.ravel(short.plot())[0].lines
 
 
+def test_status_and_detail_are_of_the_same_threshold():
+    few = {"sampling": dmft.Sampling(256, 4), "n_points": 2**14, "points": 4, "max_solves": 4}
+    without = dmft.Target(lambda z, eps: z[:, 0] ** 2 + eps, 2, hard_directions=range(2))
+    law = dmft.scaling_law(problem_of(without), METHOD, (1.0, 20.0), (1,), **few)
+    assert law.status is dmft.Status.NO_OUTLIER
+    assert law.detail.startswith("spectral method, feature 2: ")
+    rough = dmft.scaling_law(problem_of("phase-retrieval"), METHOD, (0.1, 90.0), (1,), **few)
+    assert rough.status is dmft.Status.MAX_STEPS
+    assert rough.detail.startswith("1 neuron, feature 1: max_solves = 4 values of delta")
+
+
+def test_a_gram_matrix_of_one_neuron_is_that_of_every_neuron():
+    one = dataclasses.replace(problem_of("phase-retrieval"), init_gram=[[2.25]], init_radius=None)
+    np.testing.assert_array_equal(module.widened(one, 3).gram, 2.25 * np.eye(3))
+    assert module.widened(one, 1).init_radius == one.init_radius == 1.5
+
+
 def own(label, k=2):
     return dmft.Target(label, k)
 
@@ -202,6 +219,11 @@ def own(label, k=2):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"n_points": 10**15}, "n_points must be at most .* for the memory there is"),
+        ({"n_points": 2**10}, "n_points must be at least 16384"),
+        ({"step": -1}, r"^step must be an integer >= 0, got -1"),
+        ({"problem": problem_of(dmft.Target(lambda z, eps: 0.0 * eps + 2.0, 2))}, "that depends"),
+        ({"problem": problem_of(dmft.Target(lambda z, eps: eps, 2))}, "label that depends on its"),
         ({"widths": ()}, r"widths must be one or more numbers of neurons, got \(\)"),
         ({"widths": 3}, "widths must be one or more numbers of neurons, got 3"),
         ({"widths": (2, 1)}, "widths must be different and ascending"),
@@ -209,7 +231,7 @@ def own(label, k=2):
         ({"widths": "12"}, "widths must be an integer"),
         ({"criterion": "any"}, "criterion must be 'negative' or 'left' here, got 'any'"),
         ({"criterion": "top"}, "criterion must be one of"),
-        ({"step": 4}, r"steps must be in 0\.\.n_steps = 0\.\.3, got 4"),
+        ({"step": 4}, r"step must be in 0\.\.n_steps = 0\.\.3, got 4"),
         ({"n_points": 3}, "n_points must be an integer >="),
         ({"problem": problem_of("phase-retrieval", neurons=2)}, "problem must have one neuron"),
         (

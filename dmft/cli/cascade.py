@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.output import Output, execution, first_lines, picked
@@ -10,12 +11,14 @@ from dmft.cli.run_files import needed, run_of_horizon
 if TYPE_CHECKING:
     import argparse
 
+    from dmft.config.config import RunFile
+    from dmft.io.report_text import Lines
     from dmft.studies.cascade import Cascade
 
 __all__ = ["run_cascade"]
 
-_JSON = """steps times value stderr interpolation_error bias error statuses multiplicity jump limit
-n_paths draws band"""
+_JSON = """index steps times value stderr interpolation_error bias error statuses detail crossings
+multiplicity jump jump_stderr edge_kinds unstable_share limit n_paths draws band"""
 
 
 def run_cascade(arguments: argparse.Namespace) -> int:
@@ -31,7 +34,7 @@ def run_cascade(arguments: argparse.Namespace) -> int:
     options = run.threshold.stated("criterion") | run.curve.stated("criterion")
     options |= settings.stated("learned", "features", "points", "max_solves", "criterion")
     with Output(arguments, run) as output:
-        with execution(arguments, output, "cascade", lambda: first_lines(run, "curve")) as running:
+        with execution(arguments, output, "cascade", lambda: _first_lines(run, options)) as running:
             result = cascade(
                 run.problem,
                 run.method,
@@ -47,6 +50,18 @@ def run_cascade(arguments: argparse.Namespace) -> int:
         output.draw("cascade", "plot_cascade", result)
     lines, table = cascade_lines(result, run.name), cascade_table(result)
     return output.report("cascade", result.status, _json(result), lines, table)
+
+
+def _first_lines(run: RunFile, options: dict[str, Any]) -> Lines:
+    """Name problem and method, and about what the features of all stages take."""
+    from dmft.studies.cascade import features_of, problems_of
+
+    parts = []
+    for problem in problems_of(run.problem, options.get("learned", ())):
+        stage = replace(run, problem=problem)
+        count = features_of(problem, options.get("features"))
+        parts += [(stage, "curve"), *[(stage, "feature")] * (count - 1)] if count else []
+    return first_lines(run, "curve", parts)
 
 
 def _json(result: Cascade) -> dict[str, Any]:

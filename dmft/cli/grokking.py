@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_grokking"]
 
-_JSON = "d probabilities fall_time fall_time_stderr n_starts fall_level start start_covariance"
+_JSON = (
+    "d probabilities fall_time fall_time_stderr n_starts fall_level start start_covariance detail"
+)
 _DROP = "directions fall_level fall_time fall_time_stderr"
 
 

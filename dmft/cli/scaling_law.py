@@ -60,7 +60,7 @@ def _first_lines(run: RunFile, options: dict[str, Any]) -> Lines:
     from dmft.studies.scaling_law import WIDTHS, widened
 
     widths = options.get("widths", WIDTHS)
-    parts = [replace(run, problem=widened(run.problem, m)) for m in widths]
+    parts = [(replace(run, problem=widened(run.problem, m)), "curve") for m in widths]
     return first_lines(run, "curve", parts)
 
 

@@ -59,8 +59,10 @@ class WhichOutlier:
     index: int = 1
 
     @classmethod
-    def checked(cls, problem: Problem, criterion: str = "negative", index: int = 1) -> WhichOutlier:
-        """Check both for a problem.
+    def checked(
+        cls, problem: Problem, criterion: str = "negative", index: int = 1, name: str = "index"
+    ) -> WhichOutlier:
+        """Check both for a problem, the index by the name that the caller knows it by.
 
         Raises
         ------
@@ -68,11 +70,11 @@ class WhichOutlier:
             For an unknown criterion, or an index that is not in 1..m k_h.
         """
         check_criterion(criterion)
-        place = check_integer("index", index, minimum=1)
+        place = check_integer(name, index, minimum=1)
         m, k_hard = problem.m, held_directions(problem).shape[1]
         if place > max(1, m * k_hard):
             raise ValueError(
-                f"index must be in 1..m k_h = 1..{m * k_hard} ({m} neurons times {k_hard} hard "
+                f"{name} must be in 1..m k_h = 1..{m * k_hard} ({m} neurons times {k_hard} hard "
                 f"directions), got {place}"
             )
         return cls(criterion, place)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from dmft._numerics.validation import check_finite_array, check_instance
 from dmft.model.initialization import check_radius, check_remainder
 from dmft.model.quantile_laws import unit_interval
 from dmft.model.target import first_coordinate
+from dmft.model.target_directions import inputs_are_even
 
 if TYPE_CHECKING:
     from dmft.model.losses import Loss
@@ -63,8 +64,9 @@ def checked_overlap(
     if 0.0 < leak <= 1e-12 * largest:  # rounding of a basis that is not along axes
         overlap = overlap - overlap @ hard @ hard.T
     elif leak > 0.0 and not target.is_even:
+        what = "the label" if inputs_are_even(target) else "the law of the inputs"
         raise ValueError(
-            "initial_overlap must be zero on the hard directions unless the label is unchanged "
+            f"initial_overlap must be zero on the hard directions unless {what} is unchanged "
             f"when all of them change sign, got {leak:g} for label {target.name!r}"
         )
     overlap.flags.writeable = False

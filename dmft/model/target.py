@@ -19,7 +19,12 @@ from dmft.model.features import reflected
 from dmft.model.label_functions import TargetFunction, get_target_function
 from dmft.model.law_sources import custom_entry
 from dmft.model.stated_directions import StatedDirections, check_stated
-from dmft.model.target_directions import hard_basis_of, label_is_even, sign_flips_of
+from dmft.model.target_directions import (
+    hard_basis_of,
+    inputs_are_even,
+    label_is_even,
+    sign_flips_of,
+)
 from dmft.model.target_inputs import (
     check_clusters,
     check_inputs,
@@ -384,9 +389,7 @@ class Target:
         >>> Target("product").is_even
         True
         """
-        if self.inputs is not None and not self.inputs.is_symmetric(self.hard_basis):
-            return False
-        return label_is_even(self, *self.trial(512))
+        return inputs_are_even(self) and label_is_even(self, *self.trial(512))
 
     def mirror(self, z: Array) -> Array:
         """Return latent coordinates (k, N) reflected in the hard directions (antithetic pairs)."""

@@ -25,10 +25,11 @@ _SPARE: Final = 1.5  # what an allocator does not give back at once
 _MOST_RANK: Final = 150  # directions of a basis per neuron, roughly, before truncation holds them
 _MEASURED_PATHS: Final = 512
 _MEASURED_STEPS: Final = (8, 24)
-_SOLVES: Final = {"threshold": 14, "curve": 13}  # of other computations one
+# Of other computations one; a further feature, and the first of a stage, of a cascade.
+_SOLVES: Final = {"threshold": 14, "curve": 13, "feature": 4}
 _ROOT_SOLVES: Final = 2
 # Error of a threshold on 8 x 1024 paths, roughly; it falls like the root of their number.
-_ERROR, _PATHS_OF_ERROR = 0.02, 1024
+_ERROR, _ERROR_OF_LATER, _PATHS_OF_ERROR = 0.02, 0.05, 1024
 _FLOPS: Final = 1e9  # of gradient descent at finite d, per second and core
 # As `_measured` finds them on a core of 2025, for one neuron; and what a step of a run takes too.
 _ROUGH_RATES: Final = (1.0e-6, 1.2e-8)
@@ -151,7 +152,8 @@ def _paths(task: _Costed) -> tuple[int, int]:
     step = run.threshold.step if task.computation == "threshold" else None
     times = run.method.times
     first = accuracy.first_paths(float(times[-1 if step is None else step]))
-    wanted = _PATHS_OF_ERROR * (_ERROR / accuracy.rtol) ** 2
+    error = _ERROR_OF_LATER if task.computation == "feature" else _ERROR
+    wanted = _PATHS_OF_ERROR * (error / accuracy.rtol) ** 2
     return first, int(min(max(2.0 ** math.ceil(math.log2(wanted)), first), accuracy.max_paths))
 
 
@@ -161,8 +163,9 @@ def roughly(run: RunFile, computation: str) -> tuple[float, float]:
     Parameters
     ----------
     run : RunFile
-    computation : {"threshold", "curve", "trajectory"}
-        As in `dmft.scans.computations.COMPUTATIONS`.
+    computation : {"threshold", "curve", "feature", "trajectory"}
+        As in `dmft.scans.computations.COMPUTATIONS`; "feature": what the curve of a further outlier
+        adds to that of the first.
     """
     task = _Command(computation, run)
     n_steps, n_runs = run.method.n_steps, run.sampling.replicates + 1

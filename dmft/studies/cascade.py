@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dmft._numerics.accuracy import requested
 from dmft._numerics.execution import Execution
 from dmft._numerics.sampling import Sampling
-from dmft._numerics.validation import check_array, check_integer
+from dmft._numerics.validation import check_array, check_integer, check_real
 from dmft.hessian.gap_samples import WhichOutlier
 from dmft.io.marks import DELTA, STEPS, TIME, ErrorOf
 from dmft.io.saved_result import SavedResult
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dmft.threshold.gap_memo import GapMemo
     from dmft.training.methods import Method
 
-__all__ = ["Cascade", "CascadeStage", "cascade"]
+__all__ = ["Cascade", "CascadeStage", "cascade", "features_of", "problems_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
         Which hard outliers count, as in :func:`dmft.find_delta_nn`.
     bracket : tuple of float
     config : dict
-        Problem, method, sampling as plain types.
+        Problem, method, sampling as plain types; with `rtol` the most paths of a threshold.
     rtol : float or None
         The relative error asked for.
     d : int or None
@@ -148,6 +148,11 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
         return next((c.detail for c in curves if not c.status.ok), "")
 
     @property
+    def unstable_share(self) -> Annotated[FloatArray, "G J S"]:
+        """`ThresholdCurve.unstable_share` of each, shape (stages, features, S)."""
+        return self._table("unstable_share")
+
+    @property
     def steps(self) -> Annotated[NDArray[np.intp], "S", STEPS]:
         """Steps of all curves, shape (S,)."""
         return self.stages[0].curves[0].steps
@@ -186,20 +191,24 @@ class Cascade(SavedResult, kind="cascade", settings=("problem", "method", "sampl
         Parameters
         ----------
         delta : float
+            Positive.
         step : int, optional
             One of the curves' steps; default: the last.
         stage : int
+            Its place in ``stages``, from 0.
 
         Raises
         ------
         ValueError
-            If there is no such step, or the bracket does not tell on which side of its threshold
-            a feature is.
+            If delta is not positive, there is no such step or stage, or the bracket does not tell
+            on which side of its threshold a feature is.
 
         Examples
         --------
         See `dmft.cascade`.
         """
+        delta = check_real("delta", delta, minimum=0.0, exclusive=True)
+        stage = check_integer("stage", stage, minimum=0, maximum=len(self.stages) - 1)
         steps = self.steps.tolist()
         if step is not None and step not in steps:
             raise ValueError(f"step must be one of {steps}, got {step}")
@@ -268,7 +277,8 @@ def cascade(
     sampling : Sampling, optional
     learned : sequence of array_like, each broadcast to (m, k_h)
         Overlaps with the hard directions, columns of ``problem.target.hard_basis``, zero on those
-        not learned yet. The label must be unchanged when all hard coordinates change sign.
+        not learned yet; each is added to the overlap that the problem starts with, if it has one.
+        The label must be unchanged when all hard coordinates change sign.
     features : int, optional
         How many thresholds in each stage at most; default: all m k_h.
     criterion : {"negative", "left", "any"}
@@ -318,7 +328,7 @@ def cascade(
     max_solves = check_integer("max_solves", max_solves, minimum=points)
     if features is not None:
         features = check_integer("features", features, minimum=1)
-        WhichOutlier.checked(problem, criterion, features)
+        WhichOutlier.checked(problem, criterion, features, "features")
     size = FiniteSize.checked(d, draws, problem, method, ends, rtol=rtol)
     accuracy = requested(rtol, max_paths, max_seconds)
     if isinstance(learned, str) or not isinstance(learned, Sequence | np.ndarray):
@@ -328,14 +338,13 @@ def cascade(
             "learned must be empty with inputs of a law of their own: which directions stay hard "
             "after others are learned is known for Gaussian inputs only"
         )
-    problems = [problem, *(_with_learned(problem, overlap) for overlap in learned)]
+    problems = problems_of(problem, learned)
     asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)
     stages = []
     with asked.shown(len(problems) * expected_solves(points), "values of delta") as execution:
         for index, one in enumerate(problems):
             hard = held_directions(one)
-            count = one.m * hard.shape[1]
-            count = count if features is None else min(count, features)
+            count = features_of(one, features)
             part = execution.part(f"stage-{index}", silent=False)
             shared = _shared_solves(accuracy, size, one, method, sampling, part, criterion)
             stages.append(
@@ -357,7 +366,7 @@ def cascade(
             config={
                 "problem": problem.to_config(),
                 "method": method.to_config(),
-                "sampling": sampling.to_config(),
+                "sampling": _most_paths(stages, sampling),
             },
             rtol=rtol,
             d=None if size is None else size.d,
@@ -385,6 +394,29 @@ def _shared_solves(
     return Levels(
         accuracy, problem, method, sampling, execution, which=which, edge_sensitivity=True
     )
+
+
+def problems_of(problem: Problem, learned: Sequence[Any]) -> list[Problem]:
+    """Return the problem of each stage.
+
+    Raises
+    ------
+    ValueError
+        If an overlap is zero or of another shape.
+    """
+    return [problem, *(_with_learned(problem, overlap) for overlap in learned)]
+
+
+def features_of(problem: Problem, most: int | None = None) -> int:
+    """Return the number of thresholds of a stage."""
+    count = problem.m * int(held_directions(problem).shape[1])
+    return count if most is None else min(count, most)
+
+
+def _most_paths(stages: Sequence[CascadeStage], sampling: Sampling) -> dict[str, Any]:
+    """Return the sampling of the curve with the most paths; as asked for if there is none."""
+    used = [curve.config["sampling"] for stage in stages for curve in stage.curves]
+    return dict(max(used, key=lambda one: int(one["n_paths"]), default=sampling.to_config()))
 
 
 def _with_learned(problem: Problem, overlap: Any) -> Problem:

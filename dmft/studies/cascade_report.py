@@ -8,6 +8,8 @@ import numpy as np
 
 from dmft._numerics.value_text import text_table
 from dmft.io.report_text import cell, paths_line, problem_lines
+from dmft.solver.stability import SHARE_TOLERANCE
+from dmft.threshold.report import jump_lines, runs_line, unstable_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,17 +24,25 @@ def cascade_lines(result: Cascade, name: str = "") -> Lines:
     """Write a cascade: problem (after the name of the run), stages, what failed."""
     config = result.config
     lines = [*problem_lines(config, name), paths_line(config["sampling"], result.rtol)]
-    if result.d is not None:
-        draws = next(curve.draws for stage in result.stages for curve in stage.curves)
-        lines.append(("runs", f"d = {result.d}, {draws} draws"))
+    curves = [
+        (f"stage {index}, feature {curve.index}", curve)
+        for index, stage in enumerate(result.stages, start=1)
+        for curve in stage.curves
+    ]
+    for _, curve in curves[:1]:
+        lines += runs_line(curve)
     if result.criterion != "negative":
         lines.append(("criterion", result.criterion))
     if result.makes_easy is not None and result.makes_easy.any():
         lines.append(("staircase", _staircase(result)))
     for index, stage in enumerate(result.stages):
         lines.append((f"stage {index + 1}", _stage(stage)))
-    if result.detail:
-        lines.append(("detail", result.detail))
+    for place, curve in curves:
+        lines += [(name, f"{place}: {text}") for name, text in jump_lines(curve)]
+    lines += [("detail", f"{place}: {curve.detail}") for place, curve in curves if curve.detail]
+    share = float(np.max(result.unstable_share, initial=0.0, where=result.unstable_share > 0.0))
+    if share > SHARE_TOLERANCE:
+        lines.append(unstable_line(f"up to {share:.1%} of an average at a threshold"))
     return lines
 
 

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.sampling import cubature_normals
-from dmft.studies.fall_times import fall_step, fall_time_quantiles, folded_normal_quantile
+from dmft.studies.fall_times import (
+    FEWEST_TO_FIT,
+    fall_step,
+    fall_time_quantiles,
+    folded_normal_quantile,
+)
 from dmft.studies.followed_runs import follow, follow_features
 from dmft.studies.initial_overlap import free_gram
 from rmt.status import Status
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from dmft.studies.initial_overlap import InitialOverlapLaw
     from dmft.training.gradient_descent import GradientDescent
 
-__all__ = ["PredictedFalls", "Prediction"]
+__all__ = ["PredictedFalls", "Prediction", "explained"]
 
 FloatArray = NDArray[np.float64]
 
@@ -33,6 +38,8 @@ _LARGEST_START = 0.9
 _LEARNED = 0.5
 # Points that stand for the law of the initial overlap.
 _POINTS_OF_LAW = 2**11
+# Share of drawn starts that may not have fallen by the last step.
+_FEW_LATE = 0.1
 _SEED_FAMILY = 773  # of the noise along later features, apart from other draws
 
 
@@ -49,8 +56,8 @@ class PredictedFalls:
     n_starts : int
     status : Status
         SUCCESS, or the last other one of a run.
-    is_rough : bool
-        Whether an error is above what is allowed.
+    detail : str
+        Why the times are not all known as well as asked for; empty if they are.
     """
 
     runs: list[Followed]
@@ -59,7 +66,7 @@ class PredictedFalls:
     stderr: FloatArray
     n_starts: int
     status: Status
-    is_rough: bool
+    detail: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +150,8 @@ class Prediction:
             times = np.array([[fall_step(run.test_loss, at) for run in runs] for at in fall_level])
             if is_scalar:
                 error = np.where(np.isnan(times), np.nan, 0.0)
-                return PredictedFalls(runs, fall_level, times, error, count, status, False)
+                detail = explained(dimension, levels, times, times, n_steps, is_drawn=False)
+                return PredictedFalls(runs, fall_level, times, error, count, status, detail)
             amplitudes = self._amplitudes([run.start for run in runs])
             value, error = np.array(
                 [
@@ -155,7 +163,14 @@ class Prediction:
             rough = bool((error > allowed * value[:, [levels.index(0.5)]]).any())
             if not rough or count >= most:
                 shown = _nearest(runs, times[-1], value[-1], levels)
-                return PredictedFalls(shown, fall_level, value, error, count, status, rough)
+                detail = explained(dimension, levels, value, times, n_steps)
+                if rough:
+                    words = (
+                        f"d = {dimension}: errors from {count} starts are above rtol = {rtol:g} of "
+                        "a median: raise max_draws, or rtol."
+                    )
+                    detail = f"{detail} {words}".lstrip()
+                return PredictedFalls(shown, fall_level, value, error, count, status, detail)
             count = min(2 * count, most)
 
     def _followed(
@@ -216,6 +231,42 @@ class Prediction:
                 f"at d = {dimension} starts at {largest:.2g}, and init_radius is "
                 f"{np.array(self.problem.init_radius).tolist()}"
             )
+
+
+def explained(
+    dimension: int,
+    levels: tuple[float, ...],
+    value: FloatArray,
+    times: FloatArray,
+    n_steps: int,
+    *,
+    is_drawn: bool = True,
+) -> str:
+    """Say what is missing in fall times (F, n_q) from those of the runs (F, R); may be empty.
+
+    Drawn starts that have not fallen are left out of the fit, so that its quantiles are early.
+    """
+    words = []
+    for j, (of_fall, of_runs) in enumerate(zip(value, times, strict=True), start=1):
+        fall = f"d = {dimension}, fall {j}" if len(value) > 1 else f"d = {dimension}"
+        late, missing = int(np.isnan(of_runs).sum()), np.isnan(of_fall)
+        if is_drawn and late > _FEW_LATE * len(of_runs):
+            words.append(
+                f"{fall}: {late} of {len(of_runs)} starts have not fallen by step {n_steps} and "
+                "are left out of the fit, so that its times are early: raise n_steps."
+            )
+        elif is_drawn and missing.any() and len(of_runs) - late < FEWEST_TO_FIT:
+            words.append(
+                f"{fall}: {len(of_runs) - late} starts that have fallen are too few for a fit: "
+                f"raise n_draws to {FEWEST_TO_FIT} at least."
+            )
+        elif missing.any():
+            which = ", ".join(f"{level:g}" for level in np.array(levels)[missing])
+            words.append(
+                f"{fall}: the time of probability {which} is later than step {n_steps}: "
+                "raise n_steps."
+            )
+    return " ".join(words)
 
 
 def _quantiles(

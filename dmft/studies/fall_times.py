@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["fall_step", "fall_time_quantiles", "folded_normal_quantile"]
+__all__ = ["FEWEST_TO_FIT", "fall_step", "fall_time_quantiles", "folded_normal_quantile"]
 
 FloatArray = NDArray[np.float64]
 
 # Runs that fell that a parabola is fitted to.
-_FEWEST_TO_FIT = 6
+FEWEST_TO_FIT = 6
 
 
 def fall_step(loss: ArrayLike, level: float) -> float:
@@ -77,7 +77,7 @@ def fall_time_quantiles(
     value, error : ndarray, shape (n_levels,)
     """
     fell = np.flatnonzero(np.isfinite(times))
-    if len(fell) < _FEWEST_TO_FIT:
+    if len(fell) < FEWEST_TO_FIT:
         return np.full(len(levels), np.nan), np.full(len(levels), np.nan)
 
     def quantiles(chosen: NDArray[np.intp]) -> FloatArray:

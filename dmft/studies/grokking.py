@@ -127,13 +127,15 @@ class Grokking(
     gain : ndarray, shape (last_step + 1,)
         Largest singular value of the response of M(t) to M(0), over the linear stage.
     status : Status
-        SUCCESS; NO_OUTLIER if a small overlap does not grow within T; MAX_STEPS if a run did not
-        fall within T, or ``max_draws`` starts left an error above ``rtol``; that of a solve that
-        ended early.
+        SUCCESS; NO_OUTLIER if a small overlap does not grow within T; MAX_STEPS if a time is beyond
+        T, more than a tenth of the starts drawn did not fall within T, or ``max_draws`` of them
+        left an error above ``rtol``; that of a solve that ended early.
     config : dict
     drops : tuple of GrokkingDrop
         Of several features, one fall each, in their order; the first is that of ``fall_time``.
         Empty unless several were asked for.
+    detail : str
+        With MAX_STEPS: which limit was reached, of the steps or of the draws; may be empty.
 
     Examples
     --------
@@ -168,6 +170,7 @@ class Grokking(
     status: Status
     config: dict[str, Any] = field(repr=False)
     drops: tuple[GrokkingDrop, ...] = ()
+    detail: str = ""
 
     @property
     def falls(self) -> tuple[tuple[FloatArray, FloatArray, FloatArray], ...]:
@@ -235,7 +238,8 @@ def predict_grokking(
     data add along the second is drawn along this run, and the run with both starts from the overlap
     of the weights with the second and goes on under that noise; likewise for later ones. The fall
     by a feature is through the level between runs without it and with it. Runs that have not
-    fallen by the last step are left out of the fit: where they are many, raise ``n_steps``.
+    fallen by the last step are left out of the fit, so that its times are early: where more than a
+    tenth of them have not, the status is MAX_STEPS, and a larger ``n_steps`` mends it.
 
     Parameters
     ----------
@@ -349,8 +353,11 @@ def predict_grokking(
     status = first_failure([*(one.status for one in reversed(found)), plateau.status])
     if status.ok and np.max(law.largest_gain) <= 1.0:
         status = Status.NO_OUTLIER
-    elif status.ok and (any(one.is_rough for one in found) or np.isnan(fall_time).any()):
+    elif status.ok and any(one.detail for one in found):
         status = Status.MAX_STEPS
+    detail = ""
+    if status is Status.MAX_STEPS:
+        detail = " ".join(one.detail for one in found if one.detail)
     chosen = [one.runs for one in found]
     result = Grokking(
         d=dimensions,
@@ -383,8 +390,9 @@ def predict_grokking(
             )
             for j, feature in enumerate(ordered)
         ),
+        detail=detail,
     )
-    execution.settle(status, f"Times of the fall: {fall_time.tolist()}.")
+    execution.settle(status, f"{detail} Times of the fall: {fall_time.tolist()}.".lstrip())
     return result
 
 

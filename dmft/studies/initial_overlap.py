@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from dmft._numerics.sampling import Sampling
 from dmft.model.gradients import pre_activation_gradient
 from dmft.model.spectral_start import stated_overlap
+from dmft.model.target_directions import inputs_are_even
 from dmft.solver.replicates import solve_antithetic
 from rmt.status import NumericalFailure
 
@@ -253,6 +254,11 @@ def check_problem(problem: Problem) -> None:
         raise ValueError(
             f"problem must have a hard direction to escape along; all {problem.k} latent "
             f"directions of label {target.name!r} are easy"
+        )
+    if not inputs_are_even(target):
+        raise ValueError(
+            "problem must have inputs whose law stays the same when all hard coordinates change "
+            f"sign; that of {target.inputs!r} does not"
         )
     if not target.is_even:
         raise ValueError(

@@ -146,6 +146,7 @@ def grokking_lines(result: Grokking, name: str = "", start: str | None = None) -
         ("start", start),
         paths_line(config["sampling"]),
         *_drawn_line(result),
+        *([("detail", result.detail)] if result.detail else []),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.training.methods import horizon
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dmft.io.report_text import Lines
     from dmft.threshold.curve import ThresholdCurve
     from dmft.threshold.extrapolation import Extrapolation
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
 __all__ = [
     "curve_lines",
     "curve_table",
+    "jump_lines",
+    "runs_line",
     "size_lines",
     "sizes_lines",
     "sizes_table",
     "threshold_lines",
+    "unstable_line",
 ]
 
 _ROWS = 10
@@ -91,11 +96,23 @@ def _draws_line(result: Threshold) -> Lines:
     """Write the band of single runs, and over how many draws the threshold is a median."""
     if result.d is None:
         return []
-    text = f"{result.draws} of n weights"
+    text = f"{result.draws} of n weights{_rounding(result.config)}"
     if not math.isnan(result.band[0]):
         text += f"; 68 % of the runs have theirs from {_end(result.band[0])} to "
         text += _end(result.band[1])
     return [("draws", text)]
+
+
+def runs_line(result: ThresholdCurve) -> Lines:
+    """Write the dimension of the runs that a curve is about, and over how many draws."""
+    if result.d is None:
+        return []
+    return [("runs", f"d = {result.d}, {result.draws} draws{_rounding(result.config)}")]
+
+
+def _rounding(config: Mapping[str, Any]) -> str:
+    """Say why draws may be more than were asked for."""
+    return f", a multiple of the {config['sampling']['replicates']} replicates"
 
 
 def _end(value: float) -> str:
@@ -149,9 +166,9 @@ def curve_lines(result: ThresholdCurve, name: str = "") -> Lines:
         *problem_lines(config, name),
         paths_line(config["sampling"], result.rtol),
         *_which_lines(result),
-        *([] if result.d is None else [("runs", f"d = {result.d}, {result.draws} draws")]),
+        *runs_line(result),
         ("solves", f"{result.n_evaluations} values of delta"),
-        *_jump_lines(result),
+        *jump_lines(result),
         ("limit", _limit_text(result.limit, known_late=known_late)),
         *_estimates(result),
     ]
@@ -183,7 +200,7 @@ def _which_lines(result: Threshold | ThresholdCurve) -> Lines:
     return [] if result.which == WhichOutlier() else [("of the", result.which.words)]
 
 
-def _jump_lines(result: ThresholdCurve) -> Lines:
+def jump_lines(result: ThresholdCurve) -> Lines:
     """Write where the transition is discontinuous, if it is anywhere."""
     if result.jump is None or result.jump_stderr is None or not (result.jump > 0.0).any():
         return []
@@ -237,6 +254,11 @@ def _last_lines(result: Threshold | ThresholdCurve, share: float, words: str) ->
     if not np.isfinite(result.gap).any():
         lines.append(("figure", "none: there is no finite gap to draw"))
     if share > SHARE_TOLERANCE:  # not where it is not known
-        text = f"carry {words}: a smaller step_size, or gradient flow, has fewer or none"
-        lines.append(("unstable paths", text))
+        lines.append(unstable_line(words))
     return lines
+
+
+def unstable_line(words: str) -> tuple[str, str]:
+    """Write what unstable paths carry, and what to do."""
+    text = f"carry {words}: a smaller step_size, or gradient flow, has fewer or none"
+    return "unstable paths", text

@@ -61,7 +61,7 @@ def test_cascade_of_runs(call):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--features", 3], ["index", "1..m k_h = 1..2", "3"]),
+        (["--features", 3], ["features", "1..m k_h = 1..2", "3"]),
         (["--features", 0], ["features", ">= 1", "0"]),
         (["--set", "cascade.index=2"], ["index", "belongs to threshold and curve"]),
         (["--set", "cascade.learned=[[0.0, 0.0]]"], ["learned", "zero"]),

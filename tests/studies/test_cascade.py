@@ -171,7 +171,7 @@ def test_thresholds_to_an_accuracy():
         ),
         ({"learned": ["much"]}, "learned must be overlaps that broadcast to"),
         ({"learned": 0.3}, "learned must be a sequence of overlaps, got 0.3"),
-        ({"features": 3}, r"index must be in 1\.\.m k_h = 1\.\.2"),
+        ({"features": 3}, r"features must be in 1\.\.m k_h = 1\.\.2"),
         ({"features": 0}, "features must be an integer >= 1, got 0"),
         ({"criterion": "top"}, "criterion must be one of negative, left, any"),
         ({"steps": [3]}, r"steps must be in 0\.\.n_steps = 0\.\.2, got 3"),
@@ -186,3 +186,52 @@ def test_thresholds_to_an_accuracy():
 def test_one_line_for_bad_input(options, message):
     with pytest.raises(ValueError, match=message):
         dmft.cascade(features(1.0, 0.6), METHOD, BRACKET, sampling=SAMPLING, **options)
+
+
+def test_what_curves_warn_of_is_said_of_the_cascade():
+    """Unstable paths of large steps, paths used for an accuracy, why draws are rounded."""
+    problem, method = features(1.0, 0.6), dmft.GradientDescent(1.0, 2)
+    options = {"points": 4, "max_solves": 4}
+    few = dmft.Sampling(64, 3)
+    found = dmft.cascade(problem, method, (1, 60), [2], few, rtol=0.5, **options)
+    curves = found.stages[0].curves
+    np.testing.assert_array_equal(found.unstable_share[0], [c.unstable_share for c in curves])
+    assert f"carry up to {found.unstable_share.max():.1%} of an average" in str(found)
+    used = max(int(curve.n_paths.max()) for curve in curves)
+    assert used > 64
+    assert found.config["sampling"]["n_paths"] == used
+    assert f"up to 3 x {used}" in str(found)
+    of_runs = dmft.cascade(problem, METHOD, (1, 40), [0], few, d=60, draws=8, **options)
+    assert "9 draws, a multiple of the 3 replicates" in str(of_runs)
+
+
+def test_every_failed_feature_has_its_detail():
+    narrow = dmft.cascade(features(1.0, 0.6), METHOD, (20.0, 40.0), [1], SAMPLING, points=5)
+    curves = narrow.stages[0].curves
+    assert all(curve.detail for curve in curves)
+    for j, curve in enumerate(curves, start=1):
+        assert f"stage 1, feature {j}: {curve.detail}" in str(narrow)
+
+
+@pytest.mark.parametrize(
+    ("delta", "options", "message"),
+    [
+        (3.0, {"stage": 7}, "stage must be an integer >= 0, got 7, above 1"),
+        (3.0, {"stage": -1}, "stage must be an integer >= 0, got -1"),
+        (float("nan"), {}, "delta must be"),
+        (-1.0, {}, "delta must be"),
+    ],
+)
+def test_outliers_of_no_stage_or_delta(found, delta, options, message):
+    with pytest.raises(ValueError, match=message):
+        found.n_outliers(delta, **options)
+
+
+def test_learned_overlaps_are_added_to_that_of_the_start():
+    label = features(1.0, 0.6).target
+    problem = dmft.Problem(label, dmft.Network("quadratic"), "pseudo-huber",
+                           initial_overlap=[[0.3, 0.0]])  # fmt: skip
+    found = dmft.cascade(
+        problem, METHOD, BRACKET, [1], SAMPLING, points=4, max_solves=4, learned=[[0.4, 0.0]]
+    )
+    np.testing.assert_allclose([stage.overlap[0, 0] for stage in found.stages], [0.3, 0.7])

@@ -10,6 +10,7 @@ from dmft._numerics.execution import Execution
 from dmft.model.features import separate_features
 from dmft.model.gradients import pre_activation_gradient
 from dmft.solver.replicates import solve_antithetic
+from dmft.studies.fall_predictions import explained
 from dmft.studies.followed_runs import _noise_force, follow_features
 
 FEW = dmft.Sampling(n_paths=256, replicates=4, seed=3)
@@ -143,3 +144,32 @@ def test_one_line_for_bad_input(label, options, message):
         problem = dmft.Problem("product", problem.network, "pseudo-huber")
     with pytest.raises(ValueError, match=message):
         dmft.predict_grokking(problem, 8.0, descent(3), 100, sampling=FEW, **options)
+
+
+def test_detail_names_the_limit_that_was_reached(found):
+    """MAX_STEPS by steps: later falls of starts left out of the fit; by draws: the error."""
+    drawn, late = np.linspace(4.0, 12.0, 16), np.array([np.nan, np.nan])
+    known, times = np.array([[8.0]]), np.array([drawn])
+    assert not explained(100, (0.5,), known, times, 20)
+    times[0, :2] = late  # two of sixteen: more than a tenth, though the median is known
+    assert "2 of 16 starts have not fallen by step 20" in explained(100, (0.5,), known, times, 20)
+    text = explained(100, (0.5,), np.repeat(known, 2, 0), np.array([drawn, times[0]]), 20)
+    assert text.startswith("d = 100, fall 2: ")
+    assert "raise n_steps" in text
+    text = explained(100, (0.5,), np.array([[np.nan]]), drawn[np.newaxis, :4], 20)
+    assert "raise n_draws to 6" in text
+    text = explained(
+        100, (0.5, 0.9), np.array([[8.0, np.nan]]), np.array([[8.0, np.nan]]), 20, is_drawn=False
+    )
+    assert "probability 0.9 is later than step 20: raise n_steps" in text
+    assert found.status is dmft.Status.MAX_STEPS
+    assert "errors from 8 starts are above rtol = 0.03 of a median: raise max_draws" in found.detail
+    assert found.detail in str(found)
+
+
+def test_inputs_that_change_are_not_said_of_the_label():
+    inputs = dmft.GaussianMixture([0.5, 0.5], [[1, 0], [-1, 0]])
+    network = dmft.Network("quadratic")
+    problem = dmft.Problem(two_squares().target, network, "pseudo-huber", inputs=inputs)
+    with pytest.raises(ValueError, match="must have inputs whose law stays the same when all hard"):
+        dmft.predict_grokking(problem, 8.0, descent(3), 100, sampling=FEW)

@@ -48,6 +48,7 @@ from dmft.observables.state_evolution import (
     minimizer,
     missing,
 )
+from rmt._blas import single_threaded_blas
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -224,6 +225,7 @@ def _overlap_text(result: RiskMinimizer) -> str:
     return ", ".join(map(with_error, shown, result.overlap_stderr))
 
 
+@single_threaded_blas()
 def erm_limit(
     problem: Problem,
     delta: float,

@@ -273,9 +273,12 @@ def test_the_error_of_drawn_starts_is_reported():
     assert np.all(rough.fall_time_stderr > 0)
     error = np.hypot(rough.fall_time_stderr, found.fall_time_stderr)
     assert np.all(np.abs(rough.fall_time - found.fall_time) < 4 * error)
-    assert found.status.ok
+    # A third of the starts fall later than step 90: the status says so, of either.
+    assert found.status is rough.status is dmft.Status.MAX_STEPS
+    assert "raise n_steps" in found.detail
+    assert "rtol" not in found.detail
     assert np.all(found.fall_time_stderr < 0.03 * found.fall_time)
-    assert rough.status is dmft.Status.MAX_STEPS  # the error is above rtol
+    assert "above rtol = 1e-06" in rough.detail
 
 
 @pytest.mark.slow

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from dmft.cli.exits import UsageError
 from dmft.cli.output import Output, execution, picked, unused_accuracy
-from dmft.cli.run_files import given, needed, overlaid, overrides, run_file, run_of_label, until
+from dmft.cli.run_files import (
+    bracket_of,
+    given,
+    overlaid,
+    overrides,
+    run_file,
+    run_of_label,
+    until,
+    which_of,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -30,9 +39,7 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
 
     run = _gap_run(arguments)
     settings, problems = run.algorithmic_gap, _networks(run)
-    bracket = needed(
-        settings.bracket or run.curve.bracket or run.threshold.bracket, "algorithmic-gap.bracket"
-    )
+    bracket = bracket_of(run, "algorithmic-gap")
     check, axis = settings.simulation, settings.step_axis
     if check is not None and arguments.workers is not None:
         check = dataclasses.replace(check, workers=arguments.workers)
@@ -48,7 +55,7 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
                 step_axis=axis,
                 simulate=check,
                 **settings.stated("points", "max_solves"),
-                **_which(run),
+                **which_of(run, "algorithmic-gap", "criterion", "index"),
                 **running.options(),
             )
         output.save("gap", result)
@@ -73,14 +80,6 @@ def _gap_run(arguments: argparse.Namespace) -> RunFile:
     n_steps = given(arguments, "method").get("n_steps", run.algorithmic_gap.n_steps)
     settings = dataclasses.replace(run.algorithmic_gap, n_steps=n_steps)
     return dataclasses.replace(run, method=until(run.method, n_steps), algorithmic_gap=settings)
-
-
-def _which(run: RunFile) -> dict[str, Any]:
-    """Return criterion and index, where they are stated."""
-    found: dict[str, Any] = {}
-    for table in (run.threshold, run.curve, run.algorithmic_gap):
-        found |= table.stated("criterion", "index")
-    return found
 
 
 def _networks(run: RunFile) -> list[Problem]:

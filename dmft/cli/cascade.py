@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.output import Output, execution, first_lines, picked
-from dmft.cli.run_files import needed, run_of_horizon
+from dmft.cli.run_files import bracket_of, run_of_horizon, which_of
 
 if TYPE_CHECKING:
     import argparse
@@ -28,11 +28,9 @@ def run_cascade(arguments: argparse.Namespace) -> int:
 
     run = run_of_horizon(arguments, "cascade")
     settings = run.cascade
-    bracket = needed(
-        settings.bracket or run.curve.bracket or run.threshold.bracket, "cascade.bracket"
-    )
-    options = run.threshold.stated("criterion") | run.curve.stated("criterion")
-    options |= settings.stated("learned", "features", "points", "max_solves", "criterion")
+    bracket = bracket_of(run, "cascade")
+    options = which_of(run, "cascade", "criterion")
+    options |= settings.stated("learned", "features", "points", "max_solves")
     with Output(arguments, run) as output:
         with execution(arguments, output, "cascade", lambda: _first_lines(run, options)) as running:
             result = cascade(

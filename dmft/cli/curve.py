@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.cli.output import Output, execution, first_lines, picked
-from dmft.cli.run_files import needed, run_of_horizon
+from dmft.cli.run_files import bracket_of, run_of_horizon, which_of
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +28,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
 
     run = run_of_horizon(arguments, "curve")
     settings = run.curve
-    bracket = needed(settings.bracket or run.threshold.bracket, "curve.bracket")
+    bracket = bracket_of(run, "curve")
     with Output(arguments, run) as output:
         with execution(arguments, output, "curve", lambda: first_lines(run, "curve")) as running:
             result = delta_nn_curve(
@@ -38,8 +38,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
                 settings.steps,
                 run.sampling,
                 **settings.stated("points", "max_solves"),
-                **run.threshold.stated("criterion", "index")
-                | settings.stated("criterion", "index"),
+                **which_of(run, "curve", "criterion", "index"),
                 **settings.of_size,
                 **run.accuracy_options,
                 **running.options(),

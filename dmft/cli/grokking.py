@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dmft.cli.exits import UsageError
 from dmft.cli.output import Output, execution, keeping_seeds, picked, unused_accuracy
-from dmft.cli.recovery import recovery_json
+from dmft.cli.recovery import check_gaussian, recovery_json
 from dmft.cli.run_files import descent_of, needed, run_file
 from dmft.cli.simulation import simulated
 from rmt.status import first_failure
@@ -112,10 +112,7 @@ def _recovery(
 def _refuse_what_is_ignored(run: RunFile) -> None:
     """Refuse settings of the run file that a prediction cannot have."""
     settings = run.simulation
-    if settings.inputs is not None and not settings.inputs.is_gaussian:
-        raise UsageError(
-            f"simulation.inputs must be gaussian to predict runs, got {settings.inputs.law}"
-        )
+    check_gaussian("simulation.inputs", settings.inputs)
     if settings.hold_hard:
         raise UsageError("simulation.hold_hard must be false to let runs learn a hard direction")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dmft.training.methods import GradientDescent, Method
 
 __all__ = [
+    "bracket_of",
     "check_steps_of",
     "descent_of",
     "given",
@@ -33,6 +34,7 @@ __all__ = [
     "run_source",
     "settings_stamp",
     "until",
+    "which_of",
 ]
 
 # Options of tables that mean steps of the method.
@@ -266,6 +268,28 @@ def run_of_horizon(arguments: argparse.Namespace, table: str) -> RunFile:
     n_steps = given(arguments, "method").get("n_steps", settings.n_steps)
     changed = {table: dataclasses.replace(settings, n_steps=n_steps)}
     return dataclasses.replace(run, method=until(run.method, n_steps), **changed)
+
+
+def bracket_of(run: RunFile, table: str) -> tuple[float, float]:
+    """Return the bracket of a table; by default that of the curve, or that of the threshold.
+
+    Raises
+    ------
+    UsageError
+        If none is stated.
+    """
+    tables = (getattr(run, table.replace("-", "_")), run.curve, run.threshold)
+    stated = (one.bracket for one in tables if one.bracket is not None)
+    bracket: tuple[float, float] = needed(next(stated, None), f"{table}.bracket")
+    return bracket
+
+
+def which_of(run: RunFile, table: str, *names: str) -> dict[str, Any]:
+    """Return criterion or index, as the threshold, then the curve, then a table states them."""
+    found: dict[str, Any] = {}
+    for one in (run.threshold, run.curve, getattr(run, table.replace("-", "_"))):
+        found |= one.stated(*names)
+    return found
 
 
 def until(method: Method, n_steps: int | None) -> Method:

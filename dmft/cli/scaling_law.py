@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.output import Output, execution, first_lines, picked, unused_accuracy
-from dmft.cli.run_files import needed, run_of_horizon
+from dmft.cli.run_files import bracket_of, run_of_horizon, which_of
 
 if TYPE_CHECKING:
     import argparse
@@ -28,11 +28,9 @@ def run_scaling_law(arguments: argparse.Namespace) -> int:
 
     run = run_of_horizon(arguments, "scaling_law")
     settings = run.scaling_law
-    bracket = needed(
-        settings.bracket or run.curve.bracket or run.threshold.bracket, "scaling-law.bracket"
-    )
-    options = run.threshold.stated("criterion") | run.curve.stated("criterion")
-    options |= settings.stated("widths", "points", "max_solves", "criterion", "n_points")
+    bracket = bracket_of(run, "scaling-law")
+    options = which_of(run, "scaling-law", "criterion")
+    options |= settings.stated("widths", "points", "max_solves", "n_points")
     step = settings.steps[0] if settings.steps else None
     with Output(arguments, run) as output:
         with execution(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,8 @@ from dmft.cli.output import (
     keeping_seeds,
     picked,
 )
-from dmft.cli.recovery import check_gaussian, recovery_json
-from dmft.cli.run_files import check_steps_of, descent_of, given, needed, run_file
+from dmft.cli.recovery import check_gaussian, recovery_json, run_of_sweep
+from dmft.cli.run_files import check_steps_of, descent_of, given
 from dmft.cli.theory import threshold_of
 from dmft.io.report_text import inputs_line, paths_line, problem_lines, with_error
 from rmt.status import Status, first_failure
@@ -39,12 +38,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     from dmft.studies.sweeps import sweep
     from dmft.threshold.report import size_lines
 
-    run = run_file(arguments)
+    run, _, grid, budget = run_of_sweep(arguments)
     settings, horizon = run.sweep, run.threshold.step
-    needed(settings.d, "sweep.d")
-    grid = needed(settings.grid, "sweep.deltas")
-    budget = run.method.n_steps if settings.n_steps is None else settings.n_steps
-    run = dataclasses.replace(run, sweep=dataclasses.replace(settings, n_steps=budget))
     check_steps_of(given(arguments, "sweep"), settings, "hessian_step", budget)
     if horizon is not None:
         check_steps("step", [horizon], run.method.n_steps)
@@ -52,7 +47,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     threshold: Threshold | None = None
     at_sizes: list[Threshold] = []
     if settings.recovery_draws is not None:
-        check_gaussian(settings.inputs)
+        check_gaussian("sweep.inputs", settings.inputs)
     with Output(arguments, run) as output, keeping_seeds(output):
         recovery = _recovery(arguments, run, grid, budget, output)
         if recovery is not None:  # first: what it refuses should cost no simulation

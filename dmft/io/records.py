@@ -31,6 +31,7 @@ import numpy as np
 
 from dmft.io.results import read_result, write_result
 from rmt._validation import shown
+from rmt.status import Status
 
 if TYPE_CHECKING:
     import os
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-__all__ = ["NOT_STORED", "read_record", "write_record"]
+__all__ = ["NOT_STORED", "check_status_names", "read_record", "write_record"]
 
 Record = TypeVar("Record")
 
@@ -119,6 +120,19 @@ def read_record(
         path, kind, lambda config, arrays: check(_record(cls, config, arrays))
     )
     return _record(cls, config, arrays)
+
+
+def check_status_names(names: NDArray[np.str_]) -> None:
+    """Raise unless what a file holds as statuses are names of a Status.
+
+    Raises
+    ------
+    ValueError
+        With the first that is none, in alphabetical order.
+    """
+    for name in np.unique(names).tolist():
+        if name not in Status.__members__:
+            raise ValueError(f"statuses must be names of a Status, got {name!r}")
 
 
 # -- into plain types ----------------------------------------------------------------------------

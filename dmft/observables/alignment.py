@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["hard_cosine", "recovery_step"]
+__all__ = ["hard_cosine", "largest_cosine", "recovery_step"]
 
 _SHORTEST = 1e-75  # length of a neuron whose fourth power, and its inverse, are still in range
 
@@ -60,6 +60,19 @@ def hard_cosine(overlap: FloatArray, norm: FloatArray, hard_basis: FloatArray) -
     squared = np.linalg.eigvalsh(np.swapaxes(M, -1, -2) @ inverse @ M)[..., -1]
     result[finite] = np.clip(squared, 0.0, 1.0)
     return result
+
+
+def largest_cosine(cosine: FloatArray) -> float:
+    """Return the largest value of a squared cosine along a run; NaN if it never has one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> largest_cosine(np.array([0.1, 0.4, np.nan])), largest_cosine(np.array([np.nan]))
+    (0.4, nan)
+    """
+    known = cosine[np.isfinite(cosine)]
+    return float(known.max()) if len(known) else float("nan")
 
 
 def recovery_step(cosine: FloatArray, recovery: float) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dmft._numerics.validation import check_choice
 from dmft._numerics.value_text import text_table, value_text
+from dmft.io.records import check_status_names
 from dmft.io.results import reporting, whole_file
 from dmft.io.saved_result import SavedResult
 from dmft.io.tables import library, origin
@@ -286,9 +287,7 @@ class Scan(SavedResult, kind="scan", settings=()):
         """
         found = super().load(path)
         with reporting(path):
-            for name in np.unique(found.statuses):
-                if name not in Status.__members__:
-                    raise ValueError(f"statuses must be names of a Status, got {str(name)!r}")
+            check_status_names(found.statuses)
             for key in found.details:
                 point, _, place = key.partition(",")
                 if not (point.isdecimal() and place.isdecimal()) or (

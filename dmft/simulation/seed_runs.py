@@ -42,6 +42,7 @@ __all__ = [
     "SPECTRAL",
     "complete",
     "finish_seed",
+    "holds",
     "run_seed",
     "run_seeds",
     "run_tasks",
@@ -267,9 +268,16 @@ def finish_seed(plan: SimulationPlan, seed: int, store: SeedStore | None) -> tup
 
 def complete(plan: SimulationPlan, status: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
     """Whether what a file holds is all of a finished seed."""
-    shapes = {name: array.shape for name, array in arrays.items()}
+    return holds(_shapes(plan), status, arrays)
+
+
+def holds(
+    shapes: Mapping[str, tuple[int, ...]], status: str, arrays: Mapping[str, NDArray[Any]]
+) -> bool:
+    """Whether what a file holds is a status and numbers of these shapes, by name."""
+    found = {name: array.shape for name, array in arrays.items()}
     numbers = all(array.dtype == np.float64 for array in arrays.values())
-    return shapes == _shapes(plan) and numbers and status in Status.__members__
+    return found == shapes and numbers and status in Status.__members__
 
 
 def _shapes(plan: SimulationPlan) -> dict[str, tuple[int, ...]]:

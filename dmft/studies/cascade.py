@@ -28,7 +28,7 @@ from dmft.threshold.curve import ThresholdCurve
 from dmft.threshold.finite_size import FiniteSize, gap_memo
 from dmft.threshold.horizon import checked_steps, curves_of_features
 from dmft.threshold.levels import Levels
-from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
+from dmft.threshold.question import check_question, checked_counts, expected_solves
 from rmt.hard import Criterion
 from rmt.status import Status, first_failure
 
@@ -324,8 +324,7 @@ def cascade(
     ends = check_question(problem, method, bracket, sampling)
     WhichOutlier.checked(problem, criterion)
     chosen = checked_steps(steps, method)
-    points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
-    max_solves = check_integer("max_solves", max_solves, minimum=points)
+    points, max_solves = checked_counts(points, max_solves)
     if features is not None:
         features = check_integer("features", features, minimum=1)
         WhichOutlier.checked(problem, criterion, features, "features")

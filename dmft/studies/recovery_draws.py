@@ -21,11 +21,10 @@ import numpy as np
 
 from dmft._numerics.execution import Execution
 from dmft._numerics.validation import check_array, check_instance, check_integer, check_real
-from dmft.io.folders import check_folder
 from dmft.model.problem import Problem
-from dmft.observables.alignment import recovery_step
+from dmft.observables.alignment import largest_cosine, recovery_step
 from dmft.simulation.reduced_run import check_reducible, reduced_run
-from dmft.simulation.seed_runs import run_tasks
+from dmft.simulation.seed_runs import holds, run_tasks
 from dmft.simulation.seed_store import SeedStore
 from dmft.simulation.simulation_plan import (
     SimulationPlan,
@@ -34,7 +33,7 @@ from dmft.simulation.simulation_plan import (
     check_workers,
 )
 from dmft.studies.recovery_result import RecoveryProbability
-from dmft.studies.sweeps import check_samples
+from dmft.studies.sweeps import check_samples, listed, store_of_cell
 from dmft.training.gradient_descent import GradientDescent
 from rmt.status import Status
 
@@ -132,8 +131,8 @@ def recovery_probability(
             "problem must have a hard direction, whose recovery is predicted; all "
             f"{problem.k} latent directions of label {problem.target.name!r} are easy"
         )
-    deltas = check_deltas(_listed(delta), "delta")
-    given = [check_integer("d", size, minimum=1) for size in _listed(d)]
+    deltas = check_deltas(listed(delta), "delta")
+    given = [check_integer("d", size, minimum=1) for size in listed(d)]
     sizes = check_sizes(given)
     draws = check_integer("draws", draws, minimum=1, maximum=_MOST_DRAWS)
     seed = check_integer("seed", seed, minimum=0)
@@ -150,7 +149,8 @@ def recovery_probability(
     for plan in plans:
         check_reducible(plan, n_runs)
     # All folders are read before anything is drawn: one of another configuration is refused.
-    stores = [_store(plan, seed, execution.checkpoint) for plan in plans]
+    own = {"reduced coordinates, seed": seed}
+    stores = [store_of_cell(plan, execution.checkpoint, own) for plan in plans]
     stored = [{} if store is None else store.read(range(draws)) for store in stores]
 
     shape = len(sizes), len(deltas), draws
@@ -180,9 +180,8 @@ def recovery_probability(
         drawn = run_tasks(_draw, [(task,) for task in tasks], execution)
         for place, status, arrays in itertools.chain(kept, drawn):
             cosine = arrays["hard_cosine"]
-            known = cosine[np.isfinite(cosine)]
             steps[place] = recovery_step(cosine, recovery)
-            largest[place] = known.max() if len(known) else np.nan
+            largest[place] = largest_cosine(cosine)
             rank[place], statuses[place] = int(arrays["rank"]), status
             execution.advance()
     stated = None
@@ -227,25 +226,10 @@ def _draw(task: _Task) -> tuple[tuple[int, int, int], str, dict[str, NDArray[np.
     return task.place, run.status.name, arrays
 
 
-def _store(
-    plan: SimulationPlan, seed: int, checkpoint: str | os.PathLike[str] | None
-) -> SeedStore | None:
-    """Return the folder of the draws at one size and delta; the name is the exact delta."""
-    if checkpoint is None:
-        return None
-    folder = check_folder(checkpoint) / f"d{plan.d}" / f"delta-{plan.delta!r}"
-    return SeedStore(folder, {**plan.config_of_files, "reduced coordinates, seed": seed})
-
-
 def _complete(plan: SimulationPlan, found: tuple[str, dict[str, NDArray[Any]]] | None) -> bool:
     """Whether what a file holds is a draw of the plan."""
-    if found is None:
-        return False
-    status, arrays = found
-    shapes = {name: array.shape for name, array in arrays.items()}
-    numbers = all(array.dtype == np.float64 for array in arrays.values())
-    expected = {"hard_cosine": (plan.method.n_steps + 1,), "rank": ()}
-    return shapes == expected and numbers and status in Status.__members__
+    shapes = {"hard_cosine": (plan.method.n_steps + 1,), "rank": ()}
+    return found is not None and holds(shapes, *found)
 
 
 def _overlap_of_each(value: Any, sizes: list[int], problem: Problem) -> dict[int, Any]:
@@ -264,10 +248,3 @@ def _overlap_of_each(value: Any, sizes: list[int], problem: Problem) -> dict[int
     except ValueError:
         raise ValueError(f"hard_overlap must be {expected}, got {value!r}") from None
     return dict(zip(sizes, each, strict=True))
-
-
-def _listed(values: object) -> list[Any]:
-    """Return one value or several as a list."""
-    if isinstance(values, Iterable) and not isinstance(values, str | bytes):
-        return list(values)
-    return [values]

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from dmft._numerics.validation import check_instance, check_integer
 from dmft._numerics.value_text import text_table
 from dmft.io.marks import DELTA, STEPS
+from dmft.io.records import check_status_names
 from dmft.io.report_text import problem_lines
 from dmft.io.results import reporting
 from dmft.io.saved_result import SavedResult
 from dmft.io.stored_settings import check_settings
 from dmft.studies.logistic import LogisticCrossing, fit_crossing, jeffreys_interval
 from dmft.studies.sweep_result import Sweep, crossing_sentence
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     import os
@@ -115,8 +116,7 @@ class RecoveryProbability(
     @property
     def status(self) -> Status:
         """SUCCESS, or the status of the first run that failed."""
-        failed = self.statuses[self.statuses != Status.SUCCESS.name]
-        return Status[str(failed[0])] if failed.size else Status.SUCCESS
+        return first_failure(Status[name] for name in self.statuses.ravel().tolist())
 
     def probability_by(self, step: int) -> FloatArray:
         """Return the fraction of the draws that recovered by a step, shape (n_d, n_delta).
@@ -262,9 +262,7 @@ class RecoveryProbability(
         """
         found = super().load(path)
         with reporting(path):
-            for name in np.unique(found.statuses):
-                if name not in Status.__members__:
-                    raise ValueError(f"statuses must be names of a Status, got {str(name)!r}")
+            check_status_names(found.statuses)
         return found
 
     def __repr__(self) -> str:

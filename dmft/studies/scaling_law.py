@@ -26,7 +26,7 @@ from dmft.recovery.label_points import label_law
 from dmft.studies.scaling_law_result import ScalingLaw
 from dmft.threshold.gap_memo import GapMemo
 from dmft.threshold.horizon import curves_of_features
-from dmft.threshold.question import MOST_POINTS, check_question, expected_solves
+from dmft.threshold.question import check_question, checked_counts, checked_step, expected_solves
 from dmft.training.gradient_flow import GradientFlow
 from dmft.trajectory.rerun import runs_again
 from rmt.hard import Criterion
@@ -194,11 +194,8 @@ def scaling_law(
     if criterion == "any":
         raise ValueError("criterion must be 'negative' or 'left' here, got 'any'")
     counts = _checked_widths(widths)
-    step = method.n_steps if step is None else check_integer("step", step, minimum=0)
-    if step > method.n_steps:
-        raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
-    points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
-    max_solves = check_integer("max_solves", max_solves, minimum=points)
+    step = checked_step(step, method)
+    points, max_solves = checked_counts(points, max_solves)
     # As many replicates as the solves have, so that their spread shows the noise of both.
     replicates = max(2, sampling.replicates)
     law = label_law(problem.target, n_points=n_points, replicates=replicates, seed=sampling.seed)

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft.io.marks import DELTA, STEPS
+from dmft.io.records import check_status_names
 from dmft.io.report_text import inputs_line, problem_lines
 from dmft.io.results import reporting
 from dmft.io.saved_result import SavedResult
 from dmft.studies.logistic import LogisticCrossing, fit_crossing, jeffreys_interval
-from rmt.status import Status
+from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     import os
@@ -116,8 +117,7 @@ class Sweep(SavedResult, kind="sweep", settings=("problem", "method", "inputs"))
     @property
     def status(self) -> Status:
         """SUCCESS, or the status of the first run that failed."""
-        failed = self.statuses[self.statuses != Status.SUCCESS.name]
-        return Status[str(failed[0])] if failed.size else Status.SUCCESS
+        return first_failure(Status[name] for name in self.statuses.ravel().tolist())
 
     def probability_interval(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """Compute the interval of the recovery probability at each size and delta.
@@ -216,9 +216,7 @@ class Sweep(SavedResult, kind="sweep", settings=("problem", "method", "inputs"))
         """
         found = super().load(path)
         with reporting(path):
-            for name in np.unique(found.statuses):
-                if name not in Status.__members__:
-                    raise ValueError(f"statuses must be names of a Status, got {str(name)!r}")
+            check_status_names(found.statuses)
         return found
 
     def __repr__(self) -> str:

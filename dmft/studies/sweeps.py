@@ -23,7 +23,7 @@ from dmft._numerics.validation import check_instance, check_integer, check_real
 from dmft.io.folders import check_folder, renamed_out
 from dmft.model.inputs import Inputs, get_inputs
 from dmft.model.problem import Problem
-from dmft.observables.alignment import recovery_step
+from dmft.observables.alignment import largest_cosine, recovery_step
 from dmft.simulation.seed_runs import complete, finish_seed, run_tasks
 from dmft.simulation.seed_store import SeedStore
 from dmft.simulation.simulation_plan import (
@@ -40,7 +40,7 @@ from rmt.status import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["check_samples", "sweep"]
+__all__ = ["check_samples", "listed", "store_of_cell", "sweep"]
 
 _RESULTS = (
     "recovery_step",
@@ -146,8 +146,8 @@ def sweep(
             f"{problem.k} latent directions of label {problem.target.name!r} are easy"
         )
     execution = Execution(progress=progress, checkpoint=folder, workers=workers)
-    grid = check_deltas(_listed(deltas))
-    sizes = check_sizes(_listed(d))
+    grid = check_deltas(listed(deltas))
+    sizes = check_sizes(listed(d))
     recovery = check_real("recovery", recovery, minimum=0.0, maximum=1.0, exclusive=True)
     if hessian_step is not None:
         hessian_step = check_integer("hessian_step", hessian_step, minimum=0)
@@ -207,21 +207,13 @@ class _Cell:
     plan: SimulationPlan
     recovery: float
 
-    def store(self, checkpoint: str | os.PathLike[str] | None) -> SeedStore | None:
-        """Return the folder of its runs; the name is the exact delta."""
-        if checkpoint is None:
-            return None
-        folder = check_folder(checkpoint) / f"d{self.plan.d}" / f"delta-{self.plan.delta!r}"
-        return SeedStore(folder, self.plan.config_of_files)
-
     def summary(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, float]:
         """Reduce a run to the results of `Sweep`."""
         cosine = arrays["hard_cosine"]
-        known = cosine[np.isfinite(cosine)]
         summary = {
             "recovery_step": recovery_step(cosine, self.recovery),
             "final_cosine": cosine[-1],
-            "largest_cosine": known.max() if len(known) else np.nan,
+            "largest_cosine": largest_cosine(cosine),
             "train_loss": arrays["train_loss"][-1],
             "test_loss": arrays["test_loss"][-1],
         }
@@ -229,6 +221,27 @@ class _Cell:
             summary["smallest_eigenvalue"] = arrays[f"hessian/{step}/smallest"][0]
             summary["hard_overlap"] = arrays[f"hessian/{step}/overlaps"][0]
         return {name: float(value) for name, value in summary.items()}
+
+
+def store_of_cell(
+    plan: SimulationPlan,
+    checkpoint: str | os.PathLike[str] | None,
+    more: Mapping[str, Any] | None = None,
+) -> SeedStore | None:
+    """Return the folder of the runs of one size and delta; the name is the exact delta.
+
+    Parameters
+    ----------
+    plan : SimulationPlan
+    checkpoint : path-like or None
+        The folder of all sizes and deltas; None for none.
+    more : mapping, optional
+        Settings of the runs besides those of the plan.
+    """
+    if checkpoint is None:
+        return None
+    folder = check_folder(checkpoint) / f"d{plan.d}" / f"delta-{plan.delta!r}"
+    return SeedStore(folder, {**plan.config_of_files, **(more or {})})
 
 
 def check_samples(plans: Iterable[SimulationPlan], name: str = "deltas") -> None:
@@ -260,7 +273,7 @@ def _results(
     """Yield cell, seed, status and summary of every run: first runs on disk, then new ones."""
     tasks: list[tuple[_Cell, int, SeedStore | None]] = []
     # All folders are read before anything runs: one of another configuration is refused at once.
-    stores = [cell.store(execution.checkpoint) for cell in cells]
+    stores = [store_of_cell(cell.plan, execution.checkpoint) for cell in cells]
     found: list[tuple[_Cell, int, str, dict[str, float]]] = []
     for cell, store in zip(cells, stores, strict=True):
         stored = {} if store is None else store.read(seeds)
@@ -287,7 +300,7 @@ def _run(
     return cell, seed, status, cell.summary(arrays)
 
 
-def _listed(values: object) -> list[Any]:
+def listed(values: object) -> list[Any]:
     """Return one value or several as a list."""
     if isinstance(values, Iterable) and not isinstance(values, str | bytes):
         return list(values)

@@ -33,7 +33,7 @@ from dmft.threshold.finite_size import FiniteSize, FiniteSizeMemo, gap_memo
 from dmft.threshold.gap_limit import agreed, gap_limit, gap_samples, joined
 from dmft.threshold.gap_memo import merged_tables
 from dmft.threshold.levels import Levels
-from dmft.threshold.question import MOST_POINTS, POINTS, check_question, expected_solves
+from dmft.threshold.question import POINTS, check_question, checked_counts, expected_solves
 from dmft.threshold.roots_of_steps import find_roots, roots_to_accuracy
 from dmft.threshold.step_roots import roots_at_start
 from rmt.status import Status
@@ -198,8 +198,7 @@ def delta_nn_curve(
     ends = check_question(problem, method, bracket, sampling)
     which = WhichOutlier.checked(problem, criterion, index)
     chosen = checked_steps(steps, method)
-    points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
-    max_solves = check_integer("max_solves", max_solves, minimum=points)
+    points, max_solves = checked_counts(points, max_solves)
     size = FiniteSize.checked(d, draws, problem, method, ends, rtol=rtol)
     accuracy = requested(rtol, max_paths, max_seconds)
     asked = Execution(threads, progress, checkpoint, max_memory=max_memory, throw=throw)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dmft._numerics.sampling import Sampling
-from dmft._numerics.validation import check_instance, check_real
+from dmft._numerics.validation import check_instance, check_integer, check_real
 from dmft.model.held_directions import held_directions
 from dmft.model.problem import Problem
 from dmft.model.spectral_start import stated_overlap
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["MOST_POINTS", "POINTS", "check_question", "even_in_log", "expected_solves"]
+__all__ = [
+    "MOST_POINTS",
+    "POINTS",
+    "check_question",
+    "checked_counts",
+    "checked_step",
+    "even_in_log",
+    "expected_solves",
+]
 
 MOST_POINTS: Final = 10**6
 """Points of a grid in delta at most: nobody waits for more."""
@@ -67,6 +75,34 @@ def check_question(
             f"{stated_overlap(problem)}"
         )
     return ends
+
+
+def checked_step(step: int | None, method: Method) -> int:
+    """Return the step of a Hessian, by default the last one.
+
+    Raises
+    ------
+    ValueError
+        If it is not a step of the method.
+    """
+    if step is None:
+        return method.n_steps
+    step = check_integer("step", step, minimum=0)
+    if step > method.n_steps:
+        raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
+    return step
+
+
+def checked_counts(points: int, max_solves: int) -> tuple[int, int]:
+    """Return the numbers of values of delta that a curve begins with, and has at most.
+
+    Raises
+    ------
+    ValueError
+        If they are out of range.
+    """
+    points = check_integer("points", points, minimum=4, maximum=MOST_POINTS)
+    return points, check_integer("max_solves", max_solves, minimum=points)
 
 
 def _checked_bracket(bracket: Sequence[float]) -> tuple[float, float]:

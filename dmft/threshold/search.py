@@ -22,7 +22,13 @@ from dmft.threshold.explanations import explain_outside, explain_search, explain
 from dmft.threshold.finite_size import FiniteSize, FiniteSizeMemo, gap_memo
 from dmft.threshold.levels import Levels
 from dmft.threshold.paths_on_request import scan_bracket, search_to_accuracy
-from dmft.threshold.question import MOST_POINTS, POINTS, check_question, expected_solves
+from dmft.threshold.question import (
+    MOST_POINTS,
+    POINTS,
+    check_question,
+    checked_step,
+    expected_solves,
+)
 from dmft.threshold.threshold import Threshold
 from rmt.status import Status
 
@@ -163,9 +169,7 @@ def find_delta_nn(
     sampling = Sampling() if sampling is None else sampling
     lower, upper = check_question(problem, method, bracket, sampling)
     which = WhichOutlier.checked(problem, criterion, index)
-    step = method.n_steps if step is None else check_integer("step", step, minimum=0)
-    if step > method.n_steps:
-        raise ValueError(f"step must be in 0..n_steps = 0..{method.n_steps}, got {step}")
+    step = checked_step(step, method)
     scan_points = check_integer("scan_points", scan_points, minimum=2, maximum=MOST_POINTS)
     size = FiniteSize.checked(d, draws, problem, method, (lower, upper), rtol=rtol, digits=digits)
     if digits is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from dmft._numerics.frozen import set_fields
-from dmft._numerics.sampling import MOST_PATHS
+from dmft._numerics.sampling import MOST_PATHS, power_of_two
 from dmft._numerics.validation import check_integer, check_real
 
 __all__ = ["Accuracy", "requested"]
@@ -78,7 +78,7 @@ class Accuracy:
     def first_paths(self, last_time: float) -> int:
         """Return the paths per replicate to begin with, for runs up to a time."""
         wanted = max(float(_FEWEST_PATHS), _PATHS_PER_TIME * min(last_time, MOST_PATHS))
-        return min(_power_of_two(wanted), self._most)
+        return min(power_of_two(wanted), self._most)
 
     def more_paths(self, n_paths: int, statistical: float, bias: float) -> int | None:
         """Return the paths per replicate after `n_paths`; None where the budget allows no more.
@@ -98,7 +98,7 @@ class Accuracy:
             return None
         wanted = max((_MARGIN * statistical / self.rtol) ** 2, _MARGIN * abs(bias) / self.rtol, 2.0)
         factor = min(wanted, _MOST_AT_ONCE) if math.isfinite(wanted) else _MOST_AT_ONCE
-        return min(_power_of_two(n_paths * factor), self._most)
+        return min(power_of_two(n_paths * factor), self._most)
 
     def has_time_for(self, seconds: float) -> bool:
         """Return whether work that takes so long ends in time."""
@@ -136,8 +136,3 @@ def requested(
     if stated:
         raise ValueError(f"{next(iter(stated))} must come with rtol, the accuracy it is a limit to")
     return None
-
-
-def _power_of_two(number: float) -> int:
-    """Return the smallest power of two that is not below a number."""
-    return 1 << max(math.ceil(math.log2(number)), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "bias_of_paths",
     "cubature_normals",
     "is_biased",
+    "power_of_two",
     "seed_sequence",
     "sobol_normals",
 ]
@@ -199,3 +201,14 @@ def sobol_normals(
     points = nested_scrambles(sobol_digits(dimension, n_points), 1, rng)[0]
     normals: NDArray[np.float64] = ndtri(np.ascontiguousarray(points.T))
     return normals
+
+
+def power_of_two(number: float) -> int:
+    """Return the smallest power of two that is not below a number: Sobol points come in these.
+
+    Examples
+    --------
+    >>> power_of_two(1000), power_of_two(64), power_of_two(0.5)
+    (1024, 64, 1)
+    """
+    return 1 << max(math.ceil(math.log2(number)), 0)

@@ -18,7 +18,7 @@ import numpy as np
 
 from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft._numerics.quadrature import gaussian_nodes
-from dmft._numerics.sampling import Sampling, cubature_normals
+from dmft._numerics.sampling import Sampling, cubature_normals, power_of_two
 from dmft.hessian.finite_law import DRAWS, FiniteLaw, check_dimension, check_draws, law_of_draws
 from dmft.model.curvature_support import CurvatureSupport, curvature_support
 from dmft.model.drawn_inputs import labels_and_scales, leading_rows, n_leading_normals, scaled
@@ -172,7 +172,7 @@ def initial_law(
     n_points = max(_SOBOL_POINTS_AT_START, sampling.n_paths)
     n_points //= 2 if classes is not None and classes.is_random else 1
     if problem.inputs is not None:
-        n_points //= 1 << (problem.inputs.n_components - 1).bit_length()
+        n_points //= power_of_two(problem.inputs.n_components)
         n_points = max(n_points, 64)
     check_fits(
         "replicates",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from dmft.model.target import Target
 
-__all__ = ["reflected", "separate_features"]
+__all__ = ["inputs_are_even", "is_even_along", "reflected", "separate_features"]
 
 Array = NDArray[np.float64]
 
@@ -21,6 +21,30 @@ _POINTS = 512
 def reflected(z: Array, basis: Array) -> Array:
     """Return latent coordinates (k, N) reflected in the span of orthonormal columns (k, r)."""
     return np.asarray(z - 2.0 * (basis @ (basis.T @ z)))
+
+
+def inputs_are_even(target: Target, basis: Array) -> bool:
+    """Whether the law of the inputs stays the same when coordinates along a basis change sign."""
+    return target.inputs is None or target.inputs.is_symmetric(basis)
+
+
+def is_even_along(target: Target, basis: Array) -> bool:
+    """Whether inputs and labels stay the same when coordinates along a basis (k, r) change sign.
+
+    Of labels by trying.
+
+    Examples
+    --------
+    >>> from dmft import Target
+    >>> is_even_along(Target("product"), np.eye(2)), is_even_along(Target("product"), np.eye(2, 1))
+    (True, False)
+    """
+    if not inputs_are_even(target, basis):
+        return False
+    z, eps, component = target.trial(_POINTS)
+    image = reflected(z.T, basis).T
+    y, other = (target.sample_labels(at, eps, component) for at in (z, image))
+    return bool(np.allclose(y, other, rtol=1e-9, atol=1e-12))
 
 
 def separate_features(target: Target) -> tuple[Array, ...]:
@@ -45,22 +69,13 @@ def separate_features(target: Target) -> tuple[Array, ...]:
     >>> [feature.shape[1] for feature in separate_features(label)]
     [1, 2]
     """
-    z, eps, component = target.trial(_POINTS)
-    y = target.sample_labels(z, eps, component)
-
-    def is_even(basis: Array) -> bool:
-        if target.inputs is not None and not target.inputs.is_symmetric(basis):
-            return False
-        image = target.sample_labels(reflected(z.T, basis).T, eps, component)
-        return bool(np.allclose(y, image, rtol=1e-9, atol=1e-12))
-
     found: list[Array] = []
     left = list(range(target.hard_basis.shape[1]))
     size = 1
     while size <= len(left):
         for group in combinations(left, size):
             basis = target.hard_basis[:, list(group)]
-            if is_even(basis):
+            if is_even_along(target, basis):
                 found.append(basis)
                 left = [column for column in left if column not in group]
                 break

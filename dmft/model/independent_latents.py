@@ -192,20 +192,16 @@ class IndependentLatents(ByQuantile):
         more = {"degrees_of_freedom": list(freedoms)} if freedoms else {}
         return {"law": self.law, "latents": entries, **more}
 
-    def describe(self) -> str:
-        """Name the law in a few words.
+    @property
+    def description(self) -> str:
+        """Name of the distribution, or of those of all coordinates, with its parameter.
 
         Examples
         --------
         >>> IndependentLatents(["rademacher", "student-t"], 3).describe()
         'independent latents, rademacher, student-t(3)'
         """
-        if not self.coordinates:
-            return super().describe()
-        first = len(f"{self.law}, ")
-        return f"{self.law.replace('-', ' ')}, " + ", ".join(
-            part.describe()[first:] for part in self.coordinates
-        )
+        return ", ".join(part.description for part in self.coordinates) or super().description
 
 
 def _parts(

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dmft._numerics.validation import check_finite_array, check_instance
+from dmft.model.features import inputs_are_even
 from dmft.model.initialization import check_radius, check_remainder
 from dmft.model.quantile_laws import unit_interval
 from dmft.model.target import first_coordinate
-from dmft.model.target_directions import inputs_are_even
 
 if TYPE_CHECKING:
     from dmft.model.losses import Loss
@@ -64,7 +64,8 @@ def checked_overlap(
     if 0.0 < leak <= 1e-12 * largest:  # rounding of a basis that is not along axes
         overlap = overlap - overlap @ hard @ hard.T
     elif leak > 0.0 and not target.is_even:
-        what = "the label" if inputs_are_even(target) else "the law of the inputs"
+        even_inputs = inputs_are_even(target, target.hard_basis)
+        what = "the label" if even_inputs else "the law of the inputs"
         raise ValueError(
             f"initial_overlap must be zero on the hard directions unless {what} is unchanged "
             f"when all of them change sign, got {leak:g} for label {target.name!r}"

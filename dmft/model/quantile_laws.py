@@ -175,11 +175,15 @@ class ByQuantile(BaseInputLaw):
         more = {} if freedom is None else {"degrees_of_freedom": freedom}
         return {"law": self.law, self.argument: entry, **more}
 
+    @property
+    def description(self) -> str:
+        """Name of the distribution, with its parameter."""
+        freedom = self.degrees_of_freedom
+        return self.name if freedom is None else f"{self.name}({freedom:g})"
+
     def describe(self) -> str:
         """Name the law in a few words."""
-        freedom = self.degrees_of_freedom
-        more = "" if freedom is None else f"({freedom:g})"
-        return f"{self.law.replace('-', ' ')}, {self.name}{more}"
+        return f"{self.law.replace('-', ' ')}, {self.description}"
 
 
 @dataclass(frozen=True, init=False)

@@ -15,16 +15,11 @@ from dmft._numerics.machine_memory import available_memory, check_fits
 from dmft._numerics.validation import as_array, check_integer, check_keys, check_real
 from dmft.model.catalogue import law_name, supplied
 from dmft.model.classification import COMPONENT, ClassLaw, describe_label
-from dmft.model.features import reflected
+from dmft.model.features import is_even_along, reflected
 from dmft.model.label_functions import TargetFunction, get_target_function
 from dmft.model.law_sources import custom_entry
 from dmft.model.stated_directions import StatedDirections, check_stated
-from dmft.model.target_directions import (
-    hard_basis_of,
-    inputs_are_even,
-    label_is_even,
-    sign_flips_of,
-)
+from dmft.model.target_directions import hard_basis_of, sign_flips_of
 from dmft.model.target_inputs import (
     check_clusters,
     check_inputs,
@@ -389,7 +384,7 @@ class Target:
         >>> Target("product").is_even
         True
         """
-        return inputs_are_even(self) and label_is_even(self, *self.trial(512))
+        return is_even_along(self, self.hard_basis)
 
     def mirror(self, z: Array) -> Array:
         """Return latent coordinates (k, N) reflected in the hard directions (antithetic pairs)."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dmft.model.label_functions import TargetFunction
     from dmft.model.target import Target
 
-__all__ = ["by_labels", "hard_basis_of", "inputs_are_even", "label_is_even", "sign_flips_of"]
+__all__ = ["by_labels", "hard_basis_of", "sign_flips_of"]
 
 Array = NDArray[np.float64]
 
@@ -100,18 +100,6 @@ def by_labels(target: Target, search: Callable[..., Array]) -> Array:
             "clear whether directions that its probability tells of can be told from labels"
         )
     return at_least
-
-
-def inputs_are_even(target: Target) -> bool:
-    """Whether the law of the inputs stays the same when all hard coordinates change sign."""
-    return target.inputs is None or target.inputs.is_symmetric(target.hard_basis)
-
-
-def label_is_even(target: Target, z: Array, eps: Array, component: NDArray[np.intp]) -> bool:
-    """Whether labels at given points stay the same when all hard coordinates change sign."""
-    y = target.sample_labels(z, eps, component)
-    reflected = target.sample_labels(target.mirror(z.T).T, eps, component)
-    return bool(np.allclose(y, reflected, rtol=1e-9, atol=1e-12))
 
 
 def sign_flips_of(target: Target) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dmft._numerics.machine_memory import available_memory, check_fits
-from dmft._numerics.sampling import Sampling, cubature_normals
+from dmft._numerics.sampling import Sampling, cubature_normals, power_of_two
 from dmft._numerics.validation import check_instance, check_integer
 from dmft.model.target import Target
 from rmt.label_law import LabelLaw
@@ -61,16 +61,15 @@ def label_law(
     replicates = check_integer("replicates", replicates, minimum=2)
     n_points = check_integer("n_points", n_points, minimum=64 * replicates)
     # Uniform and normal points, of each replicate and together, label, mass and scale.
-    numbers = 4 * (1 + k + (0 if inputs is None else inputs.n_normals)) + 4
-    check_fits("n_points", n_points, lambda n: 8.0 * numbers * n, available_memory())
+    n_normals = 1 + k + (0 if inputs is None else inputs.n_normals)
+    check_fits("n_points", n_points, lambda n: 8.0 * 4 * (n_normals + 1) * n, available_memory())
     if inputs is None:
         return LabelLaw.from_function(
             target.sample_labels, k, n_points=n_points, replicates=replicates, seed=seed
         )
     sampling = Sampling(replicates=replicates, seed=seed)
-    each = 1 << (-(-n_points // sampling.replicates) - 1).bit_length()
-    n = 1 + k + inputs.n_normals
-    draws = [cubature_normals(sampling, i, n, each) for i in range(sampling.replicates)]
+    each = power_of_two(n_points / sampling.replicates)
+    draws = [cubature_normals(sampling, i, n_normals, each) for i in range(sampling.replicates)]
     normals = np.concatenate(draws, axis=1)
     drawn = inputs.draw(np.ascontiguousarray(normals[1 : k + 1]), normals[k + 1 :])
     y = target.sample_labels(np.ascontiguousarray(drawn.z.T), normals[0], drawn.component)

@@ -24,6 +24,7 @@ from dmft.model.problem import Problem
 from dmft.model.spectral_start import SpectralStart
 from dmft.model.target import Target
 from dmft.recovery.label_points import label_law
+from dmft.recovery.spectral_rule import HELD, TAIL
 from rmt._validation import shown
 from rmt.spectral import SpectralThreshold
 from rmt.spectral import spectral_method as of_labels
@@ -49,11 +50,8 @@ _POINTS = 2**17
 _BRACKET = (0.01, 1000.0)
 _OPTIMAL = ("optimal", "optimal-scalar")
 _GRID = 241  # of the density
-# Leaving out so much of the law moves the edge by no more than that much of itself, unless T is
-# unbounded.
-_TAIL, _HELD = 1e-4, 0.1
 _REACHED = 32  # samples beyond a cap that show what it does to the edge
-_TAIL_OF_BINS = (1e-2, 0.5)  # of preprocessings that are learned from bins of labels
+_OF_BINS = (1e-2, 0.5)  # in place of TAIL, HELD: preprocessings learned from bins of labels
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -198,9 +196,7 @@ def spectral_method(
     rule, entry = _rule(base, preprocessing, cap)
     is_bounded = _bounded(base, rule, law, side)
     found = of_labels(rule, law, delta, side=side, **is_bounded)
-    threshold = threshold_of_labels(
-        rule, law, side=side, bracket=check_bracket(bracket), **is_bounded
-    )
+    threshold = threshold_of_labels(rule, law, side=side, bracket=bracket, **is_bounded)
     x, density = np.empty(0), np.empty(0)
     left, right = found.law.edges()
     if found.law.edges().status.ok and np.isfinite(left + right) and right > left:
@@ -350,7 +346,7 @@ def _bounded(base: Problem, rule: Preprocessing, law: LabelLaw, side: SideName) 
     if (is_named and at) or (is_clipped and not spread):
         return {}
     of_law = of_labels(rule, law, 1.0, side=side).law
-    mass, held = _TAIL_OF_BINS if is_named else (_TAIL, _HELD)
+    mass, held = _OF_BINS if is_named else (TAIL, HELD)
     moved = abs(of_law.tail_sensitivity(mass)[at])
     name = ("bounded_below", "bounded_above")[at]
     return {name: bool(moved <= held * abs(of_law.edges()[at]))}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft.model.features import is_even_along
 from dmft.recovery.label_points import label_law
 from rmt.label_law import LabelLaw
 from rmt.preprocessing import optimal_preprocessing
@@ -16,14 +17,14 @@ from rmt.preprocessing import optimal_preprocessing
 if TYPE_CHECKING:
     from dmft.model.problem import Problem
 
-__all__ = ["SpectralRule", "spectral_rule"]
+__all__ = ["HELD", "TAIL", "SpectralRule", "spectral_rule"]
 
 Array = NDArray[np.float64]
 
 _POINTS = 2**17
-# Leaving out so much of the law moves the edge by no more than that much of itself, unless T is
-# unbounded.
-_TAIL, _HELD = 1e-4, 0.1
+#: Leaving out so much of the law moves the edge by no more than that much of itself, unless T is
+#: unbounded.
+TAIL, HELD = 1e-4, 0.1
 # Distances of outliers from the edge that differ by less than this are equal, to sampling errors.
 _ALIKE = 0.02
 # Directions with components in ratios of integers up to this, to this accuracy, are these.
@@ -71,7 +72,7 @@ def _found(problem: Problem, delta: float) -> SpectralRule:
         preprocessing = problem.remembered("optimal T", lambda: optimal_preprocessing(law))
     direction = _snapped(_leading(preprocessing, law, delta))
     rest = _rest(problem, direction)
-    held = rest if _is_symmetric(problem, rest) else rest[:, :0]
+    held = rest if is_even_along(problem.target, rest) else rest[:, :0]
     return SpectralRule(preprocessing, direction, held)
 
 
@@ -90,10 +91,10 @@ def _leading(preprocessing: Callable[[Array], Array], law: LabelLaw, delta: floa
     of_law = HessianLaw(weights, delta, law.latents, law.probabilities)
     outliers = [o for o in of_law.outliers("hard", throw=False) if o.side == "right"]
     edge = of_law.edges().right
-    if -of_law.tail_sensitivity(_TAIL)[1] > _HELD * abs(edge):
+    if -of_law.tail_sensitivity(TAIL)[1] > HELD * abs(edge):
         raise ValueError(
             "preprocessing must be bounded above, times the squared scales of the inputs: the edge "
-            f"is held by the {_TAIL:g} largest of its values, up to {weights.max():.3g}"
+            f"is held by the {TAIL:g} largest of its values, up to {weights.max():.3g}"
         )
     values = [o.value - edge for o in outliers[-2:]]
     if len(values) == 2 and values[0] > (1.0 - _ALIKE) * values[1]:
@@ -126,15 +127,3 @@ def _rest(problem: Problem, direction: Array) -> Array:
         known = easy + np.outer(rest, rest)
     values, vectors = np.linalg.eigh(known)
     return np.ascontiguousarray(vectors[:, values < 1e-9])
-
-
-def _is_symmetric(problem: Problem, rest: Array) -> bool:
-    """Whether labels stay the same when all coordinates along an orthonormal basis change sign."""
-    if not rest.shape[1]:
-        return True
-    if problem.inputs is not None and not problem.inputs.is_symmetric(rest):
-        return False
-    z, eps, component = problem.target.trial(512)  # of all clusters
-    reflected = z - 2.0 * (z @ rest) @ rest.T
-    y, other = (problem.sample_labels(at, eps, component) for at in (z, reflected))
-    return bool(np.allclose(y, other, rtol=1e-9, atol=1e-12))

@@ -120,8 +120,13 @@ def _of_hessian(run: RunFile, reading: ReadingName) -> Wanted:
 
 
 def _of_trajectory(run: RunFile, reading: ReadingName) -> Wanted:
+    run, reading = _at_delta(run, reading)
+    return run, replace(reading, step=_step_of(run, reading.step))
+
+
+def _at_delta(run: RunFile, reading: ReadingName) -> Wanted:
     delta = TrajectorySettings(_delta(run.trajectory.delta, run.spectrum.delta))
-    return replace(run, trajectory=delta), replace(reading, step=_step_of(run, reading.step))
+    return replace(run, trajectory=delta), reading
 
 
 def _solved(run: RunFile, readings: Sequence[ReadingName]) -> Solved:
@@ -239,11 +244,6 @@ def _runs(run: RunFile, _: Sequence[ReadingName]) -> Sweep:
 # -- exact companions ----------------------------------------------------------------------------
 
 
-def _of_companion(run: RunFile, reading: ReadingName) -> Wanted:
-    delta = TrajectorySettings(_delta(run.trajectory.delta, run.spectrum.delta))
-    return replace(run, trajectory=delta), reading
-
-
 def _minimizer(run: RunFile, _: Sequence[ReadingName]) -> RiskMinimizer:
     return erm_limit(run.problem, run.trajectory.delta or 0.0, run.sampling)
 
@@ -269,9 +269,9 @@ COMPUTATIONS: Final[Mapping[str, Computation]] = {
     "curve": Computation((*_THEORY, "curve"), _of_curve, _curve),
     "label": Computation(("target",), _of_label, _label),
     "runs": Computation((*_PROBLEM, "method", "sweep"), _of_runs, _runs),
-    "minimizer": Computation((*_PROBLEM, "sampling", "trajectory"), _of_companion, _minimizer),
+    "minimizer": Computation((*_PROBLEM, "sampling", "trajectory"), _at_delta, _minimizer),
     "spectral-method": Computation(
-        (*_PROBLEM, "sampling", "trajectory", "spectral-method"), _of_companion, _spectral
+        (*_PROBLEM, "sampling", "trajectory", "spectral-method"), _at_delta, _spectral
     ),
     "spectral-threshold": Computation(
         (*_PROBLEM, "sampling", "spectral-method"), _of_label, _spectral_threshold

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dmft._numerics.sampling import Sampling
+from dmft._numerics.sampling import Sampling, power_of_two
 from dmft._numerics.workers import single_threaded_blas
 from dmft.scans.readings import ReadingName
 from dmft.solver.memory import surely_needed
@@ -154,7 +154,7 @@ def _paths(task: _Costed) -> tuple[int, int]:
     first = accuracy.first_paths(float(times[-1 if step is None else step]))
     error = _ERROR_OF_LATER if task.computation == "feature" else _ERROR
     wanted = _PATHS_OF_ERROR * (error / accuracy.rtol) ** 2
-    return first, int(min(max(2.0 ** math.ceil(math.log2(wanted)), first), accuracy.max_paths))
+    return first, int(min(max(power_of_two(wanted), first), accuracy.max_paths))
 
 
 def roughly(run: RunFile, computation: str) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft._numerics.sampling import power_of_two
 from dmft._numerics.validation import check_choice, check_integer, check_keys, check_real
 from dmft.config.config import TABLES
 from dmft.config.options import check_known, declared
@@ -164,7 +165,7 @@ class Design:
         from scipy.stats import qmc
 
         sequence = qmc.Sobol(len(self.axes), scramble=True, rng=self.seed)
-        whole = 1 << (self.points - 1).bit_length()  # scipy warns of others
+        whole = power_of_two(self.points)  # scipy warns of others
         return np.asarray(sequence.random(whole)[: self.points])
 
 

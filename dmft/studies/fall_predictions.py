@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft._numerics.sampling import cubature_normals
+from dmft._numerics.sampling import cubature_normals, power_of_two
 from dmft.studies.fall_times import (
     FEWEST_TO_FIT,
     fall_step,
@@ -285,8 +285,7 @@ def _drawn(
     """Draw starts (m, k_h) from their law: the leading points of a Sobol sequence."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    n_points = 1 << (count - 1).bit_length()
-    normals = cubature_normals(sampling, replicate, mean.size, n_points)[:, :count]
+    normals = cubature_normals(sampling, replicate, mean.size, power_of_two(count))[:, :count]
     draws = mean.reshape(-1, 1) + root @ normals
     return [draw.reshape(mean.shape) for draw in draws.T]
 

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.sampling import Sampling
+from dmft.model.features import inputs_are_even
 from dmft.model.gradients import pre_activation_gradient
 from dmft.model.spectral_start import stated_overlap
-from dmft.model.target_directions import inputs_are_even
 from dmft.solver.replicates import solve_antithetic
 from rmt.status import NumericalFailure
 
@@ -255,7 +255,7 @@ def check_problem(problem: Problem) -> None:
             f"problem must have a hard direction to escape along; all {problem.k} latent "
             f"directions of label {target.name!r} are easy"
         )
-    if not inputs_are_even(target):
+    if not inputs_are_even(target, target.hard_basis):
         raise ValueError(
             "problem must have inputs whose law stays the same when all hard coordinates change "
             f"sign; that of {target.inputs!r} does not"

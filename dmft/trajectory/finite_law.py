@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dmft._numerics.machine_memory import available_memory, check_fits
+from dmft._numerics.sampling import power_of_two
 from dmft._numerics.validation import check_integer
 from dmft.hessian.finite_law import (
     DRAWS,
@@ -156,11 +157,10 @@ def law_of_part(law: HessianLaw, delta: float, chosen: NDArray[np.intp]) -> Hess
 
 def sampling_again(sampling: Sampling, family: int, index: int, n: int) -> Sampling:
     """Return the sampling of a further solve: another seed, and n paths in all replicates."""
-    enough = 1 << (-(-n // sampling.replicates) - 1).bit_length()
     seeds = np.random.SeedSequence([sampling.seed, family, index])
     return dataclasses.replace(
         sampling,
-        n_paths=max(sampling.n_paths, enough),
+        n_paths=max(sampling.n_paths, power_of_two(n / sampling.replicates)),
         seed=int(seeds.generate_state(1)[0]),
     )
 

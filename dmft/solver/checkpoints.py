@@ -144,8 +144,10 @@ class RunCheckpoint:
         self._resumed = self._path
 
     def finished(self) -> Run | None:
-        """Return the run if it is finished."""
+        """Return the run if it is finished; snapshots that outlived its end go."""
         run: Run | None = self._checkpoint.read_file(self._path)
+        if run is not None:
+            self._discard()
         return run
 
     def finish(self, run: Run) -> None:
@@ -154,8 +156,7 @@ class RunCheckpoint:
             return
         finished = _Finished(self._name, self._checkpoint.config, run)
         write_record(self._path, _RUN, finished, compress=False)
-        for path in self._snapshots():
-            path.unlink(missing_ok=True)
+        self._discard()
 
     def resume(self, process: AnyProcess, record: Record) -> dict[str, Any] | None:
         """Restore process and record from the newest snapshot; returns the state of the driver.
@@ -225,6 +226,12 @@ class RunCheckpoint:
         if seconds:
             end = time.monotonic()
             self._due = end + max(seconds, (end - start) / _MOST_TIME)
+
+    def _discard(self) -> None:
+        """Remove the snapshots of a run whose end is stored; where they cannot be, they stay."""
+        for path in self._snapshots():
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _snapshots(self) -> list[Path]:
         """Snapshots of the run, the newest first."""

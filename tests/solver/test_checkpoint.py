@@ -168,6 +168,29 @@ def test_killed_while_writing(tmp_path, stage, left):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.processes
+@posix
+def test_killed_between_the_end_and_the_last_snapshot(tmp_path):
+    """The run is stored, its snapshots are still there: they go with the next reading."""
+
+    def child():
+        unlink = Path.unlink
+
+        def at_the_end(path, missing_ok=False):
+            if (path.parent / "run-all.npz").exists():
+                os.kill(os.getpid(), signal.SIGKILL)
+            unlink(path, missing_ok)
+
+        Path.unlink = at_the_end
+        solve(tmp_path, checkpoint_seconds=0)
+
+    pid = forked(child)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert {"run-all.npz", "run-all.snapshot-00016.npz"} <= set(contents(tmp_path))
+    assert_same_bits(solve(tmp_path), solve())
+    assert set(contents(tmp_path)) == {RECORD, "run-all.npz", "run-000.npz", "run-001.npz"}
+
+
 # ------------------------------------------------------------------ stopped and gone on with
 
 

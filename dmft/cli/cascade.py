@@ -53,13 +53,15 @@ def run_cascade(arguments: argparse.Namespace) -> int:
 def _first_lines(run: RunFile, options: dict[str, Any]) -> Lines:
     """Name problem and method, and about what the features of all stages take."""
     from dmft.studies.cascade import features_of, problems_of
+    from dmft.threshold.horizon import checked_steps
 
     parts = []
     for problem in problems_of(run.problem, options.get("learned", ())):
         stage = replace(run, problem=problem)
         count = features_of(problem, options.get("features"))
         parts += [(stage, "curve"), *[(stage, "feature")] * (count - 1)] if count else []
-    return first_lines(run, "curve", parts)
+    n_read = len(checked_steps(run.cascade.steps, run.method))
+    return first_lines(run, "curve", parts, n_read)
 
 
 def _json(result: Cascade) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _paths(task: _Costed) -> tuple[int, int]:
     return first, int(min(max(power_of_two(wanted), first), accuracy.max_paths))
 
 
-def roughly(run: RunFile, computation: str) -> tuple[float, float]:
+def roughly(run: RunFile, computation: str, n_read: int = 1) -> tuple[float, float]:
     """Estimate processor time (seconds) and memory (bytes) of a command, without measuring.
 
     Parameters
@@ -166,14 +166,19 @@ def roughly(run: RunFile, computation: str) -> tuple[float, float]:
     computation : {"threshold", "curve", "feature", "trajectory"}
         As in `dmft.scans.computations.COMPUTATIONS`; "feature": what the curve of a further outlier
         adds to that of the first.
+    n_read : int
+        Number of steps at which a solve gives the gap.
     """
     task = _Command(computation, run)
     n_steps, n_runs = run.method.n_steps, run.sampling.replicates + 1
     count = _SOLVES.get(computation, 1)
     seconds = _Model(_ROUGH_RATES).seconds(task) + count * n_runs * n_steps * _STEP_SECONDS
     if count > 1:  # a law of each replicate, and one of all
-        n_paths = 2 * run.sampling.replicates * _paths(task)[0]
-        seconds += count * n_paths * _LAW_SECONDS * run.problem.m**3
+        first, last = _paths(task)
+        images = 2 if run.problem.is_antithetic else 1
+        n_paths = count * first + (_ROOT_SOLVES * last if last > first else 0)
+        n_paths *= 2 * images * run.sampling.replicates
+        seconds += n_read * n_paths * _LAW_SECONDS * run.problem.m**3
     return seconds, bytes_of(task)
 
 

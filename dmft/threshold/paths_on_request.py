@@ -25,7 +25,12 @@ from dmft.threshold.refinement import (
     root_from,
     slope_at,
 )
-from dmft.threshold.scan import doubtful_signs, few_paths_failed, look_closer
+from dmft.threshold.scan import (
+    doubtful_signs,
+    few_paths_failed,
+    is_open_for_certain,
+    look_closer,
+)
 from rmt.status import NumericalFailure, Status
 
 if TYPE_CHECKING:
@@ -76,6 +81,8 @@ class Scan:
     def is_doubtful(self, rtol: float) -> bool:
         """Return whether more paths may show other sign changes, or some instead of a failure."""
         values = self.gap.values()
+        if is_open_for_certain(self.status, values):
+            return False
         if few_paths_failed(self.status, values):
             return True
         small = doubtful_signs(values, rtol)

@@ -10,7 +10,12 @@ import numpy as np
 
 from dmft.threshold.doubts import decide_signs, window_above, with_doubt
 from dmft.threshold.question import even_in_log
-from dmft.threshold.scan import DOUBTFUL, doubtful_signs, few_paths_failed
+from dmft.threshold.scan import (
+    DOUBTFUL,
+    doubtful_signs,
+    few_paths_failed,
+    is_open_for_certain,
+)
 from dmft.threshold.step_roots import roots_at_step, with_bias
 from rmt.status import Status
 
@@ -91,6 +96,8 @@ class LocatedStep:
         if status.ok:
             return False
         values, _, _ = self.memo.samples(self.step)
+        if is_open_for_certain(status, values):
+            return False
         return few_paths_failed(status, values) or bool(doubtful_signs(values, rtol).any())
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "few_paths_failed",
     "hidden_change",
     "in_range",
+    "is_open_for_certain",
     "look_closer",
     "sign_changes",
     "status_of_scan",
@@ -133,6 +134,20 @@ def doubtful_signs(values: GapValues, rtol: float) -> NDArray[np.bool_]:
             away = abs(np.log(values.delta[end] / values.delta[inner]))
             doubtful[end] &= errors[end] * away > rtol * abs(gaps[end] - gaps[inner])
     return doubtful
+
+
+def is_open_for_certain(status: Status, values: GapValues) -> bool:
+    """Return whether the gap at the upper end says there is no threshold, on any number of paths.
+
+    It is positive beyond doubt there, and not by the bias that replicates show. Signs at smaller
+    delta do not matter then.
+    """
+    if status is not Status.NO_BRACKET or not values.evaluations:
+        return False
+    sample = list(values.evaluations.values())[-1].sample
+    gap = np.asarray(sample.gap)
+    bias = max(float(gap[1:].mean() - gap[0]), 0.0) if len(gap) > 1 else 0.0
+    return bool(gap[0] - bias > DOUBTFUL * sample.stderr)
 
 
 def in_range(gaps: FloatArray) -> FloatArray:

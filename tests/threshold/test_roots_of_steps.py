@@ -11,7 +11,8 @@ import rmt
 from dmft.hessian.gap_samples import EdgeAtGap, GapSample
 from dmft.threshold import gap_memo
 from dmft.threshold.doubts import with_doubt
-from dmft.threshold.gap_memo import Evaluation
+from dmft.threshold.gap_memo import Evaluation, GapValues
+from dmft.threshold.paths_on_request import Scan
 from dmft.threshold.roots_of_steps import LocatedStep
 from dmft.threshold.step_roots import Root, StepRoots
 from dmft.threshold.threshold import Crossing
@@ -61,6 +62,35 @@ def test_a_gap_that_is_not_clearly_negative_above_the_root_is_said(few, doubtful
     found = with_doubt(located(fine), [memo(few, 0.015, 1024), fine])
     assert found.status is (Status.MAX_STEPS if doubtful else Status.SUCCESS)
     assert found.roots.threshold.crossing.value == 4.0
+
+
+@pytest.mark.parametrize(
+    ("last", "replicates", "doubtful"),
+    [
+        (0.5, 0.0, False),  # no delta_NN on any number of paths, wherever the gap is zero below
+        (0.02, 0.0, True),  # positive, but not beyond doubt
+        (0.5, 0.48, True),  # as few paths have it
+        (-0.5, 0.0, True),  # a root may be where the gap is in doubt
+    ],
+)
+def test_a_gap_that_is_open_above_takes_no_more_paths(last, replicates, doubtful):
+    below = (0.3, 0.001, -0.001) if last > 0.0 else (-0.2, -0.001, -0.1)
+    gaps = dict(zip((1.0, 3.0, 9.0, 20.0), (*below, last), strict=True))
+    found = {
+        delta: Evaluation(
+            GapSample(
+                np.array([gap, gap + replicates - 0.01, gap + replicates + 0.01]), np.zeros(3), 0.0,
+                Status.SUCCESS,
+            )
+        )
+        for delta, gap in gaps.items()
+    }  # fmt: skip
+    values = GapValues(found, np.array(list(gaps.values())), np.full(len(gaps), 0.01))
+    fine = SimpleNamespace(samples=lambda _: (values, None, None))
+    step = LocatedStep(8, StepRoots(Status.NO_BRACKET), fine)
+    assert step.is_doubtful(0.1) is doubtful
+    scan = Scan(SimpleNamespace(values=lambda: values), np.nan, Status.NO_BRACKET, ())
+    assert scan.is_doubtful(0.1) is doubtful
 
 
 def gap(delta, height):

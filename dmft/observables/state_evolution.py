@@ -8,7 +8,7 @@ what is left of the equations.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,7 +115,29 @@ def _sobol(problem: Problem, sampling: Sampling, replicates: range) -> WeightedS
     dimension = _dimension(problem)
     draws = [cubature_normals(sampling, index, dimension, _SOBOL_POINTS) for index in replicates]
     nodes = np.concatenate(draws, axis=1)
-    return WeightedSample.of(problem, nodes, np.full(nodes.shape[1], 1.0 / nodes.shape[1]))
+    drawn = WeightedSample.of(problem, nodes, np.full(nodes.shape[1], 1.0 / nodes.shape[1]))
+    return replace(drawn, xi=_orthogonal(drawn))
+
+
+def _orthogonal(points: WeightedSample) -> FloatArray:
+    """Return xi made orthogonal to labels and latent coordinates, of mean 0 and variance 1.
+
+    Close to interpolation, where the loss is quadratic at what data leave of it, the equations
+    hang on the difference of these averages: sampled ones would do as another delta does.
+    """
+    rows = [np.ones_like(points.y), points.y, *points.z]
+    if len(points.scales):
+        rows += [points.y / points.scales, *points.reduced]
+    root = np.sqrt(points.mass)
+    with np.errstate(all="ignore"):
+        basis = np.array([row / math.sqrt(points.mass @ row**2) for row in rows]) * root
+    basis = basis[np.isfinite(basis).all(axis=1)]
+    xi = points.xi * root
+    for _ in range(2):  # the second time what rounding left
+        xi = xi - np.linalg.lstsq(basis.T, xi, rcond=1e-10)[0] @ basis
+    xi /= math.sqrt(xi @ xi)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(root > 0.0, xi / root, points.xi)
 
 
 def minimizer(
@@ -172,9 +194,10 @@ def minimizer(
         points = _sobol(problem, sampling, range(i, i + 1))
         others.append(_fixed_point(problem, delta, points, start))
         advance(i + 3)
-    failed = [status, *(other for _, other in others)]
-    status = first_failure(failed)
-    return pooled | _errors(problem.k, [values for values, _ in others]), status
+    status = first_failure([status, *(other for _, other in others)])
+    if not status.ok:  # of numbers without an error none can be cited
+        return missing(problem.k), status
+    return pooled | _errors(problem.k, [values for values, _ in others], pooled), status
 
 
 def _coordinates(values: Values) -> FloatArray:
@@ -183,12 +206,18 @@ def _coordinates(values: Values) -> FloatArray:
     return np.concatenate([values["overlap"], [math.sqrt(values["noise"]), math.log(V)]])
 
 
-def _errors(k: int, replicates: list[Values]) -> Values:
-    """Return standard errors over replicates; zeros without any."""
+def _errors(k: int, replicates: list[Values], pooled: Values | None = None) -> Values:
+    """Return standard errors over replicates, with the bias of the pooled; zeros without any.
+
+    The bias of few points falls like their number: of R replicates together it is 1/(R - 1) of
+    what they differ from their mean by.
+    """
     errors: Values = {"overlap_stderr": np.zeros(k)} | {f"{name}_stderr": 0.0 for name in SCALARS}
-    for name in ("overlap", *SCALARS) if replicates else ():
-        spread = np.std([found[name] for found in replicates], axis=0, ddof=1)
-        error = spread / math.sqrt(len(replicates))
+    for name in ("overlap", *SCALARS) if pooled is not None else ():
+        assert pooled is not None
+        values, n = [found[name] for found in replicates], len(replicates)
+        bias = (np.mean(values, axis=0) - pooled[name]) / (n - 1)
+        error = np.hypot(np.std(values, axis=0, ddof=1) / math.sqrt(n), bias)
         errors[f"{name}_stderr"] = error if name == "overlap" else float(error)
     return errors
 

@@ -9,7 +9,9 @@ from faces import assert_faces
 
 import dmft
 from dmft import Status, erm_limit
+from dmft.observables import state_evolution
 from dmft.observables.risk_minimization import _inverse_separability
+from dmft.observables.state_evolution import _fixed_point, _sobol
 from dmft.plotting import plot_trajectory
 
 LINEAR = dmft.Network("linear")
@@ -297,3 +299,44 @@ def test_text_of_no_overlap_and_of_no_minimiser():
     text = erm_limit(dmft.Problem("linear", LINEAR), 0.5).summary()
     assert text.count("none") == 2
     assert "nan" not in text
+
+
+def _oblique(z, eps):
+    return np.where(z[:, 0] + 0.5 * eps > 0.0, 1.0, -1.0)
+
+
+def test_close_to_interpolation_of_sampled_labels():
+    """Least squares of labels whose averages are sampled: S = (E y^2 - M^2) / (delta - 1).
+
+    Where E xi^2, E xi y and E xi z were those of the sample, delta was 1.0001 give or take 1e-3.
+    """
+    problem = dmft.Problem(dmft.Target(_oblique, k=1), LINEAR)
+    points = _sobol(problem, dmft.Sampling(), range(1))
+    values, status = _fixed_point(problem, 1.0001, points)
+    assert status is Status.SUCCESS
+    overlap = points.mass @ (points.y * points.z[0]) / (points.mass @ points.z[0] ** 2)
+    noise = points.mass @ (points.y - overlap * points.z[0]) ** 2
+    assert values["overlap"][0] == pytest.approx(overlap, rel=1e-9)
+    assert values["noise"] == pytest.approx(noise / 1e-4, rel=1e-7)
+    assert values["train_loss"] == pytest.approx(0.5 * noise * (1.0 - 1.0 / 1.0001), rel=1e-7)
+
+
+def test_of_what_is_not_solved_on_all_points_there_are_no_numbers(monkeypatch):
+    """Values without an error are none to cite."""
+
+    def fixed_point(problem, delta, points, start=None):
+        values, status = _fixed_point(problem, delta, points, start)
+        few = len(points.y) < 8 * state_evolution._SOBOL_POINTS
+        return values, Status.MAX_STEPS if few and start is not None and failing else status
+
+    problem = dmft.Problem(dmft.Target(_oblique, k=1), LINEAR, weight_decay=1.0)
+    monkeypatch.setattr(state_evolution, "_SOBOL_POINTS", 2**8)
+    monkeypatch.setattr(state_evolution, "_rules", lambda problem: iter(()))
+    monkeypatch.setattr(state_evolution, "_fixed_point", fixed_point)
+    failing = True
+    found = erm_limit(problem, 4.0)
+    assert (found.status, np.isnan(found.norm)) == (Status.MAX_STEPS, True)
+    failing = False
+    found = erm_limit(problem, 4.0)
+    assert found.status is Status.SUCCESS
+    assert 0.0 < found.norm_stderr < 0.1

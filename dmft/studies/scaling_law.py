@@ -57,17 +57,28 @@ class _FeatureMemo(GapMemo):
     """Memo of the smallest eigenvalue of each feature's block of A_h.
 
     D depends on a hard coordinate through the label only, so z_j^2 on the paths of a solve may be
-    replaced by E[z_j^2 | y]: the noise of weak features is smaller by an order of magnitude.
+    replaced by E[z_j^2 | y]: the noise of weak features is smaller by an order of magnitude. The
+    average is that of a bin of labels, and `cost_of_bins` what half as many bins change.
     """
 
     def __init__(self, law: LabelLaw, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         conditional = law.conditional()
-        moments = [conditional.pooled()[1], *conditional.moment]
-        u = self.problem.target.hard_basis
-        squares = (np.maximum(np.einsum("bij,iq,jq->qb", one, u, u), 0.0) for one in moments)
         self._ends = conditional.ends
-        self._deviations = [u @ np.sqrt(one) for one in squares]  # (k, bins)
+        self._deviations = [
+            self._deviation(one) for one in (conditional.pooled()[1], *conditional.moment)
+        ]
+        self._wider: tuple[FloatArray, FloatArray] | None = None
+        if conditional.binned:
+            wider = law.conditional(joined=2)
+            self._wider = wider.ends, self._deviation(wider.pooled()[1])
+        self._shifts: dict[tuple[float, int], FloatArray] = {}
+
+    def _deviation(self, moments: FloatArray) -> FloatArray:
+        """Return coordinates (k, bins) whose squares along the features are their moments."""
+        u = self.problem.target.hard_basis
+        squares = np.maximum(np.einsum("bij,iq,jq->qb", moments, u, u), 0.0)
+        return np.asarray(u @ np.sqrt(squares))
 
     def _reader(
         self, trajectory: Trajectory, steps: Sequence[int], part: Execution
@@ -80,12 +91,36 @@ class _FeatureMemo(GapMemo):
                 replace(run, latent=deviations[:, np.searchsorted(self._ends, run.labels, "right")])
                 for run, deviations in zip(runs, self._deviations, strict=False)
             ]
+            at = self.problem, trajectory.delta
             constraint = self.method.constraint
-            return self._sample(
-                sampled_law(self.problem, trajectory.delta, smooth, step, constraint=constraint)
-            )
+            found = self._sample(sampled_law(*at, smooth, step, constraint=constraint))
+            if self._wider is not None and found.status.ok:
+                ends, deviations = self._wider
+                bins = np.searchsorted(ends, runs[0].labels, "right")
+                rough = [replace(runs[0], latent=deviations[:, bins])]
+                wide = self._sample(sampled_law(*at, rough, step, constraint=constraint))
+                if wide.status.ok:
+                    self._shifts[trajectory.delta, step] = wide.levels[0] - found.levels[0]
+            return found
 
         return sample
+
+    def cost_of_bins(self, curve: ThresholdCurve) -> float:
+        """Return by how much half as many bins of labels move the threshold at a curve's only step.
+
+        That is no less than what bins cost where their error falls like their width, or faster.
+        """
+        value, [step] = float(curve.value[0]), curve.steps.tolist()
+        shifts = {delta: one for (delta, at), one in self._shifts.items() if at == step}
+        known = np.isfinite(curve.gap[:, 0])
+        deltas, gaps = curve.delta[known], curve.gap[known, 0]
+        if not shifts or not np.isfinite(value) or len(deltas) < 2:
+            return 0.0
+        nearest = min(shifts, key=lambda delta: abs(delta - value))
+        above = int(np.clip(np.searchsorted(deltas, value), 1, len(deltas) - 1))
+        slope = (gaps[above] - gaps[above - 1]) / (deltas[above] - deltas[above - 1])
+        shift = float(shifts[nearest][curve.index - 1])
+        return abs(shift / float(slope)) if slope else 0.0
 
     def _sample(self, law: HessianLaw) -> GapSample:
         sample = super()._sample(law)
@@ -230,7 +265,9 @@ def scaling_law(
             )  # fmt: skip
             curves = curves_of_features(memo, basis.shape[1], [step], ends, points, max_solves)
             threshold.append(np.array([curve.value[0] for curve in curves]))
-            error.append(np.array([curve.error[0] for curve in curves]))
+            error.append(
+                np.array([np.hypot(curve.error[0], memo.cost_of_bins(curve)) for curve in curves])
+            )
             unstable.append(np.array([curve.unstable_share[0] for curve in curves]))
             statuses += [curve.statuses[0] for curve in curves]
             details += [

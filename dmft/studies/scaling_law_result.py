@@ -47,6 +47,7 @@ class ScalingLaw(SavedResult, kind="scaling law", settings=("problem", "method",
         ``problem.target.hard_basis``; NaN where it is not known, infinite where the label does not
         tell enough of the feature for the spectral method.
     error : ndarray, shape (L, k_h)
+        Of sampling, of finitely many paths, and of bins of labels in which z_j^2 is averaged.
     statuses : tuple of Status
         Of all thresholds, learner by learner.
     unstable_share : ndarray, shape (L, k_h)

@@ -72,6 +72,28 @@ def test_a_feature_has_the_block_of_all_neurons():
     assert np.all(np.diff(levels) > 0.0)
 
 
+def test_errors_contain_what_bins_of_labels_cost(monkeypatch):
+    """Thresholds on half as many bins differ by what errors are more than those of paths alone."""
+
+    def law(**more):
+        return dmft.scaling_law(
+            problem_of(power_label()), METHOD, (1.0, 20.0), (1,), sampling=SAMPLING, **FEW | more
+        )
+
+    found = law()
+    fine = law(n_points=2**18)
+    monkeypatch.setattr(module._FeatureMemo, "cost_of_bins", lambda *_: 0.0)
+    alone, conditional = law(), rmt.LabelLaw.conditional
+    monkeypatch.setattr(
+        rmt.LabelLaw, "conditional", lambda law, joined=1: conditional(law, 2 * joined)
+    )
+    moved = law().threshold[2, 0] - found.threshold[2, 0]
+    cost = np.sqrt(found.error[2, 0] ** 2 - alone.error[2, 0] ** 2)
+    assert cost > 0.5 * alone.error[2, 0]
+    assert 0.5 * cost < abs(moved) < 2.0 * cost
+    assert abs(fine.threshold[2, 0] - found.threshold[2, 0]) < 2.0 * found.error[2, 0]
+
+
 def test_weak_features_in_gaussian_noise_have_the_exact_exponent():
     """1/delta_j is 4 w_j^2 / Var(y) at least, and tends to it where noise prevails."""
     gamma, rank = 0.75, np.arange(1.0, 5.0)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["run_hardness"]
 
 _SETTINGS = ("max_degree", "n_points", "seed")
-_JSON = """k easy_basis hard_basis rank_tolerance sign_flips information_exponent
+_JSON = """k easy_basis hard_basis irrelevant_basis rank_tolerance sign_flips information_exponent
 information_exponents information_status information_share information_share_stderr
 information_margin generative_exponent generative_exponents generative_share
 generative_share_stderr generative_margin delta_alg delta_alg_stderr inverse_delta_alg

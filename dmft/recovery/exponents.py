@@ -65,6 +65,7 @@ from dmft.recovery.conditional_moments import (
     conditional_moments,
     evaluations,
 )
+from dmft.recovery.directions import label_directions, with_zeros
 from dmft.recovery.label_coefficients import HermiteEnergies, hermite_energies
 from dmft.recovery.significance import Exponents, exponents_of, is_resolved, least, margin
 from dmft.recovery.weak_recovery import inverse_threshold
@@ -77,7 +78,6 @@ __all__ = ["Hardness", "hard_subspace", "hardness", "hardness_steps"]
 
 Array = NDArray[np.float64]
 
-_SAME_SPACE = 1e-3  # distance of the projectors on two subspaces taken for the same
 _LOG2_POINTS = 21  # without easy directions, of one or two Gaussians
 _LOG2_POINTS_OF_MANY = 22  # of more
 _LOG2_POINTS_GIVEN_EASY = 24  # shared by the values of z_E
@@ -150,7 +150,7 @@ class Hardness(SavedResult, kind="hardness", settings=("target", "max_degree", "
 
     _axes: ClassVar = {
         "k": "direction", "easy": "easy_direction", "hard": "hard_direction", "L": "degree",
-        "q": "asked_direction", "s": "flip",
+        "q": "asked_direction", "s": "flip", "irrelevant": "irrelevant_direction",
     }  # fmt: skip
     _rows: ClassVar = ("degree",)
     _shown: ClassVar = ("k", "k_hard", "information_exponent", "generative_exponent", "delta_alg")
@@ -188,6 +188,21 @@ class Hardness(SavedResult, kind="hardness", settings=("target", "max_degree", "
     def k_hard(self) -> int:
         """Number of hard directions."""
         return int(self.hard_basis.shape[1])
+
+    @property
+    def irrelevant_basis(self) -> Annotated[Array, "k irrelevant"]:
+        """Orthonormal basis (k, k_i) of the hard directions that labels do not depend on at all.
+
+        Found by trying: combinations of coordinates in simple ratios.
+
+        Examples
+        --------
+        >>> found = hardness(Target(lambda z, eps: z[:, 0] ** 2, k=2), n_points=2**16)
+        >>> found.irrelevant_basis[:, 0], found.status.name
+        (array([0., 1.]), 'SUCCESS')
+        """
+        shares = np.abs(self.generative_share) + self.generative_share_stderr
+        return self.hard_basis[:, np.all(shares[:, : self.k_hard] == 0.0, axis=0)]
 
     def _report(self) -> tuple[Lines, str]:
         from dmft.recovery.report import hardness_lines
@@ -313,10 +328,10 @@ def _hardness(
     progress: Callable[[int], None] | None,
 ) -> Hardness:
     search = find_hard(target.sample_labels, target.k, seed=seed, uses_noise=target.uses_noise)
-    hard, agrees = _hard_basis(target, search)
-    easy = _complement(hard)
+    easy, hard, outside, agrees = label_directions(target, search)
+    relevant = hard[:, ~outside]
     directions = np.hstack([easy, hard])
-    asked = hard if hard.shape[1] else directions
+    asked = (relevant if relevant.size else hard) if hard.shape[1] else directions
     known = easy if hard.shape[1] else np.zeros((target.k, 0))
     if n_points is None:
         many = asked.shape[1] + int(target.uses_noise) > 2
@@ -331,14 +346,23 @@ def _hardness(
         n_points=min(n_points, 2**_LOG2_POINTS),
         seed=seed,
     )
+    # What labels do not depend on has no energy; sampled ones would leave that undecided.
+    of_label.value[:, easy.shape[1] :][:, outside] = 0.0
+    of_label.stderr[:, easy.shape[1] :][:, outside] = 0.0
     information = exponents_of(of_label.value, of_label.stderr)
     moments, energy, error = _conditional(
         target, known, asked, max_degree, n_points, seed, bool(hard.shape[1]), progress
     )
     if hard.shape[1]:
+        if outside.any():
+            energy, error = (with_zeros(shares, outside) for shares in (energy, error))
         of_hard = exponents_of(energy, error)
         generative: Exponents = (1,) * easy.shape[1] + of_hard
-        inverse, inverse_error, matrix = inverse_threshold(moments, hard)
+        inverse, inverse_error, matrix = (
+            inverse_threshold(moments, relevant)
+            if relevant.size
+            else (0.0, 0.0, np.zeros((target.k, target.k)))
+        )
     else:
         generative, of_hard = (1,) * target.k, (1,) * target.k
         inverse, inverse_error, matrix = math.inf, 0.0, np.zeros((target.k, target.k))
@@ -399,30 +423,6 @@ def hardness_steps(target: Target) -> int:
     except ValueError:  # not clear numerically; hardness() says so
         return 1
     return evaluations(target.k - k_hard if k_hard else 0)
-
-
-def _hard_basis(target: Target, search: DirectionSearch) -> tuple[Array, bool]:
-    """Return the hard directions, stated or else found, and whether the two agree."""
-    if target.hard_directions is None and not isinstance(target.label, str):
-        return search.hard, search.doubtful is None
-    try:
-        stated = np.array(target.hard_basis)
-    except ValueError:
-        if target.hard_directions is not None:  # they are easy
-            raise
-        return search.hard, False  # of classes whose noise leaves it open
-    distance = np.linalg.norm(stated @ stated.T - search.hard @ search.hard.T)
-    return stated, bool(distance < _SAME_SPACE)
-
-
-def _complement(hard: Array) -> Array:
-    """Return an orthonormal basis of the complement; coordinate axes stay exact."""
-    k, k_h = hard.shape
-    projector = np.eye(k) - hard @ hard.T
-    axes = np.flatnonzero(np.abs(np.diag(projector) - 1.0) < 1e-14)
-    if len(axes) == k - k_h:
-        return np.eye(k)[:, axes]
-    return np.linalg.eigh(projector)[1][:, k_h:]
 
 
 def _conditional(

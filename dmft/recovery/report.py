@@ -38,6 +38,7 @@ def hardness_lines(result: Hardness) -> Lines:
     def basis(columns: np.ndarray[Any, Any]) -> str:
         return ", ".join(map(_direction, columns.T)) or "none"
 
+    irrelevant = result.irrelevant_basis
     lines = [
         (
             "label",
@@ -45,6 +46,7 @@ def hardness_lines(result: Hardness) -> Lines:
         ),
         ("easy directions", basis(result.easy_basis)),
         ("hard directions", basis(result.hard_basis)),
+        *([("not in the label", basis(irrelevant))] if irrelevant.size else []),
     ]
     for number, test in enumerate(result.rounds, start=1):
         shares = ", ".join(map(_share, test.explained.tolist(), test.stderr.tolist()))
@@ -57,6 +59,9 @@ def hardness_lines(result: Hardness) -> Lines:
     ]
     if result.k_hard == 0:
         return [*lines, ("delta_alg", "0: no hard direction")]
+    if irrelevant.shape == result.hard_basis.shape:
+        nothing = "infinite: labels do not depend on the hard directions, nothing is to be learned"
+        return [*lines, ("delta_alg", nothing)]
     value = with_error(result.delta_alg, result.delta_alg_stderr)
     if math.isinf(result.delta_alg):
         inverse = with_error(result.inverse_delta_alg, result.inverse_delta_alg_stderr)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmft.model.curvature_support import describe_unbounded
+from dmft.model.held_directions import held_directions
+from dmft.model.irrelevant_directions import split_irrelevant
 from rmt.status import Status
 
 if TYPE_CHECKING:
@@ -60,10 +62,10 @@ def explain_search(
         Sentences; empty if there is nothing to say.
     """
     if status is Status.UNBOUNDED_EDGE:
-        return f"{describe_unbounded(problem)} {_FINITE_SIZE}"
+        return _irrelevant(problem) or f"{describe_unbounded(problem)} {_FINITE_SIZE}"
     sentences = []
     if status is Status.NO_BRACKET:
-        sentences.append(_end_to_move(values, crossings))
+        sentences.append(_irrelevant(problem) or _end_to_move(values, crossings))
     if np.isfinite(hidden):
         sentences.append(
             f"Near delta = {hidden:.4g} the gap may change sign and change back, closer than it "
@@ -78,6 +80,17 @@ def explain_search(
             "sign: more paths would tell whether there is one."
         )
     return " ".join(sentences)
+
+
+def _irrelevant(problem: Problem) -> str:
+    """Say that labels of Gaussian latents depend on no hard direction; empty if they do."""
+    target = problem.target
+    if target.inputs is not None or not split_irrelevant(target, held_directions(problem))[1].all():
+        return ""
+    return (
+        f"Label {target.name!r} does not depend on the hard directions at all: no outlier in them "
+        "leaves the bulk at any delta, and there is no threshold."
+    )
 
 
 def explain_doubt(place: float, value: float) -> str:

@@ -508,6 +508,22 @@ def test_labels_without_information():
     assert result.status is Status.NO_COEFFICIENT
 
 
+def test_directions_that_do_not_enter_the_label_decide_nothing():
+    """They are hard (no overlap in O(1) steps), but 1/delta_alg = 2 is that of the other one."""
+    result = hardness(Target(lambda z, eps: (z[:, 0] - z[:, 1]) ** 2, k=2), n_points=2**18)
+    assert (result.status, result.generative_exponents) == (Status.SUCCESS, (2, None))
+    assert result.k_hard == 2
+    assert np.allclose(result.irrelevant_basis[:, 0], np.sqrt([0.5, 0.5]))
+    assert abs(result.inverse_delta_alg - 2.0) < 3.0 * result.inverse_delta_alg_stderr
+    assert "not in the label      (+0.7071 z1 +0.7071 z2)" in result.summary()
+    # Of a label that is z2 alone the first, hard, is not in it, and nothing is left.
+    result = hardness(Target(lambda z, eps: z[:, 1] + eps, k=2), n_points=2**16)
+    assert (result.status, result.delta_alg) == (Status.NO_COEFFICIENT, math.inf)
+    assert result.irrelevant_basis.tolist() == [[1.0], [0.0]]
+    assert "nothing is to be learned" in result.summary()
+    assert hardness("product", n_points=2**16).irrelevant_basis.shape == (2, 0)
+
+
 def test_labels_without_second_moment():
     result = hardness(Target(lambda z, eps: 1.0 / z[:, 0]), n_points=2**16)
     assert (result.status, result.information_status) == (Status.SUCCESS, Status.NONFINITE)

@@ -549,6 +549,18 @@ def test_no_bracket_says_which_end_to_move(monkeypatch, gap, words):
     assert re.search(words, result.detail)
 
 
+@pytest.mark.parametrize("loss", ["square", "pseudo-huber"])
+def test_labels_of_noise_alone_have_no_threshold(loss):
+    """Neither another bracket nor runs of finite d have one: no advice to look there."""
+    noise = dmft.Target(lambda z, eps: eps, k=1)
+    problem = dmft.Problem(noise, dmft.Network("gelu"), loss)
+    result = dmft.find_delta_nn(problem, METHOD, (1, 8), step=0)
+    assert result.status in (Status.NO_BRACKET, Status.UNBOUNDED_EDGE)
+    assert "does not depend on the hard directions" in result.detail
+    assert "raise" not in result.detail
+    assert "d=1000" not in result.detail
+
+
 def test_a_part_that_diverged_asks_for_a_smaller_step(monkeypatch):
     result = find(monkeypatch, lambda d: np.nan if d > 4 else 20 - d, (1, 10))
     assert result.status is Status.DIVERGED

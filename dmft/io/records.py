@@ -16,7 +16,8 @@ An axis may be a letter or word, such a name ``+1``, or a number. What else an a
 (units and the like, `dmft.io.quantities`) has no effect here. Fields may be other dataclasses,
 tuples and dicts of all of these, and ``| None``. A new field needs nothing but its annotation;
 files written before it have its default, and are refused where it has none.
-Fields with the metadata `NOT_STORED` are not in the file, and left to the class.
+Fields with the metadata `NOT_STORED` are not in the file, and left to the class; those with
+`STORED_IF_SET` are where they are not None.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-__all__ = ["NOT_STORED", "check_status_names", "read_record", "write_record"]
+__all__ = ["NOT_STORED", "STORED_IF_SET", "check_status_names", "read_record", "write_record"]
 
 Record = TypeVar("Record")
 
 #: Metadata of a field that is not in the file.
 NOT_STORED: Final = types.MappingProxyType({"stored": False})
+#: Metadata of a field that is in the file only where it is not None, its default.
+STORED_IF_SET: Final = types.MappingProxyType({"if_set": True})
 _PLAIN: Final = {float: "a number", int: "an integer", bool: "true or false", str: "text"}
 
 
@@ -148,7 +151,11 @@ def _packed(value: Any, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, enum.Enum):
         return value.name
     if dataclasses.is_dataclass(value):
-        entries = {field.name: getattr(value, field.name) for field in _stored(value)}
+        entries = {
+            field.name: getattr(value, field.name)
+            for field in _stored(value)
+            if not (field.metadata.get("if_set") and getattr(value, field.name) is None)
+        }
         return {key: _packed(entry, _join(name, key), arrays) for key, entry in entries.items()}
     if isinstance(value, dict):
         packed = {}

@@ -11,11 +11,12 @@ from dmft.model.inputs import Inputs
 from dmft.model.problem import Problem
 from dmft.model.target import Target
 from dmft.training.methods import method_from_config
+from rmt._validation import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["check_settings"]
+__all__ = ["check_own_laws", "check_settings"]
 
 _SAMPLING = tuple(Sampling().to_config())
 _MAKERS: dict[str, Callable[[Any], Any]] = {
@@ -34,8 +35,9 @@ def check_settings(config: Mapping[str, Any], *names: str) -> None:
     ----------
     config : mapping
     *names : str
-        All keys that it must have; ``problem``, ``networks`` (problems by name), ``target``,
-        ``method``, ``sampling`` and ``inputs`` must hold what these make of themselves.
+        All keys that it must have, beside a problem perhaps ``own_laws`` too; ``problem``,
+        ``networks`` (problems by name), ``target``, ``method``, ``sampling`` and ``inputs`` must
+        hold what these make of themselves.
 
     Raises
     ------
@@ -49,13 +51,23 @@ def check_settings(config: Mapping[str, Any], *names: str) -> None:
     ...
     ValueError: step_size must be a positive finite number, got -1.0
     """
-    check_keys("config", config, names, names)
+    more = ("own_laws",) if "problem" in names else ()
+    check_keys("config", config, (*names, *more), names)
+    check_own_laws(config.get("own_laws"))
     for name in names:
         if name in _MAKERS:
             _check(name, config[name])
     if "networks" in names:
         for problem in dict(config["networks"]).values():
             _check("problem", problem)
+
+
+def check_own_laws(values: object) -> None:
+    """Raise unless values of own laws are numbers, or None."""
+    if values is not None and not (
+        isinstance(values, list | tuple) and values and all(type(x) is float for x in values)
+    ):
+        raise ValueError(f"own_laws must be a list of numbers, got {shown(values)}")
 
 
 def _check(name: str, config: Any) -> None:

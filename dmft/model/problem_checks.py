@@ -13,6 +13,7 @@ from dmft.model.features import inputs_are_even
 from dmft.model.initialization import check_radius, check_remainder
 from dmft.model.quantile_laws import unit_interval
 from dmft.model.target import first_coordinate
+from rmt._validation import shown
 
 if TYPE_CHECKING:
     from dmft.model.losses import Loss
@@ -122,12 +123,20 @@ def check_same_settings(config: Mapping[str, Any], own: Mapping[str, Any]) -> No
     ValueError
         Naming the first setting that it has not.
     """
+    _check_same("", config, own)
+
+
+def _check_same(where: str, config: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     for key in {**config, **own}:
         stored, given = config.get(key), own.get(key)
-        if stored != given:
-            raise ValueError(
-                f"problem must be the one in the file; its {key} is {stored}, got {given}"
-            )
+        if stored == given:
+            continue
+        if isinstance(stored, Mapping) and isinstance(given, Mapping):
+            _check_same(f"{where}{key}.", stored, given)
+        said = f"its {where}{key} is {shown(stored)}, got {shown(given)}"
+        if key == "sha256" and stored and given:
+            said = f"the source code of {where[:-1]} ({config.get('custom')}) has changed"
+        raise ValueError(f"problem must be the one in the file; {said}")
 
 
 def recorded(

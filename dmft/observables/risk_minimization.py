@@ -37,6 +37,7 @@ from dmft.io.report_text import with_error
 from dmft.io.saved_result import SavedResult
 from dmft.model.catalogue import law_name
 from dmft.model.classification import describe_label
+from dmft.model.custom_laws import own_laws_entry, problem_of_record
 from dmft.model.input_laws import describe_inputs
 from dmft.model.problem import Problem
 from dmft.observables.integrability import gradients_are_undefined
@@ -143,7 +144,7 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
             to another problem than the one given.
         """
         found = super().load(path)
-        return replace(found, problem=Problem.of_record(found.config["problem"], problem))
+        return replace(found, problem=problem_of_record(found.config, problem))
 
     def _report(self) -> tuple[Lines, str]:
         return minimizer_lines(self), ""
@@ -291,7 +292,7 @@ def erm_limit(
         total = sampling.replicates + 2
         with shown_progress(progress, total, "solutions") as counting:
             values, status = minimizer(problem, delta, sampling, counting)
-    config = {"problem": problem.to_config(), "delta": delta}
+    config = {"problem": problem.to_config(), "delta": delta, **own_laws_entry(problem)}
     result = RiskMinimizer(**values, status=status, config=config, problem=problem)
     if throw and not status.ok:
         raise NumericalFailure(status)

@@ -22,6 +22,7 @@ from dmft.io.marks import DELTA, STEPS, Along, EachOf
 from dmft.io.records import NOT_STORED
 from dmft.io.saved_result import SavedResult
 from dmft.model.biases import check_biases
+from dmft.model.custom_laws import own_laws_entry, problem_of_record
 from dmft.model.inputs import Inputs
 from dmft.model.problem import Problem
 from dmft.simulation.seed_runs import (
@@ -246,8 +247,7 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
         ----------
         path : path-like
         problem : Problem, optional
-            The problem, if it has a custom label, activation or loss, whose code is not in the
-            file.
+            Needed with a custom label, activation or loss, whose code is not in the file.
 
         Raises
         ------
@@ -258,7 +258,7 @@ class Simulation(SavedResult, kind="simulation", settings=_SETTINGS):
         found = super().load(path)
         return replace(
             found,
-            problem=Problem.of_record(found.config["problem"], problem),
+            problem=problem_of_record(found.config, problem),
             method=GradientDescent.from_config(found.config["method"]),
             inputs=Inputs.from_config(found.config["inputs"]),
         )
@@ -495,6 +495,6 @@ def _assemble(
             for step in config["hessian_steps"]
         },
         statuses=statuses,
-        config=config,
+        config=config | own_laws_entry(problem),
         trained_biases=arrays.get(BIASES),
     )

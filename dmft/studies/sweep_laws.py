@@ -22,6 +22,7 @@ from dmft.hessian.finite_law import DrawnMedian, is_large
 from dmft.io.marks import DELTA, ErrorOf
 from dmft.io.report_text import cell, paths_line, problem_lines
 from dmft.io.saved_result import SavedResult
+from dmft.model.custom_laws import problem_of_record
 from dmft.model.problem import Problem
 from dmft.solver.stability import SHARE_TOLERANCE
 from dmft.studies.sweep_result import Sweep
@@ -211,7 +212,7 @@ def predict_sweep(
     check_instance("sweep", sweep, Sweep)
     if sweep.hessian_step is None:
         raise ValueError("sweep must have a hessian_step, whose Hessians are predicted")
-    known = Problem.of_record(sweep.config["problem"], problem)
+    known = problem_of_record(sweep.config, problem)
     if known is None:
         raise ValueError("problem must be given for a sweep with laws of your own")
     sampling = Sampling() if sampling is None else sampling

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from dmft._numerics.execution import Execution
 from dmft._numerics.validation import check_instance, check_integer, check_real
 from dmft.io.folders import check_folder, renamed_out
+from dmft.model.custom_laws import own_laws_entry
 from dmft.model.inputs import Inputs, get_inputs
 from dmft.model.problem import Problem
 from dmft.observables.alignment import largest_cosine, recovery_step
@@ -193,6 +194,7 @@ def sweep(
             "problem": problem.to_config(),
             "method": method.to_config(),
             "inputs": law.to_config(),
+            **own_laws_entry(problem),
         },
         **values,
     )

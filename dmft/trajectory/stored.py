@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmft.io.stored_settings import check_settings
+from dmft.io.records import STORED_IF_SET
+from dmft.io.stored_settings import check_own_laws, check_settings
 from dmft.solver.runs import Run
 from dmft.training.methods import method_from_config
 
@@ -30,11 +31,13 @@ class StoredTrajectory:
     runs: Annotated[tuple[Run, ...], "R"]
     test_loss: Annotated[FloatArray, "R T"]
     test_error: Annotated[FloatArray, "R T"]
+    own_laws: tuple[float, ...] | None = field(default=None, metadata=STORED_IF_SET)
 
     def check(self) -> None:
         """Raise ValueError unless settings and runs are complete and belong together."""
         names = ("problem", "method", "sampling")
         check_settings({name: getattr(self, name) for name in names}, *names)
+        check_own_laws(self.own_laws)
         m, k = len(self.problem["network"]["second_layer"]), self.problem["target"]["k"]
         for run in self.runs:
             is_narrow = run.n_times > 0 and run.weights.shape[2] < k + m

@@ -16,7 +16,7 @@ from dmft.io.marks import DELTA, STEPS, TIME, EachOf
 from dmft.io.quantities import public_arrays
 from dmft.io.records import read_record, write_record
 from dmft.io.result import Result
-from dmft.model.problem import Problem
+from dmft.model.custom_laws import own_laws, problem_of_record
 from dmft.solver.runs import Run
 from dmft.solver.stability import UnstablePaths
 from dmft.solver.tolerances import compression_along, rank_tolerances
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from dmft.hessian.finite_law import FiniteLaw
     from dmft.io.report_text import Lines
+    from dmft.model.problem import Problem
     from rmt import HessianLaw, Span
 
 __all__ = ["Trajectory"]
@@ -126,6 +127,7 @@ class Trajectory(Result):
         self._quantities = Quantities(problem, delta, method, sampling, runs, stored)
         self._n_times = self._quantities.n_times
         self._problem_config = None if stored is None else stored.problem
+        self._own_laws = own_laws(problem) if stored is None else stored.own_laws
         self._laws: dict[int, HessianLaw] = {}
         self._spans: tuple[int, list[Span]] | None = None  # of the step last asked for
 
@@ -450,6 +452,7 @@ class Trajectory(Result):
             runs=tuple(without_paths(run) for run in self._runs),
             test_loss=self._quantities.test_losses,
             test_error=self._quantities.test_errors,
+            own_laws=self._own_laws,
         )
 
     @classmethod
@@ -471,7 +474,7 @@ class Trajectory(Result):
         """
         stored = read_record(path, KIND, StoredTrajectory, StoredTrajectory.check)
         return cls(
-            Problem.of_record(stored.problem, problem),
+            problem_of_record(vars(stored), problem),
             stored.delta,
             method_from_config(stored.method),
             Sampling(**stored.sampling),

@@ -183,6 +183,17 @@ def test_a_changed_source_resumes_nothing(folder):
         run()
 
 
+def test_a_result_of_another_source_says_whose(folder):
+    method, sampling = dmft.GradientDescent(0.1, 1), dmft.Sampling(64, 2)
+    problem = dmft.load_run(folder / "run.toml").problem
+    dmft.solve(problem, 2.0, method, sampling, threads=1).save(folder / "run.npz")
+    with (folder / "labels.py").open("a") as stream:
+        stream.write("# another\n")
+    words = r"in the file; the source code of target\.label \(labels\.py:parity\) has changed$"
+    with pytest.raises(ValueError, match=words):
+        dmft.load(folder / "run.npz", dmft.load_run(folder / "run.toml").problem)
+
+
 def test_nothing_is_imported_for_the_catalogue(folder, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "gelu.py").write_text("raise SystemExit\n")

@@ -132,6 +132,31 @@ def test_another_problem_is_refused(trajectory, tmp_path):
         dmft.Trajectory.load(tmp_path / "run.npz", problem=3)
 
 
+def test_a_function_that_has_changed_is_refused_whatever_its_name(tmp_path):
+    def problem(factor):
+        def label(z, eps):
+            return factor * z[:, 0] ** 2 + eps
+
+        return dmft.Problem(dmft.Target(label), dmft.Network("linear"), "square", weight_decay=0.1)
+
+    same, other = problem(1.0), problem(1.001)
+    method = dmft.GradientDescent(0.1, 1)
+    made = [
+        dmft.solve(same, 2.0, method, dmft.Sampling(64, 2)),
+        dmft.simulate(same, 2.0, method, d=10, seeds=1),
+        dmft.erm_limit(same, 2.0),
+    ]
+    for result in made:
+        result.save(tmp_path / "first.npz")
+        dmft.load(tmp_path / "first.npz").save(tmp_path / "again.npz")
+        assert dmft.load(tmp_path / "again.npz", problem(1.0)) == result
+        with pytest.raises(ValueError, match=r"same names \(label\), but give other values"):
+            dmft.load(tmp_path / "again.npz", other)
+    runs = dmft.sweep(same, [2.0], method, d=[10], seeds=1, hessian_step=1)
+    with pytest.raises(ValueError, match="give other values"):
+        dmft.predict_sweep(runs, problem=other)
+
+
 def test_a_run_that_fails_at_once_is_empty_and_says_so():
     broken = dmft.Activation(lambda r: 1e200 * r, lambda r: np.full_like(r, 1e200), np.zeros_like)
     problem = dmft.Problem("phase-retrieval", dmft.Network(broken), "square")

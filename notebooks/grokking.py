@@ -152,11 +152,11 @@ for i, simulation in enumerate(simulations):
     low, median, high = np.nan_to_num(prediction.fall_time[i], nan=np.inf)
     before.extend(times < median)
     inside.extend((low <= times) & (times <= high))
-    quantiles = np.quantile(times, (0.5, 0.1, 0.9), method="nearest")
+    tenth, last = np.quantile(times, (0.1, 0.9), method="nearest")  # of times that may be inf
     print(
         f"d = {simulation.d:4d}, median (10 % to 90 %) of the step of the fall: predicted "
         f"{median:5.1f} ({low:.1f} to {high:.1f}), simulated "
-        f"{quantiles[0]:5.1f} ({quantiles[1]:.1f} to {quantiles[2]:.1f})"
+        f"{np.median(times):5.1f} ({tenth:.1f} to {last:.1f})"
     )
 count = len(before)
 print(f"share of the runs before the median: {np.mean(before):.2f} +- {0.5 / count**0.5:.2f} (0.5)")

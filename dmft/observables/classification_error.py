@@ -82,7 +82,7 @@ def expected_test_error(
     if not problem.target.has_sign_labels:
         return errors
     dimension = problem.k + problem.m - 1 + further_coordinates(problem)
-    rules = _tensor_rules(problem, dimension)
+    rules = problem.remembered("lines of test errors", lambda: _tensor_rules(problem, dimension))
     sampled: _Lines | None = None
     scrambles = list(replicates)
     for t, (M, C) in enumerate(zip(overlap, norm, strict=True)):
@@ -198,33 +198,32 @@ def sign_masses(
     >>> positive.round(6).tolist()
     [0.5, 1.0]
     """
-    one = direction.ndim == 1
-    grid = _grid(start, direction[:, None] if one else direction, kinks)
+    if direction.ndim == 1:
+        direction = direction[:, np.newaxis]
+    grid = _grid(start, direction, kinks)
 
-    def at(lines: NDArray[np.intp], s: FloatArray) -> FloatArray:
-        along = direction[:, None] if one else direction[:, lines]
-        return output(start[:, lines] + along * s)
+    def on(lines: NDArray[np.intp], sign: float = 1.0) -> Callable[[FloatArray], FloatArray]:
+        """Return the output along some of the lines, times a sign."""
+        here = start[:, lines]
+        along = direction if direction.shape[1] == 1 else direction[:, lines]
+        return lambda s: sign * output(here + along * s)
 
-    every = np.arange(start.shape[1])
-    f = np.stack([at(every, row) for row in grid])
+    f = np.stack([output(start + direction * row) for row in grid])
     # Two sign changes within a panel leave no trace on the grid but a dip of |f|.
     dips, rows = _dips(f)
     vertex = _vertex(grid, np.abs(f), dips, rows)
-    at_vertex = at(dips, vertex)
+    at_vertex = on(dips)(vertex)
     masses = []
     for sign in (1.0, -1.0):
-
-        def signed(lines: NDArray[np.intp], s: FloatArray, sign: float = sign) -> FloatArray:
-            return sign * at(lines, s)
-
         on_grid = sign * f > 0.0
         mass = on_grid[-1].astype(np.float64)
         i, lines = np.nonzero(on_grid[:-1] != on_grid[1:])
         before = on_grid[i, lines]
-        _add_change(mass, lines, grid[i, lines], grid[i + 1, lines], before, signed)
+        _add_change(mass, lines, grid[i, lines], grid[i + 1, lines], before, on(lines, sign))
         before = on_grid[rows, dips]
         new = (sign * at_vertex > 0.0) != before
         lines, i, s, before = dips[new], rows[new], vertex[new], before[new]
+        signed = on(lines, sign)
         _add_change(mass, lines, grid[i - 1, lines], s, before, signed)
         _add_change(mass, lines, s, grid[i + 1, lines], ~before, signed)
         if not len(kinks) and np.all(f):  # smooth, so that it vanishes nowhere for long
@@ -275,7 +274,7 @@ def _add_change(
     left: FloatArray,
     right: FloatArray,
     before: Signs,
-    signed: Callable[[NDArray[np.intp], FloatArray], FloatArray],
+    signed: Callable[[FloatArray], FloatArray],
 ) -> None:
     """Add to the `mass` of lines what changes between two points of each.
 
@@ -285,9 +284,9 @@ def _add_change(
 
     for _ in range(_HALVINGS):
         middle = 0.5 * (left + right)
-        same = (signed(lines, middle) > 0.0) == before
+        same = (signed(middle) > 0.0) == before
         left, right = np.where(same, middle, left), np.where(same, right, middle)
-    low, high = np.abs(signed(lines, left)), np.abs(signed(lines, right))
+    low, high = np.abs(signed(left)), np.abs(signed(right))
     share = np.divide(low, low + high, out=np.full_like(low, 0.5), where=low + high > 0.0)
     # What was inside before the change is Phi(s) of it, what comes inside is 1 - Phi(s): the 1 is
     # counted where the line ends.

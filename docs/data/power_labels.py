@@ -3,6 +3,6 @@
 import numpy as np
 
 
-def power_sum(z, eps):
-    """Return sum_j z_j^2 / j."""
-    return z**2 @ (1.0 / np.arange(1, z.shape[1] + 1))
+def power_sum(z, eps, gamma):
+    """Return sum_j j^-gamma z_j^2."""
+    return z**2 @ np.arange(1.0, z.shape[1] + 1.0) ** -gamma

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dmft.cli.exits import UsageError
-from dmft.cli.output import Output, execution, picked, unused_accuracy
+from dmft.cli.output import Output, execution, first_lines, picked, unused_accuracy
 from dmft.cli.run_files import (
     bracket_of,
     given,
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     import argparse
 
     from dmft.config.config import RunFile
+    from dmft.io.report_text import Lines
     from dmft.model.problem import Problem
     from dmft.studies.algorithmic_threshold import AlgorithmicGap
     from dmft.studies.step_axis import StepAxis, StepSeries
 
 __all__ = ["run_algorithmic_gap"]
 
+_FIRST = ("method", "estimate")
 _CURVE = "steps times value stderr interpolation_error bias statuses detail unstable_share"
 
 
@@ -44,7 +46,7 @@ def run_algorithmic_gap(arguments: argparse.Namespace) -> int:
     if check is not None and arguments.workers is not None:
         check = dataclasses.replace(check, workers=arguments.workers)
     with Output(arguments, run) as output:
-        with execution(arguments, output, "gap") as running:
+        with execution(arguments, output, "gap", lambda: _first_lines(run, problems)) as running:
             result = algorithmic_gap(
                 run.problem.target,
                 problems,
@@ -80,6 +82,26 @@ def _gap_run(arguments: argparse.Namespace) -> RunFile:
     n_steps = given(arguments, "method").get("n_steps", run.algorithmic_gap.n_steps)
     settings = dataclasses.replace(run.algorithmic_gap, n_steps=n_steps)
     return dataclasses.replace(run, method=until(run.method, n_steps), algorithmic_gap=settings)
+
+
+def _first_lines(run: RunFile, problems: list[Problem]) -> Lines:
+    """Name label and method, and about what the curves of all networks and step sizes take."""
+    from dmft.config.settings import CurveSettings, ThresholdSettings
+    from dmft.model.classification import describe_label
+    from dmft.training.gradient_descent import GradientDescent
+
+    settings = run.algorithmic_gap
+    grid = CurveSettings(**settings.stated("steps", "points"))
+    run = dataclasses.replace(run, curve=grid, threshold=ThresholdSettings(), accuracy=None)
+    each = [dataclasses.replace(run, problem=problem) for problem in problems]
+    parts = [(run, "label"), *((one, "curve") for one in each)]
+    for size in filter(None, settings.step_sizes or ()):  # of a flow it is not known
+        steps = max(round((settings.time or 0.0) / size), 1)
+        descent = dataclasses.replace(each[0], method=GradientDescent(size, steps))
+        parts += [(descent, "threshold")] * (2 if settings.compare_fresh else 1)
+    lines = dict(first_lines(run, "curve", parts))
+    label = describe_label(run.problem.target.to_config())
+    return [("label", f"{run.name}: {label}"), *((name, lines[name]) for name in _FIRST)]
 
 
 def _networks(run: RunFile) -> list[Problem]:

@@ -52,16 +52,16 @@ def run_cascade(arguments: argparse.Namespace) -> int:
 
 def _first_lines(run: RunFile, options: dict[str, Any]) -> Lines:
     """Name problem and method, and about what the features of all stages take."""
+    from dmft.config.settings import CurveSettings
     from dmft.studies.cascade import features_of, problems_of
-    from dmft.threshold.horizon import checked_steps
 
+    grid = CurveSettings(**run.cascade.stated("steps", "points", "d", "draws"))
     parts = []
     for problem in problems_of(run.problem, options.get("learned", ())):
-        stage = replace(run, problem=problem)
+        stage = replace(run, problem=problem, curve=grid)
         count = features_of(problem, options.get("features"))
         parts += [(stage, "curve"), *[(stage, "feature")] * (count - 1)] if count else []
-    n_read = len(checked_steps(run.cascade.steps, run.method))
-    return first_lines(run, "curve", parts, n_read)
+    return first_lines(run, "curve", parts)
 
 
 def _json(result: Cascade) -> dict[str, Any]:

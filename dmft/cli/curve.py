@@ -12,8 +12,6 @@ from dmft.cli.run_files import bracket_of, run_of_horizon, which_of
 if TYPE_CHECKING:
     import argparse
 
-    from dmft.config.config import RunFile
-    from dmft.io.report_text import Lines
 
 __all__ = ["run_curve"]
 
@@ -32,7 +30,7 @@ def run_curve(arguments: argparse.Namespace) -> int:
     settings = run.curve
     bracket = bracket_of(run, "curve")
     with Output(arguments, run) as output:
-        with execution(arguments, output, "curve", lambda: _first_lines(run)) as running:
+        with execution(arguments, output, "curve", lambda: first_lines(run, "curve")) as running:
             result = delta_nn_curve(
                 run.problem,
                 run.method,
@@ -53,10 +51,3 @@ def run_curve(arguments: argparse.Namespace) -> int:
         status = result.limit.status
     lines, table = curve_lines(result, run.name), curve_table(result)
     return output.report("curve", status, picked(result, _JSON), lines, table)
-
-
-def _first_lines(run: RunFile) -> Lines:
-    """Name problem and method, and about what the curve takes."""
-    from dmft.threshold.horizon import checked_steps
-
-    return first_lines(run, "curve", n_read=len(checked_steps(run.curve.steps, run.method)))

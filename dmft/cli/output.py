@@ -49,6 +49,7 @@ _FIRST_WIDTH = 14
 # Of files that a run may write.
 _SUFFIXES = (".npz", ".csv", ".png", ".pdf", ".svg")
 # Settings of a run file that say how long to go on, not where to.
+_COMMAND_SECONDS = 2.0  # of its start, of reading compiled functions, of figures
 _BUDGETS = ("max_paths", "max_seconds")
 
 
@@ -313,20 +314,15 @@ def execution(
         raise KeyboardInterrupt(f"the same command goes on from {folder}") from None
 
 
-def first_lines(
-    run: RunFile, computation: str, parts: Sequence[tuple[RunFile, str]] = (), n_read: int = 1
-) -> Lines:
-    """Name problem and method, and about what the command, or each of its parts, takes.
-
-    With `n_read` the number of steps at which gaps are read.
-    """
+def first_lines(run: RunFile, computation: str, parts: Sequence[tuple[RunFile, str]] = ()) -> Lines:
+    """Name problem and method, and about what the command, or all of its parts, take."""
     from dmft._numerics.machine_memory import readable
     from dmft._numerics.progress import duration
     from dmft.scans.cost import roughly
 
-    each = [roughly(*part, n_read) for part in parts or [(run, computation)]]
+    each = [roughly(*part) for part in parts or [(run, computation)]]
     seconds, n_bytes = sum(time for time, _ in each), max(memory for _, memory in each)
-    took = f"about {duration(max(seconds, 1.0))} of processor time, {readable(n_bytes)}"
+    took = f"about {duration(seconds + _COMMAND_SECONDS)} of processor time, {readable(n_bytes)}"
     return [*problem_lines(run), ("estimate", took)]
 
 

@@ -55,9 +55,12 @@ def run_scaling_law(arguments: argparse.Namespace) -> int:
 
 def _first_lines(run: RunFile, options: dict[str, Any]) -> Lines:
     """Name problem and method, and about what networks of all widths take."""
+    from dmft.config.settings import CurveSettings
     from dmft.studies.scaling_law import WIDTHS, widened
 
-    widths = options.get("widths", WIDTHS)
+    settings, widths = run.scaling_law, options.get("widths", WIDTHS)
+    grid = CurveSettings(steps=settings.steps or (run.method.n_steps,), points=settings.points)
+    run = replace(run, curve=grid, accuracy=None)
     parts = [(replace(run, problem=widened(run.problem, m)), "curve") for m in widths]
     return first_lines(run, "curve", parts)
 

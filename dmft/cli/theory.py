@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,8 +90,11 @@ def _at_sizes(
 
     settings = run.threshold
     assert settings.d is not None
+    limit = replace(settings, d=None, draws=None)
+    each = [limit, *(replace(settings, d=(d,)) for d in settings.d)]
+    parts = [(replace(run, threshold=one), "threshold") for one in each]
     with execution(
-        arguments, output, "threshold", lambda: first_lines(run, "threshold")
+        arguments, output, "threshold", lambda: first_lines(run, "threshold", parts)
     ) as running:
         return delta_nn_at_sizes(
             run.problem,
@@ -149,16 +153,17 @@ def run_spectrum(arguments: argparse.Namespace) -> int:
     if sizes:
         check_same_samples(run.method)
         check_dimension(sizes[0], delta, run.problem.m)
+    # What happens after the step does not matter to it, and it is of the paths stated.
+    followed = replace(run, method=run.method.until(step), accuracy=None)
     with Output(arguments, run) as output:
         with execution(
-            arguments, output, "spectrum", lambda: first_lines(run, "trajectory")
+            arguments, output, "spectrum", lambda: first_lines(followed, "trajectory")
         ) as running:
-            # What happens after the step does not matter to it.
             trajectory = solve(
-                run.problem,
+                followed.problem,
                 delta,
-                run.method.until(step),
-                run.sampling,
+                followed.method,
+                followed.sampling,
                 keep_paths=True if arguments.flow else None,
                 **running.options(),
             )

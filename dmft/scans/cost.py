@@ -12,6 +12,8 @@ from dmft._numerics.sampling import Sampling, power_of_two
 from dmft._numerics.workers import single_threaded_blas
 from dmft.scans.readings import ReadingName
 from dmft.solver.memory import surely_needed
+from dmft.threshold.horizon import checked_steps
+from dmft.threshold.question import expected_solves
 from dmft.trajectory.solving import solve
 
 if TYPE_CHECKING:
@@ -25,18 +27,31 @@ _SPARE: Final = 1.5  # what an allocator does not give back at once
 _MOST_RANK: Final = 150  # directions of a basis per neuron, roughly, before truncation holds them
 _MEASURED_PATHS: Final = 512
 _MEASURED_STEPS: Final = (8, 24)
-# Of other computations one; a further feature, and the first of a stage, of a cascade.
-_SOLVES: Final = {"threshold": 14, "curve": 13, "feature": 4}
-_ROOT_SOLVES: Final = 2
+_FEATURE_SOLVES: Final = 4  # of a further feature, and of the first of a stage, of a cascade
+# On the most paths: around one root, and around those of all steps of a curve, a part of which each
+# is read at.
+_ROOT_SOLVES, _CURVE_ROOT_SOLVES, _SHARE_READ = 2, 6, 0.75
 # Error of a threshold on 8 x 1024 paths, roughly; it falls like the root of their number.
 _ERROR, _ERROR_OF_LATER, _PATHS_OF_ERROR = 0.02, 0.05, 1024
-_FLOPS: Final = 1e9  # of gradient descent at finite d, per second and core
+_FLOPS: Final = 3e9  # of gradient descent at finite d, per second and core
+_RUN_SECONDS, _WIDE_RUN_SECONDS = 2e-4, 3e-3  # a step takes beside these, of one neuron and of more
 # As `_measured` finds them on a core of 2025, for one neuron; and what a step of a run takes too.
 _ROUGH_RATES: Final = (1.0e-6, 1.2e-8)
 _STEP_SECONDS: Final = 3.5e-4
-_LAW_SECONDS: Final = 2e-7  # of edges and gap of a law, for a path; grows like the cube of neurons
+# Of edges and gap of a law: for a path, which grows like the cube of neurons, and beside that, of
+# numbers and of matrices, for each neuron.
+_PATH_SECONDS: Final = 2e-7
+_LAW_SECONDS, _MATRIX_LAW_SECONDS = 6e-4, 9e-3
+# Of a law at step 0, of numbers; of matrices, on more points, for the cube of neurons. How many of
+# them a search, and a curve, look at.
+_START_SECONDS, _MATRIX_START_SECONDS = 7e-3, 0.12
+_STARTS, _MATRIX_STARTS = 70, 14
+# Of one draw of the weights of a run; draws that a gap takes at step 0 and later, about.
+_DRAW_SECONDS, _DRAWS_AT_START, _DRAWS = 0.01, 64, 16
+_LIMIT_SECONDS: Final = 0.035  # of the limit of a curve, for a step
 _LABEL_SECONDS: Final = 5.0
-_PLAN_SECONDS: Final = 2.0  # of other tasks
+_EXACT_SECONDS: Final = 1.0  # of risk minimisers and spectral methods
+_EXACT: Final = ("minimizer", "spectral-method", "spectral-threshold")
 
 
 class _Costed(Protocol):
@@ -157,7 +172,7 @@ def _paths(task: _Costed) -> tuple[int, int]:
     return first, int(min(max(power_of_two(wanted), first), accuracy.max_paths))
 
 
-def roughly(run: RunFile, computation: str, n_read: int = 1) -> tuple[float, float]:
+def roughly(run: RunFile, computation: str) -> tuple[float, float]:
     """Estimate processor time (seconds) and memory (bytes) of a command, without measuring.
 
     Parameters
@@ -166,20 +181,54 @@ def roughly(run: RunFile, computation: str, n_read: int = 1) -> tuple[float, flo
     computation : {"threshold", "curve", "feature", "trajectory"}
         As in `dmft.scans.computations.COMPUTATIONS`; "feature": what the curve of a further outlier
         adds to that of the first.
-    n_read : int
-        Number of steps at which a solve gives the gap.
     """
     task = _Command(computation, run)
-    n_steps, n_runs = run.method.n_steps, run.sampling.replicates + 1
-    count = _SOLVES.get(computation, 1)
-    seconds = _Model(_ROUGH_RATES).seconds(task) + count * n_runs * n_steps * _STEP_SECONDS
-    if count > 1:  # a law of each replicate, and one of all
-        first, last = _paths(task)
-        images = 2 if run.problem.is_antithetic else 1
-        n_paths = count * first + (_ROOT_SOLVES * last if last > first else 0)
-        n_paths *= 2 * images * run.sampling.replicates
-        seconds += n_read * n_paths * _LAW_SECONDS * run.problem.m**3
-    return seconds, bytes_of(task)
+    return _Model(_ROUGH_RATES).seconds(task), bytes_of(task)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Solves of equal length on as many paths, and Hessians that are read from each."""
+
+    count: float
+    n_steps: int
+    n_paths: int
+    readings: float = 0.0
+
+
+def _work(task: _Costed) -> tuple[list[_Work], int]:
+    """Count the solves of a task, and the laws that are looked at of step 0."""
+    run, kind = task.run, task.computation
+    starts = _STARTS if run.problem.m == 1 else _MATRIX_STARTS
+    first, last = _paths(task)
+    is_refined = run.accuracy is not None and last > first
+    if kind == "threshold":
+        settings = run.threshold
+        step = run.method.n_steps if settings.step is None else settings.step
+        count = expected_solves(**_points(settings.scan_points))
+        if not step:
+            return [], count if settings.d else starts
+        refined = [_Work(_ROOT_SOLVES, step, last, 1.0)] if is_refined else []
+        return [_Work(count, step, first, 1.0), *refined], 0
+    if kind in ("curve", "feature"):
+        steps = checked_steps(run.curve.steps, run.method)
+        later = sum(step > 0 for step in steps)
+        of_start = starts if steps[0] == 0 and kind == "curve" else 0
+        if not later:
+            return [], of_start
+        count = expected_solves(**_points(run.curve.points)) if kind == "curve" else _FEATURE_SOLVES
+        around = _Work(_CURVE_ROOT_SOLVES, steps[-1], last, _SHARE_READ * later)
+        refined = [around] if is_refined else []
+        return [_Work(count, steps[-1], first, later), *refined], of_start
+    if kind == "hessian":
+        read = {ReadingName.parse(text).step or 0 for text in task.readings}
+        return [_Work(1, max(read), first, len(read - {0}))], int(0 in read)
+    refined = [_Work(_ROOT_SOLVES, run.method.n_steps, last)] if is_refined else []
+    return [_Work(1, run.method.n_steps, first), *refined], 0
+
+
+def _points(stated: int | None) -> dict[str, int]:
+    return {} if stated is None else {"points": stated}
 
 
 class _Model:
@@ -197,23 +246,30 @@ class _Model:
         if task.computation == "runs":
             settings, m = run.sweep, run.problem.m
             d, delta = (settings.d or (1,))[-1], (settings.deltas or (1.0,))[0]
-            return settings.seeds * run.method.n_steps * 4.0 * delta * d * d * m / _FLOPS
-        step = run.method.n_steps
-        count = _SOLVES.get(task.computation, 1)
-        if task.computation == "threshold" and run.threshold.step is not None:
-            step = run.threshold.step
-        if task.computation == "hessian":
-            step = max(ReadingName.parse(text).step or 0 for text in task.readings)
-        if not step:
-            return _PLAN_SECONDS
-        first, last = _paths(task)
-        seconds = count * self._solve(run, step, first)
-        if run.accuracy is not None and last > first:
-            seconds += _ROOT_SOLVES * self._solve(run, step, last)
+            step = 4.0 * delta * d * d * m / _FLOPS
+            step += _RUN_SECONDS if m == 1 else _WIDE_RUN_SECONDS
+            return settings.seeds * run.method.n_steps * step
+        if task.computation in _EXACT:
+            return _EXACT_SECONDS
+        work, starts = _work(task)
+        m = run.problem.m
+        start = _START_SECONDS if m == 1 else _MATRIX_START_SECONDS * m**3
+        drawn: float | None = None
+        if (run.threshold if task.computation == "threshold" else run.curve).d:
+            drawn, start = _DRAWS * _DRAW_SECONDS * m**2, _DRAWS_AT_START * _DRAW_SECONDS * m**2
+        seconds = starts * start
+        for part in work:
+            reading = _reading(run, part.n_paths) if drawn is None else drawn
+            each = self._solve(run, part.n_steps, part.n_paths) + part.readings * reading
+            seconds += part.count * each
+        if task.computation == "curve" and work:
+            seconds += _LIMIT_SECONDS * work[0].readings
         return seconds
 
     def _solve(self, run: RunFile, n_steps: int, n_paths: int) -> float:
         """Estimate the time of one solve: its steps get longer as the basis grows."""
+        if not n_steps:
+            return 0.0
         key = run.problem.m, type(run.method).__name__
         if key not in self._rates and self._given is not None:
             m = run.problem.m
@@ -223,7 +279,18 @@ class _Model:
         constant, growth = self._rates[key]
         rank = min(n_steps, _MOST_RANK)
         work = constant * n_steps + growth * rank * (n_steps - rank / 2.0)
-        return work * n_paths * run.sampling.replicates / 8.0
+        replicates = run.sampling.replicates
+        of_steps = (replicates + 1) * n_steps * _STEP_SECONDS if self._given else 0.0
+        return work * n_paths * replicates / 8.0 + of_steps
+
+
+def _reading(run: RunFile, n_paths: int) -> float:
+    """Estimate the time of the gap at a step: of the law of all paths, and of each replicate."""
+    m, replicates = run.problem.m, run.sampling.replicates
+    each = _LAW_SECONDS if m == 1 else _MATRIX_LAW_SECONDS * m
+    images = 2 if run.problem.is_antithetic else 1
+    drawn = 2 * images * replicates * n_paths  # in the law of all, and in those of parts
+    return (replicates + 1) * each + drawn * _PATH_SECONDS * m**3
 
 
 def _measured(run: RunFile) -> tuple[float, float]:

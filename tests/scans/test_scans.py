@@ -15,7 +15,7 @@ from dmft._numerics.workers import worker_count
 from dmft.config.config import RunFile
 from dmft.io.tables import to_csv
 from dmft.scans import running, scans
-from dmft.scans.cost import bytes_of
+from dmft.scans.cost import bytes_of, roughly
 from dmft.scans.quantities import QUANTITIES, check_quantity
 from dmft.scans.running import workers_within
 from dmft.scans.scans import dry_run, question_of
@@ -403,6 +403,24 @@ def test_a_dry_run_counts_and_learns_from_what_is_done(tmp_path):
     run(axes={"target.noise": [0.0]}, quantity=["gap", "threshold@0"], checkpoint=tmp_path)
     after = dry_run(question, tmp_path)
     assert (after.n_tasks, after.n_done, after.measured) == (4, 2, True)
+
+
+def test_estimates_count_solves_laws_and_draws():
+    def seconds(computation, **tables):
+        changes = {"curve": {"bracket": [1.0, 9.0]}, "threshold": {"bracket": [1.0, 9.0]}, **tables}
+        return roughly(RunFile.from_config({**TABLES, **changes}, "run"), computation)[0]
+
+    two = {"network": {"second_layer": [1.0, -1.0]}}
+    # Laws of matrices take long: more of them, more time, whatever the solves take.
+    assert seconds("curve", **two) > 10 * seconds("curve")
+    last = {"curve": {"bracket": [1.0, 9.0], "steps": [2]}}
+    assert seconds("curve", **two) > 1.5 * seconds("curve", **two, **last)
+    start = {"bracket": [1.0, 9.0], "step": 0}
+    assert seconds("threshold", **two, threshold=start) > 10 * seconds("threshold", threshold=start)
+    drawn = {"bracket": [1.0, 9.0], "d": [500]}
+    assert seconds("threshold", threshold=drawn) > 1.5 * seconds("threshold")
+    # What is exact takes no solve.
+    assert seconds("spectral-threshold") == seconds("minimizer") < seconds("label")
 
 
 def test_more_paths_need_more_memory():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = ["NumericalFailure", "Status", "first_failure"]
 
@@ -134,6 +135,13 @@ class NumericalFailure(RuntimeError):  # noqa: N818 - it carries a Status, not a
     detail : str
         Numbers that belong to it, possibly empty.
 
+    Parameters
+    ----------
+    status, detail
+        These.
+    text : str
+        What the message says in place of the status.
+
     Examples
     --------
     >>> try:
@@ -143,7 +151,13 @@ class NumericalFailure(RuntimeError):  # noqa: N818 - it carries a Status, not a
     ('NO_BRACKET', 'gap is positive at both ends')
     """
 
-    def __init__(self, status: Status, detail: str = "") -> None:
+    def __init__(self, status: Status, detail: str = "", text: str = "") -> None:
         self.status = status
         self.detail = detail
-        super().__init__(f"{status.name}: {status.value}" + (f" {detail}" if detail else ""))
+        self._text = text
+        said = text or status.value
+        super().__init__(f"{status.name}: {said}" + (f" {detail}" if detail else ""))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Restore from the status, in another process too."""
+        return type(self), (self.status, self.detail, self._text)

@@ -17,7 +17,7 @@ def result_of(function: Callable[..., Any], *arguments: Any, failed: str) -> Any
     Raises
     ------
     ValueError
-        Of one line that begins with `failed`, if the function raises anything.
+        Of one line that begins with `failed`, if the function raises anything, or exits.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def result_of(function: Callable[..., Any], *arguments: Any, failed: str) -> Any
     """  # noqa: E501
     try:
         return function(*arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"{failed}{type(error).__name__}: {said}") from error
 

@@ -58,7 +58,8 @@ def run_spectral_method(arguments: argparse.Namespace) -> int:
         if np.size(result.x):
             output.draw("spectral-method", "plot_spectral_method", result)
     data: dict[str, Any] = {"delta": delta, **picked(result, _SPECTRAL)}
-    return output.report("spectral-method", result.status, data, spectral_lines(result, run.name))
+    lines, text = spectral_lines(result, run.name), result._status_text
+    return output.report("spectral-method", result.status, data, lines, text=text)
 
 
 def _run(arguments: argparse.Namespace) -> RunFile:

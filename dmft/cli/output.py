@@ -226,8 +226,12 @@ class Output:
         data: dict[str, Any],
         lines: Sequence[tuple[str, str]],
         table: str = "",
+        text: str = "",
     ) -> int:
-        """Print `data` as JSON, or `lines` and a table that follows them; return the exit code."""
+        """Print `data` as JSON, or `lines` and a table that follows them; return the exit code.
+
+        With `text` in place of what the status says.
+        """
         from dmft.io.report_text import report_text, status_line
         from dmft.io.results import software_commit, software_version
 
@@ -241,7 +245,7 @@ class Output:
                     "version": software_version(),
                     "commit": software_commit(),
                     "status": status.name,
-                    "message": status.value,
+                    "message": text or status.value,
                     **data,
                     "config": self._run.to_config(),
                     "files": [str(path) for path in self.files],
@@ -250,7 +254,7 @@ class Output:
             )
             return code
         last = [
-            status_line(status),
+            status_line(status, text),
             *(("wrote", str(path)) for path in self.files),
             ("time", f"{seconds:.1f} s"),
         ]

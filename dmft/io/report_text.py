@@ -55,9 +55,9 @@ def report_text(
     return block([*lines, *last])
 
 
-def status_line(status: Status) -> tuple[str, str]:
+def status_line(status: Status, text: str = "") -> tuple[str, str]:
     """Write a status, with what to try next where it is no success."""
-    return "status", status.name if status.ok else f"{status.name}: {status.value}"
+    return "status", status.name if status.ok else f"{status.name}: {text or status.value}"
 
 
 def problem_lines(config: Mapping[str, Any], name: str = "") -> Lines:

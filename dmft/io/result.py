@@ -60,6 +60,11 @@ class Result:
         """Return lines of names and values, and a table or nothing."""
         raise NotImplementedError
 
+    @property
+    def _status_text(self) -> str:
+        """What a status says of a result of this kind, if not what it says of all; or nothing."""
+        return ""
+
     def _record(self) -> Any:
         """Return the dataclass that is compared, and stored."""
         return self
@@ -75,7 +80,7 @@ class Result:
             Some lines, problem and method first, the status last.
         """
         lines, table = self._report()
-        return report_text(lines, [status_line(self.status)], table)
+        return report_text(lines, [status_line(self.status, self._status_text)], table)
 
     def __str__(self) -> str:
         return self.summary()
@@ -98,7 +103,7 @@ class Result:
     def _repr_html_(self) -> str:
         """Return a small table and a figure, as notebooks show them."""
         lines, table = self._report()
-        rows = [*lines, status_line(self.status)]
+        rows = [*lines, status_line(self.status, self._status_text)]
         cells = "".join(
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             f"<td style='text-align:left'>{html.escape(text)}</td></tr>"

@@ -50,6 +50,10 @@ _POINTS = 2**17
 _BRACKET = (0.01, 1000.0)
 _OPTIMAL = ("optimal", "optimal-scalar")
 _GRID = 241  # of the density
+_UNBOUNDED = (
+    "The preprocessing T (times the squared scales of the inputs) is unbounded on this side: the "
+    "edge is infinite and no outlier exists in the limit; clip T, at a cap that samples reach."
+)
 _REACHED = 32  # samples beyond a cap that show what it does to the edge
 _OF_BINS = (1e-2, 0.5)  # in place of TAIL, HELD: preprocessings learned from bins of labels
 
@@ -123,6 +127,10 @@ class SpectralMethod(
     def status(self) -> Status:
         """That of the spectrum; where that is SUCCESS, that of the threshold."""
         return first_failure([self.spectrum_status, self.threshold_status])
+
+    @property
+    def _status_text(self) -> str:
+        return _UNBOUNDED if self.status is Status.UNBOUNDED_EDGE else ""
 
     def _report(self) -> tuple[Lines, str]:
         from dmft.recovery.report import spectral_lines
@@ -234,7 +242,7 @@ def spectral_method(
         },
     )
     if throw and not result.status.ok:
-        raise NumericalFailure(result.status)
+        raise NumericalFailure(result.status, text=result._status_text)
     return result
 
 

@@ -22,6 +22,9 @@ def power(n):
 def failing(z, eps):
     raise RuntimeError("no\\nway")
 
+def leaving(z, eps):
+    raise SystemExit(3)
+
 number = 3
 """
 LAWS = """
@@ -239,6 +242,7 @@ def test_one_line_for_what_is_no_law(folder, kind, entry, words):
     ("key", "value", "words"),
     [
         ("target.label", "labels.py:failing", r"\[target\]: label 'labels\.py:failing' .*no way"),
+        ("target.label", "labels.py:leaving", r"'labels\.py:leaving' failed .*SystemExit: 3"),
         ("target.k", None, r"IndexError.*\(its number of directions, k, is 1 unless given\)"),
         ("target.noise", -1, "noise must be a finite number >= 0"),
         ("network.activation.beta", "x", r"'laws\.py:swish\(beta=x\)': value failed"),

@@ -1,5 +1,7 @@
 """Spectral methods of a problem as results: thresholds that are known, inputs, files, bad input."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -119,8 +121,14 @@ def test_what_is_unbounded_has_no_outlier_in_the_limit():
         assert found.status is Status.UNBOUNDED_EDGE
         assert np.isnan(found.threshold)
         assert "unbounded; clip it" in str(found)
-        with pytest.raises(dmft.NumericalFailure, match="UNBOUNDED_EDGE"):
+        said = str(found).rpartition("status")[2].strip()
+        assert "preprocessing T" in said
+        assert "D " not in said
+        with pytest.raises(dmft.NumericalFailure) as failure:
             dmft.spectral_method(problem, 2.0, rule, side=side, throw=True)
+        assert str(failure.value) == said
+        again = pickle.loads(pickle.dumps(failure.value))  # as it comes from another process
+        assert (again.status, str(again)) == (found.status, said)
         with pytest.raises(ValueError, match="must have a bulk to be drawn"):
             found.plot()
 

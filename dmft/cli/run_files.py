@@ -66,8 +66,8 @@ _TABLES = {
 }
 # Arguments that change nothing in a result, or are in the run file once it is read.
 _NO_SETTINGS = (
-    "checkpoint", "file", "flow", "force", "format", "json", "label", "max_memory", "memory",
-    "out", "preset", "require_limit", "run", "seeds", "set", "threads", "workers",
+    "checkpoint", "dask", "file", "flow", "force", "format", "jobs", "json", "label", "max_memory",
+    "memory", "out", "preset", "require_limit", "run", "seeds", "set", "threads", "workers",
 )  # fmt: skip
 # Where only a label is given.
 _LOSS = {"loss": "pseudo-huber"}

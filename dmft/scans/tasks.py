@@ -157,7 +157,7 @@ def _task(run: RunFile, name: ReadingName) -> tuple[Task, str]:
     computation = COMPUTATIONS[kind]
     run, reading = COMPUTATIONS[quantity.computation].settings(run, name)
     tables = run.to_config()
-    config = plain({table: tables[table] for table in computation.tables})
+    config = plain({table: tables[table] for table in computation.tables if table in tables})
     # Functions without a source are known by what they give at a few points.
     asked = run.problem if "network" in computation.tables else Problem(run.problem.target)
     identity = [kind, config, fingerprint(asked), software_version(), RANDOM_NUMBERS]

@@ -49,6 +49,10 @@ def test_a_scan_writes_table_figure_and_result(call):
     assert code == 0
     assert "4 (product, 2 x 2)" in out
     assert "4 SUCCESS" in out
+    # Where it is computed is no setting: what was begun on a cluster has the same files at home.
+    files = sorted(call.out.iterdir())
+    assert call("--dask", "tcp://127.0.0.1:1")[0] == 0
+    assert sorted(call.out.iterdir()) == files
 
 
 def test_failures_are_in_the_table_and_in_the_exit_code(call):

@@ -1,5 +1,6 @@
 """Scans: numbers of the functions they call, to the bit, whatever else is computed beside them."""
 
+import contextlib
 import csv
 import json
 import os
@@ -390,6 +391,19 @@ def test_memory_limits_the_number_of_processes(monkeypatch):
     assert workers_within(tasks, None) == 1
     monkeypatch.setattr(running, "available_memory", lambda: 1e15)
     assert workers_within(tasks, None) == len(tasks) == 2
+
+
+def test_no_quantity_needs_a_table_that_has_defaults():
+    names = ["spectral_threshold", "spectral_gap", "spectral_outlier", "spectral_overlap"]
+    found = run(quantity=names, axes={"trajectory.delta": [2.0]})
+    problem, sampling = dmft.Problem("phase-retrieval"), TABLES["sampling"]
+    alone = dmft.spectral_method(problem, 2.0, replicates=sampling["replicates"])
+    assert found.value[0].tolist() == [
+        alone.threshold, alone.gap, alone.outlier[0], alone.overlap[0]
+    ]  # fmt: skip
+    for name in QUANTITIES:
+        with contextlib.suppress(ValueError):  # of a problem that has no such quantity
+            assert question_of(TABLES, AXES, name).plan().tasks
 
 
 # -- estimates -----------------------------------------------------------------------------------

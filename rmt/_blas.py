@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ __all__ = ["single_threaded_blas"]
 
 _lock = threading.Lock()
 _users: list[Any] = []  # the limiter, once for each user
+_found: dict[int, Any] = {}  # the libraries, by the number of modules there were
 
 
 @contextlib.contextmanager
@@ -19,10 +21,8 @@ def single_threaded_blas() -> Iterator[None]:
 
     The limit holds for the whole process; users that overlap share it, and the last one lifts it.
     """
-    from threadpoolctl import threadpool_limits
-
     with _lock:
-        limiter = _users[0] if _users else threadpool_limits(limits=1, user_api="blas")
+        limiter = _users[0] if _users else _libraries().limit(limits=1, user_api="blas")
         _users.append(limiter)
     try:
         yield
@@ -31,3 +31,18 @@ def single_threaded_blas() -> Iterator[None]:
             _users.pop()
             if not _users:
                 limiter.restore_original_limits()
+
+
+def _libraries() -> Any:
+    """Return the libraries of this process, looked for anew where modules have been imported.
+
+    To look for them takes milliseconds, more than the small products that ask.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    count = len(sys.modules)
+    if count not in _found:
+        found = ThreadpoolController()
+        _found.clear()
+        _found[count] = found
+    return _found[count]

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from rmt._blas import single_threaded_blas
 from rmt.status import NumericalFailure, Status
 
-__all__ = ["LANES", "Array", "Atoms", "CArray", "kernels", "pack", "packed_index", "unpack"]
+__all__ = [
+    "LANES",
+    "Array",
+    "Atoms",
+    "CArray",
+    "kernels",
+    "pack",
+    "packed_index",
+    "tensor_product",
+    "unpack",
+]
 
 Array = NDArray[np.float64]
 CArray = NDArray[np.complex128]
@@ -40,6 +50,12 @@ def packed_index(m: int) -> NDArray[np.intp]:
     table[rows, cols] = table[cols, rows] = np.arange(rows.size)
     table.setflags(write=False)
     return table
+
+
+def tensor_product(a: Array, b: Array) -> Array:
+    """Return a (x) b of matrices, the same bits as `numpy.kron` in a fraction of its time."""
+    product = a[:, None, :, None] * b[None, :, None, :]
+    return np.asarray(product.reshape(len(a) * len(b), -1))
 
 
 def pack(matrices: Array) -> Array:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 
-from rmt._packing import Array, Atoms, unpack
+from rmt._packing import Array, Atoms, tensor_product, unpack
 from rmt._validation import check_integer, check_real
 from rmt.real_branch import Kind, RealBranch, zeros_below
 from rmt.status import NumericalFailure, Status
@@ -123,8 +123,8 @@ def distant_matrix(atoms: Atoms) -> Array:
 def matrix_on_branch(atoms: Atoms, b: Array, z: float) -> Array:
     """A_h(z) with B = B(z) given: shape (m k_h, m k_h), neuron index first."""
     zz, y, _ = _moments(atoms, b)
-    wide = np.kron(b, np.eye(len(zz)))
-    a = np.kron(b, zz) - wide @ y @ wide - z * np.eye(y.shape[0])
+    wide = tensor_product(b, np.eye(len(zz)))
+    a = tensor_product(b, zz) - wide @ y @ wide - z * np.eye(y.shape[0])
     if atoms.offset is not None:
         a = a + atoms.offset_on(len(zz))
     return np.asarray(0.5 * (a + a.T))
@@ -134,9 +134,9 @@ def hard_slope(atoms: Atoms, b: Array, tangent: Array) -> Array:
     """A_h'(z) = E[ T B' T^T (x) z z^T ] - I with T = D Y = I - B Y and B' = dB/dz."""
     zz, y, yxy = _moments(atoms, b, tangent)
     eye = np.eye(len(zz))
-    wide = np.kron(b, eye)
-    cross = wide @ y @ np.kron(tangent, eye)
-    a = np.kron(tangent, zz) - cross - cross.T + wide @ yxy @ wide - np.eye(y.shape[0])
+    wide = tensor_product(b, eye)
+    cross = wide @ y @ tensor_product(tangent, eye)
+    a = tensor_product(tangent, zz) - cross - cross.T + wide @ yxy @ wide - np.eye(y.shape[0])
     return np.asarray(0.5 * (a + a.T))
 
 

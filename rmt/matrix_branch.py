@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmt import real_branch
-from rmt._packing import Array, Atoms, kernels, pack, packed_index
+from rmt._packing import Array, Atoms, kernels, pack, packed_index, tensor_product
 from rmt.real_branch import EdgePoint, Kind
 from rmt.scalar_branch import ScalarBranch
 from rmt.status import NumericalFailure, Status
@@ -101,7 +101,12 @@ class MatrixBranch:
         if self.atoms.offset is not None:
             value = value + self.atoms.offset
         eye = np.eye(m)
-        phi = np.eye(m * m) - np.kron(by, eye) - np.kron(eye, by) + np.kron(b, b) @ yxy
+        phi = (
+            np.eye(m * m)
+            - tensor_product(by, eye)
+            - tensor_product(eye, by)
+            + tensor_product(b, b) @ yxy
+        )
         return _Map(0.5 * (value + value.T), phi, y, yxy)
 
     def _evaluate_far(self, b: Array) -> _Map:
@@ -136,12 +141,12 @@ class MatrixBranch:
         root = np.linalg.cholesky(b)
         if self._ratio > _LARGE_RATIO:
             back = np.linalg.inv(root)
-            k = np.kron(back, back) @ at.phi @ np.kron(root, root)
+            k = tensor_product(back, back) @ at.phi @ tensor_product(root, root)
         else:
             eye = np.eye(self._m)
             y = root.T @ at.y @ root
-            k = np.eye(self._m**2) - np.kron(y, eye) - np.kron(eye, y)
-            k += np.kron(root.T, root.T) @ at.yxy @ np.kron(root, root)
+            k = np.eye(self._m**2) - tensor_product(y, eye) - tensor_product(eye, y)
+            k += tensor_product(root.T, root.T) @ at.yxy @ tensor_product(root, root)
         k = self._basis.T @ k @ self._basis
         return float(np.linalg.eigvalsh(0.5 * (k + k.T))[-1])
 

@@ -5,11 +5,13 @@ With two threads BLAS shares out the products below, and adds their parts in ano
 
 import numpy as np
 import pytest
+import threadpoolctl
 from threadpoolctl import threadpool_limits
 
 import dmft
 import rmt
 from dmft.trajectory.trajectory import Trajectory
+from rmt import _blas
 
 PROBLEM = dmft.Problem("easy-hard", dmft.Network("gelu", [1.0, -0.5]), "pseudo-huber")
 METHOD = dmft.GradientDescent(0.2, 12)
@@ -47,3 +49,17 @@ def test_outliers_in_all_directions():
     one, two = read(1, outliers), read(2, outliers)
     assert one
     np.testing.assert_array_equal(one, two)
+
+
+def test_libraries_are_looked_for_once(monkeypatch):
+    """That takes longer than the small products for which the number of threads is set."""
+    looked = []
+    controller = threadpoolctl.ThreadpoolController
+    monkeypatch.setattr(
+        threadpoolctl, "ThreadpoolController", lambda: looked.append(1) or controller()
+    )
+    _blas._found.clear()
+    for _ in range(3):
+        with _blas.single_threaded_blas():
+            pass
+    assert len(looked) == 1

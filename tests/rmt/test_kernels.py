@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rmt import hard
-from rmt._packing import Atoms, kernels, pack, unpack
+from rmt._packing import Atoms, kernels, pack, tensor_product, unpack
 
 RNG = np.random.default_rng(7)
 
@@ -101,3 +101,8 @@ def test_sums_do_not_depend_on_padding():
     again = Atoms.build(more, np.append(p, 0.0), None, 2.0)
     np.testing.assert_array_equal(atoms.d, again.d)
     np.testing.assert_array_equal(atoms.p, again.p)
+
+
+def test_tensor_products_have_the_bits_of_numpy():
+    a, b = np.random.default_rng(0).standard_normal((2, 3, 3))
+    np.testing.assert_array_equal(tensor_product(a, b[:2]), np.kron(a, b[:2]))

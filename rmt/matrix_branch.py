@@ -138,9 +138,9 @@ class MatrixBranch:
         With B = L L^T, Phi_B is similar to X -> E[S X S], S = I - L^T Y L: self-adjoint, and
         accurate where B is nearly singular.
         """
-        root = np.linalg.cholesky(b)
+        root: Array = np.asarray(np.linalg.cholesky(b), dtype=np.float64)
         if self._ratio > _LARGE_RATIO:
-            back = np.linalg.inv(root)
+            back: Array = np.asarray(np.linalg.inv(root), dtype=np.float64)
             k = tensor_product(back, back) @ at.phi @ tensor_product(root, root)
         else:
             eye = np.eye(self._m)

@@ -213,14 +213,14 @@ def spectral_method(
     values, overlaps, edge_error, gap_error = error, error.copy(), 0.0, 0.0
     if family.has_errors and status.ok:
         others = [_read(each, side)[0] for each in law.replicates]
-        values, overlaps = _spread(found, [each[2] for each in others])
+        values, overlaps = _spread(found, [(each[0], each[2]) for each in others])
         edge_error = _deviation([each[0] for each in others])
         gap_error = _deviation([each[1] for each in others])
         if family.coarse is not None:
             coarse, status = _read(family.coarse.law(delta), side)
             edge_error = float(np.hypot(edge_error, 0.5 * abs(coarse[0] - edge)))
             gap_error = float(np.hypot(gap_error, 0.5 * abs(coarse[1] - gap)))
-            pairs = _matched(found, coarse[2])
+            pairs = _matched(found, coarse[0], coarse[2])
             values = np.hypot(values, [0.5 * abs(b.value - a.value) for a, b in pairs])
             moved = [0.5 * abs(b.hard_overlap - a.hard_overlap) for a, b in pairs]
             overlaps = np.hypot(overlaps, moved)
@@ -435,20 +435,22 @@ def _deviation(values: list[float]) -> float:
 
 
 def _matched(
-    found: tuple[Outlier, ...], others: tuple[Outlier, ...]
+    found: tuple[Outlier, ...], edge: float, others: tuple[Outlier, ...]
 ) -> list[tuple[Outlier, Outlier]]:
-    """Pair outliers by rank; one that is missing is taken to be where it is, without overlap."""
+    """Pair outliers by rank; one that is missing is at the edge, without overlap."""
     known = by_rank(sorted(others, key=lambda o: o.value))
     own = by_rank(sorted(found, key=lambda o: o.value))
     keys = {id(outlier): key for key, outlier in own.items()}
-    return [(o, known.get(keys[id(o)], replace(o, hard_overlap=0.0))) for o in found]
+    return [(o, known.get(keys[id(o)], replace(o, value=edge, hard_overlap=0.0))) for o in found]
 
 
-def _spread(found: tuple[Outlier, ...], others: list[tuple[Outlier, ...]]) -> tuple[Array, Array]:
-    """Return standard errors of values and overlaps over the replicates."""
+def _spread(
+    found: tuple[Outlier, ...], others: list[tuple[float, tuple[Outlier, ...]]]
+) -> tuple[Array, Array]:
+    """Return standard errors of values and overlaps over replicates, each edge and outliers."""
     if not found:
         return np.zeros(0), np.zeros(0)
-    pairs = [[b for _, b in _matched(found, each)] for each in others]
+    pairs = [[b for _, b in _matched(found, *each)] for each in others]
     numbers = np.array([[(o.value, o.hard_overlap) for o in each] for each in pairs])
     values, overlaps = (numbers.std(axis=0, ddof=1) / np.sqrt(len(others))).T
     return values, overlaps

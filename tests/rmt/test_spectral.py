@@ -251,3 +251,11 @@ def hermite_pair():
     """Points of z_1 z_2 without groups: every label is its own bin, of a matrix of rank one."""
     z = np.random.default_rng(0).standard_normal((50, 2))
     return rmt.LabelLaw(z[:, 0] * z[:, 1], z)
+
+
+def test_an_outlier_that_parts_of_the_points_lack_is_at_their_edges():
+    """Its value has the error of that, and is not exact."""
+    found = (rmt.Outlier(1.2, 0.1, np.ones((1, 1)), "right", 0.1, np.full(1, 0.1)),)
+    value, overlap = rmt.spectral._spread(found, [(1.0, ()), (1.1, ()), (1.0, found)])
+    np.testing.assert_allclose(value, [np.std([1.0, 1.1, 1.2], ddof=1) / np.sqrt(3)])
+    np.testing.assert_allclose(overlap, [0.1 / 3])

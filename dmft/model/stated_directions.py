@@ -33,6 +33,8 @@ def check_stated(value: Iterable[int] | ArrayLike | None, k: int) -> StatedDirec
     )
     try:
         array = np.asarray(value if isinstance(value, np.ndarray) else list(value))  # type: ignore[arg-type]
+        if np.ma.is_masked(value):
+            raise TypeError
     except (TypeError, ValueError):
         raise ValueError(f"hard_directions must be {expected}, got {value!r}") from None
     if array.size == 0 and array.shape in ((0,), (k, 0)):

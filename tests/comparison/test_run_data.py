@@ -111,6 +111,7 @@ def test_one_neuron_needs_no_axes_of_its_own():
         ({"train_loss": np.ones((0, 3))}, "train_loss must have axes"),
         ({"train_loss": [[1.0], [2.0, 3.0]]}, "train_loss must be an array of 2 axes"),
         ({"train_loss": "low"}, "train_loss must be an array of 2 axes"),
+        ({"norm": np.ma.masked_less(np.eye(2), 0.5)}, "norm must be without masked entries"),
         ({"norm": np.ones((2, 3)), "train_loss": np.ones((2, 4))}, "as many seeds and steps"),
         ({"train_loss": np.ones((2, 2)), "steps": [1, 2]}, "steps must increase from 0"),
         ({"train_loss": np.ones((2, 2)), "steps": [0, 0.5]}, "steps must be 2 whole numbers"),

@@ -88,7 +88,7 @@ class RiskMinimizer(SavedResult, kind="risk minimizer", settings=("problem", "de
     status : Status
         SEPARABLE where the loss has no minimum, NOT_UNIQUE where it has many, MAX_STEPS where the
         fixed point was not reached, UNDEFINED_AVERAGE where inputs or labels have tails so heavy
-        that an average does not exist.
+        that an average does not exist. All numbers are NaN then.
     config : dict
         Problem and delta as plain types.
     problem : Problem or None

@@ -44,6 +44,8 @@ _ITERATIONS, _NEAR, _RESIDUAL = 1000, 1e-2, 1e-10
 _SMALLEST_RIDGE = 1e-7
 # Newton's step squares the error: after one as small as this the next is rounding.
 _MOST_NEWTON, _QUADRATIC, _WIDE = 60, 1e-9, 1e3
+# Of what the steps leave of r + V l'(r) = omega, more than this is a jump of l'.
+_ON_A_JUMP, _HALVINGS = 1e-6, 60
 # A norm beyond which the minimiser is taken to have run off.
 _LARGEST = 1e8
 
@@ -58,6 +60,7 @@ class WeightedSample:
     mass: FloatArray
     scales: FloatArray  # of the inputs, (N,), or (0,) where all are one
     easy: FloatArray  # projector on the easy directions, (k, k): others have no overlap
+    by_parts: bool = False  # whether the mean curvature is found from l' alone
 
     @property
     def reduced(self) -> FloatArray:
@@ -110,13 +113,16 @@ def _rules(problem: Problem) -> Iterator[WeightedSample]:
             return
 
 
-def _sobol(problem: Problem, sampling: Sampling, replicates: range) -> WeightedSample:
-    """Return the Sobol points of some replicates."""
+def _sobol(
+    problem: Problem, sampling: Sampling, replicates: range, by_parts: bool | None = None
+) -> WeightedSample:
+    """Return the Sobol points of some replicates; by parts unless the loss is smooth."""
     dimension = _dimension(problem)
     draws = [cubature_normals(sampling, index, dimension, _SOBOL_POINTS) for index in replicates]
     nodes = np.concatenate(draws, axis=1)
     drawn = WeightedSample.of(problem, nodes, np.full(nodes.shape[1], 1.0 / nodes.shape[1]))
-    return replace(drawn, xi=_orthogonal(drawn))
+    by_parts = not problem.loss.smooth if by_parts is None else by_parts
+    return replace(drawn, xi=_orthogonal(drawn), by_parts=by_parts)
 
 
 def _orthogonal(points: WeightedSample) -> FloatArray:
@@ -148,6 +154,9 @@ def minimizer(
 ) -> tuple[Values, Status]:
     """Solve the equations on tensor rules until one confirms another, or on Sobol points.
 
+    Losses said to be smooth that are not have equations that jump: where these are not solved, the
+    mean curvature is found by parts.
+
     Parameters
     ----------
     problem : Problem
@@ -162,22 +171,45 @@ def minimizer(
         The fields of a `RiskMinimizer` that are numbers, with standard errors.
     status : Status
     """
-    n = sampling.replicates
     done = 0
 
     def advance(to: int) -> None:
         nonlocal done
-        if progress is not None:
+        if progress is not None and to > done:
             progress(to - done)
-        done = to
+        done = max(done, to)
+
+    smooth = problem.loss.smooth
+    values, status = _solved(problem, delta, sampling, advance, by_parts=not smooth)
+    if status is Status.MAX_STEPS and smooth:
+        values, status = _solved(problem, delta, sampling, advance, by_parts=True)
+    return values, status
+
+
+def _solved(
+    problem: Problem,
+    delta: float,
+    sampling: Sampling,
+    advance: Callable[[int], None],
+    *,
+    by_parts: bool,
+) -> tuple[Values, Status]:
+    """Solve the equations with the mean curvature by parts, or not: MAX_STEPS where l' jumps."""
+    n = sampling.replicates
+
+    def sampled(replicates: range) -> WeightedSample:
+        return _sobol(problem, sampling, replicates, by_parts)
 
     # A few points say where to begin on many.
-    values, status = _fixed_point(problem, delta, _sobol(problem, sampling, range(n - 1, n)))
+    few = sampled(range(n - 1, n))
+    values, status = _fixed_point(problem, delta, few)
     advance(1)
+    if status.ok and not by_parts and _jumps(problem, few, values):
+        status = Status.MAX_STEPS  # a mean of l'' would lack the jumps
     if not status.ok:
         return missing(problem.k), status
     start: FloatArray | None = _coordinates(values)
-    for number, points in enumerate(_rules(problem)):
+    for number, points in enumerate(() if by_parts else _rules(problem)):
         # Does the solution on the rule before solve the equations here?
         if number and start is not None:
             values = _at(problem, delta, points, start)
@@ -186,12 +218,12 @@ def minimizer(
                 return values | _errors(problem.k, []), Status.SUCCESS
         values, status = _fixed_point(problem, delta, points, start)
         start = _coordinates(values) if status.ok else None
-    pooled, status = _fixed_point(problem, delta, _sobol(problem, sampling, range(n)), start)
+    pooled, status = _fixed_point(problem, delta, sampled(range(n)), start)
     start = _coordinates(pooled) if status.ok else None
     advance(2)
     others = []
     for i in range(n):
-        points = _sobol(problem, sampling, range(i, i + 1))
+        points = sampled(range(i, i + 1))
         others.append(_fixed_point(problem, delta, points, start))
         advance(i + 3)
     status = first_failure([status, *(other for _, other in others)])
@@ -287,7 +319,7 @@ def _moments(
     omega = points.pre_activations(x[:k], x[k])
     step = points.squared(np.full(len(omega), V))
     r, first, second = _proximal_point(problem, omega, points.y, step)
-    if problem.loss.smooth:
+    if not points.by_parts:
         h = float(lam + points.mass @ points.squared(second / (1.0 + step * second)))
     else:  # by Gaussian integration by parts: a jump of l'' would be one of the equations
         h = float(lam + points.mass @ scaled(points.xi * first, points.scales) / x[k])
@@ -427,5 +459,39 @@ def _proximal_point(
     _, first, second = loss_derivatives(problem, r, y)
     r = r - (r + V * first - omega) / (1.0 + V * second)
     _, first, second = loss_derivatives(problem, r, y)
+    jump = _is_on_a_jump(r + V * first - omega, omega)
+    if np.any(jump):
+        r = _between(problem, omega, y, V, np.where(jump, low, r), np.where(jump, high, r))
+        return r, np.where(jump | (V * second > 1.0), (omega - r) / V, first), second
     # Next to its minimum the derivative is what rounding of r leaves; the other way round far off.
     return r, np.where(V * second > 1.0, (omega - r) / V, first), second
+
+
+def _is_on_a_jump(excess: FloatArray, omega: FloatArray) -> NDArray[np.bool_]:
+    """Say which r (N,) leave of r + V l'(r) = omega what cannot be rounding."""
+    return ~(np.abs(excess) <= _ON_A_JUMP * (1.0 + np.abs(omega)))
+
+
+def _jumps(problem: Problem, points: WeightedSample, values: Values) -> bool:
+    """Whether at a solution samples sit where l' jumps."""
+    omega = points.pre_activations(values["overlap"], math.sqrt(values["noise"]))
+    V = points.squared(np.full(len(omega), values["susceptibility"]))
+    r = _proximal_point(problem, omega, points.y, V)[0]
+    slope = loss_derivatives(problem, r, points.y)[1]
+    return bool(np.any(_is_on_a_jump(r + V * slope - omega, omega)))
+
+
+def _between(
+    problem: Problem,
+    omega: FloatArray,
+    y: FloatArray,
+    V: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+) -> FloatArray:
+    """Halve brackets of r (N,) until nothing is left: where l' jumps r stays at the jump."""
+    for _ in range(_HALVINGS):
+        r = 0.5 * (low + high)
+        above = r + V * loss_derivatives(problem, r, y)[1] > omega
+        low, high = np.where(above, low, r), np.where(above, r, high)
+    return 0.5 * (low + high)

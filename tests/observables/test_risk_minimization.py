@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import pytest
 from faces import assert_faces
+from scipy import stats
 
 import dmft
 from dmft import Status, erm_limit
@@ -340,3 +341,26 @@ def test_of_what_is_not_solved_on_all_points_there_are_no_numbers(monkeypatch):
     found = erm_limit(problem, 4.0)
     assert found.status is Status.SUCCESS
     assert 0.0 < found.norm_stderr < 0.1
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_least_absolute_deviations(monkeypatch, smooth):
+    """P(|xi| < c) = 1/delta, k = delta E min(xi^2, c^2), S = noise^2 k / (1 - k); M = 1.
+
+    The slope of the loss jumps, also where it is said to be smooth: a mean of its second
+    derivative, which is zero, would be wrong by all of it.
+    """
+    loss = dmft.Loss(
+        lambda f, y: np.abs(f - y), lambda f, y: np.sign(f - y), lambda f, y: 0.0 * f * y,
+        name="absolute", smooth=smooth,
+    )  # fmt: skip
+    monkeypatch.setattr(state_evolution, "_SOBOL_POINTS", 2**9)
+    problem = dmft.Problem(dmft.Target("linear", noise=0.5), LINEAR, loss)
+    found = erm_limit(problem, 2.5, dmft.Sampling(replicates=4))
+    c = stats.norm.ppf(0.5 * (1.0 + 1.0 / 2.5))
+    inside = 1.0 / 2.5 - 2.0 * c * stats.norm.pdf(c)
+    k = 2.5 * (inside + 2.0 * c**2 * stats.norm.sf(c))
+    assert found.status is Status.SUCCESS
+    assert found.overlap[0] == pytest.approx(1.0, abs=5.0 * found.overlap_stderr[0])
+    assert found.noise == pytest.approx(0.25 * k / (1.0 - k), abs=5.0 * found.norm_stderr)
+    assert found.norm_stderr < 0.01

@@ -87,6 +87,7 @@ class Output:
         self._kept = contextlib.ExitStack()
         self._unfinished = False
         self._begun: Lines = []
+        self._width = _FIRST_WIDTH
         self._start = time.perf_counter()
 
     def __enter__(self) -> Output:
@@ -211,13 +212,14 @@ class Output:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             say(f"{PROGRAM}: no figure {path}: {reason}")
 
-    def begin(self, first_lines: Callable[[], Lines]) -> None:
+    def begin(self, first_lines: Callable[[], Lines], width: int = 0) -> None:
         """Print the first lines of the report before the work begins; with JSON there are none."""
         from dmft.io.report_text import report_text
 
         if not self._json:
             self._begun = first_lines()
-            put(report_text(self._begun, [], width=_FIRST_WIDTH))
+            self._width = max(width, _FIRST_WIDTH)
+            put(report_text(self._begun, [], width=self._width))
 
     def report(
         self,
@@ -259,7 +261,7 @@ class Output:
             ("time", f"{seconds:.1f} s"),
         ]
         left = [line for line in lines if line not in self._begun]
-        put(report_text(left, last, table, width=_FIRST_WIDTH if self._begun else 0))
+        put(report_text(left, last, table, width=self._width if self._begun else 0))
         return code
 
 

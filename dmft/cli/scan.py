@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import argparse
 
     from dmft.config.config import RunFile
+    from dmft.io.report_text import Lines
     from dmft.scans.cost import Estimate
     from dmft.scans.scan_result import Scan
     from dmft.scans.scans import Question
@@ -48,6 +49,9 @@ def run_scan(arguments: argparse.Namespace) -> int:
             )
     with output:
         plan = question.plan()
+        found = dry_run(question, folder, at_once=True)
+        names = *question.design.keys, *map(str, question.quantities)
+        output.begin(lambda: _first_lines(run, question, found), max(map(len, names)))
         try:
             with progress() as advance:
                 result = answered(
@@ -82,6 +86,28 @@ def _list(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _first_lines(run: RunFile, question: Question, found: Estimate) -> Lines:
+    """Name problem, method and points, and about what the scan takes."""
+    from dmft._numerics.machine_memory import readable
+
+    left = found.n_tasks - found.n_done
+    took = f"nothing, all {found.n_tasks} computations are on disk"
+    if left:
+        took = (
+            f"about {duration(max(found.seconds, 1.0))} of processor time, "
+            f"{readable(found.bytes)} for each worker; {left} of {found.n_tasks} computations"
+        )
+    return [*_begin(run, question), ("estimate", took)]
+
+
+def _begin(run: RunFile, question: Question) -> Lines:
+    """Name problem, method and points."""
+    from dmft.scans.scan_result import points_line
+
+    design = question.design
+    return [*problem_lines(run), points_line(design.points, design.kind, design.shape)]
+
+
 def _estimate(
     arguments: argparse.Namespace, run: RunFile, question: Question, found: Estimate
 ) -> int:
@@ -107,10 +133,8 @@ def _estimate(
         print_json(data)
         return DONE
     source = "finished computations" if found.measured else "a solve on few paths"
-    shape = " x ".join(map(str, design.shape))
     lines = [
-        *problem_lines(run),
-        ("points", f"{design.points} ({design.kind}, {shape})"),
+        *_begin(run, question),
         ("quantities", ", ".join(map(str, question.quantities))),
         ("computations", f"{found.n_tasks}, of which {found.n_done} are on disk"),
         ("time", f"about {duration(found.seconds)} of processor time, from {source}"),

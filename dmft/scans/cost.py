@@ -99,7 +99,9 @@ class Estimate:
     measured: bool
 
 
-def estimate(tasks: Sequence[Task], done: Mapping[str, Outcome], most: int = 200) -> Estimate:
+def estimate(
+    tasks: Sequence[Task], done: Mapping[str, Outcome], most: int = 200, *, at_once: bool = False
+) -> Estimate:
     """Estimate processor time and memory of tasks.
 
     Finished computations of a kind say what others of it take; without any, a solve on few paths
@@ -112,6 +114,8 @@ def estimate(tasks: Sequence[Task], done: Mapping[str, Outcome], most: int = 200
         What is finished, by key.
     most : int
         Number of tasks to look at; the others are taken to be like these.
+    at_once : bool
+        Take the rates of solves as those of a usual core, and measure nothing.
 
     Returns
     -------
@@ -124,7 +128,7 @@ def estimate(tasks: Sequence[Task], done: Mapping[str, Outcome], most: int = 200
     for task in tasks:
         if task.key in done and done[task.key].seconds > 0:
             times.setdefault(task.computation, []).append(done[task.key].seconds)
-    model = _Model()
+    model = _Model(_ROUGH_RATES if at_once else None)
     seconds, memory, measured = 0.0, _INTERPRETER, True
     for task in sample:
         memory = max(memory, bytes_of(task))

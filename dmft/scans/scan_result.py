@@ -23,11 +23,11 @@ from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dmft.io.report_text import Lines
 
-__all__ = ["Scan"]
+__all__ = ["Scan", "points_line"]
 
 FloatArray = NDArray[np.float64]
 
@@ -257,8 +257,7 @@ class Scan(SavedResult, kind="scan", settings=()):
 
     def lines(self) -> list[tuple[str, str]]:
         """Return what there is to say about the scan as a whole, as pairs of name and text."""
-        shape = " x ".join(map(str, self.shape)) if len(self.shape) > 1 else ""
-        found = [("points", f"{self.n_points} ({self.design}{f', {shape}' if shape else ''})")]
+        found = [points_line(self.n_points, self.design, self.shape)]
         found += [(key, _range(values)) for key, values in self.settings.items()]
         for place, name in enumerate(self.quantities):
             counts = Counter(self.statuses[:, place].tolist())
@@ -315,6 +314,12 @@ class Scan(SavedResult, kind="scan", settings=()):
             f"Scan({self.n_points} points, quantities={self.quantities}, design={self.design!r}, "
             f"status={self.status.name})"
         )
+
+
+def points_line(number: int, design: str, shape: Sequence[int]) -> tuple[str, str]:
+    """Write the number of points of a design, and of each axis of several."""
+    axes = f", {' x '.join(map(str, shape))}" if len(shape) > 1 else ""
+    return "points", f"{number} ({design}{axes})"
 
 
 def _cell(value: Any) -> Any:

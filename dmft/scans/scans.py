@@ -279,7 +279,12 @@ def answered(
     return _result(question, plan, outcomes)
 
 
-def dry_run(question: Question, checkpoint: str | os.PathLike[str] | None = None) -> Estimate:
+def dry_run(
+    question: Question,
+    checkpoint: str | os.PathLike[str] | None = None,
+    *,
+    at_once: bool = False,
+) -> Estimate:
     """Estimate what a scan takes; of many points, some are looked at.
 
     Parameters
@@ -287,6 +292,8 @@ def dry_run(question: Question, checkpoint: str | os.PathLike[str] | None = None
     question : Question
     checkpoint : path-like, optional
         Folder with what is finished.
+    at_once : bool
+        Measure nothing.
 
     Returns
     -------
@@ -306,7 +313,7 @@ def dry_run(question: Question, checkpoint: str | os.PathLike[str] | None = None
     stored = {} if store is None else store.read(tasks)
     left = {task.key for task in _left(tasks, stored)}
     done = {key: outcome for key, outcome in stored.items() if key not in left}
-    found = estimate(tasks, done)
+    found = estimate(tasks, done, at_once=at_once)
     if stride == 1:
         return found
     factor = n_points / len(range(0, n_points, stride))

@@ -49,6 +49,7 @@ def test_a_scan_writes_table_figure_and_result(call):
     assert code == 0
     assert "4 (product, 2 x 2)" in out
     assert "4 SUCCESS" in out
+    assert "nothing, all 6 computations are on disk" in out
     # Where it is computed is no setting: what was begun on a cluster has the same files at home.
     files = sorted(call.out.iterdir())
     assert call("--dask", "tcp://127.0.0.1:1")[0] == 0

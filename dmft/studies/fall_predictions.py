@@ -161,7 +161,9 @@ class Prediction:
             ).swapaxes(0, 1)
             allowed = np.where(np.array(levels) == 0.5, rtol, 2.0 * rtol)
             rough = bool((error > allowed * value[:, [levels.index(0.5)]]).any())
-            if not rough or count >= most:
+            fell = np.isfinite(times).sum(axis=1)
+            too_few = bool(((fell < FEWEST_TO_FIT) & (count - fell <= _FEW_LATE * count)).any())
+            if not (rough or too_few) or count >= most:
                 shown = _nearest(runs, times[-1], value[-1], levels)
                 detail = explained(dimension, levels, value, times, n_steps)
                 if rough:
@@ -250,15 +252,17 @@ def explained(
     for j, (of_fall, of_runs) in enumerate(zip(value, times, strict=True), start=1):
         fall = f"d = {dimension}, fall {j}" if len(value) > 1 else f"d = {dimension}"
         late, missing = int(np.isnan(of_runs).sum()), np.isnan(of_fall)
-        if is_drawn and late > _FEW_LATE * len(of_runs):
+        few, fell = late <= _FEW_LATE * len(of_runs), len(of_runs) - late
+        if is_drawn and missing.any() and fell < FEWEST_TO_FIT:
+            mended = f"n_draws to {FEWEST_TO_FIT} at least" if few else "n_steps"
+            words.append(
+                f"{fall}: {fell} of {len(of_runs)} starts have fallen by step {n_steps}, too few "
+                f"for a fit: raise {mended}."
+            )
+        elif is_drawn and not few:
             words.append(
                 f"{fall}: {late} of {len(of_runs)} starts have not fallen by step {n_steps} and "
                 "are left out of the fit, so that its times are early: raise n_steps."
-            )
-        elif is_drawn and missing.any() and len(of_runs) - late < FEWEST_TO_FIT:
-            words.append(
-                f"{fall}: {len(of_runs) - late} starts that have fallen are too few for a fit: "
-                f"raise n_draws to {FEWEST_TO_FIT} at least."
             )
         elif missing.any():
             which = ", ".join(f"{level:g}" for level in np.array(levels)[missing])

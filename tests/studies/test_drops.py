@@ -158,6 +158,8 @@ def test_detail_names_the_limit_that_was_reached(found):
     assert "raise n_steps" in text
     text = explained(100, (0.5,), np.array([[np.nan]]), drawn[np.newaxis, :4], 20)
     assert "raise n_draws to 6" in text
+    text = explained(100, (0.5,), np.array([[np.nan]]), np.array([[*drawn[:4], *late]]), 20)
+    assert "4 of 6 starts have fallen by step 20, too few for a fit: raise n_steps" in text
     text = explained(
         100, (0.5, 0.9), np.array([[8.0, np.nan]]), np.array([[8.0, np.nan]]), 20, is_drawn=False
     )
@@ -173,3 +175,12 @@ def test_inputs_that_change_are_not_said_of_the_label():
     problem = dmft.Problem(two_squares().target, network, "pseudo-huber", inputs=inputs)
     with pytest.raises(ValueError, match="must have inputs whose law stays the same when all hard"):
         dmft.predict_grokking(problem, 8.0, descent(3), 100, sampling=FEW)
+
+
+def test_starts_are_drawn_until_there_are_enough_for_a_fit():
+    problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic", [0.5, 0.5]), "pseudo-huber")
+    found = dmft.predict_grokking(
+        problem, 16.0, descent(25), 40, n_draws=4, max_draws=8, rtol=0.9, sampling=FEW
+    )
+    assert found.n_starts.tolist() == [8]
+    assert np.isfinite(found.fall_time[0, 1])

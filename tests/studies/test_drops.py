@@ -180,7 +180,7 @@ def test_inputs_that_change_are_not_said_of_the_label():
 def test_starts_are_drawn_until_there_are_enough_for_a_fit():
     problem = dmft.Problem("phase-retrieval", dmft.Network("quadratic", [0.5, 0.5]), "pseudo-huber")
     found = dmft.predict_grokking(
-        problem, 16.0, descent(25), 40, n_draws=4, max_draws=8, rtol=0.9, sampling=FEW
+        problem, 16.0, descent(40), 40, n_draws=4, max_draws=8, rtol=0.9, sampling=FEW
     )
     assert found.n_starts.tolist() == [8]
     assert np.isfinite(found.fall_time[0, 1])

@@ -104,8 +104,8 @@ def estimate(
 ) -> Estimate:
     """Estimate processor time and memory of tasks.
 
-    Finished computations of a kind say what others of it take; without any, a solve on few paths
-    is measured and scaled.
+    Finished computations of a kind say how much longer, or shorter, than by count others of it
+    take; without any, a solve on few paths is measured and scaled.
 
     Parameters
     ----------
@@ -124,17 +124,21 @@ def estimate(
     left = [task for task in tasks if task.key not in done]
     stride = max(1, math.ceil(len(left) / most))
     sample = left[::stride]
-    times: dict[str, list[float]] = {}
+    by_count = _Model(_ROUGH_RATES)
+    model = by_count if at_once else _Model()
+    spent: dict[str, float] = {}
+    counted: dict[str, float] = {}
     for task in tasks:
-        if task.key in done and done[task.key].seconds > 0:
-            times.setdefault(task.computation, []).append(done[task.key].seconds)
-    model = _Model(_ROUGH_RATES if at_once else None)
+        if task.key in done and done[task.key].seconds > 0 and (count := by_count.seconds(task)):
+            kind = task.computation
+            spent[kind] = spent.get(kind, 0.0) + done[task.key].seconds
+            counted[kind] = counted.get(kind, 0.0) + count
     seconds, memory, measured = 0.0, _INTERPRETER, True
     for task in sample:
         memory = max(memory, bytes_of(task))
-        if task.computation in times:
-            known = times[task.computation]
-            seconds += sum(known) / len(known)
+        if task.computation in spent:
+            kind = task.computation
+            seconds += by_count.seconds(task) * spent[kind] / counted[kind]
         else:
             seconds += model.seconds(task)
             measured = False

@@ -16,10 +16,11 @@ from dmft._numerics.workers import worker_count
 from dmft.config.config import RunFile
 from dmft.io.tables import to_csv
 from dmft.scans import running, scans
-from dmft.scans.cost import bytes_of, roughly
+from dmft.scans.cost import bytes_of, estimate, roughly
 from dmft.scans.quantities import QUANTITIES, check_quantity
 from dmft.scans.running import workers_within
 from dmft.scans.scans import dry_run, question_of
+from dmft.scans.tasks import Outcome
 
 TABLES = {
     "target": {"label": "phase-retrieval"},
@@ -417,6 +418,16 @@ def test_a_dry_run_counts_and_learns_from_what_is_done(tmp_path):
     run(axes={"target.noise": [0.0]}, quantity=["gap", "threshold@0"], checkpoint=tmp_path)
     after = dry_run(question, tmp_path)
     assert (after.n_tasks, after.n_done, after.measured) == (4, 2, True)
+
+
+def test_what_short_computations_took_is_scaled_to_long_ones():
+    axes = {"method.n_steps": [2, 200]}
+    short, long = question_of(TABLES, axes, "test_loss").plan().tasks.values()
+    assert (short.run.method.n_steps, long.run.method.n_steps) == (2, 200)
+    done = {short.key: Outcome(short.key, {}, seconds=1.0)}
+    found = estimate([short, long], done)
+    assert (found.n_done, found.measured) == (1, True)
+    assert 50 < found.seconds < 1000
 
 
 def test_estimates_count_solves_laws_and_draws():

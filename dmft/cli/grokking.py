@@ -48,7 +48,7 @@ def run_grokking(arguments: argparse.Namespace) -> int:
     _refuse_what_is_ignored(run)
     starts = _starts(arguments, run, sizes)
     kind = "grokking-random" if starts is None else "grokking"
-    with Output(arguments, run) as output, keeping_seeds(output):
+    with Output(arguments, run) as output:
         with execution(arguments) as running:
             result = predict_grokking(
                 run.problem,
@@ -65,9 +65,10 @@ def run_grokking(arguments: argparse.Namespace) -> int:
             d: (f"{kind}-d{d}", {"hard_overlap": None if starts is None else starts[i]})
             for i, d in enumerate(sizes if seeds else ())
         }
-        simulations = simulated(arguments, run, output, delta, seeds, files)
-        kept = output.subfolder(f"{kind}-recovery")
-        recovery = _recovery(arguments, run, delta, sizes, starts, kept)
+        with keeping_seeds(output):
+            simulations = simulated(arguments, run, output, delta, seeds, files)
+            kept = output.subfolder(f"{kind}-recovery")
+            recovery = _recovery(arguments, run, delta, sizes, starts, kept)
         if recovery is not None:
             output.save(f"{kind}-recovery", recovery)
             output.draw(f"{kind}-recovery", "plot_recovery", recovery)

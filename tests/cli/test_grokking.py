@@ -191,3 +191,13 @@ def test_errors_of_drawn_starts_are_printed_and_drawn():
 
     assert "error of the drawn starts" in labels(drawn)
     assert "error of the drawn starts" not in labels(found)
+
+
+def test_an_interrupted_prediction_does_not_speak_of_finished_seeds(call, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dmft.studies.grokking.predict_grokking", interrupted)
+    code, out, err = call(*OPTIONS, "--d", 30, "--seeds", 2)
+    assert (code, out, err) == (130, "", "delta-nn: interrupted\n")
+    assert not call.out.exists()

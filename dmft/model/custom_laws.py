@@ -59,7 +59,11 @@ def own_laws(problem: Problem | None) -> tuple[float, ...] | None:
     own = [entry for entry in _entries(problem) if isinstance(entry, Mapping)]
     if not any("custom" in entry and "sha256" not in entry for entry in own):
         return None
-    return tuple(np.concatenate([array.ravel() for array in _values(problem, _FEW)]).tolist())
+    try:
+        values = _values(problem, _FEW)
+    except ValueError:  # of a function that is none of single points
+        return None
+    return tuple(np.concatenate([array.ravel() for array in values]).tolist())
 
 
 def own_laws_entry(problem: Problem | None) -> dict[str, list[float]]:

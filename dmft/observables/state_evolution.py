@@ -22,7 +22,7 @@ from dmft.observables.verified_rules import RULES_OF_LOSSES, label_breaks
 from rmt.status import Status, first_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,7 +37,8 @@ __all__ = ["bias_of", "first_points", "loss_derivatives", "minimizer", "missing"
 #: Quantities with a standard error, beside the overlap.
 SCALARS = ("norm", "train_loss", "test_loss", "test_error")
 
-_AGREEMENT = 1e-7
+# Between solutions on two rules; a residual that moves a solution by less.
+_AGREEMENT, _SURE = 1e-7, 1e-11
 _SOBOL_POINTS = 2**13
 # Steps of state evolution, and below which a root finder takes over; its largest residual.
 _ITERATIONS, _NEAR, _RESIDUAL = 1000, 1e-2, 1e-10
@@ -45,7 +46,7 @@ _SMALLEST_RIDGE = 1e-7
 # Newton's step squares the error: after one as small as this the next is rounding.
 _MOST_NEWTON, _QUADRATIC, _WIDE = 60, 1e-9, 1e3
 # Of what the steps leave of r + V l'(r) = omega, more than this is a jump of l'.
-_ON_A_JUMP, _HALVINGS = 1e-6, 60
+_ON_A_JUMP, _HALVINGS = 1e-6, 30
 # A norm beyond which the minimiser is taken to have run off.
 _LARGEST = 1e8
 
@@ -210,14 +211,19 @@ def _solved(
         return missing(problem.k), status
     start: FloatArray | None = _coordinates(values)
     for number, points in enumerate(() if by_parts else _rules(problem)):
-        # Does the solution on the rule before solve the equations here?
-        if number and start is not None:
-            values = _at(problem, delta, points, start)
-            if values["residual"] < _AGREEMENT:
-                advance(n + 2)
-                return values | _errors(problem.k, []), Status.SUCCESS
-        values, status = _fixed_point(problem, delta, points, start)
-        start = _coordinates(values) if status.ok else None
+        # Does it solve the equations here? What is left of them may move it by far more.
+        before, agrees = (start, False) if number else (None, False)
+        if before is not None:
+            values, status = _at(problem, delta, points, before), Status.SUCCESS
+            agrees = values["residual"] < _SURE
+        if not agrees:
+            values, status = _fixed_point(problem, delta, points, start)
+            start = _coordinates(values) if status.ok else None
+            if before is not None and start is not None:
+                agrees = bool(np.abs((start - before) / _scale(start)).max() < _AGREEMENT)
+        if agrees:
+            advance(n + 2)
+            return values | _errors(problem.k, []), Status.SUCCESS
     pooled, status = _fixed_point(problem, delta, sampled(range(n)), start)
     start = _coordinates(pooled) if status.ok else None
     advance(2)
@@ -461,7 +467,8 @@ def _proximal_point(
     _, first, second = loss_derivatives(problem, r, y)
     jump = _is_on_a_jump(r + V * first - omega, omega)
     if np.any(jump):
-        r = _between(problem, omega, y, V, np.where(jump, low, r), np.where(jump, high, r))
+        ends = np.where(jump, low, r), np.where(jump, high, r)
+        r = _between(problem, omega, y, V, ends)
         return r, np.where(jump | (V * second > 1.0), (omega - r) / V, first), second
     # Next to its minimum the derivative is what rounding of r leaves; the other way round far off.
     return r, np.where(V * second > 1.0, (omega - r) / V, first), second
@@ -482,14 +489,10 @@ def _jumps(problem: Problem, points: WeightedSample, values: Values) -> bool:
 
 
 def _between(
-    problem: Problem,
-    omega: FloatArray,
-    y: FloatArray,
-    V: FloatArray,
-    low: FloatArray,
-    high: FloatArray,
+    problem: Problem, omega: FloatArray, y: FloatArray, V: FloatArray, ends: Sequence[FloatArray]
 ) -> FloatArray:
     """Halve brackets of r (N,) until nothing is left: where l' jumps r stays at the jump."""
+    low, high = ends
     for _ in range(_HALVINGS):
         r = 0.5 * (low + high)
         above = r + V * loss_derivatives(problem, r, y)[1] > omega

@@ -152,6 +152,10 @@ def test_a_function_that_has_changed_is_refused_whatever_its_name(tmp_path):
         assert dmft.load(tmp_path / "again.npz", problem(1.0)) == result
         with pytest.raises(ValueError, match=r"same names \(label\), but give other values"):
             dmft.load(tmp_path / "again.npz", other)
+    two = dmft.simulate(same, 2.0, method, d=10, seeds=2)
+    assert dmft.compare(made[0], two)
+    with pytest.raises(ValueError, match="functions of the same names as the trajectory, which"):
+        dmft.compare(dmft.solve(other, 2.0, method, dmft.Sampling(64, 2)), two)
     runs = dmft.sweep(same, [2.0], method, d=[10], seeds=1, hessian_step=1)
     with pytest.raises(ValueError, match="give other values"):
         dmft.predict_sweep(runs, problem=other)

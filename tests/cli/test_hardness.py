@@ -106,7 +106,10 @@ def test_bad_input(call):
 @pytest.mark.slow
 def test_numerical_status(call, monkeypatch):
     # No catalogue label has one: let the label be noise alone.
-    monkeypatch.setattr(dmft.Target, "sample_labels", lambda self, z, eps: np.asarray(eps) * 1.0)
+    def noise(self, z, eps, component=None):
+        return np.asarray(eps) * 1.0
+
+    monkeypatch.setattr(dmft.Target, "sample_labels", noise)
     code, out, _ = call("phase-retrieval", "--noise", 1, *MANY)
     assert code == 3
     assert "NO_COEFFICIENT: " in out

@@ -133,10 +133,14 @@ def _check_same(where: str, config: Mapping[str, Any], own: Mapping[str, Any]) -
             continue
         if isinstance(stored, Mapping) and isinstance(given, Mapping):
             _check_same(f"{where}{key}.", stored, given)
-        said = f"its {where}{key} is {shown(stored)}, got {shown(given)}"
+        said = f"its {where}{key} is {_word(stored)}, got {_word(given)}"
         if key == "sha256" and stored and given:
             said = f"the source code of {where[:-1]} ({config.get('custom')}) has changed"
         raise ValueError(f"problem must be the one in the file; {said}")
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else shown(value)
 
 
 def recorded(

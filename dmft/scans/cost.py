@@ -41,10 +41,10 @@ _STEP_SECONDS: Final = 3.5e-4
 # Of edges and gap of a law: for a path, which grows like the cube of neurons, and beside that, of
 # numbers and of matrices, for each neuron.
 _PATH_SECONDS: Final = 2e-7
-_LAW_SECONDS, _MATRIX_LAW_SECONDS = 6e-4, 9e-3
+_LAW_SECONDS, _MATRIX_LAW_SECONDS = 6e-4, 4.5e-3
 # Of a law at step 0, of numbers; of matrices, on more points, for the cube of neurons. How many of
 # them a search, and a curve, look at.
-_START_SECONDS, _MATRIX_START_SECONDS = 7e-3, 0.12
+_START_SECONDS, _MATRIX_START_SECONDS = 7e-3, 0.11
 _STARTS, _MATRIX_STARTS = 70, 14
 # Of one draw of the weights of a run; draws that a gap takes at step 0 and later, about.
 _DRAW_SECONDS, _DRAWS_AT_START, _DRAWS = 0.01, 64, 16

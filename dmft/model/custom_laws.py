@@ -52,12 +52,13 @@ def own_laws(problem: Problem | None) -> tuple[float, ...] | None:
     Returns
     -------
     tuple of float or None
-        None if there is no law of one's own, or the source code of each is known.
+        None if there is no law of one's own. Where its source code is known, too: that may use
+        other files.
     """
     if problem is None:
         return None
     own = [entry for entry in _entries(problem) if isinstance(entry, Mapping)]
-    if not any("custom" in entry and "sha256" not in entry for entry in own):
+    if not any("custom" in entry for entry in own):
         return None
     try:
         values = _values(problem, _FEW)

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
 
 import dmft
+from dmft.config import own_laws
 from dmft.config.own_laws import own_law
 
 LABELS = """
@@ -184,6 +187,20 @@ def test_a_changed_source_resumes_nothing(folder):
     words = r"checkpoint must be .* before the source code of problem\.target\.label changed"
     with pytest.raises(ValueError, match=words):
         run()
+
+
+def test_a_file_beside_that_of_a_law_is_part_of_it(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("import beside\ndef label(z, eps): return beside.c * z[:, 0]")
+    found = []
+    for factor in (1.0, 2.0):
+        monkeypatch.setitem(sys.modules, "beside", types.SimpleNamespace(c=factor))
+        own_laws._executed.cache_clear()
+        label = own_law("label", "mine.py:label", tmp_path)
+        found.append(dmft.Problem(dmft.Target(label), dmft.Network("linear"), weight_decay=0.1))
+    dmft.erm_limit(found[0], 2.0).save(tmp_path / "found.npz")
+    assert dmft.load(tmp_path / "found.npz", found[0]).problem is found[0]
+    with pytest.raises(ValueError, match=r"same names \(mine\.py:label\), but give other values"):
+        dmft.load(tmp_path / "found.npz", found[1])
 
 
 def test_a_result_of_another_source_says_whose(folder):

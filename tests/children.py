@@ -26,7 +26,12 @@ def forked(action):
     return pid
 
 
+def exit_code(pid):
+    """Wait for a child; return its exit code, minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def killed(pid):
     """Kill a child; return whether it was still at work."""
     os.kill(pid, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    return exit_code(pid) == -signal.SIGKILL

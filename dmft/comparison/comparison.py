@@ -33,7 +33,7 @@ from dmft.comparison.run_data import MEASURED, ComparedRuns, RunData
 from dmft.comparison.smallest_eigenvalue import HessianPrediction, predict_smallest_at
 from dmft.io.marks import DELTA, STEPS
 from dmft.io.saved_result import SavedResult
-from dmft.model.custom_laws import problem_of_record
+from dmft.model.custom_laws import same_own_laws
 from dmft.trajectory.trajectory import Trajectory
 from rmt.status import Status, first_failure
 
@@ -402,14 +402,11 @@ def check_comparable(
         problem = run.config["problem"] if run.problem is None else run.problem.to_config()
         _same(ours, _setting(problem, run), who, "the trajectory")
         _same(_setting_of_runs(runs[0]), _setting_of_runs(run), who, first)
-        same_names = {**run.config, "problem": trajectory.problem.to_config()}
-        try:
-            problem_of_record(same_names, trajectory.problem)
-        except ValueError:
+        if not same_own_laws(run.config, trajectory.problem):
             raise ValueError(
                 f"simulations must be of one setting; {who} has functions of the same names as "
                 "the trajectory, which give other values"
-            ) from None
+            )
     if runs and runs[0].hard_overlap is not None:
         raise ValueError(
             "simulations must not start from a hard_overlap that the trajectory lacks; state it in "

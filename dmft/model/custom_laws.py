@@ -14,7 +14,7 @@ from dmft.model.drawn_inputs import labels_and_scales, leading_rows, n_leading_n
 from dmft.model.gradients import curvature, pre_activation_gradient
 from dmft.model.problem import Problem
 
-__all__ = ["fingerprint", "own_laws", "own_laws_entry", "problem_of_record"]
+__all__ = ["fingerprint", "own_laws", "own_laws_entry", "problem_of_record", "same_own_laws"]
 
 # Enough to see what a label does beyond three standard deviations.
 _POINTS = 4096
@@ -73,6 +73,24 @@ def own_laws_entry(problem: Problem | None) -> dict[str, list[float]]:
     return {} if values is None else {"own_laws": list(values)}
 
 
+def same_own_laws(config: Mapping[str, Any], problem: Problem) -> bool:
+    """Whether own laws of a problem give the values in the settings of a result, if these have any.
+
+    Parameters
+    ----------
+    config : mapping
+        With ``own_laws`` perhaps, which older files have not.
+    problem : Problem
+    """
+    stored = config.get("own_laws")
+    if stored is None:
+        return True
+    now = own_laws(problem) or ()
+    return len(now) == len(stored) and np.allclose(
+        now, stored, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True
+    )
+
+
 def problem_of_record(config: Mapping[str, Any], given: Problem | None) -> Problem | None:
     """Return the problem a result speaks of, as `Problem.of_record`, with the same own laws.
 
@@ -87,14 +105,8 @@ def problem_of_record(config: Mapping[str, Any], given: Problem | None) -> Probl
     ValueError
         Where `Problem.of_record` does, and if own laws give other values than those stored.
     """
-    problem, stored = Problem.of_record(config["problem"], given), config.get("own_laws")
-    if problem is None or stored is None:
-        return problem
-    now = own_laws(problem) or ()
-    same = len(now) == len(stored) and np.allclose(
-        now, stored, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True
-    )
-    if not same:
+    problem = Problem.of_record(config["problem"], given)
+    if problem is not None and not same_own_laws(config, problem):
         names = [law_name(one) for one in _entries(problem) if isinstance(one, Mapping)]
         raise ValueError(
             "problem must be the one in the file; its functions have the same names "

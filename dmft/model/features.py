@@ -9,9 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dmft.model.target import Target
 
-__all__ = ["inputs_are_even", "is_even_along", "reflected", "separate_features"]
+__all__ = [
+    "inputs_are_even",
+    "is_even_along",
+    "labels_are_unchanged",
+    "reflected",
+    "same_labels",
+    "separate_features",
+]
 
 Array = NDArray[np.float64]
 
@@ -21,6 +30,22 @@ _POINTS = 512
 def reflected(z: Array, basis: Array) -> Array:
     """Return latent coordinates (k, N) reflected in the span of orthonormal columns (k, r)."""
     return np.asarray(z - 2.0 * (basis @ (basis.T @ z)))
+
+
+def same_labels(y: Array, other: Array) -> bool:
+    """Whether labels (N,) are the same to rounding."""
+    return bool(np.allclose(y, other, rtol=1e-9, atol=1e-12))
+
+
+def labels_are_unchanged(
+    target: Target, image: Callable[[Array], Array], n_points: int = _POINTS
+) -> bool:
+    """Whether labels stay the same at the image of latent coordinates (N, k), by trying.
+
+    With the same noise and cluster.
+    """
+    z, eps, component = target.trial(n_points)
+    return same_labels(*(target.sample_labels(at, eps, component) for at in (z, image(z))))
 
 
 def inputs_are_even(target: Target, basis: Array) -> bool:
@@ -39,12 +64,9 @@ def is_even_along(target: Target, basis: Array) -> bool:
     >>> is_even_along(Target("product"), np.eye(2)), is_even_along(Target("product"), np.eye(2, 1))
     (True, False)
     """
-    if not inputs_are_even(target, basis):
-        return False
-    z, eps, component = target.trial(_POINTS)
-    image = reflected(z.T, basis).T
-    y, other = (target.sample_labels(at, eps, component) for at in (z, image))
-    return bool(np.allclose(y, other, rtol=1e-9, atol=1e-12))
+    return inputs_are_even(target, basis) and labels_are_unchanged(
+        target, lambda z: reflected(z.T, basis).T
+    )
 
 
 def separate_features(target: Target) -> tuple[Array, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dmft.model.features import labels_are_unchanged
 from dmft.model.simple_bases import simple_complement
 
 if TYPE_CHECKING:
@@ -40,11 +41,10 @@ def is_outside(target: Target, direction: Array) -> bool:
     >>> is_outside(label, np.array([0.0, 1.0])), is_outside(label, np.array([1.0, 0.0]))
     (True, False)
     """
-    z, eps, component = target.trial(_POINTS)
     another = np.random.default_rng(1).standard_normal(_POINTS)
-    image = z + np.outer(another - z @ direction, direction)
-    y, other = (target.sample_labels(at, eps, component) for at in (z, image))
-    return bool(np.allclose(y, other, rtol=1e-9, atol=1e-12))
+    return labels_are_unchanged(
+        target, lambda z: z + np.outer(another - z @ direction, direction), _POINTS
+    )
 
 
 def split_irrelevant(target: Target, basis: Array) -> tuple[Array, NDArray[np.bool_]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmft._numerics.weighted_points import sign_patterns
+from dmft.model.features import same_labels
 from dmft.model.stated_directions import orthonormal_basis
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def sign_flips_of(target: Target) -> NDArray[np.int64]:
     y = target.sample_labels(z, eps)
 
     def keeps(flip: Array, noise: Array) -> bool:
-        return bool(np.allclose(y, target.sample_labels(z * flip, noise), rtol=1e-9, atol=1e-12))
+        return same_labels(y, target.sample_labels(z * flip, noise))
 
     kept = [
         flip

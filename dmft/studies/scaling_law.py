@@ -21,6 +21,7 @@ from dmft._numerics.sampling import Sampling
 from dmft._numerics.validation import check_integer
 from dmft.hessian.gap_samples import GapSample, WhichOutlier
 from dmft.hessian.hessian import sampled_law
+from dmft.model.features import reflected, same_labels
 from dmft.model.network import Network
 from dmft.recovery.label_points import label_law
 from dmft.studies.scaling_law_result import ScalingLaw
@@ -377,8 +378,8 @@ def _check_features(problem: Problem) -> None:
     if np.array_equal(y, target.sample_labels(z[::-1], eps)):
         raise ValueError("problem must have a label that depends on its latent coordinates")
     for j, v in enumerate(target.hard_basis.T, start=1):
-        mirrored = z - 2.0 * np.outer(z @ v, v)
-        if not np.allclose(y, target.sample_labels(mirrored, eps), rtol=1e-9, atol=1e-12):
+        mirrored = reflected(z.T, v[:, np.newaxis]).T
+        if not same_labels(y, target.sample_labels(mirrored, eps)):
             raise ValueError(
                 "problem must have a label that is unchanged when any one of its hard coordinates "
                 f"changes sign, so that each is a feature of its own; coordinate {j} is not one"

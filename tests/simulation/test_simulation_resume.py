@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from children import contents, forked, killed
+from children import contents, exit_code, forked, killed
 
 import dmft
 from dmft._numerics.workers import worker_count
@@ -145,8 +145,7 @@ def test_killed_while_writing(tmp_path, uninterrupted, stage):
         os.replace = at_rename
         simulate(tmp_path)
 
-    pid = forked(child)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert exit_code(forked(child)) == -signal.SIGKILL
     assert finished(tmp_path) == (3 if stage == "after the rename" else 2)
     assert len(leftovers(tmp_path)) == (0 if stage == "after the rename" else 1)
     assert_same_bits(simulate(tmp_path), uninterrupted)
@@ -442,8 +441,7 @@ def test_file_size_limit(tmp_path):
         except OSError as error:
             os._exit(17 if error.errno == errno.EFBIG else 18)
 
-    pid = forked(child)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 17
+    assert exit_code(forked(child)) == 17
     assert contents(tmp_path) == {}
 
 
@@ -473,7 +471,7 @@ def test_temporary_files_of_another_process_are_left_alone(tmp_path):
 @posix
 def test_two_processes_share_a_folder(tmp_path, uninterrupted):
     pids = [forked(lambda: simulate(tmp_path, pause=0.002)) for _ in range(2)]
-    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0]
+    assert [exit_code(pid) for pid in pids] == [0, 0]
     assert leftovers(tmp_path) == []
     assert_same_bits(simulate(tmp_path), uninterrupted)
 
@@ -520,7 +518,7 @@ def test_racing_configurations(tmp_path):
                 os._exit(17 if "use another folder" in str(error) else 18)
 
         pids = [forked(lambda step=step, run=child: run(step)) for step in steps]
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        codes = [exit_code(pid) for pid in pids]
         assert set(codes) == {0, 17}
         won = {step for step, code in zip(steps, codes, strict=True) if code == 0}
         assert len(won) == 1

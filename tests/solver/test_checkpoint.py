@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small
-from children import contents, forked, killed
+from children import contents, exit_code, forked, killed
 from small import easy_label
 from small import easy_problem as make_problem
 
@@ -158,8 +158,7 @@ def test_killed_while_writing(tmp_path, stage, left):
         os.replace = at_rename
         solve(tmp_path, checkpoint_seconds=0)
 
-    pid = forked(child)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert exit_code(forked(child)) == -signal.SIGKILL
     names = [f"run-all.snapshot-0000{number}.npz" for number in left]
     assert sorted(name for name in contents(tmp_path) if name.startswith("run-")) == names
     ticks = []
@@ -184,8 +183,7 @@ def test_killed_between_the_end_and_the_last_snapshot(tmp_path):
         Path.unlink = at_the_end
         solve(tmp_path, checkpoint_seconds=0)
 
-    pid = forked(child)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert exit_code(forked(child)) == -signal.SIGKILL
     assert {"run-all.npz", "run-all.snapshot-00016.npz"} <= set(contents(tmp_path))
     assert_same_bits(solve(tmp_path), solve())
     assert set(contents(tmp_path)) == {RECORD, "run-all.npz", "run-000.npz", "run-001.npz"}
